@@ -1,0 +1,132 @@
+package wallet
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/shopspring/decimal"
+)
+
+const (
+	// MaxAmountDigits is how many digits, before and after the point together,
+	// the amount of a command may have. 38 is the precision of SQL's widest
+	// portable decimal.
+	MaxAmountDigits = 38
+	// maxParsedDigits bounds what is parsed at all. A total is a sum of amounts
+	// and may outgrow one of them; 60 digits hold 10^22 of the largest.
+	maxParsedDigits = 60
+)
+
+// Amount is an exact decimal in major units: "12.50" is twelve and a half. In
+// JSON it is always a string, because most JSON readers make a binary fraction
+// of a number, and 0.1 is none. It remembers its decimals, so that "0.00" stays
+// "0.00". The zero value is 0.
+type Amount struct{ value decimal.Decimal }
+
+// ParseAmount reads plain decimal notation: digits, at most one point with digits
+// on both sides, no sign, no exponent, no spaces, at most 60 digits. It returns
+// an *InvalidError that names the text and what to send instead.
+func ParseAmount(text string) (Amount, error) {
+	digits, points := 0, 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c >= '0' && c <= '9':
+			digits++
+		case c == '.' && points == 0 && i > 0 && i < len(text)-1:
+			points++
+		default:
+			return Amount{}, notAnAmount(text)
+		}
+	}
+	if digits == 0 {
+		return Amount{}, notAnAmount(text)
+	}
+	if digits > maxParsedDigits {
+		return Amount{}, tooManyDigits(text, digits)
+	}
+	value, err := decimal.NewFromString(text)
+	if err != nil {
+		return Amount{}, notAnAmount(text)
+	}
+	return Amount{value}, nil
+}
+
+// MustAmount is ParseAmount for constants in a program: it panics on bad input.
+func MustAmount(text string) Amount {
+	amount, err := ParseAmount(text)
+	if err != nil {
+		panic(err)
+	}
+	return amount
+}
+
+func notAnAmount(text string) error {
+	return invalid("amount", text,
+		`amount %s is not a plain decimal: send digits with at most one point, such as "12.50" (no sign, exponent, space or separator)`, quote(text))
+}
+
+func tooManyDigits(text string, digits int) error {
+	return invalid("amount", text, "amount %s has %d digits: at most %d are allowed", quote(text), digits, MaxAmountDigits)
+}
+
+// String gives plain notation with the amount's own decimals.
+func (a Amount) String() string { return a.value.StringFixed(-min(a.value.Exponent(), 0)) }
+
+// IsZero reports whether the amount is 0; JSON's omitzero uses it too.
+func (a Amount) IsZero() bool { return a.value.IsZero() }
+
+// IsNegative can only be true of a result of Sub.
+func (a Amount) IsNegative() bool { return a.value.IsNegative() }
+
+// Cmp is -1, 0 or 1 as a is below, equal to or above b; decimals do not matter.
+func (a Amount) Cmp(b Amount) int { return a.value.Cmp(b.value) }
+
+func (a Amount) Add(b Amount) Amount { return Amount{a.value.Add(b.value)} }
+func (a Amount) Sub(b Amount) Amount { return Amount{a.value.Sub(b.value)} }
+
+// Canonical drops the zeros at the end of the decimals: the one form of "12.5",
+// "12.50" and "012.500", which request hashes use because it needs no currency.
+func (a Amount) Canonical() Amount {
+	text := a.String()
+	if strings.Contains(text, ".") {
+		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	}
+	return Amount{decimal.RequireFromString(text)}
+}
+
+// AtScale gives the same amount with exactly scale decimals: the one form that
+// answers and rows use. It reports false when that would need rounding.
+func (a Amount) AtScale(scale int32) (Amount, bool) {
+	fixed := a.value.Truncate(scale)
+	if !fixed.Equal(a.value) {
+		return a, false
+	}
+	if -fixed.Exponent() < scale {
+		fixed = fixed.Add(decimal.New(0, -scale)) // Add keeps the larger number of decimals
+	}
+	return Amount{fixed}, true
+}
+
+// digits counts those of the canonical form, leading zeros aside.
+func (a Amount) digits() int {
+	text := strings.TrimLeft(strings.Replace(a.Canonical().String(), ".", "", 1), "0")
+	return max(len(text), int(-min(a.Canonical().value.Exponent(), 0)))
+}
+
+// MarshalJSON writes a string.
+func (a Amount) MarshalJSON() ([]byte, error) { return json.Marshal(a.String()) }
+
+// UnmarshalJSON reads a string, and says so to a caller who sends a number.
+func (a *Amount) UnmarshalJSON(data []byte) error {
+	var text string
+	if err := json.Unmarshal(data, &text); err != nil {
+		return invalid("amount", string(data),
+			`amount %s is not a JSON string: send it in quotes, such as "12.50", so that no JSON reader rounds it`, string(data[:min(len(data), 60)]))
+	}
+	parsed, err := ParseAmount(text)
+	if err != nil {
+		return err
+	}
+	*a = parsed
+	return nil
+}

@@ -1,0 +1,188 @@
+package wallet
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// CommandType says what a command does.
+type CommandType string
+
+// The command types.
+const (
+	TypeCreate   CommandType = "create"   // open the wallet asset with zero amounts
+	TypeAdd      CommandType = "add"      // total grows by amount
+	TypeSubtract CommandType = "subtract" // total shrinks by amount, if that much is available
+)
+
+// Command asks for one change of one wallet asset. Sent again with the same id
+// and content it counts once and gives the first answer.
+type Command struct {
+	// ID is the caller's, 1 to 128 characters, unique within user and currency.
+	// Ids that begin with "_" are the service's own.
+	ID   string      `json:"id"`
+	Type CommandType `json:"type"`
+	// Amount is above 0 for add and subtract, and absent for create.
+	Amount      Amount            `json:"amount,omitzero"`
+	Description string            `json:"description,omitempty"` // at most 256 characters
+	Actor       string            `json:"actor,omitempty"`       // who asked; at most 128 characters
+	Metadata    map[string]string `json:"metadata,omitempty"`    // at most 4 KiB as JSON
+	// ReplyTo is where the Result is signalled to, at least once.
+	ReplyTo *ReplyTo `json:"reply_to,omitempty"`
+}
+
+// ReplyTo names a workflow of the same namespace and the signal that brings it
+// the Result. It is not part of a command's content: a retry may ask for its
+// answer elsewhere.
+type ReplyTo struct {
+	WorkflowID string `json:"workflow_id"`
+	Signal     string `json:"signal"`
+}
+
+// Validate checks a caller's command. It returns an *InvalidError that names the
+// value and the remedy. What depends on the currency or the balance is decided
+// by Apply.
+func (c Command) Validate() error {
+	if err := validateName("id", c.ID); err != nil {
+		return err
+	}
+	if strings.HasPrefix(c.ID, "_") {
+		return invalid("id", c.ID, "id %s begins with an underscore: such ids belong to the service, choose another", quote(c.ID))
+	}
+	if err := c.validateAmount(); err != nil {
+		return err
+	}
+	if c.Actor != "" {
+		if err := validateName("actor", c.Actor); err != nil {
+			return err
+		}
+	}
+	if err := validateText("description", c.Description); err != nil {
+		return err
+	}
+	if n := utf8.RuneCountInString(c.Description); n > MaxDescriptionCharacters {
+		return invalid("description", c.Description, "description %s has %d characters: at most %d are allowed",
+			quote(c.Description), n, MaxDescriptionCharacters)
+	}
+	if err := c.validateMetadata(); err != nil {
+		return err
+	}
+	if c.ReplyTo != nil && (c.ReplyTo.WorkflowID == "" || c.ReplyTo.Signal == "" || len(c.ReplyTo.WorkflowID)+len(c.ReplyTo.Signal) > maxWorkflowIDBytes) {
+		return invalid("reply_to", c.ReplyTo.WorkflowID,
+			"reply_to needs a workflow_id and a signal, at most %d bytes together (got %s and %s)",
+			maxWorkflowIDBytes, quote(c.ReplyTo.WorkflowID), quote(c.ReplyTo.Signal))
+	}
+	return nil
+}
+
+func (c Command) validateAmount() error {
+	switch c.Type {
+	case TypeCreate:
+		if !c.Amount.IsZero() {
+			return invalid("amount", c.Amount.String(), "create takes no amount, got %q: create first, then add", c.Amount)
+		}
+	case TypeAdd, TypeSubtract:
+		if c.Amount.Cmp(Amount{}) <= 0 {
+			return invalid("amount", c.Amount.String(), "amount %q of command %s is not above 0: send the amount to %s", c.Amount, quote(c.ID), c.Type)
+		}
+		if n := c.Amount.digits(); n > MaxAmountDigits {
+			return tooManyDigits(c.Amount.String(), n)
+		}
+	default:
+		return invalid("type", string(c.Type), "type %s is unknown: send create, add or subtract", quote(string(c.Type)))
+	}
+	return nil
+}
+
+func (c Command) validateMetadata() error {
+	if len(c.Metadata) == 0 {
+		return nil
+	}
+	for key, value := range c.Metadata {
+		if err := validateText("metadata key", key); err != nil {
+			return err
+		}
+		if err := validateText("metadata value", value); err != nil {
+			return err
+		}
+	}
+	encoded, err := json.Marshal(c.Metadata)
+	if err != nil {
+		return invalid("metadata", "", "metadata cannot be written as JSON: %v", err)
+	}
+	if len(encoded) > MaxMetadataBytes {
+		return invalid("metadata", string(encoded), "metadata %s has %d bytes as JSON: at most %d are allowed",
+			quote(string(encoded)), len(encoded), MaxMetadataBytes)
+	}
+	return nil
+}
+
+// validateText refuses what Postgres's text cannot hold verbatim.
+func validateText(field, value string) error {
+	if !utf8.ValidString(value) {
+		return invalid(field, value, "%s %s is not valid UTF-8", field, quote(value))
+	}
+	if strings.ContainsRune(value, 0) {
+		return invalid(field, value, "%s %s contains a NUL character: remove it", field, quote(value))
+	}
+	return nil
+}
+
+// RequestHash is the SHA-256 of a command's content: everything but its id and
+// reply_to. An id that comes back with another hash is an id_conflict.
+func (c Command) RequestHash() Hash {
+	e := newEncoder("wallet-command-v1")
+	e.text(string(c.Type))
+	e.text(c.Amount.Canonical().String())
+	e.text(c.Description)
+	e.text(c.Actor)
+	e.metadata(c.Metadata)
+	return e.sum()
+}
+
+// Received is a command as it reached a wallet: a good one, or the trace of one
+// that could not be understood and is recorded all the same.
+type Received struct {
+	Command Command `json:"command"`
+	// Malformed says what was wrong; empty for a good command.
+	Malformed string `json:"malformed,omitempty"`
+}
+
+// Malformed makes the record of an undecodable or invalid command: under its own
+// id if that is usable, else under fallbackID, with the beginning of the payload
+// and the hash of all of it as metadata, so that nothing is lost and the same
+// payload is recognized when it comes again.
+func Malformed(payload []byte, encoding string, readable Command, fallbackID string, cause error) Received {
+	const keptBytes = 1 << 10
+	id := readable.ID
+	if validateName("id", id) != nil || strings.HasPrefix(id, "_") {
+		id = fallbackID
+	}
+	kept := strings.ReplaceAll(strings.ToValidUTF8(string(payload[:min(len(payload), keptBytes)]), "�"), "\x00", "�")
+	return Received{
+		Command: Command{
+			ID: id, Type: readable.Type, ReplyTo: readable.ReplyTo,
+			Metadata: map[string]string{
+				"payload":          kept,
+				"payload_encoding": strings.ReplaceAll(strings.ToValidUTF8(encoding, "�"), "\x00", "�"),
+				"payload_sha256":   sha256Of(payload).String(),
+			},
+		},
+		Malformed: cause.Error(),
+	}
+}
+
+// sortedKeys fixes the order in which a map is hashed.
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+
+// String names a command in logs and messages.
+func (c Command) String() string {
+	if c.Type == TypeCreate {
+		return fmt.Sprintf("%s (%s)", c.Type, c.ID)
+	}
+	return fmt.Sprintf("%s %s (%s)", c.Type, c.Amount, c.ID)
+}

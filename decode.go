@@ -1,0 +1,128 @@
+package wallet
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+)
+
+// DecodeCommand reads a caller's JSON and validates it. Fields that it does not
+// know are ignored, so that a newer caller can talk to an older service. On
+// failure it returns an *InvalidError, and a Command that has the id and type if
+// those could be read, so that the refusal can be recorded under them.
+func DecodeCommand(data []byte) (Command, error) {
+	var command Command
+	if err := decodeJSON(data, "command", &command); err != nil {
+		return readableParts(data), err
+	}
+	return command, command.Validate()
+}
+
+// DecodeBatch reads a JSON array of 1 to 500 commands. One bad command refuses
+// the whole batch, with its place in the message.
+func DecodeBatch(data []byte) ([]Command, error) {
+	var items []json.RawMessage
+	if err := decodeJSON(data, "batch", &items); err != nil {
+		return nil, err
+	}
+	if len(items) == 0 || len(items) > MaxBatch {
+		return nil, invalid("batch", fmt.Sprint(len(items)), "the batch has %d commands: send 1 to %d", len(items), MaxBatch)
+	}
+	commands := make([]Command, len(items))
+	for i, item := range items {
+		command, err := DecodeCommand(item)
+		var invalidErr *InvalidError
+		if errors.As(err, &invalidErr) {
+			at := *invalidErr
+			at.Field = fmt.Sprintf("[%d].%s", i, at.Field)
+			at.Message = fmt.Sprintf("command %d of the batch (counted from 0): %s", i, at.Message)
+			return nil, &at
+		}
+		commands[i] = command
+	}
+	return commands, nil
+}
+
+// DecodeAssetRef reads {"user_id", "currency"} and validates both.
+func DecodeAssetRef(data []byte) (AssetRef, error) {
+	var ref AssetRef
+	if err := decodeJSON(data, "input", &ref); err != nil {
+		return ref, err
+	}
+	return ref, ValidateWallet(ref.UserID, ref.Currency)
+}
+
+// DecodeApplyCommand reads {"user_id", "currency", "command"} and validates all
+// of it.
+func DecodeApplyCommand(data []byte) (ApplyCommandInput, error) {
+	ref, err := DecodeAssetRef(data)
+	if err != nil {
+		return ApplyCommandInput{}, err
+	}
+	var raw struct {
+		Command json.RawMessage `json:"command"`
+	}
+	if err := decodeJSON(data, "input", &raw); err != nil {
+		return ApplyCommandInput{}, err
+	}
+	command, err := DecodeCommand(raw.Command)
+	return ApplyCommandInput{AssetRef: ref, Command: command}, err
+}
+
+// decodeJSON unmarshals with errors in the caller's terms.
+func decodeJSON(data []byte, what string, into any) error {
+	if !utf8.Valid(data) { // encoding/json would replace the bytes silently
+		return invalid(what, string(data), "%s is not valid UTF-8: %s", what, quote(string(data)))
+	}
+	if trimmed := bytes.TrimSpace(data); len(trimmed) == 0 || bytes.Equal(trimmed, []byte("null")) {
+		return invalid(what, string(data), "%s is empty: send a JSON object", what)
+	}
+	err := json.Unmarshal(data, into)
+	if err == nil {
+		return nil
+	}
+	var invalidErr *InvalidError
+	if errors.As(err, &invalidErr) {
+		return invalidErr
+	}
+	var typeErr *json.UnmarshalTypeError
+	if errors.As(err, &typeErr) {
+		field := typeErr.Field
+		if field == "" {
+			field = what
+		}
+		return invalid(field, typeErr.Value, "%s of %s must not be a JSON %s: send %s", field, what, typeErr.Value, jsonShape(typeErr.Type.Kind().String()))
+	}
+	return invalid(what, string(data), "%s is not JSON (%v): %s", what, err, quote(string(data)))
+}
+
+// jsonShape names a Go kind as a JSON author would.
+func jsonShape(kind string) string {
+	switch kind {
+	case "struct", "map", "ptr":
+		return "an object"
+	case "slice":
+		return "an array"
+	default:
+		return "a string"
+	}
+}
+
+// readableParts picks id and type out of a command that cannot be read whole.
+func readableParts(data []byte) Command {
+	var fields map[string]json.RawMessage
+	var command Command
+	if json.Unmarshal(data, &fields) != nil {
+		return command
+	}
+	_ = json.Unmarshal(fields["id"], &command.ID) // what cannot be read stays empty
+	var commandType CommandType
+	_ = json.Unmarshal(fields["type"], &commandType)
+	if slices.Contains([]CommandType{TypeCreate, TypeAdd, TypeSubtract}, commandType) {
+		command.Type = commandType
+	}
+	return command
+}

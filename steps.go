@@ -1,0 +1,71 @@
+package wallet
+
+// The names of the activities, and what goes in and comes out. The workflow
+// knows these and nothing else of how a step is done. Each step may run twice,
+// at any time, from two workers at once, and changes nothing the second time.
+const (
+	StepEnsureWalletAsset = "EnsureWalletAsset"
+	StepApplyCommands     = "ApplyCommands"
+	StepRecordEvents      = "RecordEvents"
+
+	// ActivitySendCommand is the one step of ApplyCommand: an update-with-start
+	// of the wallet's workflow, which workflow code cannot do itself.
+	ActivitySendCommand = "SendCommand"
+
+	// FailureAssetMissing is the type of the failure that sends the workflow
+	// back to EnsureWalletAsset.
+	FailureAssetMissing = "AssetMissing"
+)
+
+// AssetRef names a wallet asset. It is the input of EnsureWalletAsset and
+// RecordEvents, and of the WalletAsset workflow as a caller starts it.
+type AssetRef struct {
+	UserID   string `json:"user_id"`
+	Currency string `json:"currency"`
+}
+
+// ApplyCommandsInput is at most 500 commands for one wallet asset, in order.
+type ApplyCommandsInput struct {
+	AssetRef
+	Commands []Received `json:"commands"`
+}
+
+// ApplyCommandsOutput has one Result for each command, in order, and the asset
+// as it was when they were committed.
+type ApplyCommandsOutput struct {
+	Asset   Asset    `json:"asset"`
+	Results []Result `json:"results"`
+}
+
+// RecordEventsOutput says how far the audit trail reaches.
+type RecordEventsOutput struct {
+	Version int64 `json:"version"` // of the last event
+}
+
+// ApplyCommandInput is the input of the ApplyCommand workflow and of SendCommand.
+type ApplyCommandInput struct {
+	AssetRef
+	Command Command `json:"command"`
+}
+
+// State is the answer of the query "state": the balance after the last command
+// that this workflow has handled, and what it is doing.
+type State struct {
+	UserID    string `json:"user_id"`
+	Currency  string `json:"currency"`
+	Total     Amount `json:"total"`
+	Hold      Amount `json:"hold"`
+	Available Amount `json:"available"`
+	Version   int64  `json:"version"`
+	Position  int64  `json:"position"`
+	Hash      Hash   `json:"hash"` // of the last journal entry
+	Queue     int    `json:"queue"`
+	Counts    Counts `json:"counts"`
+}
+
+// Counts are since the workflow was first started, over continue-as-new.
+type Counts struct {
+	Applied   int64            `json:"applied"`
+	Replayed  int64            `json:"replayed"` // answered again, nothing changed
+	Unapplied map[Reason]int64 `json:"unapplied,omitempty"`
+}

@@ -1,0 +1,144 @@
+// Package wallet is the vocabulary and the rules of Wallet, an internal balance
+// and asset ledger: what a command is, what it does to a balance, what is
+// written down about it, and which input is refused and why.
+//
+// It is pure Go: it knows neither Temporal nor SQL. The workflow of package
+// workflows orders the commands of one wallet asset, the activities of package
+// activities apply them in Postgres through the fold of this package, and
+// package starter is how a program sends them.
+//
+// Read next: command.go (what comes in), fold.go (what it does), result.go (what
+// goes out), journal.go (what is kept), steps.go (how the workflow asks for it).
+package wallet
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits of what callers may send. They bound the size of a row, of a workflow's
+// history event and of an index entry (a Postgres B-tree entry holds 2,704 bytes,
+// and 128 characters are at most 512).
+const (
+	MaxIDCharacters          = 128
+	MaxDescriptionCharacters = 256
+	MaxMetadataBytes         = 4 << 10
+	// MaxScale leaves 14 whole digits of an amount's 38 for the currency with
+	// the most decimals in use (NEAR has 24, ether 18).
+	MaxScale = 24
+)
+
+// Names that Temporal clients of any language use. They are the contract: none
+// of them changes.
+const (
+	DefaultTaskQueue = "wallet"
+
+	WorkflowWalletAsset  = "WalletAsset"
+	WorkflowApplyCommand = "ApplyCommand"
+
+	SignalCommand    = "command"
+	UpdateApply      = "apply"
+	UpdateApplyBatch = "apply_batch"
+	QueryState       = "state"
+	QueryResult      = "result"
+
+	SearchAttributeUserID   = "WalletUserId"
+	SearchAttributeCurrency = "WalletCurrency"
+)
+
+// MaxBatch is how many commands one apply_batch update, and one transaction,
+// may carry: enough that a commit's cost vanishes among them, few enough that
+// their results stay far below the 2 MB that Temporal allows one payload.
+const MaxBatch = 500
+
+// maxWorkflowIDBytes is Temporal's default limit (limit.maxIDLength).
+const maxWorkflowIDBytes = 1000
+
+// WorkflowID is the one id that the WalletAsset workflow of a user and currency
+// may have. Two ids for one wallet asset would be two locks.
+func WorkflowID(userID, currency string) string {
+	return "wallet-asset/" + currency + "/" + userID
+}
+
+// ApplyCommandWorkflowID is the id of the short-lived workflow that carries one
+// command: starting it twice with one command id is one execution. Where the
+// parts are longer than Temporal allows, the command id goes in as its SHA-256.
+func ApplyCommandWorkflowID(userID, currency, commandID string) string {
+	prefix := "command/" + currency + "/" + userID + "/"
+	if len(prefix)+len(commandID) > maxWorkflowIDBytes {
+		sum := sha256.Sum256([]byte(commandID))
+		return prefix + hex.EncodeToString(sum[:])
+	}
+	return prefix + commandID
+}
+
+// ValidateWallet checks the two names that make a wallet asset. It returns an
+// *InvalidError.
+func ValidateWallet(userID, currency string) error {
+	if err := ValidateUserID(userID); err != nil {
+		return err
+	}
+	return ValidateCurrency(currency)
+}
+
+// ValidateUserID accepts 1 to 128 characters of any Unicode but control
+// characters. The id is kept verbatim: no trimming, no case folding, no
+// normalization.
+func ValidateUserID(userID string) error {
+	return validateName("user_id", userID)
+}
+
+// ValidateCurrency accepts a code of 2 to 16 characters, [A-Z][A-Z0-9_]{1,15}:
+// ISO 4217 codes, and names such as POINTS or GOLD_COIN. Whether the currency is
+// registered is Postgres's to say.
+func ValidateCurrency(currency string) error {
+	ok := len(currency) >= 2 && len(currency) <= 16
+	for i := 0; ok && i < len(currency); i++ {
+		c := currency[i]
+		ok = c >= 'A' && c <= 'Z' || i > 0 && (c >= '0' && c <= '9' || c == '_')
+	}
+	if !ok {
+		return invalid("currency", currency,
+			"currency %s is not a currency code: send 2 to 16 of A-Z, 0-9 and _, beginning with a letter, such as USD", quote(currency))
+	}
+	return nil
+}
+
+// ValidateScale checks how many decimals a currency may have.
+func ValidateScale(scale int32) error {
+	if scale < 0 || scale > MaxScale {
+		return invalid("scale", fmt.Sprint(scale), "scale %d is out of range: a currency has 0 to %d decimals", scale, MaxScale)
+	}
+	return nil
+}
+
+// validateName is the rule for ids of users, commands and actors.
+func validateName(field, value string) error {
+	switch {
+	case value == "":
+		return invalid(field, value, "%s is empty: send 1 to %d characters", field, MaxIDCharacters)
+	case !utf8.ValidString(value):
+		return invalid(field, value, "%s %s is not valid UTF-8", field, quote(value))
+	case utf8.RuneCountInString(value) > MaxIDCharacters:
+		return invalid(field, value, "%s %s has %d characters: at most %d are allowed",
+			field, quote(value), utf8.RuneCountInString(value), MaxIDCharacters)
+	case strings.ContainsFunc(value, unicode.IsControl):
+		return invalid(field, value, "%s %s contains a control character: remove it", field, quote(value))
+	}
+	return nil
+}
+
+// quote shows a caller's value in a message, shortened so that a message stays
+// readable and bounded.
+func quote(value string) string {
+	const most = 60
+	runes := []rune(value[:min(len(value), 4*most+4)])
+	if len(runes) > most {
+		return fmt.Sprintf("%q…", string(runes[:most]))
+	}
+	return fmt.Sprintf("%q", string(runes))
+}
