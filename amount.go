@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -129,4 +130,20 @@ func (a *Amount) UnmarshalJSON(data []byte) error {
 	}
 	*a = parsed
 	return nil
+}
+
+// Scan reads a column (text, or NULL for 0); it makes Amount a database/sql
+// Scanner.
+func (a *Amount) Scan(column any) error {
+	switch text := column.(type) {
+	case nil:
+		*a = Amount{}
+		return nil
+	case string:
+		value, err := decimal.NewFromString(text)
+		*a = Amount{value}
+		return err
+	default:
+		return fmt.Errorf("amount column is a %T, not text", column)
+	}
 }

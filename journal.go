@@ -150,3 +150,13 @@ func (e encoder) sum() (h Hash) {
 }
 
 func sha256Of(b []byte) Hash { return sha256.Sum256(b) }
+
+// Scan reads a bytea column; it makes Hash a database/sql Scanner.
+func (h *Hash) Scan(column any) error {
+	b, ok := column.([]byte)
+	if !ok || len(b) != len(h) {
+		return fmt.Errorf("hash column is a %T of %d bytes, not %d bytes", column, len(b), len(h))
+	}
+	copy(h[:], b)
+	return nil
+}

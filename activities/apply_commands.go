@@ -1,0 +1,127 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/trail"
+)
+
+const (
+	sqlPrior = `SELECT ` + trail.EntryColumns + `
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2 AND command_id = ANY ($3::text[])`
+
+	sqlInsertEntries = `INSERT INTO wallet_commands (user_id, currency, position, command_id, type, amount, request_hash,
+			status, reason, message, total_before, total_after, hold_before, hold_after,
+			version, description, actor, metadata, recorded_at, prev_hash, hash)
+		SELECT $1, $2, e.position, e.command_id, nullif(e.type, ''), e.amount::numeric, e.request_hash,
+			e.status, nullif(e.reason, ''), nullif(e.message, ''),
+			e.total_before::numeric, e.total_after::numeric, e.hold_before::numeric, e.hold_after::numeric,
+			nullif(e.version, 0), nullif(e.description, ''), nullif(e.actor, ''), e.metadata::jsonb, $3, e.prev_hash, e.hash
+		FROM unnest(
+			$4::bigint[], $5::text[], $6::text[], $7::text[], $8::bytea[],
+			$9::text[], $10::text[], $11::text[],
+			$12::text[], $13::text[], $14::text[], $15::text[],
+			$16::bigint[], $17::text[], $18::text[], $19::text[], $20::bytea[], $21::bytea[])
+		AS e (position, command_id, type, amount, request_hash,
+			status, reason, message,
+			total_before, total_after, hold_before, hold_after,
+			version, description, actor, metadata, prev_hash, hash)`
+
+	sqlUpdateAsset = `UPDATE wallet_assets
+		SET total_amount = $3::text::numeric, hold_amount = $4::text::numeric,
+			version = $5, position = $6, hash = $7, updated_at = $8
+		WHERE user_id = $1 AND currency = $2`
+)
+
+// ApplyCommands applies at most 500 commands, in order, in one transaction: lock
+// the row, look up which ids are taken, fold, append to the journal, write the
+// balance. A refused command is a result like any other. It fails for good with
+// AssetMissing if the asset does not exist and the first new command is not a
+// create, and with InvalidCommand if the currency is not registered; any other
+// failure is worth a retry.
+func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput) (wallet.ApplyCommandsOutput, error) {
+	var out wallet.ApplyCommandsOutput
+	err := a.inTransaction(ctx, func(tx pgx.Tx) error {
+		asset, err := lockAsset(ctx, tx, in.AssetRef)
+		if errors.Is(err, pgx.ErrNoRows) {
+			if !creates(in.Commands) {
+				return wallet.ErrAssetMissing
+			}
+			asset, err = insertAsset(ctx, tx, in.AssetRef)
+		}
+		if err != nil {
+			return err
+		}
+		out, err = foldInto(ctx, tx, asset, in.Commands)
+		return err
+	})
+	if err != nil {
+		return wallet.ApplyCommandsOutput{}, failure.Encode(fmt.Errorf("apply %d commands to the %s wallet of %q: %w", len(in.Commands), in.Currency, in.UserID, err))
+	}
+	return out, nil
+}
+
+// creates reports whether commands can bring a missing asset into being.
+func creates(commands []wallet.Received) bool {
+	return len(commands) > 0 && commands[0].Malformed == "" && commands[0].Command.Type == wallet.TypeCreate
+}
+
+// write appends entries and moves the balance to after, in one round trip.
+func write(ctx context.Context, tx pgx.Tx, after wallet.Asset, entries []wallet.Entry) error {
+	columns, err := columnsOf(entries)
+	if err != nil {
+		return err
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(sqlInsertEntries, append([]any{after.UserID, after.Currency, after.UpdatedAt}, columns...)...)
+	batch.Queue(sqlUpdateAsset, after.UserID, after.Currency, after.Total.String(), after.Hold.String(),
+		after.Version, after.Position, after.Hash[:], after.UpdatedAt)
+	return tx.SendBatch(ctx, batch).Close()
+}
+
+// columnsOf turns entries into the arrays that sqlInsertEntries unnests, in its
+// order. All entries of a transaction have one recorded_at, which is not here.
+func columnsOf(entries []wallet.Entry) ([]any, error) {
+	n := len(entries)
+	var (
+		position, version              = make([]int64, n), make([]int64, n)
+		commandID, commandType, amount = make([]string, n), make([]string, n), make([]*string, n)
+		status, reason, message        = make([]string, n), make([]string, n), make([]string, n)
+		totalBefore, totalAfter        = make([]string, n), make([]string, n)
+		holdBefore, holdAfter          = make([]string, n), make([]string, n)
+		description, actor, metadata   = make([]string, n), make([]string, n), make([]*string, n)
+		requestHash, prevHash, hash    = make([][]byte, n), make([][]byte, n), make([][]byte, n)
+	)
+	for i, e := range entries {
+		position[i], version[i] = e.Position, e.Version
+		commandID[i], commandType[i] = e.CommandID, string(e.Type)
+		if !e.Amount.IsZero() {
+			text := e.Amount.String()
+			amount[i] = &text
+		}
+		status[i], reason[i], message[i] = string(e.Status), string(e.Reason), e.Message
+		totalBefore[i], totalAfter[i] = e.TotalBefore.String(), e.TotalAfter.String()
+		holdBefore[i], holdAfter[i] = e.HoldBefore.String(), e.HoldAfter.String()
+		description[i], actor[i] = e.Description, e.Actor
+		if len(e.Metadata) > 0 {
+			encoded, err := json.Marshal(e.Metadata)
+			if err != nil {
+				return nil, err
+			}
+			text := string(encoded)
+			metadata[i] = &text
+		}
+		requestHash[i], prevHash[i], hash[i] = e.RequestHash[:], e.PrevHash[:], e.Hash[:]
+	}
+	return []any{position, commandID, commandType, amount, requestHash,
+		status, reason, message, totalBefore, totalAfter, holdBefore, holdAfter,
+		version, description, actor, metadata, prevHash, hash}, nil
+}

@@ -1,0 +1,40 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/failure"
+)
+
+// EnsureWalletAsset is the pre-hook of every command but create: it finds the
+// wallet asset, or creates it with zero total and hold, its journal entry (id
+// "_auto-create", version 1) and its creation event, in one transaction. It
+// fails for good with InvalidCommand (unknown_currency) if the currency is not
+// registered; any other failure is worth a retry.
+func (a *Activities) EnsureWalletAsset(ctx context.Context, ref wallet.AssetRef) (wallet.Asset, error) {
+	var asset wallet.Asset
+	err := a.inTransaction(ctx, func(tx pgx.Tx) (err error) {
+		if asset, err = lockAsset(ctx, tx, ref); !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		if asset, err = insertAsset(ctx, tx, ref); err != nil || asset.Exists() {
+			return err
+		}
+		out, err := foldInto(ctx, tx, asset, []wallet.Received{{Command: wallet.AutoCreate()}})
+		if err != nil {
+			return err
+		}
+		asset = out.Asset
+		_, err = recordEvents(ctx, tx, ref)
+		return err
+	})
+	if err != nil {
+		return wallet.Asset{}, failure.Encode(fmt.Errorf("ensure the %s wallet of %q: %w", ref.Currency, ref.UserID, err))
+	}
+	return asset, nil
+}

@@ -1,0 +1,51 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/failure"
+)
+
+const sqlRecordEvents = `INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, amount,
+			total_before, total_after, hold_before, hold_after,
+			description, actor, metadata, occurred_at, position, hash)
+		SELECT user_id, currency, version,
+			CASE type WHEN 'create' THEN 'wallet_asset.created' WHEN 'add' THEN 'wallet_asset.added' ELSE 'wallet_asset.subtracted' END,
+			command_id, amount, total_before, total_after, hold_before, hold_after,
+			description, actor, metadata, recorded_at, position, hash
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2
+			AND version > coalesce((SELECT max(version) FROM wallet_asset_events WHERE user_id = $1 AND currency = $2), 0)
+		ORDER BY version
+		ON CONFLICT DO NOTHING`
+
+const sqlLastEvent = `SELECT coalesce(max(version), 0) FROM wallet_asset_events WHERE user_id = $1 AND currency = $2`
+
+// RecordEvents appends an event for each applied journal entry that has none yet.
+// It takes no list of them, so whatever was cut short earlier (a crash, a
+// terminated workflow, a lost history) is completed by the next call. Two at
+// once are safe: both begin right after the last committed event and go on
+// without a gap, and what one has inserted the other waits for and skips.
+func (a *Activities) RecordEvents(ctx context.Context, ref wallet.AssetRef) (wallet.RecordEventsOutput, error) {
+	var out wallet.RecordEventsOutput
+	err := a.inTransaction(ctx, func(tx pgx.Tx) (err error) {
+		out, err = recordEvents(ctx, tx, ref)
+		return err
+	})
+	if err != nil {
+		return wallet.RecordEventsOutput{}, failure.Encode(fmt.Errorf("record events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err))
+	}
+	return out, nil
+}
+
+func recordEvents(ctx context.Context, tx pgx.Tx, ref wallet.AssetRef) (out wallet.RecordEventsOutput, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(sqlRecordEvents, ref.UserID, ref.Currency)
+	batch.Queue(sqlLastEvent, ref.UserID, ref.Currency).QueryRow(func(row pgx.Row) error { return row.Scan(&out.Version) })
+	err = tx.SendBatch(ctx, batch).Close()
+	return out, err
+}

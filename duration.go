@@ -1,0 +1,25 @@
+package wallet
+
+import (
+	"fmt"
+	"time"
+)
+
+// Duration is a time.Duration that is written as Go does ("1h30m") in JSON.
+type Duration struct{ time.Duration }
+
+// MarshalText writes "1h30m0s".
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads "1h30m"; a duration below 0 is refused.
+func (d *Duration) UnmarshalText(text []byte) error {
+	value, err := time.ParseDuration(string(text))
+	if err != nil || value < 0 {
+		return fmt.Errorf("%q is not a duration: send one such as \"24h\"", text)
+	}
+	d.Duration = value
+	return nil
+}
+
+// IsZero is for JSON's omitzero.
+func (d Duration) IsZero() bool { return d.Duration == 0 }

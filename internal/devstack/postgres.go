@@ -1,0 +1,195 @@
+package devstack
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// postgresUser owns the private cluster.
+const postgresUser = "wallet"
+
+// Postgres is a private cluster on 127.0.0.1.
+type Postgres struct {
+	process *process
+	bin     string
+	dir     string // holds data, password and log
+	port    int
+	pass    string
+	args    []string
+}
+
+// startPostgres finds the cluster in dir, or makes it, and starts it. args are
+// further settings, such as "fsync=off".
+func startPostgres(ctx context.Context, dir string, port int, log func(string, ...any), args ...string) (*Postgres, error) {
+	data := filepath.Join(dir, "data")
+	version := 0
+	if text, err := os.ReadFile(filepath.Join(data, "PG_VERSION")); err == nil {
+		if version, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
+			return nil, fmt.Errorf("%s is not Postgres data of a known version: %w", data, err)
+		}
+	}
+	bin, err := findPostgres(ctx, filepath.Join(filepath.Dir(dir), "postgres-binaries"), version, log)
+	if err != nil {
+		return nil, err
+	}
+	p := &Postgres{bin: bin, dir: dir, port: port, args: args}
+	if version == 0 {
+		if err := p.init(ctx, data); err != nil {
+			return nil, err
+		}
+	}
+	pass, err := os.ReadFile(p.passwordFile())
+	if err != nil {
+		return nil, err
+	}
+	p.pass = string(pass)
+	return p, p.Start(ctx)
+}
+
+func (p *Postgres) passwordFile() string { return filepath.Join(p.dir, "password") }
+
+// init makes the cluster. It is moved to its place only when it is complete, so
+// that an interrupted first start is simply repeated.
+func (p *Postgres) init(ctx context.Context, data string) error {
+	unfinished := data + ".unfinished"
+	if err := os.RemoveAll(unfinished); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(unfinished, 0o700); err != nil {
+		return err
+	}
+	password := []byte(rand.Text())
+	if err := os.WriteFile(p.passwordFile(), password, 0o600); err != nil {
+		return err
+	}
+	// initdb's user may be another than ours, and reads a copy of its own.
+	copied := p.passwordFile() + ".initdb"
+	defer os.Remove(copied)
+	if err := os.WriteFile(copied, password, 0o600); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "initdb"), "--pgdata", unfinished,
+		"--username", postgresUser, "--pwfile", copied, "--auth", "scram-sha-256",
+		"--encoding", "UTF8", "--locale", "C", "--no-instructions")
+	for _, owned := range []string{unfinished, copied} {
+		if err := asServerUser(cmd, owned); err != nil {
+			return err
+		}
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	return os.Rename(unfinished, data)
+}
+
+// Start starts the server, after Stop too, and waits until it answers.
+func (p *Postgres) Start(ctx context.Context) error {
+	data := filepath.Join(p.dir, "data")
+	cmd := exec.Command(filepath.Join(p.bin, "postgres"), "-D", data,
+		"-p", strconv.Itoa(p.port),
+		"-c", "listen_addresses=127.0.0.1",
+		"-c", "unix_socket_directories=",
+		"-c", "max_connections=200")
+	for _, setting := range p.args {
+		cmd.Args = append(cmd.Args, "-c", setting)
+	}
+	if err := asServerUser(cmd, data); err != nil {
+		return err
+	}
+	process, err := startProcess("Postgres", cmd, filepath.Join(p.dir, "log"))
+	if err != nil {
+		return err
+	}
+	p.process = process
+	return p.process.await(ctx, func(ctx context.Context) error {
+		conn, err := pgx.Connect(ctx, p.URL("postgres"))
+		if err != nil {
+			return err
+		}
+		return conn.Close(ctx)
+	})
+}
+
+// URL is the connection string of a database of this cluster.
+func (p *Postgres) URL(database string) string {
+	u := url.URL{
+		Scheme: "postgres", User: url.UserPassword(postgresUser, p.pass),
+		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)), Path: "/" + database,
+		RawQuery: "sslmode=disable",
+	}
+	return u.String()
+}
+
+// CreateDatabase makes a database unless it is there.
+func (p *Postgres) CreateDatabase(ctx context.Context, name string) error {
+	return CreateDatabase(ctx, p.URL("postgres"), name)
+}
+
+// CreateDatabase makes a database, on the server that url names, unless it is
+// there.
+func CreateDatabase(ctx context.Context, url, name string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	var exists bool
+	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, name).Scan(&exists); err != nil || exists {
+		return err
+	}
+	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+	return err
+}
+
+// Stop ends the server in Postgres's fast mode: open transactions are rolled
+// back, what was committed is kept.
+func (p *Postgres) Stop() error { return p.process.stop(syscall.SIGINT, 20*time.Second) }
+
+// await calls ready until it succeeds, the process ends or ctx does.
+func (p *process) await(ctx context.Context, ready func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		attempt, cancelAttempt := context.WithTimeout(ctx, 5*time.Second)
+		err := ready(attempt)
+		cancelAttempt()
+		if err == nil {
+			return nil
+		}
+		if ended := p.ended(); ended != nil {
+			return ended
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("%s is not ready: %w", p.name, err), ctx.Err(), p.stop(syscall.SIGINT, 5*time.Second))
+		case <-time.After(25 * time.Millisecond):
+		}
+	}
+}
+
+// freePorts finds n different ports on 127.0.0.1 that nobody listens on.
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer listener.Close() // together, so that none is given twice
+		ports[i] = listener.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}

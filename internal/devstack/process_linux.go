@@ -1,0 +1,72 @@
+package devstack
+
+import (
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// dieWithParent makes the kernel end the process when this program dies without
+// a chance to do it (kill -9). SIGINT is a fast, clean shutdown for Postgres and
+// a clean one for Temporal.
+func dieWithParent(cmd *exec.Cmd) {
+	attributes(cmd).Setpgid = true
+	attributes(cmd).Pdeathsig = syscall.SIGINT
+}
+
+func attributes(cmd *exec.Cmd) *syscall.SysProcAttr {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	return cmd.SysProcAttr
+}
+
+// asServerUser makes cmd run as an ordinary user, because Postgres refuses root,
+// and hands owned to that user. It does nothing when this program is not root.
+// If a folder above owned is closed to that user (root's home, say), the process
+// also gets the capability to pass through it.
+func asServerUser(cmd *exec.Cmd, owned string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	account, err := user.Lookup("postgres")
+	if err != nil {
+		if account, err = user.Lookup("nobody"); err != nil {
+			return err
+		}
+	}
+	uid, err := strconv.Atoi(account.Uid)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(account.Gid)
+	if err != nil {
+		return err
+	}
+	if err := os.Chown(owned, uid, gid); err != nil {
+		return err
+	}
+	attributes(cmd).Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	if !reachableByAll(owned) || !reachableByAll(cmd.Path) {
+		attributes(cmd).AmbientCaps = []uintptr{unix.CAP_DAC_OVERRIDE}
+	}
+	return nil
+}
+
+// reachableByAll reports whether everybody may pass all folders above path.
+func reachableByAll(path string) bool {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+		if dir == filepath.Dir(dir) {
+			return true
+		}
+	}
+}

@@ -1,0 +1,23 @@
+//go:build !linux
+
+package devstack
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// dieWithParent has no kernel support here: after kill -9 of this program its
+// servers go on, and the next start names the one that holds the data.
+func dieWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+}
+
+func asServerUser(*exec.Cmd, string) error {
+	if os.Geteuid() == 0 {
+		return errors.New("Postgres refuses to run as root: run this command as an ordinary user")
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+// Package failure is the one place where errors of the rules become Temporal's
+// failures, and Temporal's failures become errors of the rules again.
+package failure
+
+import (
+	"errors"
+
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/valueledger/wallet"
+)
+
+// Encode gives an error its Temporal type: UnappliedCommand with the Result,
+// InvalidCommand with the InvalidError, AssetMissing. These are final. What it
+// does not know comes from Postgres or the network, stays as it is and is
+// retried until it works.
+func Encode(err error) error {
+	var unapplied *wallet.UnappliedError
+	var invalid *wallet.InvalidError
+	switch {
+	case errors.As(err, &unapplied):
+		return temporal.NewApplicationErrorWithOptions(unapplied.Result.Message, wallet.FailureUnappliedCommand, temporal.ApplicationErrorOptions{
+			NonRetryable: true,
+			Category:     temporal.ApplicationErrorCategoryBenign, // a fact, no fault to alert on
+			Details:      []any{unapplied.Result},
+		})
+	case errors.As(err, &invalid):
+		return temporal.NewNonRetryableApplicationError(invalid.Message, wallet.FailureInvalidCommand, nil, invalid)
+	case errors.Is(err, wallet.ErrAssetMissing):
+		return temporal.NewNonRetryableApplicationError(err.Error(), wallet.FailureAssetMissing, nil)
+	default:
+		return err
+	}
+}
+
+// Decode finds the error of the rules in what a Temporal call returned: an
+// *wallet.UnappliedError, an *wallet.InvalidError or wallet.ErrAssetMissing.
+// Other errors come back as they are.
+func Decode(err error) error {
+	var application *temporal.ApplicationError
+	if !errors.As(err, &application) {
+		return err
+	}
+	switch application.Type() {
+	case wallet.FailureUnappliedCommand:
+		unapplied := &wallet.UnappliedError{}
+		if detailsErr := application.Details(&unapplied.Result); detailsErr != nil {
+			return errors.Join(err, detailsErr)
+		}
+		return unapplied
+	case wallet.FailureInvalidCommand:
+		invalid := &wallet.InvalidError{}
+		if detailsErr := application.Details(invalid); detailsErr != nil {
+			return errors.Join(err, detailsErr)
+		}
+		return invalid
+	case wallet.FailureAssetMissing:
+		return wallet.ErrAssetMissing
+	default:
+		return err
+	}
+}

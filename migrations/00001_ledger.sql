@@ -1,0 +1,149 @@
+-- +goose Up
+
+-- Every primary and unique key of a wallet's rows begins with user_id, so that
+-- the tables can be distributed by user on Citus as they are. Keys compare by
+-- bytes (COLLATE "C"): cheaper, and the same order in every locale.
+--
+-- Amounts are numeric without precision: numeric(38,2) would round silently.
+-- NaN and Infinity compare above every number, so "< 'Infinity'" excludes both.
+
+CREATE TABLE currencies (
+    code  text COLLATE "C" PRIMARY KEY CHECK (code ~ '^[A-Z][A-Z0-9_]{1,15}$'),
+    scale smallint NOT NULL CHECK (scale BETWEEN 0 AND 24)  -- decimals
+);
+COMMENT ON TABLE currencies IS 'Registered currencies and how many decimals each has. A scale never changes.';
+
+CREATE TABLE wallets (
+    user_id    text COLLATE "C" PRIMARY KEY,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE wallet_assets (
+    user_id      text COLLATE "C" NOT NULL REFERENCES wallets,
+    currency     text COLLATE "C" NOT NULL REFERENCES currencies,
+    total_amount numeric     NOT NULL DEFAULT 0,
+    hold_amount  numeric     NOT NULL DEFAULT 0,
+    version      bigint      NOT NULL DEFAULT 0 CHECK (version >= 0),
+    position     bigint      NOT NULL DEFAULT 0 CHECK (position >= version),
+    hash         bytea       NOT NULL DEFAULT decode(repeat('00', 32), 'hex') CHECK (length(hash) = 32),
+    created_at   timestamptz NOT NULL,
+    updated_at   timestamptz NOT NULL,
+    PRIMARY KEY (user_id, currency),
+    CHECK (0 <= hold_amount AND hold_amount <= total_amount AND total_amount < 'Infinity')
+) WITH (fillfactor = 50);  -- room for new versions of a hot row on its own page
+COMMENT ON TABLE  wallet_assets          IS 'The balance of a user in a currency, and the head of its hash chain.';
+COMMENT ON COLUMN wallet_assets.version  IS 'applied commands, from 1 without gaps; creation is 1';
+COMMENT ON COLUMN wallet_assets.position IS 'journal entries, from 1 without gaps';
+COMMENT ON COLUMN wallet_assets.hash     IS 'hash of the last journal entry';
+
+CREATE TABLE wallet_commands (
+    user_id      text COLLATE "C" NOT NULL,
+    currency     text COLLATE "C" NOT NULL,
+    position     bigint  NOT NULL CHECK (position >= 1),
+    command_id   text COLLATE "C" NOT NULL,
+    type         text    CHECK (type IN ('create', 'add', 'subtract')),  -- null if unreadable
+    amount       numeric CHECK (0 <= amount AND amount < 'Infinity'),
+    request_hash bytea   NOT NULL CHECK (length(request_hash) = 32),
+    status       text    NOT NULL CHECK (status IN ('applied', 'unapplied')),
+    reason       text    CHECK (reason IN ('insufficient_funds', 'already_exists', 'scale_exceeded', 'malformed')),
+    message      text,
+    total_before numeric NOT NULL,
+    total_after  numeric NOT NULL,
+    hold_before  numeric NOT NULL,
+    hold_after   numeric NOT NULL,
+    version      bigint  CHECK (version >= 1),
+    description  text,
+    actor        text,
+    metadata     jsonb,
+    recorded_at  timestamptz NOT NULL,
+    prev_hash    bytea   NOT NULL CHECK (length(prev_hash) = 32),
+    hash         bytea   NOT NULL CHECK (length(hash) = 32),
+    PRIMARY KEY (user_id, currency, command_id),
+    UNIQUE (user_id, currency, position),
+    UNIQUE (user_id, currency, version),
+    CHECK ((status = 'applied') = (version IS NOT NULL)),
+    CHECK ((status = 'applied') = (reason IS NULL)),
+    CHECK (status = 'unapplied' OR type IS NOT NULL),
+    CHECK (status = 'applied' OR (total_after = total_before AND hold_after = hold_before)),
+    CHECK (0 <= hold_before AND hold_before <= total_before AND total_before < 'Infinity'),
+    CHECK (0 <= hold_after AND hold_after <= total_after AND total_after < 'Infinity')
+);
+COMMENT ON TABLE  wallet_commands              IS 'The journal: every command that reached a wallet asset, applied or refused, in one hash chain per asset. Append-only.';
+COMMENT ON COLUMN wallet_commands.request_hash IS 'SHA-256 of the command''s content, to tell a retry from a reused id';
+COMMENT ON COLUMN wallet_commands.hash         IS 'SHA-256 of every other column, prev_hash among them';
+
+CREATE TABLE wallet_asset_events (
+    user_id      text COLLATE "C" NOT NULL,
+    currency     text COLLATE "C" NOT NULL,
+    version      bigint  NOT NULL,
+    event_type   text    NOT NULL CHECK (event_type IN ('wallet_asset.created', 'wallet_asset.added', 'wallet_asset.subtracted')),
+    command_id   text COLLATE "C" NOT NULL,
+    amount       numeric,
+    total_before numeric NOT NULL,
+    total_after  numeric NOT NULL,
+    hold_before  numeric NOT NULL,
+    hold_after   numeric NOT NULL,
+    description  text,
+    actor        text,
+    metadata     jsonb,
+    occurred_at  timestamptz NOT NULL,
+    position     bigint  NOT NULL,
+    hash         bytea   NOT NULL,
+    PRIMARY KEY (user_id, currency, version)
+);
+COMMENT ON TABLE wallet_asset_events IS 'The audit trail that other modules read: one event for each applied journal entry, equal to it. Append-only.';
+
+-- The service's role has INSERT and SELECT on journal and events and nothing
+-- else. These triggers stop the tables' owner too, in every replication role.
+
+-- +goose StatementBegin
+CREATE FUNCTION wallet_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation', HINT = 'Correct a mistake with a new command.';
+END
+$$;
+-- +goose StatementEnd
+
+CREATE TRIGGER append_only_rows     BEFORE UPDATE OR DELETE ON wallet_commands     FOR EACH ROW       EXECUTE FUNCTION wallet_append_only();
+CREATE TRIGGER append_only_truncate BEFORE TRUNCATE         ON wallet_commands     FOR EACH STATEMENT EXECUTE FUNCTION wallet_append_only();
+CREATE TRIGGER append_only_rows     BEFORE UPDATE OR DELETE ON wallet_asset_events FOR EACH ROW       EXECUTE FUNCTION wallet_append_only();
+CREATE TRIGGER append_only_truncate BEFORE TRUNCATE         ON wallet_asset_events FOR EACH STATEMENT EXECUTE FUNCTION wallet_append_only();
+ALTER TABLE wallet_commands     ENABLE ALWAYS TRIGGER append_only_rows;
+ALTER TABLE wallet_commands     ENABLE ALWAYS TRIGGER append_only_truncate;
+ALTER TABLE wallet_asset_events ENABLE ALWAYS TRIGGER append_only_rows;
+ALTER TABLE wallet_asset_events ENABLE ALWAYS TRIGGER append_only_truncate;
+
+-- A currency that was registered wrongly can be deleted while no wallet uses it
+-- (the foreign key sees to that), but its scale cannot be changed: every amount
+-- written with it would mean something else.
+
+-- +goose StatementBegin
+CREATE FUNCTION wallet_currency_is_fixed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'currency % has scale %, which never changes', OLD.code, OLD.scale
+        USING ERRCODE = 'restrict_violation';
+END
+$$;
+-- +goose StatementEnd
+
+CREATE TRIGGER fixed BEFORE UPDATE ON currencies FOR EACH ROW EXECUTE FUNCTION wallet_currency_is_fixed();
+
+-- ISO 4217's currencies of circulation and its funds codes, with their minor
+-- units (list one of the standard; metals and testing codes have none there and
+-- are left out, as are codes that were withdrawn).
+INSERT INTO currencies (code, scale)
+SELECT code, scale
+FROM (VALUES
+    (0, 'BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF'),
+    (2, 'AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BOV BRL BSD BTN BWP BYN BZD
+         CAD CDF CHE CHF CHW CNY COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP
+         GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK
+         LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO
+         NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS
+         SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST
+         XCD XCG YER ZAR ZMW ZWG'),
+    (3, 'BHD IQD JOD KWD LYD OMR TND'),
+    (4, 'CLF UYW')
+) AS iso (scale, codes)
+CROSS JOIN LATERAL regexp_split_to_table(codes, '\s+') AS code;

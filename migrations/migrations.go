@@ -1,0 +1,116 @@
+// Package migrations is the schema: numbered SQL files, embedded in the binary
+// and applied in order. A file that has landed is never changed; what is wrong
+// with it is mended by the next one.
+package migrations
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/jackc/pgx/v5"
+)
+
+//go:embed *.sql
+var files embed.FS
+
+// ErrBehind says that a database lacks migrations this program needs.
+var ErrBehind = errors.New("the database is not migrated: run \"wallet migrate up\"")
+
+// Status is one migration and whether it has been applied.
+type Status struct {
+	Version int64  `json:"version"`
+	Name    string `json:"name"`
+	Applied bool   `json:"applied"`
+}
+
+// Up applies what is missing and returns the versions it applied. Two at once
+// wait for each other on a Postgres advisory lock.
+func Up(ctx context.Context, databaseURL string) (applied []int64, err error) {
+	err = with(ctx, databaseURL, func(p *goose.Provider) error {
+		results, err := p.Up(ctx)
+		for _, r := range results {
+			applied = append(applied, r.Source.Version)
+		}
+		return err
+	})
+	return applied, err
+}
+
+// List tells the state of each migration, oldest first.
+func List(ctx context.Context, databaseURL string) (list []Status, err error) {
+	err = with(ctx, databaseURL, func(p *goose.Provider) error {
+		all, err := p.Status(ctx)
+		for _, s := range all {
+			list = append(list, Status{s.Source.Version, s.Source.Path, s.State == goose.StateApplied})
+		}
+		return err
+	})
+	return list, err
+}
+
+// Latest is the newest version this program carries.
+func Latest() int64 {
+	names, err := fs.Glob(files, "*.sql")
+	if err != nil || len(names) == 0 {
+		panic("migrations: none embedded")
+	}
+	version, err := goose.NumericComponent(names[len(names)-1])
+	if err != nil {
+		panic(err)
+	}
+	return version
+}
+
+// Querier is what Check needs of a connection or pool.
+type Querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Check returns ErrBehind unless the database has every migration. It needs
+// nothing but the right to read goose's table.
+func Check(ctx context.Context, db Querier) error {
+	var exists bool
+	if err := db.QueryRow(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&exists); err != nil {
+		return err
+	}
+	if !exists {
+		return ErrBehind
+	}
+	var version int64
+	if err := db.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&version); err != nil {
+		return err
+	}
+	if version < Latest() {
+		return fmt.Errorf("%w (it is at version %d, this program needs %d)", ErrBehind, version, Latest())
+	}
+	return nil
+}
+
+func with(ctx context.Context, databaseURL string, do func(*goose.Provider) error) error {
+	config, err := pgx.ParseConfig(databaseURL)
+	if err != nil {
+		return err
+	}
+	var db *sql.DB = stdlib.OpenDB(*config)
+	defer db.Close()
+	if err := db.PingContext(ctx); err != nil {
+		return err
+	}
+	locker, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
+	if err != nil {
+		return err
+	}
+	return do(provider)
+}

@@ -1,0 +1,208 @@
+// Package starter is how a Go program uses wallets: it starts, signals and
+// updates their workflows.
+//
+//	c, err := starter.New(temporalClient, starter.Options{})
+//	res, err := c.Add(ctx, starter.Change{UserID: "u1", Currency: "USD", CommandID: "order-7", Amount: amount})
+//	var unapplied *wallet.UnappliedError // errors.As
+//
+// Every call may be repeated with the same command id after any failure: it
+// counts once and gives the first answer. A call ends with its answer, with a
+// final error (*wallet.UnappliedError, *wallet.InvalidError), or when its context
+// does; until then passing failures are retried.
+package starter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/valueledger/wallet"
+)
+
+// Options of a Client.
+type Options struct {
+	// TaskQueue is where the wallet's workers listen; "wallet" if empty.
+	TaskQueue string
+	// IdleTimeout lets the workflow of a wallet complete when no command came for
+	// so long; the next command starts it again. 0 keeps it running.
+	IdleTimeout time.Duration
+}
+
+// Client sends commands to wallets. It is safe for concurrent use; calls for one
+// wallet that overlap travel together.
+type Client struct {
+	temporal client.Client
+	options  Options
+
+	mu    sync.Mutex
+	lanes map[wallet.AssetRef]*lane
+}
+
+// New makes a Client on a Temporal client, whose namespace it uses. A client on a
+// fast network spends less CPU with client.ConnectionOptions{GrpcCompression:
+// &client.GrpcCompressionNone{}}.
+func New(temporalClient client.Client, options Options) (*Client, error) {
+	if temporalClient == nil {
+		return nil, errors.New("starter.New needs a Temporal client")
+	}
+	if options.IdleTimeout < 0 {
+		return nil, fmt.Errorf("idle timeout %s is negative", options.IdleTimeout)
+	}
+	if options.TaskQueue == "" {
+		options.TaskQueue = wallet.DefaultTaskQueue
+	}
+	return &Client{temporal: temporalClient, options: options, lanes: map[wallet.AssetRef]*lane{}}, nil
+}
+
+// Change is a command together with the wallet it is for.
+type Change struct {
+	UserID, Currency string
+	// CommandID is yours, unique within the user and currency: an order number,
+	// a row's key. The same id counts once.
+	CommandID   string
+	Amount      wallet.Amount // not for Create
+	Description string
+	Actor       string
+	Metadata    map[string]string
+}
+
+func (c Change) command(t wallet.CommandType) wallet.Command {
+	return wallet.Command{ID: c.CommandID, Type: t, Amount: c.Amount, Description: c.Description, Actor: c.Actor, Metadata: c.Metadata}
+}
+
+// Create opens a wallet asset with zero total and hold. Opening it again under
+// another id is refused with already_exists.
+func (c *Client) Create(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeCreate))
+}
+
+// Add adds the amount to the total, creating the wallet asset if it is missing.
+func (c *Client) Add(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeAdd))
+}
+
+// Subtract takes the amount from the total if that much is available, else it is
+// refused with insufficient_funds.
+func (c *Client) Subtract(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeSubtract))
+}
+
+// Apply sends one command and waits for its Result. A refusal returns the Result
+// and an *wallet.UnappliedError; bad input returns an *wallet.InvalidError and
+// leaves no trace.
+func (c *Client) Apply(ctx context.Context, userID, currency string, command wallet.Command) (wallet.Result, error) {
+	if err := validate(userID, currency, command); err != nil {
+		return wallet.Result{}, err
+	}
+	result, err := c.ride(ctx, wallet.AssetRef{UserID: userID, Currency: currency}, command)
+	if err != nil {
+		return result, err
+	}
+	return result, result.Err()
+}
+
+// ApplyBatch sends 1 to 500 commands for one wallet in one update and returns one
+// Result for each, in order. A refusal is a Result like any other; it does not
+// stop the commands after it. The whole batch is refused with an
+// *wallet.InvalidError if one of its commands is invalid.
+func (c *Client) ApplyBatch(ctx context.Context, userID, currency string, commands []wallet.Command) ([]wallet.Result, error) {
+	if len(commands) == 0 || len(commands) > wallet.MaxBatch {
+		return nil, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "batch", Value: fmt.Sprint(len(commands)),
+			Message: fmt.Sprintf("the batch has %d commands: send 1 to %d", len(commands), wallet.MaxBatch)}
+	}
+	for _, command := range commands {
+		if err := validate(userID, currency, command); err != nil {
+			return nil, err
+		}
+	}
+	return c.update(ctx, wallet.AssetRef{UserID: userID, Currency: currency}, commands)
+}
+
+// Send signals one command and does not wait for its Result: once it returns nil
+// the command is durable and will be handled in order of arrival.
+func (c *Client) Send(ctx context.Context, userID, currency string, command wallet.Command) error {
+	if err := validate(userID, currency, command); err != nil {
+		return err
+	}
+	ref := wallet.AssetRef{UserID: userID, Currency: currency}
+	options := c.startOptions(ref)
+	_, err := retry(ctx, func() (client.WorkflowRun, error) {
+		return c.temporal.SignalWithStartWorkflow(ctx, options.ID, wallet.SignalCommand, command, options, wallet.WorkflowWalletAsset, c.input(ref))
+	})
+	if err != nil {
+		return fmt.Errorf("signal command %q to the %s wallet of %q: %w", command.ID, currency, userID, err)
+	}
+	return nil
+}
+
+// State asks the wallet's workflow for its balance after the last handled command
+// and for its queue. It fails with Temporal's NotFound if the workflow was never
+// started.
+func (c *Client) State(ctx context.Context, userID, currency string) (wallet.State, error) {
+	return query[wallet.State](ctx, c, userID, currency, wallet.QueryState)
+}
+
+// Result asks the wallet's workflow for the Result of a recent command, one that
+// was sent with Send, say.
+func (c *Client) Result(ctx context.Context, userID, currency, commandID string) (wallet.Result, error) {
+	return query[wallet.Result](ctx, c, userID, currency, wallet.QueryResult, commandID)
+}
+
+func query[T any](ctx context.Context, c *Client, userID, currency, name string, args ...any) (value T, err error) {
+	if err := wallet.ValidateWallet(userID, currency); err != nil {
+		return value, err
+	}
+	answer, err := c.temporal.QueryWorkflow(ctx, wallet.WorkflowID(userID, currency), "", name, args...)
+	if err != nil {
+		return value, fmt.Errorf("query %s of the %s wallet of %q: %w", name, currency, userID, err)
+	}
+	return value, answer.Get(&value)
+}
+
+func validate(userID, currency string, command wallet.Command) error {
+	if err := wallet.ValidateWallet(userID, currency); err != nil {
+		return err
+	}
+	return command.Validate()
+}
+
+// workflowInput is workflows.WalletAssetInput as a caller sends it.
+type workflowInput struct {
+	wallet.AssetRef
+	IdleTimeout wallet.Duration `json:"idle_timeout,omitzero"`
+}
+
+func (c *Client) input(ref wallet.AssetRef) workflowInput {
+	return workflowInput{ref, wallet.Duration{Duration: c.options.IdleTimeout}}
+}
+
+// startOptions start the wallet's workflow, or use the one that runs.
+func (c *Client) startOptions(ref wallet.AssetRef) client.StartWorkflowOptions {
+	return client.StartWorkflowOptions{
+		ID:                       wallet.WorkflowID(ref.UserID, ref.Currency),
+		TaskQueue:                c.options.TaskQueue,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			searchUserID.ValueSet(ref.UserID),
+			searchCurrency.ValueSet(ref.Currency),
+		),
+		StaticSummary: summary(ref),
+	}
+}
+
+// summary is at most 200 bytes, Temporal's limit.
+func summary(ref wallet.AssetRef) string {
+	user := ref.UserID
+	for len(user) > 150 {
+		runes := []rune(user)
+		user = string(runes[:len(runes)-1])
+	}
+	return user + " · " + ref.Currency
+}

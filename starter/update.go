@@ -1,0 +1,116 @@
+package starter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/failure"
+)
+
+// update sends commands in one update-with-start and waits for their Results. A
+// refusal is a Result without an error.
+func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wallet.Command) ([]wallet.Result, error) {
+	results, err := retry(ctx, func() ([]wallet.Result, error) {
+		if len(commands) > 1 {
+			var results []wallet.Result
+			err := c.updateOnce(ctx, ref, wallet.UpdateApplyBatch, commands, &results)
+			return results, err
+		}
+		var result wallet.Result
+		err := c.updateOnce(ctx, ref, wallet.UpdateApply, commands[0], &result)
+		var unapplied *wallet.UnappliedError
+		if errors.As(err, &unapplied) {
+			result, err = unapplied.Result, nil
+		}
+		return []wallet.Result{result}, err
+	})
+	if err == nil && len(results) != len(commands) {
+		err = fmt.Errorf("the wallet answered %d of %d commands", len(results), len(commands))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("send %d commands to the %s wallet of %q: %w", len(commands), ref.Currency, ref.UserID, err)
+	}
+	return results, nil
+}
+
+func (c *Client) updateOnce(ctx context.Context, ref wallet.AssetRef, name string, argument, result any) error {
+	options := c.startOptions(ref)
+	handle, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: c.temporal.NewWithStartWorkflowOperation(options, wallet.WorkflowWalletAsset, c.input(ref)),
+		UpdateOptions: client.UpdateWorkflowOptions{
+			// No update id: Temporal would answer a known id without looking at the
+			// content, and forgets it with the run. The command id is what counts.
+			WorkflowID:   options.ID,
+			UpdateName:   name,
+			Args:         []any{argument},
+			WaitForStage: client.WorkflowUpdateStageCompleted,
+		},
+	})
+	if err != nil {
+		return failure.Decode(err)
+	}
+	return failure.Decode(handle.Get(ctx, result))
+}
+
+// retry repeats a call that is safe to repeat until it succeeds, fails for good
+// or ctx ends.
+func retry[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval = 10 * time.Millisecond
+	pauses.MaxInterval = 2 * time.Second
+	return backoff.Retry(ctx, func() (T, error) {
+		value, err := call()
+		if err != nil && !isPassing(err) {
+			return value, backoff.Permanent(err)
+		}
+		return value, err
+	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
+}
+
+// acceptedUpdateLost is the type of Temporal's failure of an update whose
+// workflow ended (was terminated, say) before the update did.
+const acceptedUpdateLost = "AcceptedUpdateCompletedWorkflow"
+
+// isPassing tells what another try may not meet again: a workflow between two
+// runs, a server that is busy, starting or gone, a worker that is late.
+func isPassing(err error) bool {
+	var application *temporal.ApplicationError
+	if errors.As(err, &application) {
+		return application.Type() == acceptedUpdateLost
+	}
+	for _, passing := range []any{
+		new(*serviceerror.NotFound), new(*serviceerror.Aborted), new(*serviceerror.WorkflowNotReady),
+		new(*serviceerror.ResourceExhausted), new(*serviceerror.Unavailable), new(*serviceerror.DeadlineExceeded),
+		new(*serviceerror.Canceled), new(*client.WorkflowUpdateServiceTimeoutOrCanceledError),
+	} {
+		if errors.As(err, passing) {
+			return true
+		}
+	}
+	return false
+}
+
+// Register makes the Client the one activity of the ApplyCommand workflow.
+func (c *Client) Register(r worker.ActivityRegistry) {
+	r.RegisterActivityWithOptions(c.sendCommand, activity.RegisterOptions{Name: wallet.ActivitySendCommand})
+}
+
+// sendCommand returns the Result of a refused command too.
+func (c *Client) sendCommand(ctx context.Context, in wallet.ApplyCommandInput) (wallet.Result, error) {
+	result, err := c.Apply(ctx, in.UserID, in.Currency, in.Command)
+	var unapplied *wallet.UnappliedError
+	if errors.As(err, &unapplied) {
+		return result, nil
+	}
+	return result, failure.Encode(err)
+}

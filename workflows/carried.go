@@ -1,0 +1,96 @@
+package workflows
+
+import (
+	"encoding/json"
+	"time"
+
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/valueledger/wallet"
+)
+
+const (
+	// maxSignals per run: the server refuses a run's 10,001st, and does not count
+	// signals when it suggests to continue as new.
+	maxSignals = 2000
+	// maxRecent results are kept for the query "result".
+	maxRecent = 100
+)
+
+// WalletAssetInput starts a WalletAsset workflow. Callers send user_id and
+// currency, and idle_timeout if the workflow shall complete when no command came
+// for so long ("24h"); the next command starts it again.
+type WalletAssetInput struct {
+	wallet.AssetRef
+	IdleTimeout wallet.Duration `json:"idle_timeout,omitzero"`
+	Carried     *Carried        `json:"carried,omitempty"`
+}
+
+// Carried is exactly what continue-as-new takes along.
+type Carried struct {
+	Asset        wallet.Asset      `json:"asset"`
+	Queue        []wallet.Received `json:"queue,omitempty"` // nobody waits for their answer
+	Counts       wallet.Counts     `json:"counts"`
+	Recent       []wallet.Result   `json:"recent,omitempty"`
+	LastActivity time.Time         `json:"last_activity"`
+}
+
+func (c *Carried) remember(r wallet.Result) {
+	if len(c.Recent) == maxRecent {
+		c.Recent = append(c.Recent[:0], c.Recent[1:]...)
+	}
+	c.Recent = append(c.Recent, r)
+}
+
+func decodeInput(payload converter.RawValue) (WalletAssetInput, error) {
+	var input WalletAssetInput
+	data, err := jsonOf(payload)
+	if err != nil {
+		return input, err
+	}
+	if _, err := wallet.DecodeAssetRef(data); err != nil {
+		return input, err
+	}
+	if err := json.Unmarshal(data, &input); err != nil {
+		return input, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "input", Message: err.Error()}
+	}
+	return input, nil
+}
+
+func (w *walletAsset) mustContinueAsNew(ctx workflow.Context) bool {
+	return w.signalsReceived >= maxSignals || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
+}
+
+func (w *walletAsset) continueAsNew(ctx workflow.Context) error {
+	carried := w.carried
+	for _, q := range w.queue {
+		carried.Queue = append(carried.Queue, q.received)
+	}
+	return workflow.NewContinueAsNewError(ctx, wallet.WorkflowWalletAsset, WalletAssetInput{
+		AssetRef: w.ref, IdleTimeout: wallet.Duration{Duration: w.idleTimeout}, Carried: &carried,
+	})
+}
+
+// idleTimer fires once when the wallet may have been idle for long enough. It is
+// not restarted for each command, which would cost two events each: when it
+// fires, the rest of the time is waited for.
+type idleTimer struct {
+	fired workflow.Future // nil without an idle timeout
+	over  bool
+}
+
+func (t idleTimer) due(workflow.Context) bool {
+	return t.over || t.fired != nil && t.fired.IsReady()
+}
+
+func (w *walletAsset) startIdleTimer(ctx workflow.Context) idleTimer {
+	if w.idleTimeout == 0 {
+		return idleTimer{}
+	}
+	left := w.carried.LastActivity.Add(w.idleTimeout).Sub(workflow.Now(ctx))
+	if left <= 0 {
+		return idleTimer{over: true}
+	}
+	return idleTimer{fired: workflow.NewTimer(ctx, left)}
+}

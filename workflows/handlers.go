@@ -1,0 +1,140 @@
+package workflows
+
+import (
+	"fmt"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/failure"
+)
+
+// setHandlers names what a wallet answers to. Commands are taken as raw payloads:
+// the SDK drops a signal that it cannot decode, and rejects such an update with
+// an error that does not name the value.
+func (w *walletAsset) setHandlers(ctx workflow.Context) error {
+	w.signals = workflow.GetSignalChannelWithOptions(ctx, wallet.SignalCommand, workflow.SignalChannelOptions{
+		Description: `A command without an answer: {"id": "order-7", "type": "add", "amount": "12.50"}`,
+	})
+	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApply, w.handleApply, workflow.UpdateHandlerOptions{
+		Description: `A command and its Result: {"id": "order-7", "type": "subtract", "amount": "12.50"}`,
+		Validator: func(payload converter.RawValue) error {
+			_, err := decodeCommand(payload)
+			return failure.Encode(err)
+		},
+	}); err != nil {
+		return err
+	}
+	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyBatch, w.handleApplyBatch, workflow.UpdateHandlerOptions{
+		Description: "1 to 500 commands in an array, and their Results in the same order",
+		Validator: func(payload converter.RawValue) error {
+			_, err := decodeBatch(payload)
+			return failure.Encode(err)
+		},
+	}); err != nil {
+		return err
+	}
+	if err := workflow.SetQueryHandlerWithOptions(ctx, wallet.QueryState, w.state, workflow.QueryHandlerOptions{
+		Description: "The balance after the last handled command, and what is queued",
+	}); err != nil {
+		return err
+	}
+	return workflow.SetQueryHandlerWithOptions(ctx, wallet.QueryResult, w.result, workflow.QueryHandlerOptions{
+		Description: "The Result of a recent command, by its id",
+	})
+}
+
+func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawValue) (wallet.Result, error) {
+	command, err := decodeCommand(payload)
+	if err != nil {
+		return wallet.Result{}, failure.Encode(err)
+	}
+	results, err := w.submit(ctx, []wallet.Command{command})
+	if err != nil {
+		return wallet.Result{}, err
+	}
+	return results[0], failure.Encode(results[0].Err())
+}
+
+func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.RawValue) ([]wallet.Result, error) {
+	commands, err := decodeBatch(payload)
+	if err != nil {
+		return nil, failure.Encode(err)
+	}
+	return w.submit(ctx, commands)
+}
+
+// receiveSignals moves every signal that has arrived into the queue. It never
+// blocks: a reader blocked in Receive would hold a signal that the check before
+// continue-as-new cannot see.
+func (w *walletAsset) receiveSignals(ctx workflow.Context) {
+	for {
+		var payload converter.RawValue
+		if !w.signals.ReceiveAsync(&payload) {
+			return
+		}
+		w.signalsReceived++
+		command, err := decodeCommand(payload)
+		if err == nil {
+			w.enqueue(wallet.Received{Command: command}, nil, 0)
+			continue
+		}
+		w.malformed++
+		// The original run's id stays the same when a run is reset, so that a
+		// signal that is delivered again is recognized.
+		fallbackID := fmt.Sprintf("_malformed-%s-%d", workflow.GetInfo(ctx).OriginalRunID, w.malformed)
+		w.enqueue(wallet.Malformed(payload.Payload().GetData(), encodingOf(payload.Payload()), command, fallbackID, err), nil, 0)
+	}
+}
+
+func (w *walletAsset) state() (wallet.State, error) {
+	a := w.carried.Asset
+	return wallet.State{
+		UserID: w.ref.UserID, Currency: w.ref.Currency,
+		Total: a.Total, Hold: a.Hold, Available: a.Available(),
+		Version: a.Version, Position: a.Position, Hash: a.Hash,
+		Queue: len(w.queue) + w.signals.Len(), Counts: w.carried.Counts,
+	}, nil
+}
+
+func (w *walletAsset) result(commandID string) (wallet.Result, error) {
+	for i := len(w.carried.Recent) - 1; i >= 0; i-- {
+		if w.carried.Recent[i].CommandID == commandID {
+			return w.carried.Recent[i], nil
+		}
+	}
+	return wallet.Result{}, fmt.Errorf("no recent result for command %q: the last %d are kept here, all are in the journal (\"wallet commands\"), and sending the command again gives its first answer", commandID, maxRecent)
+}
+
+func decodeCommand(payload converter.RawValue) (wallet.Command, error) {
+	data, err := jsonOf(payload)
+	if err != nil {
+		return wallet.Command{}, err
+	}
+	return wallet.DecodeCommand(data)
+}
+
+func decodeBatch(payload converter.RawValue) ([]wallet.Command, error) {
+	data, err := jsonOf(payload)
+	if err != nil {
+		return nil, err
+	}
+	return wallet.DecodeBatch(data)
+}
+
+// jsonOf takes the JSON out of a payload in the encoding that all SDKs use for
+// it. An absent payload is empty JSON, whose error the caller's decoder words.
+func jsonOf(payload converter.RawValue) ([]byte, error) {
+	encoding := encodingOf(payload.Payload())
+	if payload.Payload() != nil && encoding != converter.MetadataEncodingJSON {
+		return nil, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "encoding", Value: encoding,
+			Message: fmt.Sprintf("payload encoding %q is not supported: send %s", encoding, converter.MetadataEncodingJSON)}
+	}
+	return payload.Payload().GetData(), nil
+}
+
+func encodingOf(payload *commonpb.Payload) string {
+	return string(payload.GetMetadata()[converter.MetadataEncoding])
+}

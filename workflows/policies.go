@@ -1,0 +1,87 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/failure"
+)
+
+// quickOptions are for the first try of a step, inside the workflow task. It is
+// short: while it lasts the server buffers what arrives, and a workflow task with
+// more than 100 buffered events fails.
+func quickOptions(summary string) workflow.LocalActivityOptions {
+	return workflow.LocalActivityOptions{
+		ScheduleToCloseTimeout: 2 * time.Second,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:    50 * time.Millisecond,
+			BackoffCoefficient: 2,
+			MaximumInterval:    500 * time.Millisecond,
+		},
+		Summary: summary,
+	}
+}
+
+// patientOptions are for a step that could not be done quickly: it is retried
+// until it succeeds, in sight of the Web UI, which shows it as pending with its
+// last failure.
+func patientOptions(summary string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		StartToCloseTimeout: 30 * time.Second,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:    200 * time.Millisecond,
+			BackoffCoefficient: 2,
+			MaximumInterval:    5 * time.Second,
+		},
+		Summary: summary,
+	}
+}
+
+// sendOptions are for ApplyCommand's one activity. A try that takes longer is
+// repeated with the same command id, which is harmless.
+func sendOptions() workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		StartToCloseTimeout: time.Minute,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:    200 * time.Millisecond,
+			BackoffCoefficient: 2,
+			MaximumInterval:    10 * time.Second,
+		},
+	}
+}
+
+// step runs one step to its end: quickly if possible, patiently if not. It
+// returns only errors of the rules (*wallet.InvalidError, ErrAssetMissing).
+func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, output any) error {
+	quick := workflow.WithLocalActivityOptions(ctx, quickOptions(summary))
+	err := workflow.ExecuteLocalActivity(quick, name, input).Get(ctx, output)
+	if err == nil || isFinal(err) {
+		return failure.Decode(err)
+	}
+	w.log.Warn("step is slow to succeed, going on as a regular activity", "step", name, "error", err)
+	w.trouble = fmt.Sprintf("%s since %s: %s", summary, workflow.Now(ctx).UTC().Format(time.RFC3339), err)
+	w.showDetails(ctx)
+	patient := workflow.WithActivityOptions(ctx, patientOptions(summary))
+	err = workflow.ExecuteActivity(patient, name, input).Get(ctx, output)
+	w.trouble = ""
+	return failure.Decode(err)
+}
+
+func isFinal(err error) bool {
+	var invalid *wallet.InvalidError
+	decoded := failure.Decode(err)
+	return errors.As(decoded, &invalid) || errors.Is(decoded, wallet.ErrAssetMissing)
+}
+
+// summary says what a step does, for the history: at most 200 bytes.
+func summary(verb string, n int, noun string) string {
+	if n == 1 {
+		return verb + " 1 " + noun
+	}
+	return fmt.Sprintf("%s %d %ss", verb, n, noun)
+}

@@ -1,0 +1,270 @@
+package workflows
+
+import (
+	"errors"
+	"time"
+
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/failure"
+)
+
+// WalletAsset is one user's balance in one currency as a workflow that never
+// ends: the lock under which its commands run one after the other.
+//
+// Handlers of signals and updates only put commands into a queue; the main
+// coroutine alone takes them out, as many as there are, up to 500, and runs the
+// steps: ApplyCommands, RecordEvents, answer. Input: WalletAssetInput.
+func WalletAsset(ctx workflow.Context, payload converter.RawValue) error {
+	w, err := newWalletAsset(ctx, payload)
+	if err != nil {
+		return refuseToRun(ctx, err)
+	}
+	return w.run(ctx)
+}
+
+// walletAsset is a run in memory. What outlives the run is in carried.
+type walletAsset struct {
+	ref         wallet.AssetRef
+	idleTimeout time.Duration
+	carried     Carried // but for Queue, which is queue below
+
+	log     log.Logger
+	signals workflow.ReceiveChannel
+	queue   []queued
+
+	signalsReceived int // in this run, which is what Temporal limits
+	malformed       int // in this run, to number them
+	replies         int // signals to reply_to that are under way
+
+	ensured  bool   // the asset is known to exist
+	recorded bool   // the audit trail has been completed once in this run
+	trouble  string // what keeps the current step from succeeding
+}
+
+func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAsset, error) {
+	input, err := decodeInput(payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkWorkflowID(ctx, input.AssetRef); err != nil {
+		return nil, err
+	}
+	w := &walletAsset{
+		ref:         input.AssetRef,
+		idleTimeout: input.IdleTimeout.Duration,
+		log:         log.With(workflow.GetLogger(ctx), "user_id", input.UserID, "currency", input.Currency),
+	}
+	if input.Carried != nil {
+		w.carried = *input.Carried
+		for _, received := range w.carried.Queue {
+			w.enqueue(received, nil, 0)
+		}
+		w.carried.Queue = nil
+	} else {
+		w.carried.LastActivity = workflow.Now(ctx)
+	}
+	if w.carried.Counts.Unapplied == nil {
+		w.carried.Counts.Unapplied = map[wallet.Reason]int64{}
+	}
+	w.showDetails(ctx)
+	return w, w.setHandlers(ctx)
+}
+
+// run is the main coroutine. Its rules for ending a run are in docs/design.md,
+// "Ends and beginnings"; the one that is easy to break: between receiveSignals
+// and a return nothing may yield, or a signal that arrives meanwhile is lost.
+func (w *walletAsset) run(ctx workflow.Context) error {
+	// Commands run to their end even if the workflow is cancelled meanwhile.
+	work, _ := workflow.NewDisconnectedContext(ctx)
+	idle := w.startIdleTimer(work)
+	for {
+		waitErr := workflow.Await(ctx, func() bool { return w.hasWork(ctx) || idle.due(ctx) })
+		w.receiveSignals(ctx)
+		switch {
+		case w.mustContinueAsNew(ctx) && w.settled(ctx) && w.queueSize() <= maxCarriedBytes:
+			return w.continueAsNew(ctx)
+		case len(w.queue) > 0:
+			if err := w.execute(work, w.takeBatch()); err != nil {
+				return w.giveUp(work, err)
+			}
+			w.carried.LastActivity = workflow.Now(ctx)
+		case !w.settled(ctx):
+			// Handlers that have their answer, and replies, get the chance to end.
+			if err := workflow.Await(work, func() bool { return w.settled(ctx) || w.hasQueue() }); err != nil {
+				return err
+			}
+		case waitErr != nil: // cancelled, and everything that came is answered
+			return waitErr
+		case idle.due(ctx):
+			if idle = w.startIdleTimer(work); idle.due(ctx) {
+				w.log.Info("wallet is idle, its workflow completes; the next command starts it again")
+				return nil
+			}
+		}
+	}
+}
+
+func (w *walletAsset) hasQueue() bool { return len(w.queue) > 0 || w.signals.Len() > 0 }
+
+func (w *walletAsset) hasWork(ctx workflow.Context) bool {
+	return w.hasQueue() || w.mustContinueAsNew(ctx)
+}
+
+// settled reports that nobody waits for this run: no update handler and no reply.
+func (w *walletAsset) settled(ctx workflow.Context) bool {
+	return workflow.AllHandlersFinished(ctx) && w.replies == 0
+}
+
+// execute runs the steps for a batch and answers its commands. It returns an
+// error only if the wallet can never exist (an *wallet.InvalidError).
+func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
+	commands := make([]wallet.Received, len(batch))
+	for i, q := range batch {
+		commands[i] = q.received
+	}
+	results, err := w.apply(ctx, commands)
+	if err == nil {
+		err = w.recordEvents(ctx, results)
+	}
+	for i, q := range batch {
+		if err != nil {
+			q.fail(err)
+			w.log.Warn("command refused", "command_id", q.received.Command.ID, "error", err)
+			continue
+		}
+		w.note(results[i])
+		q.answer(results[i])
+		w.reply(ctx, q.received.Command.ReplyTo, results[i])
+	}
+	w.showDetails(ctx)
+	return err
+}
+
+// apply is step 1 where it is needed, and step 2.
+func (w *walletAsset) apply(ctx workflow.Context, commands []wallet.Received) ([]wallet.Result, error) {
+	for {
+		first := commands[0]
+		if !w.ensured && (first.Command.Type != wallet.TypeCreate || first.Malformed != "") {
+			if err := w.step(ctx, wallet.StepEnsureWalletAsset, "ensure the wallet exists", w.ref, &w.carried.Asset); err != nil {
+				return nil, err
+			}
+			w.ensured = true
+		}
+		var out wallet.ApplyCommandsOutput
+		input := wallet.ApplyCommandsInput{AssetRef: w.ref, Commands: commands}
+		err := w.step(ctx, wallet.StepApplyCommands, summary("apply", len(commands), "command"), input, &out)
+		if errors.Is(err, wallet.ErrAssetMissing) { // the row is gone, or never was
+			w.ensured = false
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		w.ensured = true
+		w.carried.Asset = out.Asset
+		return out.Results, nil
+	}
+}
+
+// recordEvents is step 3. Where nothing was applied there is nothing to record,
+// but the first batch of a run completes what an earlier one may have left. A
+// replayed result counts as applied: the step that applied it may have been cut
+// short before its event.
+func (w *walletAsset) recordEvents(ctx workflow.Context, results []wallet.Result) error {
+	needed := !w.recorded
+	for _, r := range results {
+		needed = needed || r.Status == wallet.StatusApplied
+	}
+	if !needed {
+		return nil
+	}
+	var out wallet.RecordEventsOutput
+	if err := w.step(ctx, wallet.StepRecordEvents, "record events", w.ref, &out); err != nil {
+		return err
+	}
+	w.recorded = true
+	return nil
+}
+
+// note counts and remembers a result, and logs a refusal.
+func (w *walletAsset) note(r wallet.Result) {
+	counts := &w.carried.Counts
+	switch {
+	case r.Replayed:
+		counts.Replayed++
+	case r.Status == wallet.StatusApplied:
+		counts.Applied++
+	default:
+		counts.Unapplied[r.Reason]++
+		w.log.Info("command refused", "command_id", r.CommandID, "reason", r.Reason, "message", r.Message)
+	}
+	w.carried.remember(r)
+}
+
+// reply signals a result to the workflow that asked for it. A target that is
+// missing or closed does not disturb the wallet.
+func (w *walletAsset) reply(ctx workflow.Context, to *wallet.ReplyTo, r wallet.Result) {
+	if to == nil {
+		return
+	}
+	w.replies++
+	sent := workflow.SignalExternalWorkflow(ctx, to.WorkflowID, "", to.Signal, r)
+	workflow.GoNamed(ctx, "reply", func(ctx workflow.Context) {
+		if err := sent.Get(ctx, nil); err != nil {
+			w.log.Warn("reply not delivered", "command_id", r.CommandID, "workflow_id", to.WorkflowID, "error", err)
+		}
+		w.replies--
+	})
+}
+
+// giveUp ends a wallet that can never exist: everything that came gets the
+// error, then the workflow completes. The details say why.
+func (w *walletAsset) giveUp(ctx workflow.Context, cause error) error {
+	w.trouble = cause.Error()
+	w.showDetails(ctx)
+	for {
+		if err := workflow.Await(ctx, func() bool { return w.settled(ctx) || w.hasQueue() }); err != nil {
+			return err
+		}
+		w.receiveSignals(ctx)
+		for _, q := range w.queue {
+			q.fail(cause)
+			w.log.Warn("command refused", "command_id", q.received.Command.ID, "error", cause)
+		}
+		w.queue = nil
+		if w.settled(ctx) {
+			return nil
+		}
+	}
+}
+
+// checkWorkflowID refuses a run under another id than its input demands: it would
+// be a second lock for the same wallet asset.
+func checkWorkflowID(ctx workflow.Context, ref wallet.AssetRef) error {
+	want, got := wallet.WorkflowID(ref.UserID, ref.Currency), workflow.GetInfo(ctx).WorkflowExecution.ID
+	if got == want {
+		return nil
+	}
+	return &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "workflow_id", Value: got,
+		Message: "workflow id \"" + got + "\" is not the one of this wallet: start it as \"" + want + "\""}
+}
+
+// refuseToRun fails the workflow, and an update that came with its start, with
+// the same error.
+func refuseToRun(ctx workflow.Context, cause error) error {
+	refused := failure.Encode(cause)
+	reject := func(converter.RawValue) error { return refused }
+	for _, name := range []string{wallet.UpdateApply, wallet.UpdateApplyBatch} {
+		err := workflow.SetUpdateHandlerWithOptions(ctx, name,
+			func(workflow.Context, converter.RawValue) error { return refused },
+			workflow.UpdateHandlerOptions{Validator: reject})
+		if err != nil {
+			return err
+		}
+	}
+	return refused
+}

@@ -1,0 +1,17 @@
+// Package workflows is the WalletAsset workflow, which puts the commands of one
+// user and currency in order, and the short ApplyCommand workflow, which carries
+// one command from a place that can only start workflows.
+package workflows
+
+import (
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/valueledger/wallet"
+)
+
+// Register names the workflows as the contract does.
+func Register(r worker.WorkflowRegistry) {
+	r.RegisterWorkflowWithOptions(WalletAsset, workflow.RegisterOptions{Name: wallet.WorkflowWalletAsset})
+	r.RegisterWorkflowWithOptions(ApplyCommand, workflow.RegisterOptions{Name: wallet.WorkflowApplyCommand})
+}
