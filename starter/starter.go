@@ -41,7 +41,8 @@ type Client struct {
 	options  Options
 
 	mu    sync.Mutex
-	lanes map[wallet.AssetRef]*lane
+	lanes map[wallet.AssetRef]*lane // of updates
+	gates map[wallet.AssetRef]*gate // of signals
 }
 
 // New makes a Client on a Temporal client, whose namespace it uses. A client on a
@@ -57,7 +58,7 @@ func New(temporalClient client.Client, options Options) (*Client, error) {
 	if options.TaskQueue == "" {
 		options.TaskQueue = wallet.DefaultTaskQueue
 	}
-	return &Client{temporal: temporalClient, options: options, lanes: map[wallet.AssetRef]*lane{}}, nil
+	return &Client{temporal: temporalClient, options: options, lanes: map[wallet.AssetRef]*lane{}, gates: map[wallet.AssetRef]*gate{}}, nil
 }
 
 // Change is a command together with the wallet it is for.
@@ -122,23 +123,6 @@ func (c *Client) ApplyBatch(ctx context.Context, userID, currency string, comman
 		}
 	}
 	return c.update(ctx, wallet.AssetRef{UserID: userID, Currency: currency}, commands)
-}
-
-// Send signals one command and does not wait for its Result: once it returns nil
-// the command is durable and will be handled in order of arrival.
-func (c *Client) Send(ctx context.Context, userID, currency string, command wallet.Command) error {
-	if err := validate(userID, currency, command); err != nil {
-		return err
-	}
-	ref := wallet.AssetRef{UserID: userID, Currency: currency}
-	options := c.startOptions(ref)
-	_, err := retry(ctx, func() (client.WorkflowRun, error) {
-		return c.temporal.SignalWithStartWorkflow(ctx, options.ID, wallet.SignalCommand, command, options, wallet.WorkflowWalletAsset, c.input(ref))
-	})
-	if err != nil {
-		return fmt.Errorf("signal command %q to the %s wallet of %q: %w", command.ID, currency, userID, err)
-	}
-	return nil
 }
 
 // State asks the wallet's workflow for its balance after the last handled command

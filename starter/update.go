@@ -97,7 +97,7 @@ func isPassing(err error) bool {
 			return true
 		}
 	}
-	return false
+	return isSignalsLimit(err)
 }
 
 // Register makes the Client the one activity of the ApplyCommand workflow.

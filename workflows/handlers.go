@@ -125,10 +125,14 @@ func decodeBatch(payload converter.RawValue) ([]wallet.Command, error) {
 }
 
 // jsonOf takes the JSON out of a payload in the encoding that all SDKs use for
-// it. An absent payload is empty JSON, whose error the caller's decoder words.
+// it. An absent
+// payload, or a null one, is empty JSON, which the decoders refuse by name.
 func jsonOf(payload converter.RawValue) ([]byte, error) {
 	encoding := encodingOf(payload.Payload())
-	if payload.Payload() != nil && encoding != converter.MetadataEncodingJSON {
+	if payload.Payload() == nil || encoding == converter.MetadataEncodingNil {
+		return nil, nil
+	}
+	if encoding != converter.MetadataEncodingJSON {
 		return nil, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "encoding", Value: encoding,
 			Message: fmt.Sprintf("payload encoding %q is not supported: send %s", encoding, converter.MetadataEncodingJSON)}
 	}

@@ -97,3 +97,15 @@ func (s *Stack) Stop() error {
 	}
 	return errors.Join(append(errs, s.lock.Unlock())...)
 }
+
+// Wait returns nil when ctx ends, or the reason why a server ended by itself.
+func (s *Stack) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.Postgres.process.done:
+		return s.Postgres.process.ended()
+	case <-s.Temporal.process.done:
+		return s.Temporal.process.ended()
+	}
+}

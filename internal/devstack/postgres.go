@@ -123,6 +123,9 @@ func (p *Postgres) Start(ctx context.Context) error {
 	})
 }
 
+// Port is where the server listens.
+func (p *Postgres) Port() int { return p.port }
+
 // URL is the connection string of a database of this cluster.
 func (p *Postgres) URL(database string) string {
 	u := url.URL{

@@ -1,0 +1,49 @@
+# Two commands do: "make run" and "make test". Both build or install what they
+# need, write only into this folder, and stop what they started.
+
+GO ?= go
+TEMPORAL_CLI_VERSION := 1.5.1
+
+.PHONY: run demo test lint race faults clean bin/wallet help
+
+help: ## this list
+	@grep -E '^[a-z/]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+run: bin/wallet bin/temporal ## start everything, show the main job, stay until Ctrl-C
+	@./bin/wallet dev
+
+demo: bin/wallet bin/temporal ## the same, but stop after the demonstration
+	@./bin/wallet dev --once
+
+test: bin/temporal ## every test, on a real Postgres and a real Temporal
+	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./...
+
+race: bin/temporal ## the race detector on what is concurrent
+	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue' -short
+
+faults: bin/temporal ## crashes, lost workflows, a database that is down
+	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Crash|Terminated|AnotherWorker|Down' -v
+
+lint: bin/staticcheck bin/workflowcheck ## go vet, gofmt, staticcheck, workflowcheck
+	$(GO) vet ./...
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	./bin/staticcheck ./...
+	./bin/workflowcheck ./workflows/...
+
+bin/wallet:
+	@$(GO) build -o bin/wallet ./cmd/wallet
+
+# The first build takes minutes; it is remembered until the pins change.
+bin/temporal: tools/go.mod tools/go.sum
+	@echo "building the Temporal CLI $(TEMPORAL_CLI_VERSION), which takes a few minutes the first time ..."
+	cd tools && $(GO) build -ldflags "-s -w -X github.com/temporalio/cli/temporalcli.Version=$(TEMPORAL_CLI_VERSION)" -o ../bin/temporal github.com/temporalio/cli/cmd/temporal
+	@touch bin/temporal
+
+bin/staticcheck: tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+
+bin/workflowcheck: tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../bin/workflowcheck go.temporal.io/sdk/contrib/tools/workflowcheck
+
+clean: ## remove what was built, and the data of "make run"
+	rm -rf bin .wallet

@@ -1,0 +1,9 @@
+package activities_test
+
+import (
+	"testing"
+
+	"github.com/valueledger/wallet/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }

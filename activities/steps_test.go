@@ -1,0 +1,304 @@
+package activities_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/trail"
+)
+
+type steps struct {
+	*activities.Activities
+	t   *testing.T
+	db  *pgxpool.Pool
+	ref wallet.AssetRef
+}
+
+func newSteps(t *testing.T) steps {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	return steps{activities.New(db), t, db, wallet.AssetRef{UserID: "u1", Currency: "USD"}}
+}
+
+func add(id, amount string) wallet.Received {
+	return wallet.Received{Command: wallet.Command{ID: id, Type: wallet.TypeAdd, Amount: wallet.MustAmount(amount)}}
+}
+
+func subtract(id, amount string) wallet.Received {
+	return wallet.Received{Command: wallet.Command{ID: id, Type: wallet.TypeSubtract, Amount: wallet.MustAmount(amount)}}
+}
+
+func create(id string) wallet.Received {
+	return wallet.Received{Command: wallet.Command{ID: id, Type: wallet.TypeCreate}}
+}
+
+func (s steps) apply(commands ...wallet.Received) []wallet.Result {
+	out, err := s.ApplyCommands(context.Background(), wallet.ApplyCommandsInput{AssetRef: s.ref, Commands: commands})
+	require.NoError(s.t, err)
+	return out.Results
+}
+
+func (s steps) ensure() wallet.Asset {
+	asset, err := s.EnsureWalletAsset(context.Background(), s.ref)
+	require.NoError(s.t, err)
+	return asset
+}
+
+func (s steps) record() int64 {
+	out, err := s.RecordEvents(context.Background(), s.ref)
+	require.NoError(s.t, err)
+	return out.Version
+}
+
+func (s steps) journal() []wallet.Entry {
+	rows, err := s.db.Query(context.Background(), `SELECT `+trail.EntryColumns+` FROM wallet_commands WHERE user_id = $1 AND currency = $2 ORDER BY position`, s.ref.UserID, s.ref.Currency)
+	require.NoError(s.t, err)
+	entries, err := pgx.CollectRows(rows, trail.ScanEntry)
+	require.NoError(s.t, err)
+	return entries
+}
+
+// events lists "version type command total_after", oldest first.
+func (s steps) events() []string {
+	events, err := trail.New(s.db).Events(context.Background(), trail.EventFilter{UserID: s.ref.UserID, Currency: s.ref.Currency})
+	require.NoError(s.t, err)
+	list := []string{}
+	for _, e := range events {
+		list = append(list, fmt.Sprint(e.Version, " ", e.EventType, " ", e.CommandID, " ", e.TotalAfter))
+	}
+	return list
+}
+
+func failureType(err error) string {
+	var application *temporal.ApplicationError
+	if ok := errors.As(err, &application); ok {
+		return application.Type()
+	}
+	return ""
+}
+
+func TestEnsureCreatesOnceWithItsEvent(t *testing.T) {
+	s := newSteps(t)
+	first := s.ensure()
+	require.Equal(t, first, s.ensure(), "the second time finds what the first made")
+	require.Equal(t, int64(1), first.Version)
+	require.Equal(t, "0.00", first.Total.String())
+	require.Equal(t, []string{"1 wallet_asset.created _auto-create 0.00"}, s.events())
+	require.Len(t, s.journal(), 1)
+}
+
+func TestEnsureTwoAtOnce(t *testing.T) {
+	s := newSteps(t)
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			_, err := s.EnsureWalletAsset(context.Background(), s.ref)
+			require.NoError(t, err)
+		})
+	}
+	group.Wait()
+	require.Equal(t, []string{"1 wallet_asset.created _auto-create 0.00"}, s.events())
+}
+
+func TestUnregisteredCurrencyIsFinalAndLeavesNothing(t *testing.T) {
+	s := newSteps(t)
+	s.ref.Currency = "NOPE"
+	_, err := s.EnsureWalletAsset(context.Background(), s.ref)
+	require.Equal(t, wallet.FailureInvalidCommand, failureType(err))
+	require.ErrorContains(t, err, `currency "NOPE" is not registered: add it with "wallet currency add NOPE --scale N"`)
+	_, err = s.ApplyCommands(context.Background(), wallet.ApplyCommandsInput{AssetRef: s.ref, Commands: []wallet.Received{create("c")}})
+	require.Equal(t, wallet.FailureInvalidCommand, failureType(err))
+	var wallets int
+	require.NoError(t, s.db.QueryRow(t.Context(), `SELECT count(*) FROM wallets`).Scan(&wallets))
+	require.Zero(t, wallets)
+}
+
+func TestApplyTwiceCountsOnce(t *testing.T) {
+	s := newSteps(t)
+	batch := []wallet.Received{create("open"), add("a", "10"), subtract("b", "2.5"), subtract("c", "100"), add("a", "10.00"), add("a", "11")}
+	first := s.apply(batch...)
+	require.Equal(t, "7.50", first[2].TotalAfter.String())
+	require.Equal(t, wallet.ReasonInsufficientFunds, first[3].Reason)
+	require.True(t, first[4].Replayed)
+	require.Equal(t, wallet.ReasonIDConflict, first[5].Reason)
+
+	second := s.apply(batch...)
+	for i := range batch[:4] {
+		want := first[i]
+		want.Replayed = true
+		require.Equal(t, want, second[i], "the first answer again, to the last field")
+	}
+	require.Equal(t, wallet.ReasonIDConflict, second[5].Reason)
+	require.Len(t, s.journal(), 4)
+}
+
+func TestApplyTwoWorkersAtOnce(t *testing.T) {
+	s := newSteps(t)
+	s.ensure()
+	var group sync.WaitGroup
+	for worker := range 8 {
+		group.Go(func() {
+			for i := range 20 {
+				s.apply(add(fmt.Sprint("shared-", i), "1"), add(fmt.Sprint("own-", worker, "-", i), "0.01"))
+				s.record()
+			}
+		})
+	}
+	group.Wait()
+	asset, err := trail.New(s.db).Asset(t.Context(), s.ref.UserID, s.ref.Currency)
+	require.NoError(t, err)
+	require.Equal(t, "21.60", asset.Total.String(), "20 shared once, 160 of 0.01")
+	requireSoundChain(t, s.journal(), asset)
+	require.Len(t, s.events(), 1+20+160)
+}
+
+func requireSoundChain(t *testing.T, journal []wallet.Entry, asset wallet.Asset) {
+	prev, version, total := wallet.Hash{}, int64(0), wallet.Amount{}
+	for i, e := range journal {
+		require.Equal(t, int64(i+1), e.Position)
+		require.Equal(t, prev, e.PrevHash)
+		require.Equal(t, e.Hash, e.ComputeHash(), "the hash can be computed again from the row: %+v", e)
+		require.Zero(t, e.TotalBefore.Cmp(total))
+		if e.Status == wallet.StatusApplied {
+			version++
+			require.Equal(t, version, e.Version)
+			total = e.TotalAfter
+		}
+		prev = e.Hash
+	}
+	require.Equal(t, asset.Hash, prev)
+	require.Zero(t, asset.Total.Cmp(total))
+	require.Equal(t, asset.Version, version)
+	require.Equal(t, asset.Position, int64(len(journal)))
+}
+
+func TestApplyToMissingAssetSendsBackToEnsure(t *testing.T) {
+	s := newSteps(t)
+	_, err := s.ApplyCommands(context.Background(), wallet.ApplyCommandsInput{AssetRef: s.ref, Commands: []wallet.Received{add("a", "1")}})
+	require.Equal(t, wallet.FailureAssetMissing, failureType(err))
+	require.Empty(t, s.journal())
+}
+
+func TestCreateIsTheFirstEntryOrRefused(t *testing.T) {
+	s := newSteps(t)
+	require.Equal(t, int64(1), s.apply(create("open"))[0].Version)
+	again := s.apply(create("open"))[0]
+	require.True(t, again.Replayed)
+	require.Equal(t, wallet.StatusApplied, again.Status)
+	require.Equal(t, wallet.ReasonAlreadyExists, s.apply(create("open-2"))[0].Reason)
+	s.record()
+	require.Equal(t, []string{"1 wallet_asset.created open 0.00"}, s.events())
+}
+
+func TestCrashBetweenStepsHealsWithTheNextRecord(t *testing.T) {
+	s := newSteps(t)
+	s.apply(create("open"), add("a", "1"))
+	s.apply(add("b", "2"), subtract("x", "100")) // a crash: no events yet
+	require.Empty(t, s.events())
+	s.apply(add("c", "3"))
+	require.Equal(t, int64(4), s.record())
+	require.Equal(t, int64(4), s.record(), "again: nothing to do")
+	require.Equal(t, []string{
+		"1 wallet_asset.created open 0.00",
+		"2 wallet_asset.added a 1.00",
+		"3 wallet_asset.added b 3.00",
+		"4 wallet_asset.added c 6.00",
+	}, s.events())
+}
+
+func TestRecordTwoAtOnceLeavesNoGap(t *testing.T) {
+	s := newSteps(t)
+	s.apply(create("open"))
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 25 {
+				s.record()
+			}
+		})
+	}
+	for i := range 50 {
+		s.apply(add(fmt.Sprint("a", i), "1"), add(fmt.Sprint("b", i), "1"))
+	}
+	group.Wait()
+	require.Equal(t, int64(101), s.record())
+	events, err := trail.New(s.db).Events(t.Context(), trail.EventFilter{UserID: "u1", Currency: "USD"})
+	require.NoError(t, err)
+	for i, e := range events {
+		require.Equal(t, int64(i+1), e.Version)
+	}
+	require.Len(t, events, 101)
+}
+
+func TestEveryTextIsStoredVerbatim(t *testing.T) {
+	s := newSteps(t)
+	text := "O'Hara \"x\" %s $1 \\ ../ 💶 \u202e\n\t'); DROP TABLE wallets;--"
+	s.ref.UserID = "u'\"%s/../💶"
+	command := add("id'\"%s💶", "1").Command
+	command.Description, command.Actor, command.Metadata = text, "act'or", map[string]string{text: text, "b": "", "a": "1"}
+	s.apply(create("open"), wallet.Received{Command: command})
+	s.record()
+	e := s.journal()[1]
+	require.Equal(t, text, e.Description)
+	require.Equal(t, command.Metadata, e.Metadata)
+	require.Equal(t, e.Hash, e.ComputeHash())
+	events, err := trail.New(s.db).Events(t.Context(), trail.EventFilter{UserID: s.ref.UserID})
+	require.NoError(t, err)
+	require.Equal(t, text, events[1].Description)
+	require.Equal(t, command.Metadata, events[1].Metadata)
+}
+
+func TestMalformedIsRecordedWithItsPayload(t *testing.T) {
+	s := newSteps(t)
+	s.ensure()
+	payload := []byte("{\"id\":\"m\",\"amount\":1}\x00\xff")
+	readable, err := wallet.DecodeCommand(payload)
+	require.Error(t, err)
+	malformed := wallet.Malformed(payload, "json/plain", readable, "_malformed-run-1", err)
+	require.Equal(t, wallet.ReasonMalformed, s.apply(malformed)[0].Reason)
+	require.True(t, s.apply(malformed)[0].Replayed)
+	e := s.journal()[1]
+	require.Equal(t, "_malformed-run-1", e.CommandID)
+	require.Equal(t, wallet.CommandType(""), e.Type)
+	require.Equal(t, e.Hash, e.ComputeHash())
+}
+
+func TestTheLargestAmountsAddUp(t *testing.T) {
+	s := newSteps(t)
+	nines := "99999999999999999999999999999999999999"
+	s.apply(create("open"), add("a", nines), add("b", nines))
+	e := s.journal()[2]
+	require.Equal(t, "199999999999999999999999999999999999998.00", e.TotalAfter.String())
+	require.Equal(t, e.Hash, e.ComputeHash())
+}
+
+func TestTheTrailIsAppendOnlyForItsOwner(t *testing.T) {
+	s := newSteps(t)
+	s.ensure()
+	for _, sql := range []string{
+		`UPDATE wallet_commands SET message = 'x'`, `DELETE FROM wallet_commands`, `TRUNCATE wallet_commands`,
+		`UPDATE wallet_asset_events SET actor = 'x'`, `DELETE FROM wallet_asset_events`, `TRUNCATE wallet_asset_events`,
+		`SET session_replication_role = replica; DELETE FROM wallet_commands`,
+	} {
+		_, err := s.db.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
+		require.ErrorContains(t, err, "append-only", sql)
+	}
+	_, err := s.db.Exec(t.Context(), `UPDATE currencies SET scale = 3 WHERE code = 'USD'`)
+	require.ErrorContains(t, err, "never changes")
+	_, err = s.db.Exec(t.Context(), `DELETE FROM currencies WHERE code = 'USD'`)
+	require.ErrorContains(t, err, "foreign key")
+	for _, bad := range []string{"-1", "'NaN'", "'Infinity'"} {
+		_, err = s.db.Exec(t.Context(), `UPDATE wallet_assets SET total_amount = `+bad)
+		require.ErrorContains(t, err, "check constraint", bad)
+	}
+}

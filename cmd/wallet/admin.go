@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+	"go.uber.org/zap"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/migrations"
+)
+
+func (a *app) workerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "worker", Short: "Run the service against existing servers until SIGTERM", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			logger, err := service.NewLogger(a.logLevel, a.logFormat)
+			if err != nil {
+				return err
+			}
+			pool, err := a.openPool(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer pool.Close()
+			temporal, namespace, err := service.DialTemporal(cmd.Context(), logger, fastConnection)
+			if err != nil {
+				return err
+			}
+			defer temporal.Close()
+			s, err := service.Start(cmd.Context(), service.Options{Temporal: temporal, Namespace: namespace, Pool: pool, TaskQueue: a.taskQueue, Logger: logger})
+			if err != nil {
+				return err
+			}
+			logger.Info("worker is running", zap.String("namespace", namespace), zap.String("task_queue", a.taskQueue))
+			err = s.Wait(cmd.Context())
+			logger.Info("worker drains and stops")
+			s.Stop()
+			return err
+		},
+	}
+}
+
+// fastConnection leaves out gzip, which costs more than it saves where the worker
+// is near its server.
+func fastConnection(o *client.Options) {
+	o.ConnectionOptions.GrpcCompression = &client.GrpcCompressionNone{}
+}
+
+func (a *app) migrateCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "migrate", Short: "Bring the database's tables up to date"}
+	cmd.AddCommand(&cobra.Command{
+		Use: "up", Short: "Apply the migrations that are missing", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.needDatabase(); err != nil {
+				return err
+			}
+			applied, err := migrations.Up(cmd.Context(), a.database)
+			if err != nil {
+				return err
+			}
+			if len(applied) == 0 {
+				fmt.Fprintf(cmd.OutOrStdout(), "nothing to do, the database is at version %d\n", migrations.Latest())
+			}
+			for _, version := range applied {
+				fmt.Fprintf(cmd.OutOrStdout(), "applied migration %d\n", version)
+			}
+			return nil
+		},
+	}, &cobra.Command{
+		Use: "status", Short: "Show which migrations are applied", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.needDatabase(); err != nil {
+				return err
+			}
+			list, err := migrations.List(cmd.Context(), a.database)
+			if err != nil {
+				return err
+			}
+			return print(a, cmd, list, table.Row{"version", "file", "applied"}, func(s migrations.Status) table.Row {
+				return table.Row{s.Version, s.Name, s.Applied}
+			})
+		},
+	})
+	return cmd
+}
+
+func (a *app) needDatabase() error {
+	if a.database == "" {
+		return errors.New("WALLET_DATABASE_URL is not set: give it the Postgres to migrate, such as postgres://user:password@host:5432/wallet")
+	}
+	return nil
+}
+
+type currency struct {
+	Code  string `json:"code"`
+	Scale int32  `json:"scale"`
+}
+
+const (
+	sqlAddCurrency    = `INSERT INTO currencies (code, scale) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	sqlGetCurrency    = `SELECT scale FROM currencies WHERE code = $1`
+	sqlListCurrencies = `SELECT code, scale FROM currencies ORDER BY code`
+)
+
+func (a *app) currencyCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "currency", Short: "Register currencies and list them"}
+	scale := -1
+	add := &cobra.Command{
+		Use: "add CODE --scale N", Short: "Register a currency with N decimals, for good", Args: cobra.ExactArgs(1),
+		Example: "  wallet currency add POINTS --scale 0",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := errors.Join(wallet.ValidateCurrency(args[0]), wallet.ValidateScale(int32(scale))); err != nil {
+				return err
+			}
+			pool, err := a.openPool(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer pool.Close()
+			if err := addCurrency(cmd.Context(), pool, args[0], int32(scale)); err != nil {
+				return err
+			}
+			return a.printCurrencies(cmd, []currency{{args[0], int32(scale)}})
+		},
+	}
+	add.Flags().IntVar(&scale, "scale", -1, "number of decimals: 0 for points, 2 for dollars, 8 for bitcoin")
+	cobra.CheckErr(add.MarkFlagRequired("scale"))
+	list := &cobra.Command{
+		Use: "list", Short: "List the registered currencies", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			pool, err := a.openPool(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer pool.Close()
+			rows, err := pool.Query(cmd.Context(), sqlListCurrencies)
+			if err != nil {
+				return err
+			}
+			all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[currency])
+			if err != nil {
+				return err
+			}
+			return a.printCurrencies(cmd, all)
+		},
+	}
+	cmd.AddCommand(add, list)
+	return cmd
+}
+
+// addCurrency registers a currency. With the scale it has already, it changes
+// nothing; with another it fails.
+func addCurrency(ctx context.Context, pool *pgxpool.Pool, code string, scale int32) error {
+	if _, err := pool.Exec(ctx, sqlAddCurrency, code, scale); err != nil {
+		return err
+	}
+	var registered int32
+	if err := pool.QueryRow(ctx, sqlGetCurrency, code).Scan(&registered); err != nil {
+		return err
+	}
+	if registered != scale {
+		return fmt.Errorf("currency %s is registered with scale %s: a scale never changes, choose another code (or, if no wallet uses it yet, delete its row from currencies first)", code, strconv.Itoa(int(registered)))
+	}
+	return nil
+}
+
+func (a *app) printCurrencies(cmd *cobra.Command, list []currency) error {
+	return print(a, cmd, list, table.Row{"currency", "scale"}, func(c currency) table.Row { return table.Row{c.Code, c.Scale} })
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/devstack"
+	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/migrations"
+	"github.com/valueledger/wallet/starter"
+)
+
+func (a *app) devCommand() *cobra.Command {
+	var options devstack.Options
+	once := false
+	cmd := &cobra.Command{
+		Use: "dev", Short: "Run everything on this machine: Postgres, Temporal with its Web UI, the worker, a demonstration",
+		Long: `Run everything on this machine: a private Postgres, a Temporal development server
+with its Web UI, the migrations, the worker, and a short demonstration. All of it
+listens on 127.0.0.1 only, writes into one folder and stops with Ctrl-C; the next
+start finds the data again.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.dev(cmd, options, once) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&options.Dir, "dir", envOr("WALLET_DEV_DIR", ".wallet"), "folder for everything that is written (WALLET_DEV_DIR)")
+	flags.StringVar(&options.TemporalCLI, "temporal-cli", os.Getenv("WALLET_TEMPORAL_CLI"), "the Temporal CLI to use (WALLET_TEMPORAL_CLI)")
+	flags.IntVar(&options.PostgresPort, "postgres-port", envPort("WALLET_POSTGRES_PORT"), "0 for a free port (WALLET_POSTGRES_PORT)")
+	flags.IntVar(&options.TemporalPort, "temporal-port", envPort("WALLET_TEMPORAL_PORT"), "0 for a free port (WALLET_TEMPORAL_PORT)")
+	flags.IntVar(&options.UIPort, "ui-port", envPort("WALLET_UI_PORT"), "0 for a free port (WALLET_UI_PORT)")
+	flags.BoolVar(&once, "once", false, "stop after the demonstration")
+	return cmd
+}
+
+func envPort(name string) int {
+	port, err := strconv.Atoi(envOr(name, "0"))
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "wallet: %s=%q is not a port number, a free port is used\n", name, os.Getenv(name))
+	}
+	return port
+}
+
+func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err error) {
+	ctx := cmd.Context()
+	logger, err := service.NewLogger(a.logLevel, a.logFormat)
+	if err != nil {
+		return err
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) }
+	options.Log = say
+	say("starting Postgres and Temporal in %s ...", options.Dir)
+	stack, err := devstack.Start(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, stack.Stop())
+		say("stopped")
+	}()
+
+	if err := stack.Postgres.CreateDatabase(ctx, "wallet"); err != nil {
+		return err
+	}
+	databaseURL := stack.Postgres.URL("wallet")
+	if _, err := migrations.Up(ctx, databaseURL); err != nil {
+		return err
+	}
+	pool, err := service.OpenPool(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	temporal, err := client.DialContext(ctx, client.Options{
+		HostPort: stack.Temporal.Address(), Logger: service.SDKLogger(logger),
+		ConnectionOptions: client.ConnectionOptions{GrpcCompression: &client.GrpcCompressionNone{}},
+	})
+	if err != nil {
+		return err
+	}
+	defer temporal.Close()
+	s, err := service.Start(ctx, service.Options{Temporal: temporal, Namespace: client.DefaultNamespace, Pool: pool, TaskQueue: a.taskQueue, Logger: logger})
+	if err != nil {
+		return err
+	}
+	defer s.Stop()
+	wallets, err := starter.New(temporal, starter.Options{TaskQueue: a.taskQueue})
+	if err != nil {
+		return err
+	}
+
+	envFile := filepath.Join(options.Dir, "env")
+	if err := writeEnv(envFile, stack.Temporal.Address(), databaseURL, a.taskQueue); err != nil {
+		return err
+	}
+	defer os.Remove(envFile)
+	if err := demonstrate(ctx, wallets, cmd); err != nil {
+		return err
+	}
+	if once {
+		return nil
+	}
+	say(`
+Temporal Web UI   %s
+Temporal          %s, namespace %s, task queue %s
+Postgres          127.0.0.1:%d, database wallet
+logs              %s, %s
+
+Try in another terminal (Ctrl-C here stops everything):
+  . %s
+  wallet add u1 USD 12.50 --id order-7 --description "refund"
+  wallet balance u1
+  wallet events u1 USD
+  temporal workflow update execute --workflow-id wallet-asset/USD/%s --name apply --input '{"id":"order-8","type":"subtract","amount":"1.50"}'`,
+		stack.Temporal.UI(), stack.Temporal.Address(), client.DefaultNamespace, a.taskQueue, stack.Postgres.Port(),
+		filepath.Join(options.Dir, "postgres", "log"), filepath.Join(options.Dir, "temporal", "log"), quoteShell(envFile), demoUser)
+	if err := waitForEnd(ctx, s, stack); err != nil {
+		return err
+	}
+	say("\nstopping ...")
+	return nil
+}
+
+// waitForEnd returns at Ctrl-C, or with the reason why a part ended by itself.
+func waitForEnd(ctx context.Context, s *service.Service, stack *devstack.Stack) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		err := stack.Wait(ctx)
+		ended <- err
+		cancel()
+	}()
+	if err := s.Wait(ctx); err != nil {
+		return err
+	}
+	return <-ended
+}
+
+// writeEnv writes what a shell needs to talk to the servers. It holds a password.
+func writeEnv(path, temporalAddress, databaseURL, taskQueue string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	content := fmt.Sprintf("export TEMPORAL_ADDRESS=%s\nexport TEMPORAL_NAMESPACE=%s\nexport WALLET_DATABASE_URL=%s\nexport WALLET_TASK_QUEUE=%s\nexport PATH=%s:\"$PATH\"\n",
+		quoteShell(temporalAddress), client.DefaultNamespace, quoteShell(databaseURL), quoteShell(taskQueue), quoteShell(filepath.Dir(self)))
+	return os.WriteFile(path, []byte(content), 0o600)
+}
+
+func quoteShell(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:", r))
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+const demoUser = "demo"
+
+// demonstrate sends a few commands and prints what became of them. The wallet is
+// opened under a fixed id, so a later start shows that the earlier data is there.
+func demonstrate(ctx context.Context, wallets *starter.Client, cmd *cobra.Command) error {
+	run := time.Now().UTC().Format("0102-150405.000")
+	change := func(id, amount, description string) starter.Change {
+		c := starter.Change{UserID: demoUser, Currency: "USD", CommandID: id, Description: description}
+		if amount != "" {
+			c.Amount = wallet.MustAmount(amount)
+		}
+		return c
+	}
+	t := newTable(cmd.OutOrStdout(), resultHeader)
+	for _, step := range []struct {
+		send    func(context.Context, starter.Change) (wallet.Result, error)
+		change  starter.Change
+		refused bool
+	}{
+		{wallets.Create, change("open", "", "open the wallet"), false},
+		{wallets.Add, change("salary-"+run, "100.00", "salary"), false},
+		{wallets.Subtract, change("rent-"+run, "60.00", "rent"), false},
+		{wallets.Subtract, change("yacht-"+run, "1000000.00", "more than there is"), true},
+		{wallets.Add, change("salary-"+run, "100.00", "salary"), false}, // a retry: counts once
+	} {
+		result, err := step.send(ctx, step.change)
+		var unapplied *wallet.UnappliedError
+		if err != nil && !errors.As(err, &unapplied) {
+			return fmt.Errorf("demonstration: %w", err)
+		}
+		if refused := unapplied != nil; refused != step.refused {
+			return fmt.Errorf("demonstration: command %s was %s", step.change.CommandID, result.Status)
+		}
+		t.AppendRow(resultRow(result))
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "\nThe demonstration, user %s, USD:\n", demoUser)
+	t.Render()
+	return nil
+}

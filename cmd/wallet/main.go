@@ -1,0 +1,97 @@
+// Command wallet runs the service and talks to it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/valueledger/wallet"
+)
+
+// Exit codes.
+const (
+	exitApplied   = 0
+	exitError     = 1
+	exitUnapplied = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := newRootCommand().ExecuteContext(ctx)
+	stop()
+	code := exitCode(err)
+	if code == exitError { // a refusal is a result, printed as one
+		fmt.Fprintln(os.Stderr, "wallet:", err)
+	}
+	os.Exit(code)
+}
+
+func exitCode(err error) int {
+	var unapplied *wallet.UnappliedError
+	switch {
+	case err == nil:
+		return exitApplied
+	case errors.As(err, &unapplied):
+		return exitUnapplied
+	default:
+		return exitError
+	}
+}
+
+// app is what the commands share: flags that all have.
+type app struct {
+	output    string // table or json
+	database  string
+	taskQueue string
+	logLevel  string
+	logFormat string
+}
+
+func newRootCommand() *cobra.Command {
+	a := &app{}
+	root := &cobra.Command{
+		Use:   "wallet",
+		Short: "An internal balance and asset ledger on Temporal and Postgres",
+		Long: `An internal balance and asset ledger on Temporal and Postgres.
+
+Exit codes: 0 applied or done, 2 unapplied (refused, on the record), 1 error.
+
+Temporal is found by Temporal's own variables and profile file (TEMPORAL_ADDRESS,
+TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_..., TEMPORAL_PROFILE), Postgres
+by WALLET_DATABASE_URL. After "wallet dev", ". .wallet/env" sets them.`,
+		SilenceUsage:  true,
+		SilenceErrors: true, // printed once, by main
+	}
+	flags := root.PersistentFlags()
+	flags.StringVarP(&a.output, "output", "o", "table", "table for people, json for machines")
+	flags.StringVar(&a.database, "database-url", os.Getenv("WALLET_DATABASE_URL"), "Postgres connection string (WALLET_DATABASE_URL)")
+	flags.StringVar(&a.taskQueue, "task-queue", envOr("WALLET_TASK_QUEUE", wallet.DefaultTaskQueue), "task queue of the workers (WALLET_TASK_QUEUE)")
+	flags.StringVar(&a.logLevel, "log-level", envOr("WALLET_LOG_LEVEL", "info"), "debug, info, warn or error (WALLET_LOG_LEVEL)")
+	flags.StringVar(&a.logFormat, "log-format", envOr("WALLET_LOG_FORMAT", "console"), "console or json (WALLET_LOG_FORMAT)")
+	flags.Lookup("database-url").DefValue = "" // it may hold a password: not for the help text
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if a.output != "table" && a.output != "json" {
+			return fmt.Errorf("--output %q is unknown: use table or json", a.output)
+		}
+		return nil
+	}
+	root.AddCommand(
+		a.devCommand(), a.workerCommand(), a.migrateCommand(),
+		a.changeCommand(wallet.TypeCreate), a.changeCommand(wallet.TypeAdd), a.changeCommand(wallet.TypeSubtract),
+		a.balanceCommand(), a.eventsCommand(), a.commandsCommand(), a.currencyCommand(),
+	)
+	return root
+}
+
+func envOr(name, otherwise string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return otherwise
+}

@@ -1,0 +1,189 @@
+// Package service wires the parts into a running worker: configuration, logs, the
+// connections to Temporal and Postgres, and the checks that make a wrong setup
+// fail at start with a message that says what to do.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/worker"
+	"go.uber.org/zap"
+	"go.uber.org/zap/exp/zapslog"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/migrations"
+	"github.com/valueledger/wallet/starter"
+	"github.com/valueledger/wallet/workflows"
+)
+
+const (
+	// connectPatience is how long a start waits for a server before it fails.
+	connectPatience = 10 * time.Second
+	// drainPatience is how long a stop waits for steps that are under way.
+	drainPatience = 20 * time.Second
+	// defaultPoolSize is the number of connections unless the database URL says
+	// pool_max_conns: steps are short, so this many serve far more wallets.
+	defaultPoolSize = 16
+)
+
+// NewLogger makes the log of the service and the SDK: level is debug, info, warn
+// or error, format is console or json.
+func NewLogger(level, format string) (*zap.Logger, error) {
+	parsed, err := zapcore.ParseLevel(level)
+	if err != nil {
+		return nil, fmt.Errorf("log level %q is unknown: use debug, info, warn or error", level)
+	}
+	config := zap.NewProductionConfig()
+	config.Level = zap.NewAtomicLevelAt(parsed)
+	config.Sampling = nil // every refusal is one line
+	config.DisableStacktrace = true
+	config.DisableCaller = true
+	config.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	switch format {
+	case "json":
+	case "console":
+		config.Encoding = "console"
+		config.EncoderConfig.EncodeLevel = zapcore.CapitalLevelEncoder
+	default:
+		return nil, fmt.Errorf("log format %q is unknown: use console or json", format)
+	}
+	return config.Build()
+}
+
+// SDKLogger is the same log for Temporal's SDK.
+func SDKLogger(logger *zap.Logger) log.Logger {
+	return log.NewStructuredLogger(slog.New(zapslog.NewHandler(logger.Core())))
+}
+
+// DialTemporal connects as Temporal's own variables and profile file say
+// (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_..., or a
+// profile in temporal.toml), and returns the namespace too. change, if not nil,
+// may alter the options.
+func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.Options)) (client.Client, string, error) {
+	options, err := envconfig.LoadDefaultClientOptions()
+	if err != nil {
+		return nil, "", fmt.Errorf("read Temporal's environment or profile file: %w", err)
+	}
+	options.Logger = SDKLogger(logger)
+	if change != nil {
+		change(&options)
+	}
+	if options.HostPort == "" {
+		options.HostPort = client.DefaultHostPort
+	}
+	if options.Namespace == "" {
+		options.Namespace = client.DefaultNamespace
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	c, err := client.DialContext(ctx, options)
+	if err != nil {
+		return nil, "", fmt.Errorf("Temporal does not answer at %s (set TEMPORAL_ADDRESS or a profile): %w", options.HostPort, err)
+	}
+	return c, options.Namespace, nil
+}
+
+// OpenPool connects to Postgres and checks that it answers and is migrated.
+func OpenPool(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
+	if databaseURL == "" {
+		return nil, errors.New("WALLET_DATABASE_URL is not set: give it the Postgres to use, such as postgres://user:password@host:5432/wallet")
+	}
+	config, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("WALLET_DATABASE_URL: %w", err) // pgx leaves the password out
+	}
+	if parsed, err := url.Parse(databaseURL); err == nil && !parsed.Query().Has("pool_max_conns") {
+		config.MaxConns = defaultPoolSize
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	where := fmt.Sprintf("%s:%d/%s", config.ConnConfig.Host, config.ConnConfig.Port, config.ConnConfig.Database)
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("Postgres does not answer at %s (WALLET_DATABASE_URL): %w", where, err)
+	}
+	if err := migrations.Check(ctx, pool); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("Postgres at %s: %w", where, err)
+	}
+	return pool, nil
+}
+
+// Service is a running worker.
+type Service struct {
+	worker worker.Worker
+	failed chan error
+}
+
+// Options of a Service.
+type Options struct {
+	Temporal  client.Client
+	Namespace string
+	Pool      *pgxpool.Pool
+	TaskQueue string
+	Logger    *zap.Logger
+}
+
+// Start checks the namespace, registers the search attributes and starts the
+// worker.
+func Start(ctx context.Context, o Options) (*Service, error) {
+	_, err := o.Temporal.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: o.Namespace})
+	var missing *serviceerror.NamespaceNotFound
+	if errors.As(err, &missing) {
+		return nil, fmt.Errorf("Temporal has no namespace %q: create it with \"temporal operator namespace create %s\" or set TEMPORAL_NAMESPACE", o.Namespace, o.Namespace)
+	} else if err != nil {
+		return nil, fmt.Errorf("look up namespace %q: %w", o.Namespace, err)
+	}
+	err = starter.RegisterSearchAttributes(ctx, o.Temporal, o.Namespace)
+	var denied *serviceerror.PermissionDenied
+	if errors.As(err, &denied) { // an operator has to have done it
+		o.Logger.Warn("may not register search attributes", zap.Error(err))
+	} else if err != nil {
+		return nil, err
+	}
+	sender, err := starter.New(o.Temporal, starter.Options{TaskQueue: o.TaskQueue})
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{failed: make(chan error, 1)}
+	s.worker = worker.New(o.Temporal, o.TaskQueue, worker.Options{
+		WorkerStopTimeout: drainPatience,
+		OnFatalError:      func(err error) { s.failed <- err },
+	})
+	workflows.Register(s.worker)
+	activities.New(o.Pool).Register(s.worker)
+	sender.Register(s.worker)
+	if err := s.worker.Start(); err != nil {
+		return nil, fmt.Errorf("start the worker: %w", err)
+	}
+	return s, nil
+}
+
+// Wait returns when ctx ends, or with the error that ended the worker.
+func (s *Service) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-s.failed:
+		return fmt.Errorf("the worker ended: %w", err)
+	}
+}
+
+// Stop takes no more work, lets what is under way finish and returns.
+func (s *Service) Stop() { s.worker.Stop() }
