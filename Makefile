@@ -4,7 +4,7 @@
 GO ?= go
 TEMPORAL_CLI_VERSION := 1.5.1
 
-.PHONY: run demo test lint race faults clean bin/wallet help
+.PHONY: run demo test record lint race faults clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ race: bin/temporal ## the race detector on what is concurrent
 
 faults: bin/temporal ## crashes, lost workflows, a database that is down
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Crash|Terminated|AnotherWorker|Down' -v
+
+record: bin/temporal ## record the histories that the replay test replays
+	$(GO) run ./internal/testenv/run $(GO) test -count=1 ./internal/e2e -run TestRecordHistories -record
 
 lint: bin/staticcheck bin/workflowcheck ## go vet, gofmt, staticcheck, workflowcheck
 	$(GO) vet ./...

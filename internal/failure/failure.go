@@ -25,7 +25,7 @@ func Encode(err error) error {
 			Details:      []any{unapplied.Result},
 		})
 	case errors.As(err, &invalid):
-		return temporal.NewNonRetryableApplicationError(invalid.Message, wallet.FailureInvalidCommand, nil, invalid)
+		return temporal.NewNonRetryableApplicationError(invalid.Message, wallet.FailureInvalidCommand, nil, *invalid)
 	case errors.Is(err, wallet.ErrAssetMissing):
 		return temporal.NewNonRetryableApplicationError(err.Error(), wallet.FailureAssetMissing, nil)
 	default:
