@@ -2,9 +2,10 @@
 # need, write only into this folder, and stop what they started.
 
 GO ?= go
+export WALLET_DEV_DIR ?= .wallet
 TEMPORAL_CLI_VERSION := 1.5.1
 
-.PHONY: run demo test record lint race faults clean bin/wallet help
+.PHONY: run demo test record lint race faults check-compose clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +33,14 @@ lint: bin/staticcheck bin/workflowcheck ## go vet, gofmt, staticcheck, workflowc
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	./bin/staticcheck ./...
 	./bin/workflowcheck ./workflows/...
+
+# Docker is not needed for this: the file is only read.
+check-compose: ## docker-compose.yml is valid
+	@if ! command -v docker-compose >/dev/null && ! docker compose version >/dev/null 2>&1; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends docker-compose; \
+		else echo "docker-compose is missing: install it (Debian: apt-get install docker-compose)"; exit 1; fi; fi
+	@if command -v docker-compose >/dev/null; then docker-compose config -q; else docker compose config -q; fi
+	@echo "docker-compose.yml is valid"
 
 bin/wallet:
 	@$(GO) build -o bin/wallet ./cmd/wallet

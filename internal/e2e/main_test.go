@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -167,14 +166,6 @@ func (w *world) startInput() string {
 	data, err := json.Marshal(wallet.AssetRef{UserID: w.user, Currency: "USD"})
 	require.NoError(w.t, err)
 	return string(data)
-}
-
-func lines(n int, format string) []string {
-	list := make([]string, n)
-	for i := range list {
-		list[i] = fmt.Sprintf(format, i)
-	}
-	return list
 }
 
 func contains(t *testing.T, text string, parts ...string) {

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet/internal/testenv"
+)
+
+var binary string // the wallet program, built once
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "wallet-bin-")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "wallet")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	code := 1
+	err = testenv.With(context.Background(), func() error {
+		code = m.Run()
+		return nil
+	})
+	os.RemoveAll(dir)
+	if err != nil {
+		panic(err)
+	}
+	os.Exit(code)
+}
+
+// shell runs the program as a user's shell would, against the run's servers.
+type shell struct {
+	t   *testing.T
+	env []string
+}
+
+func newShell(t *testing.T, databaseURL string) shell {
+	return shell{t, append(os.Environ(),
+		"TEMPORAL_ADDRESS="+testenv.TemporalAddress(t),
+		"TEMPORAL_CONFIG_FILE="+filepath.Join(t.TempDir(), "none.toml"),
+		"WALLET_DATABASE_URL="+databaseURL,
+		"WALLET_TASK_QUEUE="+testenv.Unique(t, "queue"))}
+}
+
+func (s shell) with(variable string) shell {
+	return shell{s.t, append(append([]string{}, s.env...), variable)}
+}
+
+func (s shell) run(args ...string) (stdout, stderr string, code int) {
+	cmd := exec.Command(binary, args...)
+	var out, errs bytes.Buffer
+	cmd.Env, cmd.Stdout, cmd.Stderr = s.env, &out, &errs
+	if err := cmd.Run(); err != nil {
+		require.IsType(s.t, &exec.ExitError{}, err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// worker starts "wallet worker" until the end of the test, where it has to drain
+// and exit 0 on SIGTERM.
+func (s shell) worker() {
+	cmd := exec.Command(binary, "worker", "--log-format", "json")
+	cmd.Env = s.env
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	require.NoError(s.t, cmd.Start())
+	s.t.Cleanup(func() {
+		require.NoError(s.t, cmd.Process.Signal(syscall.SIGTERM))
+		require.NoError(s.t, cmd.Wait(), log.String())
+		require.Contains(s.t, log.String(), "worker drains and stops")
+		require.Equal(s.t, 1, strings.Count(log.String(), `"msg":"command refused"`), "one line per refused command")
+		require.NotContains(s.t, log.String(), "order-7", "none for an applied one")
+	})
+}
+
+func TestTheCommandsOfTheREADME(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t))
+	s.worker()
+
+	out, _, code := s.run("add", "u1", "USD", "12.50", "--id", "order-7", "--description", "refund")
+	require.Equal(t, exitApplied, code)
+	require.Contains(t, out, "│ order-7 │ add  │  12.50 │ applied │   0.00 │ 12.50 │       2 │        2 │")
+
+	out, _, code = s.run("add", "u1", "USD", "12.5", "--id", "order-7", "--description", "refund")
+	require.Equal(t, exitApplied, code)
+	require.Contains(t, out, "applied (answered before)")
+
+	out, errs, code := s.run("subtract", "u1", "USD", "20", "--id", "order-8", "-o", "json")
+	require.Equal(t, exitUnapplied, code)
+	require.Empty(t, errs)
+	var result map[string]any
+	require.NoError(t, json.Unmarshal([]byte(out), &result))
+	require.Equal(t, "insufficient_funds", result["reason"])
+	require.Equal(t, "12.50", result["total_after"])
+
+	_, errs, code = s.run("subtract", "u1", "USD", "2.50")
+	require.Equal(t, exitApplied, code)
+	require.Regexp(t, `^id cli-[A-Z0-9]+ \(to try again: --id cli-`, errs, "a generated id is printed")
+
+	out, _, code = s.run("create", "u1", "EUR", "--id", "open")
+	require.Equal(t, exitApplied, code)
+	require.Contains(t, out, "create")
+
+	out, _, _ = s.run("balance", "u1")
+	require.Contains(t, out, "│ u1   │ USD      │ 10.00 │ 0.00 │     10.00 │       3 │")
+	require.Contains(t, out, "EUR")
+	out, _, _ = s.run("balance", "u1", "USD", "-o", "json")
+	require.Contains(t, out, `"available":"10.00"`)
+	out, _, _ = s.run("events", "u1", "USD")
+	require.Contains(t, out, "wallet_asset.created")
+	require.Contains(t, out, "refund")
+	out, _, _ = s.run("events", "u1", "USD", "--limit", "2", "-o", "json")
+	require.Equal(t, 2, strings.Count(out, "\n"))
+	out, _, _ = s.run("commands", "u1", "USD", "--status", "unapplied", "-o", "json")
+	require.Equal(t, 1, strings.Count(out, "\n"))
+	require.Contains(t, out, `"command_id":"order-8"`)
+
+	out, _, code = s.run("currency", "add", "POINTS", "--scale", "0")
+	require.Equal(t, exitApplied, code)
+	require.Contains(t, out, "POINTS")
+	_, errs, code = s.run("currency", "add", "POINTS", "--scale", "2")
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, "currency POINTS is registered with scale 0: a scale never changes")
+	out, _, _ = s.run("currency", "list", "-o", "json")
+	for _, row := range []string{`{"code":"JPY","scale":0}`, `{"code":"USD","scale":2}`, `{"code":"BHD","scale":3}`, `{"code":"CLF","scale":4}`, `{"code":"POINTS","scale":0}`} {
+		require.Contains(t, out, row)
+	}
+}
+
+func TestBadInputExitsWithOneAndNamesTheValue(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t))
+	for _, row := range []struct {
+		args    []string
+		message string
+	}{
+		{[]string{"add", "u1", "USD", "1e9", "--id", "a"}, `amount "1e9" is not a plain decimal`},
+		{[]string{"add", "u1", "USD", "NaN", "--id", "a"}, `amount "NaN"`},
+		{[]string{"add", "--id", "a", "--", "u1", "USD", "-1"}, `amount "-1"`},
+		{[]string{"add", "u1", "USD", "0", "--id", "a"}, `amount "0" of command "a" is not above 0`},
+		{[]string{"add", "u1", "USD", strings.Repeat("9", 40), "--id", "a"}, "has 40 digits: at most 38"},
+		{[]string{"add", "", "USD", "1", "--id", "a"}, "user_id is empty"},
+		{[]string{"add", "u1", "U/D", "1", "--id", "a"}, `currency "U/D" is not a currency code`},
+		{[]string{"add", "u1", "USD", "1", "--id", strings.Repeat("i", 129)}, "has 129 characters"},
+		{[]string{"add", "u1", "USD", "1", "--id", "_x"}, `id "_x" begins with an underscore`},
+		{[]string{"add", "u1", "USD"}, "accepts 3 arg(s), received 2"},
+		{[]string{"balance", "nobody", "USD"}, `user "nobody" owns nothing in USD`},
+		{[]string{"balance", "u1", "usd"}, `currency "usd"`},
+		{[]string{"currency", "add", "POINTS", "--scale", "99"}, "scale 99 is out of range"},
+		{[]string{"commands", "u1", "--status", "maybe"}, `--status "maybe" is unknown`},
+		{[]string{"balance", "u1", "-o", "yaml"}, `--output "yaml" is unknown`},
+		{[]string{"worker", "--log-level", "loud"}, `log level "loud" is unknown`},
+		{[]string{"frobnicate"}, `unknown command "frobnicate"`},
+	} {
+		_, errs, code := s.run(row.args...)
+		require.Equal(t, exitError, code, row.args)
+		require.Contains(t, errs, row.message, row.args)
+	}
+}
+
+func TestTheWorkerSaysWhatIsMissing(t *testing.T) {
+	good := newShell(t, testenv.DatabaseURL(t))
+	empty := testenv.EmptyDatabaseURL(t)
+	for name, row := range map[string]struct {
+		shell   shell
+		message string
+	}{
+		"no database url":      {good.with("WALLET_DATABASE_URL="), "WALLET_DATABASE_URL is not set"},
+		"a wrong database url": {good.with("WALLET_DATABASE_URL=postgres://u:secret@127.0.0.1:1/wallet"), "Postgres does not answer at 127.0.0.1:1/wallet"},
+		"not migrated":         {good.with("WALLET_DATABASE_URL=" + empty), `the database is not migrated: run "wallet migrate up"`},
+		"no temporal":          {good.with("TEMPORAL_ADDRESS=127.0.0.1:1"), "Temporal does not answer at 127.0.0.1:1"},
+		"no namespace":         {good.with("TEMPORAL_NAMESPACE=nowhere"), `Temporal has no namespace "nowhere"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, errs, code := row.shell.run("worker")
+			require.Equal(t, exitError, code)
+			require.Contains(t, errs, row.message)
+			require.NotContains(t, errs, "secret")
+		})
+	}
+}
+
+func TestMigrateUpAndStatus(t *testing.T) {
+	s := newShell(t, testenv.EmptyDatabaseURL(t))
+	out, _, _ := s.run("migrate", "status")
+	require.Contains(t, out, "false")
+	out, errs, code := s.run("migrate", "up")
+	require.Equal(t, 0, code, errs)
+	require.Contains(t, out, "applied migration 1")
+	out, _, _ = s.run("migrate", "up")
+	require.Contains(t, out, "nothing to do")
+	out, _, _ = s.run("migrate", "status", "-o", "json")
+	require.Contains(t, out, `"version":1,"name":"00001_ledger.sql","applied":true`)
+}

@@ -1,0 +1,30 @@
+package wallet
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestDependenciesPointInward holds the layout: the rules know neither Temporal
+// nor SQL, the workflows know no SQL, and neither does the starter.
+func TestDependenciesPointInward(t *testing.T) {
+	for folder, forbidden := range map[string][]string{
+		".":           {"go.temporal.io/", "github.com/jackc/", "database/sql"},
+		"./workflows": {"github.com/jackc/", "database/sql", "github.com/valueledger/wallet/activities"},
+		"./starter":   {"github.com/jackc/", "database/sql", "github.com/valueledger/wallet/activities", "github.com/valueledger/wallet/workflows"},
+	} {
+		out, err := exec.Command("go", "list", "-deps", folder).Output()
+		require.NoError(t, err)
+		for _, dependency := range strings.Fields(string(out)) {
+			for _, name := range forbidden {
+				// shopspring/decimal implements database/sql/driver's interfaces.
+				if strings.HasPrefix(dependency, name) && dependency != "database/sql/driver" {
+					t.Errorf("%s depends on %s", folder, dependency)
+				}
+			}
+		}
+	}
+}
