@@ -102,11 +102,11 @@ func (c Command) validateMetadata() error {
 	if len(c.Metadata) == 0 {
 		return nil
 	}
-	for key, value := range c.Metadata {
+	for _, key := range sortedKeys(c.Metadata) { // one order, so that one error
 		if err := validateText("metadata key", key); err != nil {
 			return err
 		}
-		if err := validateText("metadata value", value); err != nil {
+		if err := validateText("metadata value", c.Metadata[key]); err != nil {
 			return err
 		}
 	}

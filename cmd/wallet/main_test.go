@@ -176,10 +176,10 @@ func TestTheWorkerSaysWhatIsMissing(t *testing.T) {
 		message string
 	}{
 		"no database url":      {good.with("WALLET_DATABASE_URL="), "WALLET_DATABASE_URL is not set"},
-		"a wrong database url": {good.with("WALLET_DATABASE_URL=postgres://u:secret@127.0.0.1:1/wallet"), "Postgres does not answer at 127.0.0.1:1/wallet"},
+		"a wrong database url": {good.with("WALLET_DATABASE_URL=postgres://u:secret@127.0.0.1:1/wallet"), "no answer from Postgres at 127.0.0.1:1/wallet"},
 		"not migrated":         {good.with("WALLET_DATABASE_URL=" + empty), `the database is not migrated: run "wallet migrate up"`},
-		"no temporal":          {good.with("TEMPORAL_ADDRESS=127.0.0.1:1"), "Temporal does not answer at 127.0.0.1:1"},
-		"no namespace":         {good.with("TEMPORAL_NAMESPACE=nowhere"), `Temporal has no namespace "nowhere"`},
+		"no temporal":          {good.with("TEMPORAL_ADDRESS=127.0.0.1:1"), "no answer from Temporal at 127.0.0.1:1"},
+		"no namespace":         {good.with("TEMPORAL_NAMESPACE=nowhere"), `namespace "nowhere" does not exist in Temporal`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, errs, code := row.shell.run("worker")

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -106,11 +107,7 @@ func (a *app) commandsCommand() *cobra.Command {
 			if status != "" && status != string(wallet.StatusApplied) && status != string(wallet.StatusUnapplied) {
 				return fmt.Errorf("--status %q is unknown: use applied or unapplied", status)
 			}
-			header := table.Row{}
-			for _, name := range resultHeader {
-				header = append(header, name)
-			}
-			return readPages(a, cmd, args, limit, append(header, "at"),
+			return readPages(a, cmd, args, limit, append(slices.Clone(resultHeader), "at"),
 				func(read trail.Reader, filter trail.EventFilter, last *journalEntry) ([]journalEntry, error) {
 					f := trail.CommandFilter{UserID: filter.UserID, Currency: filter.Currency, Status: wallet.Status(status), Limit: filter.Limit}
 					if last != nil {

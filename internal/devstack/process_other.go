@@ -17,7 +17,7 @@ func dieWithParent(cmd *exec.Cmd) {
 
 func asServerUser(*exec.Cmd, string) error {
 	if os.Geteuid() == 0 {
-		return errors.New("Postgres refuses to run as root: run this command as an ordinary user")
+		return errors.New("root may not run Postgres: run this command as an ordinary user")
 	}
 	return nil
 }

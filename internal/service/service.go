@@ -90,7 +90,7 @@ func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.O
 	defer cancel()
 	c, err := client.DialContext(ctx, options)
 	if err != nil {
-		return nil, "", fmt.Errorf("Temporal does not answer at %s (set TEMPORAL_ADDRESS or a profile): %w", options.HostPort, err)
+		return nil, "", fmt.Errorf("no answer from Temporal at %s (set TEMPORAL_ADDRESS or a profile): %w", options.HostPort, err)
 	}
 	return c, options.Namespace, nil
 }
@@ -116,11 +116,11 @@ func OpenPool(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
 	where := fmt.Sprintf("%s:%d/%s", config.ConnConfig.Host, config.ConnConfig.Port, config.ConnConfig.Database)
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("Postgres does not answer at %s (WALLET_DATABASE_URL): %w", where, err)
+		return nil, fmt.Errorf("no answer from Postgres at %s (WALLET_DATABASE_URL): %w", where, err)
 	}
 	if err := migrations.Check(ctx, pool); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("Postgres at %s: %w", where, err)
+		return nil, fmt.Errorf("check Postgres at %s: %w", where, err)
 	}
 	return pool, nil
 }
@@ -146,7 +146,7 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	_, err := o.Temporal.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: o.Namespace})
 	var missing *serviceerror.NamespaceNotFound
 	if errors.As(err, &missing) {
-		return nil, fmt.Errorf("Temporal has no namespace %q: create it with \"temporal operator namespace create %s\" or set TEMPORAL_NAMESPACE", o.Namespace, o.Namespace)
+		return nil, fmt.Errorf("namespace %q does not exist in Temporal: create it with \"temporal operator namespace create %s\" or set TEMPORAL_NAMESPACE", o.Namespace, o.Namespace)
 	} else if err != nil {
 		return nil, fmt.Errorf("look up namespace %q: %w", o.Namespace, err)
 	}
