@@ -25,8 +25,9 @@ race: bin/temporal ## the race detector on what is concurrent
 faults: bin/temporal ## crashes, lost workflows, a database that is down
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Crash|Terminated|AnotherWorker|Down' -v
 
-record: bin/temporal ## record the histories that the replay test replays
-	$(GO) run ./internal/testenv/run $(GO) test -count=1 ./internal/e2e -run TestRecordHistories -record
+record: bin/temporal ## record histories for the replay test: make record NAME=v2
+	@test -n "$(NAME)" || { echo "name the version: make record NAME=v2"; exit 1; }
+	$(GO) run ./internal/testenv/run $(GO) test -count=1 ./internal/e2e -run TestRecordHistories -record "$(NAME)"
 
 lint: bin/staticcheck bin/workflowcheck ## go vet, gofmt, staticcheck, workflowcheck
 	$(GO) vet ./...

@@ -13,9 +13,10 @@ const (
 	// the amount of a command may have. 38 is the precision of SQL's widest
 	// portable decimal.
 	MaxAmountDigits = 38
-	// maxParsedDigits bounds what is parsed at all. A total is a sum of amounts
-	// and may outgrow one of them; 60 digits hold 10^22 of the largest.
-	maxParsedDigits = 60
+	// maxParsedDigits bounds what is parsed at all, totals in answers among it: 38
+	// whole digits, up to 24 decimals (MaxScale), and room for a sum of 10^38 such
+	// amounts.
+	maxParsedDigits = 100
 )
 
 // Amount is an exact decimal in major units: "12.50" is twelve and a half. In
@@ -25,7 +26,7 @@ const (
 type Amount struct{ value decimal.Decimal }
 
 // ParseAmount reads plain decimal notation: digits, at most one point with digits
-// on both sides, no sign, no exponent, no spaces, at most 60 digits. It returns
+// on both sides, no sign, no exponent, no spaces, at most 100 digits. It returns
 // an *InvalidError that names the text and what to send instead.
 func ParseAmount(text string) (Amount, error) {
 	digits, points := 0, 0
@@ -122,7 +123,7 @@ func (a *Amount) UnmarshalJSON(data []byte) error {
 	var text string
 	if err := json.Unmarshal(data, &text); err != nil {
 		return invalid("amount", string(data),
-			`amount %s is not a JSON string: send it in quotes, such as "12.50", so that no JSON reader rounds it`, string(data[:min(len(data), 60)]))
+			`amount %s is not a JSON string: send it in quotes, such as "12.50", so that no JSON reader rounds it`, shorten(string(data), 60))
 	}
 	parsed, err := ParseAmount(text)
 	if err != nil {

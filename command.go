@@ -19,6 +19,8 @@ const (
 	TypeSubtract CommandType = "subtract" // total shrinks by amount, if that much is available
 )
 
+var commandTypes = []CommandType{TypeCreate, TypeAdd, TypeSubtract}
+
 // Command asks for one change of one wallet asset. Sent again with the same id
 // and content it counts once and gives the first answer.
 type Command struct {
@@ -71,10 +73,19 @@ func (c Command) Validate() error {
 	if err := c.validateMetadata(); err != nil {
 		return err
 	}
-	if c.ReplyTo != nil && (c.ReplyTo.WorkflowID == "" || c.ReplyTo.Signal == "" || len(c.ReplyTo.WorkflowID)+len(c.ReplyTo.Signal) > maxWorkflowIDBytes) {
-		return invalid("reply_to", c.ReplyTo.WorkflowID,
-			"reply_to needs a workflow_id and a signal, at most %d bytes together (got %s and %s)",
-			maxWorkflowIDBytes, quote(c.ReplyTo.WorkflowID), quote(c.ReplyTo.Signal))
+	if c.ReplyTo != nil {
+		return c.ReplyTo.validate()
+	}
+	return nil
+}
+
+// validate refuses what Temporal would refuse of a workflow, whose task would
+// fail with it again and again.
+func (to ReplyTo) validate() error {
+	if to.WorkflowID == "" || to.Signal == "" || len(to.WorkflowID)+len(to.Signal) > maxWorkflowIDBytes ||
+		!utf8.ValidString(to.WorkflowID) || !utf8.ValidString(to.Signal) {
+		return invalid("reply_to", to.WorkflowID, "reply_to needs a workflow_id and a signal, at most %d bytes together (got %s and %s)",
+			maxWorkflowIDBytes, quote(to.WorkflowID), quote(to.Signal))
 	}
 	return nil
 }
@@ -154,26 +165,32 @@ type Received struct {
 
 // Malformed makes the record of an undecodable or invalid command: under its own
 // id if that is usable, else under fallbackID, with the beginning of the payload
-// and the hash of all of it as metadata, so that nothing is lost and the same
-// payload is recognized when it comes again.
+// and the hash of all of it as metadata, so that what came can be seen and the
+// same payload is recognized when it comes again. Nothing of the readable parts
+// is taken over that would not pass validation.
 func Malformed(payload []byte, encoding string, readable Command, fallbackID string, cause error) Received {
 	const keptBytes = 1 << 10
 	id := readable.ID
 	if validateName("id", id) != nil || strings.HasPrefix(id, "_") {
 		id = fallbackID
 	}
-	kept := strings.ReplaceAll(strings.ToValidUTF8(string(payload[:min(len(payload), keptBytes)]), "�"), "\x00", "�")
-	return Received{
-		Command: Command{
-			ID: id, Type: readable.Type, ReplyTo: readable.ReplyTo,
-			Metadata: map[string]string{
-				"payload":          kept,
-				"payload_encoding": strings.ReplaceAll(strings.ToValidUTF8(encoding, "�"), "\x00", "�"),
-				"payload_sha256":   sha256Of(payload).String(),
-			},
-		},
-		Malformed: cause.Error(),
+	command := Command{ID: id, Metadata: map[string]string{
+		"payload":          storable(string(payload[:min(len(payload), keptBytes)])),
+		"payload_encoding": storable(encoding[:min(len(encoding), 100)]),
+		"payload_sha256":   sha256Of(payload).String(),
+	}}
+	if slices.Contains(commandTypes, readable.Type) {
+		command.Type = readable.Type
 	}
+	if readable.ReplyTo != nil && readable.ReplyTo.validate() == nil {
+		command.ReplyTo = readable.ReplyTo
+	}
+	return Received{Command: command, Malformed: storable(cause.Error())}
+}
+
+// storable makes any bytes text that Postgres and protobuf take.
+func storable(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "�"), "\x00", "�")
 }
 
 // sortedKeys fixes the order in which a map is hashed.

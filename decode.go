@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"unicode/utf8"
 )
 
@@ -118,11 +117,9 @@ func readableParts(data []byte) Command {
 	if json.Unmarshal(data, &fields) != nil {
 		return command
 	}
-	_ = json.Unmarshal(fields["id"], &command.ID) // what cannot be read stays empty
-	var commandType CommandType
-	_ = json.Unmarshal(fields["type"], &commandType)
-	if slices.Contains([]CommandType{TypeCreate, TypeAdd, TypeSubtract}, commandType) {
-		command.Type = commandType
-	}
+	// What cannot be read stays empty.
+	_ = json.Unmarshal(fields["id"], &command.ID)
+	_ = json.Unmarshal(fields["type"], &command.Type)
+	_ = json.Unmarshal(fields["reply_to"], &command.ReplyTo)
 	return command
 }

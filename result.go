@@ -88,10 +88,22 @@ type InvalidError struct {
 func (e *InvalidError) Error() string { return e.Message }
 
 func invalid(field, value, format string, args ...any) error {
-	if runes := []rune(value); len(runes) > 60 {
-		value = string(runes[:60]) + "…"
+	return &InvalidError{Reason: ReasonMalformed, Field: field, Value: shorten(value, 60), Message: shorten(fmt.Sprintf(format, args...), 1000)}
+}
+
+// shorten bounds a caller's text and makes it storable, for messages travel in
+// protobuf, which refuses broken UTF-8.
+func shorten(text string, characters int) string {
+	runes := []rune(storable(text[:min(len(text), 4*characters+4)]))
+	if len(runes) > characters {
+		return string(runes[:characters]) + "…"
 	}
-	return &InvalidError{Reason: ReasonMalformed, Field: field, Value: value, Message: fmt.Sprintf(format, args...)}
+	return string(runes)
+}
+
+// InvalidEncoding is the error for a payload that is not in the encoding wanted.
+func InvalidEncoding(got, want string) error {
+	return invalid("encoding", got, "payload encoding %s is not supported: send %s", quote(got), want)
 }
 
 // UnknownCurrency is the error for a currency that nobody registered.

@@ -140,5 +140,5 @@ func quote(value string) string {
 	if len(runes) > most {
 		return fmt.Sprintf("%q…", string(runes[:most]))
 	}
-	return fmt.Sprintf("%q", string(runes))
+	return fmt.Sprintf("%q", value)
 }

@@ -23,8 +23,8 @@ import (
 // activities by Register and may be called directly.
 type Activities struct{ db *pgxpool.Pool }
 
-// New makes the steps on a pool. The pool's role needs SELECT and INSERT on all
-// tables, and UPDATE on wallet_assets.
+// New makes the steps on a pool. The pool's role needs SELECT on all tables,
+// INSERT on all but currencies, and UPDATE on wallet_assets.
 func New(db *pgxpool.Pool) *Activities { return &Activities{db} }
 
 // Register names the steps as the workflow calls them.
@@ -55,6 +55,14 @@ const (
 	sqlInsertAsset = `INSERT INTO wallet_assets (user_id, currency, created_at, updated_at)
 		VALUES ($1, $2, clock_timestamp(), clock_timestamp())
 		ON CONFLICT DO NOTHING`
+
+	sqlLastEntry = `SELECT ` + trail.EntryColumns + `
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2
+		ORDER BY position DESC
+		LIMIT 1`
+
+	sqlLastVersion = `SELECT coalesce(max(version), 0) FROM wallet_commands WHERE user_id = $1 AND currency = $2`
 )
 
 // inTransaction runs do in a READ COMMITTED transaction, whatever the database's
@@ -92,7 +100,33 @@ func insertAsset(ctx context.Context, tx pgx.Tx, ref wallet.AssetRef) (wallet.As
 	if _, err := tx.Exec(ctx, sqlInsertAsset, ref.UserID, ref.Currency); err != nil {
 		return wallet.Asset{}, fmt.Errorf("create wallet asset: %w", err)
 	}
-	return lockAsset(ctx, tx, ref)
+	asset, err := lockAsset(ctx, tx, ref)
+	if err != nil || asset.Exists() {
+		return asset, err
+	}
+	return restoreAsset(ctx, tx, asset)
+}
+
+// restoreAsset gives a new row the balance and the head of the chain that the
+// journal ends with, if there is a journal: the row was lost, the facts were not.
+func restoreAsset(ctx context.Context, tx pgx.Tx, asset wallet.Asset) (wallet.Asset, error) {
+	rows, err := tx.Query(ctx, sqlLastEntry, asset.UserID, asset.Currency)
+	if err != nil {
+		return asset, err
+	}
+	last, err := pgx.CollectExactlyOneRow(rows, trail.ScanEntry)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return asset, nil
+	} else if err != nil {
+		return asset, err
+	}
+	if err := tx.QueryRow(ctx, sqlLastVersion, asset.UserID, asset.Currency).Scan(&asset.Version); err != nil {
+		return asset, err
+	}
+	asset.Total, asset.Hold = last.TotalAfter, last.HoldAfter
+	asset.Position, asset.Hash, asset.UpdatedAt = last.Position, last.Hash, last.RecordedAt
+	_, err = tx.Exec(ctx, sqlUpdateAsset, assetColumns(asset)...)
+	return asset, err
 }
 
 // foldInto applies commands to a locked asset: looks up the ids that are taken,

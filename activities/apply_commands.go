@@ -82,9 +82,13 @@ func write(ctx context.Context, tx pgx.Tx, after wallet.Asset, entries []wallet.
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(sqlInsertEntries, append([]any{after.UserID, after.Currency, after.UpdatedAt}, columns...)...)
-	batch.Queue(sqlUpdateAsset, after.UserID, after.Currency, after.Total.String(), after.Hold.String(),
-		after.Version, after.Position, after.Hash[:], after.UpdatedAt)
+	batch.Queue(sqlUpdateAsset, assetColumns(after)...)
 	return tx.SendBatch(ctx, batch).Close()
+}
+
+// assetColumns are the parameters of sqlUpdateAsset.
+func assetColumns(a wallet.Asset) []any {
+	return []any{a.UserID, a.Currency, a.Total.String(), a.Hold.String(), a.Version, a.Position, a.Hash[:], a.UpdatedAt}
 }
 
 // columnsOf turns entries into the arrays that sqlInsertEntries unnests, in its

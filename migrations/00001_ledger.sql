@@ -93,8 +93,8 @@ CREATE TABLE wallet_asset_events (
 );
 COMMENT ON TABLE wallet_asset_events IS 'The audit trail that other modules read: one event for each applied journal entry, equal to it. Append-only.';
 
--- The service's role has INSERT and SELECT on journal and events and nothing
--- else. These triggers stop the tables' owner too, in every replication role.
+-- A service needs INSERT and SELECT on journal and events and nothing else. These
+-- triggers stop even the tables' owner, in every replication role.
 
 -- +goose StatementBegin
 CREATE FUNCTION wallet_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -128,6 +128,7 @@ $$;
 -- +goose StatementEnd
 
 CREATE TRIGGER fixed BEFORE UPDATE ON currencies FOR EACH ROW EXECUTE FUNCTION wallet_currency_is_fixed();
+ALTER TABLE currencies ENABLE ALWAYS TRIGGER fixed;
 
 -- ISO 4217's currencies of circulation and its funds codes, with their minor
 -- units (list one of the standard; metals and testing codes have none there and

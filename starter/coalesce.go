@@ -2,6 +2,7 @@ package starter
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync/atomic"
 
@@ -87,14 +88,13 @@ func (c *Client) board(ref wallet.AssetRef, l *lane) []*call {
 	return calls
 }
 
-// sizeOf is an upper bound of a command's JSON but for escapes, which at worst
-// make six bytes of one; 1 MB leaves room for what occurs.
+// sizeOf is the length of a command as it travels.
 func sizeOf(c wallet.Command) int {
-	size := 200 + len(c.ID) + len(c.Description) + len(c.Actor)
-	for key, value := range c.Metadata {
-		size += len(key) + len(value) + 6
+	encoded, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // strings only
 	}
-	return size
+	return len(encoded)
 }
 
 // carry sends calls in one update and hands out the answers. The update is given

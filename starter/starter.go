@@ -108,10 +108,11 @@ func (c *Client) Apply(ctx context.Context, userID, currency string, command wal
 	return result, result.Err()
 }
 
-// ApplyBatch sends 1 to 500 commands for one wallet in one update and returns one
-// Result for each, in order. A refusal is a Result like any other; it does not
-// stop the commands after it. The whole batch is refused with an
-// *wallet.InvalidError if one of its commands is invalid.
+// ApplyBatch sends 1 to 500 commands for one wallet in one update (several, one
+// after the other, if they are more than 1 MB) and returns one Result for each, in
+// order. A refusal is a Result like any other; it does not stop the commands after
+// it. The whole batch is refused with an *wallet.InvalidError if one of its
+// commands is invalid.
 func (c *Client) ApplyBatch(ctx context.Context, userID, currency string, commands []wallet.Command) ([]wallet.Result, error) {
 	if len(commands) == 0 || len(commands) > wallet.MaxBatch {
 		return nil, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "batch", Value: fmt.Sprint(len(commands)),
@@ -122,7 +123,22 @@ func (c *Client) ApplyBatch(ctx context.Context, userID, currency string, comman
 			return nil, err
 		}
 	}
-	return c.update(ctx, wallet.AssetRef{UserID: userID, Currency: currency}, commands)
+	ref := wallet.AssetRef{UserID: userID, Currency: currency}
+	var all []wallet.Result
+	for len(commands) > 0 {
+		n, bytes := 1, sizeOf(commands[0])
+		for ; n < len(commands); n++ {
+			if bytes += sizeOf(commands[n]); bytes > maxBatchBytes {
+				break
+			}
+		}
+		results, err := c.update(ctx, ref, commands[:n])
+		if err != nil {
+			return all, err
+		}
+		all, commands = append(all, results...), commands[n:]
+	}
+	return all, nil
 }
 
 // State asks the wallet's workflow for its balance after the last handled command

@@ -91,7 +91,8 @@ func isPassing(err error) bool {
 	for _, passing := range []any{
 		new(*serviceerror.NotFound), new(*serviceerror.Aborted), new(*serviceerror.WorkflowNotReady),
 		new(*serviceerror.ResourceExhausted), new(*serviceerror.Unavailable), new(*serviceerror.DeadlineExceeded),
-		new(*serviceerror.Canceled), new(*client.WorkflowUpdateServiceTimeoutOrCanceledError),
+		new(*serviceerror.Canceled), new(*serviceerror.FailedPrecondition), // the run has had its 2,000 updates
+		new(*client.WorkflowUpdateServiceTimeoutOrCanceledError),
 	} {
 		if errors.As(err, passing) {
 			return true

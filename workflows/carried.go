@@ -14,6 +14,9 @@ const (
 	// maxSignals per run: the server refuses a run's 10,001st, and does not count
 	// signals when it suggests to continue as new.
 	maxSignals = 2000
+	// maxReplies under way at once: the server fails a workflow task that would
+	// make it more than 2,000 signals to other workflows.
+	maxReplies = 1500
 	// maxRecent results are kept for the query "result".
 	maxRecent = 100
 )

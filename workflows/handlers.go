@@ -133,8 +133,7 @@ func jsonOf(payload converter.RawValue) ([]byte, error) {
 		return nil, nil
 	}
 	if encoding != converter.MetadataEncodingJSON {
-		return nil, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "encoding", Value: encoding,
-			Message: fmt.Sprintf("payload encoding %q is not supported: send %s", encoding, converter.MetadataEncodingJSON)}
+		return nil, wallet.InvalidEncoding(encoding, converter.MetadataEncodingJSON)
 	}
 	return payload.Payload().GetData(), nil
 }

@@ -68,6 +68,12 @@ func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, ou
 	w.showDetails(ctx)
 	patient := workflow.WithActivityOptions(ctx, patientOptions(summary))
 	err = workflow.ExecuteActivity(patient, name, input).Get(ctx, output)
+	if err != nil && !isFinal(err) {
+		// It was retried until it worked, so this is a result that cannot be read.
+		// A panic fails the workflow task, in sight, and keeps the queue for a
+		// worker that can; the step itself is done only once.
+		panic(fmt.Errorf("step %s: %w", name, err))
+	}
 	w.trouble = ""
 	return failure.Decode(err)
 }

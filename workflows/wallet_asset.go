@@ -84,10 +84,19 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 	for {
 		waitErr := workflow.Await(ctx, func() bool { return w.hasWork(ctx) || idle.due(ctx) })
 		w.receiveSignals(ctx)
+		// What nobody waits for can travel; a cancelled run ends here instead.
+		travels := waitErr == nil && w.mustContinueAsNew(ctx) && workflow.AllHandlersFinished(ctx) && w.queueSize() <= maxCarriedBytes
 		switch {
-		case w.mustContinueAsNew(ctx) && w.settled(ctx) && w.queueSize() <= maxCarriedBytes:
+		case travels && w.replies == 0:
 			return w.continueAsNew(ctx)
+		case travels: // more commands now might mean more replies, without an end
+			if err := w.awaitReplies(work, 0); err != nil {
+				return err
+			}
 		case len(w.queue) > 0:
+			if err := w.awaitReplies(work, maxReplies-wallet.MaxBatch); err != nil {
+				return err
+			}
 			if err := w.execute(work, w.takeBatch()); err != nil {
 				return w.giveUp(work, err)
 			}
@@ -106,6 +115,11 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 			}
 		}
 	}
+}
+
+// awaitReplies waits until at most so many replies are under way.
+func (w *walletAsset) awaitReplies(ctx workflow.Context, most int) error {
+	return workflow.Await(ctx, func() bool { return w.replies <= most })
 }
 
 func (w *walletAsset) hasQueue() bool { return len(w.queue) > 0 || w.signals.Len() > 0 }
@@ -132,8 +146,7 @@ func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
 	}
 	for i, q := range batch {
 		if err != nil {
-			q.fail(err)
-			w.log.Warn("command refused", "command_id", q.received.Command.ID, "error", err)
+			w.refuse(ctx, q, err)
 			continue
 		}
 		w.note(results[i])
@@ -232,14 +245,24 @@ func (w *walletAsset) giveUp(ctx workflow.Context, cause error) error {
 		}
 		w.receiveSignals(ctx)
 		for _, q := range w.queue {
-			q.fail(cause)
-			w.log.Warn("command refused", "command_id", q.received.Command.ID, "error", cause)
+			w.refuse(ctx, q, cause)
 		}
 		w.queue = nil
 		if w.settled(ctx) {
 			return nil
 		}
 	}
+}
+
+// refuse tells everybody who waits for a command why its wallet cannot exist.
+func (w *walletAsset) refuse(ctx workflow.Context, q queued, cause error) {
+	command := q.received.Command
+	q.fail(cause)
+	w.log.Warn("command refused", "command_id", command.ID, "error", cause)
+	w.reply(ctx, command.ReplyTo, wallet.Result{
+		CommandID: command.ID, Type: command.Type, Amount: command.Amount, RecordedAt: workflow.Now(ctx).UTC(),
+		Status: wallet.StatusUnapplied, Reason: wallet.ReasonUnknownCurrency, Message: cause.Error(),
+	})
 }
 
 // checkWorkflowID refuses a run under another id than its input demands: it would

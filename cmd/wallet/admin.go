@@ -113,12 +113,12 @@ const (
 
 func (a *app) currencyCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "currency", Short: "Register currencies and list them"}
-	scale := -1
+	scale := int32(-1)
 	add := &cobra.Command{
 		Use: "add CODE --scale N", Short: "Register a currency with N decimals, for good", Args: cobra.ExactArgs(1),
 		Example: "  wallet currency add POINTS --scale 0",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := errors.Join(wallet.ValidateCurrency(args[0]), wallet.ValidateScale(int32(scale))); err != nil {
+			if err := errors.Join(wallet.ValidateCurrency(args[0]), wallet.ValidateScale(scale)); err != nil {
 				return err
 			}
 			pool, err := a.openPool(cmd.Context())
@@ -126,13 +126,13 @@ func (a *app) currencyCommand() *cobra.Command {
 				return err
 			}
 			defer pool.Close()
-			if err := addCurrency(cmd.Context(), pool, args[0], int32(scale)); err != nil {
+			if err := addCurrency(cmd.Context(), pool, args[0], scale); err != nil {
 				return err
 			}
-			return a.printCurrencies(cmd, []currency{{args[0], int32(scale)}})
+			return a.printCurrencies(cmd, []currency{{args[0], scale}})
 		},
 	}
-	add.Flags().IntVar(&scale, "scale", -1, "number of decimals: 0 for points, 2 for dollars, 8 for bitcoin")
+	add.Flags().Int32Var(&scale, "scale", -1, "number of decimals: 0 for points, 2 for dollars, 8 for bitcoin")
 	cobra.CheckErr(add.MarkFlagRequired("scale"))
 	list := &cobra.Command{
 		Use: "list", Short: "List the registered currencies", Args: cobra.NoArgs,

@@ -15,14 +15,14 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-var record = flag.Bool("record", false, "write the histories that workflows/replay_test.go replays")
+var record = flag.String("record", "", "version under whose name to write the histories that workflows/replay_test.go replays")
 
 // TestRecordHistories makes one history of each workflow with something of
-// everything in it. With -record it writes them to workflows/testdata; those of a
-// released version are kept when the workflow changes, under their version's name.
+// everything in it. With -record v2, say, it writes them to workflows/testdata
+// under that name, beside those of earlier versions, which stay.
 func TestRecordHistories(t *testing.T) {
 	w := newWorld(t)
-	if *record {
+	if *record != "" {
 		w.user = "u1" // it is in the files
 	}
 	ctx := t.Context()
@@ -44,7 +44,7 @@ func TestRecordHistories(t *testing.T) {
 	require.NoError(t, run.Get(ctx, nil))
 	w.requireSound()
 
-	for name, id := range map[string]string{"wallet_asset_v1": w.workflowID(), "apply_command_v1": run.GetID()} {
+	for name, id := range map[string]string{"wallet_asset": w.workflowID(), "apply_command": run.GetID()} {
 		history := &historypb.History{}
 		events := w.temporal.GetWorkflowHistory(ctx, id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 		for events.HasNext() {
@@ -53,10 +53,10 @@ func TestRecordHistories(t *testing.T) {
 			history.Events = append(history.Events, event)
 		}
 		require.Greater(t, len(history.Events), 4)
-		if *record {
+		if *record != "" {
 			data, err := temporalproto.CustomJSONMarshalOptions{Indent: "  "}.Marshal(history)
 			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(filepath.Join("..", "..", "workflows", "testdata", name+".json"), data, 0o644))
+			require.NoError(t, os.WriteFile(filepath.Join("..", "..", "workflows", "testdata", name+"_"+*record+".json"), data, 0o644))
 		}
 	}
 }
