@@ -33,25 +33,22 @@ func quickOptions(summary string) workflow.LocalActivityOptions {
 func patientOptions(summary string) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		StartToCloseTimeout: 30 * time.Second,
-		RetryPolicy: &temporal.RetryPolicy{
-			InitialInterval:    200 * time.Millisecond,
-			BackoffCoefficient: 2,
-			MaximumInterval:    5 * time.Second,
-		},
-		Summary: summary,
+		RetryPolicy:         untilItWorks(),
+		Summary:             summary,
 	}
 }
 
 // sendOptions are for ApplyCommand's one activity. A try that takes longer is
 // repeated with the same command id, which is harmless.
 func sendOptions() workflow.ActivityOptions {
-	return workflow.ActivityOptions{
-		StartToCloseTimeout: time.Minute,
-		RetryPolicy: &temporal.RetryPolicy{
-			InitialInterval:    200 * time.Millisecond,
-			BackoffCoefficient: 2,
-			MaximumInterval:    10 * time.Second,
-		},
+	return workflow.ActivityOptions{StartToCloseTimeout: time.Minute, RetryPolicy: untilItWorks()}
+}
+
+func untilItWorks() *temporal.RetryPolicy {
+	return &temporal.RetryPolicy{
+		InitialInterval:    200 * time.Millisecond,
+		BackoffCoefficient: 2,
+		MaximumInterval:    5 * time.Second, // at most so long after Postgres is back
 	}
 }
 

@@ -26,7 +26,7 @@ func (a *app) workerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			pool, err := a.openPool(cmd.Context())
+			pool, err := service.OpenPool(cmd.Context(), a.database)
 			if err != nil {
 				return err
 			}
@@ -121,12 +121,8 @@ func (a *app) currencyCommand() *cobra.Command {
 			if err := errors.Join(wallet.ValidateCurrency(args[0]), wallet.ValidateScale(scale)); err != nil {
 				return err
 			}
-			pool, err := a.openPool(cmd.Context())
+			err := a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error { return addCurrency(cmd.Context(), pool, args[0], scale) })
 			if err != nil {
-				return err
-			}
-			defer pool.Close()
-			if err := addCurrency(cmd.Context(), pool, args[0], scale); err != nil {
 				return err
 			}
 			return a.printCurrencies(cmd, []currency{{args[0], scale}})
@@ -137,16 +133,15 @@ func (a *app) currencyCommand() *cobra.Command {
 	list := &cobra.Command{
 		Use: "list", Short: "List the registered currencies", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			pool, err := a.openPool(cmd.Context())
-			if err != nil {
+			var all []currency
+			err := a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+				rows, err := pool.Query(cmd.Context(), sqlListCurrencies)
+				if err != nil {
+					return err
+				}
+				all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[currency])
 				return err
-			}
-			defer pool.Close()
-			rows, err := pool.Query(cmd.Context(), sqlListCurrencies)
-			if err != nil {
-				return err
-			}
-			all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[currency])
+			})
 			if err != nil {
 				return err
 			}

@@ -10,8 +10,14 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-func (a *app) openPool(ctx context.Context) (*pgxpool.Pool, error) {
-	return service.OpenPool(ctx, a.database)
+// withPool connects to Postgres for the time of do.
+func (a *app) withPool(ctx context.Context, do func(*pgxpool.Pool) error) error {
+	pool, err := service.OpenPool(ctx, a.database)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return do(pool)
 }
 
 // dialWallets connects a caller. The SDK's log is of no interest to one, but for

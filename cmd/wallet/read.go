@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
@@ -35,21 +36,19 @@ func (a *app) balanceCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			pool, err := a.openPool(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer pool.Close()
 			var assets []wallet.Asset
-			if currency == "" {
+			err = a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
+				if currency != "" {
+					assets = make([]wallet.Asset, 1)
+					assets[0], err = trail.New(pool).Asset(cmd.Context(), userID, currency)
+					return err
+				}
 				assets, err = trail.New(pool).Assets(cmd.Context(), userID)
 				if err == nil && len(assets) == 0 {
 					err = fmt.Errorf("user %q: %w", userID, trail.ErrNoWallet)
 				}
-			} else {
-				assets = make([]wallet.Asset, 1)
-				assets[0], err = trail.New(pool).Asset(cmd.Context(), userID, currency)
-			}
+				return err
+			})
 			if err != nil {
 				return err
 			}
@@ -136,37 +135,32 @@ func readPages[T any](a *app, cmd *cobra.Command, args []string, limit int, head
 	if err != nil {
 		return err
 	}
-	pool, err := a.openPool(cmd.Context())
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	t, encoder := newTable(cmd.OutOrStdout(), header), json.NewEncoder(cmd.OutOrStdout())
-	var last *T
-	for left := limit; ; {
-		items, err := page(trail.New(pool), trail.EventFilter{UserID: userID, Currency: currency, Limit: left}, last)
-		if err != nil {
-			return err
-		}
-		for i := range items {
-			last = &items[i]
-			if a.output == "json" {
-				if err := encoder.Encode(items[i]); err != nil {
+	return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+		t, encoder := newTable(cmd.OutOrStdout(), header), json.NewEncoder(cmd.OutOrStdout())
+		var last *T
+		for left := limit; ; {
+			items, err := page(trail.New(pool), trail.EventFilter{UserID: userID, Currency: currency, Limit: left}, last)
+			if err != nil {
+				return err
+			}
+			for i := range items {
+				last = &items[i]
+				if a.output == "table" {
+					t.AppendRow(row(items[i]))
+				} else if err := encoder.Encode(items[i]); err != nil {
 					return err
 				}
-				continue
 			}
-			t.AppendRow(row(items[i]))
+			left -= len(items)
+			if limit > 0 && left <= 0 || len(items) < trail.MaxPage {
+				break
+			}
 		}
-		left -= len(items)
-		if limit > 0 && left <= 0 || len(items) < trail.MaxPage {
-			break
+		if a.output == "table" {
+			t.Render()
 		}
-	}
-	if a.output == "table" {
-		t.Render()
-	}
-	return nil
+		return nil
+	})
 }
 
 func walletArgs(args []string) (userID, currency string, err error) {

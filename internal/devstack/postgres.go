@@ -68,7 +68,10 @@ func (p *Postgres) init(ctx context.Context, data string) error {
 	if err := os.RemoveAll(unfinished); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(unfinished, 0o700); err != nil {
+	if err := os.MkdirAll(p.dir, 0o755); err != nil { // the server's user passes through
+		return err
+	}
+	if err := os.Mkdir(unfinished, 0o700); err != nil {
 		return err
 	}
 	password := []byte(rand.Text())
