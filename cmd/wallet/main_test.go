@@ -126,6 +126,13 @@ func TestTheCommandsOfTheREADME(t *testing.T) {
 	require.Equal(t, 1, strings.Count(out, "\n"))
 	require.Contains(t, out, `"command_id":"order-8"`)
 
+	out, _, code = s.run("verify")
+	require.Equal(t, exitApplied, code)
+	require.Contains(t, out, "verified 2 wallets, 5 journal entries, 4 events: 0 findings")
+	out, errs, code = s.run("verify", "nobody")
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, `user "nobody": no such wallet`)
+
 	out, _, code = s.run("currency", "add", "POINTS", "--scale", "0")
 	require.Equal(t, exitApplied, code)
 	require.Contains(t, out, "POINTS")

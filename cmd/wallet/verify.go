@@ -1,0 +1,70 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/valueledger/wallet/trail"
+)
+
+func (a *app) verifyCommand() *cobra.Command {
+	parallel := 0
+	cmd := &cobra.Command{
+		Use: "verify [USER [CURRENCY]]", Short: "Derive balances and events again from the journal and name what does not hold",
+		Long: `Derive everything again from the rows, in one snapshot, without writing: the hash
+chain of each journal, each entry as the rules would have made it from the one
+before, one equal event for each applied entry, and the balance as the end of the
+journal. The first bad row of each wallet is named. Exit code 0 only if all holds.`,
+		Args: cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			options := trail.VerifyOptions{Parallel: parallel}
+			if len(args) > 0 {
+				var err error
+				if options.UserID, options.Currency, err = walletArgs(args); err != nil {
+					return err
+				}
+			}
+			var report trail.Report
+			err := a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
+				report, err = trail.New(pool).Verify(cmd.Context(), options)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if err := a.printReport(cmd, report); err != nil {
+				return err
+			}
+			switch {
+			case len(report.Findings) > 0:
+				return fmt.Errorf("%d of %d wallets do not hold", len(report.Findings), report.Wallets)
+			case report.Wallets == 0 && len(args) > 0:
+				return fmt.Errorf("user %q: %w", args[0], trail.ErrNoWallet)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().IntVar(&parallel, "parallel", runtime.NumCPU(), "ranges of wallets to read at a time, on two connections each")
+	return cmd
+}
+
+func (a *app) printReport(cmd *cobra.Command, report trail.Report) error {
+	if a.output == "json" {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+	}
+	if len(report.Findings) > 0 {
+		err := print(a, cmd, report.Findings, table.Row{"user", "currency", "table", "position", "problem"}, func(f trail.Finding) table.Row {
+			return table.Row{plain(f.UserID), f.Currency, f.Table, number(f.Position), plain(f.Problem)}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "verified %d wallets, %d journal entries, %d events: %d findings\n", report.Wallets, report.Entries, report.Events, len(report.Findings))
+	return err
+}
