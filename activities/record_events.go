@@ -10,20 +10,33 @@ import (
 	"github.com/valueledger/wallet/internal/failure"
 )
 
-const sqlRecordEvents = `INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, amount,
+const (
+	sqlInsertEvents = `INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, amount,
 			total_before, total_after, hold_before, hold_after,
 			description, actor, metadata, occurred_at, position, hash)
 		SELECT user_id, currency, version,
 			CASE type WHEN 'create' THEN 'wallet_asset.created' WHEN 'add' THEN 'wallet_asset.added' ELSE 'wallet_asset.subtracted' END,
 			command_id, amount, total_before, total_after, hold_before, hold_after,
 			description, actor, metadata, recorded_at, position, hash
-		FROM wallet_commands
-		WHERE user_id = $1 AND currency = $2
+		FROM wallet_commands AS c
+		WHERE user_id = $1 AND currency = $2 `
+
+	sqlRecordEvents = sqlInsertEvents + `
 			AND version > coalesce((SELECT max(version) FROM wallet_asset_events WHERE user_id = $1 AND currency = $2), 0)
 		ORDER BY version
 		ON CONFLICT DO NOTHING`
 
-const sqlLastEvent = `SELECT coalesce(max(version), 0) FROM wallet_asset_events WHERE user_id = $1 AND currency = $2`
+	// Unlike sqlRecordEvents it reads the whole journal of the wallet, and so finds
+	// a hole in the middle of the trail too.
+	sqlRepairEvents = sqlInsertEvents + `
+			AND version IS NOT NULL
+			AND NOT EXISTS (SELECT FROM wallet_asset_events AS e
+				WHERE e.user_id = c.user_id AND e.currency = c.currency AND e.version = c.version)
+		ORDER BY version
+		ON CONFLICT DO NOTHING`
+
+	sqlLastEvent = `SELECT coalesce(max(version), 0) FROM wallet_asset_events WHERE user_id = $1 AND currency = $2`
+)
 
 // RecordEvents appends an event for each applied journal entry that has none yet.
 // It takes no list of them, so whatever was cut short earlier (a crash, a
@@ -48,4 +61,15 @@ func recordEvents(ctx context.Context, tx pgx.Tx, ref wallet.AssetRef) (out wall
 	batch.Queue(sqlLastEvent, ref.UserID, ref.Currency).QueryRow(func(row pgx.Row) error { return row.Scan(&out.Version) })
 	err = tx.SendBatch(ctx, batch).Close()
 	return out, err
+}
+
+// RepairEvents appends the events that are missing anywhere in the trail of a
+// wallet asset and returns how many. It is no step of the workflow: "wallet repair"
+// calls it, after it has seen that journal and balance agree.
+func (a *Activities) RepairEvents(ctx context.Context, ref wallet.AssetRef) (appended int64, err error) {
+	tag, err := a.db.Exec(ctx, sqlRepairEvents, ref.UserID, ref.Currency)
+	if err != nil {
+		return 0, fmt.Errorf("repair events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
+	}
+	return tag.RowsAffected(), nil
 }
