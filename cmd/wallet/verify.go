@@ -13,15 +13,23 @@ import (
 )
 
 func (a *app) verifyCommand() *cobra.Command {
-	parallel := 0
+	parallel, receipt, heads := 0, "", ""
 	cmd := &cobra.Command{
 		Use: "verify [USER [CURRENCY]]", Short: "Derive balances and events again from the journal and name what does not hold",
 		Long: `Derive everything again from the rows, in one snapshot, without writing: the hash
 chain of each journal, each entry as the rules would have made it from the one
 before, one equal event for each applied entry, and the balance as the end of the
-journal. The first bad row of each wallet is named. Exit code 0 only if all holds.`,
-		Args: cobra.MaximumNArgs(2),
+journal. The first bad row of each wallet is named. Exit code 0 only if all holds.
+
+Somebody who may write to the database can also make a whole chain anew, or cut off
+its end, so that it holds in itself. --receipt and --heads find that: they check that
+the journal still has exactly the entries that were exported earlier.`,
+		Example: "  wallet verify\n  wallet verify u1 USD\n  wallet verify --receipt order-7.json\n  wallet verify --heads heads.jsonl",
+		Args:    cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if exported := receipt + heads; exported != "" {
+				return a.verifyReceipts(cmd, exported)
+			}
 			options := trail.VerifyOptions{Parallel: parallel}
 			if len(args) > 0 {
 				var err error
@@ -50,6 +58,9 @@ journal. The first bad row of each wallet is named. Exit code 0 only if all hold
 		},
 	}
 	cmd.Flags().IntVar(&parallel, "parallel", runtime.NumCPU(), "ranges of wallets to read at a time, on two connections each")
+	cmd.Flags().StringVar(&receipt, "receipt", "", "check the journal against a receipt (wallet receipt) instead")
+	cmd.Flags().StringVar(&heads, "heads", "", "check the journal against earlier heads (wallet head) instead")
+	cmd.MarkFlagsMutuallyExclusive("receipt", "heads")
 	return cmd
 }
 
@@ -57,14 +68,18 @@ func (a *app) printReport(cmd *cobra.Command, report trail.Report) error {
 	if a.output == "json" {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
 	}
-	if len(report.Findings) > 0 {
-		err := print(a, cmd, report.Findings, table.Row{"user", "currency", "table", "position", "problem"}, func(f trail.Finding) table.Row {
-			return table.Row{plain(f.UserID), f.Currency, f.Table, number(f.Position), plain(f.Problem)}
-		})
-		if err != nil {
-			return err
-		}
+	if err := a.printFindings(cmd, report.Findings); err != nil {
+		return err
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "verified %d wallets, %d journal entries, %d events: %d findings\n", report.Wallets, report.Entries, report.Events, len(report.Findings))
 	return err
+}
+
+func (a *app) printFindings(cmd *cobra.Command, findings []trail.Finding) error {
+	if len(findings) == 0 {
+		return nil
+	}
+	return print(a, cmd, findings, table.Row{"user", "currency", "table", "position", "problem"}, func(f trail.Finding) table.Row {
+		return table.Row{plain(f.UserID), f.Currency, f.Table, number(f.Position), plain(f.Problem)}
+	})
 }

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/valueledger/wallet/trail"
+)
+
+func (a *app) receiptCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "receipt USER CURRENCY COMMAND_ID", Short: "Print the receipt of a command, as JSON to keep",
+		Example: "  wallet receipt u1 USD order-7 > order-7.json\n  wallet verify --receipt order-7.json",
+		Args:    cobra.ExactArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, _, err := walletArgs(args[:2]); err != nil {
+				return err
+			}
+			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+				receipt, err := trail.New(pool).Receipt(cmd.Context(), args[0], args[1], args[2])
+				if err != nil {
+					return err
+				}
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(receipt)
+			})
+		},
+	}
+}
+
+func (a *app) headCommand() *cobra.Command {
+	all := false
+	cmd := &cobra.Command{
+		Use: "head [USER [CURRENCY]]", Short: "Export the heads of hash chains, as JSON lines to keep elsewhere",
+		Example: "  wallet head --all > heads.jsonl\n  wallet verify --heads heads.jsonl",
+		Args:    cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if all != (len(args) == 0) {
+				return fmt.Errorf("name a user, or export all with --all")
+			}
+			userID, currency := "", ""
+			if len(args) > 0 {
+				var err error
+				if userID, currency, err = walletArgs(args); err != nil {
+					return err
+				}
+			}
+			encoder := json.NewEncoder(cmd.OutOrStdout())
+			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+				return trail.New(pool).Heads(cmd.Context(), userID, currency, func(head trail.Receipt) error { return encoder.Encode(head) })
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "of all wallets")
+	return cmd
+}
+
+// verifyReceipts is "wallet verify --receipt FILE" and "--heads FILE".
+func (a *app) verifyReceipts(cmd *cobra.Command, path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	var read int64
+	var findings []trail.Finding
+	err = a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
+		read, findings, err = trail.New(pool).CheckReceipts(cmd.Context(), file)
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", path, err)
+	case read == 0:
+		return fmt.Errorf("%s holds no receipt", path)
+	}
+	if err := a.printFindings(cmd, findings); err != nil {
+		return err
+	}
+	if len(findings) > 0 {
+		return fmt.Errorf("%d of %d receipts do not hold", len(findings), read)
+	}
+	if a.output == "table" {
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d receipts hold: the journal has exactly these entries at their places\n", read)
+	}
+	return err
+}

@@ -1,0 +1,115 @@
+package trail
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+)
+
+// Receipt is what the holder of an answer can keep: the place of a journal entry
+// in its chain, and its hash, which covers every column of the entry and all
+// entries before it. Who has one can tell later whether the journal was changed,
+// even by somebody who can write to the database and compute every hash anew. The
+// head of a chain is the receipt of its last entry.
+type Receipt struct {
+	UserID    string      `json:"user_id"`
+	Currency  string      `json:"currency"`
+	CommandID string      `json:"command_id,omitempty"` // absent in an exported head
+	Position  int64       `json:"position"`
+	Hash      wallet.Hash `json:"hash"`
+}
+
+const (
+	sqlEntryByID = `SELECT ` + EntryColumns + `
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2 AND command_id = $3`
+
+	sqlEntryAt = `SELECT ` + EntryColumns + `
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2 AND position = $3`
+
+	sqlHeads = `SELECT user_id, currency, position, hash
+		FROM wallet_assets
+		WHERE ($1 = '' OR user_id = $1) AND ($2 = '' OR currency = $2)
+		ORDER BY user_id, currency`
+)
+
+// Receipt makes the receipt of a command, applied or refused, from the journal.
+func (r Reader) Receipt(ctx context.Context, userID, currency, commandID string) (Receipt, error) {
+	e, err := r.entry(ctx, sqlEntryByID, userID, currency, commandID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Receipt{}, fmt.Errorf("the journal of the %s wallet of user %q has no command %q", currency, userID, commandID)
+	}
+	return Receipt{e.UserID, e.Currency, e.CommandID, e.Position, e.Hash}, err
+}
+
+// Heads calls do with the head of each chain: of all, of a user, or one.
+func (r Reader) Heads(ctx context.Context, userID, currency string, do func(Receipt) error) error {
+	rows, err := r.db.Query(ctx, sqlHeads, userID, currency)
+	if err != nil {
+		return err
+	}
+	var head Receipt
+	_, err = pgx.ForEachRow(rows, []any{&head.UserID, &head.Currency, &head.Position, &head.Hash}, func() error { return do(head) })
+	return err
+}
+
+// CheckReceipt returns nil if the journal still has exactly that entry at that
+// place, or a Finding that says in words what became of it. It checks the one
+// entry; Verify checks that the chain behind it holds.
+func (r Reader) CheckReceipt(ctx context.Context, receipt Receipt) (*Finding, error) {
+	f := &Finding{UserID: receipt.UserID, Currency: receipt.Currency, Table: "wallet_commands", Position: receipt.Position}
+	e, err := r.entry(ctx, sqlEntryAt, receipt.UserID, receipt.Currency, receipt.Position)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		f.Problem = "the journal has no entry at this position any more: it was deleted, or the end of the journal was cut off"
+	case err != nil:
+		return nil, err
+	case receipt.CommandID != "" && e.CommandID != receipt.CommandID:
+		f.Problem = fmt.Sprintf("command %q is at this position, the receipt is for %q", e.CommandID, receipt.CommandID)
+	case e.Hash != receipt.Hash:
+		f.Problem = "the entry has another hash than the receipt: it, or one before it, was changed and the chain was made anew"
+	case e.ComputeHash() != e.Hash:
+		f.Problem = "a column of the entry was changed: its hash is not that of the row"
+	default:
+		return nil, nil
+	}
+	return f, nil
+}
+
+// CheckReceipts reads receipts or heads, one JSON object after the other, and
+// checks each. It returns how many it read.
+func (r Reader) CheckReceipts(ctx context.Context, from io.Reader) (read int64, findings []Finding, err error) {
+	for decoder := json.NewDecoder(from); ; read++ {
+		var receipt Receipt
+		if err := decoder.Decode(&receipt); errors.Is(err, io.EOF) {
+			return read, findings, nil
+		} else if err != nil {
+			return read, findings, fmt.Errorf("receipt %d (counted from 1) cannot be read: %w", read+1, err)
+		}
+		if err := wallet.ValidateWallet(receipt.UserID, receipt.Currency); err != nil {
+			return read, findings, fmt.Errorf("receipt %d (counted from 1): %w", read+1, err)
+		}
+		finding, err := r.CheckReceipt(ctx, receipt)
+		if err != nil {
+			return read, findings, err
+		}
+		if finding != nil {
+			findings = append(findings, *finding)
+		}
+	}
+}
+
+func (r Reader) entry(ctx context.Context, sql string, args ...any) (wallet.Entry, error) {
+	rows, err := r.db.Query(ctx, sql, args...)
+	if err != nil {
+		return wallet.Entry{}, err
+	}
+	return pgx.CollectExactlyOneRow(rows, ScanEntry)
+}
