@@ -129,7 +129,7 @@ func TestTheCommandsOfTheREADME(t *testing.T) {
 	out, _, code = s.run("verify")
 	require.Equal(t, exitApplied, code)
 	require.Contains(t, out, "verified 2 wallets, 5 journal entries, 4 events: 0 findings")
-	out, errs, code = s.run("verify", "nobody")
+	_, errs, code = s.run("verify", "nobody")
 	require.Equal(t, exitError, code)
 	require.Contains(t, errs, `user "nobody": no such wallet`)
 
