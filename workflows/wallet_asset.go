@@ -82,10 +82,12 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 	work, _ := workflow.NewDisconnectedContext(ctx)
 	idle := w.startIdleTimer(work)
 	for {
-		waitErr := workflow.Await(ctx, func() bool { return w.hasWork(ctx) || idle.due(ctx) })
+		// Await's error is looked at as ctx.Err below: it is nil where the condition
+		// held before the cancel was seen.
+		_ = workflow.Await(ctx, func() bool { return w.hasWork(ctx) || idle.due(ctx) })
 		w.receiveSignals(ctx)
 		// What nobody waits for can travel; a cancelled run ends here instead.
-		travels := waitErr == nil && w.mustContinueAsNew(ctx) && workflow.AllHandlersFinished(ctx) && w.queueSize() <= maxCarriedBytes
+		travels := ctx.Err() == nil && w.mustContinueAsNew(ctx) && workflow.AllHandlersFinished(ctx) && w.queueSize() <= maxCarriedBytes
 		switch {
 		case travels && w.replies == 0:
 			return w.continueAsNew(ctx)
@@ -106,8 +108,8 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 			if err := workflow.Await(work, func() bool { return w.settled(ctx) || w.hasQueue() }); err != nil {
 				return err
 			}
-		case waitErr != nil: // cancelled, and everything that came is answered
-			return waitErr
+		case ctx.Err() != nil: // cancelled, and everything that came is answered
+			return ctx.Err()
 		case idle.due(ctx):
 			if idle = w.startIdleTimer(work); idle.due(ctx) {
 				w.log.Info("wallet is idle, its workflow completes; the next command starts it again")

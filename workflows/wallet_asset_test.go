@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
@@ -409,6 +410,46 @@ func TestCancelAnswersWhatHasArrived(t *testing.T) {
 	require.True(t, last.done)
 	require.NoError(t, last.err)
 	require.Equal(t, []string{"_auto-create", "a", "b"}, env.order)
+}
+
+// TestACancelIsNotLostWhereTheRunIsDueToContinue has both come while a step is
+// under way, and nothing or more commands with them.
+func TestACancelIsNotLostWhereTheRunIsDueToContinue(t *testing.T) {
+	for _, more := range []int{0, 3} {
+		env := newEnvironment(t)
+		env.fail = func(step string, _ int) error {
+			if step == wallet.StepApplyCommands && env.tries[step] == 1 {
+				return errors.New("connection refused") // so that it goes on as a regular activity
+			}
+			if step == wallet.StepApplyCommands && env.tries[step] == 2 {
+				env.CancelWorkflow()
+				env.SetContinueAsNewSuggested(true)
+				for i := range more {
+					env.signal(add(fmt.Sprint("more-", i)))
+				}
+			}
+			return nil
+		}
+		env.at(time.Millisecond, func() { env.signal(add("first")) })
+		err := env.run(wallet.AssetRef{UserID: "u1", Currency: "USD"})
+		var canceled *temporal.CanceledError
+		require.ErrorAs(t, err, &canceled)
+		require.Len(t, env.order, 2+more, "and everything that came is done")
+	}
+}
+
+func TestAnUnknownCurrencyAnswersReplyTo(t *testing.T) {
+	env := newEnvironment(t)
+	env.fail = func(string, int) error { return wallet.UnknownCurrency("USD") }
+	var got wallet.Result
+	env.OnSignalExternalWorkflow(mock.Anything, "caller", "", "answer", mock.Anything).Return(
+		func(_, _, _, _ string, argument any) error { got = argument.(wallet.Result); return nil }).Once()
+	command := add("a")
+	command.ReplyTo = &wallet.ReplyTo{WorkflowID: "caller", Signal: "answer"}
+	env.at(time.Millisecond, func() { env.signal(command) })
+	require.NoError(t, env.run(wallet.AssetRef{UserID: "u1", Currency: "USD"}))
+	require.Equal(t, wallet.ReasonUnknownCurrency, got.Reason)
+	require.Equal(t, "a", got.CommandID)
 }
 
 func TestAnUnknownCurrencyEndsTheWorkflowAndTellsEachCaller(t *testing.T) {

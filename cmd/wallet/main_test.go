@@ -164,6 +164,7 @@ func TestBadInputExitsWithOneAndNamesTheValue(t *testing.T) {
 		{[]string{"balance", "nobody", "USD"}, `user "nobody" owns nothing in USD`},
 		{[]string{"balance", "u1", "usd"}, `currency "usd"`},
 		{[]string{"currency", "add", "POINTS", "--scale", "99"}, "scale 99 is out of range"},
+		{[]string{"currency", "add", "POINTS", "--scale", "4294967298"}, "value out of range"},
 		{[]string{"commands", "u1", "--status", "maybe"}, `--status "maybe" is unknown`},
 		{[]string{"balance", "u1", "-o", "yaml"}, `--output "yaml" is unknown`},
 		{[]string{"worker", "--log-level", "loud"}, `log level "loud" is unknown`},

@@ -77,32 +77,20 @@ func subtract(id, amount string) wallet.Command {
 // promise that one wallet makes, and returns the events and the journal.
 func (w *world) requireSound() ([]trail.Event, []wallet.Entry) {
 	t := w.t
-	var events []trail.Event
-	var journal []wallet.Entry
-	for {
+	events := allPages(t, func(last *trail.Event) ([]trail.Event, error) {
 		f := trail.EventFilter{UserID: w.user, Currency: "USD"}
-		if len(events) > 0 {
-			f.AfterVersion = events[len(events)-1].Version
+		if last != nil {
+			f.AfterVersion = last.Version
 		}
-		page, err := w.read.Events(context.Background(), f)
-		require.NoError(t, err)
-		events = append(events, page...)
-		if len(page) < trail.MaxPage {
-			break
-		}
-	}
-	for {
+		return w.read.Events(context.Background(), f)
+	})
+	journal := allPages(t, func(last *wallet.Entry) ([]wallet.Entry, error) {
 		f := trail.CommandFilter{UserID: w.user, Currency: "USD"}
-		if len(journal) > 0 {
-			f.AfterPosition = journal[len(journal)-1].Position
+		if last != nil {
+			f.AfterPosition = last.Position
 		}
-		page, err := w.read.Commands(context.Background(), f)
-		require.NoError(t, err)
-		journal = append(journal, page...)
-		if len(page) < trail.MaxPage {
-			break
-		}
-	}
+		return w.read.Commands(context.Background(), f)
+	})
 	total, prev, applied := wallet.Amount{}, wallet.Hash{}, 0
 	for i, e := range journal {
 		require.Equal(t, int64(i+1), e.Position)
@@ -128,6 +116,19 @@ func (w *world) requireSound() ([]trail.Event, []wallet.Entry) {
 	require.Zero(t, asset.Total.Cmp(total))
 	require.Equal(t, prev, asset.Hash)
 	return events, journal
+}
+
+// allPages reads page after page, each after the last row of the one before.
+func allPages[T any](t *testing.T, page func(last *T) ([]T, error)) (all []T) {
+	var last *T
+	for {
+		rows, err := page(last)
+		require.NoError(t, err)
+		if all = append(all, rows...); len(rows) < trail.MaxPage {
+			return all
+		}
+		last = &rows[len(rows)-1]
+	}
 }
 
 // eventually waits for a condition; how long it takes is not asserted, only that

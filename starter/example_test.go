@@ -1,0 +1,38 @@
+package starter_test
+
+import (
+	"context"
+	"errors"
+	"log"
+
+	"go.temporal.io/sdk/client"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/starter"
+)
+
+// The README's first command. It is compiled, not run: the end-to-end tests do
+// the same on real servers.
+func Example() {
+	ctx := context.Background()
+	temporalClient, err := client.Dial(client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	c, err := starter.New(temporalClient, starter.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	res, err := c.Add(ctx, starter.Change{
+		UserID: "u1", Currency: "USD", CommandID: "order-7", Amount: wallet.MustAmount("12.50"),
+	})
+	var unapplied *wallet.UnappliedError
+	if errors.As(err, &unapplied) { // insufficient_funds, already_exists, ...
+		log.Print(unapplied.Result.Reason)
+	}
+	log.Print(res.TotalAfter)
+	command := wallet.Command{ID: "order-8", Type: wallet.TypeSubtract, Amount: wallet.MustAmount("1.50")}
+	if err := c.Send(ctx, "u1", "USD", command); err != nil { // a signal: durable, no answer
+		log.Fatal(err)
+	}
+}
