@@ -61,7 +61,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	} else if !locked {
 		return nil, fmt.Errorf("another process runs the servers in %s: stop it first, or choose another folder with --dir", dir)
 	}
-	ports, err := freePorts(3)
+	ports, err := freePorts(5)
 	if err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
@@ -76,7 +76,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 		return err
 	})
 	start.Go(func() (err error) {
-		s.Temporal, err = startTemporal(ctx, o.TemporalCLI, filepath.Join(dir, "temporal"), ports[1], ports[2])
+		s.Temporal, err = startTemporal(ctx, o.TemporalCLI, filepath.Join(dir, "temporal"), [4]int(ports[1:]))
 		return err
 	})
 	if err := start.Wait(); err != nil {

@@ -185,17 +185,3 @@ func (p *process) await(ctx context.Context, ready func(context.Context) error) 
 		}
 	}
 }
-
-// freePorts finds n different ports on 127.0.0.1 that nobody listens on.
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer listener.Close() // together, so that none is given twice
-		ports[i] = listener.Addr().(*net.TCPAddr).Port
-	}
-	return ports, nil
-}

@@ -26,12 +26,9 @@ type Temporal struct {
 	metrics int
 }
 
-func startTemporal(ctx context.Context, cli, dir string, port, uiPort int) (*Temporal, error) {
-	ports, err := freePorts(2)
-	if err != nil {
-		return nil, err
-	}
-	t := &Temporal{cli: cli, dir: dir, Port: port, UIPort: uiPort, http: ports[0], metrics: ports[1]}
+// startTemporal starts a server on four ports: gRPC, Web UI, HTTP and metrics.
+func startTemporal(ctx context.Context, cli, dir string, ports [4]int) (*Temporal, error) {
+	t := &Temporal{cli: cli, dir: dir, Port: ports[0], UIPort: ports[1], http: ports[2], metrics: ports[3]}
 	return t, t.Start(ctx)
 }
 
