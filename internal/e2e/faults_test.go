@@ -57,7 +57,7 @@ func TestManyUpdatesAndSignalsOverContinueAsNew(t *testing.T) {
 		})
 	}
 	group.Wait()
-	w.eventually("the last signal", func() bool { return w.position() == int64(1+updates+signals) })
+	w.settled(int64(1 + updates + signals))
 	_, err := w.wallets.Add(t.Context(), w.change("last", "1"))
 	require.NoError(t, err)
 	events, _ := w.requireSound()
@@ -134,7 +134,7 @@ func TestAnotherWorkerGoesOn(t *testing.T) {
 		}
 	}
 	w.startWorker(w.db)
-	w.eventually("all of them", func() bool { return w.position() == 31 })
+	w.settled(31)
 	events, _ := w.requireSound()
 	for i := range 30 {
 		require.Equal(t, fmt.Sprint("s-", i), events[i+1].CommandID)

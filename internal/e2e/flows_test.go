@@ -282,7 +282,7 @@ func TestAnswersGoWhereReplyToSays(t *testing.T) {
 	command := add("a", "1")
 	command.ReplyTo = &wallet.ReplyTo{WorkflowID: target.workflowID(), Signal: wallet.SignalCommand}
 	require.NoError(t, w.wallets.Send(t.Context(), w.user, "USD", command))
-	target.eventually("the reply", func() bool { return target.position() == 2 })
+	target.settled(2)
 	_, journal := target.requireSound()
 	require.Contains(t, journal[1].Metadata["payload"], `"command_id":"a"`)
 

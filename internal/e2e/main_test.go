@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -149,6 +150,20 @@ func (w *world) position() int64 {
 		return 0
 	}
 	return asset.Position
+}
+
+// settled waits until the journal is at a position and the trail has caught up with
+// it. The events of signalled commands are recorded by the step after the one that
+// moves the position, and nobody is told in between.
+func (w *world) settled(position int64) {
+	w.eventually(fmt.Sprint("position ", position, " and its events"), func() bool {
+		asset, err := w.read.Asset(context.Background(), w.user, "USD")
+		if err != nil || asset.Position < position {
+			return false
+		}
+		last, err := w.read.Events(context.Background(), trail.EventFilter{UserID: w.user, Currency: "USD", AfterVersion: asset.Version - 1})
+		return err == nil && len(last) > 0
+	})
 }
 
 // cli runs the temporal CLI against the run's server and returns its output, both
