@@ -11,7 +11,10 @@ import (
 )
 
 const (
-	sqlInsertEvents = `INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, amount,
+	// Events and their place in the feed are appended together. The feed's id is
+	// given out after the first event has been inserted, and so after the wait for
+	// whoever appends to the same trail: that keeps a wallet's ids in its order.
+	sqlInsertEvents = `WITH appended AS (INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, amount,
 			total_before, total_after, hold_before, hold_after,
 			description, actor, metadata, occurred_at, position, hash)
 		SELECT user_id, currency, version,
@@ -24,7 +27,10 @@ const (
 	sqlRecordEvents = sqlInsertEvents + `
 			AND version > coalesce((SELECT max(version) FROM wallet_asset_events WHERE user_id = $1 AND currency = $2), 0)
 		ORDER BY version
-		ON CONFLICT DO NOTHING`
+		ON CONFLICT DO NOTHING
+		RETURNING version)
+		INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
+		SELECT $1, $2, min(version), max(version) FROM appended HAVING count(*) > 0`
 
 	// Unlike sqlRecordEvents it reads the whole journal of the wallet, and so finds
 	// a hole in the middle of the trail too.
@@ -33,7 +39,10 @@ const (
 			AND NOT EXISTS (SELECT FROM wallet_asset_events AS e
 				WHERE e.user_id = c.user_id AND e.currency = c.currency AND e.version = c.version)
 		ORDER BY version
-		ON CONFLICT DO NOTHING`
+		ON CONFLICT DO NOTHING
+		RETURNING version)
+		INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
+		SELECT $1, $2, version, version FROM appended ORDER BY version`
 
 	sqlLastEvent = `SELECT coalesce(max(version), 0) FROM wallet_asset_events WHERE user_id = $1 AND currency = $2`
 )

@@ -26,8 +26,8 @@ type steps struct {
 }
 
 func newSteps(t *testing.T) steps {
-	db := testenv.Pool(t, testenv.DatabaseURL(t))
-	return steps{activities.New(db), t, db, wallet.AssetRef{UserID: "u1", Currency: "USD"}}
+	url := testenv.DatabaseURL(t)
+	return steps{activities.New(testenv.Pool(t, testenv.AppURL(t, url))), t, testenv.Pool(t, url), wallet.AssetRef{UserID: "u1", Currency: "USD"}}
 }
 
 func add(id, amount string) wallet.Received {
@@ -288,6 +288,7 @@ func TestTheTrailIsAppendOnlyForItsOwner(t *testing.T) {
 	for _, sql := range []string{
 		`UPDATE wallet_commands SET message = 'x'`, `DELETE FROM wallet_commands`, `TRUNCATE wallet_commands`,
 		`UPDATE wallet_asset_events SET actor = 'x'`, `DELETE FROM wallet_asset_events`, `TRUNCATE wallet_asset_events`,
+		`UPDATE wallet_feed SET last_version = 9`, `DELETE FROM wallet_feed`, `TRUNCATE wallet_feed`,
 		`SET session_replication_role = replica; DELETE FROM wallet_commands`,
 	} {
 		_, err := s.db.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -59,13 +60,23 @@ func (a *app) migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "migrate", Short: "Bring the database's tables up to date"}
 	cmd.AddCommand(&cobra.Command{
 		Use: "up", Short: "Apply the migrations that are missing", Args: cobra.NoArgs,
+		Long: `Apply the migrations that are missing, as the owner of the tables.
+
+They make the role ` + migrations.RoleApp + `, which has the rights that a worker needs and no more. If
+WALLET_APP_PASSWORD is set, the role may log in with it; otherwise let it log in by
+your own means, or grant it to a role of yours. Connect workers as that role.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.needDatabase(); err != nil {
 				return err
 			}
-			applied, err := migrations.Up(cmd.Context(), a.database)
+			applied, err := migrations.Up(cmd.Context(), a.owner)
 			if err != nil {
 				return err
+			}
+			if password := os.Getenv("WALLET_APP_PASSWORD"); password != "" {
+				if err := migrations.AllowLogin(cmd.Context(), a.owner, password); err != nil {
+					return err
+				}
 			}
 			if len(applied) == 0 {
 				fmt.Fprintf(cmd.OutOrStdout(), "nothing to do, the database is at version %d\n", migrations.Latest())
@@ -81,7 +92,7 @@ func (a *app) migrateCommand() *cobra.Command {
 			if err := a.needDatabase(); err != nil {
 				return err
 			}
-			list, err := migrations.List(cmd.Context(), a.database)
+			list, err := migrations.List(cmd.Context(), a.owner)
 			if err != nil {
 				return err
 			}
@@ -94,8 +105,8 @@ func (a *app) migrateCommand() *cobra.Command {
 }
 
 func (a *app) needDatabase() error {
-	if a.database == "" {
-		return errors.New("WALLET_DATABASE_URL is not set: give it the Postgres to migrate, such as postgres://user:password@host:5432/wallet")
+	if a.owner == "" {
+		return errors.New("neither WALLET_OWNER_DATABASE_URL nor WALLET_DATABASE_URL is set: give one the Postgres to migrate, such as postgres://user:password@host:5432/wallet")
 	}
 	return nil
 }
@@ -121,7 +132,7 @@ func (a *app) currencyCommand() *cobra.Command {
 			if err := errors.Join(wallet.ValidateCurrency(args[0]), wallet.ValidateScale(scale)); err != nil {
 				return err
 			}
-			err := a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error { return addCurrency(cmd.Context(), pool, args[0], scale) })
+			err := withPoolOf(cmd.Context(), a.owner, func(pool *pgxpool.Pool) error { return addCurrency(cmd.Context(), pool, args[0], scale) })
 			if err != nil {
 				return err
 			}

@@ -12,7 +12,11 @@ import (
 
 // withPool connects to Postgres for the time of do.
 func (a *app) withPool(ctx context.Context, do func(*pgxpool.Pool) error) error {
-	pool, err := service.OpenPool(ctx, a.database)
+	return withPoolOf(ctx, a.database, do)
+}
+
+func withPoolOf(ctx context.Context, databaseURL string, do func(*pgxpool.Pool) error) error {
+	pool, err := service.OpenPool(ctx, databaseURL)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -71,10 +72,15 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err 
 	if err := stack.Postgres.CreateDatabase(ctx, "wallet"); err != nil {
 		return err
 	}
-	databaseURL := stack.Postgres.URL("wallet")
-	if _, err := migrations.Up(ctx, databaseURL); err != nil {
+	ownerURL := stack.Postgres.URL("wallet")
+	if _, err := migrations.Up(ctx, ownerURL); err != nil {
 		return err
 	}
+	password := rand.Text() // for as long as the servers run
+	if err := migrations.AllowLogin(ctx, ownerURL, password); err != nil {
+		return err
+	}
+	databaseURL := stack.Postgres.URLOf(migrations.RoleApp, password, "wallet")
 	pool, err := service.OpenPool(ctx, databaseURL)
 	if err != nil {
 		return err
@@ -99,7 +105,7 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err 
 	}
 
 	envFile := filepath.Join(options.Dir, "env")
-	if err := writeEnv(envFile, stack.Temporal.Address(), databaseURL, a.taskQueue); err != nil {
+	if err := writeEnv(envFile, stack.Temporal.Address(), databaseURL, ownerURL, a.taskQueue); err != nil {
 		return err
 	}
 	defer os.Remove(envFile)
@@ -146,14 +152,14 @@ func waitForEnd(ctx context.Context, s *service.Service, stack *devstack.Stack) 
 	return <-ended
 }
 
-// writeEnv writes what a shell needs to talk to the servers. It holds a password.
-func writeEnv(path, temporalAddress, databaseURL, taskQueue string) error {
+// writeEnv writes what a shell needs to talk to the servers. It holds passwords.
+func writeEnv(path, temporalAddress, databaseURL, ownerURL, taskQueue string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	content := fmt.Sprintf("export TEMPORAL_ADDRESS=%s\nexport TEMPORAL_NAMESPACE=%s\nexport WALLET_DATABASE_URL=%s\nexport WALLET_TASK_QUEUE=%s\nexport PATH=%s:\"$PATH\"\n",
-		quoteShell(temporalAddress), client.DefaultNamespace, quoteShell(databaseURL), quoteShell(taskQueue), quoteShell(filepath.Dir(self)))
+	content := fmt.Sprintf("export TEMPORAL_ADDRESS=%s\nexport TEMPORAL_NAMESPACE=%s\nexport WALLET_DATABASE_URL=%s\nexport WALLET_OWNER_DATABASE_URL=%s\nexport WALLET_TASK_QUEUE=%s\nexport PATH=%s:\"$PATH\"\n",
+		quoteShell(temporalAddress), client.DefaultNamespace, quoteShell(databaseURL), quoteShell(ownerURL), quoteShell(taskQueue), quoteShell(filepath.Dir(self)))
 	return os.WriteFile(path, []byte(content), 0o600)
 }
 

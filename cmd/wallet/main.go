@@ -48,6 +48,7 @@ func exitCode(err error) int {
 type app struct {
 	output    string // table or json
 	database  string
+	owner     string // of the tables; only "migrate" and "currency add" need it
 	taskQueue string
 	logLevel  string
 	logFormat string
@@ -71,11 +72,17 @@ by WALLET_DATABASE_URL. After "wallet dev", ". .wallet/env" sets them.`,
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.output, "output", "o", "table", "table for people, json for machines")
 	flags.StringVar(&a.database, "database-url", os.Getenv("WALLET_DATABASE_URL"), "Postgres connection string (WALLET_DATABASE_URL)")
+	flags.StringVar(&a.owner, "owner-database-url", os.Getenv("WALLET_OWNER_DATABASE_URL"), "the same database as the owner of the tables, for migrate and currency add; else the database-url (WALLET_OWNER_DATABASE_URL)")
 	flags.StringVar(&a.taskQueue, "task-queue", envOr("WALLET_TASK_QUEUE", wallet.DefaultTaskQueue), "task queue of the workers (WALLET_TASK_QUEUE)")
 	flags.StringVar(&a.logLevel, "log-level", envOr("WALLET_LOG_LEVEL", "info"), "debug, info, warn or error (WALLET_LOG_LEVEL)")
 	flags.StringVar(&a.logFormat, "log-format", envOr("WALLET_LOG_FORMAT", "console"), "console or json (WALLET_LOG_FORMAT)")
-	flags.Lookup("database-url").DefValue = "" // it may hold a password: not for the help text
+	for _, name := range []string{"database-url", "owner-database-url"} {
+		flags.Lookup(name).DefValue = "" // it may hold a password: not for the help text
+	}
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if a.owner == "" {
+			a.owner = a.database
+		}
 		if a.output != "table" && a.output != "json" {
 			return fmt.Errorf("--output %q is unknown: use table or json", a.output)
 		}

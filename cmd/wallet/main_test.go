@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -49,7 +50,8 @@ func newShell(t *testing.T, databaseURL string) shell {
 	return shell{t, append(os.Environ(),
 		"TEMPORAL_ADDRESS="+testenv.TemporalAddress(t),
 		"TEMPORAL_CONFIG_FILE="+filepath.Join(t.TempDir(), "none.toml"),
-		"WALLET_DATABASE_URL="+databaseURL,
+		"WALLET_DATABASE_URL="+testenv.AppURL(t, databaseURL),
+		"WALLET_OWNER_DATABASE_URL="+databaseURL,
 		"WALLET_TASK_QUEUE="+testenv.Unique(t, "queue"))}
 }
 
@@ -79,6 +81,7 @@ func (s shell) worker() {
 		require.NoError(s.t, cmd.Process.Signal(syscall.SIGTERM))
 		require.NoError(s.t, cmd.Wait(), log.String())
 		require.Contains(s.t, log.String(), "worker drains and stops")
+		require.NotContains(s.t, log.String(), "more rights than it needs")
 		require.Equal(s.t, 1, strings.Count(log.String(), `"msg":"command refused"`), "one line per refused command")
 		require.NotContains(s.t, log.String(), "order-7", "none for an applied one")
 	})
@@ -198,6 +201,24 @@ func TestTheWorkerSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
+func TestAWorkerWithTooManyRightsWarns(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	s := newShell(t, url).with("WALLET_DATABASE_URL=" + url)
+	cmd := exec.Command(binary, "worker", "--log-format", "json")
+	cmd.Env = s.env
+	log, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewScanner(log)
+	require.True(t, lines.Scan())
+	require.Contains(t, lines.Text(), `"level":"warn"`)
+	require.Contains(t, lines.Text(), "more rights than it needs: connect as wallet_app")
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	for lines.Scan() {
+	}
+	require.NoError(t, cmd.Wait())
+}
+
 func TestMigrateUpAndStatus(t *testing.T) {
 	s := newShell(t, testenv.EmptyDatabaseURL(t))
 	out, _, _ := s.run("migrate", "status")
@@ -209,4 +230,9 @@ func TestMigrateUpAndStatus(t *testing.T) {
 	require.Contains(t, out, "nothing to do")
 	out, _, _ = s.run("migrate", "status", "-o", "json")
 	require.Contains(t, out, `"version":1,"name":"00001_ledger.sql","applied":true`)
+
+	// The worker's health check asks as the service's role.
+	out, errs, code = s.with("WALLET_OWNER_DATABASE_URL=").run("migrate", "status")
+	require.Equal(t, 0, code, errs)
+	require.Contains(t, out, "true")
 }

@@ -129,10 +129,13 @@ func (p *Postgres) Start(ctx context.Context) error {
 // Port is where the server listens.
 func (p *Postgres) Port() int { return p.port }
 
-// URL is the connection string of a database of this cluster.
-func (p *Postgres) URL(database string) string {
+// URL is the connection string of a database of this cluster, for its owner.
+func (p *Postgres) URL(database string) string { return p.URLOf(postgresUser, p.pass, database) }
+
+// URLOf is the connection string of a database of this cluster, for any role.
+func (p *Postgres) URLOf(role, password, database string) string {
 	u := url.URL{
-		Scheme: "postgres", User: url.UserPassword(postgresUser, p.pass),
+		Scheme: "postgres", User: url.UserPassword(role, password),
 		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)), Path: "/" + database,
 		RawQuery: "sslmode=disable",
 	}

@@ -89,7 +89,7 @@ func TestUnregisteredCurrencyTellsTheCallerAndCompletes(t *testing.T) {
 	id := wallet.WorkflowID(w.user, "NOPE")
 	require.NoError(t, w.temporal.GetWorkflow(t.Context(), id, "").Get(t.Context(), nil), "the workflow completes")
 
-	_, err = w.db.Exec(t.Context(), `INSERT INTO currencies VALUES ('NOPE', 1)`)
+	_, err = w.owner.Exec(t.Context(), `INSERT INTO currencies VALUES ('NOPE', 1)`)
 	require.NoError(t, err)
 	r, err := w.wallets.Add(t.Context(), change)
 	require.NoError(t, err, "registered, the same command goes through")

@@ -30,7 +30,8 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 type world struct {
 	t        *testing.T
 	temporal client.Client
-	db       *pgxpool.Pool
+	db       *pgxpool.Pool // the service's
+	owner    *pgxpool.Pool // of the tables
 	queue    string
 	wallets  *starter.Client
 	read     trail.Reader
@@ -40,7 +41,8 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, temporal: testenv.Temporal(t), queue: testenv.Unique(t, "queue"), user: testenv.Unique(t, "u")}
-	w.db = testenv.Pool(t, testenv.DatabaseURL(t))
+	url := testenv.DatabaseURL(t)
+	w.owner, w.db = testenv.Pool(t, url), testenv.Pool(t, testenv.AppURL(t, url))
 	w.read = trail.New(w.db)
 	var err error
 	w.wallets, err = starter.New(w.temporal, starter.Options{TaskQueue: w.queue})

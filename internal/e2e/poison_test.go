@@ -57,7 +57,7 @@ func TestNoMessageStopsAWallet(t *testing.T) {
 
 func TestTheLargestAmountOfTheFinestCurrency(t *testing.T) {
 	w := newWorld(t)
-	_, err := w.db.Exec(t.Context(), `INSERT INTO currencies VALUES ('NEAR', 24)`)
+	_, err := w.owner.Exec(t.Context(), `INSERT INTO currencies VALUES ('NEAR', 24)`)
 	require.NoError(t, err)
 	nines := strings.Repeat("9", wallet.MaxAmountDigits)
 	for i := range 3 {
@@ -85,7 +85,7 @@ func TestALostBalanceRowIsRestoredFromTheJournal(t *testing.T) {
 		require.NoError(t, err)
 		_, err = w.wallets.Subtract(t.Context(), w.change("b", "9"))
 		require.Error(t, err)
-		_, err = w.db.Exec(t.Context(), `DELETE FROM wallet_assets`)
+		_, err = w.owner.Exec(t.Context(), `DELETE FROM wallet_assets`)
 		require.NoError(t, err)
 		r, err := w.wallets.Add(t.Context(), w.change("c", "1"))
 		require.NoError(t, err)

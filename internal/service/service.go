@@ -157,6 +157,12 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	} else if err != nil {
 		return nil, err
 	}
+	if excess, err := migrations.ExcessRights(ctx, o.Pool); err != nil {
+		return nil, fmt.Errorf("look up the rights of the database's role: %w", err)
+	} else if len(excess) > 0 {
+		o.Logger.Warn("the worker's database role has more rights than it needs: connect as "+migrations.RoleApp+" (wallet migrate up --help)",
+			zap.String("role", o.Pool.Config().ConnConfig.User), zap.Strings("rights", excess))
+	}
 	sender, err := starter.New(o.Temporal, starter.Options{TaskQueue: o.TaskQueue})
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,10 @@ const (
 	envPostgres = "WALLET_TEST_POSTGRES_URL"
 	envTemporal = "WALLET_TEST_TEMPORAL_ADDRESS"
 )
+
+// appPassword is that of the service's role, on a server that lives as long as the
+// tests.
+const appPassword = "app"
 
 // templateDatabase is migrated once; each test's database is a copy of it.
 const templateDatabase = "wallet_template"
@@ -78,6 +83,9 @@ func prepare(ctx context.Context, stack *devstack.Stack) error {
 	if _, err := migrations.Up(ctx, stack.Postgres.URL(templateDatabase)); err != nil {
 		return err
 	}
+	if err := migrations.AllowLogin(ctx, stack.Postgres.URL(templateDatabase), appPassword); err != nil {
+		return err
+	}
 	c, err := dial(stack.Temporal.Address())
 	if err != nil {
 		return err
@@ -102,7 +110,8 @@ func Main(m *testing.M) {
 
 var databases atomic.Int64
 
-// DatabaseURL makes a migrated database of the test's own, dropped afterwards.
+// DatabaseURL makes a migrated database of the test's own, dropped afterwards, and
+// returns its URL for the owner of its tables; AppURL makes that of the service.
 func DatabaseURL(t testing.TB) string {
 	server := os.Getenv(envPostgres)
 	require.NotEmpty(t, server, "the package has no TestMain with testenv.Main")
@@ -118,6 +127,14 @@ func DatabaseURL(t testing.TB) string {
 	admin("CREATE DATABASE " + name + " TEMPLATE " + templateDatabase)
 	t.Cleanup(func() { admin("DROP DATABASE " + name + " WITH (FORCE)") })
 	return strings.Replace(server, "/postgres?", "/"+name+"?", 1)
+}
+
+// AppURL is the same database for the role of the service.
+func AppURL(t testing.TB, ownerURL string) string {
+	parsed, err := url.Parse(ownerURL)
+	require.NoError(t, err)
+	parsed.User = url.UserPassword(migrations.RoleApp, appPassword)
+	return parsed.String()
 }
 
 // EmptyDatabaseURL makes a database without tables, dropped afterwards.
