@@ -16,16 +16,19 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/feed"
 	"github.com/valueledger/wallet/trail"
 )
 
 // Activities holds what the steps share. Its methods are registered as
 // activities by Register and may be called directly.
-type Activities struct{ db *pgxpool.Pool }
+type Activities struct {
+	db   *pgxpool.Pool
+	feed *feed.Announcer
+}
 
-// New makes the steps on a pool. The pool's role needs SELECT on all tables,
-// INSERT on all but currencies, and UPDATE on wallet_assets.
-func New(db *pgxpool.Pool) *Activities { return &Activities{db} }
+// New makes the steps on a pool. Its role needs the rights of wallet_app.
+func New(db *pgxpool.Pool) *Activities { return &Activities{db, feed.NewAnnouncer(db)} }
 
 // Register names the steps as the workflow calls them.
 func (a *Activities) Register(r worker.ActivityRegistry) {

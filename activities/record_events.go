@@ -61,6 +61,7 @@ func (a *Activities) RecordEvents(ctx context.Context, ref wallet.AssetRef) (wal
 	if err != nil {
 		return wallet.RecordEventsOutput{}, failure.Encode(fmt.Errorf("record events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err))
 	}
+	a.feed.Announce()
 	return out, nil
 }
 

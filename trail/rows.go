@@ -60,11 +60,14 @@ type Event struct {
 	Hash        wallet.Hash       `json:"hash"`     // of its journal entry
 }
 
-const eventColumns = `user_id, currency, version, event_type, command_id, amount::text,
+// EventColumns are the columns of wallet_asset_events in the order that ScanEvent
+// reads them.
+const EventColumns = `user_id, currency, version, event_type, command_id, amount::text,
 	total_before::text, total_after::text, hold_before::text, hold_after::text,
 	coalesce(description, ''), coalesce(actor, ''), metadata, occurred_at, position, hash`
 
-func scanEvent(row pgx.CollectableRow) (e Event, err error) {
+// ScanEvent reads a row of EventColumns.
+func ScanEvent(row pgx.CollectableRow) (e Event, err error) {
 	err = row.Scan(&e.UserID, &e.Currency, &e.Version, &e.EventType, &e.CommandID, &e.Amount,
 		&e.TotalBefore, &e.TotalAfter, &e.HoldBefore, &e.HoldAfter,
 		&e.Description, &e.Actor, &e.Metadata, &e.OccurredAt, &e.Position, &e.Hash)

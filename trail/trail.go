@@ -30,7 +30,7 @@ const (
 		WHERE user_id = $1
 		ORDER BY currency`
 
-	sqlEvents = `SELECT ` + eventColumns + `
+	sqlEvents = `SELECT ` + EventColumns + `
 		FROM wallet_asset_events
 		WHERE user_id = $1 AND ($2 = '' OR currency = $2) AND (currency, version) > ($3, $4)
 		ORDER BY user_id, currency, version
@@ -88,7 +88,7 @@ func (r Reader) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, scanEvent)
+	return pgx.CollectRows(rows, ScanEvent)
 }
 
 // CommandFilter chooses a page of the journal, like EventFilter; Status restricts

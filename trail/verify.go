@@ -66,7 +66,7 @@ const (
 		WHERE ` + inRange + `
 		ORDER BY user_id, currency, position`
 
-	sqlVerifyEvents = `SELECT ` + eventColumns + `
+	sqlVerifyEvents = `SELECT ` + EventColumns + `
 		FROM wallet_asset_events
 		WHERE ` + inRange + `
 		ORDER BY user_id, currency, version`
@@ -202,7 +202,7 @@ func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k 
 		return err
 	}
 	defer eventRows.Close()
-	entries, events := stream[wallet.Entry]{entryRows, ScanEntry, nil, nil}, stream[Event]{eventRows, scanEvent, nil, nil}
+	entries, events := stream[wallet.Entry]{entryRows, ScanEntry, nil, nil}, stream[Event]{eventRows, ScanEvent, nil, nil}
 
 	var wallets, eventCount int64
 	for entry, event := entries.peek(), events.peek(); entry != nil || event != nil; entry, event = entries.peek(), events.peek() {

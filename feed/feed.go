@@ -1,0 +1,285 @@
+// Package feed hands the events of all wallets to other modules, in the order of
+// each wallet: durably, to consumers that keep their place in Postgres (Consume),
+// or live, to whoever looks on (Follow). Nothing is passed over.
+//
+// # How nothing is passed over
+//
+// Each append of events to a wallet's trail also inserts a row into wallet_feed, in
+// the same transaction: a range of versions under the next id of one sequence. Ids
+// are given out in one order and commit in another, so the highest id that a reader
+// sees says nothing about the lower ones. A reader therefore goes on only
+//
+//   - along ids without a gap: those are all there; or
+//   - past a gap, once every transaction that was writing to wallet_feed when the gap
+//     was seen has ended. Such a transaction holds a lock on the table from before it
+//     takes an id until after its commit is visible, and pg_locks shows it. Then the
+//     missing id is there, or was rolled back and never will be.
+//
+// So a transaction that hangs holds the feed up and never makes it lose an event.
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/valueledger/wallet/trail"
+)
+
+// MaxBatch is how many events a consumer is given at a time, at most and by default.
+const MaxBatch = 500
+
+// Event is an event with its place in the feed.
+type Event struct {
+	// ID is the same each time that the event is handed out: dedupe on it. It is
+	// "<currency>/<user id>/<version>", as 17 in "USD/u1/17".
+	ID     string `json:"event_id"`
+	Cursor Cursor `json:"cursor"`
+	trail.Event
+}
+
+// Cursor is a place in the feed: after an event. The zero Cursor is before the first.
+type Cursor struct {
+	Row     int64 // id of the row in wallet_feed
+	Version int64 // of the event, within the row's range
+}
+
+// String writes "<row>-<version>", which ParseCursor reads.
+func (c Cursor) String() string { return fmt.Sprintf("%d-%d", c.Row, c.Version) }
+
+// MarshalText writes what String does.
+func (c Cursor) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (c *Cursor) UnmarshalText(text []byte) (err error) {
+	*c, err = ParseCursor(string(text))
+	return err
+}
+
+// ParseCursor reads a Cursor; "0" is the one before the first event.
+func ParseCursor(s string) (Cursor, error) {
+	if s == "0" {
+		return Cursor{}, nil
+	}
+	row, version, _ := strings.Cut(s, "-")
+	r, errRow := strconv.ParseUint(row, 10, 63)
+	v, errVersion := strconv.ParseUint(version, 10, 63)
+	if errRow != nil || errVersion != nil {
+		return Cursor{}, fmt.Errorf("%q is no place in the feed: use the cursor of an event, such as \"4711-17\", or 0 for the beginning", s)
+	}
+	return Cursor{int64(r), int64(v)}, nil
+}
+
+// ErrEventMissing says that an event was deleted from the trail, which only somebody
+// who switches its triggers off can do.
+var ErrEventMissing = errors.New("an event of the feed is missing in the trail: run \"wallet verify\", then \"wallet repair\"")
+
+const (
+	sqlRanges = `SELECT id, user_id, currency, first_version, last_version
+		FROM wallet_feed
+		WHERE id >= $1
+		ORDER BY id
+		LIMIT $2`
+
+	sqlEvents = `SELECT ` + trail.EventColumns + `
+		FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+			AS range (id, user_id, currency, first_version, last_version)
+		JOIN wallet_asset_events USING (user_id, currency)
+		WHERE version BETWEEN first_version AND last_version
+		ORDER BY id, version`
+
+	// Who has inserted and not yet committed. A prepared transaction is among them.
+	sqlWriters = `SELECT virtualtransaction
+		FROM pg_locks
+		WHERE locktype = 'relation' AND relation = 'wallet_feed'::regclass AND mode = 'RowExclusiveLock'
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
+	sqlEnd = `SELECT id, last_version
+		FROM wallet_feed
+		ORDER BY id DESC
+		LIMIT 1`
+)
+
+// querier is a pool or a READ COMMITTED transaction: each statement has to see what
+// was committed before it.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// versions is a row of wallet_feed.
+type versions struct {
+	ID               int64
+	UserID, Currency string
+	First, Last      int64
+}
+
+// page reads at most limit events after a place, those of the ranges that keep
+// wants, and returns the place after the last range that was looked at: it moves on
+// even if keep wanted none.
+func page(ctx context.Context, db querier, after Cursor, limit int, keep func(userID, currency string) bool) ([]Event, Cursor, error) {
+	ranges, err := settled(ctx, db, after, limit)
+	if err != nil {
+		return nil, after, err
+	}
+	var wanted []versions
+	count := 0
+	for _, r := range ranges {
+		if count == limit {
+			break
+		}
+		if r.ID == after.Row {
+			r.First = max(r.First, after.Version+1)
+		}
+		if keep(r.UserID, r.Currency) && r.First <= r.Last {
+			r.Last = min(r.Last, r.First+int64(limit-count)-1)
+			count += int(r.Last - r.First + 1)
+			wanted = append(wanted, r)
+		}
+		after = Cursor{r.ID, max(r.Last, after.versionIn(r.ID))}
+	}
+	events, err := load(ctx, db, wanted, count)
+	return events, after, err
+}
+
+// before reports whether a range has events after the place.
+func (c Cursor) before(r versions) bool { return r.ID > c.Row || r.Last > c.Version }
+
+// versionIn is the version within a row, 0 before and after it.
+func (c Cursor) versionIn(row int64) int64 {
+	if c.Row == row {
+		return c.Version
+	}
+	return 0
+}
+
+// settled reads ranges from a place on, the one of the place itself first, as far as
+// no id can still turn up between them.
+func settled(ctx context.Context, db querier, after Cursor, limit int) ([]versions, error) {
+	ranges, err := readRanges(ctx, db, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	prefix := withoutGap(ranges, after.Row)
+	if prefix == len(ranges) || prefix > 0 && after.before(ranges[prefix-1]) {
+		return ranges[:prefix], nil
+	}
+	top := ranges[len(ranges)-1].ID
+	if err := awaitWriters(ctx, db); err != nil {
+		return nil, err
+	}
+	if ranges, err = readRanges(ctx, db, after, limit); err != nil {
+		return nil, err
+	}
+	for prefix = 0; prefix < len(ranges) && ranges[prefix].ID <= top; prefix++ {
+	}
+	return ranges[:prefix], nil
+}
+
+func readRanges(ctx context.Context, db querier, after Cursor, limit int) ([]versions, error) {
+	rows, err := db.Query(ctx, sqlRanges, after.Row, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[versions])
+}
+
+// withoutGap counts the ranges whose ids follow each other from an id on.
+func withoutGap(ranges []versions, after int64) int {
+	for i, r := range ranges {
+		if r.ID > after+1 {
+			return i
+		}
+		after = r.ID
+	}
+	return len(ranges)
+}
+
+// awaitWriters waits until those who are writing to wallet_feed now have ended.
+func awaitWriters(ctx context.Context, db querier) error {
+	before, err := writers(ctx, db)
+	if err != nil {
+		return err
+	}
+	for pause := time.Millisecond; len(before) > 0; pause = min(2*pause, 100*time.Millisecond) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+		now, err := writers(ctx, db)
+		if err != nil {
+			return err
+		}
+		for transaction := range before {
+			if !now[transaction] {
+				delete(before, transaction)
+			}
+		}
+	}
+	return nil
+}
+
+func writers(ctx context.Context, db querier) (map[string]bool, error) {
+	rows, err := db.Query(ctx, sqlWriters)
+	if err != nil {
+		return nil, err
+	}
+	set, transaction := map[string]bool{}, ""
+	_, err = pgx.ForEachRow(rows, []any{&transaction}, func() error {
+		set[transaction] = true
+		return nil
+	})
+	return set, err
+}
+
+// load reads the events of ranges, which are count.
+func load(ctx context.Context, db querier, ranges []versions, count int) ([]Event, error) {
+	if count == 0 {
+		return nil, nil
+	}
+	n := len(ranges)
+	ids, users, currencies := make([]int64, n), make([]string, n), make([]string, n)
+	first, last := make([]int64, n), make([]int64, n)
+	for i, r := range ranges {
+		ids[i], users[i], currencies[i], first[i], last[i] = r.ID, r.UserID, r.Currency, r.First, r.Last
+	}
+	rows, err := db.Query(ctx, sqlEvents, ids, users, currencies, first, last)
+	if err != nil {
+		return nil, err
+	}
+	found, err := pgx.CollectRows(rows, trail.ScanEvent)
+	if err != nil {
+		return nil, err
+	}
+	events := make([]Event, 0, count)
+	for _, r := range ranges {
+		for version := r.First; version <= r.Last; version++ {
+			if len(found) == 0 || found[0].UserID != r.UserID || found[0].Currency != r.Currency || found[0].Version != version {
+				return nil, fmt.Errorf("version %d of the %s wallet of %q: %w", version, r.Currency, r.UserID, ErrEventMissing)
+			}
+			id := fmt.Sprintf("%s/%s/%d", r.Currency, r.UserID, version)
+			events = append(events, Event{id, Cursor{r.ID, version}, found[0]})
+			found = found[1:]
+		}
+	}
+	return events, nil
+}
+
+// End is the place after the last event that has been committed: what is committed
+// from now on comes after it.
+func End(ctx context.Context, db *pgxpool.Pool) (end Cursor, err error) {
+	err = db.QueryRow(ctx, sqlEnd).Scan(&end.Row, &end.Version)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Cursor{}, nil
+	} else if err != nil {
+		return Cursor{}, err
+	}
+	// Who has taken a lower id commits before this returns.
+	return end, awaitWriters(ctx, db)
+}

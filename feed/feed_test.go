@@ -1,0 +1,212 @@
+package feed_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/feed"
+	"github.com/valueledger/wallet/internal/testenv"
+)
+
+// deposit applies n adds to a wallet, makes it if it is not there, and records the
+// events.
+func deposit(t testing.TB, steps *activities.Activities, userID string, n int) {
+	ctx := context.Background()
+	ref := wallet.AssetRef{UserID: userID, Currency: "USD"}
+	_, err := steps.EnsureWalletAsset(ctx, ref)
+	require.NoError(t, err)
+	commands := make([]wallet.Received, n)
+	for i := range commands {
+		id := fmt.Sprint(time.Now().UnixNano(), "-", i)
+		commands[i].Command = wallet.Command{ID: id, Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
+	}
+	_, err = steps.ApplyCommands(ctx, wallet.ApplyCommandsInput{AssetRef: ref, Commands: commands})
+	require.NoError(t, err)
+	_, err = steps.RecordEvents(ctx, ref)
+	require.NoError(t, err)
+}
+
+// consumeUntil consumes under a name until it has been handed n events, and returns
+// their ids.
+func consumeUntil(t *testing.T, db *pgxpool.Pool, o feed.Options, n int) (ids []string) {
+	ctx, stop := context.WithCancel(t.Context())
+	require.NoError(t, feed.Consume(ctx, db, o, func(_ context.Context, tx pgx.Tx, events []feed.Event) error {
+		require.True(t, o.BatchSize == 0 || len(events) <= o.BatchSize)
+		for _, e := range events {
+			ids = append(ids, e.ID)
+		}
+		if len(ids) >= n {
+			// Only after the commit: the place has to move with the last of them.
+			time.AfterFunc(100*time.Millisecond, stop)
+		}
+		return nil
+	}))
+	stop()
+	return ids
+}
+
+func TestAConsumerGoesOnWhereItWas(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	steps := activities.New(db)
+	deposit(t, steps, "u1", 2)
+	deposit(t, steps, "u/2", 1)
+	billing := feed.Options{Name: "billing", BatchSize: 2} // smaller than an append
+	require.Equal(t, []string{"USD/u1/1", "USD/u1/2", "USD/u1/3", "USD/u/2/1", "USD/u/2/2"}, consumeUntil(t, db, billing, 5))
+	deposit(t, steps, "u1", 1)
+	require.Equal(t, []string{"USD/u1/4"}, consumeUntil(t, db, billing, 1))
+	require.Len(t, consumeUntil(t, db, feed.Options{Name: "another"}, 6), 6, "each name has its own place")
+
+	end, err := feed.End(t.Context(), db)
+	require.NoError(t, err)
+	late := feed.Options{Name: "late", FromEnd: true}
+	time.AfterFunc(200*time.Millisecond, func() { deposit(t, steps, "u3", 1) })
+	ids := consumeUntil(t, db, late, 2)
+	require.Equal(t, []string{"USD/u3/1", "USD/u3/2"}, ids)
+	require.Equal(t, "5-4", end.String())
+}
+
+func TestWhatAHandlerRefusesComesAgain(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	_, err := db.Exec(t.Context(), `CREATE TABLE sink (event_id text PRIMARY KEY)`)
+	require.NoError(t, err)
+	deposit(t, activities.New(db), "u1", 3)
+	ctx, stop := context.WithCancel(t.Context())
+	var failures []error
+	attempts := 0
+	o := feed.Options{Name: "billing", OnError: func(err error) { failures = append(failures, err) }}
+	require.NoError(t, feed.Consume(ctx, db, o, func(ctx context.Context, tx pgx.Tx, events []feed.Event) error {
+		require.Equal(t, "USD/u1/1", events[0].ID)
+		for _, e := range events {
+			_, err := tx.Exec(ctx, `INSERT INTO sink VALUES ($1)`, e.ID)
+			require.NoError(t, err, "the failed attempt left nothing")
+		}
+		if attempts++; attempts < 3 {
+			return errors.New("not yet")
+		}
+		time.AfterFunc(100*time.Millisecond, stop)
+		return nil
+	}))
+	stop()
+	require.Len(t, failures, 2)
+	require.ErrorContains(t, failures[0], "handle events 1-1 to 2-4: not yet")
+	var n int
+	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*) FROM sink`).Scan(&n))
+	require.Equal(t, 4, n)
+}
+
+// TestNothingIsPassedOverWhenIdsCommitOutOfOrder holds a transaction open that has
+// taken an id, while later ids are committed.
+func TestNothingIsPassedOverWhenIdsCommitOutOfOrder(t *testing.T) {
+	for end, want := range map[string][]string{
+		"COMMIT":   {"USD/u1/1", "USD/slow/1", "USD/u2/1", "USD/u2/2"},
+		"ROLLBACK": {"USD/u1/1", "USD/u2/1", "USD/u2/2"},
+	} {
+		t.Run(end, func(t *testing.T) {
+			db := testenv.Pool(t, testenv.DatabaseURL(t))
+			steps := activities.New(db)
+			_, err := steps.EnsureWalletAsset(t.Context(), wallet.AssetRef{UserID: "u1", Currency: "USD"})
+			require.NoError(t, err)
+			slow, err := db.Begin(t.Context())
+			require.NoError(t, err)
+			defer slow.Rollback(context.Background())
+			_, err = slow.Exec(t.Context(), `
+				CREATE TEMP TABLE e ON COMMIT DROP AS TABLE wallet_asset_events;
+				UPDATE e SET user_id = 'slow';
+				INSERT INTO wallet_asset_events TABLE e;
+				INSERT INTO wallet_feed (user_id, currency, first_version, last_version) VALUES ('slow', 'USD', 1, 1)`, pgx.QueryExecModeSimpleProtocol)
+			require.NoError(t, err)
+			deposit(t, steps, "u2", 1)
+
+			// What is before the gap comes at once, what is behind it does not.
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			got := make(chan feed.Event, 10)
+			go feed.Follow(ctx, db, feed.FollowOptions{}, func(e feed.Event) error { got <- e; return nil })
+			ids := []string{(<-got).ID}
+			select {
+			case e := <-got:
+				require.Fail(t, "passed over a gap", e.ID)
+			case <-time.After(300 * time.Millisecond):
+			}
+			_, err = slow.Exec(t.Context(), end)
+			require.NoError(t, err)
+			for range len(want) - 1 {
+				ids = append(ids, (<-got).ID)
+			}
+			require.Equal(t, want, ids)
+		})
+	}
+}
+
+func TestAMissingEventStopsTheFeed(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	steps := activities.New(db)
+	deposit(t, steps, "u1", 5)
+	_, err := db.Exec(t.Context(), `ALTER TABLE wallet_asset_events DISABLE TRIGGER ALL; DELETE FROM wallet_asset_events WHERE version = 4`, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	err = feed.Follow(t.Context(), db, feed.FollowOptions{}, func(feed.Event) error { return nil })
+	require.ErrorIs(t, err, feed.ErrEventMissing)
+	require.ErrorContains(t, err, `version 4 of the USD wallet of "u1"`)
+
+	_, err = steps.RepairEvents(t.Context(), wallet.AssetRef{UserID: "u1", Currency: "USD"})
+	require.NoError(t, err)
+	ids := consumeUntil(t, db, feed.Options{Name: "billing"}, 7)
+	require.Equal(t, []string{"USD/u1/1", "USD/u1/2", "USD/u1/3", "USD/u1/4", "USD/u1/5", "USD/u1/6", "USD/u1/4"}, ids, "what was repaired is handed out again")
+}
+
+// TestFollowMissesAndDoublesNothingAcrossLostConnections ends its connections all the
+// time.
+func TestFollowMissesAndDoublesNothingAcrossLostConnections(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	db := testenv.Pool(t, url)
+	steps := activities.New(db)
+	config, err := pgxpool.ParseConfig(testenv.AppURL(t, url))
+	require.NoError(t, err)
+	config.ConnConfig.RuntimeParams["application_name"] = "follower"
+	follower, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer follower.Close()
+
+	const rounds = 60
+	go func() {
+		for range rounds {
+			deposit(t, steps, "u1", 3)
+			deposit(t, steps, "u2", 1)
+			_, _ = db.Exec(context.Background(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'follower' AND datname = current_database()`)
+		}
+	}()
+	next := map[string]int64{}
+	enough := errors.New("enough")
+	require.ErrorIs(t, feed.Follow(t.Context(), follower, feed.FollowOptions{UserID: "u1"}, func(e feed.Event) error {
+		require.Equal(t, "u1", e.UserID)
+		next[e.UserID]++
+		require.Equal(t, next[e.UserID], e.Version)
+		if e.Version == 1+3*rounds {
+			return enough
+		}
+		return nil
+	}), enough)
+}
+
+func TestCursorIsReadAsItIsWritten(t *testing.T) {
+	c, err := feed.ParseCursor("4711-17")
+	require.NoError(t, err)
+	require.Equal(t, feed.Cursor{Row: 4711, Version: 17}, c)
+	require.Equal(t, "4711-17", c.String())
+	c, err = feed.ParseCursor("0")
+	require.NoError(t, err)
+	require.Zero(t, c)
+	for _, bad := range []string{"", "x", "1", "1-", "-1", "1--1", "9999999999999999999-1"} {
+		_, err = feed.ParseCursor(bad)
+		require.ErrorContains(t, err, "is no place in the feed", bad)
+	}
+}

@@ -1,0 +1,68 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// FollowOptions say where to begin and which events to show.
+type FollowOptions struct {
+	After            Cursor // see End
+	UserID, Currency string // empty for all
+}
+
+// Follow calls show with each event after a place, once and in order, as they come,
+// until ctx ends (which is no error) or show fails. While the database is away it
+// waits, and goes on where it was. It needs SELECT and nothing else.
+func Follow(ctx context.Context, db *pgxpool.Pool, o FollowOptions, show func(Event) error) error {
+	keep := func(userID, currency string) bool {
+		return (o.UserID == "" || o.UserID == userID) && (o.Currency == "" || o.Currency == currency)
+	}
+	wake := newWaker(ctx, db, time.Second)
+	pause := backoff.NewExponentialBackOff()
+	for after := o.After; ctx.Err() == nil; {
+		events, next, err := page(ctx, db, after, MaxBatch, keep)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil && !passing(err):
+			return err
+		case err != nil:
+			sleep(ctx, pause.NextBackOff())
+		case next == after:
+			pause.Reset()
+			wake.wait(ctx)
+		default:
+			pause.Reset()
+			for _, e := range events {
+				if err := show(e); err != nil {
+					return err
+				}
+			}
+			after = next
+		}
+	}
+	return nil
+}
+
+// passing reports whether a failure is of the connection or of the server as a whole,
+// and not of what was asked.
+func passing(err error) bool {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		// Connection exception, insufficient resources, operator intervention (such as a
+		// shutdown), system error.
+		for _, class := range []string{"08", "53", "57", "58"} {
+			if strings.HasPrefix(refused.Code, class) {
+				return true
+			}
+		}
+		return false
+	}
+	return !errors.Is(err, ErrEventMissing)
+}
