@@ -69,27 +69,31 @@ func (s shell) run(args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// worker starts "wallet worker" until the end of the test, where it has to drain
-// and exit 0 on SIGTERM.
-func (s shell) worker() {
+// startWorker starts "wallet worker". stop ends it, where it has to drain and exit 0
+// on SIGTERM, and returns its log.
+func (s shell) startWorker() (stop func() (log string)) {
 	cmd := exec.Command(binary, "worker", "--log-format", "json")
 	cmd.Env = s.env
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	require.NoError(s.t, cmd.Start())
-	s.t.Cleanup(func() {
+	return func() string {
 		require.NoError(s.t, cmd.Process.Signal(syscall.SIGTERM))
 		require.NoError(s.t, cmd.Wait(), log.String())
 		require.Contains(s.t, log.String(), "worker drains and stops")
-		require.NotContains(s.t, log.String(), "more rights than it needs")
-		require.Equal(s.t, 1, strings.Count(log.String(), `"msg":"command refused"`), "one line per refused command")
-		require.NotContains(s.t, log.String(), "order-7", "none for an applied one")
-	})
+		return log.String()
+	}
 }
 
 func TestTheCommandsOfTheREADME(t *testing.T) {
 	s := newShell(t, testenv.DatabaseURL(t))
-	s.worker()
+	stop := s.startWorker()
+	defer func() {
+		log := stop()
+		require.NotContains(t, log, "more rights than it needs")
+		require.Equal(t, 1, strings.Count(log, `"msg":"command refused"`), "one line per refused command")
+		require.NotContains(t, log, "order-7", "none for an applied one")
+	}()
 
 	out, _, code := s.run("add", "u1", "USD", "12.50", "--id", "order-7", "--description", "refund")
 	require.Equal(t, exitApplied, code)

@@ -64,11 +64,14 @@ func (a *app) balanceCommand() *cobra.Command {
 }
 
 func (a *app) eventsCommand() *cobra.Command {
-	limit := 0
+	limit, follow, after := 0, false, ""
 	cmd := &cobra.Command{
-		Use: "events USER [CURRENCY]", Short: "Show the audit trail of a user: one event for each applied command",
-		Args: cobra.RangeArgs(1, 2),
+		Use: "events [USER [CURRENCY]]", Short: "Show the audit trail of a user: one event for each applied command",
+		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if follow {
+				return a.follow(cmd, args, after)
+			}
 			return readPages(a, cmd, args, limit, table.Row{"version", "event", "command", "amount", "before", "after", "at", "description"},
 				func(read trail.Reader, filter trail.EventFilter, last *trail.Event) ([]trail.Event, error) {
 					if last != nil {
@@ -82,6 +85,8 @@ func (a *app) eventsCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many, the oldest; 0 for all")
+	cmd.Flags().StringVar(&after, "after", "", "with --follow: the cursor of the last event seen, or 0 for all there are")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "show events as they come, until Ctrl-C")
 	return cmd
 }
 
