@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
@@ -42,6 +43,9 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 }
 
 const (
+	sqlBegin  = `BEGIN ISOLATION LEVEL READ COMMITTED`
+	sqlCommit = `COMMIT`
+
 	sqlScale = `SELECT scale FROM currencies WHERE code = $1`
 
 	sqlLockAsset = `SELECT ` + trail.AssetColumns + `
@@ -68,26 +72,70 @@ const (
 	sqlLastVersion = `SELECT coalesce(max(version), 0) FROM wallet_commands WHERE user_id = $1 AND currency = $2`
 )
 
-// inTransaction runs do in a READ COMMITTED transaction, whatever the database's
-// default is: a statement after the lock has to see what the last holder of the
-// lock committed.
-func (a *Activities) inTransaction(ctx context.Context, do func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, a.db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, do)
+// querier is a connection within a transaction.
+type querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }
 
-// lockAsset takes the row lock of an asset. It returns pgx.ErrNoRows if there is
-// no such row.
-func lockAsset(ctx context.Context, tx pgx.Tx, ref wallet.AssetRef) (wallet.Asset, error) {
-	rows, err := tx.Query(ctx, sqlLockAsset, ref.UserID, ref.Currency)
+// inTransaction runs first, then do, then what do has queued in last, in a READ
+// COMMITTED transaction, whatever the database's default is: a statement after the
+// lock has to see what the last holder of the lock committed. BEGIN travels with
+// first and COMMIT with last, so that a step takes two round trips.
+func (a *Activities) inTransaction(ctx context.Context, first *pgx.Batch, do func(tx querier, last *pgx.Batch) error) error {
+	conn, err := a.db.Acquire(ctx)
 	if err != nil {
-		return wallet.Asset{}, err
+		return err
 	}
-	return pgx.CollectExactlyOneRow(rows, trail.ScanAsset)
+	// After a failure the connection is still in the transaction: then it is closed,
+	// which rolls back.
+	defer conn.Release()
+	if err := conn.SendBatch(ctx, enclose(sqlBegin, first, "")).Close(); err != nil {
+		return err
+	}
+	last := &pgx.Batch{}
+	if err := do(conn, last); err != nil {
+		return err
+	}
+	return conn.SendBatch(ctx, enclose("", last, sqlCommit)).Close()
+}
+
+// atOnce runs a batch as a transaction, in one round trip.
+func (a *Activities) atOnce(ctx context.Context, b *pgx.Batch) error {
+	return a.db.SendBatch(ctx, enclose(sqlBegin, b, sqlCommit)).Close()
+}
+
+// enclose puts a statement before and after those of a batch.
+func enclose(before string, b *pgx.Batch, after string) *pgx.Batch {
+	enclosed := &pgx.Batch{}
+	if before != "" {
+		enclosed.Queue(before)
+	}
+	enclosed.QueuedQueries = append(enclosed.QueuedQueries, b.QueuedQueries...)
+	if after != "" {
+		enclosed.Queue(after)
+	}
+	return enclosed
+}
+
+// queueLock takes the row lock of an asset and reads it. found says whether there is
+// such a row.
+func queueLock(b *pgx.Batch, ref wallet.AssetRef, asset *wallet.Asset, found *bool) {
+	b.Queue(sqlLockAsset, ref.UserID, ref.Currency).Query(func(rows pgx.Rows) (err error) {
+		*asset, err = pgx.CollectExactlyOneRow(rows, trail.ScanAsset)
+		*found = err == nil
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
 }
 
 // insertAsset makes the row of an asset that is about to be created, with version
 // 0, and locks it. If another transaction made it first, that one is returned.
-func insertAsset(ctx context.Context, tx pgx.Tx, ref wallet.AssetRef) (wallet.Asset, error) {
+func insertAsset(ctx context.Context, tx querier, ref wallet.AssetRef) (wallet.Asset, error) {
 	if err := wallet.ValidateWallet(ref.UserID, ref.Currency); err != nil {
 		return wallet.Asset{}, err
 	}
@@ -103,8 +151,10 @@ func insertAsset(ctx context.Context, tx pgx.Tx, ref wallet.AssetRef) (wallet.As
 	if _, err := tx.Exec(ctx, sqlInsertAsset, ref.UserID, ref.Currency); err != nil {
 		return wallet.Asset{}, fmt.Errorf("create wallet asset: %w", err)
 	}
-	asset, err := lockAsset(ctx, tx, ref)
-	if err != nil || asset.Exists() {
+	var asset wallet.Asset
+	lock, found := &pgx.Batch{}, false
+	queueLock(lock, ref, &asset, &found)
+	if err := tx.SendBatch(ctx, lock).Close(); err != nil || asset.Exists() {
 		return asset, err
 	}
 	return restoreAsset(ctx, tx, asset)
@@ -112,7 +162,7 @@ func insertAsset(ctx context.Context, tx pgx.Tx, ref wallet.AssetRef) (wallet.As
 
 // restoreAsset gives a new row the balance and the head of the chain that the
 // journal ends with, if there is a journal: the row was lost, the facts were not.
-func restoreAsset(ctx context.Context, tx pgx.Tx, asset wallet.Asset) (wallet.Asset, error) {
+func restoreAsset(ctx context.Context, tx querier, asset wallet.Asset) (wallet.Asset, error) {
 	rows, err := tx.Query(ctx, sqlLastEntry, asset.UserID, asset.Currency)
 	if err != nil {
 		return asset, err
@@ -132,41 +182,52 @@ func restoreAsset(ctx context.Context, tx pgx.Tx, asset wallet.Asset) (wallet.As
 	return asset, err
 }
 
-// foldInto applies commands to a locked asset: looks up the ids that are taken,
-// folds, and writes the new journal entries and the balance.
-func foldInto(ctx context.Context, tx pgx.Tx, asset wallet.Asset, commands []wallet.Received) (wallet.ApplyCommandsOutput, error) {
-	prior, now, err := readPrior(ctx, tx, asset, commands)
-	if err != nil {
-		return wallet.ApplyCommandsOutput{}, fmt.Errorf("look up command ids: %w", err)
+// taken is what foldInto has to know of the journal: the entries under the ids of its
+// commands, and Postgres's time, read after the lock.
+type taken struct {
+	prior map[string]wallet.Entry
+	now   time.Time
+}
+
+// queueTaken reads what is taken; it has to be queued behind the lock.
+func queueTaken(b *pgx.Batch, ref wallet.AssetRef, commands []wallet.Received, t *taken) {
+	ids := make([]string, len(commands))
+	for i, received := range commands {
+		ids[i] = received.Command.ID
 	}
-	after, entries, results, err := wallet.Fold(asset, prior, commands, now)
+	t.prior = map[string]wallet.Entry{}
+	b.Queue(sqlPrior, ref.UserID, ref.Currency, ids).Query(func(rows pgx.Rows) error {
+		entries, err := pgx.CollectRows(rows, trail.ScanEntry)
+		for _, e := range entries {
+			t.prior[e.CommandID] = e
+		}
+		return err
+	})
+	b.Queue(sqlNow).QueryRow(func(row pgx.Row) error { return row.Scan(&t.now) })
+}
+
+// foldInto applies commands to a locked asset and queues the new journal entries and
+// the balance.
+func foldInto(b *pgx.Batch, asset wallet.Asset, t taken, commands []wallet.Received) (wallet.ApplyCommandsOutput, error) {
+	after, entries, results, err := wallet.Fold(asset, t.prior, commands, t.now)
 	if err != nil {
 		return wallet.ApplyCommandsOutput{}, err
 	}
 	if len(entries) > 0 {
-		if err := write(ctx, tx, after, entries); err != nil {
-			return wallet.ApplyCommandsOutput{}, fmt.Errorf("write journal and balance: %w", err)
+		if err := queueWrite(b, after, entries); err != nil {
+			return wallet.ApplyCommandsOutput{}, err
 		}
 	}
 	return wallet.ApplyCommandsOutput{Asset: after, Results: results}, nil
 }
 
-func readPrior(ctx context.Context, tx pgx.Tx, asset wallet.Asset, commands []wallet.Received) (map[string]wallet.Entry, time.Time, error) {
-	ids := make([]string, len(commands))
-	for i, received := range commands {
-		ids[i] = received.Command.ID
+// foldIntoNew is foldInto for an asset that insertAsset has just made.
+func foldIntoNew(ctx context.Context, tx querier, last *pgx.Batch, asset wallet.Asset, commands []wallet.Received) (wallet.ApplyCommandsOutput, error) {
+	var known taken
+	read := &pgx.Batch{}
+	queueTaken(read, wallet.AssetRef{UserID: asset.UserID, Currency: asset.Currency}, commands, &known)
+	if err := tx.SendBatch(ctx, read).Close(); err != nil {
+		return wallet.ApplyCommandsOutput{}, err
 	}
-	prior := map[string]wallet.Entry{}
-	var now time.Time
-	batch := &pgx.Batch{}
-	batch.Queue(sqlPrior, asset.UserID, asset.Currency, ids).Query(func(rows pgx.Rows) error {
-		entries, err := pgx.CollectRows(rows, trail.ScanEntry)
-		for _, e := range entries {
-			prior[e.CommandID] = e
-		}
-		return err
-	})
-	batch.Queue(sqlNow).QueryRow(func(row pgx.Row) error { return row.Scan(&now) })
-	err := tx.SendBatch(ctx, batch).Close()
-	return prior, now, err
+	return foldInto(last, asset, known, commands)
 }

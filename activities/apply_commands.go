@@ -3,7 +3,6 @@ package activities
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -48,19 +47,26 @@ const (
 // create, and with InvalidCommand if the currency is not registered; any other
 // failure is worth a retry.
 func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput) (wallet.ApplyCommandsOutput, error) {
-	var out wallet.ApplyCommandsOutput
-	err := a.inTransaction(ctx, func(tx pgx.Tx) error {
-		asset, err := lockAsset(ctx, tx, in.AssetRef)
-		if errors.Is(err, pgx.ErrNoRows) {
-			if !creates(in.Commands) {
-				return wallet.ErrAssetMissing
+	var (
+		out   wallet.ApplyCommandsOutput
+		asset wallet.Asset
+		found bool
+		known taken
+		first = &pgx.Batch{}
+	)
+	queueLock(first, in.AssetRef, &asset, &found)
+	queueTaken(first, in.AssetRef, in.Commands, &known)
+	err := a.inTransaction(ctx, first, func(tx querier, last *pgx.Batch) (err error) {
+		switch {
+		case found:
+			out, err = foldInto(last, asset, known, in.Commands)
+		case creates(in.Commands):
+			if asset, err = insertAsset(ctx, tx, in.AssetRef); err == nil {
+				out, err = foldIntoNew(ctx, tx, last, asset, in.Commands)
 			}
-			asset, err = insertAsset(ctx, tx, in.AssetRef)
+		default:
+			err = wallet.ErrAssetMissing
 		}
-		if err != nil {
-			return err
-		}
-		out, err = foldInto(ctx, tx, asset, in.Commands)
 		return err
 	})
 	if err != nil {
@@ -74,16 +80,15 @@ func creates(commands []wallet.Received) bool {
 	return len(commands) > 0 && commands[0].Malformed == "" && commands[0].Command.Type == wallet.TypeCreate
 }
 
-// write appends entries and moves the balance to after, in one round trip.
-func write(ctx context.Context, tx pgx.Tx, after wallet.Asset, entries []wallet.Entry) error {
+// queueWrite appends entries and moves the balance to after.
+func queueWrite(b *pgx.Batch, after wallet.Asset, entries []wallet.Entry) error {
 	columns, err := columnsOf(entries)
 	if err != nil {
 		return err
 	}
-	batch := &pgx.Batch{}
-	batch.Queue(sqlInsertEntries, append([]any{after.UserID, after.Currency, after.UpdatedAt}, columns...)...)
-	batch.Queue(sqlUpdateAsset, assetColumns(after)...)
-	return tx.SendBatch(ctx, batch).Close()
+	b.Queue(sqlInsertEntries, append([]any{after.UserID, after.Currency, after.UpdatedAt}, columns...)...)
+	b.Queue(sqlUpdateAsset, assetColumns(after)...)
+	return nil
 }
 
 // assetColumns are the parameters of sqlUpdateAsset.

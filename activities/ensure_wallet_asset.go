@@ -2,7 +2,6 @@ package activities
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -18,19 +17,18 @@ import (
 // registered; any other failure is worth a retry.
 func (a *Activities) EnsureWalletAsset(ctx context.Context, ref wallet.AssetRef) (wallet.Asset, error) {
 	var asset wallet.Asset
-	err := a.inTransaction(ctx, func(tx pgx.Tx) (err error) {
-		if asset, err = lockAsset(ctx, tx, ref); !errors.Is(err, pgx.ErrNoRows) {
-			return err
+	first, found := &pgx.Batch{}, false
+	queueLock(first, ref, &asset, &found)
+	err := a.inTransaction(ctx, first, func(tx querier, last *pgx.Batch) (err error) {
+		if found {
+			return nil
 		}
 		if asset, err = insertAsset(ctx, tx, ref); err != nil || asset.Exists() {
 			return err
 		}
-		out, err := foldInto(ctx, tx, asset, []wallet.Received{{Command: wallet.AutoCreate()}})
-		if err != nil {
-			return err
-		}
+		out, err := foldIntoNew(ctx, tx, last, asset, []wallet.Received{{Command: wallet.AutoCreate()}})
 		asset = out.Asset
-		_, err = recordEvents(ctx, tx, ref)
+		queueRecord(last, ref, &wallet.RecordEventsOutput{})
 		return err
 	})
 	if err != nil {

@@ -54,10 +54,9 @@ const (
 // without a gap, and what one has inserted the other waits for and skips.
 func (a *Activities) RecordEvents(ctx context.Context, ref wallet.AssetRef) (wallet.RecordEventsOutput, error) {
 	var out wallet.RecordEventsOutput
-	err := a.inTransaction(ctx, func(tx pgx.Tx) (err error) {
-		out, err = recordEvents(ctx, tx, ref)
-		return err
-	})
+	b := &pgx.Batch{}
+	queueRecord(b, ref, &out)
+	err := a.atOnce(ctx, b)
 	if err != nil {
 		return wallet.RecordEventsOutput{}, failure.Encode(fmt.Errorf("record events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err))
 	}
@@ -65,12 +64,9 @@ func (a *Activities) RecordEvents(ctx context.Context, ref wallet.AssetRef) (wal
 	return out, nil
 }
 
-func recordEvents(ctx context.Context, tx pgx.Tx, ref wallet.AssetRef) (out wallet.RecordEventsOutput, err error) {
-	batch := &pgx.Batch{}
-	batch.Queue(sqlRecordEvents, ref.UserID, ref.Currency)
-	batch.Queue(sqlLastEvent, ref.UserID, ref.Currency).QueryRow(func(row pgx.Row) error { return row.Scan(&out.Version) })
-	err = tx.SendBatch(ctx, batch).Close()
-	return out, err
+func queueRecord(b *pgx.Batch, ref wallet.AssetRef, out *wallet.RecordEventsOutput) {
+	b.Queue(sqlRecordEvents, ref.UserID, ref.Currency)
+	b.Queue(sqlLastEvent, ref.UserID, ref.Currency).QueryRow(func(row pgx.Row) error { return row.Scan(&out.Version) })
 }
 
 // RepairEvents appends the events that are missing anywhere in the trail of a
