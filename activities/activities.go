@@ -69,7 +69,11 @@ const (
 		ORDER BY position DESC
 		LIMIT 1`
 
-	sqlLastVersion = `SELECT coalesce(max(version), 0) FROM wallet_commands WHERE user_id = $1 AND currency = $2`
+	sqlLastVersion = `SELECT version
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2 AND version IS NOT NULL
+		ORDER BY version DESC
+		LIMIT 1`
 )
 
 // querier is a connection within a transaction.

@@ -25,7 +25,7 @@ const (
 		WHERE user_id = $1 AND currency = $2 `
 
 	sqlRecordEvents = sqlInsertEvents + `
-			AND version > coalesce((SELECT max(version) FROM wallet_asset_events WHERE user_id = $1 AND currency = $2), 0)
+			AND version > (` + sqlLastEvent + `)
 		ORDER BY version
 		ON CONFLICT DO NOTHING
 		RETURNING version)
@@ -44,7 +44,14 @@ const (
 		INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
 		SELECT $1, $2, version, version FROM appended ORDER BY version`
 
-	sqlLastEvent = `SELECT coalesce(max(version), 0) FROM wallet_asset_events WHERE user_id = $1 AND currency = $2`
+	// Not max(version), which is planned as a scan of the whole trail as long as
+	// Postgres has no statistics.
+	sqlLastEvent = `SELECT coalesce((
+			SELECT version
+			FROM wallet_asset_events
+			WHERE user_id = $1 AND currency = $2
+			ORDER BY version DESC
+			LIMIT 1), 0)`
 )
 
 // RecordEvents appends an event for each applied journal entry that has none yet.
