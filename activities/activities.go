@@ -46,6 +46,10 @@ const (
 	sqlBegin  = `BEGIN ISOLATION LEVEL READ COMMITTED`
 	sqlCommit = `COMMIT`
 
+	// Every statement of the steps looks rows up by a key. Postgres would scan tables
+	// that it takes for small, by a plan that it keeps when they no longer are.
+	sqlNoScans = `SET LOCAL enable_seqscan = off`
+
 	sqlScale = `SELECT scale FROM currencies WHERE code = $1`
 
 	sqlLockAsset = `SELECT ` + trail.AssetColumns + `
@@ -96,32 +100,31 @@ func (a *Activities) inTransaction(ctx context.Context, first *pgx.Batch, do fun
 	// After a failure the connection is still in the transaction: then it is closed,
 	// which rolls back.
 	defer conn.Release()
-	if err := conn.SendBatch(ctx, enclose(sqlBegin, first, "")).Close(); err != nil {
+	if err := conn.SendBatch(ctx, begun(first)).Close(); err != nil {
 		return err
 	}
 	last := &pgx.Batch{}
 	if err := do(conn, last); err != nil {
 		return err
 	}
-	return conn.SendBatch(ctx, enclose("", last, sqlCommit)).Close()
+	last.Queue(sqlCommit)
+	return conn.SendBatch(ctx, last).Close()
 }
 
 // atOnce runs a batch as a transaction, in one round trip.
 func (a *Activities) atOnce(ctx context.Context, b *pgx.Batch) error {
-	return a.db.SendBatch(ctx, enclose(sqlBegin, b, sqlCommit)).Close()
+	whole := begun(b)
+	whole.Queue(sqlCommit)
+	return a.db.SendBatch(ctx, whole).Close()
 }
 
-// enclose puts a statement before and after those of a batch.
-func enclose(before string, b *pgx.Batch, after string) *pgx.Batch {
-	enclosed := &pgx.Batch{}
-	if before != "" {
-		enclosed.Queue(before)
-	}
-	enclosed.QueuedQueries = append(enclosed.QueuedQueries, b.QueuedQueries...)
-	if after != "" {
-		enclosed.Queue(after)
-	}
-	return enclosed
+// begun puts the beginning of a transaction before the statements of a batch.
+func begun(b *pgx.Batch) *pgx.Batch {
+	transaction := &pgx.Batch{}
+	transaction.Queue(sqlBegin)
+	transaction.Queue(sqlNoScans)
+	transaction.QueuedQueries = append(transaction.QueuedQueries, b.QueuedQueries...)
+	return transaction
 }
 
 // queueLock takes the row lock of an asset and reads it. found says whether there is
