@@ -118,10 +118,6 @@ func (c *chain) entry(rows pgx.Rows, event [][]byte) {
 		wrong("position %d follows position %d: entries between are missing, or it was moved", e.Position, c.want.Position)
 	case e.PrevHash != c.want.Hash:
 		wrong("prev_hash is not the hash of the entry before")
-	case e.ComputeHash() != e.Hash:
-		wrong("a column was changed: the hash of the row is not %s", e.Hash)
-	case e.RequestHash != command.RequestHash():
-		wrong("request_hash is not that of its content")
 	case malformed && e.Message == "":
 		wrong("it is malformed, and has no message that says why")
 	case !malformed && e.Type != wallet.TypeCreate && e.Type != wallet.TypeAdd && e.Type != wallet.TypeSubtract:
@@ -141,9 +137,17 @@ func (c *chain) entry(rows pgx.Rows, event [][]byte) {
 		received.Malformed = e.Message
 	}
 	after, result := wallet.Apply(c.want, received)
-	if want := wallet.NewEntry(c.want, command, result, e.RecordedAt); want.Hash != e.Hash {
+	switch want := wallet.NewEntry(c.want, command, result, e.RecordedAt); {
+	case sameOutcome(e, want):
+	case e.ComputeHash() != e.Hash:
+		wrong("a column was changed: the hash of the row is not %s", e.Hash)
+	case e.RequestHash != want.RequestHash:
+		wrong("request_hash is not that of its content")
+	default:
 		wrong("the rules give another outcome: %s %s, total %s to %s, version %d (the row has %s %s, %s to %s, %d)",
 			want.Status, want.Reason, want.TotalBefore, want.TotalAfter, want.Version, e.Status, e.Reason, e.TotalBefore, e.TotalAfter, e.Version)
+	}
+	if c.finding != nil {
 		return
 	}
 	after.Hash, after.UpdatedAt = e.Hash, e.RecordedAt
@@ -151,6 +155,16 @@ func (c *chain) entry(rows pgx.Rows, event [][]byte) {
 	if e.Status == wallet.StatusApplied {
 		c.event(e, rows, event)
 	}
+}
+
+// sameOutcome compares all that NewEntry did not take from the entry itself. If it
+// is the same, so is what was hashed: the row does not have to be hashed again.
+func sameOutcome(e, want wallet.Entry) bool {
+	return e.Hash == want.Hash && e.PrevHash == want.PrevHash && e.RequestHash == want.RequestHash &&
+		e.Position == want.Position && e.Version == want.Version &&
+		e.Status == want.Status && e.Reason == want.Reason && e.Message == want.Message && e.Amount.Same(want.Amount) &&
+		e.TotalBefore.Same(want.TotalBefore) && e.TotalAfter.Same(want.TotalAfter) &&
+		e.HoldBefore.Same(want.HoldBefore) && e.HoldAfter.Same(want.HoldAfter)
 }
 
 // event checks that an event repeats its entry, which holds, byte for byte.
@@ -193,7 +207,7 @@ func (c *chain) end() *Finding {
 		wrong("hash is not that of the last journal entry")
 	case have.Version != want.Version:
 		wrong("version is %d, the journal has %d applied commands", have.Version, want.Version)
-	case have.Total.String() != want.Total.String() || have.Hold.String() != want.Hold.String():
+	case !have.Total.Same(want.Total) || !have.Hold.Same(want.Hold):
 		wrong("total %s and hold %s are not those of the journal (%s, %s)", have.Total, have.Hold, want.Total, want.Hold)
 	case !have.UpdatedAt.Equal(want.UpdatedAt):
 		wrong("updated_at is not when the last entry was recorded")

@@ -23,6 +23,12 @@ func fill(t *testing.T, db *pgxpool.Pool, wallets int) {
 	ctx := context.Background()
 	received := func(commandType wallet.CommandType, id, amount string) wallet.Received {
 		c := wallet.Command{ID: id, Type: commandType, Description: "d-é-" + id, Actor: "actor", Metadata: map[string]string{"key": "value"}}
+		switch id {
+		case "b": // what looks like JSON
+			c.Metadata = map[string]string{"plain": "{, : }", "": "", "more": ", "}
+		case "f": // what JSON has to escape
+			c.Metadata = map[string]string{`quote"d`: "back\\slash\n"}
+		}
 		if amount != "" {
 			c.Amount = wallet.MustAmount(amount)
 		}
