@@ -44,7 +44,7 @@ func readAsset(rows pgx.Rows) (a storedAsset) {
 	return a
 }
 
-// readEntry reads a row of sqlVerifyEntries.
+// readEntry reads a row of storedEntryColumns.
 func readEntry(rows pgx.Rows) (e wallet.Entry, problem string) {
 	r := &storedRow{names: rows.FieldDescriptions(), columns: rows.RawValues()}
 	e.UserID, e.Currency, e.Version, e.CommandID = r.text(), r.text(), r.optionalNumber(), r.text()
@@ -157,11 +157,11 @@ func (c *chain) entry(rows pgx.Rows, event [][]byte) {
 	}
 }
 
-// sameOutcome compares all that NewEntry did not take from the entry itself. If it
-// is the same, so is what was hashed: the row does not have to be hashed again.
+// sameOutcome compares all that NewEntry did not take from the entry itself, but for
+// the place in the chain. If it is the same, so is what was hashed: the row does not
+// have to be hashed again.
 func sameOutcome(e, want wallet.Entry) bool {
-	return e.Hash == want.Hash && e.PrevHash == want.PrevHash && e.RequestHash == want.RequestHash &&
-		e.Position == want.Position && e.Version == want.Version &&
+	return e.Hash == want.Hash && e.RequestHash == want.RequestHash && e.Version == want.Version &&
 		e.Status == want.Status && e.Reason == want.Reason && e.Message == want.Message && e.Amount.Same(want.Amount) &&
 		e.TotalBefore.Same(want.TotalBefore) && e.TotalAfter.Same(want.TotalAfter) &&
 		e.HoldBefore.Same(want.HoldBefore) && e.HoldAfter.Same(want.HoldAfter)

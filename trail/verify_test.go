@@ -126,6 +126,22 @@ func TestVerifyFindsWhatIsMissingMovedOrTwiceThere(t *testing.T) {
 	require.Empty(t, verify(t, db, trail.VerifyOptions{}).Findings, "all is back")
 }
 
+func TestExpectedEntriesAreAHintThatNeverFails(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	fill(t, db, 3)
+	expected := func(userID string) int64 {
+		n, err := trail.New(db).ExpectedEntries(t.Context(), userID, "")
+		require.NoError(t, err)
+		return n
+	}
+	require.Equal(t, int64(24), expected(""))
+	require.Equal(t, int64(8), expected("u0001"))
+	require.Zero(t, expected("nobody"))
+	_, err := db.Exec(t.Context(), `UPDATE wallet_assets SET position = 9223372036854775807`)
+	require.NoError(t, err)
+	require.Positive(t, expected(""))
+}
+
 func TestVerifyAccusesEveryWalletOfACurrencyThatIsNotWhatItWas(t *testing.T) {
 	for name, change := range map[string]string{
 		"unregistered":    `DELETE FROM currencies WHERE code = 'USD'`,
