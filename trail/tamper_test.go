@@ -172,7 +172,8 @@ func otherMetadata(stored *string) (list []string) {
 }
 
 // TestVerifyFindsEveryFlippedByte changes one stored value at a time, in every
-// column of every kind of row, and puts it back.
+// column of every kind of row, and puts it back. The receipt of an entry finds what
+// was done to it, too.
 func TestVerifyFindsEveryFlippedByte(t *testing.T) {
 	for table, least := range map[string]int{"wallet_commands": 4000, "wallet_asset_events": 1200, "wallet_assets": 100} {
 		t.Run(table, func(t *testing.T) {
@@ -180,7 +181,7 @@ func TestVerifyFindsEveryFlippedByte(t *testing.T) {
 			db := testenv.Pool(t, testenv.DatabaseURL(t))
 			fill(t, db, 3)
 			openToTampering(t, db)
-			forged := 0
+			journal, forged := journalOf(t, db), 0
 			for _, c := range cellsOf(t, db, table, "u0001") {
 				if c.table == "wallet_assets" && c.column == "created_at" {
 					continue // nothing else tells when a row was made
@@ -193,6 +194,12 @@ func TestVerifyFindsEveryFlippedByte(t *testing.T) {
 					report, err := trail.New(db).Verify(t.Context(), trail.VerifyOptions{})
 					require.NoError(t, err, "%s is %s", c, show(text))
 					requireAccused(t, report.Findings, c.column == "user_id" || c.column == "currency", "%s was %s and is %s", c, show(c.text), show(text))
+					if table == "wallet_commands" {
+						e := journal[(c.row-1)%int64(len(journal))] // fill wrote them in this order
+						finding, err := trail.New(db).CheckReceipt(t.Context(), trail.Receipt{UserID: e.UserID, Currency: e.Currency, CommandID: e.CommandID, Position: e.Position, Hash: e.Hash})
+						require.NoError(t, err, "%s is %s", c, show(text))
+						require.NotNil(t, finding, "%s was %s and is %s", c, show(c.text), show(text))
+					}
 					require.True(t, c.set(t, db, c.text), c)
 				}
 			}
