@@ -16,7 +16,7 @@ import (
 )
 
 // forge puts a chain of the forger's own in the place of u0001's: journal, events
-// and balance agree with each other.
+// and balance agree with each other. Without entries nothing is left of the wallet.
 func forge(t *testing.T, db *pgxpool.Pool, entries []wallet.Entry) {
 	ref := wallet.AssetRef{UserID: "u0001", Currency: "USD"}
 	batch := &pgx.Batch{}
@@ -35,6 +35,12 @@ func forge(t *testing.T, db *pgxpool.Pool, entries []wallet.Entry) {
 			e.UserID, e.Currency, e.Position, e.CommandID, string(e.Type), e.Amount.String(), e.RequestHash[:], string(e.Status), string(e.Reason), e.Message,
 			e.TotalBefore.String(), e.TotalAfter.String(), e.HoldBefore.String(), e.HoldAfter.String(), e.Version, e.Description, e.Actor, metadata, e.RecordedAt, e.PrevHash[:], e.Hash[:])
 		applied = max(applied, e.Version)
+	}
+	if len(entries) == 0 {
+		batch.Queue(`DELETE FROM wallet_assets WHERE user_id = $1`, ref.UserID)
+		batch.Queue(`DELETE FROM wallets WHERE user_id = $1`, ref.UserID)
+		require.NoError(t, db.SendBatch(t.Context(), batch).Close())
+		return
 	}
 	last := entries[len(entries)-1]
 	batch.Queue(`UPDATE wallet_assets SET total_amount = $2::text::numeric, hold_amount = $3::text::numeric, version = $4, position = $5, hash = $6, updated_at = $7 WHERE user_id = $1`,
@@ -80,6 +86,7 @@ func TestOnlyReceiptsAndHeadsFindAChainMadeAnew(t *testing.T) {
 		"the refusal at the end is cut off with what follows": {func(entries []wallet.Entry) []wallet.Entry {
 			return entries[:5]
 		}, "has no entry at this position any more"},
+		"the whole wallet is gone": {func([]wallet.Entry) []wallet.Entry { return nil }, "has no entry at this position any more"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := testenv.Pool(t, testenv.DatabaseURL(t))
