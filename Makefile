@@ -5,10 +5,10 @@ GO ?= go
 export WALLET_DEV_DIR ?= .wallet
 TEMPORAL_CLI_VERSION := 1.5.1
 
-.PHONY: run demo test record lint race faults check-compose clean bin/wallet help
+.PHONY: run demo test record lint race faults bench-verify check-compose clean bin/wallet help
 
 help: ## this list
-	@grep -E '^[a-z/]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 run: bin/wallet bin/temporal ## start everything, show the main job, stay until Ctrl-C
 	@./bin/wallet dev
@@ -24,6 +24,12 @@ race: bin/temporal ## the race detector on what is concurrent
 
 faults: bin/temporal ## crashes, lost workflows, a database that is down
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Crash|Terminated|AnotherWorker|Down' -v
+
+ENTRIES ?= 1000000
+WALLETS ?= 10000
+bench-verify: bin/wallet bin/temporal ## speed and memory of wallet verify: make bench-verify ENTRIES=1000000 WALLETS=10000
+	$(GO) build -o bin/verifybench ./internal/verifybench
+	./bin/verifybench -entries $(ENTRIES) -wallets $(WALLETS)
 
 record: bin/temporal ## record histories for the replay test: make record NAME=v2
 	@test -n "$(NAME)" || { echo "name the version: make record NAME=v2"; exit 1; }

@@ -3,6 +3,7 @@ package wallet
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -72,7 +73,40 @@ func tooManyDigits(text string, digits int) error {
 }
 
 // String gives plain notation with the amount's own decimals.
-func (a Amount) String() string { return a.value.StringFixed(-min(a.value.Exponent(), 0)) }
+func (a Amount) String() string {
+	var room [maxParsedDigits]byte
+	return string(a.appendText(room[:0]))
+}
+
+// appendText appends what String gives. Amounts that fit 64 bits, which is nearly
+// all, are spared the arithmetic of larger ones.
+func (a Amount) appendText(text []byte) []byte {
+	decimals := -int(a.value.Exponent())
+	if decimals < 0 || decimals >= maxParsedDigits || a.value.Sign() < 0 || a.value.NumDigits() > 18 {
+		return append(text, a.value.StringFixed(int32(max(decimals, 0)))...)
+	}
+	var room [20]byte
+	digits := strconv.AppendInt(room[:0], a.value.CoefficientInt64(), 10)
+	whole := len(digits) - decimals
+	if whole <= 0 {
+		text = append(text, '0')
+	} else {
+		text = append(text, digits[:whole]...)
+	}
+	if decimals == 0 {
+		return text
+	}
+	text = append(text, '.')
+	for ; whole < 0; whole++ {
+		text = append(text, '0')
+	}
+	return append(text, digits[whole:]...)
+}
+
+// Same reports whether a and b are equal in their decimals too.
+func (a Amount) Same(b Amount) bool {
+	return a.value.Exponent() == b.value.Exponent() && a.value.Cmp(b.value) == 0
+}
 
 // IsZero reports whether the amount is 0; JSON's omitzero uses it too.
 func (a Amount) IsZero() bool { return a.value.IsZero() }
@@ -90,10 +124,10 @@ func (a Amount) Sub(b Amount) Amount { return Amount{a.value.Sub(b.value)} }
 // "12.50" and "012.500", which request hashes use because it needs no currency.
 func (a Amount) Canonical() Amount {
 	text := a.String()
-	if strings.Contains(text, ".") {
-		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	if !strings.Contains(text, ".") || !strings.HasSuffix(text, "0") {
+		return a
 	}
-	return Amount{decimal.RequireFromString(text)}
+	return Amount{decimal.RequireFromString(strings.TrimRight(strings.TrimRight(text, "0"), "."))}
 }
 
 // AtScale gives the same amount with exactly scale decimals: the one form that

@@ -24,11 +24,21 @@ func TestAmountRefusesAllButPlainDecimals(t *testing.T) {
 }
 
 func TestAmountKeepsItsDecimals(t *testing.T) {
-	for _, text := range []string{"0", "0.00", "12.50", "12.5", "100", "0.000000000000000001", strings.Repeat("9", 38)} {
+	for _, text := range []string{"0", "0.00", "12.50", "12.5", "100", "0.000000000000000001", strings.Repeat("9", 38),
+		"0.5", "0.05", "1.05", "999999999999999999", "1000000000000000000", "9999999999999999.99", "10000000000000000.00", "9223372036854775808",
+		"0.000000000000000000000001", "0.000000000000000000000000", "12345678901234.123456789012345678901234"} {
 		require.Equal(t, text, MustAmount(text).String())
 	}
 	require.Equal(t, "7.50", MustAmount("007.50").String())
 	require.Equal(t, "0", Amount{}.String())
+	require.Equal(t, "-0.50", MustAmount("1").Sub(MustAmount("1.50")).String())
+}
+
+func TestAmountsAreTheSameOnlyWithTheSameDecimals(t *testing.T) {
+	require.True(t, MustAmount("1.50").Same(MustAmount("1.50")))
+	require.True(t, Amount{}.Same(MustAmount("0")))
+	require.False(t, MustAmount("1.50").Same(MustAmount("1.5")))
+	require.False(t, MustAmount("1.50").Same(MustAmount("1.51")))
 }
 
 func TestAmountHasOneCanonicalForm(t *testing.T) {

@@ -3,7 +3,6 @@ package wallet
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -148,7 +147,7 @@ func validateText(field, value string) error {
 func (c Command) RequestHash() Hash {
 	e := newEncoder("wallet-command-v1")
 	e.text(string(c.Type))
-	e.text(c.Amount.Canonical().String())
+	e.amount(c.Amount.Canonical())
 	e.text(c.Description)
 	e.text(c.Actor)
 	e.metadata(c.Metadata)
@@ -194,7 +193,14 @@ func storable(s string) string {
 }
 
 // sortedKeys fixes the order in which a map is hashed.
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
 
 // String names a command in logs and messages.
 func (c Command) String() string {

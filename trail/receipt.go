@@ -30,7 +30,7 @@ const (
 		FROM wallet_commands
 		WHERE user_id = $1 AND currency = $2 AND command_id = $3`
 
-	sqlEntryAt = `SELECT ` + EntryColumns + `
+	sqlEntryAt = `SELECT ` + storedEntryColumns + `
 		FROM wallet_commands
 		WHERE user_id = $1 AND currency = $2 AND position = $3`
 
@@ -42,7 +42,11 @@ const (
 
 // Receipt makes the receipt of a command, applied or refused, from the journal.
 func (r Reader) Receipt(ctx context.Context, userID, currency, commandID string) (Receipt, error) {
-	e, err := r.entry(ctx, sqlEntryByID, userID, currency, commandID)
+	rows, err := r.db.Query(ctx, sqlEntryByID, userID, currency, commandID)
+	if err != nil {
+		return Receipt{}, err
+	}
+	e, err := pgx.CollectExactlyOneRow(rows, ScanEntry)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Receipt{}, fmt.Errorf("the journal of the %s wallet of user %q has no command %q", currency, userID, commandID)
 	}
@@ -64,23 +68,37 @@ func (r Reader) Heads(ctx context.Context, userID, currency string, do func(Rece
 // place, or a Finding that says in words what became of it. It checks the one
 // entry; Verify checks that the chain behind it holds.
 func (r Reader) CheckReceipt(ctx context.Context, receipt Receipt) (*Finding, error) {
-	f := &Finding{UserID: receipt.UserID, Currency: receipt.Currency, Table: "wallet_commands", Position: receipt.Position}
-	e, err := r.entry(ctx, sqlEntryAt, receipt.UserID, receipt.Currency, receipt.Position)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		f.Problem = "the journal has no entry at this position any more: it was deleted, or the end of the journal was cut off"
-	case err != nil:
+	rows, err := r.db.Query(ctx, sqlEntryAt, storedFormats, receipt.UserID, receipt.Currency, receipt.Position)
+	if err != nil {
 		return nil, err
-	case receipt.CommandID != "" && e.CommandID != receipt.CommandID:
-		f.Problem = fmt.Sprintf("command %q is at this position, the receipt is for %q", e.CommandID, receipt.CommandID)
-	case e.Hash != receipt.Hash:
-		f.Problem = "the entry has another hash than the receipt: it, or one before it, was changed and the chain was made anew"
-	case e.ComputeHash() != e.Hash:
-		f.Problem = "a column of the entry was changed: its hash is not that of the row"
-	default:
-		return nil, nil
 	}
-	return f, nil
+	defer rows.Close()
+	problem := "the journal has no entry at this position any more: it was deleted, or the end of the journal was cut off"
+	for read := 0; rows.Next(); read++ {
+		if problem = receipt.compare(rows); read > 0 {
+			problem = "the journal has two entries at this position"
+		}
+	}
+	if err := rows.Err(); err != nil || problem == "" {
+		return nil, err
+	}
+	return &Finding{UserID: receipt.UserID, Currency: receipt.Currency, Table: "wallet_commands", Position: receipt.Position, Problem: problem}, nil
+}
+
+// compare says what is wrong with the entry on which rows stands, or nothing.
+func (receipt Receipt) compare(rows pgx.Rows) string {
+	e, problem := readEntry(rows)
+	switch {
+	case problem != "":
+		return problem
+	case receipt.CommandID != "" && e.CommandID != receipt.CommandID:
+		return fmt.Sprintf("command %q is at this position, the receipt is for %q", e.CommandID, receipt.CommandID)
+	case e.Hash != receipt.Hash:
+		return "the entry has another hash than the receipt: it, or one before it, was changed and the chain was made anew"
+	case e.ComputeHash() != e.Hash:
+		return "a column of the entry was changed: its hash is not that of the row"
+	}
+	return ""
 }
 
 // CheckReceipts reads receipts or heads, one JSON object after the other, and
@@ -104,12 +122,4 @@ func (r Reader) CheckReceipts(ctx context.Context, from io.Reader) (read int64, 
 			findings = append(findings, *finding)
 		}
 	}
-}
-
-func (r Reader) entry(ctx context.Context, sql string, args ...any) (wallet.Entry, error) {
-	rows, err := r.db.Query(ctx, sql, args...)
-	if err != nil {
-		return wallet.Entry{}, err
-	}
-	return pgx.CollectExactlyOneRow(rows, ScanEntry)
 }

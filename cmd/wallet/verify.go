@@ -39,7 +39,7 @@ the journal still has exactly the entries that were exported earlier.`,
 			}
 			var report trail.Report
 			err := a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
-				report, err = trail.New(pool).Verify(cmd.Context(), options)
+				report, err = a.verifyWithProgress(cmd, trail.New(pool), options)
 				return err
 			})
 			if err != nil {

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
+)
+
+// fillDatabase writes the entries through the steps, one batch after the other
+// for each wallet.
+func (o options) fillDatabase(ctx context.Context) error {
+	pool, err := pgxpool.New(ctx, o.fill)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	steps := activities.New(pool)
+	group, filling := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for i := range o.wallets {
+		ref := wallet.AssetRef{UserID: fmt.Sprintf("user-%07d", i), Currency: "USD"}
+		entries := (i+1)*o.entries/o.wallets - i*o.entries/o.wallets
+		group.Go(func() error { return fillWallet(filling, steps, ref, entries) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	// As autovacuum would have done before long.
+	_, err = pool.Exec(ctx, `VACUUM ANALYZE`)
+	return err
+}
+
+func fillWallet(ctx context.Context, steps *activities.Activities, ref wallet.AssetRef, entries int) error {
+	for done := 0; done < entries; {
+		batch := make([]wallet.Received, 0, wallet.MaxBatch)
+		for ; done < entries && len(batch) < wallet.MaxBatch; done++ {
+			batch = append(batch, wallet.Received{Command: command(done)})
+		}
+		if _, err := steps.ApplyCommands(ctx, wallet.ApplyCommandsInput{AssetRef: ref, Commands: batch}); err != nil {
+			return err
+		}
+		if _, err := steps.RecordEvents(ctx, ref); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// command is the n-th of a wallet: the creation, then two deposits for each
+// withdrawal, and one refusal in ten.
+func command(n int) wallet.Command {
+	c := wallet.Command{
+		ID: fmt.Sprintf("order-%08d", n), Type: wallet.TypeAdd, Amount: wallet.MustAmount(fmt.Sprintf("%d.%02d", 10+n%90, n%100)),
+		Description: "an order of the benchmark", Actor: "verifybench", Metadata: map[string]string{"order": fmt.Sprint(n), "channel": "web"},
+	}
+	switch {
+	case n == 0:
+		c.Type, c.Amount = wallet.TypeCreate, wallet.Amount{}
+	case n%10 == 9:
+		c.Type, c.Amount = wallet.TypeSubtract, wallet.MustAmount("1000000000.00")
+	case n%3 == 2:
+		c.Type = wallet.TypeSubtract
+	}
+	return c
+}

@@ -1,0 +1,158 @@
+package trail_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/trail"
+)
+
+// forge puts a chain of the forger's own in the place of u0001's: journal, events
+// and balance agree with each other. Without entries nothing is left of the wallet.
+func forge(t *testing.T, db *pgxpool.Pool, entries []wallet.Entry) {
+	ref := wallet.AssetRef{UserID: "u0001", Currency: "USD"}
+	batch := &pgx.Batch{}
+	batch.Queue(`DELETE FROM wallet_commands WHERE user_id = $1`, ref.UserID)
+	batch.Queue(`DELETE FROM wallet_asset_events WHERE user_id = $1`, ref.UserID)
+	applied := int64(0)
+	for _, e := range entries {
+		var metadata []byte
+		if len(e.Metadata) > 0 {
+			metadata, _ = json.Marshal(e.Metadata)
+		}
+		batch.Queue(`INSERT INTO wallet_commands (user_id, currency, position, command_id, type, amount, request_hash, status, reason, message,
+				total_before, total_after, hold_before, hold_after, version, description, actor, metadata, recorded_at, prev_hash, hash)
+			VALUES ($1, $2, $3, $4, nullif($5, ''), nullif($6::text, '0')::numeric, $7, $8, nullif($9, ''), nullif($10, ''),
+				$11::text::numeric, $12::text::numeric, $13::text::numeric, $14::text::numeric, nullif($15::bigint, 0), nullif($16, ''), nullif($17, ''), $18::jsonb, $19, $20, $21)`,
+			e.UserID, e.Currency, e.Position, e.CommandID, string(e.Type), e.Amount.String(), e.RequestHash[:], string(e.Status), string(e.Reason), e.Message,
+			e.TotalBefore.String(), e.TotalAfter.String(), e.HoldBefore.String(), e.HoldAfter.String(), e.Version, e.Description, e.Actor, metadata, e.RecordedAt, e.PrevHash[:], e.Hash[:])
+		applied = max(applied, e.Version)
+	}
+	if len(entries) == 0 {
+		batch.Queue(`DELETE FROM wallet_assets WHERE user_id = $1`, ref.UserID)
+		batch.Queue(`DELETE FROM wallets WHERE user_id = $1`, ref.UserID)
+		require.NoError(t, db.SendBatch(t.Context(), batch).Close())
+		return
+	}
+	last := entries[len(entries)-1]
+	batch.Queue(`UPDATE wallet_assets SET total_amount = $2::text::numeric, hold_amount = $3::text::numeric, version = $4, position = $5, hash = $6, updated_at = $7 WHERE user_id = $1`,
+		ref.UserID, last.TotalAfter.String(), last.HoldAfter.String(), applied, last.Position, last.Hash[:], last.RecordedAt)
+	require.NoError(t, db.SendBatch(t.Context(), batch).Close())
+	_, err := activities.New(db).RecordEvents(t.Context(), ref)
+	require.NoError(t, err)
+}
+
+// refold makes a chain anew, with the times that the old one has.
+func refold(t *testing.T, entries []wallet.Entry) (forged []wallet.Entry) {
+	asset := wallet.Asset{UserID: "u0001", Currency: "USD", Scale: 2}
+	for _, e := range entries {
+		received := wallet.Received{Command: wallet.Command{ID: e.CommandID, Type: e.Type, Amount: e.Amount, Description: e.Description, Actor: e.Actor, Metadata: e.Metadata}}
+		if e.Reason == wallet.ReasonMalformed {
+			received.Malformed = e.Message
+		}
+		after, next, _, err := wallet.Fold(asset, nil, []wallet.Received{received}, e.RecordedAt)
+		require.NoError(t, err)
+		asset, forged = after, append(forged, next...)
+	}
+	return forged
+}
+
+func journalOf(t *testing.T, db *pgxpool.Pool) []wallet.Entry {
+	entries, err := trail.New(db).Commands(t.Context(), trail.CommandFilter{UserID: "u0001", Currency: "USD"})
+	require.NoError(t, err)
+	require.Len(t, entries, 8)
+	return entries
+}
+
+// TestOnlyReceiptsAndHeadsFindAChainMadeAnew does what a forger with all rights
+// can: verify alone has nothing to compare with, what others kept is.
+func TestOnlyReceiptsAndHeadsFindAChainMadeAnew(t *testing.T) {
+	for name, row := range map[string]struct {
+		change  func([]wallet.Entry) []wallet.Entry
+		problem string
+	}{
+		"an amount is changed": {func(entries []wallet.Entry) []wallet.Entry {
+			entries[1].Amount = wallet.MustAmount("10000")
+			return refold(t, entries)
+		}, "it, or one before it, was changed"},
+		"the refusal at the end is cut off with what follows": {func(entries []wallet.Entry) []wallet.Entry {
+			return entries[:5]
+		}, "has no entry at this position any more"},
+		"the whole wallet is gone": {func([]wallet.Entry) []wallet.Entry { return nil }, "has no entry at this position any more"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := testenv.Pool(t, testenv.DatabaseURL(t))
+			fill(t, db, 3)
+			read := trail.New(db)
+			var heads bytes.Buffer
+			require.NoError(t, read.Heads(t.Context(), "", "", func(head trail.Receipt) error { return json.NewEncoder(&heads).Encode(head) }))
+			receipt, err := read.Receipt(t.Context(), "u0001", "USD", "e")
+			require.NoError(t, err)
+			finding, err := read.CheckReceipt(t.Context(), receipt)
+			require.NoError(t, err)
+			require.Nil(t, finding)
+
+			openToTampering(t, db)
+			forge(t, db, row.change(journalOf(t, db)))
+			require.Empty(t, verify(t, db, trail.VerifyOptions{}).Findings, "it holds in itself")
+
+			n, findings, err := read.CheckReceipts(t.Context(), &heads)
+			require.NoError(t, err)
+			require.Equal(t, int64(3), n)
+			require.Len(t, findings, 1)
+			require.Equal(t, "u0001", findings[0].UserID)
+			require.Contains(t, findings[0].Problem, row.problem)
+			finding, err = read.CheckReceipt(t.Context(), receipt)
+			require.NoError(t, err)
+			require.NotNil(t, finding)
+			require.Contains(t, finding.Problem, row.problem)
+		})
+	}
+}
+
+// TestVerifyFindsAChainThatNoRuleAllows forges entries whose hashes are right and
+// whose content the service would never have written.
+func TestVerifyFindsAChainThatNoRuleAllows(t *testing.T) {
+	negative := wallet.MustAmount("0").Sub(wallet.MustAmount("5"))
+	for name, row := range map[string]struct {
+		change  func(e *wallet.Entry) // of entry 2, "add 10"
+		problem string
+	}{
+		"an unknown type":             {func(e *wallet.Entry) { e.Type = "gift" }, `type "gift" is unknown`},
+		"no type":                     {func(e *wallet.Entry) { e.Type = "" }, `type "" is unknown`},
+		"a negative amount":           {func(e *wallet.Entry) { e.Amount = negative }, `amount is "-5", which no amount can be`},
+		"an amount of zero":           {func(e *wallet.Entry) { e.Amount = wallet.Amount{}; e.TotalAfter = e.TotalBefore }, `has no amount`},
+		"more than was asked for":     {func(e *wallet.Entry) { e.TotalAfter = wallet.MustAmount("11.00") }, "the rules give another outcome"},
+		"a version that jumps":        {func(e *wallet.Entry) { e.Version = 7 }, "the rules give another outcome"},
+		"a hold out of nowhere":       {func(e *wallet.Entry) { e.HoldAfter = wallet.MustAmount("1.00") }, "the rules give another outcome"},
+		"malformed without a message": {func(e *wallet.Entry) { e.Reason, e.Type, e.Status = wallet.ReasonMalformed, "", wallet.StatusUnapplied }, "malformed, and has no message"},
+		"a time before the last":      {func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(-1e9) }, "recorded_at is before"},
+		"a wrong request hash":        {func(e *wallet.Entry) { e.Description = "other" }, "request_hash"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := testenv.Pool(t, testenv.DatabaseURL(t))
+			fill(t, db, 2)
+			openToTampering(t, db)
+			entries := journalOf(t, db)[:2]
+			e := &entries[1]
+			row.change(e)
+			if name != "a wrong request hash" {
+				e.RequestHash = wallet.Command{Type: e.Type, Amount: e.Amount, Description: e.Description, Actor: e.Actor, Metadata: e.Metadata}.RequestHash()
+			}
+			e.Hash = e.ComputeHash()
+			forge(t, db, entries)
+			findings := verify(t, db, trail.VerifyOptions{}).Findings
+			require.Len(t, findings, 1)
+			require.Equal(t, int64(2), findings[0].Position)
+			require.Contains(t, findings[0].Problem, row.problem)
+		})
+	}
+}

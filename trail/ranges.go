@@ -1,0 +1,195 @@
+package trail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// walletsPerRange is how many wallets one range query streams: enough to pay for
+// the query, few enough that their balances are no memory worth a thought.
+const walletsPerRange = 256
+
+const (
+	// An outer join shows a row that is twice there as two, and none as NULL, where
+	// a subquery would fail.
+	sqlVerifyAssets = `SELECT a.user_id, a.currency, a.total_amount, a.hold_amount, a.version, a.position, a.hash,
+			a.created_at, a.updated_at, c.code, c.scale::bigint, w.user_id
+		FROM wallet_assets AS a
+		LEFT JOIN currencies AS c ON c.code = a.currency
+		LEFT JOIN wallets    AS w ON w.user_id = a.user_id
+		WHERE a.user_id IS NOT NULL AND a.currency IS NOT NULL
+			AND ($1 = '' OR a.user_id = $1) AND ($2 = '' OR a.currency = $2)
+		ORDER BY a.user_id, a.currency`
+
+	// inRange is: after the first key, up to the second; NULL is no limit.
+	inRange = `($1::text IS NULL OR (user_id, currency) > ($1, $2)) AND ($3::text IS NULL OR (user_id, currency) <= ($3, $4))
+			AND ($5 = '' OR user_id = $5) AND ($6 = '' OR currency = $6)`
+
+	// An event repeats the first columns of its entry: both queries name them in
+	// one order (see sharedColumns).
+	storedEntryColumns = `user_id, currency, version, command_id, amount, total_before, total_after, hold_before, hold_after,
+			description, actor, metadata, recorded_at, position, hash,
+			type, request_hash, status, reason, message, prev_hash`
+
+	sqlVerifyEntries = `SELECT ` + storedEntryColumns + `
+		FROM wallet_commands
+		WHERE ` + inRange + `
+		ORDER BY user_id, currency, position`
+
+	sqlVerifyEvents = `SELECT user_id, currency, version, command_id, amount, total_before, total_after, hold_before, hold_after,
+			description, actor, metadata, occurred_at, position, hash,
+			event_type
+		FROM wallet_asset_events
+		WHERE ` + inRange + `
+		ORDER BY user_id, currency, version`
+)
+
+type key struct{ userID, currency string }
+
+func keyOf(row [][]byte) key { return key{string(row[0]), string(row[1])} }
+
+// has reports whether there is a row, and it belongs to the key.
+func (k key) has(row [][]byte) bool {
+	return row != nil && string(row[0]) == k.userID && string(row[1]) == k.currency
+}
+
+// keyRange is the wallets after one key up to another, with their balances. The
+// first has no beginning and the last no end, so that rows without a balance are
+// seen wherever they are.
+type keyRange struct {
+	after, upTo *key
+	assets      map[key]storedAsset
+}
+
+func (k keyRange) args(o VerifyOptions) []any {
+	args := []any{storedFormats}
+	for _, limit := range []*key{k.after, k.upTo} {
+		if limit == nil {
+			args = append(args, nil, nil)
+		} else {
+			args = append(args, limit.userID, limit.currency)
+		}
+	}
+	return append(args, o.UserID, o.Currency)
+}
+
+type verification struct {
+	options VerifyOptions
+	mu      sync.Mutex
+	report  Report
+}
+
+// cut reads the balances and hands them out in ranges.
+func (v *verification) cut(ctx context.Context, tx pgx.Tx, ranges chan<- keyRange) error {
+	rows, err := tx.Query(ctx, sqlVerifyAssets, storedFormats, v.options.UserID, v.options.Currency)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	send := func(k keyRange) error {
+		select {
+		case ranges <- k:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	next, last := keyRange{assets: map[key]storedAsset{}}, key{}
+	for rows.Next() {
+		asset := readAsset(rows)
+		at := key{asset.UserID, asset.Currency}
+		if _, twice := next.assets[at]; twice {
+			asset.problem = "it, its currency or its user has two rows"
+		} else if len(next.assets) == walletsPerRange {
+			upTo := last
+			next.upTo = &upTo
+			if err := send(next); err != nil {
+				return err
+			}
+			next = keyRange{after: &upTo, assets: map[key]storedAsset{}}
+		}
+		next.assets[at], last = asset, at
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read balances: %w", err)
+	}
+	return send(next)
+}
+
+// check reads a range's journal and events side by side.
+func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k keyRange) error {
+	entryRows, err := entriesTx.Query(ctx, sqlVerifyEntries, k.args(v.options)...)
+	if err != nil {
+		return err
+	}
+	defer entryRows.Close()
+	eventRows, err := eventsTx.Query(ctx, sqlVerifyEvents, k.args(v.options)...)
+	if err != nil {
+		return err
+	}
+	defer eventRows.Close()
+
+	var counted Report
+	entries, events := stream{rows: entryRows}, stream{rows: eventRows}
+	for entry, event := entries.peek(), events.peek(); entry != nil || event != nil; entry, event = entries.peek(), events.peek() {
+		at := firstKey(entry, event)
+		c := newChain(at, k.assets, v.options.WithoutMissingEvents)
+		delete(k.assets, at)
+		counted.Wallets++
+		for entry := entries.peek(); at.has(entry); entry = entries.peek() {
+			event := events.peek()
+			if version := versionOf(entry); version > 0 && at.has(event) && versionOf(event) <= version {
+				events.take()
+				counted.Events++
+			} else {
+				event = nil
+			}
+			c.entry(entryRows, event)
+			entries.take()
+			v.options.Entries.Add(1)
+		}
+		for event := events.peek(); at.has(event); event = events.peek() {
+			c.strayEvent(event)
+			events.take()
+			counted.Events++
+		}
+		counted.add(c.end())
+	}
+	if err := errors.Join(entryRows.Err(), eventRows.Err()); err != nil {
+		return fmt.Errorf("read the trail: %w", err)
+	}
+	for at := range k.assets { // those no row of the trail belongs to
+		counted.Wallets++
+		counted.add(newChain(at, k.assets, v.options.WithoutMissingEvents).end())
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report.Wallets += counted.Wallets
+	v.report.Events += counted.Events
+	v.report.Findings = append(v.report.Findings, counted.Findings...)
+	return nil
+}
+
+func (r *Report) add(f *Finding) {
+	if f != nil {
+		r.Findings = append(r.Findings, *f)
+	}
+}
+
+// firstKey is the smaller key of two rows, of which one may be missing.
+func firstKey(entry, event [][]byte) key {
+	if entry == nil {
+		return keyOf(event)
+	}
+	a := keyOf(entry)
+	if event != nil {
+		if b := keyOf(event); b.userID < a.userID || b.userID == a.userID && b.currency < a.currency {
+			return b
+		}
+	}
+	return a
+}
