@@ -3,7 +3,6 @@ package trail
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -39,7 +38,7 @@ func (r Reader) Asset(ctx context.Context, userID, currency string) (wallet.Asse
 	}
 	asset, err := pgx.CollectExactlyOneRow(rows, ScanAsset)
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = fmt.Errorf("user %q owns nothing in %s: %w", userID, currency, ErrNoWallet)
+		err = noWallet(userID, currency)
 	}
 	return asset, err
 }
