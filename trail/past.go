@@ -197,11 +197,15 @@ func notYet(userID, currency string, at time.Time, journals []journal) error {
 	case since.IsZero():
 		return noWallet(userID, currency)
 	case since.After(at):
-		return fmt.Errorf("user %q owned nothing%s at %s, but since %s: %w", userID, in(currency),
-			at.UTC().Format(time.RFC3339Nano), since.Format(time.RFC3339Nano), ErrNoWallet)
+		return fmt.Errorf("user %q owned nothing%s at %s, but since %s: %w", userID, in(currency), rfc3339(at), rfc3339(since), ErrNoWallet)
 	default:
-		return fmt.Errorf("the journal of the %s wallet of user %q has gaps: run \"wallet verify\"", currency, userID)
+		return gaps(userID, currency)
 	}
+}
+
+// gaps is what a look-up finds that has to find something.
+func gaps(userID, currency string) error {
+	return fmt.Errorf("the journal of the %s wallet of user %q has gaps: run \"wallet verify\"", currency, userID)
 }
 
 func noWallet(userID, currency string) error {
@@ -214,3 +218,5 @@ func in(currency string) string {
 	}
 	return " in " + currency
 }
+
+func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
