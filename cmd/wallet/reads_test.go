@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +169,33 @@ func TestListsOfAllWalletsGoOnAfterARow(t *testing.T) {
 	require.Equal(t, []string{"u1 order-8", "u2 order-1"}, ids("commands", "--status", "unapplied"))
 	require.Equal(t, []string{"u2 order-1"}, ids("commands", "--status", "unapplied", "--after", "u1/USD/3"))
 	require.Equal(t, []string{"u1 payout-1", "u2 _auto-create"}, ids("commands", "--after", "u1/USD/4", "--limit", "2"))
+}
+
+func TestListsLongerThanAPageAreWhole(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	steps, ref := activities.New(testenv.Pool(t, url)), wallet.AssetRef{UserID: "u1", Currency: "USD"}
+	_, err := steps.EnsureWalletAsset(t.Context(), ref)
+	require.NoError(t, err)
+	for i := range 5 {
+		batch := make([]wallet.Received, wallet.MaxBatch)
+		for j := range batch {
+			batch[j].Command = wallet.Command{ID: fmt.Sprint(i, "-", j), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
+		}
+		_, err := steps.ApplyCommands(t.Context(), wallet.ApplyCommandsInput{AssetRef: ref, Commands: batch})
+		require.NoError(t, err)
+	}
+	_, err = steps.RecordEvents(t.Context(), ref)
+	require.NoError(t, err)
+	s := newShell(t, url)
+	lines := func(args ...string) int { return strings.Count(s.reads(args...), "\n") }
+	require.Equal(t, 2501, lines("events", "-o", "json"))
+	require.Equal(t, 2501, lines("commands", "u1", "USD", "-o", "json"))
+	require.Equal(t, 1500, lines("events", "u1", "--limit", "1500", "-o", "json"))
+	require.Equal(t, 2501+2, lines("statement", "u1", "USD", "-o", "json"))
+	require.Equal(t, 2501+3, lines("statement", "u1", "USD", "-o", "csv"), "with a header")
+	const bordersOfTable = 4 // three, and the header
+	require.Equal(t, 2501+3*bordersOfTable, lines("events"), "in three tables")
+	require.Equal(t, 2501+2+3*bordersOfTable+1, lines("statement", "u1", "USD"))
 }
 
 func TestReadsOfBadInputNameTheValue(t *testing.T) {
