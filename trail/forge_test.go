@@ -65,12 +65,8 @@ func refold(t *testing.T, entries []wallet.Entry) (forged []wallet.Entry) {
 	return forged
 }
 
-func journalOf(t *testing.T, db *pgxpool.Pool) []wallet.Entry {
-	entries, err := trail.New(db).Commands(t.Context(), trail.CommandFilter{UserID: "u0001", Currency: "USD"})
-	require.NoError(t, err)
-	require.Len(t, entries, 8)
-	return entries
-}
+// victim is the wallet that is tampered with.
+var victim = wallet.AssetRef{UserID: "u0001", Currency: "USD"}
 
 // TestOnlyReceiptsAndHeadsFindAChainMadeAnew does what a forger with all rights
 // can: verify alone has nothing to compare with, what others kept is.
@@ -101,7 +97,7 @@ func TestOnlyReceiptsAndHeadsFindAChainMadeAnew(t *testing.T) {
 			require.Nil(t, finding)
 
 			openToTampering(t, db)
-			forge(t, db, row.change(journalOf(t, db)))
+			forge(t, db, row.change(journalOf(t, db, victim)))
 			require.Empty(t, verify(t, db, trail.VerifyOptions{}).Findings, "it holds in itself")
 
 			n, findings, err := read.CheckReceipts(t.Context(), &heads)
@@ -141,7 +137,7 @@ func TestVerifyFindsAChainThatNoRuleAllows(t *testing.T) {
 			db := testenv.Pool(t, testenv.DatabaseURL(t))
 			fill(t, db, 2)
 			openToTampering(t, db)
-			entries := journalOf(t, db)[:2]
+			entries := journalOf(t, db, victim)[:2]
 			e := &entries[1]
 			row.change(e)
 			if name != "a wrong request hash" {

@@ -79,3 +79,12 @@ func ScanEvent(row pgx.CollectableRow) (e Event, err error) {
 var eventTypes = map[wallet.CommandType]string{
 	wallet.TypeCreate: "wallet_asset.created", wallet.TypeAdd: "wallet_asset.added", wallet.TypeSubtract: "wallet_asset.subtracted",
 }
+
+// EventOf is the event that an applied journal entry has to have.
+func EventOf(e wallet.Entry) Event {
+	return Event{
+		UserID: e.UserID, Currency: e.Currency, Version: e.Version, EventType: eventTypes[e.Type], CommandID: e.CommandID, Amount: e.Amount,
+		TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter, HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter,
+		Description: e.Description, Actor: e.Actor, Metadata: e.Metadata, OccurredAt: e.RecordedAt, Position: e.Position, Hash: e.Hash,
+	}
+}

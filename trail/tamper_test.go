@@ -181,7 +181,7 @@ func TestVerifyFindsEveryFlippedByte(t *testing.T) {
 			db := testenv.Pool(t, testenv.DatabaseURL(t))
 			fill(t, db, 3)
 			openToTampering(t, db)
-			journal, forged := journalOf(t, db), 0
+			journal, forged := journalOf(t, db, victim), 0
 			for _, c := range cellsOf(t, db, table, "u0001") {
 				if c.table == "wallet_assets" && c.column == "created_at" {
 					continue // nothing else tells when a row was made

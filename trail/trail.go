@@ -3,7 +3,6 @@ package trail
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -29,19 +28,6 @@ const (
 		FROM wallet_assets
 		WHERE user_id = $1
 		ORDER BY currency`
-
-	sqlEvents = `SELECT ` + EventColumns + `
-		FROM wallet_asset_events
-		WHERE user_id = $1 AND ($2 = '' OR currency = $2) AND (currency, version) > ($3, $4)
-		ORDER BY user_id, currency, version
-		LIMIT $5`
-
-	sqlCommands = `SELECT ` + EntryColumns + `
-		FROM wallet_commands
-		WHERE user_id = $1 AND ($2 = '' OR currency = $2) AND (currency, position) > ($3, $4)
-			AND ($6 = '' OR status = $6)
-		ORDER BY user_id, currency, position
-		LIMIT $5`
 )
 
 // Asset reads one balance. It returns ErrNoWallet if it was never created.
@@ -52,7 +38,7 @@ func (r Reader) Asset(ctx context.Context, userID, currency string) (wallet.Asse
 	}
 	asset, err := pgx.CollectExactlyOneRow(rows, ScanAsset)
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = fmt.Errorf("user %q owns nothing in %s: %w", userID, currency, ErrNoWallet)
+		err = noWallet(userID, currency)
 	}
 	return asset, err
 }
@@ -64,58 +50,4 @@ func (r Reader) Assets(ctx context.Context, userID string) ([]wallet.Asset, erro
 		return nil, err
 	}
 	return pgx.CollectRows(rows, ScanAsset)
-}
-
-// MaxPage is how many rows a page has at most, and where no limit is given.
-const MaxPage = 1000
-
-// EventFilter chooses a page of events: those of a user, of one currency if it is
-// set, after a place. The place is the currency and version of the last event of
-// the page before, so that a page does not shift when events are written.
-type EventFilter struct {
-	UserID, Currency string
-	AfterCurrency    string
-	AfterVersion     int64
-	Limit            int
-}
-
-// Events reads a page of the audit trail, by currency and version.
-func (r Reader) Events(ctx context.Context, f EventFilter) ([]Event, error) {
-	if f.Currency != "" {
-		f.AfterCurrency = f.Currency
-	}
-	rows, err := r.db.Query(ctx, sqlEvents, f.UserID, f.Currency, f.AfterCurrency, f.AfterVersion, pageSize(f.Limit))
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, ScanEvent)
-}
-
-// CommandFilter chooses a page of the journal, like EventFilter; Status restricts
-// it to applied or unapplied commands.
-type CommandFilter struct {
-	UserID, Currency string
-	Status           wallet.Status
-	AfterCurrency    string
-	AfterPosition    int64
-	Limit            int
-}
-
-// Commands reads a page of the journal, by currency and position.
-func (r Reader) Commands(ctx context.Context, f CommandFilter) ([]wallet.Entry, error) {
-	if f.Currency != "" {
-		f.AfterCurrency = f.Currency
-	}
-	rows, err := r.db.Query(ctx, sqlCommands, f.UserID, f.Currency, f.AfterCurrency, f.AfterPosition, pageSize(f.Limit), f.Status)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, ScanEntry)
-}
-
-func pageSize(limit int) int {
-	if limit <= 0 || limit > MaxPage {
-		return MaxPage
-	}
-	return limit
 }

@@ -44,9 +44,12 @@ func exitCode(err error) int {
 	}
 }
 
+// writesCSV annotates a command that takes --output csv.
+const writesCSV = "csv"
+
 // app is what the commands share: flags that all have.
 type app struct {
-	output    string // table or json
+	output    string // table or json; csv where writesCSV allows it
 	database  string
 	owner     string // of the tables; only "migrate" and "currency add" need it
 	taskQueue string
@@ -70,7 +73,7 @@ by WALLET_DATABASE_URL. After "wallet dev", ". .wallet/env" sets them.`,
 		SilenceErrors: true, // printed once, by main
 	}
 	flags := root.PersistentFlags()
-	flags.StringVarP(&a.output, "output", "o", "table", "table for people, json for machines")
+	flags.StringVarP(&a.output, "output", "o", "table", "table for people, json for machines (wallet statement: csv too)")
 	flags.StringVar(&a.database, "database-url", os.Getenv("WALLET_DATABASE_URL"), "Postgres connection string (WALLET_DATABASE_URL)")
 	flags.StringVar(&a.owner, "owner-database-url", os.Getenv("WALLET_OWNER_DATABASE_URL"), "the same database as the owner of the tables, for migrate and currency add; else the database-url (WALLET_OWNER_DATABASE_URL)")
 	flags.StringVar(&a.taskQueue, "task-queue", envOr("WALLET_TASK_QUEUE", wallet.DefaultTaskQueue), "task queue of the workers (WALLET_TASK_QUEUE)")
@@ -79,19 +82,24 @@ by WALLET_DATABASE_URL. After "wallet dev", ". .wallet/env" sets them.`,
 	for _, name := range []string{"database-url", "owner-database-url"} {
 		flags.Lookup(name).DefValue = "" // it may hold a password: not for the help text
 	}
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if a.owner == "" {
 			a.owner = a.database
 		}
-		if a.output != "table" && a.output != "json" {
-			return fmt.Errorf("--output %q is unknown: use table or json", a.output)
+		_, csv := cmd.Annotations[writesCSV]
+		switch {
+		case a.output == "table", a.output == "json", a.output == "csv" && csv:
+			return nil
+		case csv:
+			return fmt.Errorf("--output %q is unknown: use table, json or csv", a.output)
+		default:
+			return fmt.Errorf("--output %q is unknown to %q: use table or json", a.output, cmd.CommandPath())
 		}
-		return nil
 	}
 	root.AddCommand(
 		a.devCommand(), a.workerCommand(), a.migrateCommand(),
 		a.changeCommand(wallet.TypeCreate), a.changeCommand(wallet.TypeAdd), a.changeCommand(wallet.TypeSubtract),
-		a.balanceCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.currencyCommand(),
+		a.balanceCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.currencyCommand(),
 	)
 	return root
 }

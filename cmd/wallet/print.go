@@ -42,12 +42,30 @@ func newTable(out io.Writer, header table.Row) table.Writer {
 	var columns []table.ColumnConfig
 	for i, name := range header {
 		switch name {
-		case "amount", "total", "before", "after", "hold", "available", "version", "position", "scale":
+		case "amount", "total", "before", "after", "hold", "available", "version", "position", "scale", "added", "subtracted":
 			columns = append(columns, table.ColumnConfig{Number: i + 1, Align: text.AlignRight})
 		}
 	}
 	t.SetColumnConfigs(columns)
 	return t
+}
+
+// rowsPerTable is what a list holds in memory before it is printed.
+const rowsPerTable = 1000
+
+// pagedTable prints a list of any length as one table after the other.
+type pagedTable struct{ table.Writer }
+
+func newPagedTable(out io.Writer, header table.Row) pagedTable {
+	return pagedTable{newTable(out, header)}
+}
+
+func (p pagedTable) append(row table.Row) {
+	if p.Length() == rowsPerTable {
+		p.Render()
+		p.ResetRows()
+	}
+	p.AppendRow(row)
 }
 
 var resultHeader = table.Row{"command", "type", "amount", "status", "before", "after", "version", "position"}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/trail"
+)
+
+// balance is a wallet asset as machines read it.
+type balance struct {
+	UserID    string        `json:"user_id"`
+	Currency  string        `json:"currency"`
+	Total     wallet.Amount `json:"total"`
+	Hold      wallet.Amount `json:"hold"`
+	Available wallet.Amount `json:"available"`
+	Version   int64         `json:"version"`
+	Position  int64         `json:"position"`
+	Hash      wallet.Hash   `json:"hash"`
+	UpdatedAt time.Time     `json:"updated_at,omitzero"` // absent before the first entry
+}
+
+func balanceOf(a wallet.Asset) balance {
+	return balance{a.UserID, a.Currency, a.Total, a.Hold, a.Available(), a.Version, a.Position, a.Hash, a.UpdatedAt}
+}
+
+// pastOptions choose a balance of the past; the current one if none is set.
+type pastOptions struct {
+	at      timeFlag
+	version int64
+}
+
+func (a *app) balanceCommand() *cobra.Command {
+	var past pastOptions
+	cmd := &cobra.Command{
+		Use: "balance USER [CURRENCY]", Short: "Show what a user owns, or owned at a time in the past",
+		Long: `Show what a user owns. With --at or --version, what he owned then: exact, from the
+journal, with the position and the hash of the last entry of that time.`,
+		Example: "  wallet balance u1\n  wallet balance u1 USD --at 2026-01-31T18:30:00Z\n  wallet balance u1 USD --version 17",
+		Args:    cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			userID, currency, err := walletArgs(args)
+			if err != nil {
+				return err
+			}
+			byVersion := cmd.Flags().Changed("version")
+			if byVersion && currency == "" {
+				return fmt.Errorf("--version needs a currency: each wallet counts its own versions")
+			}
+			var assets []wallet.Asset
+			err = a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
+				assets, err = readBalances(cmd.Context(), trail.New(pool), userID, currency, past, byVersion)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			balances := make([]balance, len(assets))
+			for i, x := range assets {
+				balances[i] = balanceOf(x)
+			}
+			return print(a, cmd, balances, table.Row{"user", "currency", "total", "hold", "available", "version", "updated"}, func(b balance) table.Row {
+				return table.Row{plain(b.UserID), b.Currency, b.Total, b.Hold, b.Available, b.Version, when(b.UpdatedAt)}
+			})
+		},
+	}
+	cmd.Flags().Var(&past.at, "at", "as of this time, inclusive: RFC 3339, or a date for its midnight UTC")
+	cmd.Flags().Int64Var(&past.version, "version", 0, "right after the applied command of this number")
+	cmd.MarkFlagsMutuallyExclusive("at", "version")
+	return cmd
+}
+
+func readBalances(ctx context.Context, read trail.Reader, userID, currency string, past pastOptions, byVersion bool) ([]wallet.Asset, error) {
+	one := func(asset wallet.Asset, err error) ([]wallet.Asset, error) { return []wallet.Asset{asset}, err }
+	switch {
+	case byVersion:
+		return one(read.AssetAtVersion(ctx, userID, currency, past.version))
+	case !past.at.IsZero() && currency != "":
+		return one(read.AssetAt(ctx, userID, currency, past.at.Time))
+	case !past.at.IsZero():
+		return read.AssetsAt(ctx, userID, past.at.Time)
+	case currency != "":
+		return one(read.Asset(ctx, userID, currency))
+	}
+	assets, err := read.Assets(ctx, userID)
+	if err == nil && len(assets) == 0 {
+		err = fmt.Errorf("user %q: %w", userID, trail.ErrNoWallet)
+	}
+	return assets, err
+}
+
+// timeFlag is a flag that takes a time: RFC 3339, or a date for its midnight UTC.
+// It is zero if it was not given.
+type timeFlag struct{ time.Time }
+
+// Set reads the flag's value.
+func (f *timeFlag) Set(text string) error {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil && !t.IsZero() {
+			f.Time = t.UTC()
+			return nil
+		}
+	}
+	return fmt.Errorf("not a time such as 2026-01-31T18:30:00Z, or a date such as 2026-01-31")
+}
+
+// Type names the value in the help text.
+func (f *timeFlag) Type() string { return "time" }
+
+// String gives the default for the help text: none.
+func (f *timeFlag) String() string {
+	if f.IsZero() {
+		return ""
+	}
+	return f.Format(time.RFC3339Nano)
+}

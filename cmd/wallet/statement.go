@@ -1,0 +1,179 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/valueledger/wallet/trail"
+)
+
+func (a *app) statementCommand() *cobra.Command {
+	var from, to timeFlag
+	cmd := &cobra.Command{
+		Use: "statement USER CURRENCY", Short: "Show what became of a balance in a span of time",
+		Long: `Show the balance at the beginning of a span of time, each event in it, and the
+balance at its end, exact while writes go on. Lines are streamed:
+--output csv and json take a million lines as easily as ten.`,
+		Example:     "  wallet statement u1 USD\n  wallet statement u1 USD --from 2026-01-01 --to 2026-02-01 --output csv > january.csv",
+		Args:        cobra.ExactArgs(2),
+		Annotations: map[string]string{writesCSV: ""},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			userID, currency, err := walletArgs(args)
+			if err != nil {
+				return err
+			}
+			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+				s, err := trail.New(pool).Statement(cmd.Context(), userID, currency, from.Time, to.Time)
+				if err != nil {
+					return err
+				}
+				printer := a.statementPrinter(cmd.OutOrStdout())
+				if err := printer.opening(s); err != nil {
+					return err
+				}
+				for line, err := range s.Lines(cmd.Context()) {
+					if err != nil {
+						return err
+					}
+					if err := printer.line(line); err != nil {
+						return err
+					}
+				}
+				return printer.closing(s)
+			})
+		},
+	}
+	cmd.Flags().Var(&from, "from", "first instant: RFC 3339, or a date for its midnight UTC (default: the wallet's beginning)")
+	cmd.Flags().Var(&to, "to", "first instant after it: RFC 3339, or a date for its midnight UTC (default: now)")
+	return cmd
+}
+
+// statementPrinter writes a statement in one of the outputs.
+type statementPrinter interface {
+	opening(trail.Statement) error
+	line(trail.Event) error
+	closing(trail.Statement) error
+}
+
+func (a *app) statementPrinter(out io.Writer) statementPrinter {
+	switch a.output {
+	case "csv":
+		return csvStatement{csv.NewWriter(out)}
+	case "json":
+		return jsonStatement{json.NewEncoder(out)}
+	default:
+		return tableStatement{newPagedTable(out, table.Row{"at", "version", "event", "command", "added", "subtracted", "total", "description"}), out}
+	}
+}
+
+type tableStatement struct {
+	pages pagedTable
+	out   io.Writer
+}
+
+func (p tableStatement) opening(s trail.Statement) error {
+	p.pages.append(table.Row{when(s.From), number(s.Opening.Version), "opening balance", "", "", "", s.Opening.Total, ""})
+	return nil
+}
+
+func (p tableStatement) line(e trail.Event) error {
+	added, subtracted := sides(e)
+	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, plain(e.CommandID), added, subtracted, e.TotalAfter, plain(e.Description)})
+	return nil
+}
+
+func (p tableStatement) closing(s trail.Statement) error {
+	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Total, ""})
+	p.pages.Render()
+	_, err := fmt.Fprintf(p.out, "%d added, %d subtracted\n", s.Added.Count, s.Subtracted.Count)
+	return err
+}
+
+// sides gives the amount of an event in the column that it belongs to.
+func sides(e trail.Event) (added, subtracted string) {
+	switch e.EventType {
+	case "wallet_asset.added":
+		return e.Amount.String(), ""
+	case "wallet_asset.subtracted":
+		return "", e.Amount.String()
+	default:
+		return "", ""
+	}
+}
+
+// csvStatement writes text verbatim: a spreadsheet that takes a description for a
+// formula has to be told that it is text.
+type csvStatement struct{ *csv.Writer }
+
+func (w csvStatement) opening(s trail.Statement) error {
+	header := []string{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "added", "subtracted", "total", "hold",
+		"description", "actor", "metadata", "added_count", "subtracted_count"}
+	if err := w.Write(header); err != nil {
+		return err
+	}
+	o := s.Opening
+	return w.Write([]string{"opening", o.UserID, o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", o.Total.String(), o.Hold.String(),
+		"", "", "", "", ""})
+}
+
+func (w csvStatement) line(e trail.Event) error {
+	added, subtracted := sides(e)
+	metadata := ""
+	if len(e.Metadata) > 0 {
+		encoded, err := json.Marshal(e.Metadata)
+		if err != nil {
+			return err
+		}
+		metadata = string(encoded)
+	}
+	return w.Write([]string{"line", e.UserID, e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, e.CommandID, added, subtracted,
+		e.TotalAfter.String(), e.HoldAfter.String(), e.Description, e.Actor, metadata, "", ""})
+}
+
+func (w csvStatement) closing(s trail.Statement) error {
+	c := s.Closing
+	err := w.Write([]string{"closing", c.UserID, c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(),
+		c.Total.String(), c.Hold.String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10)})
+	if err != nil {
+		return err
+	}
+	w.Flush()
+	return w.Error()
+}
+
+func timestamp(t time.Time) string { return t.Format(time.RFC3339Nano) }
+
+type jsonStatement struct{ *json.Encoder }
+
+func (e jsonStatement) opening(s trail.Statement) error {
+	return e.Encode(struct {
+		Kind string    `json:"kind"`
+		From time.Time `json:"from"`
+		balance
+	}{"opening", s.From, balanceOf(s.Opening)})
+}
+
+func (e jsonStatement) line(event trail.Event) error {
+	return e.Encode(struct {
+		Kind string `json:"kind"`
+		trail.Event
+	}{"line", event})
+}
+
+func (e jsonStatement) closing(s trail.Statement) error {
+	return e.Encode(struct {
+		Kind string    `json:"kind"`
+		To   time.Time `json:"to"`
+		balance
+		Added      trail.Turnover `json:"added"`
+		Subtracted trail.Turnover `json:"subtracted"`
+	}{"closing", s.To, balanceOf(s.Closing), s.Added, s.Subtracted})
+}

@@ -1,0 +1,17 @@
+package trail
+
+// Lookups are the statements that read no more than a page of rows, whatever the
+// size of the tables, each with parameters for the rows of plans_test.go.
+var Lookups = map[string]string{
+	sqlAssetAt:          `'big', 'USD', '2026-01-01T08:00:00Z'`,
+	sqlAssetAtVersion:   `'big', 'USD', 70000`,
+	sqlNewestVersion:    `'big', 'USD'`,
+	sqlJournals:         `'big'`,
+	sqlStatementLines:   `'big', 'USD', 500, 70000, 1000`,
+	sqlEventsOfWallet:   `'big', 'USD', 500, 1000`,
+	sqlEventsOfUser:     `'big', 'USD', 500, 1000`,
+	sqlEventsOfAll:      `'big', 'USD', 500, 1000`,
+	sqlCommandsOfWallet: `'u000007', 'USD', 0, 1000, '{applied,unapplied}'`,
+	sqlCommandsOfUser:   `'u000007', '', 0, 1000, '{applied,unapplied}'`,
+	sqlCommandsOfAll:    `'', '', 0, 1000, '{applied,unapplied}'`,
+}

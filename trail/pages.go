@@ -1,0 +1,141 @@
+package trail
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+)
+
+// MaxPage is how many rows a page has at most, and where no limit is given.
+const MaxPage = 1000
+
+// One statement for each scope: a condition such as ($1 = ” OR user_id = $1) could
+// not end a scan of the index where the user's rows end.
+const (
+	sqlEventsOfWallet = `SELECT ` + EventColumns + `
+		FROM wallet_asset_events
+		WHERE user_id = $1 AND currency = $2 AND version > $3
+		ORDER BY version
+		LIMIT $4`
+
+	sqlEventsOfUser = `SELECT ` + EventColumns + `
+		FROM wallet_asset_events
+		WHERE user_id = $1 AND (currency, version) > ($2, $3)
+		ORDER BY currency, version
+		LIMIT $4`
+
+	sqlEventsOfAll = `SELECT ` + EventColumns + `
+		FROM wallet_asset_events
+		WHERE (user_id, currency, version) > ($1, $2, $3)
+		ORDER BY user_id, currency, version
+		LIMIT $4`
+
+	sqlCommandsOfWallet = `SELECT ` + EntryColumns + `
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2 AND position > $3 AND status = ANY ($5)
+		ORDER BY position
+		LIMIT $4`
+
+	sqlCommandsOfUser = `SELECT ` + EntryColumns + `
+		FROM wallet_commands
+		WHERE user_id = $1 AND (currency, position) > ($2, $3) AND status = ANY ($5)
+		ORDER BY currency, position
+		LIMIT $4`
+
+	sqlCommandsOfAll = `SELECT ` + EntryColumns + `
+		FROM wallet_commands
+		WHERE (user_id, currency, position) > ($1, $2, $3) AND status = ANY ($5)
+		ORDER BY user_id, currency, position
+		LIMIT $4`
+)
+
+// EventFilter chooses a page of events: those of all wallets, of a user's, or of
+// one, after a place. The place is the user, currency and version of the last
+// event of the page before; what UserID and Currency name needs no After.
+//
+// Within a wallet, pages have no gap and no row twice, however many events are
+// written meanwhile: they only come at the end (or, by "wallet repair", where one
+// was missing). Over several wallets that is so for each of them, but what a page
+// has passed is not read again: an event that is committed later in an earlier
+// wallet, or in a new one whose key comes before, is not in a later page. Who has
+// to see every event follows a feed, not pages.
+type EventFilter struct {
+	UserID, Currency string
+	AfterUserID      string
+	AfterCurrency    string
+	AfterVersion     int64
+	Limit            int
+}
+
+// Events reads a page of the audit trail, by user, currency and version.
+func (r Reader) Events(ctx context.Context, f EventFilter) ([]Event, error) {
+	var rows pgx.Rows
+	var err error
+	switch {
+	case f.Currency != "" && f.UserID != "":
+		rows, err = r.db.Query(ctx, sqlEventsOfWallet, f.UserID, f.Currency, f.AfterVersion, pageSize(f.Limit))
+	case f.Currency != "":
+		err = errCurrencyOfAll
+	case f.UserID != "":
+		rows, err = r.db.Query(ctx, sqlEventsOfUser, f.UserID, f.AfterCurrency, f.AfterVersion, pageSize(f.Limit))
+	default:
+		rows, err = r.db.Query(ctx, sqlEventsOfAll, f.AfterUserID, f.AfterCurrency, f.AfterVersion, pageSize(f.Limit))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, ScanEvent)
+}
+
+// CommandFilter chooses a page of the journal, like EventFilter, with the position
+// in place of the version. A page of the journal is complete in the same way.
+//
+// Status restricts it to applied or unapplied commands. There is no index for
+// that, since every command would pay for it: the entries in between are read and
+// left out, so that a page costs as much as the stretch of the journal that it
+// comes from, and the whole rest of the scope if less than Limit are left.
+type CommandFilter struct {
+	UserID, Currency string
+	Status           wallet.Status
+	AfterUserID      string
+	AfterCurrency    string
+	AfterPosition    int64
+	Limit            int
+}
+
+// Commands reads a page of the journal, by user, currency and position.
+func (r Reader) Commands(ctx context.Context, f CommandFilter) ([]wallet.Entry, error) {
+	status := []wallet.Status{f.Status}
+	if f.Status == "" {
+		status = []wallet.Status{wallet.StatusApplied, wallet.StatusUnapplied}
+	}
+	var rows pgx.Rows
+	var err error
+	switch {
+	case f.Currency != "" && f.UserID != "":
+		rows, err = r.db.Query(ctx, sqlCommandsOfWallet, f.UserID, f.Currency, f.AfterPosition, pageSize(f.Limit), status)
+	case f.Currency != "":
+		err = errCurrencyOfAll
+	case f.UserID != "":
+		rows, err = r.db.Query(ctx, sqlCommandsOfUser, f.UserID, f.AfterCurrency, f.AfterPosition, pageSize(f.Limit), status)
+	default:
+		rows, err = r.db.Query(ctx, sqlCommandsOfAll, f.AfterUserID, f.AfterCurrency, f.AfterPosition, pageSize(f.Limit), status)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, ScanEntry)
+}
+
+// errCurrencyOfAll refuses what no index serves: every key begins with the user.
+var errCurrencyOfAll = errors.New("a page of one currency needs a user")
+
+func pageSize(limit int) int {
+	if limit <= 0 || limit > MaxPage {
+		return MaxPage
+	}
+	return limit
+}

@@ -1,0 +1,222 @@
+package trail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+)
+
+// ErrNoVersion says that a wallet has not come to a version yet, or that there
+// can be none of that number.
+var ErrNoVersion = errors.New("no such version")
+
+const (
+	// sqlAssetAt finds the last entry at or before a time, and the last applied one,
+	// by bisection: positions and versions have no gaps, and time never runs
+	// backwards along a chain. So a journal of a million entries needs 20 look-ups in
+	// the index of each, and no index on recorded_at, which every command would pay
+	// for. The last applied entry is not sought backwards from the last entry: a
+	// million refusals may lie between.
+	//
+	// In both, what low names was recorded at or before the time (0 is before the
+	// journal) and what high names after it, or not at all; they close in until they
+	// are neighbours. LIMIT 1 keeps the planner from turning look-ups into a join that
+	// reads the whole journal.
+	sqlAssetAt = `WITH RECURSIVE
+		entry (low, high) AS (
+			SELECT 0::bigint, (SELECT coalesce(max(position), 0) + 1 FROM wallet_commands WHERE user_id = $1 AND currency = $2)
+			UNION ALL
+			SELECT CASE WHEN past THEN middle ELSE low    END,
+			       CASE WHEN past THEN high   ELSE middle END
+			FROM entry
+			CROSS JOIN LATERAL (
+				SELECT position AS middle, recorded_at <= $3 AS past
+				FROM wallet_commands
+				WHERE user_id = $1 AND currency = $2 AND position = (low + high) / 2
+				LIMIT 1
+			) AS probe
+			WHERE high - low > 1
+		),
+		applied (low, high) AS (
+			SELECT 0::bigint, (SELECT coalesce(max(version), 0) + 1 FROM wallet_commands WHERE user_id = $1 AND currency = $2)
+			UNION ALL
+			SELECT CASE WHEN past THEN middle ELSE low    END,
+			       CASE WHEN past THEN high   ELSE middle END
+			FROM applied
+			CROSS JOIN LATERAL (
+				SELECT version AS middle, recorded_at <= $3 AS past
+				FROM wallet_commands
+				WHERE user_id = $1 AND currency = $2 AND version = (low + high) / 2
+				LIMIT 1
+			) AS probe
+			WHERE high - low > 1
+		)
+		SELECT user_id, currency, total_after::text, hold_after::text, applied.low, position, hash, recorded_at,
+			(SELECT scale FROM currencies WHERE code = currency)
+		FROM wallet_commands
+		JOIN applied ON applied.high - applied.low = 1
+		WHERE user_id = $1 AND currency = $2
+			AND position = (SELECT low FROM entry WHERE high - low = 1)`
+
+	sqlAssetAtVersion = `SELECT user_id, currency, total_after::text, hold_after::text, version, position, hash, recorded_at,
+			(SELECT scale FROM currencies WHERE code = currency)
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2 AND version = $3`
+
+	sqlNewestVersion = `SELECT coalesce(max(version), 0) FROM wallet_commands WHERE user_id = $1 AND currency = $2`
+
+	// sqlJournals names the currencies in which a user has a journal, and when it
+	// began. It goes from one currency to the next, past the entries of each.
+	sqlJournals = `WITH RECURSIVE journal (currency) AS (
+			SELECT min(currency) FROM wallet_commands WHERE user_id = $1
+			UNION ALL
+			SELECT (SELECT min(c.currency) FROM wallet_commands AS c WHERE c.user_id = $1 AND c.currency > journal.currency)
+			FROM journal
+			WHERE currency IS NOT NULL
+		)
+		SELECT currency,
+			(SELECT recorded_at FROM wallet_commands AS c WHERE c.user_id = $1 AND c.currency = journal.currency ORDER BY position LIMIT 1)
+		FROM journal
+		WHERE currency IS NOT NULL
+		ORDER BY currency`
+)
+
+// AssetAt reads what a balance was at a time, and the head of its chain then, from
+// the journal: all entries with recorded_at at or before the time, UpdatedAt being
+// that of the last of them. It returns ErrNoWallet if the wallet did not exist
+// yet.
+//
+// The answer for a past time never changes once the transactions that were under
+// way then have ended: an entry has the time at which its transaction got hold of
+// the wallet, and is seen when it commits, normally milliseconds later.
+func (r Reader) AssetAt(ctx context.Context, userID, currency string, at time.Time) (asset wallet.Asset, err error) {
+	err = pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) error {
+		asset, err = assetAt(ctx, tx, userID, currency, at)
+		return err
+	})
+	return asset, err
+}
+
+// AssetsAt reads all balances that a user had at a time, by currency, like
+// AssetAt. It returns ErrNoWallet if there was none yet.
+func (r Reader) AssetsAt(ctx context.Context, userID string, at time.Time) (assets []wallet.Asset, err error) {
+	err = pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) error {
+		journals, err := readJournals(ctx, tx, userID)
+		if err != nil {
+			return err
+		}
+		for _, j := range journals {
+			if j.since.After(at) {
+				continue
+			}
+			asset, err := assetAt(ctx, tx, userID, j.currency, at)
+			if err != nil {
+				return err
+			}
+			assets = append(assets, asset)
+		}
+		if len(assets) == 0 {
+			return notYet(userID, "", at, journals)
+		}
+		return nil
+	})
+	return assets, err
+}
+
+// AssetAtVersion reads what a balance was right after its applied command of that
+// number, and the head of its chain then. It returns ErrNoVersion if there is no
+// such version, ErrNoWallet if the wallet was never created.
+func (r Reader) AssetAtVersion(ctx context.Context, userID, currency string, version int64) (wallet.Asset, error) {
+	rows, err := r.db.Query(ctx, sqlAssetAtVersion, userID, currency, version)
+	if err != nil {
+		return wallet.Asset{}, err
+	}
+	asset, err := pgx.CollectExactlyOneRow(rows, ScanAsset)
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return asset, err
+	}
+	var newest int64
+	if err := r.db.QueryRow(ctx, sqlNewestVersion, userID, currency).Scan(&newest); err != nil {
+		return asset, err
+	}
+	if newest == 0 {
+		return asset, noWallet(userID, currency)
+	}
+	return asset, fmt.Errorf("version %d of the %s wallet of user %q: %w: its versions are 1 to %d", version, currency, userID, ErrNoVersion, newest)
+}
+
+// assetAt is AssetAt in a snapshot that its caller has.
+func assetAt(ctx context.Context, tx pgx.Tx, userID, currency string, at time.Time) (wallet.Asset, error) {
+	rows, err := tx.Query(ctx, sqlAssetAt, userID, currency, at)
+	if err != nil {
+		return wallet.Asset{}, err
+	}
+	asset, err := pgx.CollectExactlyOneRow(rows, ScanAsset)
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return asset, err
+	}
+	journals, err := readJournals(ctx, tx, userID)
+	if err != nil {
+		return asset, err
+	}
+	return asset, notYet(userID, currency, at, journals)
+}
+
+// journal is what a user owns in a currency, and since when.
+type journal struct {
+	currency string
+	since    time.Time
+}
+
+func readJournals(ctx context.Context, tx pgx.Tx, userID string) ([]journal, error) {
+	rows, err := tx.Query(ctx, sqlJournals, userID)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (j journal, err error) {
+		err = row.Scan(&j.currency, &j.since)
+		j.since = j.since.UTC()
+		return j, err
+	})
+}
+
+// notYet says why there is no balance at a time, in one currency or in any.
+func notYet(userID, currency string, at time.Time, journals []journal) error {
+	var since time.Time
+	for _, j := range journals {
+		if (currency == "" || j.currency == currency) && (since.IsZero() || j.since.Before(since)) {
+			since = j.since
+		}
+	}
+	switch {
+	case since.IsZero():
+		return noWallet(userID, currency)
+	case since.After(at):
+		return fmt.Errorf("user %q owned nothing%s at %s, but since %s: %w", userID, in(currency), rfc3339(at), rfc3339(since), ErrNoWallet)
+	default:
+		return gaps(userID, currency)
+	}
+}
+
+// gaps is what a look-up finds that has to find something.
+func gaps(userID, currency string) error {
+	return fmt.Errorf("the journal of the %s wallet of user %q has gaps: run \"wallet verify\"", currency, userID)
+}
+
+func noWallet(userID, currency string) error {
+	return fmt.Errorf("user %q owns nothing%s: %w", userID, in(currency), ErrNoWallet)
+}
+
+func in(currency string) string {
+	if currency == "" {
+		return ""
+	}
+	return " in " + currency
+}
+
+func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

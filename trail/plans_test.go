@@ -1,0 +1,64 @@
+package trail_test
+
+import (
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/trail"
+)
+
+// manyRows is one wallet whose 120,000 entries end in 20,000 refusals, between
+// 5,000 small ones.
+const manyRows = `
+	INSERT INTO wallet_commands (user_id, currency, position, command_id, type, amount, request_hash, status, reason,
+		total_before, total_after, hold_before, hold_after, version, recorded_at, prev_hash, hash)
+	SELECT user_id, 'USD', n, 'c' || n, CASE n WHEN 1 THEN 'create' ELSE 'add' END, 1, zero,
+		CASE WHEN n <= applied THEN 'applied' ELSE 'unapplied' END, CASE WHEN n > applied THEN 'scale_exceeded' END,
+		0, 0, 0, 0, CASE WHEN n <= applied THEN n END, timestamptz '2026-01-01T00:00:00Z' + n * interval '1 second', zero, zero
+	FROM (SELECT 'big' AS user_id, 120000 AS entries, 100000 AS applied
+		UNION ALL SELECT CASE WHEN i % 2 = 0 THEN 'a' ELSE 'u' END || lpad(i::text, 6, '0'), 8, 6 FROM generate_series(1, 5000) AS i) AS w
+	CROSS JOIN LATERAL generate_series(1, entries) AS n
+	CROSS JOIN (SELECT decode(repeat('00', 32), 'hex') AS zero) AS z;
+	INSERT INTO wallet_asset_events SELECT user_id, currency, version, 'wallet_asset.added', command_id, amount,
+		total_before, total_after, hold_before, hold_after, description, actor, metadata, recorded_at, position, hash
+	FROM wallet_commands WHERE version IS NOT NULL;
+	ANALYZE`
+
+var rowsOfNode = regexp.MustCompile(`rows=(\d+) loops=|Rows Removed by Filter: (\d+)`)
+
+// TestNoLookUpReadsMoreThanAPage asks Postgres how many rows each part of each
+// statement has read, with the plan for its parameters and the one for any.
+func TestNoLookUpReadsMoreThanAPage(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	conn, err := db.Acquire(t.Context())
+	require.NoError(t, err)
+	defer conn.Release()
+	_, err = conn.Exec(t.Context(), manyRows, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+		for sql, parameters := range trail.Lookups {
+			_, err := conn.Exec(t.Context(), `SET plan_cache_mode = `+mode+`; PREPARE look_up AS `+sql, pgx.QueryExecModeSimpleProtocol)
+			require.NoError(t, err)
+			rows, err := conn.Query(t.Context(), `EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) EXECUTE look_up (`+parameters+`)`, pgx.QueryExecModeSimpleProtocol)
+			require.NoError(t, err)
+			plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			require.NoError(t, err)
+			read := 0
+			for _, line := range plan {
+				for _, match := range rowsOfNode.FindAllStringSubmatch(line, -1) {
+					n, _ := strconv.Atoi(match[1] + match[2])
+					require.LessOrEqual(t, n, trail.MaxPage, "%s: %s of %s\n%v", mode, line, sql, plan)
+					read += n
+				}
+			}
+			require.Positive(t, read, "%s found nothing", sql)
+			_, err = conn.Exec(t.Context(), `DEALLOCATE look_up`)
+			require.NoError(t, err)
+		}
+	}
+}

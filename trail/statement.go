@@ -1,0 +1,151 @@
+package trail
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+)
+
+const (
+	sqlClock = `SELECT clock_timestamp()`
+
+	sqlTurnover = `SELECT
+			count(*) FILTER (WHERE type = 'add'),
+			coalesce(sum(amount) FILTER (WHERE type = 'add'), 0)::text,
+			count(*) FILTER (WHERE type = 'subtract'),
+			coalesce(sum(amount) FILTER (WHERE type = 'subtract'), 0)::text
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2 AND version > $3 AND version <= $4`
+
+	sqlStatementLines = `SELECT ` + EntryColumns + `
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2 AND version > $3 AND version <= $4
+		ORDER BY version
+		LIMIT $5`
+)
+
+// Statement is what became of a balance in a span of time: Opening plus what was
+// added minus what was subtracted is Closing.
+//
+// It is taken from the journal, so it is complete also where a crash has left
+// events unwritten. The span of versions is decided in one snapshot and entries
+// never change, so the lines that are read afterwards fit the balances, whatever is
+// written meanwhile.
+type Statement struct {
+	From       time.Time    // inclusive
+	To         time.Time    // exclusive
+	Opening    wallet.Asset // right before From; version 0 if there was no wallet yet
+	Closing    wallet.Asset // right before To
+	Added      Turnover
+	Subtracted Turnover
+
+	reader Reader
+}
+
+// Turnover is what moved in one direction.
+type Turnover struct {
+	Count int64         `json:"count"`
+	Sum   wallet.Amount `json:"sum"`
+}
+
+// Statement reads the balances before and after a span of time and what moved in
+// between. A zero from is the wallet's beginning, a zero to is now, by Postgres's
+// clock. It returns ErrNoWallet if the wallet did not exist before to. Balances
+// are looked up as AssetAt does; the turnover takes one pass over the span.
+func (r Reader) Statement(ctx context.Context, userID, currency string, from, to time.Time) (Statement, error) {
+	s := Statement{From: from, To: to, reader: r}
+	err := pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) (err error) {
+		if s.To.IsZero() {
+			if err := tx.QueryRow(ctx, sqlClock).Scan(&s.To); err != nil {
+				return err
+			}
+			s.To = s.To.UTC()
+		}
+		if s.From.After(s.To) {
+			return fmt.Errorf("a statement from %s to %s: it cannot end before it begins", rfc3339(s.From), rfc3339(s.To))
+		}
+		if s.Closing, err = assetAt(ctx, tx, userID, currency, justBefore(s.To)); err != nil {
+			return err
+		}
+		if s.Opening, err = s.opening(ctx, tx); err != nil {
+			return err
+		}
+		return s.turnover(ctx, tx)
+	})
+	return s, err
+}
+
+// opening reads the balance right before From, and sets From if it is zero.
+func (s *Statement) opening(ctx context.Context, tx pgx.Tx) (wallet.Asset, error) {
+	userID, currency := s.Closing.UserID, s.Closing.Currency
+	journals, err := readJournals(ctx, tx, userID)
+	if err != nil {
+		return wallet.Asset{}, err
+	}
+	for _, j := range journals {
+		if j.currency != currency {
+			continue
+		}
+		if s.From.IsZero() {
+			s.From = j.since
+		}
+		if j.since.Before(s.From) {
+			return assetAt(ctx, tx, userID, currency, justBefore(s.From))
+		}
+	}
+	zero, _ := wallet.Amount{}.AtScale(s.Closing.Scale)
+	return wallet.Asset{UserID: userID, Currency: currency, Scale: s.Closing.Scale, Total: zero, Hold: zero}, nil
+}
+
+func (s *Statement) turnover(ctx context.Context, tx pgx.Tx) error {
+	row := tx.QueryRow(ctx, sqlTurnover, s.Closing.UserID, s.Closing.Currency, s.Opening.Version, s.Closing.Version)
+	if err := row.Scan(&s.Added.Count, &s.Added.Sum, &s.Subtracted.Count, &s.Subtracted.Sum); err != nil {
+		return err
+	}
+	for _, sum := range []*wallet.Amount{&s.Added.Sum, &s.Subtracted.Sum} {
+		*sum, _ = sum.AtScale(s.Closing.Scale) // a sum of nothing has no decimals
+	}
+	return nil
+}
+
+// Lines reads the events of the span, oldest first, a page at a time. It ends with
+// the first error.
+func (s Statement) Lines(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for after := s.Opening.Version; after < s.Closing.Version; {
+			page, err := s.page(ctx, after)
+			if err != nil {
+				yield(Event{}, err)
+				return
+			}
+			for _, e := range page {
+				if !yield(EventOf(e), nil) {
+					return
+				}
+				after = e.Version
+			}
+		}
+	}
+}
+
+func (s Statement) page(ctx context.Context, after int64) ([]wallet.Entry, error) {
+	rows, err := s.reader.db.Query(ctx, sqlStatementLines, s.Closing.UserID, s.Closing.Currency, after, s.Closing.Version, MaxPage)
+	if err != nil {
+		return nil, err
+	}
+	page, err := pgx.CollectRows(rows, ScanEntry)
+	if err == nil && len(page) == 0 {
+		err = gaps(s.Closing.UserID, s.Closing.Currency)
+	}
+	return page, err
+}
+
+// justBefore is the last instant before a time. Postgres's times are whole
+// microseconds and pgx cuts off what is finer, so "at or before" this instant is
+// the same as "before" the time.
+func justBefore(t time.Time) time.Time { return t.Add(-time.Nanosecond) }
