@@ -28,6 +28,9 @@ type AssetRef struct {
 type ApplyCommandsInput struct {
 	AssetRef
 	Commands []Received `json:"commands"`
+	// AndRecord asks to go on with RecordEvents, after the commit, where something was
+	// applied: one activity less in the history and on its way.
+	AndRecord bool `json:"and_record,omitempty"`
 }
 
 // ApplyCommandsOutput has one Result for each command, in order, and the asset
@@ -35,6 +38,21 @@ type ApplyCommandsInput struct {
 type ApplyCommandsOutput struct {
 	Asset   Asset    `json:"asset"`
 	Results []Result `json:"results"`
+	// Recorded says that RecordEvents was done too. It is false where that was not
+	// asked for, not needed, or failed: the commands are applied all the same.
+	Recorded bool `json:"recorded,omitempty"`
+}
+
+// NeedRecording reports whether results call for RecordEvents: one that was applied
+// does. So does a replayed one: the step that applied it may have been cut short
+// before its event.
+func NeedRecording(results []Result) bool {
+	for _, r := range results {
+		if r.Status == StatusApplied {
+			return true
+		}
+	}
+	return false
 }
 
 // RecordEventsOutput says how far the audit trail reaches.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -50,12 +51,16 @@ const (
 		WHERE user_id = $1 AND currency = $2`
 )
 
+// andRecordPatience is how long ApplyCommands, when it is done, waits for RecordEvents:
+// less than what remains of its own time, or its answer would be lost with it.
+const andRecordPatience = 500 * time.Millisecond
+
 // ApplyCommands applies at most 500 commands, in order, in one transaction: lock
 // the row, look up which ids are taken, fold, append to the journal, write the
 // balance. A refused command is a result like any other. It fails for good with
 // AssetMissing if the asset does not exist and the first new command is not a
 // create, and with InvalidCommand if the currency is not registered; any other
-// failure is worth a retry.
+// failure is worth a retry. RecordEvents may follow: see AndRecord.
 func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput) (wallet.ApplyCommandsOutput, error) {
 	var (
 		out   wallet.ApplyCommandsOutput
@@ -81,6 +86,12 @@ func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsI
 	})
 	if err != nil {
 		return wallet.ApplyCommandsOutput{}, failure.Encode(fmt.Errorf("apply %d commands to the %s wallet of %q: %w", len(in.Commands), in.Currency, in.UserID, err))
+	}
+	if in.AndRecord && wallet.NeedRecording(out.Results) {
+		ctx, cancel := context.WithTimeout(ctx, andRecordPatience)
+		defer cancel()
+		_, err := a.RecordEvents(ctx, in.AssetRef)
+		out.Recorded = err == nil // if not, the workflow sees to it
 	}
 	return out, nil
 }

@@ -142,10 +142,11 @@ func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
 	for i, q := range batch {
 		commands[i] = q.received
 	}
-	results, err := w.apply(ctx, commands)
+	out, err := w.apply(ctx, commands)
 	if err == nil {
-		err = w.recordEvents(ctx, results)
+		err = w.recordEvents(ctx, out)
 	}
+	results := out.Results
 	for i, q := range batch {
 		if err != nil {
 			w.refuse(ctx, q, err)
@@ -160,41 +161,40 @@ func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
 }
 
 // apply is step 1 where it is needed, and step 2.
-func (w *walletAsset) apply(ctx workflow.Context, commands []wallet.Received) ([]wallet.Result, error) {
+func (w *walletAsset) apply(ctx workflow.Context, commands []wallet.Received) (out wallet.ApplyCommandsOutput, err error) {
 	for {
 		first := commands[0]
 		if !w.ensured && (first.Command.Type != wallet.TypeCreate || first.Malformed != "") {
 			if err := w.step(ctx, wallet.StepEnsureWalletAsset, "ensure the wallet exists", w.ref, &w.carried.Asset); err != nil {
-				return nil, err
+				return out, err
 			}
 			w.ensured = true
 		}
-		var out wallet.ApplyCommandsOutput
-		input := wallet.ApplyCommandsInput{AssetRef: w.ref, Commands: commands}
-		err := w.step(ctx, wallet.StepApplyCommands, summary("apply", len(commands), "command"), input, &out)
+		out = wallet.ApplyCommandsOutput{}
+		input := wallet.ApplyCommandsInput{AssetRef: w.ref, Commands: commands, AndRecord: true}
+		err = w.step(ctx, wallet.StepApplyCommands, summary("apply", len(commands), "command"), input, &out)
 		if errors.Is(err, wallet.ErrAssetMissing) { // the row is gone, or never was
 			w.ensured = false
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		w.ensured = true
 		w.carried.Asset = out.Asset
-		return out.Results, nil
+		return out, nil
 	}
 }
 
-// recordEvents is step 3. Where nothing was applied there is nothing to record,
-// but the first batch of a run completes what an earlier one may have left. A
-// replayed result counts as applied: the step that applied it may have been cut
-// short before its event.
-func (w *walletAsset) recordEvents(ctx workflow.Context, results []wallet.Result) error {
-	needed := !w.recorded
-	for _, r := range results {
-		needed = needed || r.Status == wallet.StatusApplied
+// recordEvents is step 3, unless step 2 went on with it. Where nothing was applied
+// there is nothing to record, but the first batch of a run completes what an earlier
+// one may have left. Histories from before step 2 could do it say so by themselves:
+// their results are not Recorded.
+func (w *walletAsset) recordEvents(ctx workflow.Context, applied wallet.ApplyCommandsOutput) error {
+	if applied.Recorded {
+		w.recorded = true
 	}
-	if !needed {
+	if applied.Recorded || w.recorded && !wallet.NeedRecording(applied.Results) {
 		return nil
 	}
 	var out wallet.RecordEventsOutput

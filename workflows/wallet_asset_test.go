@@ -72,7 +72,7 @@ func (l *ledger) EnsureWalletAsset(context.Context, wallet.AssetRef) (wallet.Ass
 	return l.asset, nil
 }
 
-func (l *ledger) ApplyCommands(_ context.Context, in wallet.ApplyCommandsInput) (wallet.ApplyCommandsOutput, error) {
+func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput) (wallet.ApplyCommandsOutput, error) {
 	if err := l.try(wallet.StepApplyCommands); err != nil {
 		return wallet.ApplyCommandsOutput{}, err
 	}
@@ -80,7 +80,12 @@ func (l *ledger) ApplyCommands(_ context.Context, in wallet.ApplyCommandsInput) 
 	if err == nil {
 		l.batches = append(l.batches, len(in.Commands))
 	}
-	return wallet.ApplyCommandsOutput{Asset: l.asset, Results: results}, err
+	out := wallet.ApplyCommandsOutput{Asset: l.asset, Results: results}
+	if err == nil && in.AndRecord && wallet.NeedRecording(results) {
+		_, recordErr := l.RecordEvents(ctx, in.AssetRef)
+		out.Recorded = recordErr == nil
+	}
+	return out, err
 }
 
 func (l *ledger) RecordEvents(context.Context, wallet.AssetRef) (wallet.RecordEventsOutput, error) {
@@ -148,6 +153,10 @@ func command(t wallet.CommandType, id, amount string) wallet.Command {
 		c.Amount = wallet.MustAmount(amount)
 	}
 	return c
+}
+
+func subtract(id string) wallet.Command {
+	return wallet.Command{ID: id, Type: wallet.TypeSubtract, Amount: wallet.MustAmount("1000")}
 }
 
 func add(id string) wallet.Command { return command(wallet.TypeAdd, id, "1") }
@@ -332,6 +341,43 @@ func TestAStepFallsBackToARegularActivityUntilItWorks(t *testing.T) {
 			require.Equal(t, []string{"_auto-create", "a", "b"}, env.order)
 			require.Equal(t, int64(3), env.events)
 			require.Positive(t, regular)
+		})
+	}
+}
+
+// TestRecordingGoesWithApplying counts the steps: recording has one of its own only
+// where it did not work along with applying, or where nothing was applied and the
+// trail may be incomplete from before.
+func TestRecordingGoesWithApplying(t *testing.T) {
+	for name, row := range map[string]struct {
+		first, second wallet.Command
+		failing       int
+		steps         int // of which the first is EnsureWalletAsset
+	}{
+		"applied":                {add("a"), add("b"), 0, 3},
+		"recording failed":       {add("a"), add("b"), 1, 4},
+		"refused first":          {subtract("a"), add("b"), 0, 4},
+		"refused later":          {add("a"), subtract("b"), 0, 3},
+		"a retry of what counts": {add("a"), add("a"), 0, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnvironment(t)
+			steps := 0 // the test environment does not know their names
+			env.SetOnLocalActivityCompletedListener(func(_ *activity.Info, _ converter.EncodedValue, err error) {
+				require.NoError(t, err)
+				steps++
+			})
+			env.fail = func(step string, attempt int) error {
+				if step == wallet.StepRecordEvents && attempt <= row.failing {
+					return errors.New("connection refused")
+				}
+				return nil
+			}
+			env.at(time.Millisecond, func() { env.signal(row.first) })
+			env.at(time.Minute, func() { env.signal(row.second) })
+			require.NoError(t, env.run(idleFor(time.Hour)))
+			require.Equal(t, row.steps, steps)
+			require.Equal(t, env.asset.Version, env.events)
 		})
 	}
 }
