@@ -28,8 +28,8 @@ func fill(t *testing.T, db *pgxpool.Pool, wallets int) {
 			c.Description, c.Actor, c.Metadata = "", "", nil
 		case "b": // what looks like JSON
 			c.Metadata = map[string]string{"plain": "{, : }", "": "", "more": ", "}
-		case "f": // what JSON has to escape
-			c.Metadata = map[string]string{`quote"d`: "back\\slash\n"}
+		case "d", "f": // what JSON has to escape
+			c.Metadata = map[string]map[string]string{"d": {`quote"d`: `": "`}, "f": {"path": `back\slash`}}[id]
 		}
 		if amount != "" {
 			c.Amount = wallet.MustAmount(amount)
