@@ -18,12 +18,16 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/valueledger/wallet"
 )
+
+// maxRunning is how many wallets a Client remembers to be running; some 100 bytes each.
+const maxRunning = 10_000
 
 // Options of a Client.
 type Options struct {
@@ -39,6 +43,8 @@ type Options struct {
 type Client struct {
 	temporal client.Client
 	options  Options
+
+	running *lru.Cache[wallet.AssetRef, struct{}] // wallets whose workflow answered
 
 	mu    sync.Mutex
 	lanes map[wallet.AssetRef]*lane // of updates
@@ -58,7 +64,11 @@ func New(temporalClient client.Client, options Options) (*Client, error) {
 	if options.TaskQueue == "" {
 		options.TaskQueue = wallet.DefaultTaskQueue
 	}
-	return &Client{temporal: temporalClient, options: options, lanes: map[wallet.AssetRef]*lane{}, gates: map[wallet.AssetRef]*gate{}}, nil
+	running, err := lru.New[wallet.AssetRef, struct{}](maxRunning)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{temporal: temporalClient, options: options, running: running, lanes: map[wallet.AssetRef]*lane{}, gates: map[wallet.AssetRef]*gate{}}, nil
 }
 
 // Change is a command together with the wallet it is for.

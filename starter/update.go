@@ -43,23 +43,41 @@ func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wal
 	return results, nil
 }
 
+// updateOnce starts the wallet's workflow along with the update, unless it ran when
+// this client last heard of it: starting costs the server as much as the update.
 func (c *Client) updateOnce(ctx context.Context, ref wallet.AssetRef, name string, argument, result any) error {
-	options := c.startOptions(ref)
-	handle, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
-		StartWorkflowOperation: c.temporal.NewWithStartWorkflowOperation(options, wallet.WorkflowWalletAsset, c.input(ref)),
-		UpdateOptions: client.UpdateWorkflowOptions{
-			// No update id: Temporal would answer a known id without looking at the
-			// content, and forgets it with the run. The command id is what counts.
-			WorkflowID:   options.ID,
-			UpdateName:   name,
-			Args:         []any{argument},
-			WaitForStage: client.WorkflowUpdateStageCompleted,
-		},
-	})
-	if err != nil {
-		return failure.Decode(err)
+	options := client.UpdateWorkflowOptions{
+		// No update id: Temporal would answer a known id without looking at the
+		// content, and forgets it with the run. The command id is what counts.
+		WorkflowID:   wallet.WorkflowID(ref.UserID, ref.Currency),
+		UpdateName:   name,
+		Args:         []any{argument},
+		WaitForStage: client.WorkflowUpdateStageCompleted,
 	}
-	return failure.Decode(handle.Get(ctx, result))
+	if c.running.Contains(ref) {
+		handle, err := c.temporal.UpdateWorkflow(ctx, options)
+		if err == nil {
+			err = handle.Get(ctx, result)
+		}
+		var ended *serviceerror.NotFound
+		if !errors.As(err, &ended) {
+			return failure.Decode(err)
+		}
+		c.running.Remove(ref)
+	}
+	handle, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: c.temporal.NewWithStartWorkflowOperation(c.startOptions(ref), wallet.WorkflowWalletAsset, c.input(ref)),
+		UpdateOptions:          options,
+	})
+	if err == nil {
+		err = handle.Get(ctx, result)
+	}
+	err = failure.Decode(err)
+	var unapplied *wallet.UnappliedError
+	if err == nil || errors.As(err, &unapplied) {
+		c.running.Add(ref, struct{}{})
+	}
+	return err
 }
 
 // retry repeats a call that is safe to repeat until it succeeds, fails for good

@@ -190,3 +190,19 @@ func TestPostgresIsDownForAWhile(t *testing.T) {
 	}
 	require.Equal(t, "update", events[42].CommandID)
 }
+
+// TestAClientThatKnewAWalletStartsItAgain ends the workflow behind the client's back.
+func TestAClientThatKnewAWalletStartsItAgain(t *testing.T) {
+	w := newWorld(t)
+	for i := range 3 {
+		for j := range 2 { // the second goes without a start
+			_, err := w.wallets.Add(t.Context(), w.change(fmt.Sprint("c-", i, "-", j), "1"))
+			require.NoError(t, err)
+		}
+		require.NoError(t, w.temporal.TerminateWorkflow(t.Context(), w.workflowID(), "", "test"))
+	}
+	r, err := w.wallets.Add(t.Context(), w.change("last", "1"))
+	require.NoError(t, err)
+	require.Equal(t, "7.00", r.TotalAfter.String())
+	w.requireSound()
+}
