@@ -5,11 +5,14 @@ GO ?= go
 export WALLET_DEV_DIR ?= .wallet
 TEMPORAL_CLI_VERSION := 1.5.1
 
+# Of each run of "make bench", which takes less than 6 minutes with it.
+BENCH_DURATION ?= 6s
+
 # Temporal on Postgres: the server of a deployment, its schemas and its Web UI.
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test record lint race faults check-compose clean bin/wallet help
+.PHONY: run demo test bench record lint race faults check-compose clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,6 +31,9 @@ race: bin/temporal ## the race detector on what is concurrent
 
 faults: bin/temporal ## crashes, lost workflows, a database that is down
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Crash|Terminated|AnotherWorker|Down' -v
+
+bench: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## measure the standard set, write docs/benchmarks.md and its plots
+	./bin/wallet bench --standard --duration $(BENCH_DURATION) --markdown docs/benchmarks.md --plot docs/benchmarks.svg
 
 record: bin/temporal ## record histories for the replay test: make record NAME=v2
 	@test -n "$(NAME)" || { echo "name the version: make record NAME=v2"; exit 1; }

@@ -19,10 +19,14 @@ import (
 // currency of all wallets of a benchmark.
 const currency = "USD"
 
-// sqlSettled counts the commands of wallets, but for the creation that comes before
-// the first.
-const sqlSettled = `SELECT coalesce(sum(position - 1), 0)::bigint
-	FROM wallet_assets
+// sqlSettled counts the commands of wallets that are recorded with their event, but
+// for the creation that comes before the first. A signal may be seen between the
+// two; an answer comes after both.
+const sqlSettled = `SELECT coalesce(sum(position - 1 - (version - coalesce(last.event, 0))), 0)::bigint
+	FROM wallet_assets AS a,
+		LATERAL (SELECT max(version) AS event
+			FROM wallet_asset_events AS e
+			WHERE e.user_id = a.user_id AND e.currency = a.currency) AS last
 	WHERE user_id = ANY ($1)`
 
 // ledger is the wallets of one run in the database: those of the WalletAsset
