@@ -4,22 +4,28 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
 // Processes whose CPU time is accounted, by process id; 0 where it is not known.
 type Processes struct{ Temporal, Postgres int }
 
-// cpuTimes is the CPU time that each has used so far, user and system.
-type cpuTimes struct{ client, temporal, postgres time.Duration }
+// cpuTimes is the CPU time used so far, user and system, of each process and of the
+// machine as a whole.
+type cpuTimes struct{ client, temporal, postgres, machine time.Duration }
 
 func (c cpuTimes) sub(before cpuTimes) cpuTimes {
-	return cpuTimes{c.client - before.client, c.temporal - before.temporal, c.postgres - before.postgres}
+	return cpuTimes{c.client - before.client, c.temporal - before.temporal, c.postgres - before.postgres, c.machine - before.machine}
+}
+
+// others is what has been used by processes that are none of the benchmark's.
+func (c cpuTimes) others() time.Duration {
+	return max(0, c.machine-c.client-c.temporal-c.postgres)
 }
 
 // cpu reads the time of this process (the callers and the worker) without its
-// children, which the servers may be, and of the servers with theirs.
+// children, which the servers may be, and of the servers with theirs. Only Linux
+// tells of other processes.
 func (p Processes) cpu() (c cpuTimes, err error) {
 	var self unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &self); err != nil {
@@ -35,37 +41,8 @@ func (p Processes) cpu() (c cpuTimes, err error) {
 	if c.postgres, err = treeTime(p.Postgres); err != nil {
 		return c, fmt.Errorf("CPU time of Postgres: %w", err)
 	}
+	if c.machine, err = machineTime(); err != nil {
+		return c, fmt.Errorf("CPU time of the machine: %w", err)
+	}
 	return c, nil
-}
-
-// tick is the unit of CPU times in /proc: Linux reports them to programs in
-// hundredths of a second on all platforms.
-const tick = 10 * time.Millisecond
-
-// treeTime is the CPU time of a process and all below it, those that have ended
-// included: their parent has inherited their time.
-func treeTime(root int) (time.Duration, error) {
-	processes, err := procfs.AllProcs()
-	if err != nil {
-		return 0, err
-	}
-	stats, children := map[int]procfs.ProcStat{}, map[int][]int{}
-	for _, process := range processes {
-		stat, err := process.Stat()
-		if err != nil {
-			continue // it has ended meanwhile
-		}
-		stats[process.PID] = stat
-		children[stat.PPID] = append(children[stat.PPID], process.PID)
-	}
-	if _, running := stats[root]; !running {
-		return 0, fmt.Errorf("no process %d", root)
-	}
-	var ticks int64
-	for tree := []int{root}; len(tree) > 0; tree = tree[1:] {
-		stat := stats[tree[0]]
-		ticks += int64(stat.UTime+stat.STime) + int64(stat.CUTime) + int64(stat.CSTime)
-		tree = append(tree, children[tree[0]]...)
-	}
-	return time.Duration(ticks) * tick, nil
 }

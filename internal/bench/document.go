@@ -78,7 +78,8 @@ good for is comparing the rows of a table, which were measured side by side.
   takes at most 10 updates in flight for a workflow. **coalesced** is what programs use: the
   callers share a starter.Client, which lets concurrent calls travel together.
 - CPU is in milliseconds for each command: of the process of callers and worker, of
-  Temporal, and of Postgres, where Temporal on Postgres has its part too.
+  Temporal, and of Postgres, where Temporal on Postgres has its part too. **others' CPU** is
+  the share of the machine that other programs took meanwhile.
 - Latency is of one call: with many commands per call it is that of all of them.
 - **exactly once**: after each run every accepted command is compared with the journal, the
   answers with what is recorded, the balances with the sum of the answers, and the whole

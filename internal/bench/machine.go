@@ -2,13 +2,13 @@ package bench
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"os"
 	"runtime"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/prometheus/procfs"
 	"go.temporal.io/api/workflowservice/v1"
 	"golang.org/x/sys/unix"
 )
@@ -30,14 +30,10 @@ const sqlPostgresSettings = `SELECT string_agg(name || '=' || current_setting(na
 
 // DescribeMachine asks the machine and the servers of an environment.
 func DescribeMachine(ctx context.Context, e Environment) (Machine, error) {
-	m := Machine{CPU: runtime.GOARCH, CPUs: runtime.NumCPU(), OS: operatingSystem(), Go: runtime.Version()}
-	if fs, err := procfs.NewDefaultFS(); err == nil { // Linux
-		if cpus, err := fs.CPUInfo(); err == nil && len(cpus) > 0 && cpus[0].ModelName != "" {
-			m.CPU = cpus[0].ModelName
-		}
-		if memory, err := fs.Meminfo(); err == nil && memory.MemTotalBytes != nil {
-			m.MemoryGiB = float64(*memory.MemTotalBytes) / (1 << 30)
-		}
+	model, memory := hardware()
+	m := Machine{
+		CPU: cmp.Or(model, runtime.GOARCH), CPUs: runtime.NumCPU(), MemoryGiB: float64(memory) / (1 << 30),
+		OS: operatingSystem(), Go: runtime.Version(),
 	}
 	conn, err := pgx.Connect(ctx, e.DatabaseURL)
 	if err != nil {

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"time"
 )
 
@@ -18,10 +19,13 @@ type Row struct {
 	Latency Latency `json:"latency_ms"`
 	CPU     CPU     `json:"cpu_ms_per_command"`
 	// HistoryEventsPerCommand is over the whole run; 0 without Temporal.
-	HistoryEventsPerCommand float64  `json:"history_events_per_command"`
-	Signals                 *Signals `json:"signals,omitempty"`
-	Ratios                  Ratios   `json:"ratios"`
-	Checked                 Checked  `json:"checked"`
+	HistoryEventsPerCommand float64 `json:"history_events_per_command"`
+	// OthersCPU is the share of the machine that programs outside the benchmark used,
+	// 0 to 1: what is compared has to have had about the same.
+	OthersCPU float64  `json:"others_cpu"`
+	Signals   *Signals `json:"signals,omitempty"`
+	Ratios    Ratios   `json:"ratios"`
+	Checked   Checked  `json:"checked"`
 }
 
 // Latency of calls, in milliseconds.
@@ -81,6 +85,7 @@ func newRow(store string, spec Spec, m measured) Row {
 		CommandsPerSecond: float64(m.commands) / m.window.Seconds(),
 		Latency:           Latency{P50: quantile(50), P95: quantile(95), P99: quantile(99)},
 		CPU:               CPU{perCommand(m.cpu.client), perCommand(m.cpu.temporal), perCommand(m.cpu.postgres)},
+		OthersCPU:         float64(m.cpu.others()) / float64(m.window) / float64(runtime.NumCPU()),
 	}
 	if spec.Mode == Signal {
 		row.Signals = &Signals{

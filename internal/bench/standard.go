@@ -6,8 +6,8 @@ import "time"
 // side by side, so that a machine that is busy for a while is unfair to both.
 func Standard(duration time.Duration) []Spec {
 	c := Choice{Wallets: 64, SubtractPercent: 30, Duration: duration}
-	many := c
-	many.Wallets = 1000
+	rows, many := c, c
+	rows.Wallets, many.Wallets = 1000, 200 // wallets have to be opened first
 	return []Spec{
 		c.spec(Hot, Floor, floorWriters, 1),
 		c.spec(Hot, Coalesced, 512, 1),
@@ -23,7 +23,7 @@ func Standard(duration time.Duration) []Spec {
 		c.spec(Spread, Floor, floorWriters, 1),
 		c.spec(Spread, Coalesced, 32, 1),
 		c.spec(Spread, Textbook, 32, 1),
-		many.spec(Spread, Floor, floorWriters, 1),
+		rows.spec(Spread, Floor, floorWriters, 1),
 		many.spec(Mixed, Floor, floorWriters, 1),
 		many.spec(Mixed, Coalesced, 64, 1),
 	}
