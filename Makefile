@@ -5,18 +5,25 @@ GO ?= go
 export WALLET_DEV_DIR ?= .wallet
 TEMPORAL_CLI_VERSION := 1.5.1
 
-.PHONY: run demo test record lint race faults bench-verify check-compose clean bin/wallet help
+# Of each run of "make bench", which takes less than 6 minutes with it.
+BENCH_DURATION ?= 6s
+
+# Temporal on Postgres: the server of a deployment, its schemas and its Web UI.
+TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
+temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
+
+.PHONY: run demo test bench record lint race faults bench-verify check-compose clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-run: bin/wallet bin/temporal ## start everything, show the main job, stay until Ctrl-C
+run: bin/wallet $(temporal_of_store) ## start everything, show the main job, stay until Ctrl-C
 	@./bin/wallet dev
 
-demo: bin/wallet bin/temporal ## the same, but stop after the demonstration
+demo: bin/wallet $(temporal_of_store) ## the same, but stop after the demonstration
 	@./bin/wallet dev --once
 
-test: bin/temporal ## every test, on a real Postgres and a real Temporal
+test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a real Temporal
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./...
 
 race: bin/temporal ## the race detector on what is concurrent
@@ -30,6 +37,9 @@ WALLETS ?= 10000
 bench-verify: bin/wallet bin/temporal ## speed and memory of wallet verify: make bench-verify ENTRIES=1000000 WALLETS=10000
 	$(GO) build -o bin/verifybench ./internal/verifybench
 	./bin/verifybench -entries $(ENTRIES) -wallets $(WALLETS)
+
+bench: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## measure the standard set, write docs/benchmarks.md and its plots
+	./bin/wallet bench --standard --duration $(BENCH_DURATION) --markdown docs/benchmarks.md --plot docs/benchmarks.svg
 
 record: bin/temporal ## record histories for the replay test: make record NAME=v2
 	@test -n "$(NAME)" || { echo "name the version: make record NAME=v2"; exit 1; }
@@ -57,6 +67,19 @@ bin/temporal: tools/go.mod tools/go.sum
 	@echo "building the Temporal CLI $(TEMPORAL_CLI_VERSION), which takes a few minutes the first time ..."
 	cd tools && $(GO) build -ldflags "-s -w -X github.com/temporalio/cli/temporalcli.Version=$(TEMPORAL_CLI_VERSION)" -o ../bin/temporal github.com/temporalio/cli/cmd/temporal
 	@touch bin/temporal
+
+bin/temporal-server: tools/go.mod tools/go.sum
+	@echo "building the Temporal server, which takes a few minutes the first time ..."
+	cd tools && $(GO) build -ldflags "-s -w" -o ../bin/temporal-server go.temporal.io/server/cmd/server
+	@touch bin/temporal-server
+
+bin/temporal-sql-tool: tools/go.mod tools/go.sum
+	cd tools && $(GO) build -ldflags "-s -w" -o ../bin/temporal-sql-tool go.temporal.io/server/cmd/tools/sql
+	@touch bin/temporal-sql-tool
+
+bin/temporal-ui-server: tools/go.mod tools/go.sum
+	cd tools && $(GO) build -ldflags "-s -w" -o ../bin/temporal-ui-server github.com/temporalio/ui-server/v2/cmd/server
+	@touch bin/temporal-ui-server
 
 bin/staticcheck: tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck

@@ -2,10 +2,15 @@ package starter
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
@@ -17,10 +22,13 @@ var (
 	searchCurrency = temporal.NewSearchAttributeKeyKeyword(wallet.SearchAttributeCurrency)
 )
 
+// searchAttributesPatience is longer than any namespace cache of a server lives.
+const searchAttributesPatience = 30 * time.Second
+
 // RegisterSearchAttributes makes WalletUserId and WalletCurrency (Keyword) known
-// to a namespace, unless they are. A Client cannot start a wallet's workflow
-// without them. Temporal takes no notice when an attribute exists with another
-// type, so that is checked here.
+// to a namespace, unless they are, and waits until it takes them. A Client cannot
+// start a wallet's workflow without them. Temporal takes no notice when an
+// attribute exists with another type, so that is checked here.
 func RegisterSearchAttributes(ctx context.Context, c client.Client, namespace string) error {
 	existing, err := c.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
 	if err != nil {
@@ -36,12 +44,34 @@ func RegisterSearchAttributes(ctx context.Context, c client.Client, namespace st
 		}
 	}
 	if len(missing) == 0 {
-		return nil
+		return awaitSearchAttributes(ctx, c, namespace)
 	}
 	_, err = c.OperatorService().AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{Namespace: namespace, SearchAttributes: missing})
 	if err != nil {
 		return fmt.Errorf("register search attributes in namespace %q (or run \"temporal operator search-attribute create --name %s --type Keyword --name %s --type Keyword\"): %w",
 			namespace, wallet.SearchAttributeUserID, wallet.SearchAttributeCurrency, err)
+	}
+	return awaitSearchAttributes(ctx, c, namespace)
+}
+
+// awaitSearchAttributes waits until the server takes the attributes. It reads
+// namespaces anew every few seconds, and refuses to start a wallet's workflow
+// before that; a query by the attributes is refused alike and changes nothing.
+func awaitSearchAttributes(ctx context.Context, c client.Client, namespace string) error {
+	ctx, cancel := context.WithTimeout(ctx, searchAttributesPatience)
+	defer cancel()
+	query := fmt.Sprintf("%s = '_' AND %s = '_'", wallet.SearchAttributeUserID, wallet.SearchAttributeCurrency)
+	pauses := backoff.NewConstantBackOff(100 * time.Millisecond)
+	_, err := backoff.Retry(ctx, func() (any, error) {
+		_, err := c.WorkflowService().CountWorkflowExecutions(ctx, &workflowservice.CountWorkflowExecutionsRequest{Namespace: namespace, Query: query})
+		var unknown *serviceerror.InvalidArgument
+		if err != nil && !errors.As(err, &unknown) {
+			return nil, backoff.Permanent(err)
+		}
+		return nil, err
+	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
+	if err != nil {
+		return fmt.Errorf("search attributes of namespace %q are registered, but the server does not take them: %w", namespace, err)
 	}
 	return nil
 }

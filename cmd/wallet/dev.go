@@ -26,16 +26,18 @@ func (a *app) devCommand() *cobra.Command {
 	once := false
 	cmd := &cobra.Command{
 		Use: "dev", Short: "Run everything on this machine: Postgres, Temporal with its Web UI, the worker, a demonstration",
-		Long: `Run everything on this machine: a private Postgres, a Temporal development server
-with its Web UI, the migrations, the worker, and a short demonstration. All of it
-listens on 127.0.0.1 only, writes into one folder and stops with Ctrl-C; the next
-start finds the data again.`,
+		Long: `Run everything on this machine: a private Postgres, a Temporal server with its Web
+UI, the migrations, the worker, and a short demonstration. All of it listens on
+127.0.0.1 only, writes into one folder and stops with Ctrl-C; the next start finds
+the data again. Temporal's data of one --temporal-store is not seen by the other;
+the wallets are the same.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.dev(cmd, options, once) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&options.Dir, "dir", envOr("WALLET_DEV_DIR", ".wallet"), "folder for everything that is written (WALLET_DEV_DIR)")
-	flags.StringVar(&options.TemporalCLI, "temporal-cli", os.Getenv("WALLET_TEMPORAL_CLI"), "the Temporal CLI to use (WALLET_TEMPORAL_CLI)")
+	flags.StringVar((*string)(&options.TemporalStore), "temporal-store", envOr("WALLET_TEMPORAL_STORE", string(devstack.StoreSQLite)), "where Temporal keeps its histories: sqlite (quick to start) or postgres (the server of a deployment) (WALLET_TEMPORAL_STORE)")
+	flags.StringVar(&options.TemporalCLI, "temporal-cli", os.Getenv("WALLET_TEMPORAL_CLI"), "the Temporal CLI to use with sqlite (WALLET_TEMPORAL_CLI)")
 	flags.IntVar(&options.PostgresPort, "postgres-port", envPort("WALLET_POSTGRES_PORT"), "0 for a free port (WALLET_POSTGRES_PORT)")
 	flags.IntVar(&options.TemporalPort, "temporal-port", envPort("WALLET_TEMPORAL_PORT"), "0 for a free port (WALLET_TEMPORAL_PORT)")
 	flags.IntVar(&options.UIPort, "ui-port", envPort("WALLET_UI_PORT"), "0 for a free port (WALLET_UI_PORT)")
@@ -128,7 +130,7 @@ Try in another terminal (Ctrl-C here stops everything):
   wallet events u1 USD
   temporal workflow update execute --workflow-id wallet-asset/USD/%s --name apply --input '{"id":"order-8","type":"subtract","amount":"1.50"}'`,
 		stack.Temporal.UI(), stack.Temporal.Address(), client.DefaultNamespace, a.taskQueue, stack.Postgres.Port(),
-		filepath.Join(options.Dir, "postgres", "log"), filepath.Join(options.Dir, "temporal", "log"), quoteShell(envFile), demoUser)
+		filepath.Join(options.Dir, "postgres", "log"), stack.Temporal.LogPath(), quoteShell(envFile), demoUser)
 	if err := waitForEnd(ctx, s, stack); err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
-// Package devstack runs what Wallet needs on one machine, for "wallet dev" and
-// for tests: a private Postgres cluster and a Temporal development server, on
+// Package devstack runs what Wallet needs on one machine, for "wallet dev", "wallet
+// bench" and for tests: a private Postgres cluster and a Temporal server, on
 // 127.0.0.1 only, with everything they write under one folder, and gone when the
 // program that started them ends.
 package devstack
@@ -21,8 +21,9 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 // Options say where a stack lives and listens. A port of 0 is a free one.
 type Options struct {
-	Dir              string // everything is written here
-	TemporalCLI      string // found by FindTemporalCLI if empty
+	Dir              string        // everything is written here
+	TemporalStore    TemporalStore // StoreSQLite if empty
+	TemporalCLI      string        // for StoreSQLite; found by FindTemporalCLI if empty
 	PostgresPort     int
 	TemporalPort     int
 	UIPort           int
@@ -37,8 +38,8 @@ type Stack struct {
 	lock     *flock.Flock
 }
 
-// Start starts both servers side by side and waits until they answer. On failure
-// nothing is left running.
+// Start starts both servers and waits until they answer. On failure nothing is left
+// running.
 func Start(ctx context.Context, o Options) (*Stack, error) {
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -50,10 +51,11 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
-	if o.TemporalCLI == "" {
-		if o.TemporalCLI, err = FindTemporalCLI(); err != nil {
-			return nil, err
-		}
+	if o.TemporalStore == "" {
+		o.TemporalStore = StoreSQLite
+	}
+	if o.TemporalStore != StoreSQLite && o.TemporalStore != StorePostgres {
+		return nil, fmt.Errorf("store %q of Temporal is unknown: use %s or %s", o.TemporalStore, StoreSQLite, StorePostgres)
 	}
 	s := &Stack{lock: flock.New(filepath.Join(dir, "lock"))}
 	if locked, err := s.lock.TryLock(); err != nil {
@@ -61,24 +63,30 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	} else if !locked {
 		return nil, fmt.Errorf("another process runs the servers in %s: stop it first, or choose another folder with --dir", dir)
 	}
-	ports, err := freePorts(5)
+	free, err := freePorts(1 + temporalPortCount)
 	if err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	for i, fixed := range []int{o.PostgresPort, o.TemporalPort, o.UIPort} {
 		if fixed != 0 {
-			ports[i] = fixed
+			free[i] = fixed
 		}
 	}
+	ports, temporalDir := newTemporalPorts([temporalPortCount]int(free[1:])), filepath.Join(dir, "temporal")
 	var start errgroup.Group
 	start.Go(func() (err error) {
-		s.Postgres, err = startPostgres(ctx, filepath.Join(dir, "postgres"), ports[0], o.Log, o.PostgresSettings...)
+		s.Postgres, err = startPostgres(ctx, filepath.Join(dir, "postgres"), free[0], o.Log, o.PostgresSettings...)
+		if err == nil && o.TemporalStore == StorePostgres {
+			s.Temporal, err = startTemporalOnPostgres(ctx, s.Postgres, temporalDir, ports)
+		}
 		return err
 	})
-	start.Go(func() (err error) {
-		s.Temporal, err = startTemporal(ctx, o.TemporalCLI, filepath.Join(dir, "temporal"), [4]int(ports[1:]))
-		return err
-	})
+	if o.TemporalStore == StoreSQLite {
+		start.Go(func() (err error) {
+			s.Temporal, err = startTemporalOnSQLite(ctx, o.TemporalCLI, temporalDir, ports)
+			return err
+		})
+	}
 	if err := start.Wait(); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
@@ -100,12 +108,20 @@ func (s *Stack) Stop() error {
 
 // Wait returns nil when ctx ends, or the reason why a server ended by itself.
 func (s *Stack) Wait(ctx context.Context) error {
+	ended := make(chan error, 1+len(s.Temporal.processes))
+	for _, p := range append([]*process{s.Postgres.process}, s.Temporal.processes...) {
+		go func() {
+			select {
+			case <-ctx.Done():
+			case <-p.done:
+				ended <- p.ended()
+			}
+		}()
+	}
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-s.Postgres.process.done:
-		return s.Postgres.process.ended()
-	case <-s.Temporal.process.done:
-		return s.Temporal.process.ended()
+	case err := <-ended:
+		return err
 	}
 }

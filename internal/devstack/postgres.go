@@ -126,6 +126,9 @@ func (p *Postgres) Start(ctx context.Context) error {
 	})
 }
 
+// PID is the server's first process, the parent of all others.
+func (p *Postgres) PID() int { return p.process.cmd.Process.Pid }
+
 // Port is where the server listens.
 func (p *Postgres) Port() int { return p.port }
 
@@ -147,6 +150,8 @@ func (p *Postgres) CreateDatabase(ctx context.Context, name string) error {
 	return CreateDatabase(ctx, p.URL("postgres"), name)
 }
 
+const sqlDatabaseExists = `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`
+
 // CreateDatabase makes a database, on the server that url names, unless it is
 // there.
 func CreateDatabase(ctx context.Context, url, name string) error {
@@ -156,7 +161,7 @@ func CreateDatabase(ctx context.Context, url, name string) error {
 	}
 	defer conn.Close(ctx)
 	var exists bool
-	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, name).Scan(&exists); err != nil || exists {
+	if err := conn.QueryRow(ctx, sqlDatabaseExists, name).Scan(&exists); err != nil || exists {
 		return err
 	}
 	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())

@@ -15,72 +15,121 @@ import (
 	"go.temporal.io/sdk/log"
 )
 
-// Temporal is a development server with its Web UI on 127.0.0.1.
+// TemporalStore is where Temporal keeps its histories.
+type TemporalStore string
+
+// The development server on a SQLite file, one process and quick to start, and the
+// server of a deployment on the stack's Postgres.
+const (
+	StoreSQLite   TemporalStore = "sqlite"
+	StorePostgres TemporalStore = "postgres"
+)
+
+// Temporal is a server with its Web UI on 127.0.0.1.
 type Temporal struct {
-	process *process
-	cli     string
-	dir     string
-	Port    int
-	UIPort  int
-	http    int
-	metrics int
+	dir       string
+	ports     temporalPorts
+	programs  []program // in the order of their start
+	processes []*process
 }
 
-// startTemporal starts a server on four ports: gRPC, Web UI, HTTP and metrics.
-func startTemporal(ctx context.Context, cli, dir string, ports [4]int) (*Temporal, error) {
-	t := &Temporal{cli: cli, dir: dir, Port: ports[0], UIPort: ports[1], http: ports[2], metrics: ports[3]}
-	return t, t.Start(ctx)
+// program is a server program, and how to see that it is ready.
+type program struct {
+	name  string
+	path  string
+	args  []string
+	log   string // file name
+	ready func(context.Context) error
 }
 
 // Start starts the server, after Stop too, and waits until it answers.
 func (t *Temporal) Start(ctx context.Context) error {
-	if err := os.MkdirAll(t.dir, 0o755); err != nil {
-		return err
-	}
-	cmd := exec.Command(t.cli, "server", "start-dev",
-		"--ip", "127.0.0.1",
-		"--port", strconv.Itoa(t.Port), "--ui-port", strconv.Itoa(t.UIPort),
-		"--http-port", strconv.Itoa(t.http), "--metrics-port", strconv.Itoa(t.metrics),
-		"--db-filename", filepath.Join(t.dir, "temporal.db"))
-	// The server's own CLI reads the user's profile, which has no say here.
-	cmd.Args = append(cmd.Args, "--disable-config-file", "--disable-config-env")
-	process, err := startProcess("Temporal", cmd, filepath.Join(t.dir, "log"))
-	if err != nil {
-		return err
-	}
-	t.process = process
-	return t.process.await(ctx, func(ctx context.Context) error {
-		c, err := client.DialContext(ctx, client.Options{HostPort: t.Address(), Logger: log.NewStructuredLogger(quiet)})
+	t.processes = nil
+	for _, p := range t.programs {
+		process, err := startProcess(p.name, exec.Command(p.path, p.args...), filepath.Join(t.dir, p.log))
 		if err != nil {
 			return err
 		}
-		defer c.Close()
-		_, err = c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: client.DefaultNamespace})
-		return err
-	})
+		t.processes = append(t.processes, process)
+		if err := process.await(ctx, p.ready); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Address is where Temporal clients connect.
-func (t *Temporal) Address() string { return "127.0.0.1:" + strconv.Itoa(t.Port) }
+func (t *Temporal) Address() string { return address(t.ports.Frontend) }
 
 // UI is the address of the Web UI.
-func (t *Temporal) UI() string { return "http://127.0.0.1:" + strconv.Itoa(t.UIPort) }
+func (t *Temporal) UI() string { return "http://" + address(t.ports.UI) }
 
-// Stop ends the server; what it has acknowledged is in its database file.
-func (t *Temporal) Stop() error { return t.process.stop(syscall.SIGINT, 20*time.Second) }
+// PID is the process of the server itself.
+func (t *Temporal) PID() int { return t.processes[0].cmd.Process.Pid }
 
-// FindTemporalCLI returns the Temporal CLI: the one built beside this program
-// ("make" puts both into bin/), in bin/ of a folder above the current one, or on
+// LogPath is the log of the server itself.
+func (t *Temporal) LogPath() string { return filepath.Join(t.dir, t.programs[0].log) }
+
+// Stop ends the server; what it has acknowledged is stored.
+func (t *Temporal) Stop() error {
+	var errs []error
+	for i := range t.processes { // the UI before its server
+		errs = append(errs, t.processes[len(t.processes)-1-i].stop(syscall.SIGINT, 20*time.Second))
+	}
+	return errors.Join(errs...)
+}
+
+func (t *Temporal) dial(ctx context.Context) (client.Client, error) {
+	return client.DialContext(ctx, client.Options{HostPort: t.Address(), Logger: log.NewStructuredLogger(quiet)})
+}
+
+func (t *Temporal) knowsNamespace(ctx context.Context) error {
+	c, err := t.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: client.DefaultNamespace})
+	return err
+}
+
+// temporalPorts are of one server and its UI. The development server chooses those
+// between its services itself.
+type temporalPorts struct {
+	Frontend, UI, HTTP, Metrics, PProf                                                 int
+	FrontendMembership                                                                 int
+	History, HistoryMembership, Matching, MatchingMembership, Worker, WorkerMembership int
+}
+
+const temporalPortCount = 12
+
+func newTemporalPorts(free [temporalPortCount]int) temporalPorts {
+	return temporalPorts{
+		Frontend: free[0], UI: free[1], HTTP: free[2], Metrics: free[3], PProf: free[4],
+		FrontendMembership: free[5],
+		History:            free[6], HistoryMembership: free[7],
+		Matching: free[8], MatchingMembership: free[9],
+		Worker: free[10], WorkerMembership: free[11],
+	}
+}
+
+func address(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
+
+// FindTemporalCLI returns the Temporal CLI.
+func FindTemporalCLI() (string, error) { return findProgram("temporal") }
+
+// findProgram returns one of Temporal's programs: the one built beside this program
+// ("make" puts all into bin/), in bin/ of a folder above the current one, or on
 // PATH.
-func FindTemporalCLI() (string, error) {
+func findProgram(name string) (string, error) {
 	if self, err := os.Executable(); err == nil {
-		if path := filepath.Join(filepath.Dir(self), "temporal"); isProgram(path) {
+		if path := filepath.Join(filepath.Dir(self), name); isProgram(path) {
 			return path, nil
 		}
 	}
 	if dir, err := os.Getwd(); err == nil {
 		for ; ; dir = filepath.Dir(dir) {
-			if path := filepath.Join(dir, "bin", "temporal"); isProgram(path) {
+			if path := filepath.Join(dir, "bin", name); isProgram(path) {
 				return path, nil
 			}
 			if dir == filepath.Dir(dir) {
@@ -88,9 +137,9 @@ func FindTemporalCLI() (string, error) {
 			}
 		}
 	}
-	path, err := exec.LookPath("temporal")
+	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", errors.New(`the Temporal CLI is not beside this program nor on PATH: run "make bin/temporal" in the checkout, or install it (https://docs.temporal.io/cli)`)
+		return "", errors.New(name + ` is not beside this program nor on PATH: run "make bin/` + name + `" in the checkout, or install it (https://docs.temporal.io/cli, https://github.com/temporalio/temporal/releases)`)
 	}
 	return path, nil
 }

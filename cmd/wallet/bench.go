@@ -1,0 +1,183 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/valueledger/wallet/internal/bench"
+	"github.com/valueledger/wallet/internal/devstack"
+	"github.com/valueledger/wallet/internal/service"
+)
+
+// benchFlags are the flags of "wallet bench".
+type benchFlags struct {
+	scenarios, modes, stores []string
+	clients, wallets, batch  int
+	duration                 time.Duration
+	subtract                 string
+	standard                 bool
+	dir                      string
+	plot, markdown           string
+	profileDir               string
+}
+
+func (a *app) benchCommand() *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use: "bench", Short: "Measure wallets beside the textbook workflow and plain SQL, on servers of its own",
+		Long: `Measure wallets on servers of its own, started for it and stopped afterwards. Each
+scenario also runs by the textbook workflow (one update, three regular activities) and
+on the floor (one SQL statement per command or per batch, without Temporal), side by
+side, and the ratios are printed.
+
+After each run it checks that every accepted command was applied exactly once: compares
+it with the journal, its answer with what is recorded, the balances with the sums, and
+verifies the trail. Exit code 1 if anything does not hold, however fast it was.
+
+update, batch and textbook have at most 8 callers on one wallet: Temporal takes at most
+10 updates in flight for a workflow. coalesced is how programs call: many goroutines,
+one starter.Client.`,
+		Example: `  wallet bench --scenario hot --mode coalesced --clients 512
+  wallet bench --scenario spread,mixed --wallets 1000 --temporal-store sqlite,postgres -o json
+  wallet bench --standard --plot plot.svg`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.bench(cmd, f) },
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&f.scenarios, "scenario", []string{string(bench.Hot)}, "hot (one wallet), spread (all alike), mixed (Zipf)")
+	flags.StringSliceVar(&f.modes, "mode", []string{"signal", "update", "batch", "coalesced"}, "the ways to send: signal, update, batch, coalesced")
+	flags.IntVar(&f.clients, "clients", 64, "callers, each with one call under way")
+	flags.IntVar(&f.wallets, "wallets", 64, "wallets of spread and mixed")
+	flags.IntVar(&f.batch, "batch", 500, "commands of a call by batch")
+	flags.DurationVar(&f.duration, "duration", 10*time.Second, "how long each run is measured, after a warm-up of a quarter of it")
+	flags.StringVar(&f.subtract, "subtract", "30%", "share of commands that subtract; the others add")
+	flags.StringSliceVar(&f.stores, "temporal-store", []string{string(devstack.StorePostgres)}, "where Temporal keeps its histories: sqlite, postgres")
+	flags.BoolVar(&f.standard, "standard", false, "the set of docs/benchmarks.md on both stores, in place of --scenario, --mode, --clients, --wallets, --batch, --subtract")
+	flags.StringVar(&f.dir, "dir", "", "folder for the servers' data; a temporary one by default")
+	flags.StringVar(&f.plot, "plot", "", "write throughput and latency as SVG; the store's name is added where there are several")
+	flags.StringVar(&f.markdown, "markdown", "", "write the report as a document")
+	flags.StringVar(&f.profileDir, "profile-dir", "", "write CPU profiles of each run, of this process and of Temporal on Postgres, into this folder")
+	return cmd
+}
+
+func (a *app) bench(cmd *cobra.Command, f benchFlags) error {
+	specs, err := f.specs()
+	if err != nil {
+		return err
+	}
+	logger, err := service.NewLogger("error", a.logFormat)
+	if err != nil {
+		return err
+	}
+	dir := f.dir
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "wallet-bench-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		if err := os.Chmod(dir, 0o755); err != nil { // the server's user passes through
+			return err
+		}
+	}
+	if f.profileDir != "" {
+		if err := os.MkdirAll(f.profileDir, 0o755); err != nil {
+			return err
+		}
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
+	progress, stopProgress := bench.ShowProgress(os.Stderr)
+	defer stopProgress()
+
+	report := bench.Report{Command: strings.Join(append([]string{"wallet"}, os.Args[1:]...), " "), StartedAt: time.Now()}
+	for _, store := range f.stores {
+		err := bench.OnStack(cmd.Context(), filepath.Join(dir, store), devstack.TemporalStore(store), logger, say, func(e bench.Environment) (err error) {
+			if report.Machine, err = bench.DescribeMachine(cmd.Context(), e); err != nil {
+				return err
+			}
+			rows, err := bench.Run(cmd.Context(), e, bench.Options{Specs: specs(store), ProfileDir: f.profileDir, Progress: progress})
+			report.Rows = append(report.Rows, rows...)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	stopProgress()
+	if err := a.writeReport(cmd, f, report); err != nil {
+		return err
+	}
+	if violations := bench.Violations(report.Rows); len(violations) > 0 {
+		return fmt.Errorf("not every accepted command was applied exactly once:\n%s", strings.Join(violations, "\n"))
+	}
+	return nil
+}
+
+// specs returns what to run on each store.
+func (f *benchFlags) specs() (func(store string) []bench.Spec, error) {
+	if f.standard {
+		f.stores = []string{string(devstack.StorePostgres), string(devstack.StoreSQLite)}
+		return func(store string) []bench.Spec {
+			if store == string(devstack.StoreSQLite) {
+				return bench.StandardShort(f.duration)
+			}
+			return bench.Standard(f.duration)
+		}, nil
+	}
+	subtract, err := strconv.Atoi(strings.TrimSuffix(f.subtract, "%"))
+	if err != nil {
+		return nil, fmt.Errorf("--subtract %q is not a share: give it as 30%%", f.subtract)
+	}
+	choice := bench.Choice{Clients: f.clients, Wallets: f.wallets, PerCall: f.batch, SubtractPercent: subtract, Duration: f.duration}
+	for _, name := range f.scenarios {
+		choice.Scenarios = append(choice.Scenarios, bench.Scenario(name))
+	}
+	for _, name := range f.modes {
+		choice.Modes = append(choice.Modes, bench.Mode(name))
+	}
+	specs, err := choice.Specs()
+	return func(string) []bench.Spec { return specs }, err
+}
+
+func (a *app) writeReport(cmd *cobra.Command, f benchFlags, report bench.Report) error {
+	plots := map[string]string{}
+	for _, store := range report.Stores() {
+		if f.plot == "" {
+			break
+		}
+		path := f.plot
+		if len(report.Stores()) > 1 {
+			extension := filepath.Ext(path)
+			path = strings.TrimSuffix(path, extension) + "-" + store + extension
+		}
+		svg, err := bench.Plot(report.RowsOf(store))
+		if err != nil {
+			return fmt.Errorf("plot: %w", err)
+		}
+		if err := os.WriteFile(path, svg, 0o644); err != nil {
+			return err
+		}
+		if plots[store], err = filepath.Rel(filepath.Dir(f.markdown), path); err != nil {
+			return err
+		}
+	}
+	if f.markdown != "" {
+		var document strings.Builder
+		if err := report.WriteMarkdown(&document, plots); err != nil {
+			return err
+		}
+		if err := os.WriteFile(f.markdown, []byte(document.String()), 0o644); err != nil {
+			return err
+		}
+	}
+	if a.output == "json" {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+	}
+	return report.WriteText(cmd.OutOrStdout())
+}

@@ -1,0 +1,120 @@
+// Package bench measures wallets and what they are compared with, side by side on
+// the same servers: the textbook workflow, as Temporal's samples would build a
+// wallet, and the floor, one SQL statement per command without Temporal. After each
+// run it checks that every accepted command counted exactly once.
+//
+// Read next: scenario.go (what can be run), load.go (how it is measured), check.go
+// (what has to hold), report.go (what comes out).
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.temporal.io/sdk/client"
+	"go.uber.org/zap"
+
+	"github.com/valueledger/wallet/internal/service"
+)
+
+// Environment is where a benchmark runs.
+type Environment struct {
+	Store       string // of Temporal: sqlite or postgres
+	Temporal    client.Client
+	DatabaseURL string    // a migrated database
+	Processes   Processes // whose CPU time is accounted
+	PProf       string    // address of the Temporal server's profiles; may be empty
+}
+
+// Options of a benchmark.
+type Options struct {
+	Specs []Spec
+	// ProfileDir gets CPU profiles of each run, of this process and of the Temporal
+	// server; none if empty.
+	ProfileDir string
+	// Progress is told how far a run is.
+	Progress Progress
+}
+
+// Progress shows how far a benchmark is.
+type Progress interface {
+	// Begin is called before each run, with how long its load will last.
+	Begin(label string, expected time.Duration)
+	// Advance is called during the load.
+	Advance(elapsed time.Duration)
+	// End is called after the check.
+	End(Row)
+}
+
+// bench is a benchmark that is running.
+type bench struct {
+	environment Environment
+	options     Options
+	name        string // unique, so that runs on one database do not meet
+	pool        *pgxpool.Pool
+	queue       string // of the wallets' worker
+	textbook    string // queue of the textbook's worker
+}
+
+// Run measures the specs one after the other. Its error is of the machinery; what
+// the checks found is in the rows.
+func Run(ctx context.Context, environment Environment, options Options) ([]Row, error) {
+	b := &bench{environment: environment, options: options, name: fmt.Sprintf("bench-%d", time.Now().UnixNano())}
+	b.queue, b.textbook = b.name, b.name+"-textbook"
+	pool, err := service.OpenPool(ctx, environment.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Close()
+	b.pool = pool
+	worker, err := service.Start(ctx, service.Options{
+		Temporal: environment.Temporal, Namespace: client.DefaultNamespace, Pool: pool, TaskQueue: b.queue, Logger: zap.NewNop(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer worker.Stop()
+	textbook, err := startTextbook(environment.Temporal, pool, b.textbook)
+	if err != nil {
+		return nil, err
+	}
+	defer textbook.Stop()
+
+	var rows []Row
+	for i, spec := range options.Specs {
+		row, err := b.run(ctx, i, spec)
+		if err != nil {
+			return rows, fmt.Errorf("%s on %s: %w", spec, environment.Store, err)
+		}
+		rows = append(rows, row)
+	}
+	compare(rows)
+	return rows, nil
+}
+
+// run measures and checks one spec.
+func (b *bench) run(ctx context.Context, n int, spec Spec) (Row, error) {
+	b.options.Progress.Begin(fmt.Sprintf("%s: %s", b.environment.Store, spec), spec.WarmUp+spec.Duration)
+	target, err := b.target(ctx, n, spec)
+	if err != nil {
+		return Row{}, err
+	}
+	defer target.close()
+	measured, err := b.measure(ctx, n, spec, target)
+	if err != nil {
+		return Row{}, err
+	}
+	row := newRow(b.environment.Store, spec, measured)
+	if row.Checked, err = target.check(ctx, measured.accepted); err != nil {
+		return Row{}, err
+	}
+	events, err := target.historyEvents(ctx)
+	if err != nil {
+		return Row{}, err
+	}
+	row.HistoryEventsPerCommand = float64(events) / float64(len(measured.accepted))
+	b.options.Progress.End(row)
+	return row, nil
+}

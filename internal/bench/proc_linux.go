@@ -1,0 +1,70 @@
+package bench
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/procfs"
+)
+
+// tick is the unit of CPU times in /proc: Linux reports them to programs in
+// hundredths of a second on all platforms.
+const tick = 10 * time.Millisecond
+
+// treeTime is the CPU time of a process and all below it, those that have ended
+// included: their parent has inherited their time.
+func treeTime(root int) (time.Duration, error) {
+	processes, err := procfs.AllProcs()
+	if err != nil {
+		return 0, err
+	}
+	stats, children := map[int]procfs.ProcStat{}, map[int][]int{}
+	for _, process := range processes {
+		stat, err := process.Stat()
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		stats[process.PID] = stat
+		children[stat.PPID] = append(children[stat.PPID], process.PID)
+	}
+	if _, running := stats[root]; !running {
+		return 0, fmt.Errorf("no process %d", root)
+	}
+	var ticks int64
+	for tree := []int{root}; len(tree) > 0; tree = tree[1:] {
+		stat := stats[tree[0]]
+		ticks += int64(stat.UTime+stat.STime) + int64(stat.CUTime) + int64(stat.CSTime)
+		tree = append(tree, children[tree[0]]...)
+	}
+	return time.Duration(ticks) * tick, nil
+}
+
+// machineTime is the CPU time of everything on the machine, and what the host of a
+// virtual one took away.
+func machineTime() (time.Duration, error) {
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		return 0, err
+	}
+	stat, err := fs.Stat()
+	if err != nil {
+		return 0, err
+	}
+	t := stat.CPUTotal
+	return time.Duration((t.User + t.Nice + t.System + t.IRQ + t.SoftIRQ + t.Steal) * float64(time.Second)), nil
+}
+
+// hardware is the model of the processor and the memory in bytes.
+func hardware() (cpu string, memory uint64) {
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		return "", 0
+	}
+	if cpus, err := fs.CPUInfo(); err == nil && len(cpus) > 0 {
+		cpu = cpus[0].ModelName
+	}
+	if info, err := fs.Meminfo(); err == nil && info.MemTotalBytes != nil {
+		memory = *info.MemTotalBytes
+	}
+	return cpu, memory
+}

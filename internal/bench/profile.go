@@ -1,0 +1,73 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// profiles are the CPU profiles of a run that are being taken.
+type profiles struct {
+	client *os.File
+	server errgroup.Group
+}
+
+// startProfiles profiles this process, and the Temporal server if it offers that,
+// for the window of a run. It does nothing unless asked for.
+func (b *bench) startProfiles(ctx context.Context, n int, spec Spec) (p *profiles, err error) {
+	dir := b.options.ProfileDir
+	if dir == "" {
+		return nil, nil
+	}
+	base := filepath.Join(dir, fmt.Sprintf("%s-%02d-%s", b.environment.Store, n, spec.fileName()))
+	p = &profiles{}
+	if p.client, err = os.Create(base + ".client.pprof"); err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(p.client); err != nil {
+		return nil, errors.Join(err, p.client.Close())
+	}
+	if b.environment.PProf != "" {
+		seconds := max(1, int(spec.Duration.Seconds()))
+		p.server.Go(func() error {
+			return download(ctx, fmt.Sprintf("%s/profile?seconds=%d", b.environment.PProf, seconds), base+".temporal.pprof")
+		})
+	}
+	return p, nil
+}
+
+func (p *profiles) stop() error {
+	if p == nil {
+		return nil
+	}
+	pprof.StopCPUProfile()
+	return errors.Join(p.client.Close(), p.server.Wait())
+}
+
+func download(ctx context.Context, url, path string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s", url, response.Status)
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(file, response.Body)
+	return errors.Join(err, file.Close())
+}

@@ -1,0 +1,145 @@
+package bench
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Scenario is how commands are spread over wallets.
+type Scenario string
+
+// The scenarios.
+const (
+	Hot    Scenario = "hot"    // one wallet
+	Spread Scenario = "spread" // each wallet as often as the next
+	Mixed  Scenario = "mixed"  // Zipf: few wallets get most
+)
+
+// Scenarios are all of them.
+var Scenarios = []Scenario{Hot, Spread, Mixed}
+
+// Mode is the way commands travel: one of the wallets' own, or one of the two that
+// they are compared with.
+type Mode string
+
+// The modes.
+const (
+	Signal    Mode = "signal"    // starter.Send: nobody waits for the answer
+	Update    Mode = "update"    // one update per command, each caller with a client of its own
+	Batch     Mode = "batch"     // starter.ApplyBatch
+	Coalesced Mode = "coalesced" // all callers call Add or Subtract of one client
+	Textbook  Mode = "textbook"  // one update, three regular activities
+	Floor     Mode = "floor"     // one SQL statement per call, without Temporal
+)
+
+// Modes are those of the wallets.
+var Modes = []Mode{Signal, Update, Batch, Coalesced}
+
+const (
+	// mostUpdates keeps clear of Temporal's limit of 10 updates in flight for one
+	// workflow, where callers do not share a client that puts them together.
+	mostUpdates = 8
+	// floorWriters is where one statement per command is at its best on one row.
+	floorWriters = 32
+)
+
+// Spec is one run.
+type Spec struct {
+	Scenario        Scenario      `json:"scenario"`
+	Mode            Mode          `json:"mode"`
+	Clients         int           `json:"clients"`  // callers, each with one call under way
+	Wallets         int           `json:"wallets"`  // 1 if hot
+	PerCall         int           `json:"per_call"` // commands
+	SubtractPercent int           `json:"subtract_percent"`
+	WarmUp          time.Duration `json:"-"`
+	Duration        time.Duration `json:"-"`
+}
+
+func (s Spec) String() string {
+	text := fmt.Sprintf("%s by %s, %d clients", s.Scenario, s.Mode, s.Clients)
+	if s.Wallets > 1 {
+		text += fmt.Sprintf(", %d wallets", s.Wallets)
+	}
+	if s.PerCall > 1 {
+		text += fmt.Sprintf(", %d commands per call", s.PerCall)
+	}
+	return text
+}
+
+// fileName is the spec as a part of a file's name.
+func (s Spec) fileName() string {
+	return fmt.Sprintf("%s-%s-%dx%d", s.Scenario, s.Mode, s.Clients, s.PerCall)
+}
+
+// limited lowers the callers to what the mode allows one wallet.
+func (s Spec) limited() Spec {
+	alone := s.Mode == Update || s.Mode == Batch || s.Mode == Textbook
+	if alone && s.Scenario != Spread {
+		s.Clients = min(s.Clients, mostUpdates)
+	}
+	return s
+}
+
+// Choice is what to run, as given on the command line.
+type Choice struct {
+	Scenarios       []Scenario
+	Modes           []Mode
+	Clients         int
+	Wallets         int
+	PerCall         int // commands of a batch
+	SubtractPercent int
+	Duration        time.Duration
+}
+
+// Specs are the runs of a choice, each scenario with its floors and the textbook.
+func (c Choice) Specs() ([]Spec, error) {
+	if c.Clients < 1 || c.Wallets < 1 || c.PerCall < 1 || c.Duration <= 0 {
+		return nil, fmt.Errorf("clients (%d), wallets (%d), batch (%d) and duration (%s) have to be above 0", c.Clients, c.Wallets, c.PerCall, c.Duration)
+	}
+	if c.SubtractPercent < 0 || c.SubtractPercent > 100 {
+		return nil, fmt.Errorf("subtract %d%% is not between 0%% and 100%%", c.SubtractPercent)
+	}
+	var specs []Spec
+	for _, scenario := range c.Scenarios {
+		if !slices.Contains(Scenarios, scenario) {
+			return nil, fmt.Errorf("scenario %q is unknown: use %s", scenario, join(Scenarios))
+		}
+		specs = append(specs,
+			c.spec(scenario, Floor, floorWriters, 1),
+			c.spec(scenario, Floor, 1, 100),
+			c.spec(scenario, Floor, 1, 500),
+			c.spec(scenario, Textbook, c.Clients, 1))
+		for _, mode := range c.Modes {
+			if !slices.Contains(Modes, mode) {
+				return nil, fmt.Errorf("mode %q is unknown: use %s", mode, join(Modes))
+			}
+			perCall := 1
+			if mode == Batch {
+				perCall = c.PerCall
+			}
+			specs = append(specs, c.spec(scenario, mode, c.Clients, perCall))
+		}
+	}
+	return specs, nil
+}
+
+func (c Choice) spec(scenario Scenario, mode Mode, clients, perCall int) Spec {
+	wallets := c.Wallets
+	if scenario == Hot {
+		wallets = 1
+	}
+	return Spec{
+		Scenario: scenario, Mode: mode, Clients: clients, Wallets: wallets, PerCall: perCall,
+		SubtractPercent: c.SubtractPercent, Duration: c.Duration, WarmUp: min(c.Duration/4, 2*time.Second),
+	}.limited()
+}
+
+func join[T ~string](names []T) string {
+	texts := make([]string, len(names))
+	for i, name := range names {
+		texts[i] = string(name)
+	}
+	return strings.Join(texts, ", ")
+}

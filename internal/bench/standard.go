@@ -1,0 +1,49 @@
+package bench
+
+import "time"
+
+// Standard is the set of docs/benchmarks.md: what is compared with each other runs
+// side by side, so that a machine that is busy for a while is unfair to both.
+func Standard(duration time.Duration) []Spec {
+	c := Choice{Wallets: 64, SubtractPercent: 30, Duration: duration}
+	rows, many := c, c
+	rows.Wallets, many.Wallets = 1000, 200 // wallets have to be opened first
+	return []Spec{
+		c.spec(Hot, Floor, floorWriters, 1),
+		c.spec(Hot, Coalesced, 512, 1),
+		c.spec(Hot, Textbook, mostUpdates, 1),
+		c.spec(Hot, Update, mostUpdates, 1),
+		c.spec(Hot, Coalesced, 64, 1),
+		c.spec(Hot, Floor, 1, 100),
+		c.spec(Hot, Batch, mostUpdates, 500),
+		c.spec(Hot, Floor, 1, 500),
+		c.spec(Hot, Textbook, 1, 1),
+		c.spec(Hot, Update, 1, 1),
+		c.spec(Hot, Signal, 32, 1),
+		c.spec(Spread, Floor, floorWriters, 1),
+		c.spec(Spread, Coalesced, 32, 1),
+		c.spec(Spread, Textbook, 32, 1),
+		rows.spec(Spread, Floor, floorWriters, 1),
+		many.spec(Mixed, Floor, floorWriters, 1),
+		many.spec(Mixed, Coalesced, 64, 1),
+	}
+}
+
+// StandardShort is the part of it that shows what the development server on SQLite
+// makes of the same.
+func StandardShort(duration time.Duration) []Spec {
+	c := Choice{Wallets: 64, SubtractPercent: 30, Duration: duration}
+	return []Spec{
+		c.spec(Hot, Floor, floorWriters, 1),
+		c.spec(Hot, Coalesced, 512, 1),
+		c.spec(Hot, Textbook, mostUpdates, 1),
+		c.spec(Hot, Batch, mostUpdates, 500),
+		c.spec(Hot, Floor, 1, 500),
+		c.spec(Hot, Textbook, 1, 1),
+		c.spec(Hot, Update, 1, 1),
+		c.spec(Hot, Signal, 32, 1),
+		c.spec(Spread, Floor, floorWriters, 1),
+		c.spec(Spread, Coalesced, 32, 1),
+		c.spec(Spread, Textbook, 32, 1),
+	}
+}

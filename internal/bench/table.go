@@ -1,0 +1,63 @@
+package bench
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+)
+
+// Table shows rows of one store: Render is for terminals, RenderMarkdown for
+// documents.
+func Table(rows []Row) table.Writer {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Format.Header = text.FormatDefault
+	t.AppendHeader(table.Row{"scenario", "by", "clients", "wallets", "per call", "commands/s", "p50 ms", "p95 ms", "p99 ms",
+		"client+worker", "Temporal", "Postgres", "events/cmd", "x textbook", "p50 of textbook", "of floor", "of batched floor", "others' CPU", "exactly once"})
+	columns := make([]table.ColumnConfig, 19)
+	for i := range columns {
+		columns[i] = table.ColumnConfig{Number: i + 1, Align: text.AlignRight}
+	}
+	columns[0].Align, columns[1].Align, columns[18].Align = text.AlignLeft, text.AlignLeft, text.AlignLeft
+	t.SetColumnConfigs(columns)
+	for _, r := range rows {
+		t.AppendRow(table.Row{r.Scenario, r.Mode, r.Clients, r.Wallets, r.PerCall,
+			figure(r.CommandsPerSecond), figure(r.Latency.P50), figure(r.Latency.P95), figure(r.Latency.P99),
+			figure(r.CPU.ClientAndWorker), figure(r.CPU.Temporal), figure(r.CPU.Postgres), figure(r.HistoryEventsPerCommand),
+			figure(r.Ratios.ToTextbook), percent(r.Ratios.P50ToTextbook), percent(r.Ratios.ToFloor), percent(r.Ratios.ToBatchedFloor),
+			percent(r.OthersCPU), verdict(r.Checked)})
+	}
+	return t
+}
+
+func verdict(c Checked) string {
+	if len(c.Violations) > 0 {
+		return "VIOLATED"
+	}
+	return fmt.Sprintf("%d of %d", c.Applied+c.Refused, c.Accepted)
+}
+
+// figure shows three digits, more before the point.
+func figure(value float64) string {
+	switch {
+	case value == 0:
+		return ""
+	case value >= 100:
+		return strconv.FormatFloat(value, 'f', 0, 64)
+	case value >= 10:
+		return strconv.FormatFloat(value, 'f', 1, 64)
+	case value >= 1:
+		return strconv.FormatFloat(value, 'f', 2, 64)
+	default:
+		return strconv.FormatFloat(value, 'f', 3, 64)
+	}
+}
+
+func percent(ratio float64) string {
+	if ratio == 0 {
+		return ""
+	}
+	return figure(100*ratio) + "%"
+}

@@ -1,0 +1,63 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/starter"
+)
+
+// wallets are the wallets as a Go program uses them.
+type wallets struct {
+	ledger
+	mode Mode
+	// clients has one for all callers, or one for each: callers who share a client
+	// travel together.
+	clients []*starter.Client
+}
+
+func newWallets(l ledger, spec Spec, queue string) (*wallets, error) {
+	w := &wallets{ledger: l, mode: spec.Mode, clients: make([]*starter.Client, 1)}
+	if spec.Mode == Update {
+		w.clients = make([]*starter.Client, spec.Clients)
+	}
+	for i := range w.clients {
+		var err error
+		if w.clients[i], err = starter.New(l.temporal, starter.Options{TaskQueue: queue}); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+func (w *wallets) send(ctx context.Context, caller, walletIndex int, commands []wallet.Command) ([]wallet.Result, error) {
+	c, user := w.clients[caller%len(w.clients)], w.users[walletIndex]
+	if len(commands) > 1 {
+		return c.ApplyBatch(ctx, user, currency, commands)
+	}
+	command := commands[0]
+	change := starter.Change{UserID: user, Currency: currency, CommandID: command.ID, Amount: command.Amount}
+	var result wallet.Result
+	var err error
+	switch {
+	case w.mode == Signal:
+		return nil, c.Send(ctx, user, currency, command)
+	case command.Type == wallet.TypeAdd:
+		result, err = c.Add(ctx, change)
+	case command.Type == wallet.TypeSubtract:
+		result, err = c.Subtract(ctx, change)
+	default:
+		return nil, fmt.Errorf("no benchmark sends %s", command)
+	}
+	var unapplied *wallet.UnappliedError
+	if errors.As(err, &unapplied) {
+		err = nil // a refusal is an answer
+	}
+	return []wallet.Result{result}, err
+}
+
+func (w *wallets) historyEvents(ctx context.Context) (int64, error) {
+	return w.ledger.historyEvents(ctx, func(user string) string { return wallet.WorkflowID(user, currency) })
+}
