@@ -142,6 +142,34 @@ func validateText(field, value string) error {
 	return nil
 }
 
+// Size is at least the length of the command as JSON, in any encoder's escaping, and
+// not much more: batches are divided by it.
+func (c Command) Size() int {
+	const names = 160 // of all fields, with their punctuation
+	size := names + sizeAsJSON(c.ID) + sizeAsJSON(string(c.Type)) + sizeAsJSON(c.Amount.String()) +
+		sizeAsJSON(c.Description) + sizeAsJSON(c.Actor)
+	for key, value := range c.Metadata {
+		size += sizeAsJSON(key) + sizeAsJSON(value) + len(`"":"",`)
+	}
+	if c.ReplyTo != nil {
+		size += sizeAsJSON(c.ReplyTo.WorkflowID) + sizeAsJSON(c.ReplyTo.Signal)
+	}
+	return size
+}
+
+// sizeAsJSON counts what may be written as \u003c with all its six bytes.
+func sizeAsJSON(s string) int {
+	size := len(s)
+	for i := range len(s) {
+		switch b := s[i]; {
+		case b < ' ', b == '"', b == '\\', b == '<', b == '>', b == '&', b == 0x7f,
+			b == 0xe2: // the first byte of U+2028 and U+2029
+			size += len(`\u003c`) - 1
+		}
+	}
+	return size
+}
+
 // RequestHash is the SHA-256 of a command's content: everything but its id and
 // reply_to. An id that comes back with another hash is an id_conflict.
 func (c Command) RequestHash() Hash {
@@ -160,6 +188,11 @@ type Received struct {
 	Command Command `json:"command"`
 	// Malformed says what was wrong; empty for a good command.
 	Malformed string `json:"malformed,omitempty"`
+}
+
+// Size is Command.Size for what came with a reason for its refusal.
+func (r Received) Size() int {
+	return r.Command.Size() + sizeAsJSON(r.Malformed) + len(`{"command":,"malformed":""}`)
 }
 
 // Malformed makes the record of an undecodable or invalid command: under its own

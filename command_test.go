@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 func TestCommandsThatAreRefusedBeforeTheyLeaveATrace(t *testing.T) {
@@ -151,4 +152,25 @@ func TestWorkflowIDsFitTemporal(t *testing.T) {
 	wide := strings.Repeat("💶", 128)
 	require.LessOrEqual(t, len(WorkflowID(wide, "ABCDEFGHIJKLMNOP")), maxWorkflowIDBytes)
 	require.LessOrEqual(t, len(ApplyCommandWorkflowID(wide, "ABCDEFGHIJKLMNOP", wide)), maxWorkflowIDBytes)
+}
+
+func TestSizeIsNoLessThanTheJSON(t *testing.T) {
+	text := rapid.StringOf(rapid.OneOf(rapid.Rune(), rapid.SampledFrom([]rune{0, '\n', '"', '\\', '<', '>', '&', 0x7f, '\u2028', '\u2029', 'é', '😀'})))
+	rapid.Check(t, func(t *rapid.T) {
+		c := Command{
+			ID: text.Draw(t, "id"), Type: rapid.SampledFrom(commandTypes).Draw(t, "type"), Amount: MustAmount("12.50"),
+			Description: text.Draw(t, "description"), Actor: text.Draw(t, "actor"),
+			Metadata: rapid.MapOf(text, text).Draw(t, "metadata"),
+		}
+		if rapid.Bool().Draw(t, "reply") {
+			c.ReplyTo = &ReplyTo{WorkflowID: text.Draw(t, "workflow"), Signal: text.Draw(t, "signal")}
+		}
+		r := Received{Command: c, Malformed: text.Draw(t, "malformed")}
+		for value, size := range map[any]int{&c: c.Size(), &r: r.Size()} {
+			encoded, err := json.Marshal(value)
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(encoded), size, "%s", encoded)
+		}
+	})
+	require.Less(t, Command{ID: "order-7", Type: TypeAdd, Amount: MustAmount("12.50")}.Size(), 200)
 }

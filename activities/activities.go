@@ -225,7 +225,11 @@ func foldInto(b *pgx.Batch, asset wallet.Asset, t taken, commands []wallet.Recei
 			return wallet.ApplyCommandsOutput{}, err
 		}
 	}
-	return wallet.ApplyCommandsOutput{Asset: after, Results: results}, nil
+	out := wallet.ApplyCommandsOutput{Asset: after, Results: results}
+	if len(t.prior) == 0 {
+		out.Before, out.RecordedAt = &asset, t.now
+	}
+	return out, nil
 }
 
 // foldIntoNew is foldInto for an asset that insertAsset has just made.

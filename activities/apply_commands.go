@@ -87,7 +87,11 @@ func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsI
 	if err != nil {
 		return wallet.ApplyCommandsOutput{}, failure.Encode(fmt.Errorf("apply %d commands to the %s wallet of %q: %w", len(in.Commands), in.Currency, in.UserID, err))
 	}
-	if in.AndRecord && wallet.NeedRecording(out.Results) {
+	record := in.AndRecord && wallet.NeedRecording(out.Results)
+	if out.Before != nil {
+		out.Results = nil // see Answers
+	}
+	if record {
 		ctx, cancel := context.WithTimeout(ctx, andRecordPatience)
 		defer cancel()
 		_, err := a.RecordEvents(ctx, in.AssetRef)

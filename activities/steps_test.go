@@ -45,7 +45,9 @@ func create(id string) wallet.Received {
 func (s steps) apply(commands ...wallet.Received) []wallet.Result {
 	out, err := s.ApplyCommands(context.Background(), wallet.ApplyCommandsInput{AssetRef: s.ref, Commands: commands})
 	require.NoError(s.t, err)
-	return out.Results
+	results, err := out.Answers(commands)
+	require.NoError(s.t, err)
+	return results
 }
 
 func (s steps) ensure() wallet.Asset {

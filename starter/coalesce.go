@@ -2,7 +2,6 @@ package starter
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync/atomic"
 
@@ -74,7 +73,7 @@ func (c *Client) board(ref wallet.AssetRef, l *lane) []*call {
 	for len(l.waiting) > 0 && len(calls) < wallet.MaxBatch {
 		next := l.waiting[0]
 		if next.ctx.Err() == nil {
-			bytes += sizeOf(next.command)
+			bytes += next.command.Size()
 			if len(calls) > 0 && bytes > maxBatchBytes {
 				break
 			}
@@ -86,15 +85,6 @@ func (c *Client) board(ref wallet.AssetRef, l *lane) []*call {
 		delete(c.lanes, ref)
 	}
 	return calls
-}
-
-// sizeOf is the length of a command as it travels.
-func sizeOf(c wallet.Command) int {
-	encoded, err := json.Marshal(c)
-	if err != nil {
-		panic(err) // strings only
-	}
-	return len(encoded)
 }
 
 // carry sends calls in one update and hands out the answers. The update is given

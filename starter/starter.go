@@ -136,9 +136,9 @@ func (c *Client) ApplyBatch(ctx context.Context, userID, currency string, comman
 	ref := wallet.AssetRef{UserID: userID, Currency: currency}
 	var all []wallet.Result
 	for len(commands) > 0 {
-		n, bytes := 1, sizeOf(commands[0])
+		n, bytes := 1, commands[0].Size()
 		for ; n < len(commands); n++ {
-			if bytes += sizeOf(commands[n]); bytes > maxBatchBytes {
+			if bytes += commands[n].Size(); bytes > maxBatchBytes {
 				break
 			}
 		}

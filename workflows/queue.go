@@ -1,8 +1,6 @@
 package workflows
 
 import (
-	"encoding/json"
-
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
@@ -34,11 +32,7 @@ type update struct {
 }
 
 func (w *walletAsset) enqueue(received wallet.Received, u *update, index int) {
-	encoded, err := json.Marshal(received)
-	if err != nil {
-		panic(err) // it was decoded from JSON, or made of strings
-	}
-	w.queue = append(w.queue, queued{received, len(encoded), u, index})
+	w.queue = append(w.queue, queued{received, received.Size(), u, index})
 }
 
 // submit queues an update's commands and waits for their answers. Signals that

@@ -76,11 +76,15 @@ func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput
 	if err := l.try(wallet.StepApplyCommands); err != nil {
 		return wallet.ApplyCommandsOutput{}, err
 	}
+	before, known := l.asset, len(l.journal)
 	results, err := l.apply(in.Commands)
 	if err == nil {
 		l.batches = append(l.batches, len(in.Commands))
 	}
 	out := wallet.ApplyCommandsOutput{Asset: l.asset, Results: results}
+	if len(l.journal) == known+len(in.Commands) { // no id was taken: see Answers
+		out = wallet.ApplyCommandsOutput{Asset: l.asset, Before: &before, RecordedAt: time.Unix(0, 0)}
+	}
 	if err == nil && in.AndRecord && wallet.NeedRecording(results) {
 		_, recordErr := l.RecordEvents(ctx, in.AssetRef)
 		out.Recorded = recordErr == nil

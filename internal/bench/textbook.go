@@ -66,7 +66,11 @@ func textbookApply(ctx workflow.Context, ref wallet.AssetRef, command wallet.Com
 	if err := workflow.ExecuteActivity(ctx, wallet.StepRecordEvents, ref).Get(ctx, nil); err != nil {
 		return wallet.Result{}, err
 	}
-	return out.Results[0], nil
+	results, err := out.Answers(input.Commands)
+	if err != nil {
+		return wallet.Result{}, err
+	}
+	return results[0], nil
 }
 
 func startTextbook(temporal client.Client, pool *pgxpool.Pool, queue string) (worker.Worker, error) {
