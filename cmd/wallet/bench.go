@@ -58,8 +58,8 @@ one starter.Client.`,
 	flags.IntVar(&f.batch, "batch", 500, "commands of a call by batch")
 	flags.DurationVar(&f.duration, "duration", 10*time.Second, "how long each run is measured, after a warm-up of a quarter of it")
 	flags.StringVar(&f.subtract, "subtract", "30%", "share of commands that subtract; the others add")
-	flags.StringSliceVar(&f.stores, "temporal-store", []string{string(devstack.StorePostgres)}, "where Temporal keeps its histories: sqlite, postgres")
-	flags.BoolVar(&f.standard, "standard", false, "the set of docs/benchmarks.md on both stores, in place of --scenario, --mode, --clients, --wallets, --batch, --subtract")
+	flags.StringSliceVar(&f.stores, "temporal-store", nil, "where Temporal keeps its histories: sqlite, postgres (default postgres, with --standard both)")
+	flags.BoolVar(&f.standard, "standard", false, "the set of docs/benchmarks.md, in place of --scenario, --mode, --clients, --wallets, --batch, --subtract")
 	flags.StringVar(&f.dir, "dir", "", "folder for the servers' data; a temporary one by default")
 	flags.StringVar(&f.plot, "plot", "", "write throughput and latency as SVG; the store's name is added where there are several")
 	flags.StringVar(&f.markdown, "markdown", "", "write the report as a document")
@@ -119,10 +119,15 @@ func (a *app) bench(cmd *cobra.Command, f benchFlags) error {
 	return nil
 }
 
-// specs returns what to run on each store.
+// specs returns what to run on each store, and fills in the stores.
 func (f *benchFlags) specs() (func(store string) []bench.Spec, error) {
+	if len(f.stores) == 0 {
+		f.stores = []string{string(devstack.StorePostgres)}
+		if f.standard {
+			f.stores = append(f.stores, string(devstack.StoreSQLite))
+		}
+	}
 	if f.standard {
-		f.stores = []string{string(devstack.StorePostgres), string(devstack.StoreSQLite)}
 		return func(store string) []bench.Spec {
 			if store == string(devstack.StoreSQLite) {
 				return bench.StandardShort(f.duration)

@@ -43,8 +43,8 @@ type CPU struct {
 	Postgres        float64 `json:"postgres,omitempty"`
 }
 
-// Sum is the time on the whole machine.
-func (c CPU) Sum() float64 { return c.ClientAndWorker + c.Temporal + c.Postgres }
+// sum is the time on the whole machine.
+func (c CPU) sum() float64 { return c.ClientAndWorker + c.Temporal + c.Postgres }
 
 // Signals is what only those have, whose sender does not wait for the answer.
 type Signals struct {
@@ -61,6 +61,8 @@ type Ratios struct {
 	ToTextbook float64 `json:"to_textbook,omitempty"`
 	// P50ToTextbook is the median latency by the textbook's.
 	P50ToTextbook float64 `json:"p50_to_textbook,omitempty"`
+	// CPUToTextbook is CPU time per command, of all processes, by the textbook's.
+	CPUToTextbook float64 `json:"cpu_to_textbook,omitempty"`
 	// ToFloor is commands/s by those of the floor with one command per statement.
 	ToFloor float64 `json:"to_floor,omitempty"`
 	// ToBatchedFloor is by the best floor with many.
@@ -125,6 +127,7 @@ func compare(rows []Row) {
 		if textbook != nil && row.Mode != Textbook {
 			row.Ratios.ToTextbook = ratio(row.CommandsPerSecond, textbook.CommandsPerSecond)
 			row.Ratios.P50ToTextbook = ratio(row.Latency.P50, textbook.Latency.P50)
+			row.Ratios.CPUToTextbook = ratio(row.CPU.sum(), textbook.CPU.sum())
 		}
 		if floor != nil {
 			row.Ratios.ToFloor = ratio(row.CommandsPerSecond, floor.CommandsPerSecond)
