@@ -72,7 +72,8 @@ good for is comparing the rows of a table, which were measured side by side.
   one update per command, each of the three steps a regular activity. Same code for the
   steps, same tables. On one wallet the server paces it: Temporal reads the transfer queue of
   a shard at most 20 times a second (history.transferProcessorMaxPollRPS), and an update of
-  three activities needs six reads, one after the other, which makes 300 ms.
+  three activities needs six reads, one after the other, which makes 300 ms. The first 20
+  reads after a pause are free: a command now and then has about half of that.
 - **floor** is one SQL statement per call on a table of its own in the same database: it
   changes a balance and inserts a journal row, and nothing else. 32 writers with one command
   each, or one writer with many.
