@@ -43,8 +43,9 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 }
 
 const (
-	sqlBegin  = `BEGIN ISOLATION LEVEL READ COMMITTED`
-	sqlCommit = `COMMIT`
+	sqlBegin    = `BEGIN ISOLATION LEVEL READ COMMITTED`
+	sqlCommit   = `COMMIT`
+	sqlRollback = `ROLLBACK`
 
 	// Every statement of the steps looks rows up by a key. Postgres would scan tables
 	// that it takes for small, by a plan that it keeps when they no longer are.
@@ -97,14 +98,15 @@ func (a *Activities) inTransaction(ctx context.Context, first *pgx.Batch, do fun
 	if err != nil {
 		return err
 	}
-	// After a failure the connection is still in the transaction: then it is closed,
-	// which rolls back.
+	// After a failure of the connection it may still be in the transaction: then it is
+	// closed, which rolls back.
 	defer conn.Release()
 	if err := conn.SendBatch(ctx, begun(first)).Close(); err != nil {
 		return err
 	}
 	last := &pgx.Batch{}
 	if err := do(conn, last); err != nil {
+		_, _ = conn.Exec(ctx, sqlRollback) // a refusal shall not cost a connection
 		return err
 	}
 	last.Queue(sqlCommit)

@@ -11,10 +11,8 @@ import (
 )
 
 const (
-	// Events and their place in the feed are appended together. The feed's id is
-	// given out after the first event has been inserted, and so after the wait for
-	// whoever appends to the same trail: that keeps a wallet's ids in its order.
-	sqlInsertEvents = `WITH appended AS (INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, amount,
+	// A trigger gives what is appended its place in the feed.
+	sqlInsertEvents = `INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, amount,
 			total_before, total_after, hold_before, hold_after,
 			description, actor, metadata, occurred_at, position, hash)
 		SELECT user_id, currency, version,
@@ -27,10 +25,7 @@ const (
 	sqlRecordEvents = sqlInsertEvents + `
 			AND version > (` + sqlLastEvent + `)
 		ORDER BY version
-		ON CONFLICT DO NOTHING
-		RETURNING version)
-		INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
-		SELECT $1, $2, min(version), max(version) FROM appended HAVING count(*) > 0`
+		ON CONFLICT DO NOTHING`
 
 	// Unlike sqlRecordEvents it reads the whole journal of the wallet, and so finds
 	// a hole in the middle of the trail too.
@@ -39,10 +34,7 @@ const (
 			AND NOT EXISTS (SELECT FROM wallet_asset_events AS e
 				WHERE e.user_id = c.user_id AND e.currency = c.currency AND e.version = c.version)
 		ORDER BY version
-		ON CONFLICT DO NOTHING
-		RETURNING version)
-		INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
-		SELECT $1, $2, version, version FROM appended ORDER BY version`
+		ON CONFLICT DO NOTHING`
 
 	// Not max(version), which is planned as a scan of the whole trail as long as
 	// Postgres has no statistics.

@@ -45,6 +45,13 @@ const (
 
 	sqlConsumerExists = `SELECT EXISTS (SELECT FROM wallet_feed_consumers WHERE name = $1)`
 
+	// Without a lock, which would write even where there is nothing to do.
+	sqlHasMore = `SELECT EXISTS (
+			SELECT FROM wallet_feed
+			WHERE id >= after_id AND (id > after_id OR last_version > after_version))
+		FROM wallet_feed_consumers
+		WHERE name = $1`
+
 	// Whoever holds the row has the next events.
 	sqlLockConsumer = `SELECT after_id, after_version
 		FROM wallet_feed_consumers
@@ -72,6 +79,8 @@ func Consume(ctx context.Context, db *pgxpool.Pool, o Options, handle Handler) e
 	if o.OnError == nil {
 		o.OnError = func(err error) { slog.ErrorContext(ctx, "consume wallet events", "consumer", o.Name, "error", err) }
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	if err := register(ctx, db, o); err != nil {
 		return fmt.Errorf("register consumer %q: %w", o.Name, err)
 	}
@@ -112,6 +121,13 @@ func register(ctx context.Context, db *pgxpool.Pool, o Options) error {
 
 // consume hands out the next events, and reports whether there were any.
 func consume(ctx context.Context, db *pgxpool.Pool, o Options, handle Handler) (more bool, err error) {
+	err = db.QueryRow(ctx, sqlHasMore, o.Name).Scan(&more)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, fmt.Errorf("consumer %q was deleted while it ran: start it again to begin anew", o.Name)
+	} else if err != nil || !more {
+		return false, err
+	}
+	more = false
 	// READ COMMITTED: what is read after the lock is what its last holder left.
 	err = pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		var after Cursor

@@ -4,8 +4,8 @@
 //
 // # How nothing is passed over
 //
-// Each append of events to a wallet's trail also inserts a row into wallet_feed, in
-// the same transaction: a range of versions under the next id of one sequence. Ids
+// With each append of events to a wallet's trail a trigger inserts a row into
+// wallet_feed: a range of versions under the next id of one sequence. Ids
 // are given out in one order and commit in another, so the highest id that a reader
 // sees says nothing about the lower ones. A reader therefore goes on only
 //
@@ -80,6 +80,10 @@ func ParseCursor(s string) (Cursor, error) {
 // who switches its triggers off can do.
 var ErrEventMissing = errors.New("an event of the feed is missing in the trail: run \"wallet verify\", then \"wallet repair\"")
 
+// ErrStandby says that the feed was read on a standby, which does not know who is
+// writing on the primary.
+var ErrStandby = errors.New("this Postgres is a standby: read the feed on the primary")
+
 const (
 	sqlRanges = `SELECT id, user_id, currency, first_version, last_version
 		FROM wallet_feed
@@ -87,11 +91,18 @@ const (
 		ORDER BY id
 		LIMIT $2`
 
+	// LIMIT keeps Postgres from joining whole trails by hash, which it does where it
+	// knows of few wallets.
 	sqlEvents = `SELECT ` + trail.EventColumns + `
 		FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
-			AS range (id, user_id, currency, first_version, last_version)
-		JOIN wallet_asset_events USING (user_id, currency)
-		WHERE version BETWEEN first_version AND last_version
+			AS range (id, range_user_id, range_currency, first_version, last_version)
+		CROSS JOIN LATERAL (
+			SELECT *
+			FROM wallet_asset_events
+			WHERE user_id = range_user_id AND currency = range_currency
+				AND version BETWEEN first_version AND last_version
+			ORDER BY version
+			LIMIT last_version - first_version + 1) AS event
 		ORDER BY id, version`
 
 	// Who has inserted and not yet committed. A prepared transaction is among them.
@@ -99,6 +110,8 @@ const (
 		FROM pg_locks
 		WHERE locktype = 'relation' AND relation = 'wallet_feed'::regclass AND mode = 'RowExclusiveLock'
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
+	sqlStandby = `SELECT pg_is_in_recovery()`
 
 	sqlEnd = `SELECT id, last_version
 		FROM wallet_feed
@@ -110,6 +123,7 @@ const (
 // was committed before it.
 type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
 // versions is a row of wallet_feed.
@@ -121,7 +135,8 @@ type versions struct {
 
 // page reads at most limit events after a place, those of the ranges that keep
 // wants, and returns the place after the last range that was looked at: it moves on
-// even if keep wanted none.
+// even if keep wanted none. Where an event is missing in the trail it ends before it,
+// and fails only if there is nothing before.
 func page(ctx context.Context, db querier, after Cursor, limit int, keep func(userID, currency string) bool) ([]Event, Cursor, error) {
 	ranges, err := settled(ctx, db, after, limit)
 	if err != nil {
@@ -144,6 +159,9 @@ func page(ctx context.Context, db querier, after Cursor, limit int, keep func(us
 		after = Cursor{r.ID, max(r.Last, after.versionIn(r.ID))}
 	}
 	events, err := load(ctx, db, wanted, count)
+	if errors.Is(err, ErrEventMissing) && len(events) > 0 {
+		return events, events[len(events)-1].Cursor, nil
+	}
 	return events, after, err
 }
 
@@ -202,6 +220,9 @@ func withoutGap(ranges []versions, after int64) int {
 
 // awaitWriters waits until those who are writing to wallet_feed now have ended.
 func awaitWriters(ctx context.Context, db querier) error {
+	if err := onPrimary(ctx, db); err != nil {
+		return err
+	}
 	before, err := writers(ctx, db)
 	if err != nil {
 		return err
@@ -225,6 +246,17 @@ func awaitWriters(ctx context.Context, db querier) error {
 	return nil
 }
 
+func onPrimary(ctx context.Context, db querier) error {
+	var standby bool
+	if err := db.QueryRow(ctx, sqlStandby).Scan(&standby); err != nil {
+		return err
+	}
+	if standby {
+		return ErrStandby
+	}
+	return nil
+}
+
 func writers(ctx context.Context, db querier) (map[string]bool, error) {
 	rows, err := db.Query(ctx, sqlWriters)
 	if err != nil {
@@ -238,7 +270,8 @@ func writers(ctx context.Context, db querier) (map[string]bool, error) {
 	return set, err
 }
 
-// load reads the events of ranges, which are count.
+// load reads the events of ranges, which are count. With ErrEventMissing it returns
+// those before the missing one.
 func load(ctx context.Context, db querier, ranges []versions, count int) ([]Event, error) {
 	if count == 0 {
 		return nil, nil
@@ -261,7 +294,7 @@ func load(ctx context.Context, db querier, ranges []versions, count int) ([]Even
 	for _, r := range ranges {
 		for version := r.First; version <= r.Last; version++ {
 			if len(found) == 0 || found[0].UserID != r.UserID || found[0].Currency != r.Currency || found[0].Version != version {
-				return nil, fmt.Errorf("version %d of the %s wallet of %q: %w", version, r.Currency, r.UserID, ErrEventMissing)
+				return events, fmt.Errorf("version %d of the %s wallet of %q: %w", version, r.Currency, r.UserID, ErrEventMissing)
 			}
 			id := fmt.Sprintf("%s/%s/%d", r.Currency, r.UserID, version)
 			events = append(events, Event{id, Cursor{r.ID, version}, found[0]})

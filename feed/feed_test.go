@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,8 +124,7 @@ func TestNothingIsPassedOverWhenIdsCommitOutOfOrder(t *testing.T) {
 			_, err = slow.Exec(t.Context(), `
 				CREATE TEMP TABLE e ON COMMIT DROP AS TABLE wallet_asset_events;
 				UPDATE e SET user_id = 'slow';
-				INSERT INTO wallet_asset_events TABLE e;
-				INSERT INTO wallet_feed (user_id, currency, first_version, last_version) VALUES ('slow', 'USD', 1, 1)`, pgx.QueryExecModeSimpleProtocol)
+				INSERT INTO wallet_asset_events TABLE e`, pgx.QueryExecModeSimpleProtocol)
 			require.NoError(t, err)
 			deposit(t, steps, "u2", 1)
 
@@ -151,9 +153,11 @@ func TestAMissingEventStopsTheFeed(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	steps := activities.New(db)
 	deposit(t, steps, "u1", 5)
-	_, err := db.Exec(t.Context(), `ALTER TABLE wallet_asset_events DISABLE TRIGGER ALL; DELETE FROM wallet_asset_events WHERE version = 4`, pgx.QueryExecModeSimpleProtocol)
+	_, err := db.Exec(t.Context(), `ALTER TABLE wallet_asset_events DISABLE TRIGGER append_only_rows; DELETE FROM wallet_asset_events WHERE version = 4`, pgx.QueryExecModeSimpleProtocol)
 	require.NoError(t, err)
-	err = feed.Follow(t.Context(), db, feed.FollowOptions{}, func(feed.Event) error { return nil })
+	var seen []string
+	err = feed.Follow(t.Context(), db, feed.FollowOptions{}, func(e feed.Event) error { seen = append(seen, e.ID); return nil })
+	require.Equal(t, []string{"USD/u1/1", "USD/u1/2", "USD/u1/3"}, seen, "what is before it comes")
 	require.ErrorIs(t, err, feed.ErrEventMissing)
 	require.ErrorContains(t, err, `version 4 of the USD wallet of "u1"`)
 
@@ -209,4 +213,76 @@ func TestCursorIsReadAsItIsWritten(t *testing.T) {
 		_, err = feed.ParseCursor(bad)
 		require.ErrorContains(t, err, "is no place in the feed", bad)
 	}
+}
+
+// TestNoPageReadsAWholeTrail asks Postgres how many rows are read for a page of few
+// events of one large wallet, which it knows to be the only one.
+func TestNoPageReadsAWholeTrail(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	_, err := db.Exec(t.Context(), `
+		INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, total_before, total_after, hold_before, hold_after, occurred_at, position, hash)
+		SELECT 'big', 'USD', n, 'wallet_asset.added', 'c' || n, 0, 0, 0, 0, now(), n, '' FROM generate_series(1, 20000) AS n;
+		ANALYZE`, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+		conn, err := db.Acquire(t.Context())
+		require.NoError(t, err)
+		_, err = conn.Exec(t.Context(), `SET plan_cache_mode = `+mode+`; PREPARE page AS `+feed.SQLEvents, pgx.QueryExecModeSimpleProtocol)
+		require.NoError(t, err)
+		rows, err := conn.Query(t.Context(), `EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF)
+			EXECUTE page ('{1, 2}', '{big, big}', '{USD, USD}', '{100, 15000}', '{103, 15000}')`, pgx.QueryExecModeSimpleProtocol)
+		require.NoError(t, err)
+		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		conn.Release()
+		for _, match := range regexp.MustCompile(`rows=(\d+) loops=|Rows Removed by [A-Za-z ]+: (\d+)`).FindAllStringSubmatch(strings.Join(plan, "\n"), -1) {
+			n, err := strconv.Atoi(match[1] + match[2])
+			require.NoError(t, err)
+			require.LessOrEqual(t, n, 10, plan)
+		}
+		_, err = db.Exec(t.Context(), `DEALLOCATE ALL`)
+		require.NoError(t, err)
+	}
+}
+
+// TestFollowLeavesNoConnection ends many of them with an error.
+func TestFollowLeavesNoConnection(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	deposit(t, activities.New(db), "u1", 1)
+	refused := errors.New("refused")
+	for range 5 {
+		require.ErrorIs(t, feed.Follow(t.Context(), db, feed.FollowOptions{}, func(feed.Event) error { return refused }), refused)
+	}
+	require.Eventually(t, func() bool {
+		var listening int
+		require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`).Scan(&listening))
+		return listening == 0
+	}, time.Minute, 20*time.Millisecond)
+}
+
+// TestAnIdleConsumerWritesNothing looks at who locked its row last.
+func TestAnIdleConsumerWritesNothing(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	deposit(t, activities.New(db), "u1", 1)
+	o := feed.Options{Name: "idle", PollInterval: 5 * time.Millisecond}
+	require.Len(t, consumeUntil(t, db, o, 2), 2)
+	var before, after int64
+	locked := `SELECT coalesce(max(xmax::text::bigint), 0) FROM wallet_feed_consumers`
+	require.NoError(t, db.QueryRow(t.Context(), locked).Scan(&before))
+	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer stop()
+	require.NoError(t, feed.Consume(ctx, db, o, func(context.Context, pgx.Tx, []feed.Event) error { return errors.New("there are none") }))
+	require.NoError(t, db.QueryRow(t.Context(), locked).Scan(&after))
+	require.Equal(t, before, after, "its row was not locked")
+}
+
+// TestASequenceThatFellBehindIsNoticed is what a switch to a logical replica leaves.
+func TestASequenceThatFellBehindIsNoticed(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	steps := activities.New(db)
+	deposit(t, steps, "u1", 1)
+	_, err := db.Exec(t.Context(), `ALTER TABLE wallet_feed ALTER id RESTART`)
+	require.NoError(t, err)
+	_, err = steps.EnsureWalletAsset(t.Context(), wallet.AssetRef{UserID: "u2", Currency: "USD"})
+	require.ErrorContains(t, err, "wallet_feed_pkey", "rather than an event that no consumer ever sees")
 }

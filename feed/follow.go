@@ -24,6 +24,11 @@ func Follow(ctx context.Context, db *pgxpool.Pool, o FollowOptions, show func(Ev
 	keep := func(userID, currency string) bool {
 		return (o.UserID == "" || o.UserID == userID) && (o.Currency == "" || o.Currency == currency)
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := onPrimary(ctx, db); err != nil && !passing(err) {
+		return err
+	}
 	wake := newWaker(ctx, db, time.Second)
 	pause := backoff.NewExponentialBackOff()
 	for after := o.After; ctx.Err() == nil; {
@@ -64,5 +69,5 @@ func passing(err error) bool {
 		}
 		return false
 	}
-	return !errors.Is(err, ErrEventMissing)
+	return !errors.Is(err, ErrEventMissing) && !errors.Is(err, ErrStandby)
 }

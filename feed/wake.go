@@ -60,7 +60,7 @@ func newWaker(ctx context.Context, db *pgxpool.Pool, poll time.Duration) *waker 
 	go func() {
 		pause := backoff.NewExponentialBackOff()
 		for ctx.Err() == nil {
-			if w.listen(ctx, db.Config().ConnConfig, pause.Reset) != nil {
+			if w.listen(ctx, db.Config(), pause.Reset) != nil {
 				sleep(ctx, pause.NextBackOff())
 			}
 		}
@@ -68,8 +68,13 @@ func newWaker(ctx context.Context, db *pgxpool.Pool, poll time.Duration) *waker 
 	return w
 }
 
-func (w *waker) listen(ctx context.Context, config *pgx.ConnConfig, connected func()) error {
-	conn, err := pgx.ConnectConfig(ctx, config)
+func (w *waker) listen(ctx context.Context, config *pgxpool.Config, connected func()) error {
+	if config.BeforeConnect != nil { // it may know a newer password
+		if err := config.BeforeConnect(ctx, config.ConnConfig); err != nil {
+			return err
+		}
+	}
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
 		return err
 	}

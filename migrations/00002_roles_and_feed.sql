@@ -9,14 +9,12 @@
 -- reader passes over none. Per wallet they are in the order of the versions: who
 -- appends to a trail waits, at its first row, for whoever is appending to it.
 CREATE TABLE wallet_feed (
-    id            bigint GENERATED ALWAYS AS IDENTITY,
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id       text COLLATE "C" NOT NULL,
     currency      text COLLATE "C" NOT NULL,
     first_version bigint NOT NULL CHECK (first_version >= 1),
     last_version  bigint NOT NULL CHECK (last_version >= first_version)
 );
--- No unique key: one would have to begin with user_id (Citus), which no reader needs.
-CREATE INDEX wallet_feed_id ON wallet_feed (id);
 COMMENT ON TABLE wallet_feed IS 'The order of all wallets'' events: each row is a range of versions of one wallet asset. Append-only.';
 
 CREATE TRIGGER append_only_rows     BEFORE UPDATE OR DELETE ON wallet_feed FOR EACH ROW       EXECUTE FUNCTION wallet_append_only();
@@ -24,7 +22,31 @@ CREATE TRIGGER append_only_truncate BEFORE TRUNCATE         ON wallet_feed FOR E
 ALTER TABLE wallet_feed ENABLE ALWAYS TRIGGER append_only_rows;
 ALTER TABLE wallet_feed ENABLE ALWAYS TRIGGER append_only_truncate;
 
--- Events that are there already, each run without gaps as one row.
+-- Whoever appends events, their place in the feed comes along, in the order of their
+-- versions: each run without gaps as one row.
+
+-- +goose StatementBegin
+CREATE FUNCTION wallet_feed_append() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
+    SELECT user_id, currency, min(version), max(version)
+    FROM (
+        SELECT user_id, currency, version,
+            version - row_number() OVER (PARTITION BY user_id, currency ORDER BY version) AS run
+        FROM appended
+    ) AS events
+    GROUP BY user_id, currency, run
+    ORDER BY user_id, currency, min(version);
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd
+
+-- Not ENABLE ALWAYS: where events arrive by replication, so does the feed.
+CREATE TRIGGER feed AFTER INSERT ON wallet_asset_events
+    REFERENCING NEW TABLE AS appended FOR EACH STATEMENT EXECUTE FUNCTION wallet_feed_append();
+
+-- Events that are there already. CREATE TRIGGER has locked the table against others.
 INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
 SELECT user_id, currency, min(version), max(version)
 FROM (

@@ -21,6 +21,7 @@ func TestTheFeedBeginsWithTheEventsThatWereThere(t *testing.T) {
 	require.NoError(t, err)
 	_, err = db.Exec(t.Context(), `
 		DROP TABLE wallet_feed, wallet_feed_consumers;
+		DROP FUNCTION wallet_feed_append CASCADE;
 		DELETE FROM goose_db_version WHERE version_id = 2`, pgx.QueryExecModeSimpleProtocol)
 	require.NoError(t, err)
 	_, err = migrations.Up(t.Context(), db.Config().ConnString())

@@ -4,9 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"strings"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/xdg-go/scram"
 )
 
@@ -20,6 +25,11 @@ const scramIterations = 4096
 // AllowLogin lets RoleApp log in with a password. Postgres is given what it would
 // store (pg_authid.rolpassword), never the password itself, which it might log.
 func AllowLogin(ctx context.Context, databaseURL, password string) error {
+	// What other characters are normalized to, libraries disagree about: the role
+	// could not log in.
+	if strings.ContainsFunc(password, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return fmt.Errorf("the password of %s has characters other than printable ASCII: choose another", RoleApp)
+	}
 	client, err := scram.SHA256.NewClient("", password, "")
 	if err != nil {
 		return fmt.Errorf("password of %s: %w", RoleApp, err)
@@ -37,27 +47,69 @@ func AllowLogin(ctx context.Context, databaseURL, password string) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	// ALTER ROLE takes no parameters; the verifier is of letters, digits and "$:+/=-".
-	if _, err := conn.Exec(ctx, `ALTER ROLE `+RoleApp+` LOGIN PASSWORD '`+verifier+`'`); err != nil {
-		return fmt.Errorf("let %s log in: %w", RoleApp, err)
+	_, err = backoff.Retry(ctx, func() (pgconn.CommandTag, error) {
+		// ALTER ROLE takes no parameters; the verifier is of letters, digits and "$:+/=-".
+		tag, err := conn.Exec(ctx, `ALTER ROLE `+RoleApp+` LOGIN PASSWORD '`+verifier+`'`)
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && refused.Code != tupleConcurrentlyUpdated {
+			return tag, backoff.Permanent(err)
+		}
+		return tag, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(50*time.Millisecond)), backoff.WithMaxTries(100))
+	if err != nil {
+		return fmt.Errorf("let %s log in (which takes a role that may create roles; otherwise leave WALLET_APP_PASSWORD out and let it log in by your own means): %w", RoleApp, err)
 	}
 	return nil
 }
 
+// tupleConcurrentlyUpdated is the code of the internal error that one of two ALTER
+// ROLE at a time gets: roles belong to the whole server, whose databases may be
+// migrated side by side.
+const tupleConcurrentlyUpdated = "XX000"
+
 const sqlExcessRights = `
-	SELECT 'it is a superuser' FROM pg_roles WHERE rolname = current_user AND rolsuper
+	WITH relation (name, needed) AS (VALUES
+		('currencies',            '{}'::text[]),
+		('wallets',               '{INSERT}'),
+		('wallet_assets',         '{INSERT, UPDATE}'),
+		('wallet_commands',       '{INSERT}'),
+		('wallet_asset_events',   '{INSERT}'),
+		('wallet_feed',           '{INSERT}'),
+		('wallet_feed_consumers', '{}'),
+		('goose_db_version',      '{}')
+	),
+	superuser AS (
+		SELECT FROM pg_roles WHERE rolname = current_user AND rolsuper
+	)
+	SELECT 'it is a superuser' FROM superuser
 	UNION ALL
-	SELECT format('it owns %s, and so could switch its triggers off', relname)
-	FROM pg_class
-	WHERE oid IN ('wallet_commands'::regclass, 'wallet_asset_events'::regclass, 'wallet_feed'::regclass)
-		AND pg_has_role(relowner, 'USAGE')
-		AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND rolsuper)
-	UNION ALL
-	SELECT format('it may %s %s', privilege, relation)
-	FROM (VALUES ('wallet_commands'), ('wallet_asset_events'), ('wallet_feed'), ('currencies')) AS t (relation)
-	CROSS JOIN (VALUES ('UPDATE'), ('DELETE'), ('TRUNCATE')) AS p (privilege)
-	WHERE has_table_privilege(relation, privilege)
-		AND NOT pg_has_role((SELECT relowner FROM pg_class WHERE oid = relation::regclass), 'USAGE')`
+	SELECT excess FROM (
+		SELECT 'it may create roles, replicate or bypass row security' AS excess
+		FROM pg_roles
+		WHERE rolname = current_user AND (rolcreaterole OR rolreplication OR rolbypassrls)
+		UNION ALL
+		SELECT format('it is a member of %s', rolname)
+		FROM pg_roles
+		WHERE pg_has_role(oid, 'MEMBER')
+			AND (rolsuper OR rolname IN ('pg_execute_server_program', 'pg_write_server_files', 'pg_write_all_data'))
+		UNION ALL
+		SELECT format('it owns %s, or may become its owner', name)
+		FROM (
+			SELECT name, relowner FROM relation JOIN pg_class ON oid = name::regclass
+			UNION ALL SELECT proname, proowner FROM pg_proc WHERE proname LIKE 'wallet\_%' AND pronamespace = current_schema()::regnamespace
+			UNION ALL SELECT 'the schema', nspowner FROM pg_namespace WHERE oid = current_schema()::regnamespace
+			UNION ALL SELECT 'the database', datdba FROM pg_database WHERE datname = current_database()
+		) AS owned (name, owner)
+		WHERE pg_has_role(owner, 'MEMBER')
+		UNION ALL
+		SELECT format('it may %s %s', privilege, name)
+		FROM relation
+		CROSS JOIN unnest('{INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER}'::text[]) AS privilege
+		WHERE NOT privilege = ANY (needed)
+			AND (has_table_privilege(name, privilege)
+				OR privilege IN ('INSERT', 'UPDATE') AND has_any_column_privilege(name, privilege))
+	) AS rights
+	WHERE NOT EXISTS (SELECT FROM superuser)`
 
 // ExcessRights says in words which rights a worker's role has that it does not
 // need; with RoleApp there are none.

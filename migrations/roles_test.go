@@ -1,10 +1,12 @@
 package migrations_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet/internal/testenv"
 	"github.com/valueledger/wallet/migrations"
@@ -45,31 +47,52 @@ func TestTheServiceMayOnlyAppend(t *testing.T) {
 }
 
 func TestExcessRightsAreNamed(t *testing.T) {
-	url := testenv.DatabaseURL(t)
-	owner := testenv.Pool(t, url)
+	owner := testenv.Pool(t, testenv.DatabaseURL(t))
 	excess, err := migrations.ExcessRights(t.Context(), owner)
 	require.NoError(t, err)
 	require.Equal(t, []string{"it is a superuser"}, excess)
 
-	// Roles belong to the whole server: these end with the transaction.
-	tx, err := owner.Begin(t.Context())
-	require.NoError(t, err)
-	defer func() { require.NoError(t, tx.Rollback(t.Context())) }()
-	_, err = tx.Exec(t.Context(), `
-		CREATE ROLE table_owner; CREATE ROLE deleter;
-		GRANT SELECT ON ALL TABLES IN SCHEMA public TO table_owner, deleter;
-		ALTER TABLE wallet_commands OWNER TO table_owner;
-		GRANT DELETE ON wallet_asset_events TO deleter;
-		SET ROLE table_owner`, pgx.QueryExecModeSimpleProtocol)
-	require.NoError(t, err)
-	excess, err = migrations.ExcessRights(t.Context(), tx)
-	require.NoError(t, err)
-	require.Equal(t, []string{"it owns wallet_commands, and so could switch its triggers off"}, excess)
-	_, err = tx.Exec(t.Context(), `SET ROLE deleter`)
-	require.NoError(t, err)
-	excess, err = migrations.ExcessRights(t.Context(), tx)
-	require.NoError(t, err)
-	require.Equal(t, []string{"it may DELETE wallet_asset_events"}, excess)
+	for _, row := range []struct{ grant, named string }{
+		{`ALTER TABLE wallet_commands OWNER TO r`, "it owns wallet_commands, or may become its owner"},
+		{`ALTER FUNCTION wallet_append_only() OWNER TO r`, "it owns wallet_append_only, or may become its owner"},
+		{`ALTER SCHEMA public OWNER TO r`, "it owns the schema, or may become its owner"},
+		{`CREATE ROLE o; ALTER TABLE wallet_feed OWNER TO o; ALTER ROLE r NOINHERIT; GRANT o TO r`, "it owns wallet_feed, or may become its owner"},
+		{`CREATE ROLE su SUPERUSER; GRANT su TO r`, "it is a member of su"},
+		{`GRANT pg_execute_server_program TO r`, "it is a member of pg_execute_server_program"},
+		{`ALTER ROLE r CREATEROLE`, "it may create roles, replicate or bypass row security"},
+		{`GRANT DELETE ON wallet_asset_events TO r`, "it may DELETE wallet_asset_events"},
+		{`GRANT UPDATE (amount) ON wallet_commands TO r`, "it may UPDATE wallet_commands"},
+		{`GRANT TRIGGER ON wallet_commands TO r`, "it may TRIGGER wallet_commands"},
+		{`GRANT TRUNCATE ON wallet_assets TO r`, "it may TRUNCATE wallet_assets"},
+		{`GRANT INSERT ON currencies TO r`, "it may INSERT currencies"},
+	} {
+		t.Run(row.grant, func(t *testing.T) {
+			tx, err := owner.Begin(t.Context())
+			require.NoError(t, err)
+			defer tx.Rollback(context.Background()) // roles belong to the whole server: these end here
+			_, err = tx.Exec(t.Context(), `CREATE ROLE r; GRANT wallet_app TO r; `+row.grant+`; SET LOCAL ROLE r`, pgx.QueryExecModeSimpleProtocol)
+			require.NoError(t, err, row.grant)
+			excess, err := migrations.ExcessRights(t.Context(), tx)
+			require.NoError(t, err)
+			require.NotEmpty(t, excess)
+			require.Equal(t, row.named, excess[0])
+		})
+	}
+}
+
+func TestSeveralMayLetTheServiceLogInAtOnce(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	var group errgroup.Group
+	for range 8 {
+		group.Go(func() error { return migrations.AllowLogin(t.Context(), url, testenv.AppPassword) })
+	}
+	require.NoError(t, group.Wait())
+}
+
+func TestAPasswordThatWouldNotLogInIsRefused(t *testing.T) {
+	for _, bad := range []string{"x²", "tab\t", "naïve"} {
+		require.ErrorContains(t, migrations.AllowLogin(t.Context(), "postgres://nowhere", bad), "other than printable ASCII")
+	}
 }
 
 func TestOnlyTheNewPasswordLogsIn(t *testing.T) {

@@ -33,9 +33,9 @@ const (
 	envTemporal = "WALLET_TEST_TEMPORAL_ADDRESS"
 )
 
-// appPassword is that of the service's role, on a server that lives as long as the
+// AppPassword is that of the service's role, on a server that lives as long as the
 // tests.
-const appPassword = "app"
+const AppPassword = "app"
 
 // templateDatabase is migrated once; each test's database is a copy of it.
 const templateDatabase = "wallet_template"
@@ -83,7 +83,7 @@ func prepare(ctx context.Context, stack *devstack.Stack) error {
 	if _, err := migrations.Up(ctx, stack.Postgres.URL(templateDatabase)); err != nil {
 		return err
 	}
-	if err := migrations.AllowLogin(ctx, stack.Postgres.URL(templateDatabase), appPassword); err != nil {
+	if err := migrations.AllowLogin(ctx, stack.Postgres.URL(templateDatabase), AppPassword); err != nil {
 		return err
 	}
 	c, err := dial(stack.Temporal.Address())
@@ -133,7 +133,7 @@ func DatabaseURL(t testing.TB) string {
 func AppURL(t testing.TB, ownerURL string) string {
 	parsed, err := url.Parse(ownerURL)
 	require.NoError(t, err)
-	parsed.User = url.UserPassword(migrations.RoleApp, appPassword)
+	parsed.User = url.UserPassword(migrations.RoleApp, AppPassword)
 	return parsed.String()
 }
 

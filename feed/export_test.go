@@ -1,0 +1,3 @@
+package feed
+
+const SQLEvents = sqlEvents
