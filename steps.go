@@ -1,10 +1,5 @@
 package wallet
 
-import (
-	"fmt"
-	"time"
-)
-
 // The names of the activities, and what goes in and comes out. The workflow
 // knows these and nothing else of how a step is done. Each step may run twice,
 // at any time, from two workers at once, and changes nothing the second time.
@@ -39,38 +34,23 @@ type ApplyCommandsInput struct {
 }
 
 // ApplyCommandsOutput is the asset as it was when the commands were committed, and
-// what became of them: see Answers. It goes into the workflow's history, where every
-// byte is written and read again many times.
+// what became of them.
 type ApplyCommandsOutput struct {
 	Asset Asset `json:"asset"`
-	// Results has one for each command, in order. It is left out, and Before and
-	// RecordedAt are there in its place, where none of the ids had been used: then the
-	// fold gives the same results again.
-	Results    []Result  `json:"results,omitempty"`
-	Before     *Asset    `json:"before,omitempty"`
-	RecordedAt time.Time `json:"recorded_at,omitzero"`
+	Outcome
 	// Recorded says that RecordEvents was done too. It is false where that was not
 	// asked for, not needed, or failed: the commands are applied all the same.
 	Recorded bool `json:"recorded,omitempty"`
 }
 
-// Answers gives one Result for each of the commands that the output is of.
-func (o ApplyCommandsOutput) Answers(commands []Received) ([]Result, error) {
-	if o.Before == nil {
-		return o.Results, nil
+// NeedRecording reports whether the commands call for RecordEvents: one that was
+// applied does. So does a replayed one: the step that applied it may have been cut
+// short before its event.
+func (o ApplyCommandsOutput) NeedRecording() bool {
+	if o.Before != nil {
+		return o.Asset.Version > o.Before.Version
 	}
-	after, _, results, err := Fold(*o.Before, nil, commands, o.RecordedAt)
-	if err == nil && after.Hash != o.Asset.Hash {
-		err = fmt.Errorf("the fold has changed: the journal was at %s, it gives %s", o.Asset.Hash, after.Hash)
-	}
-	return results, err
-}
-
-// NeedRecording reports whether results call for RecordEvents: one that was applied
-// does. So does a replayed one: the step that applied it may have been cut short
-// before its event.
-func NeedRecording(results []Result) bool {
-	for _, r := range results {
+	for _, r := range o.Results {
 		if r.Status == StatusApplied {
 			return true
 		}

@@ -43,6 +43,9 @@ const (
 	SignalCommand    = "command"
 	UpdateApply      = "apply"
 	UpdateApplyBatch = "apply_batch"
+	// UpdateApplyBrief is apply_batch with the answer in Parts: for callers that have
+	// the rules, such as package starter, to work the Results out.
+	UpdateApplyBrief = "apply_batch_brief"
 	QueryState       = "state"
 	QueryResult      = "result"
 

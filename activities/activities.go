@@ -227,11 +227,7 @@ func foldInto(b *pgx.Batch, asset wallet.Asset, t taken, commands []wallet.Recei
 			return wallet.ApplyCommandsOutput{}, err
 		}
 	}
-	out := wallet.ApplyCommandsOutput{Asset: after, Results: results}
-	if len(t.prior) == 0 {
-		out.Before, out.RecordedAt = &asset, t.now
-	}
-	return out, nil
+	return wallet.ApplyCommandsOutput{Asset: after, Outcome: wallet.NewOutcome(asset, results)}, nil
 }
 
 // foldIntoNew is foldInto for an asset that insertAsset has just made.

@@ -87,11 +87,7 @@ func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsI
 	if err != nil {
 		return wallet.ApplyCommandsOutput{}, failure.Encode(fmt.Errorf("apply %d commands to the %s wallet of %q: %w", len(in.Commands), in.Currency, in.UserID, err))
 	}
-	record := in.AndRecord && wallet.NeedRecording(out.Results)
-	if out.Before != nil {
-		out.Results = nil // see Answers
-	}
-	if record {
+	if in.AndRecord && out.NeedRecording() {
 		ctx, cancel := context.WithTimeout(ctx, andRecordPatience)
 		defer cancel()
 		_, err := a.RecordEvents(ctx, in.AssetRef)

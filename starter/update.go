@@ -22,9 +22,7 @@ import (
 func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wallet.Command) ([]wallet.Result, error) {
 	results, err := retry(ctx, func() ([]wallet.Result, error) {
 		if len(commands) > 1 {
-			var results []wallet.Result
-			err := c.updateOnce(ctx, ref, wallet.UpdateApplyBatch, commands, &results)
-			return results, err
+			return c.updateBatch(ctx, ref, commands)
 		}
 		var result wallet.Result
 		err := c.updateOnce(ctx, ref, wallet.UpdateApply, commands[0], &result)
@@ -41,6 +39,20 @@ func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wal
 		return nil, fmt.Errorf("send %d commands to the %s wallet of %q: %w", len(commands), ref.Currency, ref.UserID, err)
 	}
 	return results, nil
+}
+
+// updateBatch asks for the answers in brief. A worker of another version may have other
+// rules: then it asks again, for all of it, and gets what is on record.
+func (c *Client) updateBatch(ctx context.Context, ref wallet.AssetRef, commands []wallet.Command) ([]wallet.Result, error) {
+	var parts []wallet.Part
+	if err := c.updateOnce(ctx, ref, wallet.UpdateApplyBrief, commands, &parts); err != nil {
+		return nil, err
+	}
+	results, err := wallet.AnswersOf(parts, commands)
+	if err != nil {
+		err = c.updateOnce(ctx, ref, wallet.UpdateApplyBatch, commands, &results)
+	}
+	return results, err
 }
 
 // updateOnce starts the wallet's workflow along with the update, unless it ran when

@@ -36,6 +36,15 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	}); err != nil {
 		return err
 	}
+	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyBrief, w.handleApplyBrief, workflow.UpdateHandlerOptions{
+		Description: "apply_batch for the Go client, which works the Results out by itself",
+		Validator: func(payload converter.RawValue) error {
+			_, err := decodeBatch(payload)
+			return failure.Encode(err)
+		},
+	}); err != nil {
+		return err
+	}
 	if err := workflow.SetQueryHandlerWithOptions(ctx, wallet.QueryState, w.state, workflow.QueryHandlerOptions{
 		Description: "The balance after the last handled command, and what is queued",
 	}); err != nil {
@@ -51,11 +60,11 @@ func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawVal
 	if err != nil {
 		return wallet.Result{}, failure.Encode(err)
 	}
-	results, err := w.submit(ctx, []wallet.Command{command})
+	u, err := w.submit(ctx, []wallet.Command{command})
 	if err != nil {
 		return wallet.Result{}, err
 	}
-	return results[0], failure.Encode(results[0].Err())
+	return u.results[0], failure.Encode(u.results[0].Err())
 }
 
 func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.RawValue) ([]wallet.Result, error) {
@@ -63,7 +72,17 @@ func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.R
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
-	return w.submit(ctx, commands)
+	u, err := w.submit(ctx, commands)
+	return u.results, err
+}
+
+func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.RawValue) ([]wallet.Part, error) {
+	commands, err := decodeBatch(payload)
+	if err != nil {
+		return nil, failure.Encode(err)
+	}
+	u, err := w.submit(ctx, commands)
+	return u.parts, err
 }
 
 // receiveSignals moves every signal that has arrived into the queue. It never
@@ -78,14 +97,14 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 		w.signalsReceived++
 		command, err := decodeCommand(payload)
 		if err == nil {
-			w.enqueue(wallet.Received{Command: command}, nil, 0)
+			w.enqueue(wallet.Received{Command: command}, nil)
 			continue
 		}
 		w.malformed++
 		// The original run's id stays the same when a run is reset, so that a
 		// signal that is delivered again is recognized.
 		fallbackID := fmt.Sprintf("_malformed-%s-%d", workflow.GetInfo(ctx).OriginalRunID, w.malformed)
-		w.enqueue(wallet.Malformed(payload.Payload().GetData(), encodingOf(payload.Payload()), command, fallbackID, err), nil, 0)
+		w.enqueue(wallet.Malformed(payload.Payload().GetData(), encodingOf(payload.Payload()), command, fallbackID, err), nil)
 	}
 }
 

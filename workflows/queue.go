@@ -15,56 +15,68 @@ const (
 	maxCarriedBytes = 1 << 20
 )
 
-// queued is a command in the queue, and who waits for its answer: one place of an
-// update's results, or nobody (a signal).
+// queued is a command in the queue, and who waits for its answer: an update, or
+// nobody (a signal).
 type queued struct {
 	received wallet.Received
 	bytes    int
 	update   *update
-	index    int
 }
 
 // update is an update handler that waits for the answers to all its commands.
 type update struct {
-	results []wallet.Result
-	missing int
-	done    workflow.Settable
+	commands int
+	results  []wallet.Result
+	parts    []wallet.Part // the same in brief
+	done     workflow.Settable
 }
 
-func (w *walletAsset) enqueue(received wallet.Received, u *update, index int) {
-	w.queue = append(w.queue, queued{received, received.Size(), u, index})
+func (w *walletAsset) enqueue(received wallet.Received, u *update) {
+	w.queue = append(w.queue, queued{received, received.Size(), u})
 }
 
 // submit queues an update's commands and waits for their answers. Signals that
 // arrived before the update go first.
-func (w *walletAsset) submit(ctx workflow.Context, commands []wallet.Command) ([]wallet.Result, error) {
+func (w *walletAsset) submit(ctx workflow.Context, commands []wallet.Command) (*update, error) {
 	w.receiveSignals(ctx)
 	future, done := workflow.NewFuture(ctx)
-	u := &update{results: make([]wallet.Result, len(commands)), missing: len(commands), done: done}
-	for i, command := range commands {
-		w.enqueue(wallet.Received{Command: command}, u, i)
+	u := &update{commands: len(commands), done: done}
+	for _, command := range commands {
+		w.enqueue(wallet.Received{Command: command}, u)
 	}
 	err := future.Get(ctx, nil)
-	return u.results, err
+	return u, err
 }
 
-func (q queued) answer(r wallet.Result) {
-	if q.update == nil {
-		return
-	}
-	q.update.results[q.index] = r
-	if q.update.missing--; q.update.missing == 0 {
-		q.update.done.Set(nil, nil)
+// answer hands the results of a batch to those who wait for them. before is the asset
+// before the first.
+func answer(batch []queued, before wallet.Asset, results []wallet.Result) {
+	for len(batch) > 0 {
+		n := 0
+		for n < len(batch) && batch[n].update == batch[0].update {
+			n++
+		}
+		if u := batch[0].update; u != nil {
+			u.results = append(u.results, results[:n]...)
+			u.parts = append(u.parts, wallet.Part{Commands: n, Outcome: wallet.NewOutcome(before, results[:n])})
+			if len(u.results) == u.commands {
+				u.done.Set(nil, nil)
+			}
+		}
+		for _, r := range results[:n] {
+			before = before.After(r)
+		}
+		batch, results = batch[n:], results[n:]
 	}
 }
 
 // fail ends the whole update, once.
 func (q queued) fail(cause error) {
-	if q.update == nil || q.update.missing <= 0 {
+	if q.update == nil || q.update.done == nil {
 		return
 	}
-	q.update.missing = 0
 	q.update.done.SetError(failure.Encode(cause))
+	q.update.done = nil
 }
 
 // takeBatch takes the head of the queue: at most 500 commands and 1 MB, and at

@@ -62,7 +62,7 @@ func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAs
 	if input.Carried != nil {
 		w.carried = *input.Carried
 		for _, received := range w.carried.Queue {
-			w.enqueue(received, nil, 0)
+			w.enqueue(received, nil)
 		}
 		w.carried.Queue = nil
 	} else {
@@ -143,46 +143,58 @@ func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
 	for i, q := range batch {
 		commands[i] = q.received
 	}
-	results, recorded, err := w.apply(ctx, commands)
+	out, err := w.apply(ctx, commands)
 	if err == nil {
-		err = w.recordEvents(ctx, results, recorded)
+		err = w.recordEvents(ctx, out)
 	}
-	for i, q := range batch {
-		if err != nil {
+	if err != nil {
+		for _, q := range batch {
 			w.refuse(ctx, q, err)
-			continue
 		}
-		w.note(results[i])
-		q.answer(results[i])
-		w.reply(ctx, q.received.Command.ReplyTo, results[i])
+	} else {
+		results := w.answers(out, commands)
+		answer(batch, before(out), results)
+		for i, r := range results {
+			w.note(r)
+			w.reply(ctx, commands[i].Command.ReplyTo, r)
+		}
 	}
 	w.showDetails(ctx)
 	return err
 }
 
+// before is the asset before a step's commands; where it is not known, none of them has
+// the next place in the journal.
+func before(out wallet.ApplyCommandsOutput) wallet.Asset {
+	if out.Before == nil {
+		return out.Asset
+	}
+	return *out.Before
+}
+
 // apply is step 1 where it is needed, and step 2, which may have done step 3 too.
-func (w *walletAsset) apply(ctx workflow.Context, commands []wallet.Received) (results []wallet.Result, recorded bool, err error) {
+func (w *walletAsset) apply(ctx workflow.Context, commands []wallet.Received) (wallet.ApplyCommandsOutput, error) {
 	for {
 		first := commands[0]
 		if !w.ensured && (first.Command.Type != wallet.TypeCreate || first.Malformed != "") {
 			if err := w.step(ctx, wallet.StepEnsureWalletAsset, "ensure the wallet exists", w.ref, &w.carried.Asset); err != nil {
-				return nil, false, err
+				return wallet.ApplyCommandsOutput{}, err
 			}
 			w.ensured = true
 		}
 		var out wallet.ApplyCommandsOutput
 		input := wallet.ApplyCommandsInput{AssetRef: w.ref, Commands: commands, AndRecord: true}
-		err = w.step(ctx, wallet.StepApplyCommands, summary("apply", len(commands), "command"), input, &out)
+		err := w.step(ctx, wallet.StepApplyCommands, summary("apply", len(commands), "command"), input, &out)
 		if errors.Is(err, wallet.ErrAssetMissing) { // the row is gone, or never was
 			w.ensured = false
 			continue
 		}
 		if err != nil {
-			return nil, false, err
+			return out, err
 		}
 		w.ensured = true
 		w.carried.Asset = out.Asset
-		return w.answers(out, commands), out.Recorded, nil
+		return out, nil
 	}
 }
 
@@ -204,8 +216,8 @@ func (w *walletAsset) answers(out wallet.ApplyCommandsOutput, commands []wallet.
 // there is nothing to record, but the first batch of a run completes what an earlier
 // one may have left. Histories from before step 2 could do it say so by themselves:
 // their results are not Recorded.
-func (w *walletAsset) recordEvents(ctx workflow.Context, results []wallet.Result, recorded bool) error {
-	if recorded || w.recorded && !wallet.NeedRecording(results) {
+func (w *walletAsset) recordEvents(ctx workflow.Context, applied wallet.ApplyCommandsOutput) error {
+	if applied.Recorded || w.recorded && !applied.NeedRecording() {
 		w.recorded = true
 		return nil
 	}
@@ -295,7 +307,7 @@ func checkWorkflowID(ctx workflow.Context, ref wallet.AssetRef) error {
 func refuseToRun(ctx workflow.Context, cause error) error {
 	refused := failure.Encode(cause)
 	reject := func(converter.RawValue) error { return refused }
-	for _, name := range []string{wallet.UpdateApply, wallet.UpdateApplyBatch} {
+	for _, name := range []string{wallet.UpdateApply, wallet.UpdateApplyBatch, wallet.UpdateApplyBrief} {
 		err := workflow.SetUpdateHandlerWithOptions(ctx, name,
 			func(workflow.Context, converter.RawValue) error { return refused },
 			workflow.UpdateHandlerOptions{Validator: reject})

@@ -76,16 +76,13 @@ func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput
 	if err := l.try(wallet.StepApplyCommands); err != nil {
 		return wallet.ApplyCommandsOutput{}, err
 	}
-	before, known := l.asset, len(l.journal)
+	before := l.asset
 	results, err := l.apply(in.Commands)
 	if err == nil {
 		l.batches = append(l.batches, len(in.Commands))
 	}
-	out := wallet.ApplyCommandsOutput{Asset: l.asset, Results: results}
-	if len(l.journal) == known+len(in.Commands) { // no id was taken: see Answers
-		out = wallet.ApplyCommandsOutput{Asset: l.asset, Before: &before, RecordedAt: time.Unix(0, 0)}
-	}
-	if err == nil && in.AndRecord && wallet.NeedRecording(results) {
+	out := wallet.ApplyCommandsOutput{Asset: l.asset, Outcome: wallet.NewOutcome(before, results)}
+	if err == nil && in.AndRecord && out.NeedRecording() {
 		_, recordErr := l.RecordEvents(ctx, in.AssetRef)
 		out.Recorded = recordErr == nil
 	}
