@@ -41,16 +41,10 @@ type VerifyOptions struct {
 	Entries              *atomic.Int64 // counts along for a progress bar; may be nil
 }
 
-const (
-	// Only a hint, which no balance may make fail.
-	sqlExpectedEntries = `SELECT least(greatest(coalesce(sum(position), 0), 0), 9223372036854775807)::bigint
+// Only a hint, which no balance may make fail.
+const sqlExpectedEntries = `SELECT least(greatest(coalesce(sum(position), 0), 0), 9223372036854775807)::bigint
 		FROM wallet_assets
 		WHERE ($1 = '' OR user_id = $1) AND ($2 = '' OR currency = $2)`
-
-	// A plan that serves every range would have to read to the end of the table for
-	// each. The name of a snapshot comes from Postgres; SET takes no parameters.
-	sqlJoinSnapshot = `SET LOCAL plan_cache_mode = force_custom_plan; SET TRANSACTION SNAPSHOT `
-)
 
 // ExpectedEntries is how many journal entries a verification is going to read, if
 // the balances are right about it.
@@ -72,8 +66,6 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if o.Entries == nil {
 		o.Entries = &atomic.Int64{}
 	}
-	// Each needs both its connections: more workers than that would wait for each
-	// other.
 	most := (int(r.db.Config().MaxConns) - 1) / 2
 	if most < 1 {
 		return Report{}, fmt.Errorf("verify needs a pool of at least 3 connections, this one has %d", r.db.Config().MaxConns)
@@ -81,47 +73,29 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if o.Parallel <= 0 || o.Parallel > most {
 		o.Parallel = most
 	}
+	if o.Currency != "" {
+		o.Parallel = 1 // it is one range
+	}
 	v := &verification{options: o, report: Report{Findings: []Finding{}}}
-	err := pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) error {
-		var snapshot string
-		if err := tx.QueryRow(ctx, `SELECT pg_export_snapshot()`).Scan(&snapshot); err != nil {
-			return err
-		}
+	err := r.inSnapshot(ctx, 1+2*o.Parallel, func(txs []pgx.Tx) error {
 		group, ctx := errgroup.WithContext(ctx)
 		ranges := make(chan keyRange)
 		group.Go(func() error {
 			defer close(ranges)
-			return v.cut(ctx, tx, ranges)
+			return v.cut(ctx, txs[0], ranges)
 		})
-		for range o.Parallel {
+		for i := 1; i < len(txs); i += 2 {
 			group.Go(func() error {
-				return r.inSnapshot(ctx, snapshot, func(entries, events pgx.Tx) error {
-					for next := range ranges {
-						if err := v.check(ctx, entries, events, next); err != nil {
-							return err
-						}
+				for next := range ranges {
+					if err := v.check(ctx, txs[i], txs[i+1], next); err != nil {
+						return err
 					}
-					return nil
-				})
+				}
+				return nil
 			})
 		}
 		return group.Wait()
 	})
 	v.report.Entries = o.Entries.Load()
 	return v.report, err
-}
-
-var snapshotOptions = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-
-// inSnapshot opens two transactions that see what the exporting one sees.
-func (r Reader) inSnapshot(ctx context.Context, snapshot string, do func(a, b pgx.Tx) error) error {
-	join := func(do func(pgx.Tx) error) error {
-		return pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, sqlJoinSnapshot+`'`+snapshot+`'`); err != nil {
-				return err
-			}
-			return do(tx)
-		})
-	}
-	return join(func(a pgx.Tx) error { return join(func(b pgx.Tx) error { return do(a, b) }) })
 }

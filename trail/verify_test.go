@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
@@ -126,6 +128,33 @@ func TestVerifyFindsWhatIsMissingMovedOrTwiceThere(t *testing.T) {
 		}
 	}
 	require.Empty(t, verify(t, db, trail.VerifyOptions{}).Findings, "all is back")
+}
+
+// TestTwoVerificationsShareAPool runs them on pools that have connections for one, or
+// for one and a part of another.
+func TestTwoVerificationsShareAPool(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	fill(t, testenv.Pool(t, url), 3)
+	for _, size := range []int32{3, 4, 6} {
+		config, err := pgxpool.ParseConfig(url)
+		require.NoError(t, err)
+		config.MaxConns = size
+		db, err := pgxpool.NewWithConfig(t.Context(), config)
+		require.NoError(t, err)
+		defer db.Close()
+		ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+		defer stop()
+		for range 20 {
+			group, ctx := errgroup.WithContext(ctx)
+			for range 2 {
+				group.Go(func() error {
+					_, err := trail.New(db).Verify(ctx, trail.VerifyOptions{})
+					return err
+				})
+			}
+			require.NoError(t, group.Wait(), "a pool of %d", size)
+		}
+	}
 }
 
 func TestExpectedEntriesAreAHintThatNeverFails(t *testing.T) {
