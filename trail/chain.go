@@ -77,12 +77,13 @@ type chain struct {
 	have    *storedAsset
 	finding *Finding
 
-	withoutMissingEvents bool
+	eventsUpTo int64 // the last version that has to have its event
+	missing    int64 // version of the first entry without one
 }
 
-func newChain(at key, assets map[key]storedAsset, withoutMissingEvents bool) *chain {
-	c := &chain{key: at, want: wallet.Asset{UserID: at.userID, Currency: at.currency}, withoutMissingEvents: withoutMissingEvents}
-	if asset, ok := assets[at]; ok {
+func newChain(at key, in keyRange) *chain {
+	c := &chain{key: at, want: wallet.Asset{UserID: at.userID, Currency: at.currency}, eventsUpTo: in.eventsUpTo}
+	if asset, ok := in.assets[at]; ok {
 		c.have, c.want.Scale = &asset, asset.Scale
 		if asset.problem != "" {
 			c.wrong("wallet_assets", asset.Position, "%s", asset.problem)
@@ -177,7 +178,8 @@ func sameOutcome(e, want wallet.Entry) bool {
 // event checks that an event repeats its entry, which holds, byte for byte.
 func (c *chain) event(e wallet.Entry, entryRows pgx.Rows, event [][]byte) {
 	if event == nil {
-		if !c.withoutMissingEvents {
+		if e.Version <= c.eventsUpTo {
+			c.missing = e.Version
 			c.wrong("wallet_asset_events", e.Position, "entry %q (version %d) has no event: run \"wallet repair\"", e.CommandID, e.Version)
 			c.finding.MissingEvent = true
 		}

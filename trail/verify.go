@@ -3,7 +3,9 @@ package trail
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -37,8 +39,11 @@ type VerifyOptions struct {
 	// WithoutMissingEvents passes over entries that only lack their event, so that
 	// what else is wrong behind them is seen.
 	WithoutMissingEvents bool
-	Parallel             int           // ranges at a time, on two connections each; what the pool allows if 0
-	Entries              *atomic.Int64 // counts along for a progress bar; may be nil
+	// Patience is how long the event of an entry may take to be recorded; 2 seconds if
+	// 0, not at all if negative.
+	Patience time.Duration
+	Parallel int           // ranges at a time, on two connections each; what the pool allows if 0
+	Entries  *atomic.Int64 // counts along for a progress bar; may be nil
 }
 
 // Only a hint, which no balance may make fail.
@@ -53,6 +58,9 @@ func (r Reader) ExpectedEntries(ctx context.Context, userID, currency string) (n
 	return n, err
 }
 
+// defaultPatience is far longer than the step that records events takes.
+const defaultPatience = 2 * time.Second
+
 // Verify derives everything again from the rows, in one snapshot, without writing:
 // the hash chain and positions of each journal, its request hashes, each entry as
 // the fold would have made it from the one before (totals, holds, versions,
@@ -60,11 +68,18 @@ func (r Reader) ExpectedEntries(ctx context.Context, userID, currency string) (n
 // the end of the journal. It names the first bad row of each wallet asset; no row
 // is so bad that the others are not read.
 //
+// The service goes on meanwhile, and an entry is committed before its event is: a
+// wallet that only lacks events is looked at again when they have come, and is a
+// finding only if they do not.
+//
 // Memory does not grow with the number of rows: journal and events of a range of
 // wallets are read side by side on two connections.
 func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if o.Entries == nil {
 		o.Entries = &atomic.Int64{}
+	}
+	if o.Patience == 0 {
+		o.Patience = defaultPatience
 	}
 	most := (int(r.db.Config().MaxConns) - 1) / 2
 	if most < 1 {
@@ -73,16 +88,46 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if o.Parallel <= 0 || o.Parallel > most {
 		o.Parallel = most
 	}
-	if o.Currency != "" {
-		o.Parallel = 1 // it is one range
+	all := scope{key: key{o.UserID, o.Currency}, eventsUpTo: math.MaxInt64}
+	if o.WithoutMissingEvents {
+		all.eventsUpTo = 0
 	}
-	v := &verification{options: o, report: Report{Findings: []Finding{}}}
+	first, err := r.look(ctx, o, []scope{all})
+	if err != nil {
+		return first.report, err
+	}
+	recorded, err := r.awaitEvents(ctx, o.Patience, first.waiting)
+	if err != nil || len(recorded) == 0 {
+		return first.reportWith(first.waiting), err
+	}
+	again := make([]scope, 0, len(recorded))
+	for at := range recorded {
+		again = append(again, scope{at, first.waiting[at].known})
+		delete(first.waiting, at)
+	}
+	o.Entries = &atomic.Int64{} // these have been counted
+	second, err := r.look(ctx, o, again)
+	first.report.Findings = append(first.report.Findings, second.reportWith(second.waiting).Findings...)
+	return first.reportWith(first.waiting), err
+}
+
+// look checks scopes in one snapshot.
+func (r Reader) look(ctx context.Context, o VerifyOptions, scopes []scope) (*verification, error) {
+	v := &verification{entries: o.Entries, report: Report{Findings: []Finding{}}, waiting: map[key]waiting{}}
+	if len(scopes) > 1 || scopes[0].currency != "" {
+		o.Parallel = min(o.Parallel, len(scopes)) // each is one range
+	}
 	err := r.inSnapshot(ctx, 1+2*o.Parallel, func(txs []pgx.Tx) error {
 		group, ctx := errgroup.WithContext(ctx)
 		ranges := make(chan keyRange)
 		group.Go(func() error {
 			defer close(ranges)
-			return v.cut(ctx, txs[0], ranges)
+			for _, s := range scopes {
+				if err := v.cut(ctx, txs[0], s, ranges); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 		for i := 1; i < len(txs); i += 2 {
 			group.Go(func() error {
@@ -97,5 +142,5 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 		return group.Wait()
 	})
 	v.report.Entries = o.Entries.Load()
-	return v.report, err
+	return v, err
 }

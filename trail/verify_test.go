@@ -120,7 +120,7 @@ func TestVerifyFindsWhatIsMissingMovedOrTwiceThere(t *testing.T) {
 	}
 	for _, change := range changes {
 		require.Positive(t, execute(change), change)
-		report, err := trail.New(db).Verify(t.Context(), trail.VerifyOptions{})
+		report, err := trail.New(db).Verify(t.Context(), trail.VerifyOptions{Patience: -1})
 		require.NoError(t, err, change)
 		requireAccused(t, report.Findings, false, "%s", change)
 		for _, table := range tables {
