@@ -77,12 +77,13 @@ type chain struct {
 	have    *storedAsset
 	finding *Finding
 
-	eventsUpTo int64 // the last version that has to have its event
-	missing    int64 // version of the first entry without one
+	scope   scope
+	missing int64 // version of the first entry without an event
+	feed    inFeed
 }
 
 func newChain(at key, in keyRange) *chain {
-	c := &chain{key: at, want: wallet.Asset{UserID: at.userID, Currency: at.currency}, eventsUpTo: in.eventsUpTo}
+	c := &chain{key: at, want: wallet.Asset{UserID: at.userID, Currency: at.currency}, scope: in.scope, feed: in.feed[at]}
 	if asset, ok := in.assets[at]; ok {
 		c.have, c.want.Scale = &asset, asset.Scale
 		if asset.problem != "" {
@@ -178,7 +179,7 @@ func sameOutcome(e, want wallet.Entry) bool {
 // event checks that an event repeats its entry, which holds, byte for byte.
 func (c *chain) event(e wallet.Entry, entryRows pgx.Rows, event [][]byte) {
 	if event == nil {
-		if e.Version <= c.eventsUpTo {
+		if e.Version <= c.scope.eventsUpTo && !c.scope.withoutMissing {
 			c.missing = e.Version
 			c.wrong("wallet_asset_events", e.Position, "entry %q (version %d) has no event: run \"wallet repair\"", e.CommandID, e.Version)
 			c.finding.MissingEvent = true
@@ -193,15 +194,25 @@ func (c *chain) event(e wallet.Entry, entryRows pgx.Rows, event [][]byte) {
 	if want := eventTypes[e.Type]; string(event[typeColumn]) != want {
 		c.wrong("wallet_asset_events", e.Position, "event of version %d has event_type %.60q instead of %q", e.Version, event[typeColumn], want)
 	}
+	if c.finding == nil && e.Version > c.feed.upTo && !c.scope.withoutMissing {
+		c.wrong("wallet_feed", e.Position, "event of version %d is in no range of the feed, its consumers do not see it: run \"wallet repair\"", e.Version)
+		c.finding.MissingRange = true
+	}
 }
 
 func (c *chain) strayEvent(event [][]byte) {
 	c.wrong("wallet_asset_events", positionOf(event), "event of version %d (command %q) has no applied journal entry", versionOf(event), event[commandIDColumn])
 }
 
-// end checks the balance against the end of the journal, and returns what is wrong
-// with the wallet asset, if anything is.
+// end checks feed and balance against the end of the journal, and returns what is
+// wrong with the wallet asset, if anything is.
 func (c *chain) end() *Finding {
+	if c.feed.problem != "" {
+		c.wrong("wallet_feed", c.want.Position, "%s", c.feed.problem)
+	}
+	if c.finding == nil && c.feed.last > c.want.Version {
+		c.wrong("wallet_feed", c.want.Position, "a range reaches to version %d, the journal has %d applied commands", c.feed.last, c.want.Version)
+	}
 	if c.finding != nil || c.have == nil {
 		return c.finding
 	}

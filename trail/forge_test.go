@@ -15,13 +15,14 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// forge puts a chain of the forger's own in the place of u0001's: journal, events
-// and balance agree with each other. Without entries nothing is left of the wallet.
+// forge puts a chain of the forger's own in the place of u0001's: journal, events,
+// feed and balance agree with each other. Without entries nothing is left of the wallet.
 func forge(t *testing.T, db *pgxpool.Pool, entries []wallet.Entry) {
 	ref := wallet.AssetRef{UserID: "u0001", Currency: "USD"}
 	batch := &pgx.Batch{}
 	batch.Queue(`DELETE FROM wallet_commands WHERE user_id = $1`, ref.UserID)
 	batch.Queue(`DELETE FROM wallet_asset_events WHERE user_id = $1`, ref.UserID)
+	batch.Queue(`DELETE FROM wallet_feed WHERE user_id = $1`, ref.UserID)
 	applied := int64(0)
 	for _, e := range entries {
 		var metadata []byte

@@ -48,6 +48,11 @@ const (
 		FROM wallet_asset_events
 		WHERE ` + inRange + `
 		ORDER BY user_id, currency, version`
+
+	sqlVerifyFeed = `SELECT user_id, currency, first_version, last_version
+		FROM wallet_feed
+		WHERE ` + inRange + `
+		ORDER BY user_id, currency, first_version`
 )
 
 type key struct{ userID, currency string }
@@ -63,7 +68,8 @@ func (k key) has(row [][]byte) bool {
 type scope struct {
 	key
 	// eventsUpTo is the last version that has to have its event.
-	eventsUpTo int64
+	eventsUpTo     int64
+	withoutMissing bool // as of VerifyOptions
 }
 
 // keyRange is the wallets of a scope after one key up to another, with their balances.
@@ -73,6 +79,7 @@ type keyRange struct {
 	scope
 	after, upTo *key
 	assets      map[key]storedAsset
+	feed        map[key]inFeed
 }
 
 func (k keyRange) args() []any {
@@ -140,8 +147,46 @@ func (v *verification) cut(ctx context.Context, tx pgx.Tx, s scope, ranges chan<
 	return send(next)
 }
 
-// check reads a range's journal and events side by side.
-func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k keyRange) error {
+// inFeed is what the feed has of a wallet asset.
+type inFeed struct {
+	upTo    int64 // each version from 1 to this one
+	last    int64 // the last version
+	problem string
+}
+
+// readFeed reads a range's part of the feed, of which no more is kept than that.
+func readFeed(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]inFeed, error) {
+	rows, err := tx.Query(ctx, sqlVerifyFeed, k.args()...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	feed := map[key]inFeed{}
+	for rows.Next() {
+		r := &storedRow{names: rows.FieldDescriptions(), columns: rows.RawValues()}
+		at := key{r.text(), r.text()}
+		first, last := r.number(), r.number()
+		if first < 1 || last < first {
+			r.wrong("is %d, and first_version %d", last, first)
+		}
+		in := feed[at]
+		if in.problem == "" {
+			in.problem = r.problem
+		}
+		if first <= in.upTo+1 {
+			in.upTo = max(in.upTo, last)
+		}
+		in.last = max(in.last, last)
+		feed[at] = in
+	}
+	return feed, rows.Err()
+}
+
+// check reads a range's part of the feed, then its journal and events side by side.
+func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k keyRange) (err error) {
+	if k.feed, err = readFeed(ctx, entriesTx, k); err != nil {
+		return fmt.Errorf("read the feed: %w", err)
+	}
 	entryRows, err := entriesTx.Query(ctx, sqlVerifyEntries, k.args()...)
 	if err != nil {
 		return err
@@ -159,6 +204,7 @@ func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k 
 		at := firstKey(entry, event)
 		c := newChain(at, k)
 		delete(k.assets, at)
+		delete(k.feed, at)
 		counted.report.Wallets++
 		for entry := entries.peek(); at.has(entry); entry = entries.peek() {
 			event := events.peek()
@@ -183,6 +229,11 @@ func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k 
 		return fmt.Errorf("read the trail: %w", err)
 	}
 	for at := range k.assets { // those no row of the trail belongs to
+		counted.report.Wallets++
+		counted.add(newChain(at, k))
+		delete(k.feed, at)
+	}
+	for at := range k.feed { // nor any balance
 		counted.report.Wallets++
 		counted.add(newChain(at, k))
 	}

@@ -15,7 +15,7 @@ import (
 type Finding struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
-	Table    string `json:"table"` // wallet_commands, wallet_asset_events or wallet_assets
+	Table    string `json:"table"` // wallet_commands, wallet_asset_events, wallet_feed or wallet_assets
 	// Position of the bad row in the journal, or of the one it should agree with; 0
 	// where there is none.
 	Position int64  `json:"position,omitempty"`
@@ -23,6 +23,9 @@ type Finding struct {
 	// MissingEvent is true where an applied entry only lacks its event, which
 	// "wallet repair" appends.
 	MissingEvent bool `json:"missing_event,omitempty"`
+	// MissingRange is true where an event is only in no range of the feed, so that no
+	// consumer ever sees it. "wallet repair" appends one.
+	MissingRange bool `json:"missing_range,omitempty"`
 }
 
 // Report is what a verification has read, and what it found.
@@ -36,9 +39,9 @@ type Report struct {
 // VerifyOptions restrict a verification to a user, or to one wallet asset.
 type VerifyOptions struct {
 	UserID, Currency string
-	// WithoutMissingEvents passes over entries that only lack their event, so that
-	// what else is wrong behind them is seen.
-	WithoutMissingEvents bool
+	// WithoutMissing passes over events and ranges of the feed that are only missing,
+	// so that what else is wrong behind them is seen.
+	WithoutMissing bool
 	// Patience is how long the event of an entry may take to be recorded; 2 seconds if
 	// 0, not at all if negative.
 	Patience time.Duration
@@ -64,8 +67,8 @@ const defaultPatience = 2 * time.Second
 // Verify derives everything again from the rows, in one snapshot, without writing:
 // the hash chain and positions of each journal, its request hashes, each entry as
 // the fold would have made it from the one before (totals, holds, versions,
-// refusals), one event for each applied entry and equal to it, and the balance as
-// the end of the journal. It names the first bad row of each wallet asset; no row
+// refusals), one event for each applied entry and equal to it, each event in the feed,
+// and the balance as the end of the journal. It names the first bad row of each wallet asset; no row
 // is so bad that the others are not read.
 //
 // The service goes on meanwhile, and an entry is committed before its event is: a
@@ -88,11 +91,7 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if o.Parallel <= 0 || o.Parallel > most {
 		o.Parallel = most
 	}
-	all := scope{key: key{o.UserID, o.Currency}, eventsUpTo: math.MaxInt64}
-	if o.WithoutMissingEvents {
-		all.eventsUpTo = 0
-	}
-	first, err := r.look(ctx, o, []scope{all})
+	first, err := r.look(ctx, o, []scope{{key{o.UserID, o.Currency}, math.MaxInt64, o.WithoutMissing}})
 	if err != nil {
 		return first.report, err
 	}
@@ -102,7 +101,7 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	}
 	again := make([]scope, 0, len(recorded))
 	for at := range recorded {
-		again = append(again, scope{at, first.waiting[at].known})
+		again = append(again, scope{at, first.waiting[at].known, false})
 		delete(first.waiting, at)
 	}
 	o.Entries = &atomic.Int64{} // these have been counted
