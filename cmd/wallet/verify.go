@@ -28,6 +28,9 @@ the journal still has exactly the entries that were exported earlier.`,
 		Args:    cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if exported := receipt + heads; exported != "" {
+				if len(args) > 0 {
+					return fmt.Errorf("--receipt and --heads check the wallets that the file names: leave out %q", args)
+				}
 				return a.verifyReceipts(cmd, exported)
 			}
 			options := trail.VerifyOptions{Parallel: parallel}
