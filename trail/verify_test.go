@@ -117,9 +117,9 @@ func TestVerifyFindsWhatIsMissingMovedOrTwiceThere(t *testing.T) {
 		`UPDATE wallet_feed SET first_version = 2 WHERE user_id = 'u0001'`,
 		`UPDATE wallet_feed SET last_version = 3 WHERE user_id = 'u0001'`,
 		`UPDATE wallet_feed SET last_version = 1 WHERE user_id = 'u0001';
-			INSERT INTO wallet_feed SELECT id, user_id, currency, 3, 4 FROM kept_wallet_feed WHERE user_id = 'u0001'`,
-		`INSERT INTO wallet_feed SELECT id, user_id, currency, 5, 5 FROM kept_wallet_feed WHERE user_id = 'u0001'`,
-		`INSERT INTO wallet_feed SELECT id, user_id, currency, 1, 9223372036854775807 FROM kept_wallet_feed WHERE user_id = 'u0001'`,
+			INSERT INTO wallet_feed SELECT id + 100, user_id, currency, 3, 4 FROM kept_wallet_feed WHERE user_id = 'u0001'`,
+		`INSERT INTO wallet_feed SELECT id + 100, user_id, currency, 5, 5 FROM kept_wallet_feed WHERE user_id = 'u0001'`,
+		`INSERT INTO wallet_feed SELECT id + 100, user_id, currency, 1, 9223372036854775807 FROM kept_wallet_feed WHERE user_id = 'u0001'`,
 		`DELETE FROM wallet_commands WHERE user_id = 'u0001'; DELETE FROM wallet_asset_events WHERE user_id = 'u0001'; DELETE FROM wallet_assets WHERE user_id = 'u0001'`,
 	}
 	for position := 1; position <= 8; position++ {
@@ -147,7 +147,7 @@ func TestVerifyTellsWhatTheFeedLacks(t *testing.T) {
 	fill(t, db, 3)
 	openToTampering(t, db)
 	_, err := db.Exec(t.Context(), `UPDATE wallet_feed SET last_version = 2 WHERE user_id = 'u0001';
-		INSERT INTO wallet_feed SELECT id, user_id, currency, 1, 4 FROM wallet_feed WHERE user_id = 'u0002'`, pgx.QueryExecModeSimpleProtocol)
+		INSERT INTO wallet_feed SELECT id + 100, user_id, currency, 1, 4 FROM wallet_feed WHERE user_id = 'u0002'`, pgx.QueryExecModeSimpleProtocol)
 	require.NoError(t, err)
 	require.Equal(t, []trail.Finding{{
 		UserID: "u0001", Currency: "USD", Table: "wallet_feed", Position: 3, MissingRange: true,

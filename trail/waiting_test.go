@@ -68,11 +68,11 @@ func TestVerifyWaitsForEventsThatAreStillToCome(t *testing.T) {
 			fill(t, db, 3)
 			applyWithoutEvents(t, db, "x1", "x2")
 			late := make(chan struct{})
-			time.AfterFunc(200*time.Millisecond, func() {
+			time.AfterFunc(500*time.Millisecond, func() {
 				defer close(late)
 				row.meanwhile(t, db)
 			})
-			report := verify(t, db, trail.VerifyOptions{Patience: time.Second})
+			report := verify(t, db, trail.VerifyOptions{Patience: 3 * time.Second})
 			<-late
 			require.Equal(t, int64(3*8+2), report.Entries, "each is counted once")
 			require.Equal(t, int64(3), report.Wallets)
