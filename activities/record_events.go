@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/failure"
@@ -35,6 +36,25 @@ const (
 				WHERE e.user_id = c.user_id AND e.currency = c.currency AND e.version = c.version)
 		ORDER BY version
 		ON CONFLICT DO NOTHING`
+
+	// After that no event is missing: what is in no range yet follows each other without
+	// gaps, but for what other ranges have.
+	sqlRepairFeed = `INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
+		SELECT $1, $2, min(version), max(version)
+		FROM (
+			SELECT version, version - row_number() OVER (ORDER BY version) AS run
+			FROM (
+				SELECT version
+				FROM wallet_asset_events
+				WHERE user_id = $1 AND currency = $2
+				EXCEPT
+				SELECT generate_series(first_version, last_version)
+				FROM wallet_feed
+				WHERE user_id = $1 AND currency = $2
+			) AS unseen
+		) AS runs
+		GROUP BY run
+		ORDER BY min(version)`
 
 	// Not max(version), which is planned as a scan of the whole trail as long as
 	// Postgres has no statistics.
@@ -68,13 +88,31 @@ func queueRecord(b *pgx.Batch, ref wallet.AssetRef, out *wallet.RecordEventsOutp
 	b.Queue(sqlLastEvent, ref.UserID, ref.Currency).QueryRow(func(row pgx.Row) error { return row.Scan(&out.Version) })
 }
 
+// Repaired is what RepairEvents has appended.
+type Repaired struct {
+	Events int64 `json:"events_appended"`
+	// Ranges of the feed for events that were there, and in none.
+	Ranges int64 `json:"ranges_appended"`
+}
+
 // RepairEvents appends the events that are missing anywhere in the trail of a
-// wallet asset and returns how many. It is no step of the workflow: "wallet repair"
-// calls it, after it has seen that journal and balance agree.
-func (a *Activities) RepairEvents(ctx context.Context, ref wallet.AssetRef) (appended int64, err error) {
-	tag, err := a.db.Exec(ctx, sqlRepairEvents, ref.UserID, ref.Currency)
-	if err != nil {
-		return 0, fmt.Errorf("repair events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
+// wallet asset, and ranges of the feed for the events that are in none. What it
+// appends to the feed comes at its end, so that consumers get these events late, those
+// that were missing perhaps a second time. It is no step of the workflow: "wallet
+// repair" calls it, after it has seen that journal and balance agree.
+func (a *Activities) RepairEvents(ctx context.Context, ref wallet.AssetRef) (repaired Repaired, err error) {
+	b := &pgx.Batch{}
+	b.Queue(sqlLockAsset, ref.UserID, ref.Currency) // two at once would append a range twice
+	count := func(sql string, appended *int64) {
+		b.Queue(sql, ref.UserID, ref.Currency).Exec(func(tag pgconn.CommandTag) error {
+			*appended = tag.RowsAffected()
+			return nil
+		})
 	}
-	return tag.RowsAffected(), nil
+	count(sqlRepairEvents, &repaired.Events)
+	count(sqlRepairFeed, &repaired.Ranges)
+	if err := a.atOnce(ctx, b); err != nil {
+		return Repaired{}, fmt.Errorf("repair events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
+	}
+	return repaired, nil
 }

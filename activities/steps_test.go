@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
@@ -240,6 +241,48 @@ func TestRecordTwoAtOnceLeavesNoGap(t *testing.T) {
 		require.Equal(t, int64(i+1), e.Version)
 	}
 	require.Len(t, events, 101)
+}
+
+// TestRepairAtOnceAppendsOnce repairs a wallet that the feed has lost, with an event or
+// without, while more events are recorded.
+func TestRepairAtOnceAppendsOnce(t *testing.T) {
+	s := newSteps(t)
+	s.apply(create("open"), add("a", "1"), add("b", "1"), add("c", "1"))
+	s.record()
+	_, err := s.db.Exec(t.Context(), `ALTER TABLE wallet_feed DISABLE TRIGGER ALL; ALTER TABLE wallet_asset_events DISABLE TRIGGER append_only_rows`, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	for round := range 20 {
+		lost, want := `DELETE FROM wallet_feed`, int64(1)
+		if round%2 == 1 {
+			lost, want = lost+`; DELETE FROM wallet_asset_events WHERE version = 2`, 2
+		}
+		_, err := s.db.Exec(t.Context(), lost, pgx.QueryExecModeSimpleProtocol)
+		require.NoError(t, err)
+		var repaired [4]activities.Repaired
+		group := &errgroup.Group{}
+		for i := range repaired {
+			group.Go(func() (err error) {
+				repaired[i], err = s.RepairEvents(context.Background(), s.ref)
+				return err
+			})
+		}
+		s.apply(add(fmt.Sprint("more-", round), "1"))
+		recorded := s.record()
+		require.NoError(t, group.Wait())
+		rows, err := s.db.Query(t.Context(), `SELECT v FROM wallet_feed, generate_series(first_version, last_version) AS v ORDER BY v`)
+		require.NoError(t, err)
+		versions, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		require.NoError(t, err)
+		require.Len(t, versions, int(recorded), "each once")
+		for i, version := range versions {
+			require.Equal(t, int64(i+1), version)
+		}
+		ranges := int64(0)
+		for _, r := range repaired {
+			ranges += r.Ranges
+		}
+		require.Equal(t, want, ranges)
+	}
 }
 
 func TestEveryTextIsStoredVerbatim(t *testing.T) {

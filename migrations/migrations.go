@@ -31,11 +31,15 @@ type Status struct {
 	Applied bool   `json:"applied"`
 }
 
-// Up applies what is missing and returns the versions it applied. Two at once
-// wait for each other on a Postgres advisory lock.
+// Up applies what is missing and returns the versions it applied, with an error too.
+// Two at once wait for each other on a Postgres advisory lock.
 func Up(ctx context.Context, databaseURL string) (applied []int64, err error) {
 	err = with(ctx, databaseURL, func(p *goose.Provider) error {
 		results, err := p.Up(ctx)
+		var partial *goose.PartialError
+		if errors.As(err, &partial) {
+			results = partial.Applied
+		}
 		for _, r := range results {
 			applied = append(applied, r.Source.Version)
 		}

@@ -77,12 +77,14 @@ type chain struct {
 	have    *storedAsset
 	finding *Finding
 
-	withoutMissingEvents bool
+	scope   scope
+	missing int64 // version of the first entry without an event
+	feed    inFeed
 }
 
-func newChain(at key, assets map[key]storedAsset, withoutMissingEvents bool) *chain {
-	c := &chain{key: at, want: wallet.Asset{UserID: at.userID, Currency: at.currency}, withoutMissingEvents: withoutMissingEvents}
-	if asset, ok := assets[at]; ok {
+func newChain(at key, in keyRange) *chain {
+	c := &chain{key: at, want: wallet.Asset{UserID: at.userID, Currency: at.currency}, scope: in.scope, feed: in.feed[at]}
+	if asset, ok := in.assets[at]; ok {
 		c.have, c.want.Scale = &asset, asset.Scale
 		if asset.problem != "" {
 			c.wrong("wallet_assets", asset.Position, "%s", asset.problem)
@@ -137,12 +139,19 @@ func (c *chain) entry(rows pgx.Rows, event [][]byte) {
 		received.Malformed = e.Message
 	}
 	after, result := wallet.Apply(c.want, received)
+	// The rules say whether there is a message; its wording may be another release's,
+	// and the hash covers it.
+	if result.Message != "" && e.Message != "" {
+		result.Message = e.Message
+	}
 	switch want := wallet.NewEntry(c.want, command, result, e.RecordedAt); {
 	case sameOutcome(e, want):
 	case e.ComputeHash() != e.Hash:
 		wrong("a column was changed: the hash of the row is not %s", e.Hash)
 	case e.RequestHash != want.RequestHash:
 		wrong("request_hash is not that of its content")
+	case (want.Message == "") != (e.Message == ""):
+		wrong("it is %s, and its message is %q", e.Status, e.Message)
 	default:
 		wrong("the rules give another outcome: %s %s, total %s to %s, version %d (the row has %s %s, %s to %s, %d)",
 			want.Status, want.Reason, want.TotalBefore, want.TotalAfter, want.Version, e.Status, e.Reason, e.TotalBefore, e.TotalAfter, e.Version)
@@ -170,7 +179,8 @@ func sameOutcome(e, want wallet.Entry) bool {
 // event checks that an event repeats its entry, which holds, byte for byte.
 func (c *chain) event(e wallet.Entry, entryRows pgx.Rows, event [][]byte) {
 	if event == nil {
-		if !c.withoutMissingEvents {
+		if e.Version <= c.scope.eventsUpTo && !c.scope.withoutMissing {
+			c.missing = e.Version
 			c.wrong("wallet_asset_events", e.Position, "entry %q (version %d) has no event: run \"wallet repair\"", e.CommandID, e.Version)
 			c.finding.MissingEvent = true
 		}
@@ -184,15 +194,25 @@ func (c *chain) event(e wallet.Entry, entryRows pgx.Rows, event [][]byte) {
 	if want := eventTypes[e.Type]; string(event[typeColumn]) != want {
 		c.wrong("wallet_asset_events", e.Position, "event of version %d has event_type %.60q instead of %q", e.Version, event[typeColumn], want)
 	}
+	if c.finding == nil && e.Version > c.feed.upTo && !c.scope.withoutMissing {
+		c.wrong("wallet_feed", e.Position, "event of version %d is in no range of the feed, its consumers do not see it: run \"wallet repair\"", e.Version)
+		c.finding.MissingRange = true
+	}
 }
 
 func (c *chain) strayEvent(event [][]byte) {
 	c.wrong("wallet_asset_events", positionOf(event), "event of version %d (command %q) has no applied journal entry", versionOf(event), event[commandIDColumn])
 }
 
-// end checks the balance against the end of the journal, and returns what is wrong
-// with the wallet asset, if anything is.
+// end checks feed and balance against the end of the journal, and returns what is
+// wrong with the wallet asset, if anything is.
 func (c *chain) end() *Finding {
+	if c.feed.problem != "" {
+		c.wrong("wallet_feed", c.want.Position, "%s", c.feed.problem)
+	}
+	if c.finding == nil && c.feed.last > c.want.Version {
+		c.wrong("wallet_feed", c.want.Position, "a range reaches to version %d, the journal has %d applied commands", c.feed.last, c.want.Version)
+	}
 	if c.finding != nil || c.have == nil {
 		return c.finding
 	}

@@ -15,13 +15,15 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// forge puts a chain of the forger's own in the place of u0001's: journal, events
-// and balance agree with each other. Without entries nothing is left of the wallet.
+// forge puts a chain of the forger's own in the place of u0001's: journal, events,
+// feed and balance agree with each other. Without entries nothing is left of the wallet.
 func forge(t *testing.T, db *pgxpool.Pool, entries []wallet.Entry) {
 	ref := wallet.AssetRef{UserID: "u0001", Currency: "USD"}
 	batch := &pgx.Batch{}
+	batch.Queue(`ALTER TABLE wallet_asset_events ENABLE TRIGGER feed`)
 	batch.Queue(`DELETE FROM wallet_commands WHERE user_id = $1`, ref.UserID)
 	batch.Queue(`DELETE FROM wallet_asset_events WHERE user_id = $1`, ref.UserID)
+	batch.Queue(`DELETE FROM wallet_feed WHERE user_id = $1`, ref.UserID)
 	applied := int64(0)
 	for _, e := range entries {
 		var metadata []byte
@@ -131,6 +133,7 @@ func TestVerifyFindsAChainThatNoRuleAllows(t *testing.T) {
 		"a hold out of nowhere":       {func(e *wallet.Entry) { e.HoldAfter = wallet.MustAmount("1.00") }, "the rules give another outcome"},
 		"malformed without a message": {func(e *wallet.Entry) { e.Reason, e.Type, e.Status = wallet.ReasonMalformed, "", wallet.StatusUnapplied }, "malformed, and has no message"},
 		"a time before the last":      {func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(-1e9) }, "recorded_at is before"},
+		"a message where none is":     {func(e *wallet.Entry) { e.Message = "well done" }, `it is applied, and its message is "well done"`},
 		"a wrong request hash":        {func(e *wallet.Entry) { e.Description = "other" }, "request_hash"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -148,6 +151,35 @@ func TestVerifyFindsAChainThatNoRuleAllows(t *testing.T) {
 			findings := verify(t, db, trail.VerifyOptions{}).Findings
 			require.Len(t, findings, 1)
 			require.Equal(t, int64(2), findings[0].Position)
+			require.Contains(t, findings[0].Problem, row.problem)
+		})
+	}
+}
+
+// TestVerifyTakesTheWordingOfARefusalFromTheEntry keeps what an earlier release has
+// worded otherwise from being accused.
+func TestVerifyTakesTheWordingOfARefusalFromTheEntry(t *testing.T) {
+	for name, row := range map[string]struct {
+		change  func(e *wallet.Entry) // of entry 4, a refusal
+		problem string
+	}{
+		"another wording":            {func(e *wallet.Entry) { e.Message = "as an earlier release said it"; e.Hash = e.ComputeHash() }, ""},
+		"no message":                 {func(e *wallet.Entry) { e.Message = ""; e.Hash = e.ComputeHash() }, `it is unapplied, and its message is ""`},
+		"a message that was changed": {func(e *wallet.Entry) { e.Message = "it was you" }, "a column was changed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := testenv.Pool(t, testenv.DatabaseURL(t))
+			fill(t, db, 2)
+			openToTampering(t, db)
+			entries := journalOf(t, db, victim)[:4]
+			row.change(&entries[3])
+			forge(t, db, entries)
+			findings := verify(t, db, trail.VerifyOptions{}).Findings
+			if row.problem == "" {
+				require.Empty(t, findings)
+				return
+			}
+			require.Len(t, findings, 1)
 			require.Contains(t, findings[0].Problem, row.problem)
 		})
 	}

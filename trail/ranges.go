@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -46,6 +48,11 @@ const (
 		FROM wallet_asset_events
 		WHERE ` + inRange + `
 		ORDER BY user_id, currency, version`
+
+	sqlVerifyFeed = `SELECT user_id, currency, first_version, last_version
+		FROM wallet_feed
+		WHERE ` + inRange + `
+		ORDER BY user_id, currency, first_version`
 )
 
 type key struct{ userID, currency string }
@@ -57,15 +64,25 @@ func (k key) has(row [][]byte) bool {
 	return row != nil && string(row[0]) == k.userID && string(row[1]) == k.currency
 }
 
-// keyRange is the wallets after one key up to another, with their balances. The
-// first has no beginning and the last no end, so that rows without a balance are
-// seen wherever they are.
-type keyRange struct {
-	after, upTo *key
-	assets      map[key]storedAsset
+// scope is what a verification reads: all wallets, a user's or one.
+type scope struct {
+	key
+	// eventsUpTo is the last version that has to have its event.
+	eventsUpTo     int64
+	withoutMissing bool // as of VerifyOptions
 }
 
-func (k keyRange) args(o VerifyOptions) []any {
+// keyRange is the wallets of a scope after one key up to another, with their balances.
+// The first has no beginning and the last no end, so that rows without a balance are
+// seen wherever they are.
+type keyRange struct {
+	scope
+	after, upTo *key
+	assets      map[key]storedAsset
+	feed        map[key]inFeed
+}
+
+func (k keyRange) args() []any {
 	args := []any{storedFormats}
 	for _, limit := range []*key{k.after, k.upTo} {
 		if limit == nil {
@@ -74,18 +91,28 @@ func (k keyRange) args(o VerifyOptions) []any {
 			args = append(args, limit.userID, limit.currency)
 		}
 	}
-	return append(args, o.UserID, o.Currency)
+	return append(args, k.userID, k.currency)
 }
 
 type verification struct {
-	options VerifyOptions
+	entries *atomic.Int64
 	mu      sync.Mutex
 	report  Report
+	waiting map[key]waiting // those that are not in the report's findings yet
 }
 
-// cut reads the balances and hands them out in ranges.
-func (v *verification) cut(ctx context.Context, tx pgx.Tx, ranges chan<- keyRange) error {
-	rows, err := tx.Query(ctx, sqlVerifyAssets, storedFormats, v.options.UserID, v.options.Currency)
+// reportWith is the report with those as findings that wait for events in vain.
+func (v *verification) reportWith(inVain map[key]waiting) Report {
+	report := v.report
+	for _, w := range inVain {
+		report.Findings = append(report.Findings, w.finding)
+	}
+	return report
+}
+
+// cut reads the balances of a scope and hands them out in ranges.
+func (v *verification) cut(ctx context.Context, tx pgx.Tx, s scope, ranges chan<- keyRange) error {
+	rows, err := tx.Query(ctx, sqlVerifyAssets, storedFormats, s.userID, s.currency)
 	if err != nil {
 		return err
 	}
@@ -98,7 +125,7 @@ func (v *verification) cut(ctx context.Context, tx pgx.Tx, ranges chan<- keyRang
 			return ctx.Err()
 		}
 	}
-	next, last := keyRange{assets: map[key]storedAsset{}}, key{}
+	next, last := keyRange{scope: s, assets: map[key]storedAsset{}}, key{}
 	for rows.Next() {
 		asset := readAsset(rows)
 		at := key{asset.UserID, asset.Currency}
@@ -110,7 +137,7 @@ func (v *verification) cut(ctx context.Context, tx pgx.Tx, ranges chan<- keyRang
 			if err := send(next); err != nil {
 				return err
 			}
-			next = keyRange{after: &upTo, assets: map[key]storedAsset{}}
+			next = keyRange{scope: s, after: &upTo, assets: map[key]storedAsset{}}
 		}
 		next.assets[at], last = asset, at
 	}
@@ -120,63 +147,113 @@ func (v *verification) cut(ctx context.Context, tx pgx.Tx, ranges chan<- keyRang
 	return send(next)
 }
 
-// check reads a range's journal and events side by side.
-func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k keyRange) error {
-	entryRows, err := entriesTx.Query(ctx, sqlVerifyEntries, k.args(v.options)...)
+// inFeed is what the feed has of a wallet asset.
+type inFeed struct {
+	upTo    int64 // each version from 1 to this one
+	last    int64 // the last version
+	problem string
+}
+
+// readFeed reads a range's part of the feed, of which no more is kept than that.
+func readFeed(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]inFeed, error) {
+	rows, err := tx.Query(ctx, sqlVerifyFeed, k.args()...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	feed := map[key]inFeed{}
+	for rows.Next() {
+		r := &storedRow{names: rows.FieldDescriptions(), columns: rows.RawValues()}
+		at := key{r.text(), r.text()}
+		first, last := r.number(), r.number()
+		if first < 1 || last < first {
+			r.wrong("is %d, and first_version %d", last, first)
+		}
+		in := feed[at]
+		if in.problem == "" {
+			in.problem = r.problem
+		}
+		if first <= in.upTo+1 {
+			in.upTo = max(in.upTo, last)
+		}
+		in.last = max(in.last, last)
+		feed[at] = in
+	}
+	return feed, rows.Err()
+}
+
+// check reads a range's part of the feed, then its journal and events side by side.
+func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k keyRange) (err error) {
+	if k.feed, err = readFeed(ctx, entriesTx, k); err != nil {
+		return fmt.Errorf("read the feed: %w", err)
+	}
+	entryRows, err := entriesTx.Query(ctx, sqlVerifyEntries, k.args()...)
 	if err != nil {
 		return err
 	}
 	defer entryRows.Close()
-	eventRows, err := eventsTx.Query(ctx, sqlVerifyEvents, k.args(v.options)...)
+	eventRows, err := eventsTx.Query(ctx, sqlVerifyEvents, k.args()...)
 	if err != nil {
 		return err
 	}
 	defer eventRows.Close()
 
-	var counted Report
+	counted := verification{waiting: map[key]waiting{}}
 	entries, events := stream{rows: entryRows}, stream{rows: eventRows}
 	for entry, event := entries.peek(), events.peek(); entry != nil || event != nil; entry, event = entries.peek(), events.peek() {
 		at := firstKey(entry, event)
-		c := newChain(at, k.assets, v.options.WithoutMissingEvents)
+		c := newChain(at, k)
 		delete(k.assets, at)
-		counted.Wallets++
+		delete(k.feed, at)
+		counted.report.Wallets++
 		for entry := entries.peek(); at.has(entry); entry = entries.peek() {
 			event := events.peek()
 			if version := versionOf(entry); version > 0 && at.has(event) && versionOf(event) <= version {
 				events.take()
-				counted.Events++
+				counted.report.Events++
 			} else {
 				event = nil
 			}
 			c.entry(entryRows, event)
 			entries.take()
-			v.options.Entries.Add(1)
+			v.entries.Add(1)
 		}
 		for event := events.peek(); at.has(event); event = events.peek() {
 			c.strayEvent(event)
 			events.take()
-			counted.Events++
+			counted.report.Events++
 		}
-		counted.add(c.end())
+		counted.add(c)
 	}
 	if err := errors.Join(entryRows.Err(), eventRows.Err()); err != nil {
 		return fmt.Errorf("read the trail: %w", err)
 	}
 	for at := range k.assets { // those no row of the trail belongs to
-		counted.Wallets++
-		counted.add(newChain(at, k.assets, v.options.WithoutMissingEvents).end())
+		counted.report.Wallets++
+		counted.add(newChain(at, k))
+		delete(k.feed, at)
+	}
+	for at := range k.feed { // nor any balance
+		counted.report.Wallets++
+		counted.add(newChain(at, k))
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.report.Wallets += counted.Wallets
-	v.report.Events += counted.Events
-	v.report.Findings = append(v.report.Findings, counted.Findings...)
+	v.report.Wallets += counted.report.Wallets
+	v.report.Events += counted.report.Events
+	v.report.Findings = append(v.report.Findings, counted.report.Findings...)
+	maps.Copy(v.waiting, counted.waiting)
 	return nil
 }
 
-func (r *Report) add(f *Finding) {
-	if f != nil {
-		r.Findings = append(r.Findings, *f)
+// add takes what is wrong with a chain that has come to its end.
+func (v *verification) add(c *chain) {
+	switch f := c.end(); {
+	case f == nil:
+	case f.MissingEvent:
+		v.waiting[c.key] = waiting{*f, c.missing, c.have.Version}
+	default:
+		v.report.Findings = append(v.report.Findings, *f)
 	}
 }
 

@@ -3,7 +3,9 @@ package trail
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -13,7 +15,7 @@ import (
 type Finding struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
-	Table    string `json:"table"` // wallet_commands, wallet_asset_events or wallet_assets
+	Table    string `json:"table"` // wallet_commands, wallet_asset_events, wallet_feed or wallet_assets
 	// Position of the bad row in the journal, or of the one it should agree with; 0
 	// where there is none.
 	Position int64  `json:"position,omitempty"`
@@ -21,6 +23,9 @@ type Finding struct {
 	// MissingEvent is true where an applied entry only lacks its event, which
 	// "wallet repair" appends.
 	MissingEvent bool `json:"missing_event,omitempty"`
+	// MissingRange is true where an event is only in no range of the feed, so that no
+	// consumer ever sees it. "wallet repair" appends one.
+	MissingRange bool `json:"missing_range,omitempty"`
 }
 
 // Report is what a verification has read, and what it found.
@@ -34,23 +39,20 @@ type Report struct {
 // VerifyOptions restrict a verification to a user, or to one wallet asset.
 type VerifyOptions struct {
 	UserID, Currency string
-	// WithoutMissingEvents passes over entries that only lack their event, so that
-	// what else is wrong behind them is seen.
-	WithoutMissingEvents bool
-	Parallel             int           // ranges at a time, on two connections each; what the pool allows if 0
-	Entries              *atomic.Int64 // counts along for a progress bar; may be nil
+	// WithoutMissing passes over events and ranges of the feed that are only missing,
+	// so that what else is wrong behind them is seen.
+	WithoutMissing bool
+	// Patience is how long the event of an entry may take to be recorded; 2 seconds if
+	// 0, not at all if negative.
+	Patience time.Duration
+	Parallel int           // ranges at a time, on two connections each; what the pool allows if 0
+	Entries  *atomic.Int64 // counts along for a progress bar; may be nil
 }
 
-const (
-	// Only a hint, which no balance may make fail.
-	sqlExpectedEntries = `SELECT least(greatest(coalesce(sum(position), 0), 0), 9223372036854775807)::bigint
+// Only a hint, which no balance may make fail.
+const sqlExpectedEntries = `SELECT least(greatest(coalesce(sum(position), 0), 0), 9223372036854775807)::bigint
 		FROM wallet_assets
 		WHERE ($1 = '' OR user_id = $1) AND ($2 = '' OR currency = $2)`
-
-	// A plan that serves every range would have to read to the end of the table for
-	// each. The name of a snapshot comes from Postgres; SET takes no parameters.
-	sqlJoinSnapshot = `SET LOCAL plan_cache_mode = force_custom_plan; SET TRANSACTION SNAPSHOT `
-)
 
 // ExpectedEntries is how many journal entries a verification is going to read, if
 // the balances are right about it.
@@ -59,12 +61,19 @@ func (r Reader) ExpectedEntries(ctx context.Context, userID, currency string) (n
 	return n, err
 }
 
+// defaultPatience is far longer than the step that records events takes.
+const defaultPatience = 2 * time.Second
+
 // Verify derives everything again from the rows, in one snapshot, without writing:
 // the hash chain and positions of each journal, its request hashes, each entry as
 // the fold would have made it from the one before (totals, holds, versions,
-// refusals), one event for each applied entry and equal to it, and the balance as
-// the end of the journal. It names the first bad row of each wallet asset; no row
+// refusals), one event for each applied entry and equal to it, each event in the feed,
+// and the balance as the end of the journal. It names the first bad row of each wallet asset; no row
 // is so bad that the others are not read.
+//
+// The service goes on meanwhile, and an entry is committed before its event is: a
+// wallet that only lacks events is looked at again when they have come, and is a
+// finding only if they do not.
 //
 // Memory does not grow with the number of rows: journal and events of a range of
 // wallets are read side by side on two connections.
@@ -72,8 +81,9 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if o.Entries == nil {
 		o.Entries = &atomic.Int64{}
 	}
-	// Each needs both its connections: more workers than that would wait for each
-	// other.
+	if o.Patience == 0 {
+		o.Patience = defaultPatience
+	}
 	most := (int(r.db.Config().MaxConns) - 1) / 2
 	if most < 1 {
 		return Report{}, fmt.Errorf("verify needs a pool of at least 3 connections, this one has %d", r.db.Config().MaxConns)
@@ -81,47 +91,55 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if o.Parallel <= 0 || o.Parallel > most {
 		o.Parallel = most
 	}
-	v := &verification{options: o, report: Report{Findings: []Finding{}}}
-	err := pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) error {
-		var snapshot string
-		if err := tx.QueryRow(ctx, `SELECT pg_export_snapshot()`).Scan(&snapshot); err != nil {
-			return err
-		}
+	first, err := r.look(ctx, o, []scope{{key{o.UserID, o.Currency}, math.MaxInt64, o.WithoutMissing}})
+	if err != nil {
+		return first.report, err
+	}
+	recorded, err := r.awaitEvents(ctx, o.Patience, first.waiting)
+	if err != nil || len(recorded) == 0 {
+		return first.reportWith(first.waiting), err
+	}
+	again := make([]scope, 0, len(recorded))
+	for at := range recorded {
+		again = append(again, scope{at, first.waiting[at].known, false})
+		delete(first.waiting, at)
+	}
+	o.Entries = &atomic.Int64{} // these have been counted
+	second, err := r.look(ctx, o, again)
+	first.report.Findings = append(first.report.Findings, second.reportWith(second.waiting).Findings...)
+	return first.reportWith(first.waiting), err
+}
+
+// look checks scopes in one snapshot.
+func (r Reader) look(ctx context.Context, o VerifyOptions, scopes []scope) (*verification, error) {
+	v := &verification{entries: o.Entries, report: Report{Findings: []Finding{}}, waiting: map[key]waiting{}}
+	if len(scopes) > 1 || scopes[0].currency != "" {
+		o.Parallel = min(o.Parallel, len(scopes)) // each is one range
+	}
+	err := r.inSnapshot(ctx, 1+2*o.Parallel, func(txs []pgx.Tx) error {
 		group, ctx := errgroup.WithContext(ctx)
 		ranges := make(chan keyRange)
 		group.Go(func() error {
 			defer close(ranges)
-			return v.cut(ctx, tx, ranges)
+			for _, s := range scopes {
+				if err := v.cut(ctx, txs[0], s, ranges); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
-		for range o.Parallel {
+		for i := 1; i < len(txs); i += 2 {
 			group.Go(func() error {
-				return r.inSnapshot(ctx, snapshot, func(entries, events pgx.Tx) error {
-					for next := range ranges {
-						if err := v.check(ctx, entries, events, next); err != nil {
-							return err
-						}
+				for next := range ranges {
+					if err := v.check(ctx, txs[i], txs[i+1], next); err != nil {
+						return err
 					}
-					return nil
-				})
+				}
+				return nil
 			})
 		}
 		return group.Wait()
 	})
 	v.report.Entries = o.Entries.Load()
-	return v.report, err
-}
-
-var snapshotOptions = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-
-// inSnapshot opens two transactions that see what the exporting one sees.
-func (r Reader) inSnapshot(ctx context.Context, snapshot string, do func(a, b pgx.Tx) error) error {
-	join := func(do func(pgx.Tx) error) error {
-		return pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, sqlJoinSnapshot+`'`+snapshot+`'`); err != nil {
-				return err
-			}
-			return do(tx)
-		})
-	}
-	return join(func(a pgx.Tx) error { return join(func(b pgx.Tx) error { return do(a, b) }) })
+	return v, err
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
@@ -85,7 +87,7 @@ func TestVerifyFindsWhatIsMissingMovedOrTwiceThere(t *testing.T) {
 		require.NoError(t, err, sql)
 		return tag.RowsAffected()
 	}
-	tables := []string{"wallets", "wallet_assets", "wallet_commands", "wallet_asset_events"}
+	tables := []string{"wallets", "wallet_assets", "wallet_commands", "wallet_asset_events", "wallet_feed"}
 	for _, table := range tables {
 		execute(`CREATE TABLE kept_` + table + ` AS TABLE ` + table)
 	}
@@ -109,6 +111,16 @@ func TestVerifyFindsWhatIsMissingMovedOrTwiceThere(t *testing.T) {
 		`INSERT INTO wallet_asset_events SELECT * FROM kept_wallet_asset_events WHERE user_id = 'u0001' AND version = 3`,
 		`INSERT INTO wallet_asset_events SELECT * FROM kept_wallet_asset_events WHERE user_id = 'u0001' AND version = 1;
 			UPDATE wallet_asset_events SET version = 9 WHERE ctid = (SELECT max(ctid) FROM wallet_asset_events)`,
+		// The feed lacks the wallet, its beginning, its end and its middle; it has more
+		// than the wallet has, and what nobody has.
+		`DELETE FROM wallet_feed WHERE user_id = 'u0001'`,
+		`UPDATE wallet_feed SET first_version = 2 WHERE user_id = 'u0001'`,
+		`UPDATE wallet_feed SET last_version = 3 WHERE user_id = 'u0001'`,
+		`UPDATE wallet_feed SET last_version = 1 WHERE user_id = 'u0001';
+			INSERT INTO wallet_feed SELECT id + 100, user_id, currency, 3, 4 FROM kept_wallet_feed WHERE user_id = 'u0001'`,
+		`INSERT INTO wallet_feed SELECT id + 100, user_id, currency, 5, 5 FROM kept_wallet_feed WHERE user_id = 'u0001'`,
+		`INSERT INTO wallet_feed SELECT id + 100, user_id, currency, 1, 9223372036854775807 FROM kept_wallet_feed WHERE user_id = 'u0001'`,
+		`DELETE FROM wallet_commands WHERE user_id = 'u0001'; DELETE FROM wallet_asset_events WHERE user_id = 'u0001'; DELETE FROM wallet_assets WHERE user_id = 'u0001'`,
 	}
 	for position := 1; position <= 8; position++ {
 		changes = append(changes, fmt.Sprintf(`DELETE FROM wallet_commands WHERE user_id = 'u0001' AND position = %d`, position))
@@ -118,7 +130,7 @@ func TestVerifyFindsWhatIsMissingMovedOrTwiceThere(t *testing.T) {
 	}
 	for _, change := range changes {
 		require.Positive(t, execute(change), change)
-		report, err := trail.New(db).Verify(t.Context(), trail.VerifyOptions{})
+		report, err := trail.New(db).Verify(t.Context(), trail.VerifyOptions{Patience: -1})
 		require.NoError(t, err, change)
 		requireAccused(t, report.Findings, false, "%s", change)
 		for _, table := range tables {
@@ -126,6 +138,54 @@ func TestVerifyFindsWhatIsMissingMovedOrTwiceThere(t *testing.T) {
 		}
 	}
 	require.Empty(t, verify(t, db, trail.VerifyOptions{}).Findings, "all is back")
+}
+
+// TestTwoVerificationsShareAPool runs them on pools that have connections for one, or
+// for one and a part of another.
+func TestVerifyTellsWhatTheFeedLacks(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	fill(t, db, 3)
+	openToTampering(t, db)
+	_, err := db.Exec(t.Context(), `UPDATE wallet_feed SET last_version = 2 WHERE user_id = 'u0001';
+		INSERT INTO wallet_feed SELECT id + 100, user_id, currency, 1, 4 FROM wallet_feed WHERE user_id = 'u0002'`, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	require.Equal(t, []trail.Finding{{
+		UserID: "u0001", Currency: "USD", Table: "wallet_feed", Position: 3, MissingRange: true,
+		Problem: `event of version 3 is in no range of the feed, its consumers do not see it: run "wallet repair"`,
+	}}, verify(t, db, trail.VerifyOptions{}).Findings, "a range twice is no harm")
+	require.Empty(t, verify(t, db, trail.VerifyOptions{WithoutMissing: true}).Findings)
+
+	_, err = db.Exec(t.Context(), `UPDATE wallet_feed SET last_version = 5 WHERE user_id = 'u0001'`)
+	require.NoError(t, err)
+	require.Equal(t, []trail.Finding{{
+		UserID: "u0001", Currency: "USD", Table: "wallet_feed", Position: 8,
+		Problem: `a range reaches to version 5, the journal has 4 applied commands`,
+	}}, verify(t, db, trail.VerifyOptions{WithoutMissing: true}).Findings)
+}
+
+func TestTwoVerificationsShareAPool(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	fill(t, testenv.Pool(t, url), 3)
+	for _, size := range []int32{3, 4, 6} {
+		config, err := pgxpool.ParseConfig(url)
+		require.NoError(t, err)
+		config.MaxConns = size
+		db, err := pgxpool.NewWithConfig(t.Context(), config)
+		require.NoError(t, err)
+		defer db.Close()
+		ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+		defer stop()
+		for range 20 {
+			group, ctx := errgroup.WithContext(ctx)
+			for range 2 {
+				group.Go(func() error {
+					_, err := trail.New(db).Verify(ctx, trail.VerifyOptions{})
+					return err
+				})
+			}
+			require.NoError(t, group.Wait(), "a pool of %d", size)
+		}
+	}
 }
 
 func TestExpectedEntriesAreAHintThatNeverFails(t *testing.T) {

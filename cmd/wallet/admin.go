@@ -69,20 +69,20 @@ your own means, or grant it to a role of yours. Connect workers as that role.`,
 			if err := a.needDatabase(); err != nil {
 				return err
 			}
-			applied, err := migrations.Up(cmd.Context(), a.owner)
+			applied, err := migrations.Up(cmd.Context(), a.owner.URL)
+			for _, version := range applied {
+				fmt.Fprintf(cmd.OutOrStdout(), "applied migration %d\n", version)
+			}
 			if err != nil {
-				return err
+				return a.migrating(err)
 			}
 			if password := os.Getenv("WALLET_APP_PASSWORD"); password != "" {
-				if err := migrations.AllowLogin(cmd.Context(), a.owner, password); err != nil {
-					return err
+				if err := migrations.AllowLogin(cmd.Context(), a.owner.URL, password); err != nil {
+					return a.migrating(err)
 				}
 			}
 			if len(applied) == 0 {
 				fmt.Fprintf(cmd.OutOrStdout(), "nothing to do, the database is at version %d\n", migrations.Latest())
-			}
-			for _, version := range applied {
-				fmt.Fprintf(cmd.OutOrStdout(), "applied migration %d\n", version)
 			}
 			return nil
 		},
@@ -92,9 +92,9 @@ your own means, or grant it to a role of yours. Connect workers as that role.`,
 			if err := a.needDatabase(); err != nil {
 				return err
 			}
-			list, err := migrations.List(cmd.Context(), a.owner)
+			list, err := migrations.List(cmd.Context(), a.owner.URL)
 			if err != nil {
-				return err
+				return a.migrating(err)
 			}
 			return print(a, cmd, list, table.Row{"version", "file", "applied"}, func(s migrations.Status) table.Row {
 				return table.Row{s.Version, s.Name, s.Applied}
@@ -105,10 +105,15 @@ your own means, or grant it to a role of yours. Connect workers as that role.`,
 }
 
 func (a *app) needDatabase() error {
-	if a.owner == "" {
+	if a.owner.URL == "" {
 		return errors.New("neither WALLET_OWNER_DATABASE_URL nor WALLET_DATABASE_URL is set: give one the Postgres to migrate, such as postgres://user:password@host:5432/wallet")
 	}
 	return nil
+}
+
+// migrating says which database an error is about.
+func (a *app) migrating(err error) error {
+	return fmt.Errorf("the database of %s: %w", a.owner.Setting, a.asOwner(err))
 }
 
 type currency struct {
@@ -134,7 +139,7 @@ func (a *app) currencyCommand() *cobra.Command {
 			}
 			err := withPoolOf(cmd.Context(), a.owner, func(pool *pgxpool.Pool) error { return addCurrency(cmd.Context(), pool, args[0], scale) })
 			if err != nil {
-				return err
+				return a.asOwner(err)
 			}
 			return a.printCurrencies(cmd, []currency{{args[0], scale}})
 		},

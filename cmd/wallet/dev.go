@@ -83,7 +83,7 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err 
 		return err
 	}
 	databaseURL := stack.Postgres.URLOf(migrations.RoleApp, password, "wallet")
-	pool, err := service.OpenPool(ctx, databaseURL)
+	pool, err := service.OpenPool(ctx, service.Database{URL: databaseURL, Setting: "the database of wallet dev"})
 	if err != nil {
 		return err
 	}

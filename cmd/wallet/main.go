@@ -9,9 +9,11 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service"
 )
 
 // Exit codes.
@@ -28,6 +30,10 @@ func main() {
 	code := exitCode(err)
 	if code == exitError { // a refusal is a result, printed as one
 		fmt.Fprintln(os.Stderr, "wallet:", err)
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && refused.Hint != "" {
+			fmt.Fprintln(os.Stderr, "hint:", refused.Hint)
+		}
 	}
 	os.Exit(code)
 }
@@ -50,8 +56,8 @@ const writesCSV = "csv"
 // app is what the commands share: flags that all have.
 type app struct {
 	output    string // table or json; csv where writesCSV allows it
-	database  string
-	owner     string // of the tables; only "migrate" and "currency add" need it
+	database  service.Database
+	owner     service.Database // of the tables; only "migrate" and "currency add" need it
 	taskQueue string
 	logLevel  string
 	logFormat string
@@ -74,8 +80,8 @@ by WALLET_DATABASE_URL. After "wallet dev", ". .wallet/env" sets them.`,
 	}
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.output, "output", "o", "table", "table for people, json for machines (wallet statement: csv too)")
-	flags.StringVar(&a.database, "database-url", os.Getenv("WALLET_DATABASE_URL"), "Postgres connection string (WALLET_DATABASE_URL)")
-	flags.StringVar(&a.owner, "owner-database-url", os.Getenv("WALLET_OWNER_DATABASE_URL"), "the same database as the owner of the tables, for migrate and currency add; else the database-url (WALLET_OWNER_DATABASE_URL)")
+	flags.StringVar(&a.database.URL, "database-url", os.Getenv("WALLET_DATABASE_URL"), "Postgres connection string (WALLET_DATABASE_URL)")
+	flags.StringVar(&a.owner.URL, "owner-database-url", os.Getenv("WALLET_OWNER_DATABASE_URL"), "the same database as the owner of the tables, for migrate and currency add; else the database-url (WALLET_OWNER_DATABASE_URL)")
 	flags.StringVar(&a.taskQueue, "task-queue", envOr("WALLET_TASK_QUEUE", wallet.DefaultTaskQueue), "task queue of the workers (WALLET_TASK_QUEUE)")
 	flags.StringVar(&a.logLevel, "log-level", envOr("WALLET_LOG_LEVEL", "info"), "debug, info, warn or error (WALLET_LOG_LEVEL)")
 	flags.StringVar(&a.logFormat, "log-format", envOr("WALLET_LOG_FORMAT", "console"), "console or json (WALLET_LOG_FORMAT)")
@@ -83,9 +89,7 @@ by WALLET_DATABASE_URL. After "wallet dev", ". .wallet/env" sets them.`,
 		flags.Lookup(name).DefValue = "" // it may hold a password: not for the help text
 	}
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if a.owner == "" {
-			a.owner = a.database
-		}
+		a.nameDatabases(cmd.Flags().Changed)
 		_, csv := cmd.Annotations[writesCSV]
 		switch {
 		case a.output == "table", a.output == "json", a.output == "csv" && csv:
@@ -103,6 +107,21 @@ by WALLET_DATABASE_URL. After "wallet dev", ". .wallet/env" sets them.`,
 		a.benchCommand(),
 	)
 	return root
+}
+
+// nameDatabases settles where the databases' URLs come from. One that was given on the
+// command line counts more than any of the environment.
+func (a *app) nameDatabases(given func(flag string) bool) {
+	a.database.Setting, a.owner.Setting = "WALLET_DATABASE_URL", "WALLET_OWNER_DATABASE_URL"
+	if given("database-url") {
+		a.database.Setting = "--database-url"
+	}
+	if given("owner-database-url") {
+		a.owner.Setting = "--owner-database-url"
+	}
+	if a.owner.URL == "" || given("database-url") && !given("owner-database-url") {
+		a.owner = a.database
+	}
 }
 
 func envOr(name, otherwise string) string {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/valueledger/wallet/internal/testenv"
@@ -239,4 +240,50 @@ func TestMigrateUpAndStatus(t *testing.T) {
 	out, errs, code = s.with("WALLET_OWNER_DATABASE_URL=").run("migrate", "status")
 	require.Equal(t, 0, code, errs)
 	require.Contains(t, out, "true")
+}
+
+func TestADatabaseOfTheCommandLineCountsMoreThanTheEnvironment(t *testing.T) {
+	migrated, empty := testenv.DatabaseURL(t), testenv.EmptyDatabaseURL(t)
+	s := newShell(t, migrated)
+	out, _, _ := s.run("migrate", "status", "--database-url", empty, "-o", "json")
+	require.Contains(t, out, `"applied":false`)
+	out, _, _ = s.run("migrate", "status", "--database-url", empty, "--owner-database-url", migrated, "-o", "json")
+	require.NotContains(t, out, `"applied":false`)
+
+	_, errs, code := s.run("currency", "add", "POINTS", "--scale", "0", "--database-url", empty)
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, "(--database-url): the database is not migrated")
+}
+
+func TestAFailureOfTheOwnerNamesHisDatabase(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t))
+	wrong := s.with("WALLET_OWNER_DATABASE_URL=postgres://u:secret@127.0.0.1:1/wallet")
+	for _, args := range [][]string{{"currency", "add", "POINTS", "--scale", "0"}, {"migrate", "up"}, {"migrate", "status"}} {
+		_, errs, code := wrong.run(args...)
+		require.Equal(t, exitError, code)
+		require.Contains(t, errs, "WALLET_OWNER_DATABASE_URL")
+		require.NotContains(t, errs, "(WALLET_DATABASE_URL)")
+		require.NotContains(t, errs, "secret")
+	}
+	_, errs, code := s.with("WALLET_OWNER_DATABASE_URL=").run("currency", "add", "POINTS", "--scale", "0")
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, "only the owner of the tables may do this: set WALLET_OWNER_DATABASE_URL to connect as him (this was WALLET_DATABASE_URL)")
+}
+
+func TestMigrateUpSaysHowFarItCameAndWhatPostgresAdvises(t *testing.T) {
+	url := testenv.EmptyDatabaseURL(t)
+	_, err := testenv.Pool(t, url).Exec(t.Context(), `
+		CREATE FUNCTION no_feed() RETURNS event_trigger LANGUAGE plpgsql AS $$
+			BEGIN
+				IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'public.wallet_feed') THEN
+					RAISE 'no feed here' USING HINT = 'Ask the administrator.';
+				END IF;
+			END $$;
+		CREATE EVENT TRIGGER no_feed ON ddl_command_end EXECUTE FUNCTION no_feed()`, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	out, errs, code := newShell(t, url).run("migrate", "up")
+	require.Equal(t, exitError, code)
+	require.Equal(t, "applied migration 1\n", out)
+	require.Contains(t, errs, "no feed here")
+	require.Contains(t, errs, "hint: Ask the administrator.\n")
 }

@@ -42,6 +42,7 @@ func (a *app) eventsCommand() *cobra.Command {
 	}
 	p.flags(cmd)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "show events as they come, until Ctrl-C: from now on, or --after the cursor of an event (0 for all there are)")
+	cmd.MarkFlagsMutuallyExclusive("follow", "limit") // it has no end
 	return cmd
 }
 
@@ -112,12 +113,22 @@ func readPages[T any](a *app, cmd *cobra.Command, args []string, p paging, l lis
 	if err != nil {
 		return err
 	}
+	if p.limit < 0 {
+		return fmt.Errorf("--limit %d is negative: use 0 for all", p.limit)
+	}
 	return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
 		t, encoder := newPagedTable(cmd.OutOrStdout(), append(unnamed(scope, "user", "currency"), l.header...)), json.NewEncoder(cmd.OutOrStdout())
 		for left := p.limit; ; {
-			items, err := l.page(trail.New(pool), scope, after, left)
+			read := trail.New(pool)
+			items, err := l.page(read, scope, after, left)
 			if err != nil {
 				return err
+			}
+			if len(items) == 0 && scope.UserID != "" && p.after == "" && after == (place{}) {
+				// Is there nothing to show, or is the name wrong?
+				if _, err := readBalances(cmd.Context(), read, userID, currency, pastOptions{}, false); err != nil {
+					return err
+				}
 			}
 			for _, item := range items {
 				after = l.place(item)

@@ -171,6 +171,14 @@ func TestListsOfAllWalletsGoOnAfterARow(t *testing.T) {
 	require.Equal(t, []string{"u1 payout-1", "u2 _auto-create"}, ids("commands", "--after", "u1/USD/4", "--limit", "2"))
 }
 
+func TestAListOfAWalletMayBeEmpty(t *testing.T) {
+	s := newPastShell(t)
+	require.NotEmpty(t, s.reads("events", "u1", "USD", "--after", "99"), "a header")
+	require.Empty(t, s.reads("events", "u9", "USD", "--after", "0", "-o", "json"), "no page is there")
+	require.Empty(t, s.reads("commands", "u1", "EUR", "--status", "unapplied", "-o", "json"))
+	require.NotEmpty(t, s.reads("verify", "--parallel", "0"))
+}
+
 func TestListsLongerThanAPageAreWhole(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	steps, ref := activities.New(testenv.Pool(t, url)), wallet.AssetRef{UserID: "u1", Currency: "USD"}
@@ -225,6 +233,14 @@ func TestReadsOfBadInputNameTheValue(t *testing.T) {
 		{[]string{"events", "--after", "USD/2"}, `use USER/CURRENCY/VERSION, such as u1/USD/17`},
 		{[]string{"commands", "--after", "u1/USD/-2"}, `use USER/CURRENCY/POSITION, such as u1/USD/17`},
 		{[]string{"events", "", "USD"}, `user_id is empty`},
+		{[]string{"events", "--limit", "-5"}, `--limit -5 is negative: use 0 for all`},
+		{[]string{"commands", "u1", "USD", "--limit", "-1"}, `--limit -1 is negative`},
+		{[]string{"events", "--follow", "--limit", "1", "--after", "x"}, `[follow limit]`},
+		{[]string{"verify", "--parallel", "-3"}, `--parallel -3 is negative`},
+		{[]string{"events", "u9", "USD"}, `user "u9" owns nothing in USD: no such wallet`},
+		{[]string{"events", "u9"}, `user "u9": no such wallet`},
+		{[]string{"commands", "u1", "JPY"}, `user "u1" owns nothing in JPY: no such wallet`},
+		{[]string{"commands", "u9", "USD", "--status", "applied", "-o", "json"}, `user "u9" owns nothing in USD: no such wallet`},
 	} {
 		_, errs, code := s.run(row.args...)
 		require.Equal(t, exitError, code, row.args)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -58,33 +60,46 @@ func (a *app) headCommand() *cobra.Command {
 	return cmd
 }
 
-// verifyReceipts is "wallet verify --receipt FILE" and "--heads FILE".
+// receiptsReport is what became of exported receipts or heads.
+type receiptsReport struct {
+	Receipts int64           `json:"receipts"` // that were read and compared
+	Findings []trail.Finding `json:"findings"`
+}
+
+// verifyReceipts is "wallet verify --receipt FILE" and "--heads FILE". What was found
+// before a receipt that cannot be read is printed, too.
 func (a *app) verifyReceipts(cmd *cobra.Command, path string) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	var read int64
-	var findings []trail.Finding
-	err = a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
-		read, findings, err = trail.New(pool).CheckReceipts(cmd.Context(), file)
+	report := receiptsReport{Findings: []trail.Finding{}}
+	failed := a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+		read, findings, err := trail.New(pool).CheckReceipts(cmd.Context(), file)
+		report.Receipts, report.Findings = read, append(report.Findings, findings...)
 		return err
 	})
-	switch {
-	case err != nil:
-		return fmt.Errorf("%s: %w", path, err)
-	case read == 0:
-		return fmt.Errorf("%s holds no receipt", path)
+	if failed != nil {
+		failed = fmt.Errorf("%s: %w", path, failed)
 	}
-	if err := a.printFindings(cmd, findings); err != nil {
+	if report.Receipts == 0 {
+		return cmp.Or(failed, fmt.Errorf("%s holds no receipt", path))
+	}
+	if a.output == "json" {
+		err = json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+	} else {
+		err = a.printFindings(cmd, report.Findings)
+	}
+	var wrong error
+	if len(report.Findings) > 0 {
+		wrong = fmt.Errorf("%d of %d receipts do not hold", len(report.Findings), report.Receipts)
+	}
+	if err := errors.Join(err, wrong, failed); err != nil {
 		return err
 	}
-	if len(findings) > 0 {
-		return fmt.Errorf("%d of %d receipts do not hold", len(findings), read)
-	}
 	if a.output == "table" {
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d receipts hold: the journal has exactly these entries at their places\n", read)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d receipts hold: the journal has exactly these entries at their places\n", report.Receipts)
 	}
 	return err
 }

@@ -50,11 +50,18 @@ func TestReceiptsCatchWhatAChainMadeAnewHides(t *testing.T) {
 		require.Contains(t, out, "1 receipts hold")
 	}
 
+	out, errs, code := s.run("verify", "--heads", heads, "-o", "json")
+	require.Zero(t, code, errs)
+	require.JSONEq(t, `{"receipts": 1, "findings": []}`, out)
+	_, errs, code = s.run("verify", "u2", "--heads", heads)
+	require.Equal(t, exitError, code, "u2's wallet is not looked at")
+	require.Contains(t, errs, `--receipt and --heads check the wallets that the file names: leave out ["u2"]`)
+
 	// The journal goes on: older receipts and heads hold.
 	_, err := activities.New(testenv.Pool(t, honest)).ApplyCommands(t.Context(), wallet.ApplyCommandsInput{AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"},
 		Commands: []wallet.Received{{Command: wallet.Command{ID: "later", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}}}})
 	require.NoError(t, err)
-	_, errs, code := s.run("verify", "--heads", heads)
+	_, errs, code = s.run("verify", "--heads", heads)
 	require.Zero(t, code, errs)
 
 	for name, row := range map[string]struct {
@@ -85,9 +92,21 @@ func TestReceiptsCatchWhatAChainMadeAnewHides(t *testing.T) {
 	db := testenv.Pool(t, honest)
 	_, err = db.Exec(t.Context(), `ALTER TABLE wallet_commands DISABLE TRIGGER ALL; UPDATE wallet_commands SET actor = 'me' WHERE command_id = 'a'`, pgx.QueryExecModeSimpleProtocol)
 	require.NoError(t, err)
-	out, _, code := s.run("verify", "--receipt", applied)
+	out, _, code = s.run("verify", "--receipt", applied)
 	require.Equal(t, exitError, code)
 	require.Contains(t, out, "a column of the entry was changed")
+
+	receipt, err := os.ReadFile(applied)
+	require.NoError(t, err)
+	cutOff := filepath.Join(t.TempDir(), "cut-off")
+	require.NoError(t, os.WriteFile(cutOff, append(receipt, receipt[:20]...), 0o600))
+	out, errs, code = s.run("verify", "--receipt", cutOff)
+	require.Equal(t, exitError, code)
+	require.Contains(t, out, "a column of the entry was changed", "what was found before the end")
+	require.Contains(t, errs, "1 of 1 receipts do not hold")
+	require.Contains(t, errs, "receipt 2 (counted from 1) cannot be read: unexpected EOF")
+	out, _, _ = s.run("verify", "--receipt", cutOff, "-o", "json")
+	require.Regexp(t, `^{"receipts":1,"findings":\[{"user_id":"u1",.*}\]}\n$`, out)
 
 	_, errs, code = s.run("receipt", "u1", "USD", "nobody")
 	require.Equal(t, exitError, code)

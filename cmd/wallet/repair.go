@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -16,62 +18,71 @@ import (
 type repaired struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
-	Appended int64  `json:"events_appended"`
+	activities.Repaired
 }
 
 func (a *app) repairCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "repair [USER [CURRENCY]]", Short: "Append the audit events that are missing for journaled commands",
+		Use: "repair [USER [CURRENCY]]", Short: "Append what is missing in the audit trail and its feed",
 		Long: `Append the audit events that are missing for journaled commands, as after a crash
 together with a lost workflow; any next command of the wallet would do the same for
-the end of its trail. Nothing else is touched. If anything but events is wrong, nothing
-at all is done, and what is wrong is named.`,
+the end of its trail. Append ranges to the feed for events that are in none: its
+consumers get them late. Nothing else is touched. If anything else is wrong, nothing at
+all is done, and what is wrong is named.`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var options trail.VerifyOptions
-			if len(args) > 0 {
-				var err error
-				if options.UserID, options.Currency, err = walletArgs(args); err != nil {
-					return err
-				}
-			}
-			var wrong trail.Report
-			done := []repaired{}
-			err := a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
-				read := trail.New(pool)
-				behindMissing := options
-				behindMissing.WithoutMissingEvents = true
-				if wrong, err = read.Verify(cmd.Context(), behindMissing); err != nil || len(wrong.Findings) > 0 {
-					return err
-				}
-				report, err := read.Verify(cmd.Context(), options)
-				if err != nil {
-					return err
-				}
-				for _, f := range report.Findings {
-					if !f.MissingEvent {
-						return fmt.Errorf("the %s wallet of %q changed meanwhile: %s", f.Currency, f.UserID, f.Problem)
-					}
-					n, err := activities.New(pool).RepairEvents(cmd.Context(), wallet.AssetRef{UserID: f.UserID, Currency: f.Currency})
-					if err != nil {
-						return err
-					}
-					done = append(done, repaired{f.UserID, f.Currency, n})
-				}
-				return nil
-			})
+			userID, currency, err := walletArgs(args)
 			if err != nil {
 				return err
 			}
+			var wrong trail.Report
+			var done []repaired
+			err = a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
+				wrong, done, err = repair(cmd.Context(), pool, userID, currency)
+				return err
+			})
 			if len(wrong.Findings) > 0 {
 				if err := a.printReport(cmd, wrong); err != nil {
 					return err
 				}
-				return fmt.Errorf("nothing was repaired: %d wallets are wrong in more than missing events, restore them from a backup first", len(wrong.Findings))
+				return fmt.Errorf("nothing was repaired: %d wallets are wrong in more than what is missing, restore them from a backup first", len(wrong.Findings))
 			}
-			return print(a, cmd, done, table.Row{"user", "currency", "events appended"}, func(r repaired) table.Row {
-				return table.Row{plain(r.UserID), r.Currency, r.Appended}
-			})
+			if err != nil && len(done) == 0 {
+				return err
+			}
+			return errors.Join(err, print(a, cmd, done, table.Row{"user", "currency", "events appended", "ranges appended"}, func(r repaired) table.Row {
+				return table.Row{plain(r.UserID), r.Currency, r.Events, r.Ranges}
+			}))
 		},
 	}
+}
+
+// repair appends what is missing, unless something else is wrong. What it has done, it
+// returns with an error too.
+func repair(ctx context.Context, pool *pgxpool.Pool, userID, currency string) (wrong trail.Report, done []repaired, err error) {
+	read, steps := trail.New(pool), activities.New(pool)
+	wrong, err = read.Verify(ctx, trail.VerifyOptions{UserID: userID, Currency: currency, WithoutMissing: true})
+	if err != nil {
+		return trail.Report{}, nil, err
+	}
+	if len(wrong.Findings) > 0 {
+		return wrong, nil, nil
+	}
+	report, err := read.Verify(ctx, trail.VerifyOptions{UserID: userID, Currency: currency})
+	if err != nil {
+		return wrong, nil, err
+	}
+	for _, f := range report.Findings {
+		if !f.MissingEvent && !f.MissingRange {
+			return wrong, done, fmt.Errorf("the %s wallet of %q changed meanwhile: %s", f.Currency, f.UserID, f.Problem)
+		}
+		appended, err := steps.RepairEvents(ctx, wallet.AssetRef{UserID: f.UserID, Currency: f.Currency})
+		if err != nil {
+			return wrong, done, err
+		}
+		if appended != (activities.Repaired{}) { // else somebody was faster
+			done = append(done, repaired{f.UserID, f.Currency, appended})
+		}
+	}
+	return wrong, done, nil
 }

@@ -18,8 +18,9 @@ func (a *app) verifyCommand() *cobra.Command {
 		Use: "verify [USER [CURRENCY]]", Short: "Derive balances and events again from the journal and name what does not hold",
 		Long: `Derive everything again from the rows, in one snapshot, without writing: the hash
 chain of each journal, each entry as the rules would have made it from the one
-before, one equal event for each applied entry, and the balance as the end of the
-journal. The first bad row of each wallet is named. Exit code 0 only if all holds.
+before, one equal event for each applied entry, each event in the feed, and the
+balance as the end of the journal. The first bad row of each wallet is named. Exit
+code 0 only if all holds.
 
 Somebody who may write to the database can also make a whole chain anew, or cut off
 its end, so that it holds in itself. --receipt and --heads find that: they check that
@@ -28,7 +29,13 @@ the journal still has exactly the entries that were exported earlier.`,
 		Args:    cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if exported := receipt + heads; exported != "" {
+				if len(args) > 0 {
+					return fmt.Errorf("--receipt and --heads check the wallets that the file names: leave out %q", args)
+				}
 				return a.verifyReceipts(cmd, exported)
+			}
+			if parallel < 0 {
+				return fmt.Errorf("--parallel %d is negative: use 0 for what the connections of the pool allow", parallel)
 			}
 			options := trail.VerifyOptions{Parallel: parallel}
 			if len(args) > 0 {
@@ -57,7 +64,7 @@ the journal still has exactly the entries that were exported earlier.`,
 			return nil
 		},
 	}
-	cmd.Flags().IntVar(&parallel, "parallel", runtime.NumCPU(), "ranges of wallets to read at a time, on two connections each")
+	cmd.Flags().IntVar(&parallel, "parallel", runtime.NumCPU(), "ranges of wallets to read at a time, on two connections each; 0 for what the pool allows")
 	cmd.Flags().StringVar(&receipt, "receipt", "", "check the journal against a receipt (wallet receipt) instead")
 	cmd.Flags().StringVar(&heads, "heads", "", "check the journal against earlier heads (wallet head) instead")
 	cmd.MarkFlagsMutuallyExclusive("receipt", "heads")

@@ -63,7 +63,7 @@ type bench struct {
 func Run(ctx context.Context, environment Environment, options Options) ([]Row, error) {
 	b := &bench{environment: environment, options: options, name: fmt.Sprintf("bench-%d", time.Now().UnixNano())}
 	b.queue, b.textbook = b.name, b.name+"-textbook"
-	pool, err := service.OpenPool(ctx, environment.DatabaseURL)
+	pool, err := service.OpenPool(ctx, service.Database{URL: environment.DatabaseURL, Setting: "the benchmark's database"})
 	if err != nil {
 		return nil, err
 	}

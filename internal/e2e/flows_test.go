@@ -322,3 +322,31 @@ func TestApplyCommandWorkflow(t *testing.T) {
 	require.Equal(t, wallet.ReasonUnknownCurrency, invalid.Reason)
 	w.requireSound()
 }
+
+// TestABatchIsAnsweredTheSameToEverybody compares what the Go client works out from its
+// brief answer with what other clients get.
+func TestABatchIsAnsweredTheSameToEverybody(t *testing.T) {
+	w := newWorld(t)
+	commands := []wallet.Command{add("a", "5"), subtract("b", "9"), add("c", "1.005"), {ID: "d", Type: wallet.TypeCreate}, subtract("e", "2.50")}
+	worked, err := w.wallets.ApplyBatch(t.Context(), w.user, "USD", commands)
+	require.NoError(t, err)
+	handle, err := w.temporal.UpdateWorkflow(t.Context(), client.UpdateWorkflowOptions{
+		WorkflowID: w.workflowID(), UpdateName: wallet.UpdateApplyBatch, Args: []any{commands}, WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	require.NoError(t, err)
+	var recorded []wallet.Result
+	require.NoError(t, handle.Get(t.Context(), &recorded))
+	for i := range recorded {
+		require.False(t, worked[i].Replayed)
+		require.True(t, recorded[i].Replayed)
+		recorded[i].Replayed = false
+	}
+	require.Equal(t, recorded, worked)
+
+	again, err := w.wallets.ApplyBatch(t.Context(), w.user, "USD", append(commands, add("f", "1"), subtract("a", "5")))
+	require.NoError(t, err)
+	require.True(t, again[0].Replayed)
+	require.Equal(t, "3.50", again[5].TotalAfter.String())
+	require.Equal(t, wallet.ReasonIDConflict, again[6].Reason)
+	w.requireSound()
+}

@@ -55,7 +55,7 @@ func onPostgresStack(t *testing.T, dir string, do func(*devstack.Stack, client.C
 	require.NoError(t, stack.Postgres.CreateDatabase(ctx, "wallet"))
 	_, err = migrations.Up(ctx, stack.Postgres.URL("wallet"))
 	require.NoError(t, err)
-	pool, err := service.OpenPool(ctx, stack.Postgres.URL("wallet"))
+	pool, err := service.OpenPool(ctx, service.Database{URL: stack.Postgres.URL("wallet")})
 	require.NoError(t, err)
 	defer pool.Close()
 	temporal, err := client.DialContext(ctx, client.Options{HostPort: stack.Temporal.Address()})

@@ -95,16 +95,20 @@ func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.O
 	return c, options.Namespace, nil
 }
 
+// Database is a Postgres, and the setting that its URL comes from: what to look at if
+// it is wrong.
+type Database struct{ URL, Setting string }
+
 // OpenPool connects to Postgres and checks that it answers and is migrated.
-func OpenPool(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
-	if databaseURL == "" {
-		return nil, errors.New("WALLET_DATABASE_URL is not set: give it the Postgres to use, such as postgres://user:password@host:5432/wallet")
+func OpenPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
+	if database.URL == "" {
+		return nil, fmt.Errorf("%s is not set: give it the Postgres to use, such as postgres://user:password@host:5432/wallet", database.Setting)
 	}
-	config, err := pgxpool.ParseConfig(databaseURL)
+	config, err := pgxpool.ParseConfig(database.URL)
 	if err != nil {
-		return nil, fmt.Errorf("WALLET_DATABASE_URL: %w", err) // pgx leaves the password out
+		return nil, fmt.Errorf("%s: %w", database.Setting, err) // pgx leaves the password out
 	}
-	if parsed, err := url.Parse(databaseURL); err == nil && !parsed.Query().Has("pool_max_conns") {
+	if parsed, err := url.Parse(database.URL); err == nil && !parsed.Query().Has("pool_max_conns") {
 		config.MaxConns = defaultPoolSize
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
@@ -116,11 +120,11 @@ func OpenPool(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
 	where := fmt.Sprintf("%s:%d/%s", config.ConnConfig.Host, config.ConnConfig.Port, config.ConnConfig.Database)
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("no answer from Postgres at %s (WALLET_DATABASE_URL): %w", where, err)
+		return nil, fmt.Errorf("no answer from Postgres at %s (%s): %w", where, database.Setting, err)
 	}
 	if err := migrations.Check(ctx, pool); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("check Postgres at %s: %w", where, err)
+		return nil, fmt.Errorf("check Postgres at %s (%s): %w", where, database.Setting, err)
 	}
 	return pool, nil
 }

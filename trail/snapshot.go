@@ -1,0 +1,72 @@
+package trail
+
+import (
+	"context"
+	"sync"
+	"weak"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// A plan that serves every range would have to read to the end of the table for
+// each. The name of a snapshot comes from Postgres; SET takes no parameters.
+const sqlJoinSnapshot = `SET LOCAL plan_cache_mode = force_custom_plan; SET TRANSACTION SNAPSHOT `
+
+var snapshotOptions = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+
+// inSnapshot gives do n transactions on connections of their own, which all see the
+// same.
+func (r Reader) inSnapshot(ctx context.Context, n int, do func([]pgx.Tx) error) error {
+	connections, err := r.acquire(ctx, n)
+	if err != nil {
+		return err
+	}
+	txs, snapshot := make([]pgx.Tx, n), ""
+	for i, connection := range connections {
+		// One that is still in its transaction is closed.
+		defer connection.Release()
+		if txs[i], err = connection.BeginTx(ctx, snapshotOptions); err != nil {
+			return err
+		}
+		defer txs[i].Rollback(ctx)
+		if i == 0 {
+			err = txs[i].QueryRow(ctx, `SELECT pg_export_snapshot()`).Scan(&snapshot)
+		} else {
+			_, err = txs[i].Exec(ctx, sqlJoinSnapshot+`'`+snapshot+`'`)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return do(txs)
+}
+
+// turns has a channel for each pool, by weak.Pointer[pgxpool.Pool]. Who has put into
+// it is the only one who is taking connections.
+var turns sync.Map
+
+// acquire takes n connections from the pool. Two who each held some and waited for
+// more would wait for each other for ever: so one at a time takes all of his. Who
+// has all waits for nobody, and gives them back.
+func (r Reader) acquire(ctx context.Context, n int) (connections []*pgxpool.Conn, err error) {
+	entry, _ := turns.LoadOrStore(weak.Make(r.db), make(chan struct{}, 1))
+	turn := entry.(chan struct{})
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	for range n {
+		connection, err := r.db.Acquire(ctx)
+		if err != nil {
+			for _, taken := range connections {
+				taken.Release()
+			}
+			return nil, err
+		}
+		connections = append(connections, connection)
+	}
+	return connections, nil
+}
