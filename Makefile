@@ -12,7 +12,7 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults bench-verify check-compose clean bin/wallet help
+.PHONY: run demo test bench record lint race faults bench-verify bench-life check-compose clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ bench-verify: bin/wallet bin/temporal ## speed and memory of wallet verify: make
 
 bench: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## measure the standard set, write docs/benchmarks.md and its plots
 	./bin/wallet bench --standard --duration $(BENCH_DURATION) --markdown docs/benchmarks.md --plot docs/benchmarks.svg
+
+bench-life: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## 1,000,000 commands to one wallet and 10,000 wallets: does the cost grow?
+	./bin/wallet bench --life-commands 1000000 --life-wallets 10000
 
 record: bin/temporal ## record histories for the replay test: make record NAME=v2
 	@test -n "$(NAME)" || { echo "name the version: make record NAME=v2"; exit 1; }

@@ -23,6 +23,7 @@ type benchFlags struct {
 	duration                 time.Duration
 	subtract                 string
 	standard                 bool
+	life                     bench.LifeOptions
 	dir                      string
 	plot, markdown           string
 	profileDir               string
@@ -60,6 +61,8 @@ one starter.Client.`,
 	flags.StringVar(&f.subtract, "subtract", "30%", "share of commands that subtract; the others add")
 	flags.StringSliceVar(&f.stores, "temporal-store", nil, "where Temporal keeps its histories: sqlite, postgres (default postgres, with --standard both)")
 	flags.BoolVar(&f.standard, "standard", false, "the set of docs/benchmarks.md, in place of --scenario, --mode, --clients, --wallets, --batch, --subtract")
+	flags.IntVar(&f.life.Commands, "life-commands", 0, "instead: so many commands to one wallet, at least 40,000, and what they cost by then")
+	flags.IntVar(&f.life.Wallets, "life-wallets", 0, "with --life-commands: then so many wallets with 5 commands each")
 	flags.StringVar(&f.dir, "dir", "", "folder for the servers' data; a temporary one by default")
 	flags.StringVar(&f.plot, "plot", "", "write throughput and latency as SVG; the store's name is added where there are several")
 	flags.StringVar(&f.markdown, "markdown", "", "write the report as a document")
@@ -101,6 +104,9 @@ func (a *app) bench(cmd *cobra.Command, f benchFlags) error {
 			if report.Machine, err = bench.DescribeMachine(cmd.Context(), e); err != nil {
 				return err
 			}
+			if f.life.Commands > 0 {
+				return bench.Life(cmd.Context(), e, f.life, cmd.OutOrStdout())
+			}
 			rows, err := bench.Run(cmd.Context(), e, bench.Options{Specs: specs(store), ProfileDir: f.profileDir, Progress: progress})
 			report.Rows = append(report.Rows, rows...)
 			return err
@@ -110,6 +116,9 @@ func (a *app) bench(cmd *cobra.Command, f benchFlags) error {
 		}
 	}
 	stopProgress()
+	if f.life.Commands > 0 {
+		return nil
+	}
 	if err := a.writeReport(cmd, f, report); err != nil {
 		return err
 	}

@@ -68,3 +68,16 @@ func hardware() (cpu string, memory uint64) {
 	}
 	return cpu, memory
 }
+
+// residentMiB is the memory of this process.
+func residentMiB() (float64, error) {
+	self, err := procfs.Self()
+	if err != nil {
+		return 0, err
+	}
+	stat, err := self.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return float64(stat.ResidentMemory()) / (1 << 20), nil
+}
