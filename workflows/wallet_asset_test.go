@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
@@ -99,13 +102,15 @@ func (l *ledger) RecordEvents(context.Context, wallet.AssetRef) (wallet.RecordEv
 
 type environment struct {
 	*testsuite.TestWorkflowEnvironment
-	t *testing.T
+	t    *testing.T
+	sent int
 	*ledger
 }
 
 func newEnvironment(t *testing.T) *environment {
 	var suite testsuite.WorkflowTestSuite
-	env := &environment{suite.NewTestWorkflowEnvironment(), t, newLedger()}
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+	env := &environment{suite.NewTestWorkflowEnvironment(), t, 0, newLedger()}
 	workflows.Register(env)
 	for name, step := range map[string]any{
 		wallet.StepEnsureWalletAsset: env.EnsureWalletAsset,
@@ -385,13 +390,26 @@ func TestRecordingGoesWithApplying(t *testing.T) {
 
 func TestContinueAsNewCarriesWhatNobodyWaitsFor(t *testing.T) {
 	env := newEnvironment(t)
-	const sent = 3 * 900 // the third 900 pass the limit of 2,000
-	for third := range 3 {
-		env.at(time.Millisecond*time.Duration(third+1), func() {
-			for i := range 900 {
-				env.signal(add(fmt.Sprint("c-", third*900+i)))
-			}
-		})
+	const sent = 3*900 + 1 // the last 900 pass the limit of 2,000
+	send := func(n int) {
+		for i := range n {
+			env.signal(add(fmt.Sprint("c-", env.sent+i)))
+		}
+		env.sent += n
+	}
+	env.at(time.Millisecond, func() { send(900) })
+	env.at(2*time.Millisecond, func() { send(900) })
+	// The last come while a step is under way, so that the run does not end before all
+	// of them are there: the test environment drops what comes after its end.
+	failures := 0
+	env.at(time.Minute, func() { failures = 8; send(1) })
+	env.at(time.Minute+2500*time.Millisecond, func() { send(900) })
+	env.fail = func(step string, _ int) error {
+		if step == wallet.StepApplyCommands && failures > 0 {
+			failures--
+			return errors.New("connection refused")
+		}
+		return nil
 	}
 	err := env.run(wallet.AssetRef{UserID: "u1", Currency: "USD"})
 	var next *workflow.ContinueAsNewError
