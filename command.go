@@ -148,8 +148,8 @@ func (c Command) Size() int {
 	const names = 160 // of all fields, with their punctuation
 	size := names + sizeAsJSON(c.ID) + sizeAsJSON(string(c.Type)) + sizeAsJSON(c.Amount.String()) +
 		sizeAsJSON(c.Description) + sizeAsJSON(c.Actor)
-	for key, value := range c.Metadata {
-		size += sizeAsJSON(key) + sizeAsJSON(value) + len(`"":"",`)
+	for _, key := range sortedKeys(c.Metadata) {
+		size += sizeAsJSON(key) + sizeAsJSON(c.Metadata[key]) + len(`"":"",`)
 	}
 	if c.ReplyTo != nil {
 		size += sizeAsJSON(c.ReplyTo.WorkflowID) + sizeAsJSON(c.ReplyTo.Signal)

@@ -132,15 +132,16 @@ func Fold(a Asset, prior map[string]Entry, commands []Received, now time.Time) (
 	if now.Before(a.UpdatedAt) {
 		now = a.UpdatedAt
 	}
-	known := make(map[string]Entry, len(prior)+len(commands))
-	for id, entry := range prior {
-		known[id] = entry
-	}
+	known := make(map[string]Entry, len(commands)) // by this fold
 	entries := make([]Entry, 0, len(commands))
 	results := make([]Result, 0, len(commands))
 	for _, received := range commands {
 		c := received.Command
-		if entry, taken := known[c.ID]; taken {
+		entry, taken := known[c.ID]
+		if !taken {
+			entry, taken = prior[c.ID]
+		}
+		if taken {
 			results = append(results, Answer(entry, a, c))
 			continue
 		}
@@ -148,7 +149,7 @@ func Fold(a Asset, prior map[string]Entry, commands []Received, now time.Time) (
 			return Asset{}, nil, nil, ErrAssetMissing
 		}
 		after, result := Apply(a, received)
-		entry := NewEntry(a, c, result, now)
+		entry = NewEntry(a, c, result, now)
 		after.Hash, after.UpdatedAt = entry.Hash, entry.RecordedAt
 		a = after
 		known[c.ID] = entry
