@@ -12,23 +12,11 @@ import (
 // payload.
 const maxBatchBytes = 1 << 20
 
-// lane is the traffic of this process to one wallet asset. A lone call goes at once;
-// those that come while its update is under way wait to travel together in the next.
-// Without it a busy caller would run into the 10 updates that the server allows in
-// flight for one workflow.
-type lane struct {
-	waiting []*call
-	flights int // updates under way
-}
-
-const (
-	// maxFlights is how many updates of a busy lane are under way: while the server
-	// writes the history of one, the wallet can work on the other.
-	maxFlights = 2
-	// enoughToFly is how many calls have to wait for more than one update at a time to
-	// be worth its cost.
-	enoughToFly = 16
-)
+// lane is the traffic of this process to one wallet asset: one update is under way
+// at a time, and the calls that come meanwhile wait to travel together in the next.
+// A lone call goes at once. Without it a busy caller would run into the 10 updates
+// that the server allows in flight for one workflow.
+type lane struct{ waiting []*call }
 
 // call is a command whose caller waits.
 type call struct {
@@ -46,17 +34,16 @@ type answer struct {
 func (c *Client) ride(ctx context.Context, ref wallet.AssetRef, command wallet.Command) (wallet.Result, error) {
 	waiting := &call{ctx, command, make(chan answer, 1)}
 	c.mu.Lock()
-	l := c.lanes[ref]
-	if l == nil {
+	l, running := c.lanes[ref]
+	if !running {
 		l = &lane{}
 		c.lanes[ref] = l
 	}
 	l.waiting = append(l.waiting, waiting)
-	if l.flights == 0 || l.flights < maxFlights && len(l.waiting) >= enoughToFly {
-		l.flights++
+	c.mu.Unlock()
+	if !running {
 		go c.drive(ref, l)
 	}
-	c.mu.Unlock()
 	select {
 	case a := <-waiting.answer:
 		return a.result, a.err
@@ -77,7 +64,7 @@ func (c *Client) drive(ref wallet.AssetRef, l *lane) {
 }
 
 // board takes the next calls off a lane, at most 500 and 1 MB, leaving out those
-// whose caller has gone. If there are none it ends the flight, and returns nil.
+// whose caller has gone. It ends the lane, and returns nil, if there are none.
 func (c *Client) board(ref wallet.AssetRef, l *lane) []*call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,9 +82,7 @@ func (c *Client) board(ref wallet.AssetRef, l *lane) []*call {
 		l.waiting = l.waiting[1:]
 	}
 	if calls == nil {
-		if l.flights--; l.flights == 0 {
-			delete(c.lanes, ref)
-		}
+		delete(c.lanes, ref)
 	}
 	return calls
 }
