@@ -47,9 +47,12 @@ const (
 	sqlCommit   = `COMMIT`
 	sqlRollback = `ROLLBACK`
 
-	// Every statement of the steps looks rows up by a key. Postgres would scan tables
-	// that it takes for small, by a plan that it keeps when they no longer are.
-	sqlNoScans = `SET LOCAL enable_seqscan = off`
+	// The right plan of every statement of the steps follows one index, in its order.
+	// Without statistics, or with those of a table that was small, another index and a
+	// sort, or a scan, look as cheap: and Postgres keeps such a plan while the wallet's
+	// journal grows. Compiling (jit) is for statements that read much.
+	sqlOneIndex = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+		set_config('enable_sort', 'off', true), set_config('jit', 'off', true)`
 
 	sqlScale = `SELECT scale FROM currencies WHERE code = $1`
 
@@ -124,7 +127,7 @@ func (a *Activities) atOnce(ctx context.Context, b *pgx.Batch) error {
 func begun(b *pgx.Batch) *pgx.Batch {
 	transaction := &pgx.Batch{}
 	transaction.Queue(sqlBegin)
-	transaction.Queue(sqlNoScans)
+	transaction.Queue(sqlOneIndex)
 	transaction.QueuedQueries = append(transaction.QueuedQueries, b.QueuedQueries...)
 	return transaction
 }

@@ -15,9 +15,8 @@ import (
 
 const (
 	// One step into the primary key for each id. The plain form, command_id = ANY ($3),
-	// is planned as a scan of the wallet's whole journal over the index of positions as
-	// long as Postgres has no statistics that tell them apart. The order makes every
-	// index but the primary key cost a sort.
+	// can be a scan of the wallet's whole journal over the index of positions. Here the
+	// order makes every index but the primary key need a sort: see sqlOneIndex.
 	sqlPrior = `SELECT ` + trail.EntryColumns + `
 		FROM unnest($3::text[]) AS wanted
 		CROSS JOIN LATERAL (

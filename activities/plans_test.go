@@ -28,6 +28,15 @@ var rowsOfNode = regexp.MustCompile(`actual rows=(\d+) loops=|Rows Removed by Fi
 // nearly empty, as in a worker that has just been started on a new database, and looks
 // at what they cost when the wallet has become large.
 func TestNoStepReadsAWholeJournal(t *testing.T) {
+	// Which index looks cheaper depends on how large each is when a plan is made.
+	for _, size := range []int{1, 10, 30, 60, 100, 200, 500} {
+		for _, analyzed := range []bool{false, true} {
+			t.Run(fmt.Sprint(size, analyzed), func(t *testing.T) { noStepReadsAWholeJournal(t, size, analyzed) })
+		}
+	}
+}
+
+func noStepReadsAWholeJournal(t *testing.T, size int, analyzed bool) {
 	url := testenv.DatabaseURL(t)
 	for _, table := range []string{"wallet_commands", "wallet_asset_events", "wallet_assets"} {
 		_, err := testenv.Pool(t, url).Exec(t.Context(), `ALTER TABLE `+table+` SET (autovacuum_enabled = false)`)
@@ -54,27 +63,29 @@ func TestNoStepReadsAWholeJournal(t *testing.T) {
 		}
 		return commands
 	}
-	for i := range 20 {
-		s.apply(batch(fmt.Sprint("small-", i), 10)...)
+	for i := range 8 {
+		s.apply(batch(fmt.Sprint("small-", i), size)...)
 		s.record()
 	}
-	_, err = db.Exec(t.Context(), `ANALYZE`) // Postgres takes the tables for small from now on
-	require.NoError(t, err)
-	for i := range 5 {
-		s.apply(batch(fmt.Sprint("analyzed-", i), 10)...)
-		s.record()
+	if analyzed { // Postgres takes the tables for small from now on
+		_, err = db.Exec(t.Context(), `ANALYZE`)
+		require.NoError(t, err)
+		for i := range 5 {
+			s.apply(batch(fmt.Sprint("analyzed-", i), 10)...)
+			s.record()
+		}
 	}
 	for i := range 30 {
 		_, err := s.EnsureWalletAsset(t.Context(), wallet.AssetRef{UserID: fmt.Sprint("a", i), Currency: "USD"})
 		require.NoError(t, err)
 	}
-	for i := range 40 {
+	for i := range 10 {
 		s.apply(batch(fmt.Sprint("large-", i), 500)...)
 		s.record()
 	}
 	plans = nil
 	s.ensure()
-	s.apply(append(batch("last", 3), add("small-3-3", "1"))...) // the last one is a retry
+	s.apply(append(batch("last", 3), add("small-3-0", "1"))...) // the last one is a retry
 	s.record()
 	read := 0
 	for _, plan := range plans {
