@@ -3,6 +3,8 @@ package starter
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"github.com/valueledger/wallet"
@@ -12,10 +14,18 @@ import (
 // payload.
 const maxBatchBytes = 1 << 20
 
-// lane is the traffic of this process to one wallet asset: one update is under way
-// at a time, and the calls that come meanwhile wait to travel together in the next.
-// A lone call goes at once. Without it a busy caller would run into the 10 updates
-// that the server allows in flight for one workflow.
+// maxAbreast is how many updates of a lane leave together where one cannot hold all that
+// waits. The server allows one workflow 10 in flight, and other processes need some.
+const maxAbreast = 4
+
+// quietYields is how often a departing lane lets others run, without another call, before
+// it is taken to be complete. A few microseconds for a lone call.
+const quietYields = 16
+
+// lane is the traffic of this process to one wallet asset. What waits travels together;
+// calls that come while it is under way wait for the next departure. A lone call goes at
+// once. Without it a busy caller would run into the 10 updates that the server allows in
+// flight for one workflow.
 type lane struct{ waiting []*call }
 
 // call is a command whose caller waits.
@@ -55,20 +65,58 @@ func (c *Client) ride(ctx context.Context, ref wallet.AssetRef, command wallet.C
 // drive carries a lane's calls until none waits.
 func (c *Client) drive(ref wallet.AssetRef, l *lane) {
 	for {
-		calls := c.board(ref, l)
-		if calls == nil {
+		c.gather(l)
+		loads := c.board(ref, l)
+		if loads == nil {
 			return
 		}
-		c.carry(ref, calls)
+		var abreast sync.WaitGroup
+		for _, calls := range loads {
+			abreast.Go(func() { c.carry(ref, calls) })
+		}
+		abreast.Wait()
 	}
 }
 
-// board takes the next calls off a lane, at most 500 and 1 MB, leaving out those
-// whose caller has gone. It ends the lane, and returns nil, if there are none.
-func (c *Client) board(ref wallet.AssetRef, l *lane) []*call {
+// gather lets those who are about to call do so, as long as the lane grows by it.
+// Callers that have just been answered often have their next command at once: without
+// this the quickest of them would travel alone, and the rest would wait for its return.
+func (c *Client) gather(l *lane) {
+	for before, quiet := -1, 0; quiet < quietYields; quiet++ {
+		c.mu.Lock()
+		now := len(l.waiting)
+		c.mu.Unlock()
+		if now >= maxAbreast*wallet.MaxBatch {
+			return
+		}
+		if now > before {
+			before, quiet = now, -1
+		}
+		runtime.Gosched()
+	}
+}
+
+// board takes the next calls off a lane, in loads for one update each. It ends the lane,
+// and returns nil, if there are none.
+func (c *Client) board(ref wallet.AssetRef, l *lane) (loads [][]*call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var calls []*call
+	for len(loads) < maxAbreast {
+		calls := l.load()
+		if calls == nil {
+			break
+		}
+		loads = append(loads, calls)
+	}
+	if loads == nil {
+		delete(c.lanes, ref)
+	}
+	return loads
+}
+
+// load takes calls for one update, at most 500 and 1 MB, leaving out those whose caller
+// has gone.
+func (l *lane) load() (calls []*call) {
 	bytes := 0
 	for len(l.waiting) > 0 && len(calls) < wallet.MaxBatch {
 		next := l.waiting[0]
@@ -80,9 +128,6 @@ func (c *Client) board(ref wallet.AssetRef, l *lane) []*call {
 			calls = append(calls, next)
 		}
 		l.waiting = l.waiting[1:]
-	}
-	if calls == nil {
-		delete(c.lanes, ref)
 	}
 	return calls
 }

@@ -66,7 +66,7 @@ one starter.Client.`,
 	flags.StringVar(&f.dir, "dir", "", "folder for the servers' data; a temporary one by default")
 	flags.StringVar(&f.plot, "plot", "", "write throughput and latency as SVG; the store's name is added where there are several")
 	flags.StringVar(&f.markdown, "markdown", "", "write the report as a document")
-	flags.StringVar(&f.profileDir, "profile-dir", "", "write CPU profiles of each run, of this process and of Temporal on Postgres, into this folder")
+	flags.StringVar(&f.profileDir, "profile-dir", "", "write profiles of each run into this folder: CPU of this process and of Temporal on Postgres, and where workflow time went")
 	return cmd
 }
 

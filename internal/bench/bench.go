@@ -31,8 +31,8 @@ type Environment struct {
 // Options of a benchmark.
 type Options struct {
 	Specs []Spec
-	// ProfileDir gets CPU profiles of each run, of this process and of the Temporal
-	// server; none if empty.
+	// ProfileDir gets, of each run, CPU profiles of this process and of the Temporal
+	// server, and where the first wallet's time went; nothing if empty.
 	ProfileDir string
 	// Progress is told how far a run is.
 	Progress Progress
@@ -115,6 +115,9 @@ func (b *bench) run(ctx context.Context, n int, spec Spec) (Row, error) {
 		return Row{}, err
 	}
 	row.HistoryEventsPerCommand = float64(events) / float64(len(measured.accepted))
+	if err := b.writeCycle(ctx, n, spec, target); err != nil {
+		return Row{}, err
+	}
 	b.options.Progress.End(row)
 	return row, nil
 }

@@ -11,6 +11,8 @@ import (
 	"runtime/pprof"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/valueledger/wallet"
 )
 
 // profiles are the CPU profiles of a run that are being taken.
@@ -22,11 +24,10 @@ type profiles struct {
 // startProfiles profiles this process, and the Temporal server if it offers that,
 // for the window of a run. It does nothing unless asked for.
 func (b *bench) startProfiles(ctx context.Context, n int, spec Spec) (p *profiles, err error) {
-	dir := b.options.ProfileDir
-	if dir == "" {
+	if b.options.ProfileDir == "" {
 		return nil, nil
 	}
-	base := filepath.Join(dir, fmt.Sprintf("%s-%02d-%s", b.environment.Store, n, spec.fileName()))
+	base := b.profileBase(n, spec)
 	p = &profiles{}
 	if p.client, err = os.Create(base + ".client.pprof"); err != nil {
 		return nil, err
@@ -41,6 +42,25 @@ func (b *bench) startProfiles(ctx context.Context, n int, spec Spec) (p *profile
 		})
 	}
 	return p, nil
+}
+
+// profileBase is the path of a run's profiles, but for their endings.
+func (b *bench) profileBase(n int, spec Spec) string {
+	return filepath.Join(b.options.ProfileDir, fmt.Sprintf("%s-%02d-%s", b.environment.Store, n, spec.fileName()))
+}
+
+// writeCycle writes where the first wallet's time went, if profiles were asked for and
+// the target has workflows.
+func (b *bench) writeCycle(ctx context.Context, n int, spec Spec, target target) error {
+	w, ok := target.(*wallets)
+	if b.options.ProfileDir == "" || !ok {
+		return nil
+	}
+	y, err := cycleOf(ctx, b.environment.Temporal, wallet.WorkflowID(w.users[0], currency))
+	if err != nil {
+		return err
+	}
+	return y.write(b.profileBase(n, spec) + ".cycle.txt")
 }
 
 func (p *profiles) stop() error {

@@ -1,0 +1,94 @@
+package starter
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/mock"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/mocks"
+
+	"github.com/valueledger/wallet"
+)
+
+// departures is a client whose updates note how many commands each has, and return
+// together, once there are as many as wanted.
+func departures(t *testing.T, want int) (c *Client, commands chan int) {
+	commands = make(chan int, want)
+	all := make(chan struct{})
+	temporal := mocks.NewClient(t)
+	temporal.On("UpdateWorkflow", mock.Anything, mock.Anything).Return(
+		func(_ context.Context, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error) {
+			sent := options.Args[0].([]wallet.Command)
+			if commands <- len(sent); len(commands) == want {
+				close(all)
+			}
+			<-all
+			return answered{len(sent)}, nil
+		})
+	c, err := New(temporal, Options{})
+	require.NoError(t, err)
+	return c, commands
+}
+
+// answered is an update that has its answer: so many commands, applied to a new wallet.
+type answered struct{ commands int }
+
+func (answered) WorkflowID() string { return "" }
+func (answered) RunID() string      { return "" }
+func (answered) UpdateID() string   { return "" }
+func (a answered) Get(_ context.Context, result any) error {
+	results := make([]wallet.Result, a.commands)
+	for i := range results {
+		results[i] = wallet.Result{Version: int64(i + 1)}
+	}
+	*result.(*[]wallet.Part) = []wallet.Part{{Commands: a.commands, Outcome: wallet.Outcome{Results: results}}}
+	return nil
+}
+
+func TestWhatOneUpdateCannotHoldTravelsAbreast(t *testing.T) {
+	c, sent := departures(t, 3)
+	ref := wallet.AssetRef{UserID: "u1", Currency: "USD"}
+	c.running.Add(ref, struct{}{})
+	l := &lane{}
+	for i := range 1_200 {
+		command := wallet.Command{ID: fmt.Sprint(i), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1.00")}
+		l.waiting = append(l.waiting, &call{t.Context(), command, make(chan answer, 1)})
+	}
+	c.lanes[ref] = l
+	calls := l.waiting
+	c.drive(ref, l) // would wait for ever if one update waited for another
+	require.ElementsMatch(t, []int{500, 500, 200}, []int{<-sent, <-sent, <-sent})
+	require.Empty(t, c.lanes)
+	for i, waiting := range calls {
+		a := <-waiting.answer
+		require.NoError(t, a.err)
+		require.EqualValues(t, i%500+1, a.result.Version, "each caller gets its own answer")
+	}
+}
+
+func TestALaneLeavesRoomForOtherProcesses(t *testing.T) {
+	c, err := New(mocks.NewClient(t), Options{})
+	require.NoError(t, err)
+	l := &lane{}
+	for range 6 * wallet.MaxBatch {
+		l.waiting = append(l.waiting, &call{ctx: t.Context()})
+	}
+	require.Len(t, c.board(wallet.AssetRef{}, l), maxAbreast)
+	require.Len(t, l.waiting, 2*wallet.MaxBatch, "they go next time")
+}
+
+func TestCallersWhoseTimeIsOverStayBehind(t *testing.T) {
+	c, err := New(mocks.NewClient(t), Options{})
+	require.NoError(t, err)
+	over, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	l := &lane{waiting: []*call{{ctx: over}, {ctx: t.Context()}, {ctx: over}}}
+	loads := c.board(wallet.AssetRef{}, l)
+	require.Len(t, loads, 1)
+	require.Len(t, loads[0], 1)
+	require.Nil(t, c.board(wallet.AssetRef{}, l), "nobody waits")
+}
