@@ -24,8 +24,6 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
-
 // world is a worker on a database and task queue of the test's own.
 type world struct {
 	t        *testing.T
