@@ -29,19 +29,13 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	}
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyBatch, w.handleApplyBatch, workflow.UpdateHandlerOptions{
 		Description: "1 to 500 commands in an array, and their Results in the same order",
-		Validator: func(payload converter.RawValue) error {
-			_, err := decodeBatch(payload)
-			return failure.Encode(err)
-		},
+		Validator:   validBatch,
 	}); err != nil {
 		return err
 	}
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyBrief, w.handleApplyBrief, workflow.UpdateHandlerOptions{
 		Description: "apply_batch for the Go client, which works the Results out by itself",
-		Validator: func(payload converter.RawValue) error {
-			_, err := decodeBatch(payload)
-			return failure.Encode(err)
-		},
+		Validator:   validBatch,
 	}); err != nil {
 		return err
 	}
@@ -125,6 +119,12 @@ func (w *walletAsset) result(commandID string) (wallet.Result, error) {
 		}
 	}
 	return wallet.Result{}, fmt.Errorf("no recent result for command %q: the last %d are kept here, all are in the journal (\"wallet commands\"), and sending the command again gives its first answer", commandID, maxRecent)
+}
+
+// validBatch refuses a batch before it leaves a trace.
+func validBatch(payload converter.RawValue) error {
+	_, err := decodeBatch(payload)
+	return failure.Encode(err)
 }
 
 func decodeCommand(payload converter.RawValue) (wallet.Command, error) {
