@@ -28,6 +28,7 @@ type Options struct {
 	TemporalPort     int
 	UIPort           int
 	PostgresSettings []string             // such as "fsync=off"
+	TemporalSettings []string             // of StoreSQLite: dynamic config, such as "limit.historyCount.suggestContinueAsNew=100"
 	Log              func(string, ...any) // what takes long; nil for silence
 }
 
@@ -83,7 +84,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	})
 	if o.TemporalStore == StoreSQLite {
 		start.Go(func() (err error) {
-			s.Temporal, err = startTemporalOnSQLite(ctx, o.TemporalCLI, temporalDir, ports)
+			s.Temporal, err = startTemporalOnSQLite(ctx, o.TemporalCLI, temporalDir, ports, o.TemporalSettings)
 			return err
 		})
 	}
