@@ -242,7 +242,8 @@ func orders(n int) [][]int {
 }
 
 // compareEvents checks that the trail is the beginning of what was applied, with at
-// least so many events, and returns how many there are.
+// least so many events, and returns how many there are. There may be more, since a
+// RecordEvents that was cut short may still be under way in Postgres.
 func (w *walletUnderTest) compareEvents(t *rapid.T, least int64) int64 {
 	rows, err := w.steps.db.Query(context.Background(), `SELECT command_id FROM wallet_asset_events WHERE user_id = $1 AND currency = $2 ORDER BY version`, w.ref.UserID, w.ref.Currency)
 	require.NoError(t, err)
@@ -262,7 +263,7 @@ func (w *walletUnderTest) compareEvents(t *rapid.T, least int64) int64 {
 
 // compareRows checks balance, journal and events.
 func (w *walletUnderTest) compareRows(t *rapid.T) {
-	require.Equal(t, w.model.Recorded, w.compareEvents(t, w.model.Recorded))
+	w.compareEvents(t, w.model.Recorded)
 	asset, err := trail.New(w.steps.db).Asset(context.Background(), w.ref.UserID, w.ref.Currency)
 	if !w.model.Exists() {
 		require.ErrorIs(t, err, trail.ErrNoWallet)

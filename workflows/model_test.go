@@ -83,7 +83,15 @@ func follow(t *testing.T, rt *rapid.T, plan []arrival) {
 	for len(plan) > 0 {
 		env := newEnvironment(t)
 		*env.ledger = *kept
-		run := &modelledRun{environment: env, rt: rt, model: m}
+		run := &modelledRun{environment: env, rt: rt, model: m, inARow: map[string]int{}}
+		env.fail = func(step string, _ int) error { return run.trouble(&run.failing, step) }
+		env.lose = func(step string) error {
+			err := run.trouble(&run.losing, step)
+			if err == nil {
+				run.inARow[step] = 0
+			}
+			return err
+		}
 		at, last := time.Duration(0), false
 		for len(plan) > 0 && !last {
 			n := together(plan)
@@ -141,6 +149,22 @@ type modelledRun struct {
 	rt      *rapid.T
 	model   *model.Wallet
 	waiting []func() // compare what updates were told
+
+	failing, losing int
+	inARow          map[string]int // tries of a step that did not work
+}
+
+// mostInARow is less than the 10 tries after which the test environment gives up.
+const mostInARow = 8
+
+// trouble is what a step meets next.
+func (r *modelledRun) trouble(left *int, step string) error {
+	if *left == 0 || r.inARow[step] == mostInARow {
+		return nil
+	}
+	*left--
+	r.inARow[step]++
+	return errors.New("connection refused")
 }
 
 func (r *modelledRun) receive(a arrival) {
@@ -148,19 +172,7 @@ func (r *modelledRun) receive(a arrival) {
 	case a.continueAsNew:
 		r.SetContinueAsNewSuggested(true)
 	case a.failing > 0 || a.losing > 0:
-		failing, losing := a.failing, a.losing
-		r.fail = func(string, int) error {
-			if failing--; failing >= 0 {
-				return errors.New("connection refused")
-			}
-			return nil
-		}
-		r.lose = func() error {
-			if losing--; losing >= 0 {
-				return errors.New("connection reset")
-			}
-			return nil
-		}
+		r.failing, r.losing = a.failing, a.losing
 	case a.by == wallet.SignalCommand:
 		r.signal(sent(a.commands[0]))
 		r.expect(a.commands)

@@ -33,7 +33,7 @@ type ledger struct {
 	events  int64
 	ensures int
 	fail    func(step string, attempt int) error
-	lose    func() error // the answer of what was done
+	lose    func(step string) error // the answer of what was done
 	tries   map[string]int
 }
 
@@ -51,9 +51,9 @@ func (l *ledger) try(step string) error {
 }
 
 // done is the end of a step whose answer may be lost.
-func (l *ledger) done(err error) error {
+func (l *ledger) done(step string, err error) error {
 	if err == nil && l.lose != nil {
-		return l.lose()
+		return l.lose(step)
 	}
 	return err
 }
@@ -81,7 +81,7 @@ func (l *ledger) EnsureWalletAsset(context.Context, wallet.AssetRef) (wallet.Ass
 			return wallet.Asset{}, err
 		}
 	}
-	return l.asset, l.done(nil)
+	return l.asset, l.done(wallet.StepEnsureWalletAsset, nil)
 }
 
 func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput) (wallet.ApplyCommandsOutput, error) {
@@ -98,7 +98,7 @@ func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput
 		_, recordErr := l.RecordEvents(ctx, in.AssetRef)
 		out.Recorded = recordErr == nil
 	}
-	return out, l.done(err)
+	return out, l.done(wallet.StepApplyCommands, err)
 }
 
 func (l *ledger) RecordEvents(context.Context, wallet.AssetRef) (wallet.RecordEventsOutput, error) {
@@ -106,7 +106,7 @@ func (l *ledger) RecordEvents(context.Context, wallet.AssetRef) (wallet.RecordEv
 		return wallet.RecordEventsOutput{}, err
 	}
 	l.events = l.asset.Version
-	return wallet.RecordEventsOutput{Version: l.events}, l.done(nil)
+	return wallet.RecordEventsOutput{Version: l.events}, l.done(wallet.StepRecordEvents, nil)
 }
 
 type environment struct {
