@@ -27,7 +27,7 @@ test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a re
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./...
 
 race: bin/temporal ## the race detector on what is concurrent
-	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue' -short
+	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue|Model' -short
 
 faults: bin/temporal ## crashes, lost workflows, a database that is down
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Crash|Terminated|AnotherWorker|Down' -v

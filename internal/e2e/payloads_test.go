@@ -166,7 +166,11 @@ func randomPayload(random *rand.Rand, id string) *commonpb.Payload {
 			data[i] = byte(random.Uint32())
 		}
 	case 5:
-		data = bytes.Repeat([]byte(of("[", `{"a":`, "\x00", "9", " ")), 1+random.IntN(15_000))
+		times := 1 + random.IntN(500)
+		if random.IntN(20) == 0 {
+			times = 12_000 // deeper than encoding/json goes
+		}
+		data = bytes.Repeat([]byte(of("[", `{"a":`, "\x00", "9", " ")), times)
 	}
 	payload := &commonpb.Payload{Data: data, Metadata: map[string][]byte{}}
 	for range random.IntN(4) {
