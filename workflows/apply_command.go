@@ -23,7 +23,7 @@ func ApplyCommand(ctx workflow.Context, payload converter.RawValue) (wallet.Resu
 		return wallet.Result{}, failure.Encode(err)
 	}
 	var result wallet.Result
-	ctx = workflow.WithActivityOptions(ctx, sendOptions())
+	ctx = workflow.WithActivityOptions(ctx, sendOptions(change(input.Command.Type, input.Command.Amount)+" "+input.Currency))
 	if err := workflow.ExecuteActivity(ctx, wallet.ActivitySendCommand, input).Get(ctx, &result); err != nil {
 		return wallet.Result{}, failure.Encode(failure.Decode(err))
 	}
