@@ -40,8 +40,8 @@ func patientOptions(summary string) workflow.ActivityOptions {
 
 // sendOptions are for ApplyCommand's one activity. A try that takes longer is
 // repeated with the same command id, which is harmless.
-func sendOptions(summary string) workflow.ActivityOptions {
-	return workflow.ActivityOptions{StartToCloseTimeout: time.Minute, RetryPolicy: untilItWorks(), Summary: summary}
+func sendOptions() workflow.ActivityOptions {
+	return workflow.ActivityOptions{StartToCloseTimeout: time.Minute, RetryPolicy: untilItWorks()}
 }
 
 func untilItWorks() *temporal.RetryPolicy {

@@ -85,6 +85,9 @@ func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAs
 func (w *walletAsset) run(ctx workflow.Context) error {
 	// Commands run to their end even if the workflow is cancelled meanwhile.
 	work, _ := workflow.NewDisconnectedContext(ctx)
+	if err := w.label(work); err != nil {
+		return err
+	}
 	idle := w.startIdleTimer(work)
 	for {
 		// Await's error is looked at as ctx.Err below: it is nil where the condition

@@ -41,7 +41,7 @@ func TestHostileTextShowsAsItIs(t *testing.T) {
 		`a | b || c`, "`code`", "``` fence", `\`, `\|`, `\\|`, `&lt;b&gt;`, `&`, `&#60;b&#62;`,
 		`**bold** _em_ ~~gone~~`, `# heading`, `> quote`, `- item`, `1. item`, `---`, `===`, `{#id}`, `{workflowId}`,
 		`[text](https://example.com)`, `![image](https://example.com/x.png)`, `https://example.com/x`, `www.example.com`,
-		`<https://example.com>`, `a@example.com`, `$$x$$`, `: definition`, `1/2 -- (c) ... .. .-.`, `order-7.b_c`, `mailto:a@example.com`, `a_b_c`, `http:`,  `ü 日本 🧑‍🚀`,
+		`<https://example.com>`, `a@example.com`, `$$x$$`, `: definition`, `1/2 -- (c) ... .. .-.`, `order-7.b_c`, `mailto:a@example.com`, `a_b_c`, `http:`, `ü 日本 🧑‍🚀`,
 	} {
 		t.Run(hostile, func(t *testing.T) {
 			for _, place := range []string{"%s", "## %s · USD", "**%s**", "> %s", "text %s text", inATable} {
