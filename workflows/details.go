@@ -136,7 +136,7 @@ func (w *walletAsset) writeCounts(ctx workflow.Context, b *strings.Builder) {
 	var reasons []string
 	for _, reason := range workflow.DeterministicKeys(counts.Unapplied) {
 		refused += counts.Unapplied[reason]
-		reasons = append(reasons, fmt.Sprintf("%s %d", markdown.Escape(string(reason)), counts.Unapplied[reason]))
+		reasons = append(reasons, fmt.Sprintf("%d %s", counts.Unapplied[reason], markdown.Escape(string(reason))))
 	}
 	fmt.Fprintf(b, "Commands since this workflow began: %d applied, %d answered before, %d refused", counts.Applied, counts.Replayed, refused)
 	if refused > 0 {

@@ -41,7 +41,7 @@ func TestDetailsTellTheStory(t *testing.T) {
 	require.Contains(t, after, "| order-7\u2003 | add 12.50\u2003 | applied\u2003 | 12.50\u2003 | 1970-01-01 00:00:00\u2003 |\n")
 	require.Contains(t, after, "| order-7\u2003 | add 12.50\u2003 | applied (answered before)\u2003 |")
 	require.Contains(t, after, "| order-8\u2003 | subtract 1000.00\u2003 | **refused:** insufficient_funds\u2003 |")
-	require.Contains(t, after, "Commands since this workflow began: 1 applied, 1 answered before, 2 refused (insufficient_funds 1, malformed 1).\n")
+	require.Contains(t, after, "Commands since this workflow began: 1 applied, 1 answered before, 2 refused (1 insufficient_funds, 1 malformed).\n")
 }
 
 // TestDetailsTellOfTrouble has commands come while a step fails.
@@ -108,5 +108,8 @@ func TestHandlersExplainThemselves(t *testing.T) {
 	}
 	for _, name := range []string{wallet.SignalCommand, wallet.UpdateApply, wallet.UpdateApplyBatch, wallet.UpdateApplyBrief, wallet.QueryState, wallet.QueryResult} {
 		require.Greater(t, len(described[name]), 40, "%s: %q", name, described[name])
+	}
+	for _, name := range []string{wallet.SignalCommand, wallet.UpdateApply, wallet.UpdateApplyBatch} {
+		require.Contains(t, described[name], "create (no amount), add or subtract", name)
 	}
 }
