@@ -22,7 +22,8 @@ const (
 	// maxShownCause characters of an error are shown.
 	maxShownCause = 300
 
-	timeOfDetails = "2006-01-02 15:04:05"
+	timeOfTrouble = "2006-01-02 15:04:05"
+	timeOfCommand = "02 Jan 2006 15:04"
 )
 
 // trouble is what keeps a wallet from going on, for people.
@@ -71,7 +72,7 @@ func (w *walletAsset) writeTrouble(b *strings.Builder) {
 		return
 	}
 	fmt.Fprintf(b, "> ⚠ **In trouble since %s UTC:** the step \"%s\" fails and is tried again until it works. Nothing is lost, %s. First failure: %s. The latest is under Pending Activities.\n\n",
-		w.trouble.since.UTC().Format(timeOfDetails), w.trouble.step, count(w.waiting(), "command waits", "commands wait"), cause)
+		w.trouble.since.UTC().Format(timeOfTrouble), w.trouble.step, count(w.waiting(), "command waits", "commands wait"), cause)
 }
 
 // causeOf is what went wrong, without the names of those it came through.
@@ -103,7 +104,7 @@ func (w *walletAsset) writeRecent(b *strings.Builder) {
 	var rows [][]string
 	for _, r := range latest(w.carried.Recent, maxShown) {
 		rows = append(rows, []string{
-			markdown.Escape(markdown.Shorten(r.CommandID, maxShownID)), change(r.Type, r.Amount), outcome(r), r.TotalAfter.String(), r.RecordedAt.UTC().Format(timeOfDetails),
+			markdown.Escape(markdown.Shorten(r.CommandID, maxShownID)), oneLine(change(r.Type, r.Amount)), outcome(r), r.TotalAfter.String(), oneLine(r.RecordedAt.UTC().Format(timeOfCommand)),
 		})
 	}
 	if rows != nil {
@@ -118,6 +119,9 @@ func change(t wallet.CommandType, amount wallet.Amount) string {
 	}
 	return string(t) + " " + amount.String()
 }
+
+// oneLine keeps a cell from being wrapped.
+func oneLine(text string) string { return strings.ReplaceAll(text, " ", "\u00a0") }
 
 func outcome(r wallet.Result) string {
 	text := string(r.Status)
@@ -142,7 +146,8 @@ func (w *walletAsset) writeCounts(ctx workflow.Context, b *strings.Builder) {
 	if refused > 0 {
 		fmt.Fprintf(b, " (%s)", strings.Join(reasons, ", "))
 	}
-	b.WriteString(".\n")
+	// The Web UI makes the frame a little too low for what is in it: let it cut this off.
+	b.WriteString(".\n\n\u00a0\n")
 }
 
 type column struct{ title, align string }

@@ -84,6 +84,16 @@ func isFinal(err error) bool {
 	return errors.As(decoded, &invalid) || errors.Is(decoded, wallet.ErrAssetMissing)
 }
 
+// applySummary is "apply 3 commands", and of one what it is. It goes into the history with
+// each step, so it stays short.
+func applySummary(commands []wallet.Received) string {
+	text := "apply " + count(len(commands), "command", "commands")
+	if c := commands[0]; len(commands) == 1 && c.Malformed == "" {
+		text += ": " + change(c.Command.Type, c.Command.Amount)
+	}
+	return text
+}
+
 // count says how many, with the word for one or for another number.
 func count(n int, one, others string) string {
 	if n == 1 {

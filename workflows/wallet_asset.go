@@ -193,7 +193,7 @@ func (w *walletAsset) apply(ctx workflow.Context, commands []wallet.Received) (w
 		}
 		var out wallet.ApplyCommandsOutput
 		input := wallet.ApplyCommandsInput{AssetRef: w.ref, Commands: commands, AndRecord: true}
-		err := w.step(ctx, wallet.StepApplyCommands, "apply "+count(len(commands), "command", "commands"), input, &out)
+		err := w.step(ctx, wallet.StepApplyCommands, applySummary(commands), input, &out)
 		if errors.Is(err, wallet.ErrAssetMissing) { // the row is gone, or never was
 			w.ensured = false
 			continue

@@ -30,8 +30,9 @@ const appPassword = "app"
 
 // world is a stack of the package's own, since a test stops its Postgres.
 type world struct {
-	stack   *devstack.Stack
-	wallets *starter.Client
+	stack    *devstack.Stack
+	temporal client.Client
+	wallets  *starter.Client
 }
 
 var shared *world
@@ -94,7 +95,7 @@ func withWorld(do func() int) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	shared = &world{stack, wallets}
+	shared = &world{stack, temporal, wallets}
 	return do(), nil
 }
 
