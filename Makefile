@@ -12,7 +12,7 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life check-compose clean bin/wallet help
+.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life check-compose test-ui screenshots clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,12 @@ fuzz: ## let Go's fuzzer at each decoder in turn, the hashes too: make fuzz FUZZ
 			echo "$$package $$target"; \
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
 		done; done
+
+test-ui: bin/temporal ## what a person sees in the Web UI, in a headless Chromium
+	./internal/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/webui
+
+screenshots: bin/temporal ## the same, and write its pictures to docs/
+	./internal/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/webui -pictures "$(CURDIR)/docs"
 
 ENTRIES ?= 1000000
 WALLETS ?= 10000

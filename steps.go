@@ -12,6 +12,10 @@ const (
 	// of the wallet's workflow, which workflow code cannot do itself.
 	ActivitySendCommand = "SendCommand"
 
+	// ActivityTakesSearchAttributes tells the WalletAsset workflow whether its namespace
+	// takes its search attributes.
+	ActivityTakesSearchAttributes = "TakesSearchAttributes"
+
 	// FailureAssetMissing is the type of the failure that sends the workflow
 	// back to EnsureWalletAsset.
 	FailureAssetMissing = "AssetMissing"

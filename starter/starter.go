@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -24,6 +25,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/markdown"
 )
 
 // maxRunning is how many wallets a Client remembers to be running; some 100 bytes each.
@@ -44,7 +46,8 @@ type Client struct {
 	temporal client.Client
 	options  Options
 
-	running *lru.Cache[wallet.AssetRef, struct{}] // wallets whose workflow answered
+	running    *lru.Cache[wallet.AssetRef, struct{}] // wallets whose workflow answered
+	searchable atomic.Bool                           // the namespace takes the search attributes
 
 	mu    sync.Mutex
 	lanes map[wallet.AssetRef]*lane // of updates
@@ -207,12 +210,15 @@ func (c *Client) startOptions(ref wallet.AssetRef) client.StartWorkflowOptions {
 	}
 }
 
-// summary is at most 200 bytes, Temporal's limit.
+// maxSummaryBytes is Temporal's limit.
+const maxSummaryBytes = 200
+
+// summary is shown by the Web UI, as Markdown: "u1 · USD", with a long user id cut short.
 func summary(ref wallet.AssetRef) string {
-	user := ref.UserID
-	for len(user) > 150 {
-		runes := []rune(user)
-		user = string(runes[:len(runes)-1])
+	for characters := wallet.MaxIDCharacters; ; characters-- {
+		text := markdown.Escape(markdown.Shorten(ref.UserID, characters)) + " · " + markdown.Escape(ref.Currency)
+		if len(text) <= maxSummaryBytes {
+			return text
+		}
 	}
-	return user + " · " + ref.Currency
 }

@@ -131,9 +131,11 @@ func isPassing(err error) bool {
 	return isSignalsLimit(err)
 }
 
-// Register makes the Client the one activity of the ApplyCommand workflow.
+// Register makes the Client the one activity of the ApplyCommand workflow, and the
+// WalletAsset workflow's way to ask its namespace.
 func (c *Client) Register(r worker.ActivityRegistry) {
 	r.RegisterActivityWithOptions(c.sendCommand, activity.RegisterOptions{Name: wallet.ActivitySendCommand})
+	r.RegisterActivityWithOptions(c.takesSearchAttributes, activity.RegisterOptions{Name: wallet.ActivityTakesSearchAttributes})
 }
 
 // sendCommand returns the Result of a refused command too.

@@ -11,15 +11,18 @@ import (
 	"github.com/valueledger/wallet/internal/failure"
 )
 
+// commandHelp is what a form's user has to know beyond an example.
+const commandHelp = `. Type: create (no amount), add or subtract. The amount is a string. An id counts once.`
+
 // setHandlers names what a wallet answers to. Commands are taken as raw payloads:
 // the SDK drops a signal that it cannot decode, and rejects such an update with
 // an error that does not name the value.
 func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	w.signals = workflow.GetSignalChannelWithOptions(ctx, wallet.SignalCommand, workflow.SignalChannelOptions{
-		Description: `A command without an answer: {"id": "order-7", "type": "add", "amount": "12.50"}`,
+		Description: `One command, without an answer: {"id": "order-7", "type": "add", "amount": "12.50"}` + commandHelp,
 	})
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApply, w.handleApply, workflow.UpdateHandlerOptions{
-		Description: `A command and its Result: {"id": "order-7", "type": "subtract", "amount": "12.50"}`,
+		Description: `One command, answered with its Result: {"id": "order-7", "type": "subtract", "amount": "12.50"}` + commandHelp,
 		Validator: func(payload converter.RawValue) error {
 			_, err := decodeCommand(payload)
 			return failure.Encode(err)
@@ -28,7 +31,7 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 		return err
 	}
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyBatch, w.handleApplyBatch, workflow.UpdateHandlerOptions{
-		Description: "1 to 500 commands in an array, and their Results in the same order",
+		Description: `1 to 500 commands, answered with their Results in order: [{"id": "order-7", "type": "add", "amount": "12.50"}]` + commandHelp,
 		Validator:   validBatch,
 	}); err != nil {
 		return err
@@ -45,7 +48,7 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 		return err
 	}
 	return workflow.SetQueryHandlerWithOptions(ctx, wallet.QueryResult, w.result, workflow.QueryHandlerOptions{
-		Description: "The Result of a recent command, by its id",
+		Description: `The Result of a recent command, by its id: "order-7"`,
 	})
 }
 

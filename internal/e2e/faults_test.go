@@ -64,6 +64,7 @@ func TestManyUpdatesAndSignalsOverContinueAsNew(t *testing.T) {
 	require.Len(t, events, 2+updates+signals)
 	require.Equal(t, fmt.Sprintf("%d.%02d", updates+1+signals/100, signals%100), events[len(events)-1].TotalAfter.String())
 	w.eventually("the runs in the list", func() bool { return w.runs() >= runs })
+	w.eventually("all of them by their user", func() bool { return w.found() == int64(w.runs()) })
 	state, err := w.wallets.State(t.Context(), w.user, "USD")
 	require.NoError(t, err)
 	require.Equal(t, int64(1+updates+signals), state.Counts.Applied+state.Counts.Replayed, "counts go along")
