@@ -116,7 +116,7 @@ const acceptedUpdateLost = "AcceptedUpdateCompletedWorkflow"
 func isPassing(err error) bool {
 	var application *temporal.ApplicationError
 	if errors.As(err, &application) {
-		return application.Type() == acceptedUpdateLost
+		return application.Type() == acceptedUpdateLost || application.Type() == wallet.FailureBusy
 	}
 	for _, passing := range []any{
 		new(*serviceerror.NotFound), new(*serviceerror.Aborted), new(*serviceerror.WorkflowNotReady),
