@@ -12,7 +12,7 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults bench-verify bench-life check-compose clean bin/wallet help
+.PHONY: run demo test bench record lint race faults bench-verify bench-life limits check-compose clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ race: bin/temporal ## the race detector on what is concurrent
 
 faults: bin/temporal ## crashes, lost workflows, a database that is down
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Crash|Terminated|AnotherWorker|Down' -v
+
+limits: bin/temporal ## overload in full: 20,000 signals while Postgres is slow, 5,000 wallets at once
+	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Flood|Thousands' -v -full
 
 ENTRIES ?= 1000000
 WALLETS ?= 10000
