@@ -12,7 +12,7 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life check-compose test-ui screenshots clean bin/wallet help
+.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life check-compose test-ui screenshots limits clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ test-ui: bin/temporal ## what a person sees in the Web UI, in a headless Chromiu
 
 screenshots: bin/temporal ## the same, and write its pictures to docs/
 	./internal/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/webui -pictures "$(CURDIR)/docs"
+
+limits: bin/temporal ## overload in full: 20,000 signals while Postgres is slow, 5,000 wallets at once
+	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Flood|Thousands' -v -full
 
 ENTRIES ?= 1000000
 WALLETS ?= 10000

@@ -19,6 +19,9 @@ const (
 	// FailureAssetMissing is the type of the failure that sends the workflow
 	// back to EnsureWalletAsset.
 	FailureAssetMissing = "AssetMissing"
+	// FailureBusy is the type of the failure of an update that a wallet takes later:
+	// the same may be sent again.
+	FailureBusy = "Busy"
 )
 
 // AssetRef names a wallet asset. It is the input of EnsureWalletAsset and

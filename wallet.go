@@ -58,6 +58,15 @@ const (
 // their results stay far below the 2 MB that Temporal allows one payload.
 const MaxBatch = 500
 
+// MaxUpdateBytes is how large the payload of an update may be. Temporal terminates a
+// workflow that accepts one over 2 MB.
+const MaxUpdateBytes = 2_000_000
+
+// TooManyBytes refuses an update of more than MaxUpdateBytes.
+func TooManyBytes(n int) error {
+	return invalid("payload", fmt.Sprint(n), "the update has %d bytes: send at most %d, in several updates if these are many commands", n, MaxUpdateBytes)
+}
+
 // maxWorkflowIDBytes is Temporal's default limit (limit.maxIDLength).
 const maxWorkflowIDBytes = 1000
 

@@ -24,6 +24,9 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApply, w.handleApply, workflow.UpdateHandlerOptions{
 		Description: `One command, answered with its Result: {"id": "order-7", "type": "subtract", "amount": "12.50"}` + commandHelp,
 		Validator: func(payload converter.RawValue) error {
+			if err := w.checkSize(payload, 1); err != nil {
+				return failure.Encode(err)
+			}
 			_, err := decodeCommand(payload)
 			return failure.Encode(err)
 		},
@@ -32,13 +35,13 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	}
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyBatch, w.handleApplyBatch, workflow.UpdateHandlerOptions{
 		Description: `1 to 500 commands, answered with their Results in order: [{"id": "order-7", "type": "add", "amount": "12.50"}]` + commandHelp,
-		Validator:   validBatch,
+		Validator:   w.validBatch,
 	}); err != nil {
 		return err
 	}
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyBrief, w.handleApplyBrief, workflow.UpdateHandlerOptions{
 		Description: "apply_batch for the Go client, which works the Results out by itself",
-		Validator:   validBatch,
+		Validator:   w.validBatch,
 	}); err != nil {
 		return err
 	}
@@ -57,7 +60,7 @@ func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawVal
 	if err != nil {
 		return wallet.Result{}, failure.Encode(err)
 	}
-	u, err := w.submit(ctx, []wallet.Command{command})
+	u, err := w.submit(ctx, payload, []wallet.Command{command})
 	if err != nil {
 		return wallet.Result{}, err
 	}
@@ -69,7 +72,7 @@ func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.R
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
-	u, err := w.submit(ctx, commands)
+	u, err := w.submit(ctx, payload, commands)
 	return u.results, err
 }
 
@@ -78,7 +81,7 @@ func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.R
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
-	u, err := w.submit(ctx, commands)
+	u, err := w.submit(ctx, payload, commands)
 	return u.parts, err
 }
 
@@ -125,8 +128,11 @@ func (w *walletAsset) result(commandID string) (wallet.Result, error) {
 }
 
 // validBatch refuses a batch before it leaves a trace.
-func validBatch(payload converter.RawValue) error {
-	_, err := decodeBatch(payload)
+func (w *walletAsset) validBatch(payload converter.RawValue) error {
+	commands, err := decodeBatch(payload)
+	if sizeErr := w.checkSize(payload, len(commands)); sizeErr != nil {
+		err = sizeErr
+	}
 	return failure.Encode(err)
 }
 

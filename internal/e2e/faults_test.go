@@ -24,11 +24,13 @@ import (
 
 // runs counts the runs of the wallet's workflow, continue-as-new included.
 func (w *world) runs() int {
-	list, err := w.temporal.ListWorkflow(context.Background(), &workflowservice.ListWorkflowExecutionsRequest{
-		Query: fmt.Sprintf("WorkflowId = %q", w.workflowID()),
-	})
+	list, err := w.temporal.ListWorkflow(context.Background(), listOf(w.workflowID()))
 	require.NoError(w.t, err)
 	return len(list.Executions)
+}
+
+func listOf(workflowID string) *workflowservice.ListWorkflowExecutionsRequest {
+	return &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("WorkflowId = %q", workflowID)}
 }
 
 func TestManyUpdatesAndSignalsOverContinueAsNew(t *testing.T) {
