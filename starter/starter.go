@@ -24,6 +24,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/resourceid"
 )
 
 // maxRunning is how many wallets a Client remembers to be running; some 100 bytes each.
@@ -168,7 +169,8 @@ func query[T any](ctx context.Context, c *Client, userID, currency, name string,
 	if err := wallet.ValidateWallet(userID, currency); err != nil {
 		return value, err
 	}
-	answer, err := c.temporal.QueryWorkflow(ctx, wallet.WorkflowID(userID, currency), "", name, args...)
+	id := wallet.WorkflowID(userID, currency)
+	answer, err := c.temporal.QueryWorkflow(resourceid.For(ctx, id), id, "", name, args...)
 	if err != nil {
 		return value, fmt.Errorf("query %s of the %s wallet of %q: %w", name, currency, userID, err)
 	}

@@ -14,6 +14,7 @@ import (
 // A refused command fails it with UnappliedCommand, bad input with
 // InvalidCommand. Input: wallet.ApplyCommandInput.
 func ApplyCommand(ctx workflow.Context, payload converter.RawValue) (wallet.Result, error) {
+	mustBeReadable(payload)
 	data, err := jsonOf(payload)
 	if err != nil {
 		return wallet.Result{}, failure.Encode(err)
@@ -25,6 +26,7 @@ func ApplyCommand(ctx workflow.Context, payload converter.RawValue) (wallet.Resu
 	var result wallet.Result
 	ctx = workflow.WithActivityOptions(ctx, sendOptions())
 	if err := workflow.ExecuteActivity(ctx, wallet.ActivitySendCommand, input).Get(ctx, &result); err != nil {
+		panicIfUnreadable(wallet.ActivitySendCommand, err)
 		return wallet.Result{}, failure.Encode(failure.Decode(err))
 	}
 	return result, failure.Encode(result.Err())
