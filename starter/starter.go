@@ -54,7 +54,8 @@ type Client struct {
 
 // New makes a Client on a Temporal client, whose namespace it uses. A client on a
 // fast network spends less CPU with client.ConnectionOptions{GrpcCompression:
-// &client.GrpcCompressionNone{}}.
+// &client.GrpcCompressionNone{}}. Where workers encrypt (WALLET_PAYLOAD_KEYS) it needs the
+// same keys: see package codec.
 func New(temporalClient client.Client, options Options) (*Client, error) {
 	if temporalClient == nil {
 		return nil, errors.New("starter.New needs a Temporal client")

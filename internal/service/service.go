@@ -99,7 +99,7 @@ func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.O
 	defer cancel()
 	c, err := client.DialContext(ctx, options)
 	if err != nil {
-		return nil, "", fmt.Errorf("no answer from Temporal at %s (set TEMPORAL_ADDRESS or a profile): %w", options.HostPort, err)
+		return nil, "", fmt.Errorf("no answer from Temporal at %s (%s): %w", options.HostPort, remedy(temporalHints, err), err)
 	}
 	return c, options.Namespace, nil
 }
@@ -132,7 +132,7 @@ func OpenPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
 	where := fmt.Sprintf("%s:%d/%s", config.ConnConfig.Host, config.ConnConfig.Port, config.ConnConfig.Database)
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("no answer from Postgres at %s (%s): %w", where, database.Setting, err)
+		return nil, fmt.Errorf("no answer from Postgres at %s (%s; %s): %w", where, database.Setting, remedy(postgresHints, err), err)
 	}
 	if err := migrations.Check(ctx, pool); err != nil {
 		pool.Close()

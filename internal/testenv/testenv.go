@@ -23,6 +23,7 @@ import (
 	"log/slog"
 
 	"github.com/valueledger/wallet/internal/devstack"
+	"github.com/valueledger/wallet/internal/resourceid"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
 )
@@ -171,7 +172,9 @@ func Temporal(t testing.TB) client.Client {
 
 func dial(address string) (client.Client, error) {
 	quiet := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	return client.Dial(client.Options{HostPort: address, Logger: log.NewStructuredLogger(quiet)})
+	options := client.Options{HostPort: address, Logger: log.NewStructuredLogger(quiet)}
+	resourceid.Secure(&options) // as the service does
+	return client.Dial(options)
 }
 
 // Unique makes a name that no other test of this run uses.
