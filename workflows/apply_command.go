@@ -15,6 +15,7 @@ import (
 // A refused command fails it with UnappliedCommand, bad input with
 // InvalidCommand. Input: wallet.ApplyCommandInput.
 func ApplyCommand(ctx workflow.Context, payload converter.RawValue) (wallet.Result, error) {
+	mustBeReadable(payload)
 	data, err := jsonOf(payload)
 	if err != nil {
 		return wallet.Result{}, failure.Encode(err)
@@ -28,6 +29,7 @@ func ApplyCommand(ctx workflow.Context, payload converter.RawValue) (wallet.Resu
 	options.Summary = change(input.Command.Type, input.Command.Amount) + " " + markdown.Escape(input.Currency)
 	ctx = workflow.WithActivityOptions(ctx, options)
 	if err := workflow.ExecuteActivity(ctx, wallet.ActivitySendCommand, input).Get(ctx, &result); err != nil {
+		panicIfUnreadable(wallet.ActivitySendCommand, err)
 		return wallet.Result{}, failure.Encode(failure.Decode(err))
 	}
 	return result, failure.Encode(result.Err())

@@ -8,6 +8,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/failure"
 )
 
@@ -56,6 +57,7 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 }
 
 func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawValue) (wallet.Result, error) {
+	mustBeReadable(payload)
 	command, err := decodeCommand(payload)
 	if err != nil {
 		return wallet.Result{}, failure.Encode(err)
@@ -68,6 +70,7 @@ func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawVal
 }
 
 func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.RawValue) ([]wallet.Result, error) {
+	mustBeReadable(payload)
 	commands, err := decodeBatch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
@@ -77,6 +80,7 @@ func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.R
 }
 
 func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.RawValue) ([]wallet.Part, error) {
+	mustBeReadable(payload)
 	commands, err := decodeBatch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
@@ -95,6 +99,7 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 			return
 		}
 		w.signalsReceived++
+		mustBeReadable(payload)
 		command, err := decodeCommand(payload)
 		if err == nil {
 			w.enqueue(wallet.Received{Command: command}, nil)
@@ -152,10 +157,23 @@ func decodeBatch(payload converter.RawValue) ([]wallet.Command, error) {
 	return wallet.DecodeBatch(data)
 }
 
-// jsonOf takes the JSON out of a payload in the encoding that all SDKs use for
-// it. An absent
-// payload, or a null one, is empty JSON, which the decoders refuse by name.
+// mustBeReadable fails the workflow task of a payload that is encrypted and that this
+// worker has no key for. It is the operator's mistake, not the caller's, so the command
+// is neither refused nor recorded as malformed: it waits, in sight, for a worker that
+// has the key. Updates are refused by their validator before they come here, but for
+// those that are replayed.
+func mustBeReadable(payload converter.RawValue) {
+	if err := codec.Unreadable(payload.Payload()); err != nil {
+		panic(err)
+	}
+}
+
+// jsonOf takes the JSON out of a payload in the encoding that all SDKs use for it. An
+// absent payload, or a null one, is empty JSON, which the decoders refuse by name.
 func jsonOf(payload converter.RawValue) ([]byte, error) {
+	if err := codec.Unreadable(payload.Payload()); err != nil {
+		return nil, err
+	}
 	encoding := encodingOf(payload.Payload())
 	if payload.Payload() == nil || encoding == converter.MetadataEncodingNil {
 		return nil, nil

@@ -15,7 +15,9 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/devstack"
+	"github.com/valueledger/wallet/internal/resourceid"
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
@@ -59,6 +61,10 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err 
 	if err != nil {
 		return err
 	}
+	keys, err := codec.FromEnv()
+	if err != nil {
+		return err
+	}
 	say := func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) }
 	options.Log = say
 	say("starting Postgres and Temporal in %s ...", options.Dir)
@@ -90,6 +96,8 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err 
 	defer pool.Close()
 	connection := client.Options{HostPort: stack.Temporal.Address(), Logger: service.SDKLogger(logger)}
 	service.WorkerConnection(&connection)
+	keys.Secure(&connection)
+	resourceid.Secure(&connection)
 	temporal, err := client.DialContext(ctx, connection)
 	if err != nil {
 		return err

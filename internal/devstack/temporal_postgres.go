@@ -30,7 +30,7 @@ const namespaceRetention = 24 * time.Hour
 // startTemporalOnPostgres starts temporal-server and the Web UI's server, with the
 // databases of the stack's Postgres. Their configuration, made anew at each start,
 // is in dir.
-func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string, ports temporalPorts) (*Temporal, error) {
+func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string, ports temporalPorts, tls *TLS) (*Temporal, error) {
 	server, err := findProgram("temporal-server")
 	if err != nil {
 		return nil, err
@@ -49,13 +49,14 @@ func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string
 	values := map[string]any{
 		"Ports": ports, "Plugin": temporalPlugin, "Databases": temporalDatabases,
 		"PostgresAddress": address(postgres.port), "User": postgresUser, "Password": postgres.pass,
+		"TLS": tls,
 	}
 	for name, text := range map[string]string{"server.yaml": temporalServerConfig, "ui.yaml": temporalUIConfig} {
 		if err := writeTemplate(filepath.Join(config, name), text, values); err != nil {
 			return nil, err
 		}
 	}
-	t := &Temporal{dir: dir, ports: ports}
+	t := &Temporal{dir: dir, ports: ports, tls: tls}
 	t.programs = []program{
 		{name: "Temporal", path: server, log: "log", ready: t.servesNamespace,
 			args: []string{"--root", "/", "--config", config, "--env", "server", "--allow-no-auth", "start"}},
