@@ -23,6 +23,8 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/internal/nexushandler"
+	"github.com/valueledger/wallet/internal/schedules"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/workflows"
@@ -179,6 +181,8 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	workflows.Register(s.worker)
 	activities.New(o.Pool).Register(s.worker)
 	sender.Register(s.worker)
+	schedules.Times{Temporal: o.Temporal, Namespace: o.Namespace}.Register(s.worker)
+	s.worker.RegisterNexusService(nexushandler.New(sender, o.Pool))
 	if err := s.worker.Start(); err != nil {
 		return nil, fmt.Errorf("start the worker: %w", err)
 	}

@@ -1,0 +1,27 @@
+// Package payloads takes callers' JSON out of Temporal's payloads.
+package payloads
+
+import (
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/converter"
+
+	"github.com/valueledger/wallet"
+)
+
+// JSON takes the JSON out of a payload in the encoding that all SDKs use for it. An
+// absent payload, or a null one, is empty JSON, which the decoders refuse by name.
+func JSON(value converter.RawValue) ([]byte, error) {
+	encoding := Encoding(value.Payload())
+	if value.Payload() == nil || encoding == converter.MetadataEncodingNil {
+		return nil, nil
+	}
+	if encoding != converter.MetadataEncodingJSON {
+		return nil, wallet.InvalidEncoding(encoding, converter.MetadataEncodingJSON)
+	}
+	return value.Payload().GetData(), nil
+}
+
+// Encoding is a payload's own word for how it is encoded.
+func Encoding(p *commonpb.Payload) string {
+	return string(p.GetMetadata()[converter.MetadataEncoding])
+}
