@@ -3,13 +3,13 @@ package workflows
 import (
 	"fmt"
 
-	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/internal/payloads"
 )
 
 // commandHelp is what a form's user has to know beyond an example.
@@ -109,7 +109,7 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 		// The original run's id stays the same when a run is reset, so that a
 		// signal that is delivered again is recognized.
 		fallbackID := fmt.Sprintf("_malformed-%s-%d", workflow.GetInfo(ctx).OriginalRunID, w.malformed)
-		w.enqueue(wallet.Malformed(payload.Payload().GetData(), encodingOf(payload.Payload()), command, fallbackID, err), nil)
+		w.enqueue(wallet.Malformed(payload.Payload().GetData(), payloads.Encoding(payload.Payload()), command, fallbackID, err), nil)
 	}
 }
 
@@ -142,7 +142,7 @@ func (w *walletAsset) validBatch(payload converter.RawValue) error {
 }
 
 func decodeCommand(payload converter.RawValue) (wallet.Command, error) {
-	data, err := jsonOf(payload)
+	data, err := payloads.JSON(payload)
 	if err != nil {
 		return wallet.Command{}, err
 	}
@@ -150,7 +150,7 @@ func decodeCommand(payload converter.RawValue) (wallet.Command, error) {
 }
 
 func decodeBatch(payload converter.RawValue) ([]wallet.Command, error) {
-	data, err := jsonOf(payload)
+	data, err := payloads.JSON(payload)
 	if err != nil {
 		return nil, err
 	}
@@ -166,24 +166,4 @@ func mustBeReadable(payload converter.RawValue) {
 	if err := codec.Unreadable(payload.Payload()); err != nil {
 		panic(err)
 	}
-}
-
-// jsonOf takes the JSON out of a payload in the encoding that all SDKs use for it. An
-// absent payload, or a null one, is empty JSON, which the decoders refuse by name.
-func jsonOf(payload converter.RawValue) ([]byte, error) {
-	if err := codec.Unreadable(payload.Payload()); err != nil {
-		return nil, err
-	}
-	encoding := encodingOf(payload.Payload())
-	if payload.Payload() == nil || encoding == converter.MetadataEncodingNil {
-		return nil, nil
-	}
-	if encoding != converter.MetadataEncodingJSON {
-		return nil, wallet.InvalidEncoding(encoding, converter.MetadataEncodingJSON)
-	}
-	return payload.Payload().GetData(), nil
-}
-
-func encodingOf(payload *commonpb.Payload) string {
-	return string(payload.GetMetadata()[converter.MetadataEncoding])
 }

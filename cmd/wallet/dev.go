@@ -17,10 +17,12 @@ import (
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/devstack"
+	"github.com/valueledger/wallet/internal/nexushandler"
 	"github.com/valueledger/wallet/internal/resourceid"
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
+	"github.com/valueledger/wallet/walletnexus"
 )
 
 func (a *app) devCommand() *cobra.Command {
@@ -108,6 +110,9 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err 
 		return err
 	}
 	defer s.Stop()
+	if err := nexushandler.RegisterEndpoint(ctx, temporal, walletnexus.Endpoint, client.DefaultNamespace, a.taskQueue); err != nil {
+		return err
+	}
 	wallets, err := starter.New(temporal, starter.Options{TaskQueue: a.taskQueue})
 	if err != nil {
 		return err

@@ -20,6 +20,9 @@ import (
 //go:embed temporal_server.yaml
 var temporalServerConfig string
 
+//go:embed temporal_dynamic.yaml
+var temporalDynamicConfig string
+
 //go:embed temporal_ui.yaml
 var temporalUIConfig string
 
@@ -46,13 +49,17 @@ func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string
 	if err := os.MkdirAll(config, 0o700); err != nil {
 		return nil, err
 	}
+	dynamic := filepath.Join(config, "dynamic.yaml")
 	values := map[string]any{
-		"Ports": ports, "Plugin": temporalPlugin, "Databases": temporalDatabases,
+		"Dynamic": dynamic,
+		"Ports":   ports, "Plugin": temporalPlugin, "Databases": temporalDatabases,
 		"PostgresAddress": address(postgres.port), "User": postgresUser, "Password": postgres.pass,
 		"TLS": tls,
 	}
-	for name, text := range map[string]string{"server.yaml": temporalServerConfig, "ui.yaml": temporalUIConfig} {
-		if err := writeTemplate(filepath.Join(config, name), text, values); err != nil {
+	for path, text := range map[string]string{
+		filepath.Join(config, "server.yaml"): temporalServerConfig, filepath.Join(config, "ui.yaml"): temporalUIConfig, dynamic: temporalDynamicConfig,
+	} {
+		if err := writeTemplate(path, text, values); err != nil {
 			return nil, err
 		}
 	}

@@ -25,7 +25,9 @@ import (
 
 	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/codec"
+	"github.com/valueledger/wallet/internal/nexushandler"
 	"github.com/valueledger/wallet/internal/resourceid"
+	"github.com/valueledger/wallet/internal/schedules"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/workflows"
@@ -201,6 +203,8 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	workflows.Register(s.worker)
 	activities.New(o.Pool).Register(s.worker)
 	sender.Register(s.worker)
+	schedules.Times{Temporal: o.Temporal, Namespace: o.Namespace}.Register(s.worker)
+	s.worker.RegisterNexusService(nexushandler.New(sender, o.Pool))
 	if err := s.worker.Start(); err != nil {
 		return nil, fmt.Errorf("start the worker: %w", err)
 	}
