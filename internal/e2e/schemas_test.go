@@ -4,10 +4,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	enumspb "go.temporal.io/api/enums/v1"
-	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/contract"
@@ -57,7 +56,7 @@ func TestRealPayloadsFitTheSchemas(t *testing.T) {
 	c, err := contract.NewChecker("../../docs/schemas")
 	require.NoError(t, err)
 	for _, id := range carriers {
-		require.NoError(t, c.History(w.history(id)), id)
+		require.NoError(t, c.History(w.history(workflow.Execution{ID: id}).Events), id)
 	}
 	for query, schema := range map[string]string{wallet.QueryState: contract.State, wallet.QueryResult: contract.Result} {
 		args := map[string][]any{wallet.QueryResult: {"b-1"}}[query]
@@ -70,14 +69,4 @@ func TestRealPayloadsFitTheSchemas(t *testing.T) {
 	for _, schema := range []string{contract.Command, contract.Commands, contract.Result, contract.Results, contract.State, contract.Invalid, contract.WalletInput, contract.ApplyInput} {
 		require.Positive(t, c.Checked[schema], schema)
 	}
-}
-
-func (w *world) history(workflowID string) (events []*historypb.HistoryEvent) {
-	pages := w.temporal.GetWorkflowHistory(w.t.Context(), workflowID, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-	for pages.HasNext() {
-		event, err := pages.Next()
-		require.NoError(w.t, err)
-		events = append(events, event)
-	}
-	return events
 }
