@@ -12,7 +12,7 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life test-observability check-compose test-ui screenshots limits clean bin/wallet help
+.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life test-observability check-compose test-ui screenshots limits test-examples clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,6 +25,13 @@ demo: bin/wallet $(temporal_of_store) ## the same, but stop after the demonstrat
 
 test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a real Temporal
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./...
+
+# UPDATE=-update writes the expected outputs anew. npm's packages are installed by the test.
+test-examples: bin/wallet bin/temporal ## the examples in TypeScript, Go, HTTP and for the Temporal CLI, on real servers
+	@missing=""; for tool in curl jq node npm; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$(echo "$$missing" | sed 's/\bnode\b/nodejs/'); fi
+	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 10m ./examples $(UPDATE)
 
 race: bin/temporal ## the race detector on what is concurrent
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue|Model' -short

@@ -152,10 +152,10 @@ func (a Amount) digits() int {
 // MarshalJSON writes a string.
 func (a Amount) MarshalJSON() ([]byte, error) { return json.Marshal(a.String()) }
 
-// UnmarshalJSON reads a string, and says so to a caller who sends a number.
+// UnmarshalJSON reads a string, and says so to a caller who sends a number or null.
 func (a *Amount) UnmarshalJSON(data []byte) error {
 	var text string
-	if err := json.Unmarshal(data, &text); err != nil {
+	if err := json.Unmarshal(data, &text); err != nil || string(data) == "null" {
 		return invalid("amount", string(data),
 			`amount %s is not a JSON string: send it in quotes, such as "12.50", so that no JSON reader rounds it`, shorten(string(data), 60))
 	}

@@ -98,11 +98,11 @@ func decodeJSON(data []byte, what string, into any) error {
 	}
 	var typeErr *json.UnmarshalTypeError
 	if errors.As(err, &typeErr) {
-		field := typeErr.Field
+		field, shape := typeErr.Field, jsonShape(typeErr.Type.Kind().String())
 		if field == "" {
-			field = what
+			return invalid(what, typeErr.Value, "%s must not be a JSON %s: send %s", what, typeErr.Value, shape)
 		}
-		return invalid(field, typeErr.Value, "%s of %s must not be a JSON %s: send %s", field, what, typeErr.Value, jsonShape(typeErr.Type.Kind().String()))
+		return invalid(field, typeErr.Value, "%s of %s must not be a JSON %s: send %s", field, what, typeErr.Value, shape)
 	}
 	return invalid(what, string(data), "%s is not JSON (%v): %s", what, err, quote(string(data)))
 }

@@ -132,7 +132,7 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, httpAddress stri
 	}
 
 	envFile := filepath.Join(options.Dir, "env")
-	if err := writeEnv(envFile, stack.Temporal.Address(), databaseURL, ownerURL, a.taskQueue); err != nil {
+	if err := writeEnv(envFile, stack.Temporal, databaseURL, ownerURL, a.taskQueue); err != nil {
 		return err
 	}
 	defer os.Remove(envFile)
@@ -181,14 +181,21 @@ func waitForEnd(ctx context.Context, s *service.Service, stack *devstack.Stack) 
 }
 
 // writeEnv writes what a shell needs to talk to the servers. It holds passwords.
-func writeEnv(path, temporalAddress, databaseURL, ownerURL, taskQueue string) error {
+func writeEnv(path string, temporal *devstack.Temporal, databaseURL, ownerURL, taskQueue string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	content := fmt.Sprintf("export TEMPORAL_ADDRESS=%s\nexport TEMPORAL_NAMESPACE=%s\nexport WALLET_DATABASE_URL=%s\nexport WALLET_OWNER_DATABASE_URL=%s\nexport WALLET_TASK_QUEUE=%s\nexport PATH=%s:\"$PATH\"\n",
-		quoteShell(temporalAddress), client.DefaultNamespace, quoteShell(databaseURL), quoteShell(ownerURL), quoteShell(taskQueue), quoteShell(filepath.Dir(self)))
-	return os.WriteFile(path, []byte(content), 0o600)
+	var content strings.Builder
+	for _, variable := range [][2]string{
+		{"TEMPORAL_ADDRESS", temporal.Address()}, {"TEMPORAL_NAMESPACE", client.DefaultNamespace},
+		{"TEMPORAL_HTTP_URL", temporal.HTTP()}, {"TEMPORAL_UI_URL", temporal.UI()},
+		{"WALLET_DATABASE_URL", databaseURL}, {"WALLET_OWNER_DATABASE_URL", ownerURL}, {"WALLET_TASK_QUEUE", taskQueue},
+	} {
+		fmt.Fprintf(&content, "export %s=%s\n", variable[0], quoteShell(variable[1]))
+	}
+	fmt.Fprintf(&content, "export PATH=%s:\"$PATH\"\n", quoteShell(filepath.Dir(self)))
+	return os.WriteFile(path, []byte(content.String()), 0o600)
 }
 
 func quoteShell(s string) string {

@@ -67,6 +67,9 @@ func (t *Temporal) Address() string { return address(t.ports.Frontend) }
 // UI is the address of the Web UI.
 func (t *Temporal) UI() string { return "http://" + address(t.ports.UI) }
 
+// HTTP is the address of Temporal's HTTP API.
+func (t *Temporal) HTTP() string { return "http://" + address(t.ports.HTTP) }
+
 // PID is the process of the server itself.
 func (t *Temporal) PID() int { return t.processes[0].cmd.Process.Pid }
 

@@ -33,6 +33,9 @@ func TestTheTemporalCLIIsAClient(t *testing.T) {
 	out, ok = update(`{"id":"u-3","type":"subtract","amount":5}`)
 	require.False(t, ok)
 	contains(t, out, wallet.FailureInvalidCommand, "amount 5 is not a JSON string")
+	out, ok = update(`{id: "u-4", type: "add", amount: "5"}`) // the CLI does not send it
+	require.False(t, ok)
+	contains(t, out, "input #1 is not valid JSON")
 
 	out, ok = w.cli("workflow", "query", "--workflow-id", w.workflowID(), "--type", wallet.QueryState)
 	require.True(t, ok, out)

@@ -1,0 +1,183 @@
+// Package examples has the test that runs the examples as their readers would: beside
+// "wallet dev", with the environment that it writes.
+package examples
+
+import (
+	"bytes"
+	"flag"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/sdk/client"
+	temporallog "go.temporal.io/sdk/log"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/contract"
+)
+
+var update = flag.Bool("update", false, "write the expected outputs anew")
+
+// TestTheExamplesPrintWhatTheySay compares each example's output with its expected.txt.
+// "make test-examples UPDATE=-update" writes those anew.
+func TestTheExamplesPrintWhatTheySay(t *testing.T) {
+	if os.Getenv("WALLET_TEST_EXAMPLES") == "" {
+		t.Skip(`run by "make test-examples"`)
+	}
+	env := startServers(t)
+	for _, example := range []struct {
+		folder  string
+		prepare func(*testing.T)
+		command string
+	}{
+		{folder: "cli", command: "sh run.sh 2>&1"}, // a refusal is on stderr
+		{folder: "http", command: "sh run.sh"},
+		{folder: "go", command: "go run ."},
+		{folder: "typescript", prepare: installTypeScript, command: "npm start --silent"},
+	} {
+		t.Run(example.folder, func(t *testing.T) {
+			if example.prepare != nil {
+				example.prepare(t)
+			}
+			cmd := exec.Command("sh", "-c", `. "$0" && `+example.command, env)
+			var errs bytes.Buffer
+			cmd.Dir, cmd.Stderr = example.folder, &errs
+			out, err := cmd.Output()
+			require.NoError(t, err, "%s%s", out, errs.String())
+			got, path := mask(string(out)), filepath.Join(example.folder, "expected.txt")
+			if *update {
+				require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+			}
+			expected, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, string(expected), got)
+		})
+	}
+	checkPayloads(t, env)
+}
+
+// TestTheDocsShowWhatRuns: the TypeScript in the docs is that of the example.
+func TestTheDocsShowWhatRuns(t *testing.T) {
+	first, err := os.ReadFile("typescript/src/first.ts")
+	require.NoError(t, err)
+	for _, doc := range []string{"../README.md", "../docs/contract.md"} {
+		text, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		_, rest, ok := strings.Cut(string(text), "```ts\n")
+		require.True(t, ok, doc)
+		shown, _, _ := strings.Cut(rest, "```")
+		require.Contains(t, unindent(string(first)), unindent(shown), doc)
+	}
+}
+
+func unindent(text string) string {
+	return regexp.MustCompile(`(?m)^ +`).ReplaceAllString(text, "")
+}
+
+// checkPayloads holds what the examples sent, and were answered, against the schemas.
+func checkPayloads(t *testing.T, env string) {
+	address, err := exec.Command("sh", "-c", `. "$0" && printf %s "$TEMPORAL_ADDRESS"`, env).Output()
+	require.NoError(t, err)
+	c, err := client.Dial(client.Options{HostPort: string(address), Logger: temporallog.NewStructuredLogger(slog.New(slog.DiscardHandler))})
+	require.NoError(t, err)
+	defer c.Close()
+	checker, err := contract.NewChecker("../docs/schemas")
+	require.NoError(t, err)
+	for _, user := range []string{"cli", "http", "go", "typescript"} {
+		var events []*historypb.HistoryEvent
+		pages := c.GetWorkflowHistory(t.Context(), wallet.WorkflowID(user, "USD"), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+		for pages.HasNext() {
+			event, err := pages.Next()
+			if user == "typescript" && err != nil {
+				t.Log("the TypeScript example did not run")
+				break
+			}
+			require.NoError(t, err)
+			events = append(events, event)
+		}
+		require.NoError(t, checker.History(events), user)
+	}
+	require.Positive(t, checker.Checked[contract.Result])
+}
+
+// startServers runs "wallet dev" until the end of the test and returns the file with its
+// environment.
+func startServers(t *testing.T) (env string) {
+	wallet, err := filepath.Abs("../bin/wallet")
+	require.NoError(t, err)
+	dir := t.TempDir()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) { // initdb's user passes through
+		require.NoError(t, os.Chmod(d, 0o755))
+	}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	require.NoError(t, err)
+	defer log.Close()
+	cmd := exec.Command(wallet, "dev", "--dir", filepath.Join(dir, "wallet"))
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C ends this test, and that the servers
+	require.NoError(t, cmd.Start(), `"make bin/wallet" builds it`)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		<-ended
+	})
+	for {
+		printed, err := os.ReadFile(log.Name())
+		require.NoError(t, err)
+		if strings.Contains(string(printed), "Try in another terminal") {
+			return filepath.Join(dir, "wallet", "env")
+		}
+		select {
+		case <-ended:
+			require.FailNow(t, "wallet dev ended", "%s", printed)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// installTypeScript has the versions of package-lock.json; "npm ci" wants packages of all platforms
+// in it, which not every registry has. It is what the example's README says. npm's registry may be out of
+// reach, but not in CI.
+func installTypeScript(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "npm install --no-save --ignore-scripts && npm run build")
+	cmd.Dir = "typescript"
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		require.FailNow(t, "the TypeScript example cannot be installed", "%v\n%s", err, out)
+	}
+	t.Skipf("the TypeScript example needs node 20.3, npm and its registry: %v\n%s", err, out)
+}
+
+var volatile = []struct {
+	pattern *regexp.Regexp
+	name    string
+}{
+	// protojson has one space or two behind a colon, as the build of the server will have it.
+	{regexp.MustCompile(`": +`), `": `},
+	{regexp.MustCompile(` +\n`), "\n"},
+	{regexp.MustCompile(`[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}`), "<uuid>"},
+	{regexp.MustCompile(`[0-9a-f]{64}`), "<hash>"},
+	{regexp.MustCompile(`20\d\d-\d\d-\d\dT[0-9:.]+Z?`), "<time>"},
+	{regexp.MustCompile(`("(?:durationMillis|eventId|taskId|workflowTaskCompletedEventId)": )"?\d+"?`), "$1<number>"},
+}
+
+// mask replaces what differs from run to run.
+func mask(output string) string {
+	for _, v := range volatile {
+		output = v.pattern.ReplaceAllString(output, v.name)
+	}
+	return output
+}

@@ -1,0 +1,41 @@
+// Connects as TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, ... say, sends
+// commands, and runs workflows that do in a worker of its own.
+import { Client, Connection } from '@temporalio/client';
+import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import * as activities from './activities';
+import { sendCommands } from './client';
+import { charge, refund } from './workflows';
+
+const user = 'typescript';
+const taskQueue = 'example-typescript';
+
+async function main() {
+  const { connectionOptions, namespace } = loadClientConnectConfig();
+  const connection = await Connection.connect(connectionOptions);
+  const client = new Client({ connection, namespace });
+  await sendCommands(client, user);
+
+  const workerConnection = await NativeConnection.connect(connectionOptions);
+  const worker = await Worker.create({
+    connection: workerConnection,
+    namespace,
+    taskQueue,
+    workflowsPath: require.resolve('./workflows'),
+    activities,
+  });
+  await worker.runUntil(async () => {
+    const run = (workflow: typeof charge, orderId: string, amount: string) =>
+      client.workflow.execute(workflow, { workflowId: `${user}-${orderId}`, taskQueue, args: [user, orderId, amount] });
+    console.log(`child: ${await run(charge, 'order-7', '6.00')}`);
+    console.log(`child: ${await run(charge, 'order-8', '100')}`);
+    console.log(`reply: ${await run(refund, 'order-9', '0.50')}`);
+  });
+  await workerConnection.close();
+  await connection.close();
+}
+
+main().catch((err) => {
+  console.error(err);
+  process.exitCode = 1;
+});

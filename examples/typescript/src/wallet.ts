@@ -1,0 +1,76 @@
+// The wallet's contract (docs/contract.md) in TypeScript. Copy this file: it is all
+// that a program needs to know of the wallet.
+import { ApplicationFailure } from '@temporalio/common';
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
+
+export interface Command {
+  id: string; // yours, unique in the wallet: sent again it counts once
+  type: 'create' | 'add' | 'subtract';
+  amount?: string; // "12.50": a string, for a number would be rounded
+  description?: string;
+  actor?: string;
+  metadata?: Record<string, string>;
+  reply_to?: { workflow_id: string; signal: string };
+}
+
+export interface Result {
+  command_id: string;
+  type: string;
+  status: 'applied' | 'unapplied';
+  reason?: string; // insufficient_funds, already_exists, scale_exceeded, id_conflict, malformed
+  message?: string; // the reason for people
+  amount?: string;
+  total_before: string;
+  total_after: string;
+  hold_before: string;
+  hold_after: string;
+  version?: number; // of the balance, if applied
+  position?: number; // with hash: the receipt, of a refusal too
+  hash?: string;
+  recorded_at: string;
+  replayed: boolean; // the id had been answered before; nothing changed now
+}
+
+export interface State {
+  user_id: string;
+  currency: string;
+  total: string;
+  hold: string;
+  available: string;
+  version: number;
+  position: number;
+  hash: string;
+  queue: number;
+  counts: { applied: number; replayed: number; unapplied?: Record<string, number> };
+}
+
+export const commandSignal = defineSignal<[Command]>('command');
+export const applyUpdate = defineUpdate<Result, [Command]>('apply');
+export const applyBatchUpdate = defineUpdate<Result[], [Command[]]>('apply_batch');
+export const stateQuery = defineQuery<State>('state');
+
+/** What starts a wallet's workflow, or finds it running. No other id will do. */
+export function walletAsset(userId: string, currency: string) {
+  return {
+    workflowId: `wallet-asset/${currency}/${userId}`,
+    taskQueue: 'wallet',
+    args: [{ user_id: userId, currency }],
+  };
+}
+
+/** What runs one command as a workflow, a child workflow among them. */
+export function applyCommand(userId: string, currency: string, command: Command) {
+  return {
+    workflowId: `command/${currency}/${userId}/${command.id}`,
+    taskQueue: 'wallet',
+    args: [{ user_id: userId, currency, command }],
+  };
+}
+
+/** The Result of a refused command, or undefined where something else went wrong. */
+export function refusal(err: unknown): Result | undefined {
+  for (let e = err; e instanceof Error; e = e.cause) {
+    if (e instanceof ApplicationFailure && e.type === 'UnappliedCommand') return e.details![0] as Result;
+  }
+  return undefined;
+}

@@ -1,0 +1,43 @@
+// Workflows that move value. They run in a worker of your own, next to the wallet's.
+import { condition, defineSignal, executeChild, proxyActivities, setHandler, workflowInfo } from '@temporalio/workflow';
+import type * as activities from './activities';
+import { applyCommand, refusal, type Result } from './wallet';
+
+/** Charges a user by a child workflow, which brings the Result or fails with the refusal. */
+export async function charge(userId: string, orderId: string, amount: string): Promise<string> {
+  try {
+    const result: Result = await executeChild(
+      'ApplyCommand',
+      applyCommand(userId, 'USD', { id: orderId, type: 'subtract', amount }),
+    );
+    return `paid, ${result.total_after} left`;
+  } catch (err) {
+    const refused = refusal(err);
+    if (!refused) throw err; // the worker's retries have been in vain
+    return `not paid: ${refused.reason}`;
+  }
+}
+
+const walletReply = defineSignal<[Result]>('wallet_reply');
+
+const { signalCommand } = proxyActivities<typeof activities>({ startToCloseTimeout: '10 seconds' });
+
+/**
+ * Signals a command and waits for the reply, which is a signal too. The reply may come
+ * more than once; its command_id tells which one it is.
+ */
+export async function refund(userId: string, orderId: string, amount: string): Promise<string> {
+  const replies = new Map<string, Result>();
+  setHandler(walletReply, (result) => {
+    replies.set(result.command_id, result);
+  });
+  await signalCommand(userId, 'USD', {
+    id: orderId,
+    type: 'add',
+    amount,
+    reply_to: { workflow_id: workflowInfo().workflowId, signal: 'wallet_reply' },
+  });
+  await condition(() => replies.has(orderId));
+  const result = replies.get(orderId)!;
+  return `${result.status}, ${result.total_after} now`;
+}
