@@ -29,8 +29,12 @@ test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a re
 race: bin/temporal ## the race detector on what is concurrent
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue' -short
 
-faults: bin/temporal ## crashes, lost workflows, a database that is down
-	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Crash|Terminated|AnotherWorker|Down' -v
+# The same seed makes the same plan; the duration is of load and faults, on each store.
+DURATION ?= 40s
+SEED ?= $(shell date +%s)
+faults: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## kill, pause, cut off everything under load, then check: make faults DURATION=20m SEED=7
+	./bin/wallet torture --seed $(SEED) --duration $(DURATION) --temporal-store sqlite
+	./bin/wallet torture --seed $(SEED) --duration $(DURATION) --temporal-store postgres --workers 3
 
 ENTRIES ?= 1000000
 WALLETS ?= 10000

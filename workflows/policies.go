@@ -10,6 +10,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/internal/mutate"
 )
 
 // quickOptions are for the first try of a step, inside the workflow task. It is
@@ -57,7 +58,7 @@ func untilItWorks() *temporal.RetryPolicy {
 func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, output any) error {
 	quick := workflow.WithLocalActivityOptions(ctx, quickOptions(summary))
 	err := workflow.ExecuteLocalActivity(quick, name, input).Get(ctx, output)
-	if err == nil || isFinal(err) {
+	if err == nil || isFinal(err) || mutate.Without(mutate.Fallback) {
 		return failure.Decode(err)
 	}
 	w.log.Warn("step is slow to succeed, going on as a regular activity", "step", name, "error", err)

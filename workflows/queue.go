@@ -5,6 +5,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/internal/mutate"
 )
 
 const (
@@ -38,7 +39,9 @@ func (w *walletAsset) enqueue(received wallet.Received, u *update) {
 // submit queues an update's commands and waits for their answers. Signals that
 // arrived before the update go first.
 func (w *walletAsset) submit(ctx workflow.Context, commands []wallet.Command) (*update, error) {
-	w.receiveSignals(ctx)
+	if !mutate.Without(mutate.SignalsFirst) {
+		w.receiveSignals(ctx)
+	}
 	future, done := workflow.NewFuture(ctx)
 	u := &update{commands: len(commands), done: done}
 	for _, command := range commands {

@@ -28,6 +28,7 @@ type Options struct {
 	TemporalPort     int
 	UIPort           int
 	PostgresSettings []string             // such as "fsync=off"
+	TemporalSettings map[string]int       // of its dynamic configuration
 	Log              func(string, ...any) // what takes long; nil for silence
 }
 
@@ -63,7 +64,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	} else if !locked {
 		return nil, fmt.Errorf("another process runs the servers in %s: stop it first, or choose another folder with --dir", dir)
 	}
-	free, err := freePorts(1 + temporalPortCount)
+	free, err := FreePorts(1 + temporalPortCount)
 	if err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
@@ -77,13 +78,13 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	start.Go(func() (err error) {
 		s.Postgres, err = startPostgres(ctx, filepath.Join(dir, "postgres"), free[0], o.Log, o.PostgresSettings...)
 		if err == nil && o.TemporalStore == StorePostgres {
-			s.Temporal, err = startTemporalOnPostgres(ctx, s.Postgres, temporalDir, ports)
+			s.Temporal, err = startTemporalOnPostgres(ctx, s.Postgres, temporalDir, ports, o.TemporalSettings)
 		}
 		return err
 	})
 	if o.TemporalStore == StoreSQLite {
 		start.Go(func() (err error) {
-			s.Temporal, err = startTemporalOnSQLite(ctx, o.TemporalCLI, temporalDir, ports)
+			s.Temporal, err = startTemporalOnSQLite(ctx, o.TemporalCLI, temporalDir, ports, o.TemporalSettings)
 			return err
 		})
 	}
@@ -109,7 +110,7 @@ func (s *Stack) Stop() error {
 // Wait returns nil when ctx ends, or the reason why a server ended by itself.
 func (s *Stack) Wait(ctx context.Context) error {
 	ended := make(chan error, 1+len(s.Temporal.processes))
-	for _, p := range append([]*process{s.Postgres.process}, s.Temporal.processes...) {
+	for _, p := range append([]*Process{s.Postgres.process}, s.Temporal.processes...) {
 		go func() {
 			select {
 			case <-ctx.Done():

@@ -23,6 +23,9 @@ var temporalServerConfig string
 //go:embed temporal_ui.yaml
 var temporalUIConfig string
 
+// temporalSettings is the file of the dynamic configuration.
+const temporalSettings = "{{ range $name, $value := .Settings }}{{ $name }}: [{value: {{ $value }}}]\n{{ end }}"
+
 // namespaceRetention is how long closed workflows are kept, as the development
 // server does.
 const namespaceRetention = 24 * time.Hour
@@ -30,7 +33,7 @@ const namespaceRetention = 24 * time.Hour
 // startTemporalOnPostgres starts temporal-server and the Web UI's server, with the
 // databases of the stack's Postgres. Their configuration, made anew at each start,
 // is in dir.
-func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string, ports temporalPorts) (*Temporal, error) {
+func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string, ports temporalPorts, settings map[string]int) (*Temporal, error) {
 	server, err := findProgram("temporal-server")
 	if err != nil {
 		return nil, err
@@ -48,14 +51,15 @@ func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string
 	}
 	values := map[string]any{
 		"Ports": ports, "Plugin": temporalPlugin, "Databases": temporalDatabases,
+		"Settings": settings, "SettingsFile": filepath.Join(config, "settings.yaml"),
 		"PostgresAddress": address(postgres.port), "User": postgresUser, "Password": postgres.pass,
 	}
-	for name, text := range map[string]string{"server.yaml": temporalServerConfig, "ui.yaml": temporalUIConfig} {
+	for name, text := range map[string]string{"server.yaml": temporalServerConfig, "ui.yaml": temporalUIConfig, "settings.yaml": temporalSettings} {
 		if err := writeTemplate(filepath.Join(config, name), text, values); err != nil {
 			return nil, err
 		}
 	}
-	t := &Temporal{dir: dir, ports: ports}
+	t := &Temporal{dir: dir, ports: ports, prepare: func(ctx context.Context) error { return forgetMembers(ctx, postgres) }}
 	t.programs = []program{
 		{name: "Temporal", path: server, log: "log", ready: t.servesNamespace,
 			args: []string{"--root", "/", "--config", config, "--env", "server", "--allow-no-auth", "start"}},
