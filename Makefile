@@ -12,7 +12,7 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults bench-verify bench-life check-compose clean bin/wallet help
+.PHONY: run demo test bench record lint race faults mutations bench-verify bench-life check-compose clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -35,6 +35,11 @@ SEED ?= $(shell date +%s)
 faults: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## kill, pause, cut off everything under load, then check: make faults DURATION=20m SEED=7
 	./bin/wallet torture --seed $(SEED) --duration $(DURATION) --temporal-store sqlite
 	./bin/wallet torture --seed $(SEED) --duration $(DURATION) --temporal-store postgres --workers 3
+
+MECHANISM ?= .*
+mutations: bin/temporal ## take each safety mechanism away: a run has to miss it; make mutations MECHANISM='row_lock|nothing'
+	$(GO) build -tags mutations -o bin/wallet-mutations ./cmd/wallet
+	$(GO) test -tags mutations -count=1 -timeout 30m -v ./internal/torture -run 'TestARunMissesEachMechanism/^($(MECHANISM))$$'
 
 ENTRIES ?= 1000000
 WALLETS ?= 10000

@@ -2,7 +2,6 @@ package torture
 
 import (
 	"errors"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -85,27 +84,44 @@ func (c *walletCheck) checkErrors() {
 	}
 }
 
-// checkOrder holds that what was sent after an answer comes behind it. So does what was
-// sent after a signal was accepted, but for a workflow that may lose signals.
+// checkOrder holds that what was sent after an answer comes behind it. So does what went
+// into the queue after a signal was accepted, but for a workflow that may lose signals.
 func (c *walletCheck) checkOrder() {
-	earliest, by := time.Duration(math.MaxInt64), wallet.Entry{} // answer of those behind
+	answered, accepted := bound{at: open}, bound{at: open} // the earliest of those behind
 	for _, e := range slices.Backward(c.record.journal) {
 		first, found := c.origin(e)
 		if !found {
 			continue
 		}
-		if first.called > earliest {
-			c.violate(e.Position, []string{e.CommandID, by.CommandID}, "command %q was sent at %.3f, after %q had been answered at %.3f, and comes before it",
-				e.CommandID, first.called.Seconds(), by.CommandID, earliest.Seconds())
+		limit := answered
+		if accepted.at < limit.at && !c.wentAstray(e.CommandID) {
+			limit = accepted
+		}
+		if first.called > limit.at {
+			c.violate(e.Position, []string{e.CommandID, limit.id}, "command %q was sent at %.3f, after %q had been answered or accepted at %.3f, and comes before it",
+				e.CommandID, first.called.Seconds(), limit.id, limit.at.Seconds())
 			return
 		}
 		for _, a := range c.byID[e.CommandID] {
-			known := a.result != nil || a.accepted && a.matches(e) && c.wallet.Handling != Terminated
-			if known && a.returned < earliest {
-				earliest, by = a.returned, e
+			switch {
+			case a.result != nil && a.returned < answered.at:
+				answered = bound{a.returned, e.CommandID}
+			case a.accepted && a.matches(e) && c.wallet.Handling != Terminated && a.returned < accepted.at:
+				accepted = bound{a.returned, e.CommandID}
 			}
 		}
 	}
+}
+
+// bound is when a caller knew that a command has its place.
+type bound struct {
+	at time.Duration
+	id string
+}
+
+// wentAstray reports whether a command may have passed by the queue.
+func (c *walletCheck) wentAstray(id string) bool {
+	return slices.ContainsFunc(c.byID[id], func(a attempt) bool { return a.way == StrayStep })
 }
 
 func sortedIDs(byID map[string][]attempt) []string {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/internal/failure"
 	"github.com/valueledger/wallet/starter"
 )
@@ -23,6 +24,7 @@ type caller struct {
 	history  *history
 	temporal client.Client
 	starter  *starter.Client
+	steps    *activities.Activities
 }
 
 // retryPause is between two attempts of a caller.
@@ -38,7 +40,7 @@ func newCaller(number int, w *world, h *history) (c *caller, closeConnection fun
 		return nil, nil, err
 	}
 	s, err := starter.New(temporal, starter.Options{})
-	return &caller{number: number, wallets: w.plan.Wallets, history: h, temporal: temporal, starter: s}, temporal.Close, err
+	return &caller{number: number, wallets: w.plan.Wallets, history: h, temporal: temporal, starter: s, steps: activities.New(w.service)}, temporal.Close, err
 }
 
 // run takes steps until load ends, and sees to the end of what it has begun until
@@ -104,6 +106,8 @@ func (c *caller) send(ctx context.Context, ref wallet.AssetRef, send Send) ([]wa
 		return c.bareUpdate(ctx, ref, first)
 	case ApplyCommand:
 		return c.applyCommand(ctx, ref, first)
+	case StrayStep:
+		return c.strayStep(ctx, ref, first)
 	default:
 		return nil, fmt.Errorf("way %q is unknown", send.Way)
 	}
@@ -142,6 +146,21 @@ func (c *caller) applyCommand(ctx context.Context, ref wallet.AssetRef, command 
 		err = run.Get(ctx, &result)
 	}
 	return answered(result, failure.Decode(err))
+}
+
+// strayStep is what a workflow does for one command.
+func (c *caller) strayStep(ctx context.Context, ref wallet.AssetRef, command wallet.Command) ([]wallet.Result, error) {
+	if command.Type != wallet.TypeCreate {
+		if _, err := c.steps.EnsureWalletAsset(ctx, ref); err != nil {
+			return nil, err
+		}
+	}
+	commands := []wallet.Received{{Command: command}}
+	out, err := c.steps.ApplyCommands(ctx, wallet.ApplyCommandsInput{AssetRef: ref, Commands: commands, AndRecord: true})
+	if err != nil {
+		return nil, err
+	}
+	return out.Answers(commands)
 }
 
 // answered makes a result of a refusal.

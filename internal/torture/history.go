@@ -63,7 +63,11 @@ type history struct {
 	next       int
 	lastAnswer time.Duration
 	silence    time.Duration // the longest time without an answer
+	pace       []int         // answers in each span of paceSpan
 }
+
+// paceSpan is how long answers are counted together, to show when there were none.
+const paceSpan = 5 * time.Second
 
 func newHistory() *history { return &history{start: time.Now(), pending: map[int]attempt{}} }
 
@@ -98,6 +102,10 @@ func (h *history) end(numbers []int, results []wallet.Result, accepted bool, err
 		if a.result != nil || accepted {
 			a.returned = now
 			h.silence, h.lastAnswer = max(h.silence, now-h.lastAnswer), now
+			for len(h.pace) <= int(now/paceSpan) {
+				h.pace = append(h.pace, 0)
+			}
+			h.pace[now/paceSpan]++
 		}
 		h.attempts = append(h.attempts, a)
 	}

@@ -47,7 +47,7 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 	if held.Cmp(added.Sub(taken)) != 0 {
 		r.violate("all wallets together hold %s, and were given %s less %s", held, added, taken)
 	}
-	r.LongestSilence = h.silence
+	r.LongestSilence, r.Pace = h.silence, h.pace
 	return errors.Join(r.verify(ctx, w), r.readLogs(w), r.countRuns(ctx, w))
 }
 

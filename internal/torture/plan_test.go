@@ -75,7 +75,7 @@ func TestALongPlanHasEverything(t *testing.T) {
 			}
 		}
 	}
-	require.Len(t, ways, 6)
+	require.Len(t, ways, 7)
 	require.Positive(t, reused)
 	require.Positive(t, conflicts)
 	require.Positive(t, atOnce)

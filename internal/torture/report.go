@@ -39,6 +39,8 @@ type Report struct {
 	Recovery       time.Duration `json:"recovery_ns"`        // until each command had its answer
 	LongestSilence time.Duration `json:"longest_silence_ns"` // no caller got an answer
 
+	Pace []int `json:"answers_in_each_5s"`
+
 	Violations []Violation `json:"violations"`
 
 	resent atomic.Int64
@@ -131,6 +133,7 @@ func (r *Report) Write(w io.Writer) {
 	fmt.Fprintf(w, "missed     %d faults, whose target was not there; resent %d signals that terminated workflows had lost\n", r.FaultsMissed, r.Resent)
 	fmt.Fprintf(w, "recovery   %s until the servers answered, %s until every command had its answer; longest time without any answer %s\n",
 		round(r.ServersBack), round(r.Recovery), round(r.LongestSilence))
+	fmt.Fprintf(w, "pace       %d (answers and accepted signals in each %s)\n", r.Pace, paceSpan)
 	fmt.Fprintf(w, "violations %d\n", len(r.Violations))
 	for _, v := range r.Violations[:min(len(r.Violations), violationsShown)] {
 		fmt.Fprintln(w, "\n  "+v.String())

@@ -21,6 +21,9 @@ const (
 	ApplyCommand Way = "ApplyCommand"
 	BareUpdate   Way = "bare update"
 	Garbage      Way = "garbage signal" // not a command, though its id can be read
+	// StrayStep does the workflow's steps beside it, as a worker does that was thought
+	// dead. It waits in no queue.
+	StrayStep Way = "stray step"
 )
 
 // Send is one call: commands for one wallet, several only by Batch.
@@ -129,7 +132,7 @@ func (s *Script) wallet() int {
 }
 
 func (s *Script) way() Way {
-	return pick(s.r, []weighted[Way]{{30, Update}, {30, Signal}, {10, ApplyCommand}, {25, BareUpdate}, {5, Batch}})
+	return pick(s.r, []weighted[Way]{{30, Update}, {30, Signal}, {10, ApplyCommand}, {25, BareUpdate}, {5, Batch}, {6, StrayStep}})
 }
 
 // wayOfOther leaves out ApplyCommand: its workflow's id is the command's, so that

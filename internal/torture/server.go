@@ -26,6 +26,7 @@ type server struct {
 
 const (
 	superviseEvery = 100 * time.Millisecond
+	restartPause   = 500 * time.Millisecond // after an end by itself
 	launchPatience = 3 * time.Second
 	haltPatience   = 2 * time.Second // then it is killed
 )
@@ -36,6 +37,7 @@ func (s *server) supervise(ctx context.Context) {
 		s.mu.Lock()
 		if s.process != nil && !s.process.Running() && !s.down {
 			s.crashes++
+			sleep(ctx, restartPause)
 		}
 		if !s.down && (s.process == nil || !s.process.Running()) {
 			attempt, cancel := context.WithTimeout(ctx, launchPatience)

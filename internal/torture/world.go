@@ -42,8 +42,10 @@ type world struct {
 	links   map[string]*link
 
 	direct client.Client // to Temporal, past the proxies: it does harm, and looks
-	owner  *pgxpool.Pool
-	read   trail.Reader
+	owner  *pgxpool.Pool // of the tables
+	// service is for stray steps.
+	service *pgxpool.Pool
+	read    trail.Reader
 
 	stopSupervising context.CancelFunc
 	supervisors     sync.WaitGroup
@@ -94,6 +96,9 @@ func (w *world) openDatabase(ctx context.Context) error {
 		return err
 	}
 	w.owner, w.read = pool, trail.New(pool)
+	if w.service, err = pgxpool.New(ctx, w.stack.Postgres.URLOf(migrations.RoleApp, appPassword, database)); err != nil {
+		return err
+	}
 	if mutate.Without(mutate.AppendOnly) {
 		_, err = pool.Exec(ctx, `DROP FUNCTION wallet_append_only CASCADE`)
 	}
@@ -227,6 +232,9 @@ func (w *world) close() error {
 	}
 	if w.owner != nil {
 		w.owner.Close()
+	}
+	if w.service != nil {
+		w.service.Close()
 	}
 	if w.stack == nil {
 		return nil
