@@ -225,6 +225,16 @@ func TestATerminatedWorkflowMayLoseSignalsAndUpdatesUntilTheyAreSentAgain(t *tes
 	require.Empty(t, s.check())
 }
 
+func TestOnlyAStrayStepMayOvertakeAnAcceptedSignal(t *testing.T) {
+	s := newStory()
+	s.of("b").returned = 0 // accepted before "a" was sent, and recorded behind it
+	s.of("a").called = time.Millisecond
+	s.of("a").way = StrayStep
+	require.Empty(t, s.check())
+	s.of("a").way = Update
+	require.NotEmpty(t, s.check())
+}
+
 func TestPorcupineFindsWhatCannotBeOneAfterTheOther(t *testing.T) {
 	s := newStory()
 	check := &walletCheck{wallet: s.wallet, record: s.record, entries: s.entries, byID: map[string][]attempt{}}

@@ -30,17 +30,39 @@ type caller struct {
 // retryPause is between two attempts of a caller.
 const retryPause = 100 * time.Millisecond
 
-// newCaller connects a client through its proxy.
-func newCaller(number int, w *world, h *history) (c *caller, closeConnection func(), err error) {
-	temporal, err := client.NewLazyClient(client.Options{
-		HostPort: w.links[callerTarget].address, Logger: quiet,
-		ConnectionOptions: client.ConnectionOptions{GrpcCompression: &client.GrpcCompressionNone{}},
-	})
-	if err != nil {
-		return nil, nil, err
+// callersTogether share one connection and one starter.Client, whose calls for one
+// wallet travel together where they overlap.
+const callersTogether = 4
+
+// newCallers connects n clients through their proxy; the first has this number.
+func newCallers(first, n int, w *world, h *history) (callers []*caller, closeConnections func(), err error) {
+	var connections []client.Client
+	closeConnections = func() {
+		for _, c := range connections {
+			c.Close()
+		}
 	}
-	s, err := starter.New(temporal, starter.Options{})
-	return &caller{number: number, wallets: w.plan.Wallets, history: h, temporal: temporal, starter: s, steps: activities.New(w.service)}, temporal.Close, err
+	for i := range n {
+		c := &caller{number: first + i, wallets: w.plan.Wallets, history: h, steps: activities.New(w.service)}
+		callers = append(callers, c)
+		if i%callersTogether > 0 {
+			c.temporal, c.starter = callers[i-1].temporal, callers[i-1].starter
+			continue
+		}
+		c.temporal, err = client.NewLazyClient(client.Options{
+			HostPort: w.links[callerTarget].address, Logger: quiet,
+			ConnectionOptions: client.ConnectionOptions{GrpcCompression: &client.GrpcCompressionNone{}},
+		})
+		if err == nil {
+			connections = append(connections, c.temporal)
+			c.starter, err = starter.New(c.temporal, starter.Options{})
+		}
+		if err != nil {
+			closeConnections()
+			return nil, nil, err
+		}
+	}
+	return callers, closeConnections, nil
 }
 
 // run takes steps until load ends, and sees to the end of what it has begun until

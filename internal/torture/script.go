@@ -110,6 +110,10 @@ func (s *Script) Next() Step {
 			}
 			step.Sends = append(step.Sends, Send{s.way(), []wallet.Command{command}})
 		}
+	case n < 43: // stray steps that all want the same row
+		for i := range 2 + s.r.IntN(5) {
+			step.Sends = append(step.Sends, Send{StrayStep, []wallet.Command{s.command(i)}})
+		}
 	default:
 		step.Sends = []Send{{s.way(), []wallet.Command{s.command(0)}}}
 	}

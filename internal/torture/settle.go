@@ -19,11 +19,12 @@ const settlers = 8
 func (r *Report) settle(ctx context.Context, w *world, h *history) error {
 	ctx, cancel := context.WithTimeout(ctx, w.plan.Options.Patience)
 	defer cancel()
-	c, closeConnection, err := newCaller(w.plan.Options.Clients, w, h)
+	callers, closeConnections, err := newCallers(w.plan.Options.Clients, 1, w, h)
 	if err != nil {
 		return err
 	}
-	defer closeConnection()
+	defer closeConnections()
+	c := callers[0]
 	attempts := h.all(len(w.plan.Wallets))
 	var group errgroup.Group
 	group.SetLimit(settlers)

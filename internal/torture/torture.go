@@ -63,13 +63,13 @@ func Run(ctx context.Context, plan Plan) (_ *Report, err error) {
 	defer endLoad()
 	answers, giveUp := context.WithCancel(ctx)
 	defer giveUp()
+	callers, closeConnections, err := newCallers(0, plan.Options.Clients, w, h)
+	if err != nil {
+		return nil, err
+	}
+	defer closeConnections()
 	var clients errgroup.Group
-	for i := range plan.Options.Clients {
-		c, closeConnection, err := newCaller(i, w, h)
-		if err != nil {
-			return nil, err
-		}
-		defer closeConnection()
+	for i, c := range callers {
 		clients.Go(func() error { c.run(load, answers, plan.Script(i)); return nil })
 	}
 	r.Faults = w.inflict(load, plan.Faults)

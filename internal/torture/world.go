@@ -30,7 +30,7 @@ const (
 	appPassword = "app" // of a server that lives as long as the run
 	// eventsOfARun make a wallet continue as new every few dozen commands, where a
 	// deployment's does so after thousands.
-	eventsOfARun = 300
+	eventsOfARun = 150
 )
 
 // world is all that runs.
