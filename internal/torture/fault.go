@@ -22,10 +22,9 @@ const (
 	Sever   Kind = "sever"   // connections are reset when they are used
 	Slice   Kind = "slice"   // packets come in small pieces
 
-	Terminate    Kind = "terminate workflow"
-	Rewind       Kind = "reset workflow" // to a random earlier task
-	Tamper       Kind = "tamper"         // somebody tries to change what is written
-	tamperTarget      = "trail"
+	Terminate Kind = "terminate workflow"
+	Rewind    Kind = "reset workflow" // to a random earlier task
+	Tamper    Kind = "tamper"         // somebody tries to change what is written
 )
 
 // Fault is one thing that goes wrong.
@@ -75,7 +74,7 @@ func (f Fault) overlaps(other Fault) bool { return f.At < other.At+other.For && 
 
 // Temporal on Postgres needs some 5 seconds to come back: outages of servers leave
 // this much time between each other, or nothing would ever be done.
-const betweenOutages = 10 * time.Second
+const betweenOutages = 6 * time.Second
 
 // planFaults spreads faults over a run: alone, and two or three at the same moment.
 func planFaults(o Options, r *rand.Rand) (faults []Fault) {
@@ -102,28 +101,48 @@ func planFaults(o Options, r *rand.Rand) (faults []Fault) {
 	return faults
 }
 
+// What faults hit, by the names of "wallet torture --faults". The servers are classes
+// of their own.
+const (
+	workerClass   = "worker"
+	linkClass     = "link" // of workers
+	callerClass   = "caller"
+	workflowClass = "workflow"
+	tamperClass   = "tamper"
+)
+
+var classes = []weighted[string]{{7, workerClass}, {3, postgresTarget}, {2, temporalTarget}, {8, linkClass}, {1, callerClass}, {4, workflowClass}, {1, tamperClass}}
+
+// classes are those of the run, all if none is named.
+func (o Options) classes() []weighted[string] {
+	if len(o.Faults) == 0 {
+		return classes
+	}
+	return slices.DeleteFunc(slices.Clone(classes), func(c weighted[string]) bool { return !slices.Contains(o.Faults, c.value) })
+}
+
 func planFault(o Options, r *rand.Rand, at time.Duration) Fault {
 	f := Fault{At: at, Upstream: r.IntN(2) == 0, Strength: r.Float64()}
 	process := []weighted[Kind]{{5, Kill}, {2, Halt}, {3, Pause}}
 	link := []weighted[Kind]{{3, Cut}, {3, Delay}, {3, Silence}, {3, Sever}, {1, Slice}}
 	worker := r.IntN(o.Workers)
-	switch pick(r, []weighted[string]{{7, "worker"}, {3, postgresTarget}, {2, temporalTarget}, {8, "link"}, {1, callerTarget}, {4, "workflow"}, {1, tamperTarget}}) {
-	case "worker":
+	switch pick(r, o.classes()) {
+	case workerClass:
 		f.Target, f.Kind, f.For = workerTarget(worker), pick(r, process), between(r, 100*time.Millisecond, 3*time.Second)
 	case postgresTarget:
 		f.Target, f.Kind, f.For = postgresTarget, pick(r, process), between(r, 100*time.Millisecond, 3*time.Second)
 	case temporalTarget:
 		f.Target, f.Kind, f.For = temporalTarget, pick(r, process), between(r, 100*time.Millisecond, 3*time.Second)
-	case "link":
+	case linkClass:
 		f.Target = linkTarget(worker, pick(r, []weighted[string]{{2, postgresTarget}, {1, temporalTarget}}))
 		f.Kind, f.For = pick(r, link), between(r, 100*time.Millisecond, 4*time.Second)
-	case callerTarget:
+	case callerClass:
 		f.Target, f.Kind, f.For = callerTarget, pick(r, link), between(r, 100*time.Millisecond, 2*time.Second)
-	case "workflow":
+	case workflowClass:
 		f.Kind = pick(r, []weighted[Kind]{{1, Terminate}, {1, Rewind}})
 		f.Wallet = walletOf(r, o.Wallets, map[Kind]Handling{Terminate: Terminated, Rewind: Reset}[f.Kind])
-	case tamperTarget:
-		f.Kind, f.Target = Tamper, tamperTarget
+	case tamperClass:
+		f.Kind, f.Target = Tamper, "trail"
 	}
 	return f
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.temporal.io/api/serviceerror"
 )
 
@@ -109,6 +110,14 @@ func nameOf(err error) string {
 	var status serviceerror.ServiceError
 	if errors.As(err, &status) {
 		return fmt.Sprintf("%T", status)
+	}
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return "Postgres: " + refused.Message
+	}
+	var unreachable *pgconn.ConnectError
+	if errors.As(err, &unreachable) {
+		return "no connection to Postgres"
 	}
 	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
 		err = inner

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,7 @@ type Options struct {
 	Workers       int
 	Clients       int
 	Wallets       int
+	Faults        []string // classes of faults; all if empty
 
 	Dir string // for the servers' data and logs
 	// Patience is how long after healing the last answer may take.
@@ -41,6 +43,11 @@ func (o Options) Check() error {
 		return errors.New("at least 1 client is needed")
 	case o.Wallets < hotWallets:
 		return fmt.Errorf("at least %d wallets are needed, one of each handling", hotWallets)
+	}
+	for _, name := range o.Faults {
+		if !slices.ContainsFunc(classes, func(c weighted[string]) bool { return c.value == name }) {
+			return fmt.Errorf("faults of %q are unknown: use worker, postgres, temporal, link, caller, workflow or tamper", name)
+		}
 	}
 	return nil
 }
