@@ -33,9 +33,9 @@ func (c *walletCheck) checkLinearizable() {
 	operations := c.operations()
 	for len(operations) > 0 {
 		window := operations[:min(len(operations), windowOfOperations)]
-		if !c.linearizable(window) {
+		if answer := c.linearizable(window); answer != porcupine.Ok {
 			first := window[0].result.Position
-			c.violate(first, nil, "what callers were told of positions %d to %d is not linearizable", first, window[len(window)-1].result.Position)
+			c.violate(first, nil, "whether what callers were told of positions %d to %d is linearizable: %s", first, window[len(window)-1].result.Position, answer)
 			return
 		}
 		operations = operations[len(window):]
@@ -64,7 +64,7 @@ func (c *walletCheck) operations() (all []operation) {
 	return all
 }
 
-func (c *walletCheck) linearizable(window []operation) bool {
+func (c *walletCheck) linearizable(window []operation) porcupine.CheckResult {
 	first := window[0].result
 	before := balance{exists: first.Position > 1, position: first.Position - 1, total: canonical(first.TotalBefore)}
 	for _, e := range c.record.journal[:before.position] {
@@ -82,5 +82,5 @@ func (c *walletCheck) linearizable(window []operation) bool {
 	for i, o := range window {
 		history[i] = porcupine.Operation{ClientId: i, Input: o, Call: int64(o.call), Output: o.result, Return: int64(o.ret)}
 	}
-	return porcupine.CheckOperationsTimeout(model, history, linearizablePatient) != porcupine.Illegal
+	return porcupine.CheckOperationsTimeout(model, history, linearizablePatient)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/anishathalye/porcupine"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
 
@@ -235,17 +236,31 @@ func TestOnlyAStrayStepMayOvertakeAnAcceptedSignal(t *testing.T) {
 	require.NotEmpty(t, s.check())
 }
 
+func TestFaultsWithoutAnEffectAreAViolation(t *testing.T) {
+	r := newReport(Plan{})
+	r.FaultsByKind, r.Effects[recoveries] = map[string]int{"kill postgres": 2}, 1
+	r.Effects["starts of worker-0"] = 1
+	r.checkEffects(1)
+	require.Empty(t, r.Violations)
+	r.Effects[recoveries] = 0
+	r.checkEffects(1)
+	require.Len(t, r.Violations, 1)
+	r.FaultsByKind = map[string]int{"kill worker": 1}
+	r.checkEffects(1)
+	require.Len(t, r.Violations, 2, "one start is the first")
+}
+
 func TestPorcupineFindsWhatCannotBeOneAfterTheOther(t *testing.T) {
 	s := newStory()
 	check := &walletCheck{wallet: s.wallet, record: s.record, entries: s.entries, byID: map[string][]attempt{}}
 	for _, a := range s.attempts {
 		check.byID[a.command.ID] = append(check.byID[a.command.ID], a)
 	}
-	require.True(t, check.linearizable(check.operations()))
+	require.Equal(t, porcupine.Ok, check.linearizable(check.operations()))
 	swapped := check.operations()
 	swapped[20].call, swapped[20].ret = time.Second, 2*time.Second // after all others
-	require.False(t, check.linearizable(swapped))
+	require.Equal(t, porcupine.Illegal, check.linearizable(swapped))
 	told := check.operations()
 	told[5].result.TotalAfter = wallet.MustAmount("0.01")
-	require.False(t, check.linearizable(told))
+	require.Equal(t, porcupine.Illegal, check.linearizable(told))
 }

@@ -119,7 +119,7 @@ func (r *Report) readLogs(w *world) error {
 			r.violate("a step ran into a constraint, so that it did not have the wallet to itself: %s", line)
 		}
 		if strings.Contains(line, recovered) {
-			r.Effects["recoveries of Postgres"]++
+			r.Effects[recoveries]++
 		}
 	})
 	for i := range w.plan.Options.Workers {
@@ -138,7 +138,24 @@ func (r *Report) readLogs(w *world) error {
 			r.Effects["ends by itself of "+name] = s.crashes
 		}
 	}
+	r.checkEffects(w.plan.Options.Workers)
 	return err
+}
+
+const recoveries = "recoveries of Postgres"
+
+// checkEffects holds that faults were felt: a run that disturbs nobody proves nothing.
+func (r *Report) checkEffects(workers int) {
+	if r.FaultsByKind["kill postgres"] > 0 && r.Effects[recoveries] == 0 {
+		r.violate("Postgres was killed, and never recovered: the faults have no effect")
+	}
+	starts := -workers
+	for i := range workers {
+		starts += r.Effects["starts of "+workerTarget(i)]
+	}
+	if r.FaultsByKind["kill worker"] > 0 && starts == 0 {
+		r.violate("workers were killed, and none was started again: the faults have no effect")
+	}
 }
 
 func eachLine(path string, do func(string)) error {
