@@ -61,6 +61,7 @@ type history struct {
 	attempts   []attempt
 	pending    map[int]attempt // a number for each that is under way
 	next       int
+	answered   int // attempts, by a result or as accepted
 	lastAnswer time.Duration
 	silence    time.Duration // the longest time without an answer
 	pace       []int         // answers in each span of paceSpan
@@ -101,6 +102,7 @@ func (h *history) end(numbers []int, results []wallet.Result, accepted bool, err
 		a.accepted, a.err = accepted, err
 		if a.result != nil || accepted {
 			a.returned = now
+			h.answered++
 			h.silence, h.lastAnswer = max(h.silence, now-h.lastAnswer), now
 			for len(h.pace) <= int(now/paceSpan) {
 				h.pace = append(h.pace, 0)
@@ -125,16 +127,9 @@ func (h *history) all(wallets int) [][]attempt {
 	return byWallet
 }
 
-// counts for the progress line.
+// counts are for the progress line.
 func (h *history) counts() (answered, failed int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, a := range h.attempts {
-		if a.result != nil || a.accepted {
-			answered++
-		} else {
-			failed++
-		}
-	}
-	return answered, failed
+	return h.answered, len(h.attempts) - h.answered
 }
