@@ -40,9 +40,10 @@ func patientOptions(summary string) workflow.ActivityOptions {
 }
 
 // sendOptions are for ApplyCommand's one activity. A try that takes longer is
-// repeated with the same command id, which is harmless.
+// repeated with the same command id, which is harmless; so is one whose worker is heard
+// of no more, which says so every few seconds (starter.sendCommand).
 func sendOptions() workflow.ActivityOptions {
-	return workflow.ActivityOptions{StartToCloseTimeout: time.Minute, RetryPolicy: untilItWorks()}
+	return workflow.ActivityOptions{StartToCloseTimeout: time.Minute, HeartbeatTimeout: 10 * time.Second, RetryPolicy: untilItWorks()}
 }
 
 func untilItWorks() *temporal.RetryPolicy {
