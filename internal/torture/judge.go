@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.temporal.io/api/workflowservice/v1"
@@ -21,7 +22,8 @@ import (
 func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 	attempts := h.all(len(w.plan.Wallets))
 	var added, taken, held wallet.Amount // over all wallets
-	for i, of := range w.plan.Wallets {
+	for i := range w.plan.Wallets {
+		of := r.wallet(i)
 		record, err := w.recordOf(ctx, of)
 		if err != nil {
 			return err
@@ -49,6 +51,18 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 	}
 	r.LongestSilence, r.Pace = h.silence, h.pace
 	return errors.Join(r.verify(ctx, w), r.readLogs(w), r.countRuns(ctx, w))
+}
+
+// wallet is one of the plan; its handling excuses only what was tried on it.
+func (r *Report) wallet(i int) Wallet {
+	of := r.Plan.Wallets[i]
+	tried := slices.ContainsFunc(r.Faults, func(f Inflicted) bool {
+		return f.Wallet == i && (f.Kind == Terminate || f.Kind == Rewind)
+	})
+	if !tried {
+		of.Handling = Untouched
+	}
+	return of
 }
 
 func (r *Report) violate(format string, args ...any) {

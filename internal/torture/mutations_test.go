@@ -36,7 +36,7 @@ var missed = map[mutate.Mechanism]struct {
 
 // runs are short; a mutation that leaves wallets stuck for good takes the patience too.
 const (
-	mutationRun     = "20s"
+	mutationRun     = "30s"
 	mutantsPatience = "20s"
 	soundPatience   = "3m"
 	mutationSeed    = "11"

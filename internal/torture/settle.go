@@ -28,7 +28,8 @@ func (r *Report) settle(ctx context.Context, w *world, h *history) error {
 	attempts := h.all(len(w.plan.Wallets))
 	var group errgroup.Group
 	group.SetLimit(settlers)
-	for i, of := range w.plan.Wallets {
+	for i := range w.plan.Wallets {
+		of := r.wallet(i)
 		if len(attempts[i]) == 0 {
 			continue
 		}

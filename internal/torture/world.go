@@ -28,9 +28,9 @@ import (
 const (
 	database    = "wallet"
 	appPassword = "app" // of a server that lives as long as the run
-	// eventsOfARun make a wallet continue as new every few dozen commands, where a
-	// deployment's does so after thousands.
-	eventsOfARun = 150
+	// eventsOfARun make a wallet continue as new after some ten tasks, where a
+	// deployment's does so after a thousand.
+	eventsOfARun = 60
 )
 
 // world is all that runs.
