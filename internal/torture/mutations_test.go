@@ -26,7 +26,7 @@ var missed = map[mutate.Mechanism]struct {
 	mutate.Dedupe:         {tamperClass, []string{"a step ran into a constraint"}},
 	mutate.RequestHash:    {tamperClass, []string{"that is an id_conflict"}},
 	mutate.OneTransaction: {postgresTarget, []string{"a step ran into a constraint", "the balance is total"}},
-	mutate.EventsOfAll:    {linkClass, []string{"has no event", "its event is version"}},
+	mutate.EventsOfAll:    {postgresTarget, []string{"has no event", "its event is version"}},
 	mutate.Drain:          {tamperClass, []string{"was accepted, but is not recorded"}},
 	mutate.Handlers:       {tamperClass, []string{"was left without an answer"}},
 	mutate.Fallback:       {postgresTarget, []string{"the Go client gave up", "was accepted, but is not recorded"}},
