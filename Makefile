@@ -12,7 +12,7 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults mutations bench-verify bench-life check-compose clean bin/wallet help
+.PHONY: run demo test bench record lint race faults mutations fuzz bench-verify bench-life check-compose test-ui screenshots limits clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,7 +27,7 @@ test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a re
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./...
 
 race: bin/temporal ## the race detector on what is concurrent
-	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue' -short
+	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue|Model' -short
 
 # The same seed makes the same plan; the duration is of load and faults, on each store.
 DURATION ?= 40s
@@ -40,6 +40,23 @@ MECHANISM ?= .*
 mutations: bin/temporal ## take each safety mechanism away: a run has to miss it; make mutations MECHANISM='row_lock|nothing'
 	$(GO) build -tags mutations -o bin/wallet-mutations ./cmd/wallet
 	$(GO) test -tags mutations -count=1 -timeout 30m -v ./internal/torture -run 'TestARunMissesEachMechanism/^($(MECHANISM))$$'
+
+FUZZTIME ?= 30s
+fuzz: ## let Go's fuzzer at each decoder in turn, the hashes too: make fuzz FUZZTIME=30s
+	@for package in . ./workflows; do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; done
+
+test-ui: bin/temporal ## what a person sees in the Web UI, in a headless Chromium
+	./internal/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/webui
+
+screenshots: bin/temporal ## the same, and write its pictures to docs/
+	./internal/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/webui -pictures "$(CURDIR)/docs"
+
+limits: bin/temporal ## overload in full: 20,000 signals while Postgres is slow, 5,000 wallets at once
+	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Flood|Thousands' -v -full
 
 ENTRIES ?= 1000000
 WALLETS ?= 10000

@@ -172,14 +172,16 @@ func sizeAsJSON(s string) int {
 
 // RequestHash is the SHA-256 of a command's content: everything but its id and
 // reply_to. An id that comes back with another hash is an id_conflict.
-func (c Command) RequestHash() Hash {
+func (c Command) RequestHash() Hash { return c.encode().sum() }
+
+func (c Command) encode() *encoder {
 	e := newEncoder("wallet-command-v1")
 	e.text(string(c.Type))
 	e.amount(c.Amount.Canonical())
 	e.text(c.Description)
 	e.text(c.Actor)
 	e.metadata(c.Metadata)
-	return e.sum()
+	return e
 }
 
 // Received is a command as it reached a wallet: a good one, or the trace of one

@@ -45,10 +45,13 @@ func DecodeBatch(data []byte) ([]Command, error) {
 	return commands, nil
 }
 
+// DecodeInput reads the JSON that a workflow is started with.
+func DecodeInput(data []byte, into any) error { return decodeJSON(data, "input", into) }
+
 // DecodeAssetRef reads {"user_id", "currency"} and validates both.
 func DecodeAssetRef(data []byte) (AssetRef, error) {
 	var ref AssetRef
-	if err := decodeJSON(data, "input", &ref); err != nil {
+	if err := DecodeInput(data, &ref); err != nil {
 		return ref, err
 	}
 	return ref, ValidateWallet(ref.UserID, ref.Currency)
@@ -64,7 +67,7 @@ func DecodeApplyCommand(data []byte) (ApplyCommandInput, error) {
 	var raw struct {
 		Command json.RawMessage `json:"command"`
 	}
-	if err := decodeJSON(data, "input", &raw); err != nil {
+	if err := DecodeInput(data, &raw); err != nil {
 		return ApplyCommandInput{}, err
 	}
 	command, err := DecodeCommand(raw.Command)

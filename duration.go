@@ -1,9 +1,6 @@
 package wallet
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Duration is a time.Duration that is written as Go does ("1h30m") in JSON.
 type Duration struct{ time.Duration }
@@ -15,7 +12,7 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil
 func (d *Duration) UnmarshalText(text []byte) error {
 	value, err := time.ParseDuration(string(text))
 	if err != nil || value < 0 {
-		return fmt.Errorf("%q is not a duration: send one such as \"24h\"", text)
+		return invalid("duration", string(text), `%s is not a duration: send one such as "24h"`, quote(string(text)))
 	}
 	d.Duration = value
 	return nil

@@ -84,7 +84,9 @@ func (e Entry) Result() Result {
 
 // ComputeHash derives the entry's hash from every other column, PrevHash among
 // them. Whoever reads the row can do the same and compare.
-func (e Entry) ComputeHash() Hash {
+func (e Entry) ComputeHash() Hash { return e.encode().sum() }
+
+func (e Entry) encode() *encoder {
 	enc := newEncoder("wallet-entry-v1")
 	enc.text(e.UserID)
 	enc.text(e.Currency)
@@ -106,7 +108,7 @@ func (e Entry) ComputeHash() Hash {
 	enc.metadata(e.Metadata)
 	enc.number(e.RecordedAt.UnixMicro())
 	enc.bytes(e.PrevHash[:])
-	return enc.sum()
+	return enc
 }
 
 // encoder collects fields one after the other, each behind its length as 8 bytes

@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -86,6 +87,9 @@ type InvalidError struct {
 }
 
 func (e *InvalidError) Error() string { return e.Message }
+
+// ErrBusy says that a wallet has too much under way to take another update now.
+var ErrBusy = errors.New("the wallet is busy")
 
 func invalid(field, value, format string, args ...any) error {
 	return &InvalidError{Reason: ReasonMalformed, Field: field, Value: shorten(value, 60), Message: shorten(fmt.Sprintf(format, args...), 1000)}

@@ -12,9 +12,16 @@ const (
 	// of the wallet's workflow, which workflow code cannot do itself.
 	ActivitySendCommand = "SendCommand"
 
+	// ActivityTakesSearchAttributes tells the WalletAsset workflow whether its namespace
+	// takes its search attributes.
+	ActivityTakesSearchAttributes = "TakesSearchAttributes"
+
 	// FailureAssetMissing is the type of the failure that sends the workflow
 	// back to EnsureWalletAsset.
 	FailureAssetMissing = "AssetMissing"
+	// FailureBusy is the type of the failure of an update that a wallet takes later:
+	// the same may be sent again.
+	FailureBusy = "Busy"
 )
 
 // AssetRef names a wallet asset. It is the input of EnsureWalletAsset and

@@ -58,6 +58,15 @@ const (
 // their results stay far below the 2 MB that Temporal allows one payload.
 const MaxBatch = 500
 
+// MaxUpdateBytes is how large the payload of an update may be. Temporal terminates a
+// workflow that accepts one over 2 MB.
+const MaxUpdateBytes = 2_000_000
+
+// TooManyBytes refuses an update of more than MaxUpdateBytes.
+func TooManyBytes(n int) error {
+	return invalid("payload", fmt.Sprint(n), "the update has %d bytes: send at most %d, in several updates if these are many commands", n, MaxUpdateBytes)
+}
+
 // maxWorkflowIDBytes is Temporal's default limit (limit.maxIDLength).
 const maxWorkflowIDBytes = 1000
 
@@ -68,10 +77,15 @@ func WorkflowID(userID, currency string) string {
 }
 
 // ApplyCommandWorkflowID is the id of the short-lived workflow that carries one
-// command: starting it twice with one command id is one execution. Where the
-// parts are longer than Temporal allows, the command id goes in as its SHA-256.
+// command: starting it twice with one command id is one execution, and no other
+// command has it. So a user id with slashes, which could end anywhere, goes in behind
+// its length in bytes: "command/USD//3/a/b/order-7". Where the parts are longer than
+// Temporal allows, the command id goes in as its SHA-256.
 func ApplyCommandWorkflowID(userID, currency, commandID string) string {
 	prefix := "command/" + currency + "/" + userID + "/"
+	if strings.Contains(userID, "/") {
+		prefix = fmt.Sprintf("command/%s//%d/%s/", currency, len(userID), userID)
+	}
 	if len(prefix)+len(commandID) > maxWorkflowIDBytes {
 		sum := sha256.Sum256([]byte(commandID))
 		return prefix + hex.EncodeToString(sum[:])

@@ -98,7 +98,7 @@ type querier interface {
 // lock has to see what the last holder of the lock committed. BEGIN travels with
 // first and COMMIT with last, so that a step takes two round trips.
 func (a *Activities) inTransaction(ctx context.Context, first *pgx.Batch, do func(tx querier, last *pgx.Batch) error) error {
-	conn, err := a.db.Acquire(ctx)
+	conn, err := a.acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -119,9 +119,40 @@ func (a *Activities) inTransaction(ctx context.Context, first *pgx.Batch, do fun
 
 // atOnce runs a batch as a transaction, in one round trip.
 func (a *Activities) atOnce(ctx context.Context, b *pgx.Batch) error {
+	conn, err := a.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
 	whole := begun(b)
 	whole.Queue(sqlCommit)
-	return a.db.SendBatch(ctx, whole).Close()
+	return conn.SendBatch(ctx, whole).Close()
+}
+
+// acquirePatience is how long a step waits for a connection before it says that there
+// is none; then it tries again.
+const acquirePatience = 5 * time.Second
+
+// acquire waits at most for half of the time that a step has left: the rest is for the
+// work, or for saying what is missing. A step that simply ran out of time would show as
+// a timeout, which names no cause.
+func (a *Activities) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	waiting := ctx
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, min(time.Until(deadline)/2, acquirePatience))
+		defer cancel()
+	}
+	conn, err := a.db.Acquire(waiting)
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		return nil, noConnection(a.db.Stat(), err)
+	}
+	return conn, err
+}
+
+func noConnection(pool *pgxpool.Stat, err error) error {
+	return fmt.Errorf("no connection to Postgres came free in time (%d of the worker's %d in use, %d being opened): look for slow or blocked statements in pg_stat_activity, raise pool_max_conns in WALLET_DATABASE_URL, or run more workers: %w",
+		pool.AcquiredConns(), pool.MaxConns(), pool.ConstructingConns(), err)
 }
 
 // begun puts the beginning of a transaction before the statements of a batch.

@@ -56,14 +56,13 @@ func RegisterSearchAttributes(ctx context.Context, c client.Client, namespace st
 
 // awaitSearchAttributes waits until the server takes the attributes. It reads
 // namespaces anew every few seconds, and refuses to start a wallet's workflow
-// before that; a query by the attributes is refused alike and changes nothing.
+// before that.
 func awaitSearchAttributes(ctx context.Context, c client.Client, namespace string) error {
 	ctx, cancel := context.WithTimeout(ctx, searchAttributesPatience)
 	defer cancel()
-	query := fmt.Sprintf("%s = '_' AND %s = '_'", wallet.SearchAttributeUserID, wallet.SearchAttributeCurrency)
 	pauses := backoff.NewConstantBackOff(100 * time.Millisecond)
 	_, err := backoff.Retry(ctx, func() (any, error) {
-		_, err := c.WorkflowService().CountWorkflowExecutions(ctx, &workflowservice.CountWorkflowExecutionsRequest{Namespace: namespace, Query: query})
+		err := trySearchAttributes(ctx, c, namespace)
 		var unknown *serviceerror.InvalidArgument
 		if err != nil && !errors.As(err, &unknown) && !isPassing(err) { // many workers at once exceed the server's rate
 			return nil, backoff.Permanent(err)
@@ -74,4 +73,29 @@ func awaitSearchAttributes(ctx context.Context, c client.Client, namespace strin
 		return fmt.Errorf("search attributes of namespace %q are registered, but the server does not take them: %w", namespace, err)
 	}
 	return nil
+}
+
+// trySearchAttributes asks for workflows with impossible values. The server refuses that,
+// with an InvalidArgument, as long as it does not know the attributes as Keywords.
+func trySearchAttributes(ctx context.Context, c client.Client, namespace string) error {
+	query := fmt.Sprintf("%s = '_' AND %s = '_'", wallet.SearchAttributeUserID, wallet.SearchAttributeCurrency)
+	_, err := c.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Namespace: namespace, Query: query})
+	return err
+}
+
+// takesSearchAttributes is the activity behind wallet.ActivityTakesSearchAttributes, for
+// the Client's own namespace. Once they are there nobody takes them away.
+func (c *Client) takesSearchAttributes(ctx context.Context) (bool, error) {
+	if c.searchable.Load() {
+		return true, nil
+	}
+	err := trySearchAttributes(ctx, c.temporal, "")
+	var unknown *serviceerror.InvalidArgument
+	if errors.As(err, &unknown) {
+		return false, nil
+	}
+	if err == nil {
+		c.searchable.Store(true)
+	}
+	return err == nil, err
 }

@@ -20,6 +20,10 @@ import (
 // update sends commands in one update-with-start and waits for their Results. A
 // refusal is a Result without an error.
 func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wallet.Command) ([]wallet.Result, error) {
+	if err := c.updates.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("send %d commands to the %s wallet of %q: %w", len(commands), ref.Currency, ref.UserID, context.Cause(ctx))
+	}
+	defer c.updates.Release(1)
 	results, err := retry(ctx, func() ([]wallet.Result, error) {
 		if len(commands) > 1 {
 			return c.updateBatch(ctx, ref, commands)
@@ -116,7 +120,7 @@ const acceptedUpdateLost = "AcceptedUpdateCompletedWorkflow"
 func isPassing(err error) bool {
 	var application *temporal.ApplicationError
 	if errors.As(err, &application) {
-		return application.Type() == acceptedUpdateLost
+		return application.Type() == acceptedUpdateLost || application.Type() == wallet.FailureBusy
 	}
 	for _, passing := range []any{
 		new(*serviceerror.NotFound), new(*serviceerror.Aborted), new(*serviceerror.WorkflowNotReady),
@@ -131,9 +135,11 @@ func isPassing(err error) bool {
 	return isSignalsLimit(err)
 }
 
-// Register makes the Client the one activity of the ApplyCommand workflow.
+// Register makes the Client the one activity of the ApplyCommand workflow, and the
+// WalletAsset workflow's way to ask its namespace.
 func (c *Client) Register(r worker.ActivityRegistry) {
 	r.RegisterActivityWithOptions(c.sendCommand, activity.RegisterOptions{Name: wallet.ActivitySendCommand})
+	r.RegisterActivityWithOptions(c.takesSearchAttributes, activity.RegisterOptions{Name: wallet.ActivityTakesSearchAttributes})
 }
 
 // sendCommand returns the Result of a refused command too.

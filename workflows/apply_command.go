@@ -6,6 +6,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/internal/markdown"
 )
 
 // ApplyCommand carries one command to its wallet and returns the Result. It is
@@ -23,7 +24,9 @@ func ApplyCommand(ctx workflow.Context, payload converter.RawValue) (wallet.Resu
 		return wallet.Result{}, failure.Encode(err)
 	}
 	var result wallet.Result
-	ctx = workflow.WithActivityOptions(ctx, sendOptions())
+	options := sendOptions()
+	options.Summary = change(input.Command.Type, input.Command.Amount) + " " + markdown.Escape(input.Currency)
+	ctx = workflow.WithActivityOptions(ctx, options)
 	if err := workflow.ExecuteActivity(ctx, wallet.ActivitySendCommand, input).Get(ctx, &result); err != nil {
 		return wallet.Result{}, failure.Encode(failure.Decode(err))
 	}

@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"encoding/json"
 	"time"
 
 	"go.temporal.io/sdk/converter"
@@ -55,8 +54,8 @@ func decodeInput(payload converter.RawValue) (WalletAssetInput, error) {
 	if _, err := wallet.DecodeAssetRef(data); err != nil {
 		return input, err
 	}
-	if err := json.Unmarshal(data, &input); err != nil {
-		return input, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "input", Message: err.Error()}
+	if err := wallet.DecodeInput(data, &input); err != nil {
+		return input, err
 	}
 	return input, nil
 }

@@ -11,16 +11,22 @@ import (
 	"github.com/valueledger/wallet/internal/failure"
 )
 
+// commandHelp is what a form's user has to know beyond an example.
+const commandHelp = `. Type: create (no amount), add or subtract. The amount is a string. An id counts once.`
+
 // setHandlers names what a wallet answers to. Commands are taken as raw payloads:
 // the SDK drops a signal that it cannot decode, and rejects such an update with
 // an error that does not name the value.
 func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	w.signals = workflow.GetSignalChannelWithOptions(ctx, wallet.SignalCommand, workflow.SignalChannelOptions{
-		Description: `A command without an answer: {"id": "order-7", "type": "add", "amount": "12.50"}`,
+		Description: `One command, without an answer: {"id": "order-7", "type": "add", "amount": "12.50"}` + commandHelp,
 	})
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApply, w.handleApply, workflow.UpdateHandlerOptions{
-		Description: `A command and its Result: {"id": "order-7", "type": "subtract", "amount": "12.50"}`,
+		Description: `One command, answered with its Result: {"id": "order-7", "type": "subtract", "amount": "12.50"}` + commandHelp,
 		Validator: func(payload converter.RawValue) error {
+			if err := w.checkSize(payload, 1); err != nil {
+				return failure.Encode(err)
+			}
 			_, err := decodeCommand(payload)
 			return failure.Encode(err)
 		},
@@ -28,14 +34,14 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 		return err
 	}
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyBatch, w.handleApplyBatch, workflow.UpdateHandlerOptions{
-		Description: "1 to 500 commands in an array, and their Results in the same order",
-		Validator:   validBatch,
+		Description: `1 to 500 commands, answered with their Results in order: [{"id": "order-7", "type": "add", "amount": "12.50"}]` + commandHelp,
+		Validator:   w.validBatch,
 	}); err != nil {
 		return err
 	}
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyBrief, w.handleApplyBrief, workflow.UpdateHandlerOptions{
 		Description: "apply_batch for the Go client, which works the Results out by itself",
-		Validator:   validBatch,
+		Validator:   w.validBatch,
 	}); err != nil {
 		return err
 	}
@@ -45,7 +51,7 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 		return err
 	}
 	return workflow.SetQueryHandlerWithOptions(ctx, wallet.QueryResult, w.result, workflow.QueryHandlerOptions{
-		Description: "The Result of a recent command, by its id",
+		Description: `The Result of a recent command, by its id: "order-7"`,
 	})
 }
 
@@ -54,7 +60,7 @@ func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawVal
 	if err != nil {
 		return wallet.Result{}, failure.Encode(err)
 	}
-	u, err := w.submit(ctx, []wallet.Command{command})
+	u, err := w.submit(ctx, payload, []wallet.Command{command})
 	if err != nil {
 		return wallet.Result{}, err
 	}
@@ -66,7 +72,7 @@ func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.R
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
-	u, err := w.submit(ctx, commands)
+	u, err := w.submit(ctx, payload, commands)
 	return u.results, err
 }
 
@@ -75,7 +81,7 @@ func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.R
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
-	u, err := w.submit(ctx, commands)
+	u, err := w.submit(ctx, payload, commands)
 	return u.parts, err
 }
 
@@ -122,8 +128,11 @@ func (w *walletAsset) result(commandID string) (wallet.Result, error) {
 }
 
 // validBatch refuses a batch before it leaves a trace.
-func validBatch(payload converter.RawValue) error {
-	_, err := decodeBatch(payload)
+func (w *walletAsset) validBatch(payload converter.RawValue) error {
+	commands, err := decodeBatch(payload)
+	if sizeErr := w.checkSize(payload, len(commands)); sizeErr != nil {
+		err = sizeErr
+	}
 	return failure.Encode(err)
 }
 

@@ -57,23 +57,26 @@ func untilItWorks() *temporal.RetryPolicy {
 // step runs one step to its end: quickly if possible, patiently if not. It
 // returns only errors of the rules (*wallet.InvalidError, ErrAssetMissing).
 func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, output any) error {
+	began := workflow.Now(ctx)
 	quick := workflow.WithLocalActivityOptions(ctx, quickOptions(summary))
 	err := workflow.ExecuteLocalActivity(quick, name, input).Get(ctx, output)
 	if err == nil || isFinal(err) || mutate.Without(mutate.Fallback) {
 		return failure.Decode(err)
 	}
 	w.log.Warn("step is slow to succeed, going on as a regular activity", "step", name, "error", err)
-	w.trouble = fmt.Sprintf("%s since %s: %s", summary, workflow.Now(ctx).UTC().Format(time.RFC3339), err)
-	w.showDetails(ctx)
-	patient := workflow.WithActivityOptions(ctx, patientOptions(summary))
-	err = workflow.ExecuteActivity(patient, name, input).Get(ctx, output)
+	w.trouble = &trouble{since: began, step: summary, cause: err}
+	patient := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, patientOptions(summary)), name, input)
+	if err := w.showUntil(ctx, patient); err != nil {
+		return err
+	}
+	w.trouble = nil
+	err = patient.Get(ctx, output)
 	if err != nil && !isFinal(err) {
 		// It was retried until it worked, so this is a result that cannot be read.
 		// A panic fails the workflow task, in sight, and keeps the queue for a
 		// worker that can; the step itself is done only once.
 		panic(fmt.Errorf("step %s: %w", name, err))
 	}
-	w.trouble = ""
 	return failure.Decode(err)
 }
 
@@ -83,10 +86,20 @@ func isFinal(err error) bool {
 	return errors.As(decoded, &invalid) || errors.Is(decoded, wallet.ErrAssetMissing)
 }
 
-// summary says what a step does, for the history: at most 200 bytes.
-func summary(verb string, n int, noun string) string {
-	if n == 1 {
-		return verb + " 1 " + noun
+// applySummary is "apply 3 commands", and of one what it is. It goes into the history with
+// each step, so it stays short.
+func applySummary(commands []wallet.Received) string {
+	text := "apply " + count(len(commands), "command", "commands")
+	if c := commands[0]; len(commands) == 1 && c.Malformed == "" {
+		text += ": " + change(c.Command.Type, c.Command.Amount)
 	}
-	return fmt.Sprintf("%s %d %ss", verb, n, noun)
+	return text
+}
+
+// count says how many, with the word for one or for another number.
+func count(n int, one, others string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, others)
 }

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
@@ -38,7 +39,10 @@ func (w *walletAsset) enqueue(received wallet.Received, u *update) {
 
 // submit queues an update's commands and waits for their answers. Signals that
 // arrived before the update go first.
-func (w *walletAsset) submit(ctx workflow.Context, commands []wallet.Command) (*update, error) {
+func (w *walletAsset) submit(ctx workflow.Context, payload converter.RawValue, commands []wallet.Command) (*update, error) {
+	size := sizeOf(payload, len(commands))
+	w.updateBytes += size
+	defer func() { w.updateBytes -= size }()
 	if !mutate.Without(mutate.SignalsFirst) {
 		w.receiveSignals(ctx)
 	}

@@ -41,10 +41,12 @@ type walletAsset struct {
 	signalsReceived int // in this run, which is what Temporal limits
 	malformed       int // in this run, to number them
 	replies         int // signals to reply_to that are under way
+	updateBytes     int // of the updates that are under way
 
-	ensured  bool   // the asset is known to exist
-	recorded bool   // the audit trail has been completed once in this run
-	trouble  string // what keeps the current step from succeeding
+	ensured  bool     // the asset is known to exist
+	recorded bool     // the audit trail has been completed once in this run
+	inHand   int      // commands that the steps run for
+	trouble  *trouble // what keeps the current step from succeeding
 }
 
 func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAsset, error) {
@@ -72,8 +74,11 @@ func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAs
 	if w.carried.Counts.Unapplied == nil {
 		w.carried.Counts.Unapplied = map[wallet.Reason]int64{}
 	}
+	if err := w.setHandlers(ctx); err != nil {
+		return nil, err
+	}
 	w.showDetails(ctx)
-	return w, w.setHandlers(ctx)
+	return w, nil
 }
 
 // run is the main coroutine. Its rules for ending a run are in docs/design.md,
@@ -82,6 +87,9 @@ func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAs
 func (w *walletAsset) run(ctx workflow.Context) error {
 	// Commands run to their end even if the workflow is cancelled meanwhile.
 	work, _ := workflow.NewDisconnectedContext(ctx)
+	if err := w.label(work); err != nil {
+		return err
+	}
 	idle := w.startIdleTimer(work)
 	for {
 		// Await's error is looked at as ctx.Err below: it is nil where the condition
@@ -143,6 +151,7 @@ func (w *walletAsset) settled(ctx workflow.Context) bool {
 // execute runs the steps for a batch and answers its commands. It returns an
 // error only if the wallet can never exist (an *wallet.InvalidError).
 func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
+	w.inHand = len(batch)
 	commands := make([]wallet.Received, len(batch))
 	for i, q := range batch {
 		commands[i] = q.received
@@ -163,6 +172,7 @@ func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
 			w.reply(ctx, commands[i].Command.ReplyTo, r)
 		}
 	}
+	w.inHand = 0
 	w.showDetails(ctx)
 	return err
 }
@@ -188,7 +198,7 @@ func (w *walletAsset) apply(ctx workflow.Context, commands []wallet.Received) (w
 		}
 		var out wallet.ApplyCommandsOutput
 		input := wallet.ApplyCommandsInput{AssetRef: w.ref, Commands: commands, AndRecord: true}
-		err := w.step(ctx, wallet.StepApplyCommands, summary("apply", len(commands), "command"), input, &out)
+		err := w.step(ctx, wallet.StepApplyCommands, applySummary(commands), input, &out)
 		if errors.Is(err, wallet.ErrAssetMissing) { // the row is gone, or never was
 			w.ensured = false
 			continue
@@ -226,7 +236,7 @@ func (w *walletAsset) recordEvents(ctx workflow.Context, applied wallet.ApplyCom
 		return nil
 	}
 	var out wallet.RecordEventsOutput
-	if err := w.step(ctx, wallet.StepRecordEvents, "record events", w.ref, &out); err != nil {
+	if err := w.step(ctx, wallet.StepRecordEvents, fmt.Sprintf("record events to v%d", applied.Asset.Version), w.ref, &out); err != nil {
 		return err
 	}
 	w.recorded = true
@@ -267,7 +277,7 @@ func (w *walletAsset) reply(ctx workflow.Context, to *wallet.ReplyTo, r wallet.R
 // giveUp ends a wallet that can never exist: everything that came gets the
 // error, then the workflow completes. The details say why.
 func (w *walletAsset) giveUp(ctx workflow.Context, cause error) error {
-	w.trouble = cause.Error()
+	w.trouble = &trouble{cause: cause, impossible: true}
 	w.showDetails(ctx)
 	for {
 		if err := workflow.Await(ctx, func() bool { return w.settled(ctx) || w.hasQueue() }); err != nil {

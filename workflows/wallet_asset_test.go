@@ -33,6 +33,7 @@ type ledger struct {
 	events  int64
 	ensures int
 	fail    func(step string, attempt int) error
+	lose    func(step string) error // the answer of what was done
 	tries   map[string]int
 }
 
@@ -47,6 +48,14 @@ func (l *ledger) try(step string) error {
 		return l.fail(step, l.tries[step])
 	}
 	return nil
+}
+
+// done is the end of a step whose answer may be lost.
+func (l *ledger) done(step string, err error) error {
+	if err == nil && l.lose != nil {
+		return l.lose(step)
+	}
+	return err
 }
 
 func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
@@ -72,7 +81,7 @@ func (l *ledger) EnsureWalletAsset(context.Context, wallet.AssetRef) (wallet.Ass
 			return wallet.Asset{}, err
 		}
 	}
-	return l.asset, nil
+	return l.asset, l.done(wallet.StepEnsureWalletAsset, nil)
 }
 
 func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput) (wallet.ApplyCommandsOutput, error) {
@@ -89,7 +98,7 @@ func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput
 		_, recordErr := l.RecordEvents(ctx, in.AssetRef)
 		out.Recorded = recordErr == nil
 	}
-	return out, err
+	return out, l.done(wallet.StepApplyCommands, err)
 }
 
 func (l *ledger) RecordEvents(context.Context, wallet.AssetRef) (wallet.RecordEventsOutput, error) {
@@ -97,7 +106,7 @@ func (l *ledger) RecordEvents(context.Context, wallet.AssetRef) (wallet.RecordEv
 		return wallet.RecordEventsOutput{}, err
 	}
 	l.events = l.asset.Version
-	return wallet.RecordEventsOutput{Version: l.events}, nil
+	return wallet.RecordEventsOutput{Version: l.events}, l.done(wallet.StepRecordEvents, nil)
 }
 
 type environment struct {

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
-	"go.temporal.io/sdk/client"
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
@@ -32,7 +31,7 @@ func (a *app) workerCommand() *cobra.Command {
 				return err
 			}
 			defer pool.Close()
-			temporal, namespace, err := service.DialTemporal(cmd.Context(), logger, fastConnection)
+			temporal, namespace, err := service.DialTemporal(cmd.Context(), logger, service.WorkerConnection)
 			if err != nil {
 				return err
 			}
@@ -48,12 +47,6 @@ func (a *app) workerCommand() *cobra.Command {
 			return err
 		},
 	}
-}
-
-// fastConnection leaves out gzip, which costs more than it saves where the worker
-// is near its server.
-func fastConnection(o *client.Options) {
-	o.ConnectionOptions.GrpcCompression = &client.GrpcCompressionNone{}
 }
 
 func (a *app) migrateCommand() *cobra.Command {

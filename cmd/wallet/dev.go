@@ -88,10 +88,9 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err 
 		return err
 	}
 	defer pool.Close()
-	temporal, err := client.DialContext(ctx, client.Options{
-		HostPort: stack.Temporal.Address(), Logger: service.SDKLogger(logger),
-		ConnectionOptions: client.ConnectionOptions{GrpcCompression: &client.GrpcCompressionNone{}},
-	})
+	connection := client.Options{HostPort: stack.Temporal.Address(), Logger: service.SDKLogger(logger)}
+	service.WorkerConnection(&connection)
+	temporal, err := client.DialContext(ctx, connection)
 	if err != nil {
 		return err
 	}

@@ -28,10 +28,9 @@ func OnStack(ctx context.Context, dir string, store devstack.TemporalStore, logg
 	if _, err := migrations.Up(ctx, url); err != nil {
 		return err
 	}
-	temporal, err := client.DialContext(ctx, client.Options{
-		HostPort: stack.Temporal.Address(), Logger: service.SDKLogger(logger),
-		ConnectionOptions: client.ConnectionOptions{GrpcCompression: &client.GrpcCompressionNone{}},
-	})
+	connection := client.Options{HostPort: stack.Temporal.Address(), Logger: service.SDKLogger(logger)}
+	service.WorkerConnection(&connection)
+	temporal, err := client.DialContext(ctx, connection)
 	if err != nil {
 		return err
 	}

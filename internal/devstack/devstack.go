@@ -28,7 +28,7 @@ type Options struct {
 	TemporalPort     int
 	UIPort           int
 	PostgresSettings []string             // such as "fsync=off"
-	TemporalSettings map[string]int       // of its dynamic configuration
+	TemporalSettings []string             // dynamic configuration, such as "limit.historyCount.suggestContinueAsNew=100"
 	Log              func(string, ...any) // what takes long; nil for silence
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/template"
 	"time"
 
@@ -26,6 +27,16 @@ var temporalUIConfig string
 // temporalSettings is the file of the dynamic configuration.
 const temporalSettings = "{{ range $name, $value := .Settings }}{{ $name }}: [{value: {{ $value }}}]\n{{ end }}"
 
+// byName divides settings such as "name=value".
+func byName(settings []string) map[string]string {
+	values := map[string]string{}
+	for _, setting := range settings {
+		name, value, _ := strings.Cut(setting, "=")
+		values[name] = value
+	}
+	return values
+}
+
 // namespaceRetention is how long closed workflows are kept, as the development
 // server does.
 const namespaceRetention = 24 * time.Hour
@@ -33,7 +44,7 @@ const namespaceRetention = 24 * time.Hour
 // startTemporalOnPostgres starts temporal-server and the Web UI's server, with the
 // databases of the stack's Postgres. Their configuration, made anew at each start,
 // is in dir.
-func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string, ports temporalPorts, settings map[string]int) (*Temporal, error) {
+func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string, ports temporalPorts, settings []string) (*Temporal, error) {
 	server, err := findProgram("temporal-server")
 	if err != nil {
 		return nil, err
@@ -51,7 +62,7 @@ func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string
 	}
 	values := map[string]any{
 		"Ports": ports, "Plugin": temporalPlugin, "Databases": temporalDatabases,
-		"Settings": settings, "SettingsFile": filepath.Join(config, "settings.yaml"),
+		"Settings": byName(settings), "SettingsFile": filepath.Join(config, "settings.yaml"),
 		"PostgresAddress": address(postgres.port), "User": postgresUser, "Password": postgres.pass,
 	}
 	for name, text := range map[string]string{"server.yaml": temporalServerConfig, "ui.yaml": temporalUIConfig, "settings.yaml": temporalSettings} {

@@ -2,7 +2,6 @@ package devstack
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,7 +9,7 @@ import (
 
 // startTemporalOnSQLite starts the CLI's development server, which has the Web UI
 // in the same process. cli is found by FindTemporalCLI if empty.
-func startTemporalOnSQLite(ctx context.Context, cli, dir string, ports temporalPorts, settings map[string]int) (_ *Temporal, err error) {
+func startTemporalOnSQLite(ctx context.Context, cli, dir string, ports temporalPorts, settings []string) (_ *Temporal, err error) {
 	if cli == "" {
 		if cli, err = FindTemporalCLI(); err != nil {
 			return nil, err
@@ -30,8 +29,8 @@ func startTemporalOnSQLite(ctx context.Context, cli, dir string, ports temporalP
 			// The server's own CLI reads the user's profile, which has no say here.
 			"--disable-config-file", "--disable-config-env"},
 	}}
-	for name, value := range settings {
-		t.programs[0].args = append(t.programs[0].args, "--dynamic-config-value", fmt.Sprintf("%s=%d", name, value))
+	for _, setting := range settings {
+		t.programs[0].args = append(t.programs[0].args, "--dynamic-config-value", setting)
 	}
 	return t, t.Start(ctx)
 }

@@ -24,11 +24,13 @@ import (
 
 // runs counts the runs of the wallet's workflow, continue-as-new included.
 func (w *world) runs() int {
-	list, err := w.temporal.ListWorkflow(context.Background(), &workflowservice.ListWorkflowExecutionsRequest{
-		Query: fmt.Sprintf("WorkflowId = %q", w.workflowID()),
-	})
+	list, err := w.temporal.ListWorkflow(context.Background(), listOf(w.workflowID()))
 	require.NoError(w.t, err)
 	return len(list.Executions)
+}
+
+func listOf(workflowID string) *workflowservice.ListWorkflowExecutionsRequest {
+	return &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("WorkflowId = %q", workflowID)}
 }
 
 func TestManyUpdatesAndSignalsOverContinueAsNew(t *testing.T) {
@@ -64,6 +66,7 @@ func TestManyUpdatesAndSignalsOverContinueAsNew(t *testing.T) {
 	require.Len(t, events, 2+updates+signals)
 	require.Equal(t, fmt.Sprintf("%d.%02d", updates+1+signals/100, signals%100), events[len(events)-1].TotalAfter.String())
 	w.eventually("the runs in the list", func() bool { return w.runs() >= runs })
+	w.eventually("all of them by their user", func() bool { return w.found() == int64(w.runs()) })
 	state, err := w.wallets.State(t.Context(), w.user, "USD")
 	require.NoError(t, err)
 	require.Equal(t, int64(1+updates+signals), state.Counts.Applied+state.Counts.Replayed, "counts go along")

@@ -27,6 +27,7 @@ import (
 // world is a worker on a database and task queue of the test's own.
 type world struct {
 	t        *testing.T
+	address  string // of Temporal
 	temporal client.Client
 	db       *pgxpool.Pool // the service's
 	owner    *pgxpool.Pool // of the tables
@@ -38,7 +39,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, temporal: testenv.Temporal(t), queue: testenv.Unique(t, "queue"), user: testenv.Unique(t, "u")}
+	w := &world{t: t, address: testenv.TemporalAddress(t), temporal: testenv.Temporal(t), queue: testenv.Unique(t, "queue"), user: testenv.Unique(t, "u")}
 	url := testenv.DatabaseURL(t)
 	w.owner, w.db = testenv.Pool(t, url), testenv.Pool(t, testenv.AppURL(t, url))
 	w.read = trail.New(w.db)
@@ -171,7 +172,7 @@ func (w *world) settled(position int64) {
 func (w *world) cli(args ...string) (string, bool) {
 	cli, err := devstack.FindTemporalCLI()
 	require.NoError(w.t, err)
-	cmd := exec.Command(cli, append(args, "--address", testenv.TemporalAddress(w.t), "--disable-config-file", "--disable-config-env")...)
+	cmd := exec.Command(cli, append(args, "--address", w.address, "--disable-config-file", "--disable-config-env")...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err == nil
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Encode gives an error its Temporal type: UnappliedCommand with the Result,
-// InvalidCommand with the InvalidError, AssetMissing. These are final. What it
+// InvalidCommand with the InvalidError, AssetMissing. These are final; Busy is not. What it
 // does not know comes from Postgres or the network, stays as it is and is
 // retried until it works.
 func Encode(err error) error {
@@ -28,6 +28,8 @@ func Encode(err error) error {
 		return temporal.NewNonRetryableApplicationError(invalid.Message, wallet.FailureInvalidCommand, nil, *invalid)
 	case errors.Is(err, wallet.ErrAssetMissing):
 		return temporal.NewNonRetryableApplicationError(err.Error(), wallet.FailureAssetMissing, nil)
+	case errors.Is(err, wallet.ErrBusy):
+		return temporal.NewApplicationError(err.Error(), wallet.FailureBusy)
 	default:
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"log/slog"
 
 	"github.com/valueledger/wallet/internal/devstack"
+	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
 )
@@ -86,7 +87,7 @@ func prepare(ctx context.Context, stack *devstack.Stack) error {
 	if err := migrations.AllowLogin(ctx, stack.Postgres.URL(templateDatabase), AppPassword); err != nil {
 		return err
 	}
-	c, err := dial(stack.Temporal.Address())
+	c, err := Dial(stack.Temporal.Address())
 	if err != nil {
 		return err
 	}
@@ -163,15 +164,18 @@ func TemporalAddress(t testing.TB) string {
 
 // Temporal connects to the run's Temporal until the end of the test.
 func Temporal(t testing.TB) client.Client {
-	c, err := dial(TemporalAddress(t))
+	c, err := Dial(TemporalAddress(t))
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
 }
 
-func dial(address string) (client.Client, error) {
+// Dial connects to a Temporal as a worker does; the SDK only says what goes wrong.
+func Dial(address string) (client.Client, error) {
 	quiet := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	return client.Dial(client.Options{HostPort: address, Logger: log.NewStructuredLogger(quiet)})
+	options := client.Options{HostPort: address, Logger: log.NewStructuredLogger(quiet)}
+	service.WorkerConnection(&options)
+	return client.Dial(options)
 }
 
 // Unique makes a name that no other test of this run uses.

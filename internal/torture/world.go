@@ -62,7 +62,7 @@ func startWorld(ctx context.Context, plan Plan) (w *world, err error) {
 	}()
 	w.stack, err = devstack.Start(ctx, devstack.Options{
 		Dir: w.dir, TemporalStore: plan.Options.TemporalStore, Log: plan.Options.Say,
-		TemporalSettings: map[string]int{"limit.historyCount.suggestContinueAsNew": eventsOfARun},
+		TemporalSettings: []string{fmt.Sprintf("limit.historyCount.suggestContinueAsNew=%d", eventsOfARun)},
 	})
 	if err != nil {
 		return w, err

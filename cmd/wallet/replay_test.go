@@ -1,0 +1,78 @@
+package main
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/replay"
+	"github.com/valueledger/wallet/internal/testenv"
+)
+
+// TestReplayTellsWhetherThisBuildCanGoOn has two wallets run: one of this program's
+// worker, and one of a worker whose workflow did something else.
+func TestReplayTellsWhetherThisBuildCanGoOn(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t))
+	good, other := testenv.Unique(t, "good"), testenv.Unique(t, "o/ther")
+	defer s.startWorker()()
+	for _, args := range [][]string{{"create", good, "USD"}, {"add", good, "USD", "1"}} {
+		_, errs, code := s.run(args...)
+		require.Equal(t, exitApplied, code, errs)
+	}
+	_, _, code := s.run("subtract", good, "USD", "5")
+	require.Equal(t, exitUnapplied, code)
+
+	saved := filepath.Join(t.TempDir(), "histories")
+	query := `WorkflowId = "` + wallet.WorkflowID(good, "USD") + `"`
+	var out, errs string
+	require.Eventually(t, func() bool { // the list is behind
+		out, errs, code = s.run("replay", "--query", query, "--save", saved)
+		require.Equal(t, 0, code, errs)
+		return !strings.Contains(out, "replayed 0")
+	}, time.Minute, 50*time.Millisecond)
+	require.Equal(t, "replayed 1 running workflows: 0 broken\n", out)
+	files, err := filepath.Glob(filepath.Join(saved, "*.json"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	history, err := replay.Load(files[0])
+	require.NoError(t, err)
+	require.Equal(t, wallet.WorkflowWalletAsset, history.Events[0].GetWorkflowExecutionStartedEventAttributes().WorkflowType.Name)
+
+	temporal, queue := testenv.Temporal(t), testenv.Unique(t, "queue")
+	w := worker.New(temporal, queue, worker.Options{})
+	w.RegisterWorkflowWithOptions(func(ctx workflow.Context, _ wallet.AssetRef) error {
+		return workflow.Sleep(ctx, time.Hour)
+	}, workflow.RegisterOptions{Name: wallet.WorkflowWalletAsset})
+	require.NoError(t, w.Start())
+	defer w.Stop()
+	run, err := temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: wallet.WorkflowID(other, "USD"), TaskQueue: queue},
+		wallet.WorkflowWalletAsset, wallet.AssetRef{UserID: other, Currency: "USD"})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, temporal.TerminateWorkflow(t.Context(), run.GetID(), "", "test")) }()
+	query = `WorkflowId IN ("` + run.GetID() + `", "` + wallet.WorkflowID(good, "USD") + `")`
+	var found replayed
+	require.Eventually(t, func() bool { // its timer, and the list
+		out, errs, code = s.run("replay", "--query", query, "-o", "json", "--save", saved)
+		require.NoError(t, json.Unmarshal([]byte(out), &found))
+		return len(found.Broken) > 0
+	}, time.Minute, 50*time.Millisecond)
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, "this build cannot go on with 1 of 2 running workflows")
+	require.Equal(t, run.GetID(), found.Broken[0].WorkflowID)
+	require.Equal(t, run.GetRunID(), found.Broken[0].RunID)
+	require.Contains(t, found.Broken[0].Error, "TMPRL1100", "not deterministic, by Temporal's number for it")
+
+	out, _, _ = s.run("replay", "--query", query, "--limit", "1")
+	require.Contains(t, out, "and there are more: see --limit")
+	_, errs, code = s.run("replay", "--query", "Nonsense = 1")
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, "Nonsense")
+}

@@ -1,0 +1,59 @@
+// Package replay checks whether this build's workflows can go on with histories that
+// another build made.
+package replay
+
+import (
+	"context"
+	"os"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/temporalproto"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/valueledger/wallet/workflows"
+)
+
+// History reads a run's history from the server, as far as it goes.
+func History(ctx context.Context, c client.Client, run workflow.Execution) (*historypb.History, error) {
+	history := &historypb.History{}
+	events := c.GetWorkflowHistory(ctx, run.ID, run.RunID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for events.HasNext() {
+		event, err := events.Next()
+		if err != nil {
+			return nil, err
+		}
+		history.Events = append(history.Events, event)
+	}
+	return history, nil
+}
+
+// Save writes a history as "temporal workflow show --output json" does.
+func Save(path string, history *historypb.History) error {
+	data, err := temporalproto.CustomJSONMarshalOptions{Indent: "  "}.Marshal(history)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, 0o644)
+}
+
+// Load reads what Save, or the Temporal CLI, wrote.
+func Load(path string) (*historypb.History, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return client.HistoryFromJSON(file, client.HistoryJSONOptions{})
+}
+
+// Check runs this build's workflows over a history. The error says at which event they
+// would do something else than what is there.
+func Check(logger log.Logger, history *historypb.History, run workflow.Execution) error {
+	replayer := worker.NewWorkflowReplayer()
+	workflows.Register(replayer)
+	return replayer.ReplayWorkflowHistoryWithOptions(logger, history, worker.ReplayWorkflowHistoryOptions{OriginalExecution: run})
+}

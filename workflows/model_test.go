@@ -1,0 +1,282 @@
+package workflows_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
+	"pgregory.net/rapid"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/internal/model"
+	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/workflows"
+)
+
+// arrival is what comes to the wallet at one time: a message, or trouble.
+type arrival struct {
+	wait     time.Duration // since the one before
+	by       string        // signal, apply, apply_batch, apply_batch_brief or "" for none
+	commands []model.Command
+	// The next so many steps fail; or they are done, and their answer is lost.
+	failing, losing int
+	continueAsNew   bool
+}
+
+// TestTheWorkflowIsTheModel sends messages of all kinds while steps fail, their answers
+// are lost and runs continue as new. Every answer, and the journal, has to be what the
+// model gives for the commands in the order in which they were sent.
+func TestTheWorkflowIsTheModel(t *testing.T) {
+	testenv.FewCases(t, 60)
+	rapid.Check(t, func(rt *rapid.T) {
+		var plan []arrival
+		rt.Repeat(map[string]func(*rapid.T){
+			"message": func(rt *rapid.T) {
+				a := arrival{wait: anyWait.Draw(rt, "wait"), by: rapid.SampledFrom([]string{wallet.SignalCommand, wallet.SignalCommand,
+					wallet.UpdateApply, wallet.UpdateApplyBatch, wallet.UpdateApplyBrief}).Draw(rt, "by")}
+				a.commands = rapid.SliceOfN(anyCommand, 1, 1).Draw(rt, "command")
+				if a.by == wallet.UpdateApplyBatch || a.by == wallet.UpdateApplyBrief {
+					a.commands = rapid.SliceOfN(anyCommand, 1, 6).Draw(rt, "commands")
+				}
+				plan = append(plan, a)
+			},
+			"trouble": func(rt *rapid.T) {
+				a := arrival{wait: anyWait.Draw(rt, "wait"), failing: rapid.IntRange(0, 8).Draw(rt, "failing")}
+				if a.failing == 0 {
+					a.losing = rapid.IntRange(1, 8).Draw(rt, "losing")
+				}
+				plan = append(plan, a)
+			},
+			"continue as new": func(rt *rapid.T) { plan = append(plan, arrival{continueAsNew: true}) },
+		})
+		follow(t, rt, plan)
+	})
+}
+
+var (
+	anyWait    = rapid.SampledFrom([]time.Duration{0, 0, time.Millisecond, time.Second, time.Minute})
+	anyCommand = rapid.Custom(func(t *rapid.T) model.Command {
+		c := model.Command{
+			ID:      rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "g", "h"}).Draw(t, "id"),
+			Type:    rapid.SampledFrom([]string{"add", "add", "subtract", "create"}).Draw(t, "type"),
+			Content: rapid.SampledFrom([]string{"", "", "note"}).Draw(t, "content"),
+		}
+		if c.Type != "create" {
+			c.Amount = rapid.SampledFrom([]string{"1", "1.00", "2.5", "40", "0.005"}).Draw(t, "amount")
+		}
+		c.Malformed = rapid.IntRange(0, 9).Draw(t, "malformed") == 9
+		return c
+	})
+)
+
+// follow runs the plan, over as many runs of the workflow as it has, beside the model.
+func follow(t *testing.T, rt *rapid.T, plan []arrival) {
+	m, kept := model.New(2), newLedger()
+	input := workflows.WalletAssetInput{AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"}}
+	for len(plan) > 0 {
+		env := newEnvironment(t)
+		*env.ledger = *kept
+		run := &modelledRun{environment: env, rt: rt, model: m, inARow: map[string]int{}}
+		env.fail = func(step string, _ int) error { return run.trouble(&run.failing, step) }
+		env.lose = func(step string) error {
+			err := run.trouble(&run.losing, step)
+			if err == nil {
+				run.inARow[step] = 0
+			}
+			return err
+		}
+		at, last := time.Duration(0), false
+		for len(plan) > 0 && !last {
+			n := together(plan)
+			group := plan[:n]
+			plan, last = plan[n:], group[n-1].continueAsNew
+			at += time.Millisecond + group[0].wait
+			env.at(at, func() {
+				for _, a := range group {
+					run.receive(a)
+				}
+			})
+		}
+		if !last {
+			input.IdleTimeout = wallet.Duration{Duration: 24 * time.Hour}
+		}
+		err := env.run(input)
+		for _, waiting := range run.waiting {
+			waiting()
+		}
+		kept = env.ledger
+		if !last {
+			require.NoError(rt, err)
+			break
+		}
+		var next *workflow.ContinueAsNewError
+		require.ErrorAs(rt, err, &next)
+		input = workflows.WalletAssetInput{}
+		require.NoError(rt, converter.GetDefaultDataConverter().FromPayloads(next.Input, &input))
+		if len(plan) == 0 { // what was carried is done by a last run
+			plan = []arrival{{}}
+		}
+	}
+	require.Len(rt, kept.order, len(m.Journal))
+	for i, want := range m.Journal {
+		e := kept.journal[kept.order[i]]
+		require.Equal(rt, want, told(e.Result()), "entry %d", i+1)
+	}
+	require.Equal(rt, m.Version(), kept.events)
+}
+
+// together counts the arrivals that come at the time of the first. The suggestion to
+// continue as new comes later: the test environment drops what comes after a run's end.
+func together(plan []arrival) int {
+	for i, a := range plan {
+		if i > 0 && (a.wait > 0 || a.continueAsNew || plan[0].continueAsNew) {
+			return i
+		}
+	}
+	return len(plan)
+}
+
+// modelledRun is one run of the workflow, and the model that gets the same messages.
+type modelledRun struct {
+	*environment
+	rt      *rapid.T
+	model   *model.Wallet
+	waiting []func() // compare what updates were told
+
+	failing, losing int
+	inARow          map[string]int // tries of a step that did not work
+}
+
+// mostInARow is less than the 10 tries after which the test environment gives up.
+const mostInARow = 8
+
+// trouble is what a step meets next.
+func (r *modelledRun) trouble(left *int, step string) error {
+	if *left == 0 || r.inARow[step] == mostInARow {
+		return nil
+	}
+	*left--
+	r.inARow[step]++
+	return errors.New("connection refused")
+}
+
+func (r *modelledRun) receive(a arrival) {
+	switch {
+	case a.continueAsNew:
+		r.SetContinueAsNewSuggested(true)
+	case a.failing > 0 || a.losing > 0:
+		r.failing, r.losing = a.failing, a.losing
+	case a.by == wallet.SignalCommand:
+		r.signal(sent(a.commands[0]))
+		r.expect(a.commands)
+	case a.by != "":
+		r.sendUpdate(a)
+	}
+}
+
+// expect gives commands to the model, with the steps that the workflow takes for them.
+func (r *modelledRun) expect(commands []model.Command) []model.Answer {
+	commands = slices.Clone(commands)
+	for i, c := range commands {
+		if c.Malformed { // its content is what could not be read
+			commands[i] = model.Command{ID: c.ID, Type: c.Type, Malformed: true, Content: fmt.Sprint("malformed", c.Amount, c.Content)}
+		}
+	}
+	if commands[0].Type != "create" || commands[0].Malformed {
+		r.model.Ensure()
+	}
+	answers, ok := r.model.Apply(commands)
+	require.True(r.rt, ok)
+	r.model.Record()
+	return answers
+}
+
+func (r *modelledRun) sendUpdate(a arrival) {
+	commands, wellFormed := make([]any, len(a.commands)), true
+	for i, c := range a.commands {
+		commands[i] = sent(c)
+		wellFormed = wellFormed && !c.Malformed
+	}
+	var argument any = commands
+	if a.by == wallet.UpdateApply {
+		argument = commands[0]
+	}
+	var wants []model.Answer
+	if wellFormed {
+		wants = r.expect(a.commands)
+	}
+	got := &answers{}
+	r.UpdateWorkflow(a.by, fmt.Sprint("update-", time.Now().UnixNano()), &testsuite.TestUpdateCallback{
+		OnAccept:   func() { got.accepted = true },
+		OnReject:   func(err error) { got.rejected = err },
+		OnComplete: func(value any, err error) { got.value, got.err, got.done = value, err, true },
+	}, argument)
+	r.waiting = append(r.waiting, func() {
+		if !wellFormed {
+			var invalid *wallet.InvalidError
+			require.ErrorAs(r.rt, failure.Decode(got.rejected), &invalid)
+			return
+		}
+		require.NoError(r.rt, got.rejected)
+		require.True(r.rt, got.done, "%s is answered before the run ends", a.by)
+		for i, result := range r.results(got, a) {
+			require.Equal(r.rt, wants[i].ID, result.CommandID)
+			answer := told(result)
+			if wants[i].Reason == "id_conflict" { // it shows the balance of a retry, if the first answer was lost
+				wants[i].Before, wants[i].After = answer.Before, answer.After
+			}
+			answer.Replayed = wants[i].Replayed
+			require.Equal(r.rt, wants[i], answer, "%s, command %d", a.by, i)
+		}
+	})
+}
+
+// results are an update's, however it was asked.
+func (r *modelledRun) results(got *answers, a arrival) []wallet.Result {
+	switch value := got.value.(type) {
+	case []wallet.Result:
+		require.NoError(r.rt, got.err)
+		require.Len(r.rt, value, len(a.commands))
+		return value
+	case []wallet.Part:
+		require.NoError(r.rt, got.err)
+		commands := make([]wallet.Command, len(a.commands))
+		for i, c := range a.commands {
+			commands[i] = sent(c).(wallet.Command)
+		}
+		results, err := wallet.AnswersOf(value, commands)
+		require.NoError(r.rt, err)
+		require.Len(r.rt, results, len(commands))
+		return results
+	}
+	var unapplied *wallet.UnappliedError
+	if errors.As(failure.Decode(got.err), &unapplied) {
+		return []wallet.Result{unapplied.Result}
+	}
+	require.NoError(r.rt, got.err)
+	return []wallet.Result{got.value.(wallet.Result)}
+}
+
+// sent is a command as a caller sends it; a malformed one has a number for its amount.
+func sent(c model.Command) any {
+	if c.Malformed {
+		return map[string]any{"id": c.ID, "type": c.Type, "amount": 1, "description": c.Amount + c.Content}
+	}
+	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), Description: c.Content}
+	if c.Amount != "" {
+		command.Amount = wallet.MustAmount(c.Amount)
+	}
+	return command
+}
+
+func told(r wallet.Result) model.Answer {
+	return model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason), Before: r.TotalBefore.String(),
+		After: r.TotalAfter.String(), Version: r.Version, Position: r.Position, Replayed: r.Replayed}
+}

@@ -1,0 +1,49 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/valueledger/wallet"
+)
+
+var (
+	searchUserID   = temporal.NewSearchAttributeKeyKeyword(wallet.SearchAttributeUserID)
+	searchCurrency = temporal.NewSearchAttributeKeyKeyword(wallet.SearchAttributeCurrency)
+)
+
+// versionLabel is the change that lets a wallet label itself.
+const versionLabel = "label"
+
+// label sets the search attributes of a wallet that was started without them, by a client
+// in another language, say, so that it is found by its user like any other. Those that
+// package starter starts have them, and get nothing more into their history.
+//
+// A workflow task that sets an attribute which the namespace does not have, or has with
+// another type, fails until it does. So the wallet asks first, and without an answer it
+// goes on without a label: the next run asks again.
+func (w *walletAsset) label(ctx workflow.Context) error {
+	set := workflow.GetTypedSearchAttributes(ctx)
+	userID, _ := set.GetKeyword(searchUserID)
+	currency, _ := set.GetKeyword(searchCurrency)
+	if userID == w.ref.UserID && currency == w.ref.Currency {
+		return nil
+	}
+	if workflow.GetVersion(ctx, versionLabel, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return nil
+	}
+	var taken bool
+	once := workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		ScheduleToCloseTimeout: 2 * time.Second,
+		RetryPolicy:            &temporal.RetryPolicy{MaximumAttempts: 1},
+		Summary:                "look up the search attributes",
+	})
+	err := workflow.ExecuteLocalActivity(once, wallet.ActivityTakesSearchAttributes).Get(ctx, &taken)
+	if err != nil || !taken {
+		w.log.Warn("the wallet is not found by search attributes: register them with \"wallet setup\"", "error", err)
+		return nil
+	}
+	return workflow.UpsertTypedSearchAttributes(ctx, searchUserID.ValueSet(w.ref.UserID), searchCurrency.ValueSet(w.ref.Currency))
+}
