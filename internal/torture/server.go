@@ -19,9 +19,9 @@ type server struct {
 	mu       sync.Mutex
 	process  *devstack.Process
 	down     bool // by a fault
+	noted    bool // its end is, as a fault's doing or as a crash
 	launches int
 	crashes  int // ends by itself
-	lastErr  error
 }
 
 const (
@@ -35,16 +35,17 @@ const (
 func (s *server) supervise(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.mu.Lock()
-		if s.process != nil && !s.process.Running() && !s.down {
+		if s.process != nil && !s.process.Running() && !s.noted {
 			s.crashes++
+			s.noted = true
 			sleep(ctx, restartPause)
 		}
 		if !s.down && (s.process == nil || !s.process.Running()) {
 			attempt, cancel := context.WithTimeout(ctx, launchPatience)
 			process, err := s.launch(attempt)
 			cancel()
-			if s.lastErr = err; err == nil {
-				s.process = process
+			if err == nil {
+				s.process, s.noted = process, false
 				s.launches++
 			}
 		}
@@ -62,10 +63,10 @@ func (s *server) begin(kind Kind) {
 	defer s.mu.Unlock()
 	switch kind {
 	case Kill:
-		s.down = true
+		s.down, s.noted = true, true
 		s.process.Kill()
 	case Halt:
-		s.down = true
+		s.down, s.noted = true, true
 		_ = s.process.Stop(s.haltSignal, haltPatience) // it says only that it had to be killed
 	case Pause:
 		s.process.Pause()
