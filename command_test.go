@@ -149,9 +149,11 @@ func TestMalformedKeepsThePayload(t *testing.T) {
 func TestWorkflowIDsFitTemporal(t *testing.T) {
 	require.Equal(t, "wallet-asset/USD/u1", WorkflowID("u1", "USD"))
 	require.Equal(t, "command/USD/u1/order-7", ApplyCommandWorkflowID("u1", "USD", "order-7"))
-	require.Equal(t, "command/USD/a/b/c", ApplyCommandWorkflowID("a", "USD", "b/c"))
-	require.Equal(t, "command/USD//3/a/b/c", ApplyCommandWorkflowID("a/b", "USD", "c"), "not the id of user a's command b/c")
+	require.NotEqual(t, ApplyCommandWorkflowID("a/b", "USD", "c"), ApplyCommandWorkflowID("a", "USD", "b/c"), "two commands, two workflows")
+	require.NotEqual(t, ApplyCommandWorkflowID("a/b", "USD", "c"), ApplyCommandWorkflowID("a%2Fb", "USD", "c"))
 	wide := strings.Repeat("💶", 128)
+	slashes := strings.Repeat("/", 128)
+	require.LessOrEqual(t, len(ApplyCommandWorkflowID(slashes, "ABCDEFGHIJKLMNOP", wide)), maxWorkflowIDBytes)
 	require.LessOrEqual(t, len(WorkflowID(wide, "ABCDEFGHIJKLMNOP")), maxWorkflowIDBytes)
 	require.LessOrEqual(t, len(ApplyCommandWorkflowID(wide, "ABCDEFGHIJKLMNOP", wide)), maxWorkflowIDBytes)
 }

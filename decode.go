@@ -45,7 +45,7 @@ func DecodeBatch(data []byte) ([]Command, error) {
 	return commands, nil
 }
 
-// DecodeInput reads the JSON that a workflow is started with.
+// DecodeInput reads the JSON that a workflow or an operation is started with.
 func DecodeInput(data []byte, into any) error { return decodeJSON(data, "input", into) }
 
 // DecodeAssetRef reads {"user_id", "currency"} and validates both.
@@ -57,9 +57,9 @@ func DecodeAssetRef(data []byte) (AssetRef, error) {
 	return ref, ValidateWallet(ref.UserID, ref.Currency)
 }
 
-// DecodeApplyCommand reads {"user_id", "currency", "command"} and validates all
-// of it.
-func DecodeApplyCommand(data []byte) (ApplyCommandInput, error) {
+// DecodeApplyCommand reads {"user_id", "currency", "command"} and validates all of it.
+// A command without an id gets idIfNone.
+func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error) {
 	ref, err := DecodeAssetRef(data)
 	if err != nil {
 		return ApplyCommandInput{}, err
@@ -70,8 +70,14 @@ func DecodeApplyCommand(data []byte) (ApplyCommandInput, error) {
 	if err := DecodeInput(data, &raw); err != nil {
 		return ApplyCommandInput{}, err
 	}
-	command, err := DecodeCommand(raw.Command)
-	return ApplyCommandInput{AssetRef: ref, Command: command}, err
+	in := ApplyCommandInput{AssetRef: ref}
+	if err := decodeJSON(raw.Command, "command", &in.Command); err != nil {
+		return ApplyCommandInput{}, err
+	}
+	if in.Command.ID == "" {
+		in.Command.ID = idIfNone
+	}
+	return in, in.Command.Validate()
 }
 
 // decodeJSON unmarshals with errors in the caller's terms.

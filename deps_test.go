@@ -12,9 +12,10 @@ import (
 // nor SQL, the workflows know no SQL, and neither does the starter.
 func TestDependenciesPointInward(t *testing.T) {
 	for folder, forbidden := range map[string][]string{
-		".":           {"go.temporal.io/", "github.com/jackc/", "database/sql"},
-		"./workflows": {"github.com/jackc/", "database/sql", "github.com/valueledger/wallet/activities"},
-		"./starter":   {"github.com/jackc/", "database/sql", "github.com/valueledger/wallet/activities", "github.com/valueledger/wallet/workflows"},
+		".":             {"go.temporal.io/", "github.com/jackc/", "database/sql"},
+		"./workflows":   {"github.com/jackc/", "database/sql", "github.com/valueledger/wallet/activities"},
+		"./walletnexus": {"go.temporal.io/", "github.com/jackc/", "database/sql", "github.com/valueledger/wallet/internal", "github.com/valueledger/wallet/starter"},
+		"./starter":     {"github.com/jackc/", "database/sql", "github.com/valueledger/wallet/activities", "github.com/valueledger/wallet/workflows"},
 	} {
 		out, err := exec.Command("go", "list", "-deps", folder).Output()
 		require.NoError(t, err)

@@ -2,7 +2,6 @@ package wallet
 
 import (
 	"encoding/binary"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -57,12 +56,5 @@ func partsOfCommandWorkflowID(t *testing.T, workflowID, currency string) (user, 
 	require.True(t, ok)
 	user, command, ok = strings.Cut(rest, "/")
 	require.True(t, ok)
-	if user != "" {
-		return user, command
-	}
-	length, rest, ok := strings.Cut(command, "/")
-	require.True(t, ok)
-	n, err := strconv.Atoi(length)
-	require.NoError(t, err)
-	return rest[:n], rest[n+1:]
+	return strings.NewReplacer("%2F", "/", "%25", "%").Replace(user), command
 }

@@ -1,5 +1,7 @@
 package wallet
 
+import "time"
+
 // The names of the activities, and what goes in and comes out. The workflow
 // knows these and nothing else of how a step is done. Each step may run twice,
 // at any time, from two workers at once, and changes nothing the second time.
@@ -15,6 +17,9 @@ const (
 	// ActivityTakesSearchAttributes tells the WalletAsset workflow whether its namespace
 	// takes its search attributes.
 	ActivityTakesSearchAttributes = "TakesSearchAttributes"
+
+	// ActivityScheduledTime tells ApplyCommand which time of its schedule a run is for.
+	ActivityScheduledTime = "ScheduledTime"
 
 	// FailureAssetMissing is the type of the failure that sends the workflow
 	// back to EnsureWalletAsset.
@@ -74,6 +79,22 @@ type RecordEventsOutput struct {
 type ApplyCommandInput struct {
 	AssetRef
 	Command Command `json:"command"`
+}
+
+// ScheduledRun is what started an ApplyCommand: a schedule, for a time. It is the
+// input of ScheduledTime, and its output, where the time is one of the schedule's.
+type ScheduledRun struct {
+	ScheduleID string    `json:"schedule_id"`
+	At         time.Time `json:"at"`
+}
+
+// CommandID is the one id that the command of a schedule's time may have, so that it
+// counts once, whatever causes its runs. It is empty without a schedule.
+func (r ScheduledRun) CommandID() string {
+	if r.ScheduleID == "" {
+		return ""
+	}
+	return "schedule/" + r.ScheduleID + "/" + r.At.UTC().Format(time.RFC3339)
 }
 
 // State is the answer of the query "state": the balance after the last command

@@ -77,21 +77,19 @@ func WorkflowID(userID, currency string) string {
 }
 
 // ApplyCommandWorkflowID is the id of the short-lived workflow that carries one
-// command: starting it twice with one command id is one execution, and no other
-// command has it. So a user id with slashes, which could end anywhere, goes in behind
-// its length in bytes: "command/USD//3/a/b/order-7". Where the parts are longer than
-// Temporal allows, the command id goes in as its SHA-256.
+// command: starting it twice with one command id is one execution. So no two commands
+// may have the same: a slash in the user id is written as %2F, a percent sign as %25.
+// Where the parts are longer than Temporal allows, the command id goes in as its SHA-256.
 func ApplyCommandWorkflowID(userID, currency, commandID string) string {
-	prefix := "command/" + currency + "/" + userID + "/"
-	if strings.Contains(userID, "/") {
-		prefix = fmt.Sprintf("command/%s//%d/%s/", currency, len(userID), userID)
-	}
+	prefix := "command/" + currency + "/" + escapeSlash.Replace(userID) + "/"
 	if len(prefix)+len(commandID) > maxWorkflowIDBytes {
 		sum := sha256.Sum256([]byte(commandID))
 		return prefix + hex.EncodeToString(sum[:])
 	}
 	return prefix + commandID
 }
+
+var escapeSlash = strings.NewReplacer("/", "%2F", "%", "%25")
 
 // ValidateWallet checks the two names that make a wallet asset. It returns an
 // *InvalidError.

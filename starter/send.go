@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/resourceid"
 )
 
 // Send signals one command and does not wait for its Result: once it returns nil
@@ -21,6 +22,7 @@ func (c *Client) Send(ctx context.Context, userID, currency string, command wall
 	}
 	ref := wallet.AssetRef{UserID: userID, Currency: currency}
 	options := c.startOptions(ref)
+	ctx = resourceid.For(ctx, options.ID)
 	leave, err := c.enter(ctx, ref)
 	if err == nil {
 		defer leave()

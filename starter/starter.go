@@ -27,6 +27,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/markdown"
+	"github.com/valueledger/wallet/internal/resourceid"
 )
 
 // maxRunning is how many wallets a Client remembers to be running; some 100 bytes each.
@@ -64,7 +65,8 @@ type Client struct {
 
 // New makes a Client on a Temporal client, whose namespace it uses. A client on a
 // fast network spends less CPU with client.ConnectionOptions{GrpcCompression:
-// &client.GrpcCompressionNone{}}.
+// &client.GrpcCompressionNone{}}. Where workers encrypt (WALLET_PAYLOAD_KEYS) it needs the
+// same keys: see package codec.
 func New(temporalClient client.Client, options Options) (*Client, error) {
 	if temporalClient == nil {
 		return nil, errors.New("starter.New needs a Temporal client")
@@ -182,7 +184,8 @@ func query[T any](ctx context.Context, c *Client, userID, currency, name string,
 	if err := wallet.ValidateWallet(userID, currency); err != nil {
 		return value, err
 	}
-	answer, err := c.temporal.QueryWorkflow(ctx, wallet.WorkflowID(userID, currency), "", name, args...)
+	id := wallet.WorkflowID(userID, currency)
+	answer, err := c.temporal.QueryWorkflow(resourceid.For(ctx, id), id, "", name, args...)
 	if err != nil {
 		return value, fmt.Errorf("query %s of the %s wallet of %q: %w", name, currency, userID, err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/internal/resourceid"
 )
 
 // update sends commands in one update-with-start and waits for their Results. A
@@ -62,6 +63,7 @@ func (c *Client) updateBatch(ctx context.Context, ref wallet.AssetRef, commands 
 // updateOnce starts the wallet's workflow along with the update, unless it ran when
 // this client last heard of it: starting costs the server as much as the update.
 func (c *Client) updateOnce(ctx context.Context, ref wallet.AssetRef, name string, argument, result any) error {
+	ctx = resourceid.For(ctx, wallet.WorkflowID(ref.UserID, ref.Currency))
 	options := client.UpdateWorkflowOptions{
 		// No update id: Temporal would answer a known id without looking at the
 		// content, and forgets it with the run. The command id is what counts.

@@ -1,25 +1,26 @@
 package workflows
 
 import (
+	"time"
+
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/failure"
 	"github.com/valueledger/wallet/internal/markdown"
+	"github.com/valueledger/wallet/internal/payloads"
 )
 
 // ApplyCommand carries one command to its wallet and returns the Result. It is
 // for those who can start a workflow but not update another one: parent workflows
 // in any SDK, schedules, the CLI's "workflow execute", the Web UI's Start button.
 // A refused command fails it with UnappliedCommand, bad input with
-// InvalidCommand. Input: wallet.ApplyCommandInput.
+// InvalidCommand. Input: wallet.ApplyCommandInput; started by a schedule, its command
+// needs no id, which is made from the scheduled time then.
 func ApplyCommand(ctx workflow.Context, payload converter.RawValue) (wallet.Result, error) {
-	data, err := jsonOf(payload)
-	if err != nil {
-		return wallet.Result{}, failure.Encode(err)
-	}
-	input, err := wallet.DecodeApplyCommand(data)
+	mustBeReadable(payload)
+	input, err := applyCommandInput(ctx, payload)
 	if err != nil {
 		return wallet.Result{}, failure.Encode(err)
 	}
@@ -28,7 +29,42 @@ func ApplyCommand(ctx workflow.Context, payload converter.RawValue) (wallet.Resu
 	options.Summary = change(input.Command.Type, input.Command.Amount) + " " + markdown.Escape(input.Currency)
 	ctx = workflow.WithActivityOptions(ctx, options)
 	if err := workflow.ExecuteActivity(ctx, wallet.ActivitySendCommand, input).Get(ctx, &result); err != nil {
+		panicIfUnreadable(wallet.ActivitySendCommand, err)
 		return wallet.Result{}, failure.Encode(failure.Decode(err))
 	}
 	return result, failure.Encode(result.Err())
+}
+
+func applyCommandInput(ctx workflow.Context, payload converter.RawValue) (wallet.ApplyCommandInput, error) {
+	data, err := payloads.JSON(payload)
+	if err != nil {
+		return wallet.ApplyCommandInput{}, err
+	}
+	run := scheduledRun(ctx)
+	input, err := wallet.DecodeApplyCommand(data, run.CommandID())
+	if err != nil || run.ScheduleID == "" || input.Command.ID != run.CommandID() {
+		return input, err
+	}
+	// The time of a run by hand is the click, not a scheduled one.
+	var scheduled wallet.ScheduledRun
+	ctx = workflow.WithActivityOptions(ctx, sendOptions())
+	if err := workflow.ExecuteActivity(ctx, wallet.ActivityScheduledTime, run).Get(ctx, &scheduled); err != nil {
+		return input, failure.Decode(err)
+	}
+	input.Command.ID = scheduled.CommandID()
+	return input, nil
+}
+
+// scheduledRun says which schedule started this run, and for what time; it is zero
+// for a run that none started.
+func scheduledRun(ctx workflow.Context) (run wallet.ScheduledRun) {
+	// Not by GetTypedSearchAttributes, which wants a type with each: the server sets none.
+	attributes := workflow.GetInfo(ctx).SearchAttributes.GetIndexedFields()
+	fromPayload := converter.GetDefaultDataConverter().FromPayload
+	var at time.Time
+	if fromPayload(attributes["TemporalScheduledById"], &run.ScheduleID) != nil || fromPayload(attributes["TemporalScheduledStartTime"], &at) != nil {
+		return wallet.ScheduledRun{}
+	}
+	run.At = at.UTC()
+	return run
 }

@@ -7,6 +7,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/payloads"
 )
 
 const (
@@ -47,7 +48,7 @@ func (c *Carried) remember(r wallet.Result) {
 
 func decodeInput(payload converter.RawValue) (WalletAssetInput, error) {
 	var input WalletAssetInput
-	data, err := jsonOf(payload)
+	data, err := payloads.JSON(payload)
 	if err != nil {
 		return input, err
 	}

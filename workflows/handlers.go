@@ -3,12 +3,13 @@ package workflows
 import (
 	"fmt"
 
-	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/internal/payloads"
 )
 
 // commandHelp is what a form's user has to know beyond an example.
@@ -56,6 +57,7 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 }
 
 func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawValue) (wallet.Result, error) {
+	mustBeReadable(payload)
 	command, err := decodeCommand(payload)
 	if err != nil {
 		return wallet.Result{}, failure.Encode(err)
@@ -68,6 +70,7 @@ func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawVal
 }
 
 func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.RawValue) ([]wallet.Result, error) {
+	mustBeReadable(payload)
 	commands, err := decodeBatch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
@@ -77,6 +80,7 @@ func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.R
 }
 
 func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.RawValue) ([]wallet.Part, error) {
+	mustBeReadable(payload)
 	commands, err := decodeBatch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
@@ -95,6 +99,7 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 			return
 		}
 		w.signalsReceived++
+		mustBeReadable(payload)
 		command, err := decodeCommand(payload)
 		if err == nil {
 			w.enqueue(wallet.Received{Command: command}, nil)
@@ -104,7 +109,7 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 		// The original run's id stays the same when a run is reset, so that a
 		// signal that is delivered again is recognized.
 		fallbackID := fmt.Sprintf("_malformed-%s-%d", workflow.GetInfo(ctx).OriginalRunID, w.malformed)
-		w.enqueue(wallet.Malformed(payload.Payload().GetData(), encodingOf(payload.Payload()), command, fallbackID, err), nil)
+		w.enqueue(wallet.Malformed(payload.Payload().GetData(), payloads.Encoding(payload.Payload()), command, fallbackID, err), nil)
 	}
 }
 
@@ -137,7 +142,7 @@ func (w *walletAsset) validBatch(payload converter.RawValue) error {
 }
 
 func decodeCommand(payload converter.RawValue) (wallet.Command, error) {
-	data, err := jsonOf(payload)
+	data, err := payloads.JSON(payload)
 	if err != nil {
 		return wallet.Command{}, err
 	}
@@ -145,27 +150,20 @@ func decodeCommand(payload converter.RawValue) (wallet.Command, error) {
 }
 
 func decodeBatch(payload converter.RawValue) ([]wallet.Command, error) {
-	data, err := jsonOf(payload)
+	data, err := payloads.JSON(payload)
 	if err != nil {
 		return nil, err
 	}
 	return wallet.DecodeBatch(data)
 }
 
-// jsonOf takes the JSON out of a payload in the encoding that all SDKs use for
-// it. An absent
-// payload, or a null one, is empty JSON, which the decoders refuse by name.
-func jsonOf(payload converter.RawValue) ([]byte, error) {
-	encoding := encodingOf(payload.Payload())
-	if payload.Payload() == nil || encoding == converter.MetadataEncodingNil {
-		return nil, nil
+// mustBeReadable fails the workflow task of a payload that is encrypted and that this
+// worker has no key for. It is the operator's mistake, not the caller's, so the command
+// is neither refused nor recorded as malformed: it waits, in sight, for a worker that
+// has the key. Updates are refused by their validator before they come here, but for
+// those that are replayed.
+func mustBeReadable(payload converter.RawValue) {
+	if err := codec.Unreadable(payload.Payload()); err != nil {
+		panic(err)
 	}
-	if encoding != converter.MetadataEncodingJSON {
-		return nil, wallet.InvalidEncoding(encoding, converter.MetadataEncodingJSON)
-	}
-	return payload.Payload().GetData(), nil
-}
-
-func encodingOf(payload *commonpb.Payload) string {
-	return string(payload.GetMetadata()[converter.MetadataEncoding])
 }

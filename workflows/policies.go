@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/failure"
 	"github.com/valueledger/wallet/internal/mutate"
 )
@@ -63,6 +64,7 @@ func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, ou
 	if err == nil || isFinal(err) || mutate.Without(mutate.Fallback) {
 		return failure.Decode(err)
 	}
+	panicIfUnreadable(name, err)
 	w.log.Warn("step is slow to succeed, going on as a regular activity", "step", name, "error", err)
 	w.trouble = &trouble{since: began, step: summary, cause: err}
 	patient := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, patientOptions(summary)), name, input)
@@ -78,6 +80,15 @@ func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, ou
 		panic(fmt.Errorf("step %s: %w", name, err))
 	}
 	return failure.Decode(err)
+}
+
+// panicIfUnreadable fails the workflow task of a worker that replays a step whose result
+// it has no key for. As a step that failed it would not fit the history.
+func panicIfUnreadable(name string, err error) {
+	var unreadable *codec.UnreadableError
+	if errors.As(failure.Decode(err), &unreadable) {
+		panic(fmt.Errorf("step %s: %w", name, err))
+	}
 }
 
 func isFinal(err error) bool {

@@ -21,6 +21,7 @@ import (
 // coroutine alone takes them out, as many as there are, up to 500, and runs the
 // steps: ApplyCommands, RecordEvents, answer. Input: WalletAssetInput.
 func WalletAsset(ctx workflow.Context, payload converter.RawValue) error {
+	mustBeReadable(payload)
 	w, err := newWalletAsset(ctx, payload)
 	if err != nil {
 		return refuseToRun(ctx, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/starter"
 )
 
 // changeCommand is "wallet create|add|subtract".
@@ -51,17 +52,9 @@ func (a *app) changeCommand(commandType wallet.CommandType) *cobra.Command {
 				return err
 			}
 			defer temporal.Close()
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("no answer within %s (is a worker running on task queue %q?)", timeout, a.taskQueue))
-			defer cancel()
-			result, err := wallets.Apply(ctx, args[0], args[1], command)
-			var unapplied *wallet.UnappliedError
-			if err != nil && !errors.As(err, &unapplied) {
-				return err
-			}
-			if printErr := a.printResult(cmd, result); printErr != nil {
-				return printErr
-			}
-			return err
+			return a.apply(cmd, wallets, timeout, wallet.ApplyCommandInput{
+				AssetRef: wallet.AssetRef{UserID: args[0], Currency: args[1]}, Command: command,
+			})
 		},
 	}
 	cmd.Flags().StringVar(&id, "id", "", "command id: sent again with the same id, the command counts once (generated and printed if empty)")
@@ -70,4 +63,19 @@ func (a *app) changeCommand(commandType wallet.CommandType) *cobra.Command {
 	cmd.Flags().StringToStringVar(&metadata, "metadata", nil, "key=value pairs to keep with it")
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 	return cmd
+}
+
+// apply sends a command and prints its result, of a refusal too.
+func (a *app) apply(cmd *cobra.Command, wallets *starter.Client, timeout time.Duration, in wallet.ApplyCommandInput) error {
+	ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("no answer within %s (is a worker running on task queue %q?)", timeout, a.taskQueue))
+	defer cancel()
+	result, err := wallets.Apply(ctx, in.UserID, in.Currency, in.Command)
+	var unapplied *wallet.UnappliedError
+	if err != nil && !errors.As(err, &unapplied) {
+		return err
+	}
+	if printErr := a.printResult(cmd, result); printErr != nil {
+		return printErr
+	}
+	return err
 }

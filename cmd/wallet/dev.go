@@ -15,10 +15,14 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/devstack"
+	"github.com/valueledger/wallet/internal/nexushandler"
+	"github.com/valueledger/wallet/internal/resourceid"
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
+	"github.com/valueledger/wallet/walletnexus"
 )
 
 func (a *app) devCommand() *cobra.Command {
@@ -59,6 +63,10 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err 
 	if err != nil {
 		return err
 	}
+	keys, err := codec.FromEnv()
+	if err != nil {
+		return err
+	}
 	say := func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) }
 	options.Log = say
 	say("starting Postgres and Temporal in %s ...", options.Dir)
@@ -90,6 +98,8 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err 
 	defer pool.Close()
 	connection := client.Options{HostPort: stack.Temporal.Address(), Logger: service.SDKLogger(logger)}
 	service.WorkerConnection(&connection)
+	keys.Secure(&connection)
+	resourceid.Secure(&connection)
 	temporal, err := client.DialContext(ctx, connection)
 	if err != nil {
 		return err
@@ -100,6 +110,9 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err 
 		return err
 	}
 	defer s.Stop()
+	if err := nexushandler.RegisterEndpoint(ctx, temporal, walletnexus.Endpoint, client.DefaultNamespace, a.taskQueue); err != nil {
+		return err
+	}
 	wallets, err := starter.New(temporal, starter.Options{TaskQueue: a.taskQueue})
 	if err != nil {
 		return err

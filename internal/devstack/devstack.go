@@ -30,7 +30,12 @@ type Options struct {
 	PostgresSettings []string             // such as "fsync=off"
 	TemporalSettings []string             // dynamic configuration, such as "limit.historyCount.suggestContinueAsNew=100"
 	Log              func(string, ...any) // what takes long; nil for silence
+	TemporalTLS      *TLS                 // for StorePostgres; nil for none
 }
+
+// TLS are the files of a server that demands certificates of its clients: the authority
+// of both, and the server's certificate for 127.0.0.1, which is its clients' too.
+type TLS struct{ CA, Cert, Key string }
 
 // Stack is a running Postgres and Temporal.
 type Stack struct {
@@ -78,7 +83,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	start.Go(func() (err error) {
 		s.Postgres, err = startPostgres(ctx, filepath.Join(dir, "postgres"), free[0], o.Log, o.PostgresSettings...)
 		if err == nil && o.TemporalStore == StorePostgres {
-			s.Temporal, err = startTemporalOnPostgres(ctx, s.Postgres, temporalDir, ports, o.TemporalSettings)
+			s.Temporal, err = startTemporalOnPostgres(ctx, s.Postgres, temporalDir, ports, o.TemporalSettings, o.TemporalTLS)
 		}
 		return err
 	})

@@ -2,6 +2,8 @@ package devstack
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"os"
 	"os/exec"
@@ -29,6 +31,7 @@ const (
 type Temporal struct {
 	dir       string
 	ports     temporalPorts
+	tls       *TLS
 	programs  []program // in the order of their start
 	processes []*Process
 	prepare   func(context.Context) error // before each start; may be nil
@@ -113,7 +116,28 @@ func (t *Temporal) Stop() error {
 }
 
 func (t *Temporal) dial(ctx context.Context) (client.Client, error) {
-	return client.DialContext(ctx, client.Options{HostPort: t.Address(), Logger: log.NewStructuredLogger(quiet)})
+	options := client.Options{HostPort: t.Address(), Logger: log.NewStructuredLogger(quiet)}
+	if t.tls != nil {
+		var err error
+		if options.ConnectionOptions.TLS, err = t.tls.config(); err != nil {
+			return nil, err
+		}
+	}
+	return client.DialContext(ctx, options)
+}
+
+func (t *TLS) config() (*tls.Config, error) {
+	authority, err := os.ReadFile(t.CA)
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{RootCAs: x509.NewCertPool(), Certificates: []tls.Certificate{certificate}}
+	config.RootCAs.AppendCertsFromPEM(authority)
+	return config, nil
 }
 
 func (t *Temporal) knowsNamespace(ctx context.Context) error {

@@ -21,11 +21,11 @@ import (
 //go:embed temporal_server.yaml
 var temporalServerConfig string
 
+//go:embed temporal_dynamic.yaml
+var temporalDynamicConfig string
+
 //go:embed temporal_ui.yaml
 var temporalUIConfig string
-
-// temporalSettings is the file of the dynamic configuration.
-const temporalSettings = "{{ range $name, $value := .Settings }}{{ $name }}: [{value: {{ $value }}}]\n{{ end }}"
 
 // byName divides settings such as "name=value".
 func byName(settings []string) map[string]string {
@@ -44,7 +44,7 @@ const namespaceRetention = 24 * time.Hour
 // startTemporalOnPostgres starts temporal-server and the Web UI's server, with the
 // databases of the stack's Postgres. Their configuration, made anew at each start,
 // is in dir.
-func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string, ports temporalPorts, settings []string) (*Temporal, error) {
+func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string, ports temporalPorts, settings []string, tls *TLS) (*Temporal, error) {
 	server, err := findProgram("temporal-server")
 	if err != nil {
 		return nil, err
@@ -60,17 +60,21 @@ func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string
 	if err := os.MkdirAll(config, 0o700); err != nil {
 		return nil, err
 	}
+	dynamic := filepath.Join(config, "dynamic.yaml")
 	values := map[string]any{
+		"Dynamic": dynamic, "Settings": byName(settings),
 		"Ports": ports, "Plugin": temporalPlugin, "Databases": temporalDatabases,
-		"Settings": byName(settings), "SettingsFile": filepath.Join(config, "settings.yaml"),
 		"PostgresAddress": address(postgres.port), "User": postgresUser, "Password": postgres.pass,
+		"TLS": tls,
 	}
-	for name, text := range map[string]string{"server.yaml": temporalServerConfig, "ui.yaml": temporalUIConfig, "settings.yaml": temporalSettings} {
-		if err := writeTemplate(filepath.Join(config, name), text, values); err != nil {
+	for path, text := range map[string]string{
+		filepath.Join(config, "server.yaml"): temporalServerConfig, filepath.Join(config, "ui.yaml"): temporalUIConfig, dynamic: temporalDynamicConfig,
+	} {
+		if err := writeTemplate(path, text, values); err != nil {
 			return nil, err
 		}
 	}
-	t := &Temporal{dir: dir, ports: ports, prepare: func(ctx context.Context) error { return forgetMembers(ctx, postgres) }}
+	t := &Temporal{dir: dir, ports: ports, tls: tls, prepare: func(ctx context.Context) error { return forgetMembers(ctx, postgres) }}
 	t.programs = []program{
 		{name: "Temporal", path: server, log: "log", ready: t.servesNamespace,
 			args: []string{"--root", "/", "--config", config, "--env", "server", "--allow-no-auth", "start"}},

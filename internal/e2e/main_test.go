@@ -38,8 +38,11 @@ type world struct {
 	worker   *service.Service
 }
 
-func newWorld(t *testing.T) *world {
-	w := &world{t: t, address: testenv.TemporalAddress(t), temporal: testenv.Temporal(t), queue: testenv.Unique(t, "queue"), user: testenv.Unique(t, "u")}
+func newWorld(t *testing.T) *world { return newWorldOn(t, testenv.Temporal(t)) }
+
+// newWorldOn is one whose worker and callers use a Temporal client of the test's own.
+func newWorldOn(t *testing.T, temporal client.Client) *world {
+	w := &world{t: t, address: testenv.TemporalAddress(t), temporal: temporal, queue: testenv.Unique(t, "queue"), user: testenv.Unique(t, "u")}
 	url := testenv.DatabaseURL(t)
 	w.owner, w.db = testenv.Pool(t, url), testenv.Pool(t, testenv.AppURL(t, url))
 	w.read = trail.New(w.db)

@@ -29,6 +29,13 @@ func TestTemporalOnPostgresKeepsItsWallets(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "12.50", result.TotalAfter.String())
 
+		t.Run("nexus", func(t *testing.T) {
+			c := newNexusCaller(&world{t: t, temporal: temporal, queue: wallet.DefaultTaskQueue, user: "u1"})
+			answer, err := c.do("balance", wallet.AssetRef{UserID: "u1", Currency: "USD"})
+			require.NoError(t, err)
+			require.Equal(t, "12.50", answer["available"])
+		})
+
 		response, err := http.Get(stack.Temporal.UI())
 		require.NoError(t, err)
 		defer response.Body.Close()

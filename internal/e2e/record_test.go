@@ -70,6 +70,10 @@ func TestRecordHistories(t *testing.T) {
 	require.NoError(t, err)
 	_, err = w.wallets.Subtract(ctx, w.change("after-refused", "1000"))
 	require.ErrorAs(t, err, &unapplied)
+	scheduled := w.schedule(add("", "3"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 1 *"}})
+	scheduled.backfill(at("2026-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z"))
+	scheduled.ran(1)
+	paid := scheduled.info().RecentActions[0].StartWorkflowResult.WorkflowID
 	w.requireSound()
 
 	const (
@@ -87,6 +91,7 @@ func TestRecordHistories(t *testing.T) {
 	w.saveHistory("wallet_asset_continued", workflow.Execution{ID: w.workflowID(), RunID: w.runID()}, step, updated)
 	w.saveHistory("wallet_asset_auto_create", workflow.Execution{ID: other.workflowID()}, signaled, step, updated)
 	w.saveHistory("apply_command", workflow.Execution{ID: applied}, regular, completed)
+	w.saveHistory("apply_command_scheduled", workflow.Execution{ID: paid}, regular, completed)
 	w.saveHistory("apply_command_refused", workflow.Execution{ID: refused}, regular, failed)
 }
 

@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/workflows"
 )
 
@@ -51,9 +52,17 @@ func Load(path string) (*historypb.History, error) {
 }
 
 // Check runs this build's workflows over a history. The error says at which event they
-// would do something else than what is there.
+// would do something else than what is there. Encrypted payloads are read with the keys
+// of the environment, like a worker's.
 func Check(logger log.Logger, history *historypb.History, run workflow.Execution) error {
-	replayer := worker.NewWorkflowReplayer()
+	keys, err := codec.FromEnv()
+	if err != nil {
+		return err
+	}
+	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DataConverter: keys.DataConverter()})
+	if err != nil {
+		return err
+	}
 	workflows.Register(replayer)
 	return replayer.ReplayWorkflowHistoryWithOptions(logger, history, worker.ReplayWorkflowHistoryOptions{OriginalExecution: run})
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -23,6 +24,10 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/codec"
+	"github.com/valueledger/wallet/internal/nexushandler"
+	"github.com/valueledger/wallet/internal/resourceid"
+	"github.com/valueledger/wallet/internal/schedules"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/workflows"
@@ -69,14 +74,20 @@ func SDKLogger(logger *zap.Logger) log.Logger {
 
 // DialTemporal connects as Temporal's own variables and profile file say
 // (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_..., or a
-// profile in temporal.toml), and returns the namespace too. change, if not nil,
-// may alter the options.
+// profile in temporal.toml), with the keys of WALLET_PAYLOAD_KEYS, and returns the
+// namespace too. change, if not nil, may alter the options.
 func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.Options)) (client.Client, string, error) {
 	options, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
 		return nil, "", fmt.Errorf("read Temporal's environment or profile file: %w", err)
 	}
 	options.Logger = SDKLogger(logger)
+	keys, err := codec.FromEnv()
+	if err != nil {
+		return nil, "", err
+	}
+	keys.Secure(&options)
+	resourceid.Secure(&options)
 	if change != nil {
 		change(&options)
 	}
@@ -90,7 +101,7 @@ func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.O
 	defer cancel()
 	c, err := client.DialContext(ctx, options)
 	if err != nil {
-		return nil, "", fmt.Errorf("no answer from Temporal at %s (set TEMPORAL_ADDRESS or a profile): %w", options.HostPort, err)
+		return nil, "", fmt.Errorf("no answer from Temporal at %s (%s): %w", options.HostPort, remedy(temporalHints, err), err)
 	}
 	return c, options.Namespace, nil
 }
@@ -106,7 +117,10 @@ func OpenPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
 	}
 	config, err := pgxpool.ParseConfig(database.URL)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", database.Setting, err) // pgx leaves the password out
+		return nil, fmt.Errorf("%s is not a connection string: %s", database.Setting, withoutURL(err))
+	}
+	if strings.Contains(config.ConnConfig.Host, "@") {
+		return nil, fmt.Errorf("%s has an @ in its password: write it as %%40", database.Setting)
 	}
 	if parsed, err := url.Parse(database.URL); err == nil && !parsed.Query().Has("pool_max_conns") {
 		config.MaxConns = defaultPoolSize
@@ -120,13 +134,23 @@ func OpenPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
 	where := fmt.Sprintf("%s:%d/%s", config.ConnConfig.Host, config.ConnConfig.Port, config.ConnConfig.Database)
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("no answer from Postgres at %s (%s): %w", where, database.Setting, err)
+		return nil, fmt.Errorf("no answer from Postgres at %s (%s; %s): %w", where, database.Setting, remedy(postgresHints, err), err)
 	}
 	if err := migrations.Check(ctx, pool); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("check Postgres at %s (%s): %w", where, database.Setting, err)
 	}
 	return pool, nil
+}
+
+// withoutURL is pgx's reason alone. It repeats the connection string, without the
+// password where it recognizes one.
+func withoutURL(err error) string {
+	text := err.Error()
+	if end := strings.LastIndex(text, "`: "); end >= 0 {
+		return text[end+len("`: "):]
+	}
+	return text
 }
 
 // Service is a running worker.
@@ -179,6 +203,8 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	workflows.Register(s.worker)
 	activities.New(o.Pool).Register(s.worker)
 	sender.Register(s.worker)
+	schedules.Times{Temporal: o.Temporal, Namespace: o.Namespace}.Register(s.worker)
+	s.worker.RegisterNexusService(nexushandler.New(sender, o.Pool))
 	if err := s.worker.Start(); err != nil {
 		return nil, fmt.Errorf("start the worker: %w", err)
 	}

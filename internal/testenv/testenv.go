@@ -23,6 +23,7 @@ import (
 	"log/slog"
 
 	"github.com/valueledger/wallet/internal/devstack"
+	"github.com/valueledger/wallet/internal/resourceid"
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
@@ -175,6 +176,7 @@ func Dial(address string) (client.Client, error) {
 	quiet := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	options := client.Options{HostPort: address, Logger: log.NewStructuredLogger(quiet)}
 	service.WorkerConnection(&options)
+	resourceid.Secure(&options)
 	return client.Dial(options)
 }
 

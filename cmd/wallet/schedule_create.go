@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	schedulepb "go.temporal.io/api/schedule/v1"
+	"go.temporal.io/sdk/client"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/schedules"
+)
+
+// scheduledTimes are the flags that say when.
+type scheduledTimes struct {
+	cron, calendar, timezone string
+	every, offset            time.Duration
+}
+
+func (a *app) scheduleCreateCommand() *cobra.Command {
+	var (
+		in            wallet.ApplyCommandInput
+		add, subtract string
+		times         scheduledTimes
+	)
+	cmd := &cobra.Command{
+		Use: "create NAME", Short: "Send a command at each time of a cron, an interval or a calendar", Args: cobra.ExactArgs(1),
+		Example: `  wallet schedule create monthly-credit --user u1 --currency USD --add 10.00 --cron "0 0 1 * *" --timezone Europe/Berlin
+  wallet schedule create points --user u1 --currency POINTS --add 5 --every 24h --offset 6h
+  wallet schedule create fee --user u1 --currency USD --subtract 2.50 --calendar '{"dayOfWeek":"FRI","hour":"17","minute":"30"}'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text := add
+			in.Command.Type = wallet.TypeAdd
+			if cmd.Flags().Changed("subtract") {
+				text, in.Command.Type = subtract, wallet.TypeSubtract
+			}
+			amount, err := wallet.ParseAmount(text)
+			if err != nil {
+				return err
+			}
+			in.Command.Amount = amount
+			spec, err := times.spec()
+			if err != nil {
+				return err
+			}
+			return a.withSchedules(cmd.Context(), func(c schedules.Client) error {
+				if err := c.Create(cmd.Context(), args[0], in, spec, times.String()); err != nil {
+					return err
+				}
+				entry, err := c.Get(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return a.printSchedules(cmd, []schedules.Entry{entry})
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&in.UserID, "user", "", "whose wallet")
+	flags.StringVar(&in.Currency, "currency", "", "in which currency")
+	flags.StringVar(&add, "add", "", "amount to add at each time")
+	flags.StringVar(&subtract, "subtract", "", "amount to subtract at each time, if that much is available; else that time is refused, for good")
+	flags.StringVar(&times.cron, "cron", "", "minute, hour, day of month, month, day of week, such as \"0 0 1 * *\"")
+	flags.DurationVar(&times.every, "every", 0, "interval, counted from 1970-01-01T00:00:00Z, such as 24h")
+	flags.DurationVar(&times.offset, "offset", 0, "how much later than the interval's multiples")
+	flags.StringVar(&times.calendar, "calendar", "", `JSON as "temporal schedule create" takes it: second, minute, hour, dayOfMonth, month, year, dayOfWeek, such as {"dayOfMonth":"1","hour":"9"}`)
+	flags.StringVar(&times.timezone, "timezone", "", "of the cron and the calendar, such as Europe/Berlin (UTC if empty)")
+	flags.StringVar(&in.Command.Description, "description", "", "what it is for, at most 256 characters")
+	flags.StringVar(&in.Command.Actor, "actor", "", "who asks for it")
+	flags.StringToStringVar(&in.Command.Metadata, "metadata", nil, "key=value pairs to keep with it")
+	for _, name := range []string{"user", "currency"} {
+		cobra.CheckErr(cmd.MarkFlagRequired(name))
+	}
+	for _, group := range [][]string{{"add", "subtract"}, {"cron", "every", "calendar"}} {
+		cmd.MarkFlagsOneRequired(group...)
+		cmd.MarkFlagsMutuallyExclusive(group...)
+	}
+	return cmd
+}
+
+func (t scheduledTimes) spec() (spec client.ScheduleSpec, err error) {
+	spec.TimeZoneName = t.timezone
+	switch {
+	case t.cron != "":
+		spec.CronExpressions = []string{t.cron}
+	case t.calendar != "":
+		cron, err := cronOf(t.calendar)
+		if err != nil {
+			return spec, err
+		}
+		spec.CronExpressions = []string{cron}
+	default:
+		if t.every < time.Second || t.every%time.Second != 0 || t.offset%time.Second != 0 || t.offset < 0 || t.offset >= t.every {
+			return spec, fmt.Errorf("--every %s --offset %s: use whole seconds, an interval of 1s at least, and an offset below it", t.every, t.offset)
+		}
+		spec.Intervals = []client.ScheduleIntervalSpec{{Every: t.every, Offset: t.offset}}
+	}
+	return spec, nil
+}
+
+// cronOf writes a calendar as the server's cron of seven fields, which is the same.
+func cronOf(calendar string) (string, error) {
+	var c schedulepb.CalendarSpec
+	if err := protojson.Unmarshal([]byte(calendar), &c); err != nil {
+		return "", fmt.Errorf("--calendar %q: %w", calendar, err)
+	}
+	var fields []string
+	for _, field := range []struct{ value, otherwise string }{
+		{c.Second, "0"}, {c.Minute, "0"}, {c.Hour, "0"}, {c.DayOfMonth, "*"}, {c.Month, "*"}, {c.DayOfWeek, "*"}, {c.Year, "*"},
+	} {
+		value := field.value
+		if value == "" {
+			value = field.otherwise
+		}
+		if len(strings.Fields(value)) != 1 {
+			return "", fmt.Errorf("--calendar %q: %q is not a value, a list or a range without spaces", calendar, value)
+		}
+		fields = append(fields, value)
+	}
+	return strings.Join(fields, " "), nil
+}
+
+// String repeats the flags, for the list.
+func (t scheduledTimes) String() string {
+	when := "cron " + t.cron
+	switch {
+	case t.every != 0:
+		when = "every " + t.every.String()
+		if t.offset != 0 {
+			when += " offset " + t.offset.String()
+		}
+	case t.calendar != "":
+		when = "calendar " + t.calendar
+	}
+	if t.timezone != "" {
+		when += " " + t.timezone
+	}
+	return when
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet/internal/devstack"
+	"github.com/valueledger/wallet/internal/testenv"
+)
+
+// TestTheCommandsOfTheSchedulesDoc runs every command of docs/schedules.md in a shell,
+// with names and a user of the test's own.
+func TestTheCommandsOfTheSchedulesDoc(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t))
+	stop := s.startWorker()
+	defer stop()
+	_, errs, code := s.run("setup", "--nexus-endpoint", endpointName(t))
+	require.Zero(t, code, errs)
+
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "schedules.md"))
+	require.NoError(t, err)
+	cli, err := devstack.FindTemporalCLI()
+	require.NoError(t, err)
+	mark := strings.ReplaceAll(testenv.Unique(t, "x"), "/", "-")
+	script := "set -e\nwallet() { '" + binary + "' \"$@\"; }\ntemporal() { '" + cli + "' \"$@\"; }\n"
+	for i, block := range strings.Split(string(doc), "```") {
+		if commands, ok := strings.CutPrefix(block, "sh\n"); ok && i%2 == 1 {
+			script += commands
+		}
+	}
+	for _, name := range []string{"monthly-credit", "points ", "fee ", "weekly-credit"} {
+		script = strings.ReplaceAll(script, name, mark+"-"+name)
+	}
+	script = strings.NewReplacer("u1", mark, "--task-queue wallet ", "--task-queue \"$WALLET_TASK_QUEUE\" ").Replace(script)
+	cmd := exec.Command("sh", "-c", script)
+	cmd.Env = s.env
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s\n%s", script, out)
+	require.Contains(t, string(out), "cron 0 0 1 * * Europe/Berlin")
+	require.Contains(t, string(out), "│ add  │  10.00 │ applied │")
+
+	out2, errs, code := s.run("schedule", "run", mark+"-weekly-credit", "-o", "json")
+	require.Zero(t, code, errs, "one of other means")
+	var result map[string]any
+	require.NoError(t, json.Unmarshal([]byte(out2), &result))
+	require.Contains(t, result["command_id"], "schedule/"+mark+"-weekly-credit/20")
+	require.Equal(t, "20.00", result["total_after"])
+	out2, _, code = s.run("schedule", "run", mark+"-weekly-credit")
+	require.Zero(t, code)
+	require.Contains(t, out2, "answered before")
+	for _, name := range []string{"points", "fee", "weekly-credit"} {
+		_, errs, code := s.run("schedule", "delete", mark+"-"+name)
+		require.Zero(t, code, errs)
+	}
+}
+
+func TestWrongSchedulesAreRefused(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t))
+	name := testenv.Unique(t, "s")
+	good := []string{"--user", "u1", "--currency", "USD", "--add", "1", "--every", "8760h"}
+	create := func(args ...string) []string { return append([]string{"schedule", "create", name}, args...) }
+	_, errs, code := s.run(create(good...)...)
+	require.Zero(t, code, errs)
+	defer s.run("schedule", "delete", name)
+	for _, row := range []struct {
+		args    []string
+		message string
+	}{
+		{create(good...), "exists: delete it first"},
+		{create("--user", "u1", "--currency", "USD", "--add", "1"), "at least one of the flags in the group [cron every calendar] is required"},
+		{create("--user", "u1", "--currency", "USD", "--add", "1", "--subtract", "1", "--every", "1h"), "none of the others can be"},
+		{create("--user", "u1", "--currency", "usd", "--add", "1", "--every", "1h"), `currency "usd"`},
+		{create("--user", "u1", "--currency", "USD", "--add", "-1", "--every", "1h"), `amount "-1"`},
+		{create("--user", "u1", "--currency", "USD", "--add", "1", "--every", "1500ms"), "use whole seconds"},
+		{create("--user", "u1", "--currency", "USD", "--add", "1", "--cron", "tomorrow"), "CronString does not have 5-7 fields"},
+		{create("--user", "u1", "--currency", "USD", "--add", "1", "--cron", "0 0 1 * *", "--timezone", "Mars"), "Mars"},
+		{create("--user", "u1", "--currency", "USD", "--add", "1", "--calendar", `{"day":"1"}`), `unknown field "day"`},
+		{create("--user", "u1", "--currency", "USD", "--add", "1", "--calendar", `{"hour":"1 2"}`), `"1 2" is not a value`},
+		{[]string{"schedule", "create", strings.Repeat("n", 99), "--user", "u1", "--currency", "USD", "--add", "1", "--every", "1h"}, "has 99 characters: choose one of 1 to 98"},
+		{[]string{"schedule", "run", "nothing-of-this-name"}, `look up schedule "nothing-of-this-name"`},
+	} {
+		_, errs, code := s.run(row.args...)
+		require.Equal(t, exitError, code, row.args)
+		require.Contains(t, errs, row.message, row.args)
+	}
+}
+
+func TestSetupMayBeRepeatedAndLeadsTheEndpointHere(t *testing.T) {
+	s, name := newShell(t, testenv.DatabaseURL(t)), endpointName(t)
+	for range 2 {
+		out, errs, code := s.run("setup", "--nexus-endpoint", name)
+		require.Zero(t, code, errs)
+		require.Contains(t, out, "Nexus endpoint "+name+" leads to its task queue queue-")
+	}
+	out, errs, code := s.run("setup", "--nexus-endpoint", name, "--task-queue", "another")
+	require.Zero(t, code, errs)
+	require.Contains(t, out, "leads to its task queue another")
+	_, errs, code = s.run("setup", "--nexus-endpoint", "1/2")
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, `register Nexus endpoint "1/2"`)
+}
+
+func endpointName(t *testing.T) string {
+	return strings.NewReplacer("_", "-", "/", "-").Replace(testenv.Unique(t, "e"))
+}

@@ -1,0 +1,117 @@
+// Package codec encrypts what Temporal stores of wallets: inputs, results, signals,
+// updates, failures and summaries. Workers, callers and the codec server of the Web UI
+// share the keys; Temporal never has them.
+//
+//	keys, err := codec.FromEnv() // WALLET_PAYLOAD_KEYS
+//	options := client.Options{HostPort: "temporal:7233"}
+//	keys.Secure(&options)
+//	c, err := client.Dial(options)
+//
+// Without keys nothing is encrypted. Payloads of before are read in either case.
+//
+// The format is the one that Temporal's own encryption samples use in each SDK, so
+// that callers in other languages need nothing of the wallet's.
+package codec
+
+import (
+	"maps"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"google.golang.org/protobuf/proto"
+)
+
+// Encoding marks an encrypted payload.
+const Encoding = "binary/encrypted"
+
+// The metadata of an encrypted payload.
+const (
+	metadataKeyID = "encryption-key-id"
+	// metadataProblem says why a payload was passed on as it came.
+	metadataProblem = "encryption-problem"
+)
+
+// Secure makes a client encrypt and decrypt: payloads, and the messages and stack
+// traces of failures.
+func (k *Keys) Secure(options *client.Options) {
+	options.DataConverter = k.DataConverter()
+	options.FailureConverter = temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{DataConverter: options.DataConverter})
+	if k.encrypts() {
+		options.FailureConverter = failureConverter{options.FailureConverter, options.DataConverter}
+	}
+}
+
+// DataConverter is the SDK's default one behind the encryption.
+func (k *Keys) DataConverter() converter.DataConverter {
+	return converter.NewCodecDataConverter(converter.NewCompositeDataConverter(
+		converter.NewNilPayloadConverter(),
+		converter.NewByteSlicePayloadConverter(),
+		converter.NewProtoJSONPayloadConverter(),
+		converter.NewProtoPayloadConverter(),
+		converter.NewJSONPayloadConverter(),
+		unreadableConverter{},
+	), k)
+}
+
+// Encode encrypts with the first key; without keys payloads stay as they are.
+func (k *Keys) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
+	if !k.encrypts() {
+		return payloads, nil
+	}
+	first := k.keys[0]
+	encrypted := make([]*commonpb.Payload, len(payloads))
+	for i, payload := range payloads {
+		plain, err := proto.Marshal(payload)
+		if err != nil {
+			return nil, err
+		}
+		encrypted[i] = &commonpb.Payload{
+			Metadata: map[string][]byte{converter.MetadataEncoding: []byte(Encoding), metadataKeyID: []byte(first.id)},
+			Data:     first.aead.Seal(nil, nil, plain, nil), // with a random nonce of its own
+		}
+	}
+	return encrypted, nil
+}
+
+// Decode decrypts what is encrypted. What no key opens is passed on with the reason,
+// not refused: the SDK would drop a signal, or fail a workflow, that cannot be decoded.
+// Who asks for a value gets an *UnreadableError; the wallet's workflow, which takes
+// payloads as they are, waits for a worker that has the key.
+func (k *Keys) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
+	decoded := make([]*commonpb.Payload, len(payloads))
+	for i, payload := range payloads {
+		decoded[i] = payload
+		if string(payload.GetMetadata()[converter.MetadataEncoding]) != Encoding {
+			continue
+		}
+		plain, problem := k.open(payload)
+		if problem != "" {
+			metadata := maps.Clone(payload.Metadata)
+			metadata[metadataProblem] = []byte(problem)
+			plain = &commonpb.Payload{Metadata: metadata, Data: payload.Data}
+		}
+		decoded[i] = plain
+	}
+	return decoded, nil
+}
+
+// open decrypts a payload, or says why it cannot.
+func (k *Keys) open(payload *commonpb.Payload) (opened *commonpb.Payload, problem string) {
+	if len(k.keys) == 0 {
+		return nil, problemNoKeys
+	}
+	for _, key := range k.keys {
+		if key.id != string(payload.Metadata[metadataKeyID]) {
+			continue
+		}
+		plain, err := key.aead.Open(nil, nil, payload.Data, nil)
+		opened = &commonpb.Payload{}
+		if err != nil || proto.Unmarshal(plain, opened) != nil {
+			return nil, problemOtherKey
+		}
+		return opened, ""
+	}
+	return nil, problemUnknownKey
+}

@@ -1,0 +1,56 @@
+package codec
+
+import (
+	"fmt"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/converter"
+)
+
+// Why a payload cannot be opened.
+const (
+	problemNoKeys     = "this program has no keys"
+	problemUnknownKey = "this program does not have that key"
+	problemOtherKey   = "this program has another key under that id, or the payload was changed"
+)
+
+// UnreadableError is of a payload that is encrypted and that this program cannot open.
+// It says nothing about what is in it.
+type UnreadableError struct{ KeyID, Problem string }
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("payload is encrypted with key %q, and %s: give all workers and callers the same keys in %s",
+		e.KeyID, e.Problem, Setting)
+}
+
+// Unreadable returns an *UnreadableError for a payload that is still encrypted, else
+// nil. What the payload says of itself is its sender's word, so no more of it is taken
+// over than can be one of this package's.
+func Unreadable(payload *commonpb.Payload) error {
+	metadata := payload.GetMetadata()
+	if string(metadata[converter.MetadataEncoding]) != Encoding {
+		return nil
+	}
+	id := metadata[metadataKeyID]
+	unreadable := &UnreadableError{KeyID: string(id[:min(len(id), maxKeyID)]), Problem: problemNoKeys}
+	switch problem := string(metadata[metadataProblem]); problem {
+	case problemUnknownKey, problemOtherKey:
+		unreadable.Problem = problem
+	}
+	return unreadable
+}
+
+// unreadableConverter makes the error for whoever wants a value.
+type unreadableConverter struct{}
+
+func (unreadableConverter) Encoding() string { return Encoding }
+
+func (unreadableConverter) ToPayload(any) (*commonpb.Payload, error) { return nil, nil }
+
+func (unreadableConverter) FromPayload(payload *commonpb.Payload, _ any) error {
+	return Unreadable(payload)
+}
+
+func (unreadableConverter) ToString(payload *commonpb.Payload) string {
+	return Unreadable(payload).Error()
+}

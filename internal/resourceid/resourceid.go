@@ -1,0 +1,45 @@
+// Package resourceid lets workflow ids have any characters. Temporal's SDK (1.50) copies
+// the id of a call's workflow into the gRPC header temporal-resource-id, and gRPC refuses
+// a header that is not printable ASCII, so that a wallet of user "Zoë" could be neither
+// called nor worked on. The header is for proxies; servers do not need it.
+package resourceid
+
+import (
+	"context"
+	"net/url"
+	"strings"
+
+	"go.temporal.io/sdk/client"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
+const header = "temporal-resource-id"
+
+// Secure makes a client write the header in ASCII. Workers need it, and callers that do
+// not use For.
+func Secure(options *client.Options) {
+	options.ConnectionOptions.DialOptions = append(options.ConnectionOptions.DialOptions, grpc.WithChainUnaryInterceptor(
+		func(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+			sent, _ := metadata.FromOutgoingContext(ctx)
+			if values := sent.Get(header); len(values) == 1 && !printable(values[0]) {
+				changed := sent.Copy()
+				changed.Set(header, url.PathEscape(values[0]))
+				ctx = metadata.NewOutgoingContext(ctx, changed)
+			}
+			return invoke(ctx, method, request, reply, connection, o...)
+		}))
+}
+
+// For is a context for calls to one workflow with any client: the SDK leaves a header
+// alone that is set.
+func For(ctx context.Context, workflowID string) context.Context {
+	if printable(workflowID) {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, header, url.PathEscape("workflow:"+workflowID))
+}
+
+func printable(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
+}
