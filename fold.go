@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/valueledger/wallet/internal/mutate"
 )
 
 // Asset is one wallet asset: the balance of a user in a currency, and the head
@@ -109,7 +107,7 @@ func atScale(a Amount, scale int32) Amount {
 // Answer gives the result of a command whose id is taken: the first answer again,
 // or an id_conflict if its content is another.
 func Answer(prior Entry, a Asset, c Command) Result {
-	if prior.RequestHash == c.RequestHash() || mutate.Without(mutate.RequestHash) {
+	if prior.RequestHash == c.RequestHash() {
 		r := prior.Result()
 		r.Replayed = true
 		return r

@@ -248,6 +248,13 @@ func queueTaken(b *pgx.Batch, ref wallet.AssetRef, commands []wallet.Received, t
 		for _, e := range entries {
 			t.prior[e.CommandID] = e
 		}
+		if mutate.Without(mutate.RequestHash) {
+			for _, received := range commands {
+				e := t.prior[received.Command.ID]
+				e.RequestHash = received.Command.RequestHash()
+				t.prior[e.CommandID] = e // under "", where none is taken
+			}
+		}
 		return err
 	})
 	b.Queue(sqlNow).QueryRow(func(row pgx.Row) error { return row.Scan(&t.now) })
