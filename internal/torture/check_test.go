@@ -226,6 +226,15 @@ func TestATerminatedWorkflowMayLoseSignalsAndUpdatesUntilTheyAreSentAgain(t *tes
 	require.Empty(t, s.check())
 }
 
+func TestCallersOfOneApplyCommandShareItsAnswer(t *testing.T) {
+	s := newStory()
+	twice := *s.of("d")
+	s.attempts = append(s.attempts, twice)
+	require.Empty(t, s.check())
+	s.attempts[len(s.attempts)-1].way = Update
+	require.NotEmpty(t, s.check())
+}
+
 func TestOnlyAStrayStepMayOvertakeAnAcceptedSignal(t *testing.T) {
 	s := newStory()
 	s.of("b").returned = 0 // accepted before "a" was sent, and recorded behind it
