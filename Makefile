@@ -12,7 +12,7 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults mutations fuzz bench-verify bench-life check-compose test-ui screenshots limits clean bin/wallet help
+.PHONY: run demo test bench record lint race faults mutations fuzz bench-verify bench-life test-observability check-compose test-ui screenshots limits clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -79,6 +79,19 @@ lint: bin/staticcheck bin/workflowcheck ## go vet, gofmt, staticcheck, workflowc
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	./bin/staticcheck ./...
 	./bin/workflowcheck -config workflows/workflowcheck.yaml ./workflows/...
+
+test-observability: bin/temporal bin/prometheus ## metrics, probes, traces; the alerts and the dashboard against a real Prometheus
+	WALLET_NEED_PROMETHEUS=1 $(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 5m ./internal/telemetry
+
+# Unpacked, not installed: Debian's package would start a Prometheus on this machine.
+bin/prometheus:
+	@mkdir -p bin
+	@if command -v prometheus >/dev/null && command -v promtool >/dev/null; then ln -sf "$$(command -v prometheus)" "$$(command -v promtool)" bin/; \
+	elif ! command -v apt-get >/dev/null; then echo "prometheus and promtool are missing: put them into the PATH (https://prometheus.io/download)"; exit 1; \
+	else set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; chmod 755 "$$dir"; \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -q; fi; \
+		(cd "$$dir" && apt-get download -q prometheus && dpkg -x prometheus_*.deb .); \
+		cp "$$dir/usr/bin/prometheus" "$$dir/usr/bin/promtool" bin/; fi
 
 # Docker is not needed for this: the file is only read.
 check-compose: ## docker-compose.yml is valid

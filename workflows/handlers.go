@@ -93,6 +93,8 @@ func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.R
 // blocks: a reader blocked in Receive would hold a signal that the check before
 // continue-as-new cannot see.
 func (w *walletAsset) receiveSignals(ctx workflow.Context) {
+	earlier := w.signalsReceived
+	defer func() { w.countReceived("signal", w.signalsReceived-earlier) }()
 	for {
 		var payload converter.RawValue
 		if !w.signals.ReceiveAsync(&payload) {

@@ -31,6 +31,7 @@ type update struct {
 	results  []wallet.Result
 	parts    []wallet.Part // the same in brief
 	done     workflow.Settable
+	span     any // of the handler; nil without tracing
 }
 
 func (w *walletAsset) enqueue(received wallet.Received, u *update) {
@@ -47,10 +48,11 @@ func (w *walletAsset) submit(ctx workflow.Context, payload converter.RawValue, c
 		w.receiveSignals(ctx)
 	}
 	future, done := workflow.NewFuture(ctx)
-	u := &update{commands: len(commands), done: done}
+	u := &update{commands: len(commands), done: done, span: ctx.Value(SpanContextKey)}
 	for _, command := range commands {
 		w.enqueue(wallet.Received{Command: command}, u)
 	}
+	w.countReceived("update", len(commands))
 	err := future.Get(ctx, nil)
 	return u, err
 }
@@ -89,6 +91,7 @@ func (q queued) fail(cause error) {
 // takeBatch takes the head of the queue: at most 500 commands and 1 MB, and at
 // least one.
 func (w *walletAsset) takeBatch() []queued {
+	w.countQueue()
 	n, size := 0, 0
 	for n < len(w.queue) && n < wallet.MaxBatch && (n == 0 || size+w.queue[n].bytes <= maxBatchBytes) {
 		size += w.queue[n].bytes

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/workflow"
@@ -36,6 +37,7 @@ type walletAsset struct {
 	carried     Carried // but for Queue, which is queue below
 
 	log     log.Logger
+	metrics client.MetricsHandler
 	signals workflow.ReceiveChannel
 	queue   []queued
 
@@ -62,6 +64,7 @@ func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAs
 		ref:         input.AssetRef,
 		idleTimeout: input.IdleTimeout.Duration,
 		log:         log.With(workflow.GetLogger(ctx), "user_id", input.UserID, "currency", input.Currency),
+		metrics:     workflow.GetMetricsHandler(ctx),
 	}
 	if input.Carried != nil {
 		w.carried = *input.Carried
@@ -157,9 +160,10 @@ func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
 	for i, q := range batch {
 		commands[i] = q.received
 	}
-	out, err := w.apply(ctx, commands)
+	traced := inTraceOf(ctx, batch)
+	out, err := w.apply(traced, commands)
 	if err == nil {
-		err = w.recordEvents(ctx, out)
+		err = w.recordEvents(traced, out)
 	}
 	if err != nil {
 		for _, q := range batch {
@@ -168,6 +172,7 @@ func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
 	} else {
 		results := w.answers(out, commands)
 		answer(batch, before(out), results)
+		w.countResults(results)
 		for i, r := range results {
 			w.note(r)
 			w.reply(ctx, commands[i].Command.ReplyTo, r)
@@ -300,10 +305,12 @@ func (w *walletAsset) refuse(ctx workflow.Context, q queued, cause error) {
 	command := q.received.Command
 	q.fail(cause)
 	w.log.Warn("command refused", "command_id", command.ID, "error", cause)
-	w.reply(ctx, command.ReplyTo, wallet.Result{
+	refusal := wallet.Result{
 		CommandID: command.ID, Type: command.Type, Amount: command.Amount, RecordedAt: workflow.Now(ctx).UTC(),
 		Status: wallet.StatusUnapplied, Reason: wallet.ReasonUnknownCurrency, Message: cause.Error(),
-	})
+	}
+	w.countResults([]wallet.Result{refusal})
+	w.reply(ctx, command.ReplyTo, refusal)
 }
 
 // checkWorkflowID refuses a run under another id than its input demands: it would

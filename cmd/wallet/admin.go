@@ -11,43 +11,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/migrations"
 )
-
-func (a *app) workerCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "worker", Short: "Run the service against existing servers until SIGTERM", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			logger, err := service.NewLogger(a.logLevel, a.logFormat)
-			if err != nil {
-				return err
-			}
-			pool, err := service.OpenPool(cmd.Context(), a.database)
-			if err != nil {
-				return err
-			}
-			defer pool.Close()
-			temporal, namespace, err := service.DialTemporal(cmd.Context(), logger, service.WorkerConnection)
-			if err != nil {
-				return err
-			}
-			defer temporal.Close()
-			s, err := service.Start(cmd.Context(), service.Options{Temporal: temporal, Namespace: namespace, Pool: pool, TaskQueue: a.taskQueue, Logger: logger})
-			if err != nil {
-				return err
-			}
-			logger.Info("worker is running", zap.String("namespace", namespace), zap.String("task_queue", a.taskQueue))
-			err = s.Wait(cmd.Context())
-			logger.Info("worker drains and stops")
-			s.Stop()
-			return err
-		},
-	}
-}
 
 func (a *app) migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "migrate", Short: "Bring the database's tables up to date"}

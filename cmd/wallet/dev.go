@@ -20,6 +20,7 @@ import (
 	"github.com/valueledger/wallet/internal/nexushandler"
 	"github.com/valueledger/wallet/internal/resourceid"
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/telemetry"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/walletnexus"
@@ -27,7 +28,7 @@ import (
 
 func (a *app) devCommand() *cobra.Command {
 	var options devstack.Options
-	once := false
+	once, httpAddress := false, ""
 	cmd := &cobra.Command{
 		Use: "dev", Short: "Run everything on this machine: Postgres, Temporal with its Web UI, the worker, a demonstration",
 		Long: `Run everything on this machine: a private Postgres, a Temporal server with its Web
@@ -36,7 +37,7 @@ UI, the migrations, the worker, and a short demonstration. All of it listens on
 the data again. Temporal's data of one --temporal-store is not seen by the other;
 the wallets are the same.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.dev(cmd, options, once) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.dev(cmd, options, httpAddress, once) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&options.Dir, "dir", envOr("WALLET_DEV_DIR", ".wallet"), "folder for everything that is written (WALLET_DEV_DIR)")
@@ -45,6 +46,7 @@ the wallets are the same.`,
 	flags.IntVar(&options.PostgresPort, "postgres-port", envPort("WALLET_POSTGRES_PORT"), "0 for a free port (WALLET_POSTGRES_PORT)")
 	flags.IntVar(&options.TemporalPort, "temporal-port", envPort("WALLET_TEMPORAL_PORT"), "0 for a free port (WALLET_TEMPORAL_PORT)")
 	flags.IntVar(&options.UIPort, "ui-port", envPort("WALLET_UI_PORT"), "0 for a free port (WALLET_UI_PORT)")
+	flags.StringVar(&httpAddress, "http-address", envOr("WALLET_HTTP_ADDRESS", "127.0.0.1:0"), "listen there for metrics and probes, by default on a free port (WALLET_HTTP_ADDRESS)")
 	flags.BoolVar(&once, "once", false, "stop after the demonstration")
 	return cmd
 }
@@ -57,7 +59,7 @@ func envPort(name string) int {
 	return port
 }
 
-func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err error) {
+func (a *app) dev(cmd *cobra.Command, options devstack.Options, httpAddress string, once bool) (err error) {
 	ctx := cmd.Context()
 	logger, err := service.NewLogger(a.logLevel, a.logFormat)
 	if err != nil {
@@ -100,12 +102,23 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err 
 	service.WorkerConnection(&connection)
 	keys.Secure(&connection)
 	resourceid.Secure(&connection)
+	if err := telemetry.TraceClient(&connection); err != nil {
+		return err
+	}
+	metrics, err := telemetry.NewMetrics()
+	if err != nil {
+		return err
+	}
+	metrics.Client(&connection)
 	temporal, err := client.DialContext(ctx, connection)
 	if err != nil {
 		return err
 	}
 	defer temporal.Close()
-	s, err := service.Start(ctx, service.Options{Temporal: temporal, Namespace: client.DefaultNamespace, Pool: pool, TaskQueue: a.taskQueue, Logger: logger})
+	s, err := service.Start(ctx, service.Options{
+		Temporal: temporal, Namespace: client.DefaultNamespace, Pool: pool, TaskQueue: a.taskQueue, Logger: logger,
+		Metrics: metrics, HTTPAddress: httpAddress,
+	})
 	if err != nil {
 		return err
 	}
@@ -133,6 +146,7 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, once bool) (err 
 Temporal Web UI   %s
 Temporal          %s, namespace %s, task queue %s
 Postgres          127.0.0.1:%d, database wallet
+metrics, probes   %s/metrics, /healthz, /readyz
 logs              %s, %s
 
 Try in another terminal (Ctrl-C here stops everything):
@@ -141,7 +155,7 @@ Try in another terminal (Ctrl-C here stops everything):
   wallet balance u1
   wallet events u1 USD
   temporal workflow update execute --workflow-id wallet-asset/USD/%s --name apply --input '{"id":"order-8","type":"subtract","amount":"1.50"}'`,
-		stack.Temporal.UI(), stack.Temporal.Address(), client.DefaultNamespace, a.taskQueue, stack.Postgres.Port(),
+		stack.Temporal.UI(), stack.Temporal.Address(), client.DefaultNamespace, a.taskQueue, stack.Postgres.Port(), s.URL(),
 		filepath.Join(options.Dir, "postgres", "log"), stack.Temporal.LogPath(), quoteShell(envFile), demoUser)
 	if err := waitForEnd(ctx, s, stack); err != nil {
 		return err

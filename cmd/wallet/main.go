@@ -8,12 +8,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/telemetry"
 )
 
 // Exit codes.
@@ -23,9 +25,12 @@ const (
 	exitUnapplied = 2
 )
 
+// tracesPatience is how long the end of a command waits for its traces to be sent.
+const tracesPatience = 5 * time.Second
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := newRootCommand().ExecuteContext(ctx)
+	err := run(ctx)
 	stop()
 	code := exitCode(err)
 	if code == exitError { // a refusal is a result, printed as one
@@ -36,6 +41,21 @@ func main() {
 		}
 	}
 	os.Exit(code)
+}
+
+// run runs the command that the arguments name, and sends its traces if it makes any.
+func run(ctx context.Context) error {
+	stopTraces, err := telemetry.StartTraces(ctx)
+	if err != nil {
+		return err
+	}
+	err = newRootCommand().ExecuteContext(ctx)
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), tracesPatience)
+	defer cancel()
+	if unsent := stopTraces(flush); unsent != nil { // no reason to call the command failed
+		fmt.Fprintln(os.Stderr, "wallet: traces were not sent:", unsent)
+	}
+	return err
 }
 
 func exitCode(err error) int {
@@ -101,7 +121,7 @@ by WALLET_DATABASE_URL. After "wallet dev", ". .wallet/env" sets them.`,
 		}
 	}
 	root.AddCommand(
-		a.devCommand(), a.workerCommand(), a.migrateCommand(), a.setupCommand(),
+		a.devCommand(), a.workerCommand(), a.readyCommand(), a.migrateCommand(), a.setupCommand(),
 		a.changeCommand(wallet.TypeCreate), a.changeCommand(wallet.TypeAdd), a.changeCommand(wallet.TypeSubtract),
 		a.scheduleCommand(),
 		a.balanceCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.replayCommand(), a.currencyCommand(),

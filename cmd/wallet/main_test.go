@@ -53,6 +53,7 @@ func newShell(t *testing.T, databaseURL string) shell {
 		"TEMPORAL_CONFIG_FILE="+filepath.Join(t.TempDir(), "none.toml"),
 		"WALLET_DATABASE_URL="+testenv.AppURL(t, databaseURL),
 		"WALLET_OWNER_DATABASE_URL="+databaseURL,
+		"WALLET_HTTP_ADDRESS=127.0.0.1:0",
 		"WALLET_TASK_QUEUE="+testenv.Unique(t, "queue"))}
 }
 
@@ -195,6 +196,7 @@ func TestTheWorkerSaysWhatIsMissing(t *testing.T) {
 		"a wrong database url": {good.with("WALLET_DATABASE_URL=postgres://u:secret@127.0.0.1:1/wallet"), "no answer from Postgres at 127.0.0.1:1/wallet"},
 		"not migrated":         {good.with("WALLET_DATABASE_URL=" + empty), `the database is not migrated: run "wallet migrate up"`},
 		"no temporal":          {good.with("TEMPORAL_ADDRESS=127.0.0.1:1"), "no answer from Temporal at 127.0.0.1:1"},
+		"a bad http address":   {good.with("WALLET_HTTP_ADDRESS=127.0.0.1:none"), `listen for metrics and probes on "127.0.0.1:none": set WALLET_HTTP_ADDRESS`},
 		"no namespace":         {good.with("TEMPORAL_NAMESPACE=nowhere"), `namespace "nowhere" does not exist in Temporal`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -236,7 +238,7 @@ func TestMigrateUpAndStatus(t *testing.T) {
 	out, _, _ = s.run("migrate", "status", "-o", "json")
 	require.Contains(t, out, `"version":1,"name":"00001_ledger.sql","applied":true`)
 
-	// The worker's health check asks as the service's role.
+	// The service's role may ask too.
 	out, errs, code = s.with("WALLET_OWNER_DATABASE_URL=").run("migrate", "status")
 	require.Equal(t, 0, code, errs)
 	require.Contains(t, out, "true")

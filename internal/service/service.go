@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -28,6 +30,7 @@ import (
 	"github.com/valueledger/wallet/internal/nexushandler"
 	"github.com/valueledger/wallet/internal/resourceid"
 	"github.com/valueledger/wallet/internal/schedules"
+	"github.com/valueledger/wallet/internal/telemetry"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/workflows"
@@ -75,7 +78,8 @@ func SDKLogger(logger *zap.Logger) log.Logger {
 // DialTemporal connects as Temporal's own variables and profile file say
 // (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_..., or a
 // profile in temporal.toml), with the keys of WALLET_PAYLOAD_KEYS, and returns the
-// namespace too. change, if not nil, may alter the options.
+// namespace too. The client traces if traces are on. change, if not nil, may alter
+// the options.
 func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.Options)) (client.Client, string, error) {
 	options, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
@@ -88,6 +92,9 @@ func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.O
 	}
 	keys.Secure(&options)
 	resourceid.Secure(&options)
+	if err := telemetry.TraceClient(&options); err != nil {
+		return nil, "", err
+	}
 	if change != nil {
 		change(&options)
 	}
@@ -110,7 +117,8 @@ func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.O
 // it is wrong.
 type Database struct{ URL, Setting string }
 
-// OpenPool connects to Postgres and checks that it answers and is migrated.
+// OpenPool connects to Postgres and checks that it answers and is migrated. It traces
+// if traces are on.
 func OpenPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
 	if database.URL == "" {
 		return nil, fmt.Errorf("%s is not set: give it the Postgres to use, such as postgres://user:password@host:5432/wallet", database.Setting)
@@ -125,6 +133,7 @@ func OpenPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
 	if parsed, err := url.Parse(database.URL); err == nil && !parsed.Query().Has("pool_max_conns") {
 		config.MaxConns = defaultPoolSize
 	}
+	telemetry.TracePool(config)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, err
@@ -155,8 +164,12 @@ func withoutURL(err error) string {
 
 // Service is a running worker.
 type Service struct {
-	worker worker.Worker
-	failed chan error
+	worker  worker.Worker
+	failed  chan error
+	running atomic.Bool
+	http    *telemetry.Server // nil where nobody asks
+	end     context.CancelFunc
+	tasks   sync.WaitGroup // besides the worker
 }
 
 // Options of a Service.
@@ -166,6 +179,10 @@ type Options struct {
 	Pool      *pgxpool.Pool
 	TaskQueue string
 	Logger    *zap.Logger
+
+	Metrics     *telemetry.Metrics // may be nil; the Temporal client has them too
+	HTTPAddress string             // of metrics and probes, or HTTPOff
+	VerifyEvery time.Duration      // 0: nobody verifies here
 }
 
 // Start checks the namespace, registers the search attributes and starts the
@@ -196,17 +213,35 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{failed: make(chan error, 1)}
-	s.worker = worker.New(o.Temporal, o.TaskQueue, worker.Options{
+	options := worker.Options{
 		WorkerStopTimeout: drainPatience,
 		OnFatalError:      func(err error) { s.failed <- err },
-	})
+	}
+	if o.Metrics != nil {
+		options.Interceptors = append(options.Interceptors, o.Metrics.Steps())
+	}
+	s.worker = worker.New(o.Temporal, o.TaskQueue, options)
 	workflows.Register(s.worker)
 	activities.New(o.Pool).Register(s.worker)
 	sender.Register(s.worker)
 	schedules.Times{Temporal: o.Temporal, Namespace: o.Namespace}.Register(s.worker)
 	s.worker.RegisterNexusService(nexushandler.New(sender, o.Pool))
+	if err := s.observe(o); err != nil {
+		return nil, err
+	}
 	if err := s.worker.Start(); err != nil {
-		return nil, fmt.Errorf("start the worker: %w", err)
+		return nil, errors.Join(fmt.Errorf("start the worker: %w", err), s.stopObserving())
+	}
+	s.running.Store(true)
+	var background context.Context
+	background, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	if o.Metrics != nil {
+		s.tasks.Go(func() {
+			o.Metrics.Watch(background, telemetry.Watched{Temporal: o.Temporal, Namespace: o.Namespace, TaskQueue: o.TaskQueue, Pool: o.Pool})
+		})
+	}
+	if o.VerifyEvery > 0 {
+		s.tasks.Go(func() { verifyRegularly(background, o) })
 	}
 	return s, nil
 }
@@ -217,9 +252,17 @@ func (s *Service) Wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-s.failed:
+		s.running.Store(false)
 		return fmt.Errorf("the worker ended: %w", err)
 	}
 }
 
-// Stop takes no more work, lets what is under way finish and returns.
-func (s *Service) Stop() { s.worker.Stop() }
+// Stop takes no more work, lets what is under way finish and returns. Until then the
+// metrics can be scraped, and the worker is not ready.
+func (s *Service) Stop() {
+	s.running.Store(false)
+	s.end()
+	s.worker.Stop()
+	s.tasks.Wait()
+	_ = s.stopObserving()
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel"
+	"go.temporal.io/sdk/client"
+	"go.uber.org/zap"
+
+	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/telemetry"
+)
+
+// defaultHTTPAddress has the port that OpenTelemetry uses for Prometheus.
+const defaultHTTPAddress = "127.0.0.1:9464"
+
+func (a *app) workerCommand() *cobra.Command {
+	address, verifyEvery := "", time.Duration(0)
+	cmd := &cobra.Command{
+		Use: "worker", Short: "Run the service against existing servers until SIGTERM", Args: cobra.NoArgs,
+		Long: `Run the service against existing servers until SIGTERM.
+
+It answers on HTTP: /metrics for Prometheus, /healthz (the process is alive) and
+/readyz (Postgres and Temporal answer, the tables are up to date, the worker takes
+work). Traces go by OTLP to where OpenTelemetry's variables say, such as
+OTEL_EXPORTER_OTLP_ENDPOINT; without them there are none.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if verifyEvery < 0 {
+				return fmt.Errorf("--verify-every %s is negative: use 0 for not at all", verifyEvery)
+			}
+			return a.worker(cmd.Context(), address, verifyEvery)
+		},
+	}
+	addHTTPAddress(cmd, &address, "listen there for metrics and probes")
+	cmd.Flags().DurationVar(&verifyEvery, "verify-every", envDuration("WALLET_VERIFY_EVERY"), "verify all wallets at the start and so often, such as 6h, for the metrics and the log; on one worker of several (WALLET_VERIFY_EVERY)")
+	return cmd
+}
+
+func addHTTPAddress(cmd *cobra.Command, address *string, usage string) {
+	cmd.Flags().StringVar(address, "http-address", envOr("WALLET_HTTP_ADDRESS", defaultHTTPAddress), usage+", \""+service.HTTPOff+"\" for not at all (WALLET_HTTP_ADDRESS)")
+}
+
+func envDuration(name string) time.Duration {
+	duration, err := time.ParseDuration(envOr(name, "0"))
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "wallet: %s=%q is not a duration such as 6h, it is ignored\n", name, os.Getenv(name))
+	}
+	return duration
+}
+
+func (a *app) worker(ctx context.Context, address string, verifyEvery time.Duration) error {
+	logger, err := service.NewLogger(a.logLevel, a.logFormat)
+	if err != nil {
+		return err
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Warn("telemetry", zap.Error(err)) }))
+	metrics, err := telemetry.NewMetrics()
+	if err != nil {
+		return err
+	}
+	pool, err := service.OpenPool(ctx, a.database)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	temporal, namespace, err := service.DialTemporal(ctx, logger, func(o *client.Options) {
+		service.WorkerConnection(o)
+		metrics.Client(o)
+	})
+	if err != nil {
+		return err
+	}
+	defer temporal.Close()
+	s, err := service.Start(ctx, service.Options{
+		Temporal: temporal, Namespace: namespace, Pool: pool, TaskQueue: a.taskQueue, Logger: logger,
+		Metrics: metrics, HTTPAddress: address, VerifyEvery: verifyEvery,
+	})
+	if err != nil {
+		return err
+	}
+	logger.Info("worker is running", zap.String("namespace", namespace), zap.String("task_queue", a.taskQueue), zap.String("http", s.URL()))
+	err = s.Wait(ctx)
+	logger.Info("worker drains and stops")
+	s.Stop()
+	return err
+}
+
+// readyCommand is for where there is no other HTTP client: the image has none.
+func (a *app) readyCommand() *cobra.Command {
+	address := ""
+	cmd := &cobra.Command{
+		Use: "ready", Short: "Ask a worker whether it is ready: exit code 0 if it is", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return askReady(cmd, address) },
+	}
+	addHTTPAddress(cmd, &address, "where the worker listens")
+	return cmd
+}
+
+func askReady(cmd *cobra.Command, address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("the worker's address %q is not HOST:PORT: set WALLET_HTTP_ADDRESS as the worker has it: %w", address, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	request, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	checks, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("the worker is not ready: %s", strings.TrimSpace(string(checks)))
+	}
+	_, err = cmd.OutOrStdout().Write(checks)
+	return err
+}

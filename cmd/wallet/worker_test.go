@@ -1,0 +1,48 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet/internal/testenv"
+)
+
+func TestReadyAsksTheWorker(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t)).with("WALLET_VERIFY_EVERY=1h")
+	cmd := exec.Command(binary, "worker", "--log-format", "json")
+	cmd.Env = s.env
+	log, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewScanner(log)
+	var line struct{ Msg, HTTP string }
+	for line.Msg != "worker is running" {
+		require.True(t, lines.Scan(), "the worker has to say that it runs")
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &line), lines.Text())
+	}
+	address := strings.TrimPrefix(line.HTTP, "http://")
+
+	out, errs, code := s.run("ready", "--http-address", address)
+	require.Equal(t, exitApplied, code, errs)
+	require.JSONEq(t, `{"worker": "ok", "postgres": "ok", "temporal": "ok"}`, out)
+	_, port, _ := strings.Cut(address, ":")
+	_, errs, code = s.run("ready", "--http-address", "0.0.0.0:"+port) // as a container's worker has it
+	require.Equal(t, exitApplied, code, errs)
+	for !strings.Contains(lines.Text(), "verified the wallets") {
+		require.True(t, lines.Scan(), "WALLET_VERIFY_EVERY lets it verify at the start")
+	}
+
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	for lines.Scan() {
+	}
+	require.NoError(t, cmd.Wait())
+	_, errs, code = s.run("ready", "--http-address", address)
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, "connection refused")
+}

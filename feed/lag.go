@@ -1,0 +1,28 @@
+package feed
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Lag is how far a consumer is behind. An append holds one event or several, and ids of
+// appends that were rolled back count too, so it says about how much there is to do.
+type Lag struct {
+	Consumer string
+	Appends  int64
+}
+
+const sqlLags = `SELECT name, greatest(0, coalesce((SELECT max(id) FROM wallet_feed), 0) - after_id)
+		FROM wallet_feed_consumers
+		ORDER BY name`
+
+// Lags tells of every consumer, at the cost of two steps into an index.
+func Lags(ctx context.Context, db *pgxpool.Pool) ([]Lag, error) {
+	rows, err := db.Query(ctx, sqlLags)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Lag])
+}

@@ -1,0 +1,28 @@
+package telemetry
+
+import (
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/workflow"
+)
+
+// onlyOnce keeps the SDK's tracing from telling again, at each replay of a history, of
+// every update in it. Of signals and steps the SDK does so by itself.
+type onlyOnce struct{ interceptor.Interceptor }
+
+func (o onlyOnce) InterceptWorkflow(ctx workflow.Context, next interceptor.WorkflowInboundInterceptor) interceptor.WorkflowInboundInterceptor {
+	traced := &updatesOnce{untraced: next}
+	traced.Next = o.Interceptor.InterceptWorkflow(ctx, next)
+	return traced
+}
+
+type updatesOnce struct {
+	interceptor.WorkflowInboundInterceptorBase
+	untraced interceptor.WorkflowInboundInterceptor
+}
+
+func (u *updatesOnce) ExecuteUpdate(ctx workflow.Context, in *interceptor.UpdateInput) (any, error) {
+	if workflow.IsReplaying(ctx) {
+		return u.untraced.ExecuteUpdate(ctx, in)
+	}
+	return u.Next.ExecuteUpdate(ctx, in)
+}

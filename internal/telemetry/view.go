@@ -1,0 +1,51 @@
+package telemetry
+
+import (
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric"
+
+	"github.com/valueledger/wallet/workflows"
+)
+
+var (
+	secondsBuckets  = []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
+	commandsBuckets = []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000}
+)
+
+const unitCommands = "{command}"
+
+// ofWorkflows describes what the workflows count. They do so by the SDK's handler,
+// which knows neither descriptions nor any histogram but that of a time.
+var ofWorkflows = map[string]metric.Stream{
+	workflows.MetricReceived: {Description: "Commands that came into a wallet's queue, by signal or update."},
+	workflows.MetricAnswered: {Description: "Commands that left it, those among them whose id was in the journal already."},
+	workflows.MetricCommands: {Description: "Commands that were applied or refused, each once; reason is of a refusal."},
+	workflows.MetricQueue: {Description: "Commands in a wallet's queue when its next batch is taken from it.",
+		Unit: unitCommands, Aggregation: metric.AggregationExplicitBucketHistogram{Boundaries: commandsBuckets, NoMinMax: true}},
+}
+
+// clutter are labels of the SDK that are the same on every series of a worker.
+var clutter = attribute.NewDenyKeysFilter("client_name", "worker_type", "namespace", "task_queue", "workflow_type", "activity_type")
+
+// view gives each instrument its buckets, and those of the workflows their descriptions.
+func view(i metric.Instrument) (metric.Stream, bool) {
+	stream := metric.Stream{Name: i.Name, Description: i.Description, Unit: i.Unit}
+	if i.Kind == metric.InstrumentKindHistogram {
+		stream.Aggregation = metric.AggregationExplicitBucketHistogram{Boundaries: secondsBuckets, NoMinMax: true}
+		if i.Unit == unitCommands {
+			stream.Aggregation = metric.AggregationExplicitBucketHistogram{Boundaries: commandsBuckets, NoMinMax: true}
+		}
+	}
+	if ours, ok := ofWorkflows[i.Name]; ok {
+		stream.Description = ours.Description
+		if ours.Unit != "" {
+			stream.Unit, stream.Aggregation = ours.Unit, ours.Aggregation
+		}
+	}
+	if strings.HasPrefix(i.Name, "wallet_") {
+		stream.AttributeFilter = clutter
+	}
+	return stream, true
+}

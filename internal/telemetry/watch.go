@@ -1,0 +1,125 @@
+package telemetry
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	enumspb "go.temporal.io/api/enums/v1"
+	taskqueuepb "go.temporal.io/api/taskqueue/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/valueledger/wallet/feed"
+)
+
+const (
+	askEvery    = 10 * time.Second
+	askPatience = 3 * time.Second
+)
+
+// Watched is what a worker depends on and does not see by itself.
+type Watched struct {
+	Temporal  client.Client
+	Namespace string
+	TaskQueue string
+	Pool      *pgxpool.Pool
+}
+
+// watch has the last answers, or nil where there was none: then they are not told.
+//
+// It asks in the background. Within a scrape it must not: the scrape holds a lock that
+// the Temporal client may need to count the request.
+type watch struct {
+	tasks, lag metric.Int64ObservableGauge
+	age        metric.Float64ObservableGauge
+	backlogs   atomic.Pointer[[]backlog]
+	lags       atomic.Pointer[[]feed.Lag]
+}
+
+type backlog struct {
+	kind  string
+	tasks int64
+	age   time.Duration
+}
+
+func newWatch(meter metric.Meter) (*watch, error) {
+	var w watch
+	var err error
+	if w.tasks, err = meter.Int64ObservableGauge("wallet_task_queue_backlog",
+		metric.WithDescription("Tasks that wait in the task queue for any worker, about; each worker tells the same.")); err != nil {
+		return nil, err
+	}
+	if w.age, err = meter.Float64ObservableGauge("wallet_task_queue_backlog_age", metric.WithUnit("s"),
+		metric.WithDescription("How long the oldest of them waits, about.")); err != nil {
+		return nil, err
+	}
+	if w.lag, err = meter.Int64ObservableGauge("wallet_feed_lag",
+		metric.WithDescription("Appends to the feed that a consumer has not handled, about; each worker tells the same.")); err != nil {
+		return nil, err
+	}
+	_, err = meter.RegisterCallback(w.tell, w.tasks, w.age, w.lag)
+	return &w, err
+}
+
+func (w *watch) tell(_ context.Context, o metric.Observer) error {
+	if backlogs := w.backlogs.Load(); backlogs != nil {
+		for _, b := range *backlogs {
+			of := metric.WithAttributes(attribute.String("tasks", b.kind))
+			o.ObserveInt64(w.tasks, b.tasks, of)
+			o.ObserveFloat64(w.age, b.age.Seconds(), of)
+		}
+	}
+	if lags := w.lags.Load(); lags != nil {
+		for _, l := range *lags {
+			o.ObserveInt64(w.lag, l.Appends, metric.WithAttributes(attribute.String("consumer", l.Consumer)))
+		}
+	}
+	return nil
+}
+
+// Watch asks for the tasks that wait and how far the feed's consumers are, again and
+// again until ctx ends.
+func (m *Metrics) Watch(ctx context.Context, w Watched) {
+	ticks := time.NewTicker(askEvery)
+	defer ticks.Stop()
+	for {
+		m.watch.backlogs.Store(ask(ctx, w.backlogs))
+		m.watch.lags.Store(ask(ctx, func(ctx context.Context) ([]feed.Lag, error) { return feed.Lags(ctx, w.Pool) }))
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
+	}
+}
+
+func ask[T any](ctx context.Context, question func(context.Context) (T, error)) *T {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	answer, err := question(ctx)
+	if err != nil { // the series are gone, and readiness says why
+		return nil
+	}
+	return &answer
+}
+
+func (w Watched) backlogs(ctx context.Context) (all []backlog, err error) {
+	for _, kind := range []struct {
+		name string
+		of   enumspb.TaskQueueType
+	}{{"workflow", enumspb.TASK_QUEUE_TYPE_WORKFLOW}, {"activity", enumspb.TASK_QUEUE_TYPE_ACTIVITY}} {
+		described, err := w.Temporal.WorkflowService().DescribeTaskQueue(ctx, &workflowservice.DescribeTaskQueueRequest{
+			Namespace: w.Namespace, TaskQueue: &taskqueuepb.TaskQueue{Name: w.TaskQueue}, TaskQueueType: kind.of, ReportStats: true,
+		})
+		if err != nil {
+			return nil, err
+		}
+		stats := described.GetStats()
+		all = append(all, backlog{kind.name, stats.GetApproximateBacklogCount(), stats.GetApproximateBacklogAge().AsDuration()})
+	}
+	return all, nil
+}

@@ -1,0 +1,61 @@
+package workflows
+
+import (
+	"slices"
+	"time"
+
+	"github.com/valueledger/wallet"
+)
+
+// What a wallet counts, by the SDK's metrics handler: it counts nothing while a history
+// is replayed. No label names a user.
+const (
+	MetricReceived = "wallet_commands_received"
+	MetricAnswered = "wallet_commands_answered"
+	MetricCommands = "wallet_commands"
+	MetricQueue    = "wallet_queue_length"
+)
+
+// countReceived notes commands that came by "signal" or "update". What is received and
+// not answered is the queue; for their difference, both have to be there from the start.
+func (w *walletAsset) countReceived(by string, commands int) {
+	if commands > 0 {
+		w.metrics.WithTags(map[string]string{"by": by}).Counter(MetricReceived).Inc(int64(commands))
+		w.metrics.Counter(MetricAnswered).Inc(0)
+	}
+}
+
+// countQueue notes the length of the queue. The handler's one histogram is of a time; the
+// worker's metrics know that these seconds are commands.
+func (w *walletAsset) countQueue() {
+	w.metrics.Timer(MetricQueue).Record(time.Duration(len(w.queue)) * time.Second)
+}
+
+// countResults notes what became of commands. Those that were answered before are not
+// counted as commands again.
+func (w *walletAsset) countResults(results []wallet.Result) {
+	w.metrics.Counter(MetricAnswered).Inc(int64(len(results)))
+	type kind struct {
+		command wallet.CommandType
+		status  wallet.Status
+		reason  wallet.Reason
+	}
+	var kinds []kind // few, whatever the size of the batch
+	var counts []int64
+	for _, r := range results {
+		if r.Replayed {
+			continue
+		}
+		k := kind{r.Type, r.Status, r.Reason}
+		i := slices.Index(kinds, k)
+		if i < 0 {
+			i, kinds, counts = len(kinds), append(kinds, k), append(counts, 0)
+		}
+		counts[i]++
+	}
+	for i, k := range kinds {
+		w.metrics.WithTags(map[string]string{
+			"type": string(k.command), "status": string(k.status), "reason": string(k.reason),
+		}).Counter(MetricCommands).Inc(counts[i])
+	}
+}
