@@ -21,6 +21,7 @@ import (
 
 	"github.com/valueledger/wallet/internal/devstack"
 	"github.com/valueledger/wallet/internal/mutate"
+	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/trail"
 )
@@ -165,7 +166,7 @@ func (w *world) startWorker(i int) (*devstack.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, "worker", "--log-format", "json", "--log-level", "warn")
+	cmd := exec.Command(self, "worker", "--log-format", "json", "--log-level", "warn", "--http-address", service.HTTPOff)
 	cmd.Env = append(os.Environ(),
 		"TEMPORAL_ADDRESS="+w.links[linkTarget(i, temporalTarget)].address,
 		"TEMPORAL_NAMESPACE="+client.DefaultNamespace,
