@@ -12,7 +12,7 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life test-observability check-compose test-ui screenshots limits test-examples clean bin/wallet help
+.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life test-observability check-compose test-ui screenshots limits test-examples mutations clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -36,8 +36,17 @@ test-examples: bin/wallet bin/temporal ## the examples in TypeScript, Go, HTTP a
 race: bin/temporal ## the race detector on what is concurrent
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue|Model' -short
 
-faults: bin/temporal ## crashes, lost workflows, a database that is down
-	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Crash|Terminated|AnotherWorker|Down' -v
+# The same seed makes the same plan; the duration is of load and faults, on each store.
+DURATION ?= 40s
+SEED ?= $(shell date +%s)
+faults: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## kill, pause, cut off everything under load, then check: make faults DURATION=20m SEED=7
+	./bin/wallet torture --seed $(SEED) --duration $(DURATION) --temporal-store sqlite
+	./bin/wallet torture --seed $(SEED) --duration $(DURATION) --temporal-store postgres --workers 3
+
+MECHANISM ?= .*
+mutations: bin/temporal ## take each safety mechanism away: a run has to miss it; make mutations MECHANISM='row_lock|nothing'
+	$(GO) build -tags mutations -o bin/wallet-mutations ./cmd/wallet
+	$(GO) test -tags mutations -count=1 -timeout 30m -v ./internal/torture -run 'TestARunMissesEachMechanism/^($(MECHANISM))$$'
 
 FUZZTIME ?= 30s
 fuzz: ## let Go's fuzzer at each decoder in turn, the hashes too: make fuzz FUZZTIME=30s

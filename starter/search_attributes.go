@@ -64,7 +64,7 @@ func awaitSearchAttributes(ctx context.Context, c client.Client, namespace strin
 	_, err := backoff.Retry(ctx, func() (any, error) {
 		err := trySearchAttributes(ctx, c, namespace)
 		var unknown *serviceerror.InvalidArgument
-		if err != nil && !errors.As(err, &unknown) {
+		if err != nil && !errors.As(err, &unknown) && !isPassing(err) { // many workers at once exceed the server's rate
 			return nil, backoff.Permanent(err)
 		}
 		return nil, err

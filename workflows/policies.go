@@ -11,6 +11,7 @@ import (
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/internal/mutate"
 )
 
 // quickOptions are for the first try of a step, inside the workflow task. It is
@@ -40,9 +41,10 @@ func patientOptions(summary string) workflow.ActivityOptions {
 }
 
 // sendOptions are for ApplyCommand's one activity. A try that takes longer is
-// repeated with the same command id, which is harmless.
+// repeated with the same command id, which is harmless; so is one whose worker is heard
+// of no more, which says so every few seconds (starter.sendCommand).
 func sendOptions() workflow.ActivityOptions {
-	return workflow.ActivityOptions{StartToCloseTimeout: time.Minute, RetryPolicy: untilItWorks()}
+	return workflow.ActivityOptions{StartToCloseTimeout: time.Minute, HeartbeatTimeout: 10 * time.Second, RetryPolicy: untilItWorks()}
 }
 
 func untilItWorks() *temporal.RetryPolicy {
@@ -59,7 +61,7 @@ func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, ou
 	began := workflow.Now(ctx)
 	quick := workflow.WithLocalActivityOptions(ctx, quickOptions(summary))
 	err := workflow.ExecuteLocalActivity(quick, name, input).Get(ctx, output)
-	if err == nil || isFinal(err) {
+	if err == nil || isFinal(err) || mutate.Without(mutate.Fallback) {
 		return failure.Decode(err)
 	}
 	panicIfUnreadable(name, err)

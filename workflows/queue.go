@@ -6,6 +6,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/internal/mutate"
 )
 
 const (
@@ -43,7 +44,9 @@ func (w *walletAsset) submit(ctx workflow.Context, payload converter.RawValue, c
 	size := sizeOf(payload, len(commands))
 	w.updateBytes += size
 	defer func() { w.updateBytes -= size }()
-	w.receiveSignals(ctx)
+	if !mutate.Without(mutate.SignalsFirst) {
+		w.receiveSignals(ctx)
+	}
 	future, done := workflow.NewFuture(ctx)
 	u := &update{commands: len(commands), done: done, span: ctx.Value(SpanContextKey)}
 	for _, command := range commands {

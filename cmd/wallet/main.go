@@ -125,7 +125,7 @@ by WALLET_DATABASE_URL. After "wallet dev", ". .wallet/env" sets them.`,
 		a.changeCommand(wallet.TypeCreate), a.changeCommand(wallet.TypeAdd), a.changeCommand(wallet.TypeSubtract),
 		a.scheduleCommand(),
 		a.balanceCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.replayCommand(), a.currencyCommand(),
-		a.benchCommand(), a.codecServerCommand(),
+		a.benchCommand(), a.tortureCommand(), a.codecServerCommand(),
 	)
 	return root
 }

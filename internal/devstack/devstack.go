@@ -28,7 +28,7 @@ type Options struct {
 	TemporalPort     int
 	UIPort           int
 	PostgresSettings []string             // such as "fsync=off"
-	TemporalSettings []string             // of StoreSQLite: dynamic config, such as "limit.historyCount.suggestContinueAsNew=100"
+	TemporalSettings []string             // dynamic configuration, such as "limit.historyCount.suggestContinueAsNew=100"
 	Log              func(string, ...any) // what takes long; nil for silence
 	TemporalTLS      *TLS                 // for StorePostgres; nil for none
 }
@@ -69,7 +69,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	} else if !locked {
 		return nil, fmt.Errorf("another process runs the servers in %s: stop it first, or choose another folder with --dir", dir)
 	}
-	free, err := freePorts(1 + temporalPortCount)
+	free, err := FreePorts(1 + temporalPortCount)
 	if err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
@@ -83,7 +83,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	start.Go(func() (err error) {
 		s.Postgres, err = startPostgres(ctx, filepath.Join(dir, "postgres"), free[0], o.Log, o.PostgresSettings...)
 		if err == nil && o.TemporalStore == StorePostgres {
-			s.Temporal, err = startTemporalOnPostgres(ctx, s.Postgres, temporalDir, ports, o.TemporalTLS)
+			s.Temporal, err = startTemporalOnPostgres(ctx, s.Postgres, temporalDir, ports, o.TemporalSettings, o.TemporalTLS)
 		}
 		return err
 	})
@@ -115,7 +115,7 @@ func (s *Stack) Stop() error {
 // Wait returns nil when ctx ends, or the reason why a server ended by itself.
 func (s *Stack) Wait(ctx context.Context) error {
 	ended := make(chan error, 1+len(s.Temporal.processes))
-	for _, p := range append([]*process{s.Postgres.process}, s.Temporal.processes...) {
+	for _, p := range append([]*Process{s.Postgres.process}, s.Temporal.processes...) {
 		go func() {
 			select {
 			case <-ctx.Done():

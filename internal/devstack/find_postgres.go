@@ -121,7 +121,7 @@ func downloadPostgres(dir string) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	ports, err := freePorts(1)
+	ports, err := FreePorts(1)
 	if err != nil {
 		return err
 	}

@@ -16,8 +16,8 @@ const (
 	endOfPorts    = 32_000
 )
 
-// freePorts finds n different ports on 127.0.0.1 that nobody listens on.
-func freePorts(n int) ([]int, error) {
+// FreePorts finds n different ports on 127.0.0.1 that nobody listens on.
+func FreePorts(n int) ([]int, error) {
 	ports := make([]int, 0, n)
 	for range 1000 {
 		port := firstFreePort + rand.IntN(endOfPorts-firstFreePort)

@@ -12,7 +12,7 @@ import (
 // A port of the kernel's own range can be given to any connection between the
 // search and the server's start.
 func TestFreePortsAreNotThoseTheKernelGivesAway(t *testing.T) {
-	ports, err := freePorts(500)
+	ports, err := FreePorts(500)
 	require.NoError(t, err)
 	seen := map[int]bool{}
 	first := endOfPorts

@@ -23,7 +23,7 @@ const postgresUser = "wallet"
 
 // Postgres is a private cluster on 127.0.0.1.
 type Postgres struct {
-	process *process
+	process *Process
 	bin     string
 	dir     string // holds data, password and log
 	port    int
@@ -100,6 +100,14 @@ func (p *Postgres) init(ctx context.Context, data string) error {
 
 // Start starts the server, after Stop too, and waits until it answers.
 func (p *Postgres) Start(ctx context.Context) error {
+	if err := p.Launch(); err != nil {
+		return err
+	}
+	return p.process.await(ctx, p.Ready)
+}
+
+// Launch starts the server and does not wait.
+func (p *Postgres) Launch() error {
 	data := filepath.Join(p.dir, "data")
 	cmd := exec.Command(filepath.Join(p.bin, "postgres"), "-D", data,
 		"-p", strconv.Itoa(p.port),
@@ -112,19 +120,27 @@ func (p *Postgres) Start(ctx context.Context) error {
 	if err := asServerUser(cmd, data); err != nil {
 		return err
 	}
-	process, err := startProcess("Postgres", cmd, filepath.Join(p.dir, "log"))
+	process, err := StartProcess("Postgres", cmd, p.LogPath())
+	if err == nil {
+		p.process = process
+	}
+	return err
+}
+
+// Ready is nil when the server answers.
+func (p *Postgres) Ready(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, p.URL("postgres"))
 	if err != nil {
 		return err
 	}
-	p.process = process
-	return p.process.await(ctx, func(ctx context.Context) error {
-		conn, err := pgx.Connect(ctx, p.URL("postgres"))
-		if err != nil {
-			return err
-		}
-		return conn.Close(ctx)
-	})
+	return conn.Close(ctx)
 }
+
+// Process is the server's first process, the parent of all others, of its last start.
+func (p *Postgres) Process() *Process { return p.process }
+
+// LogPath is the server's log.
+func (p *Postgres) LogPath() string { return filepath.Join(p.dir, "log") }
 
 // PID is the server's first process, the parent of all others.
 func (p *Postgres) PID() int { return p.process.cmd.Process.Pid }
@@ -170,10 +186,10 @@ func CreateDatabase(ctx context.Context, url, name string) error {
 
 // Stop ends the server in Postgres's fast mode: open transactions are rolled
 // back, what was committed is kept.
-func (p *Postgres) Stop() error { return p.process.stop(syscall.SIGINT, 20*time.Second) }
+func (p *Postgres) Stop() error { return p.process.Stop(syscall.SIGINT, 20*time.Second) }
 
 // await calls ready until it succeeds, the process ends or ctx does.
-func (p *process) await(ctx context.Context, ready func(context.Context) error) error {
+func (p *Process) await(ctx context.Context, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
@@ -188,7 +204,7 @@ func (p *process) await(ctx context.Context, ready func(context.Context) error) 
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("%s is not ready: %w", p.name, err), ctx.Err(), p.stop(syscall.SIGINT, 5*time.Second))
+			return errors.Join(fmt.Errorf("%s is not ready: %w", p.name, err), ctx.Err(), p.Stop(syscall.SIGINT, 5*time.Second))
 		case <-time.After(25 * time.Millisecond):
 		}
 	}

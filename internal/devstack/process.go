@@ -8,11 +8,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
-// process is a server that this program started and that must not outlive it.
-type process struct {
+// Process is a program that this one started and that must not outlive it.
+type Process struct {
 	name    string
 	logPath string
 	cmd     *exec.Cmd
@@ -20,10 +21,10 @@ type process struct {
 	err     error
 }
 
-// startProcess starts cmd with its output appended to a log file. The process
+// StartProcess starts cmd with its output appended to a log file. The process
 // gets its own group, so that Ctrl-C reaches this program alone, which then
 // stops its servers in order.
-func startProcess(name string, cmd *exec.Cmd, logPath string) (*process, error) {
+func StartProcess(name string, cmd *exec.Cmd, logPath string) (*Process, error) {
 	if err := os.MkdirAll(filepath.Dir(logPath), 0o755); err != nil {
 		return nil, err
 	}
@@ -33,7 +34,7 @@ func startProcess(name string, cmd *exec.Cmd, logPath string) (*process, error) 
 	}
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	dieWithParent(cmd)
-	p := &process{name: name, logPath: logPath, cmd: cmd, done: make(chan struct{})}
+	p := &Process{name: name, logPath: logPath, cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		// Linux sends the parent-death signal when the thread that started the
@@ -53,8 +54,8 @@ func startProcess(name string, cmd *exec.Cmd, logPath string) (*process, error) 
 	return p, nil
 }
 
-// stop asks with a signal, waits, and kills what did not listen.
-func (p *process) stop(signal os.Signal, patience time.Duration) error {
+// Stop asks with a signal, waits, and kills what did not listen.
+func (p *Process) Stop(signal os.Signal, patience time.Duration) error {
 	if p == nil {
 		return nil
 	}
@@ -71,7 +72,7 @@ func (p *process) stop(signal os.Signal, patience time.Duration) error {
 
 // ended reports an early end, with the last lines of the log: that is where the
 // reason is.
-func (p *process) ended() error {
+func (p *Process) ended() error {
 	select {
 	case <-p.done:
 		return fmt.Errorf("%s ended (%v); the end of %s:\n%s", p.name, p.err, p.logPath, tail(p.logPath, 15))
@@ -87,4 +88,37 @@ func tail(path string, lines int) string {
 	}
 	all := strings.Split(string(bytes.TrimSpace(content)), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// Running reports whether the process has not ended yet. One that is paused runs.
+func (p *Process) Running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Kill ends the process at once, paused or not, and waits for its end. Its children
+// are left to see that by themselves, as after a crash.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // it may have ended already
+	<-p.done
+}
+
+// Pause stops the process and its children in their tracks until Resume.
+func (p *Process) Pause() { p.signalAll(syscall.SIGSTOP) }
+
+// Resume lets a process that was paused go on.
+func (p *Process) Resume() { p.signalAll(syscall.SIGCONT) }
+
+func (p *Process) signalAll(signal syscall.Signal) {
+	if !p.Running() {
+		return
+	}
+	_ = p.cmd.Process.Signal(signal)
+	for _, child := range childrenOf(p.cmd.Process.Pid) {
+		_ = syscall.Kill(child, signal) // it may have ended already
+	}
 }

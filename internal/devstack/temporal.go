@@ -33,7 +33,8 @@ type Temporal struct {
 	ports     temporalPorts
 	tls       *TLS
 	programs  []program // in the order of their start
-	processes []*process
+	processes []*Process
+	prepare   func(context.Context) error // before each start; may be nil
 }
 
 // program is a server program, and how to see that it is ready.
@@ -48,8 +49,11 @@ type program struct {
 // Start starts the server, after Stop too, and waits until it answers.
 func (t *Temporal) Start(ctx context.Context) error {
 	t.processes = nil
+	if err := t.runPrepare(ctx); err != nil {
+		return err
+	}
 	for _, p := range t.programs {
-		process, err := startProcess(p.name, exec.Command(p.path, p.args...), filepath.Join(t.dir, p.log))
+		process, err := t.launch(p)
 		if err != nil {
 			return err
 		}
@@ -59,6 +63,35 @@ func (t *Temporal) Start(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Launch starts the server itself again after it has ended, and does not wait.
+func (t *Temporal) Launch(ctx context.Context) error {
+	if err := t.runPrepare(ctx); err != nil {
+		return err
+	}
+	process, err := t.launch(t.programs[0])
+	if err == nil {
+		t.processes[0] = process
+	}
+	return err
+}
+
+// Ready is nil when the server answers.
+func (t *Temporal) Ready(ctx context.Context) error { return t.programs[0].ready(ctx) }
+
+// Process is the server itself, of its last start.
+func (t *Temporal) Process() *Process { return t.processes[0] }
+
+func (t *Temporal) launch(p program) (*Process, error) {
+	return StartProcess(p.name, exec.Command(p.path, p.args...), filepath.Join(t.dir, p.log))
+}
+
+func (t *Temporal) runPrepare(ctx context.Context) error {
+	if t.prepare == nil {
+		return nil
+	}
+	return t.prepare(ctx)
 }
 
 // Address is where Temporal clients connect.
@@ -80,7 +113,7 @@ func (t *Temporal) LogPath() string { return filepath.Join(t.dir, t.programs[0].
 func (t *Temporal) Stop() error {
 	var errs []error
 	for i := range t.processes { // the UI before its server
-		errs = append(errs, t.processes[len(t.processes)-1-i].stop(syscall.SIGINT, 20*time.Second))
+		errs = append(errs, t.processes[len(t.processes)-1-i].Stop(syscall.SIGINT, 20*time.Second))
 	}
 	return errors.Join(errs...)
 }

@@ -62,7 +62,7 @@ func setUpTemporalDatabases(ctx context.Context, postgres *Postgres) error {
 			return err
 		}
 	}
-	return forgetMembers(ctx, postgres)
+	return nil
 }
 
 // forgetMembers deletes the addresses of an earlier run's services, which a server

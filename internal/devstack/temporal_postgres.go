@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/template"
 	"time"
 
@@ -26,6 +27,16 @@ var temporalDynamicConfig string
 //go:embed temporal_ui.yaml
 var temporalUIConfig string
 
+// byName divides settings such as "name=value".
+func byName(settings []string) map[string]string {
+	values := map[string]string{}
+	for _, setting := range settings {
+		name, value, _ := strings.Cut(setting, "=")
+		values[name] = value
+	}
+	return values
+}
+
 // namespaceRetention is how long closed workflows are kept, as the development
 // server does.
 const namespaceRetention = 24 * time.Hour
@@ -33,7 +44,7 @@ const namespaceRetention = 24 * time.Hour
 // startTemporalOnPostgres starts temporal-server and the Web UI's server, with the
 // databases of the stack's Postgres. Their configuration, made anew at each start,
 // is in dir.
-func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string, ports temporalPorts, tls *TLS) (*Temporal, error) {
+func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string, ports temporalPorts, settings []string, tls *TLS) (*Temporal, error) {
 	server, err := findProgram("temporal-server")
 	if err != nil {
 		return nil, err
@@ -51,8 +62,8 @@ func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string
 	}
 	dynamic := filepath.Join(config, "dynamic.yaml")
 	values := map[string]any{
-		"Dynamic": dynamic,
-		"Ports":   ports, "Plugin": temporalPlugin, "Databases": temporalDatabases,
+		"Dynamic": dynamic, "Settings": byName(settings),
+		"Ports": ports, "Plugin": temporalPlugin, "Databases": temporalDatabases,
 		"PostgresAddress": address(postgres.port), "User": postgresUser, "Password": postgres.pass,
 		"TLS": tls,
 	}
@@ -63,7 +74,7 @@ func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string
 			return nil, err
 		}
 	}
-	t := &Temporal{dir: dir, ports: ports, tls: tls}
+	t := &Temporal{dir: dir, ports: ports, tls: tls, prepare: func(ctx context.Context) error { return forgetMembers(ctx, postgres) }}
 	t.programs = []program{
 		{name: "Temporal", path: server, log: "log", ready: t.servesNamespace,
 			args: []string{"--root", "/", "--config", config, "--env", "server", "--allow-no-auth", "start"}},

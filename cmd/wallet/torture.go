@@ -1,0 +1,97 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/valueledger/wallet/internal/devstack"
+	"github.com/valueledger/wallet/internal/torture"
+)
+
+func (a *app) tortureCommand() *cobra.Command {
+	var o torture.Options
+	var store string
+	var onlyPlan bool
+	cmd := &cobra.Command{
+		Use: "torture", Short: "Try to break wallets, on servers of its own, and check what came of it",
+		Long: `Try to break wallets on servers of its own, started for it and stopped afterwards: a
+seeded random load of commands by every way, sent twice, again and with other content,
+while workers, Postgres and Temporal are killed and paused, their connections cut, delayed
+and reset, and workflows terminated and reset. Then everything is healed, and what callers
+were told is compared with what is written down.
+
+The same seed makes the same plan. Exit code 1 if a promise was not kept.`,
+		Example: `  wallet torture --seed 7 --duration 20m
+  wallet torture --seed 7 --plan
+  wallet torture --temporal-store postgres --workers 3 -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.TemporalStore = devstack.TemporalStore(store)
+			if err := o.Check(); err != nil {
+				return err
+			}
+			plan := torture.NewPlan(o)
+			if onlyPlan {
+				plan.Write(cmd.OutOrStdout())
+				return nil
+			}
+			return a.torture(cmd, plan)
+		},
+	}
+	flags := cmd.Flags()
+	flags.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()%1_000_000), "makes the plan; a random one by default")
+	flags.DurationVar(&o.Duration, "duration", 2*time.Minute, "how long load and faults last; healing comes after it")
+	flags.StringVar(&store, "temporal-store", string(devstack.StoreSQLite), "where Temporal keeps its histories: sqlite, postgres")
+	flags.IntVar(&o.Workers, "workers", 2, "worker processes")
+	flags.IntVar(&o.Clients, "clients", 16, "clients, each with one step under way")
+	flags.IntVar(&o.Wallets, "wallets", 60, "wallets; the first three get half of the commands")
+	flags.StringSliceVar(&o.Faults, "faults", nil, "only these: worker, postgres, temporal, link, caller, workflow, tamper")
+	flags.DurationVar(&o.Patience, "patience", 3*time.Minute, "how long after healing the last answer may take")
+	flags.StringVar(&o.Dir, "dir", "", "folder for the servers' data and logs; a temporary one by default")
+	flags.BoolVar(&onlyPlan, "plan", false, "print the plan of faults and the beginning of each client's script, and do nothing")
+	flags.Lookup("seed").DefValue = ""
+	return cmd
+}
+
+func (a *app) torture(cmd *cobra.Command, plan torture.Plan) error {
+	o := &plan.Options
+	if o.Dir == "" {
+		dir, err := os.MkdirTemp("", "wallet-torture-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		if err := os.Chmod(dir, 0o755); err != nil { // the server's user passes through
+			return err
+		}
+		o.Dir = dir
+	}
+	o.Say = func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
+	o.Say("seed %d", o.Seed)
+	terminal := a.terminal(cmd)
+	o.Show = func(p torture.Progress) {
+		if terminal != nil {
+			fmt.Fprintf(terminal, "\r\x1b[K%s of %s: %d answers, %d attempts failed", p.Elapsed.Round(time.Second), p.Duration, p.Answered, p.Failed)
+		}
+	}
+	report, err := torture.Run(cmd.Context(), plan)
+	if terminal != nil {
+		fmt.Fprintln(terminal)
+	}
+	if err != nil {
+		return fmt.Errorf("seed %d: %w", o.Seed, err)
+	}
+	if a.output == "json" {
+		err = json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+	} else {
+		report.Write(cmd.OutOrStdout())
+	}
+	if err == nil && len(report.Violations) > 0 {
+		err = fmt.Errorf("seed %d: %d promises were not kept", o.Seed, len(report.Violations))
+	}
+	return err
+}

@@ -1,0 +1,138 @@
+package torture
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/valueledger/wallet"
+)
+
+// checkAnswers compares each answer with the one outcome of its id, and looks whether
+// each command has one.
+func (c *walletCheck) checkAnswers() {
+	for _, id := range sortedIDs(c.byID) {
+		entry, recorded := c.entries[id]
+		var fresh, carried, final int
+		for _, a := range c.byID[id] {
+			if a.result == nil {
+				if a.accepted {
+					final++
+				}
+				continue
+			}
+			final++
+			r := *a.result
+			switch {
+			case !recorded:
+				c.violate(0, []string{id}, "command %q was answered, but is not recorded", id)
+			case a.matches(entry) && !sameResult(r, entry.Result()):
+				c.violate(entry.Position, []string{id}, "command %q was answered with %s, but is recorded as %s", id, describe(r), describe(entry.Result()))
+			case !a.matches(entry) && (r.Reason != wallet.ReasonIDConflict || r.Status != wallet.StatusUnapplied || r.Position != 0 || r.Version != 0):
+				c.violate(entry.Position, []string{id}, "%s was answered with %s, but its id is recorded with other content: that is an id_conflict", a.command, describe(r))
+			}
+			switch {
+			case !a.matches(entry) || r.Replayed:
+			case a.way == ApplyCommand: // callers of one id at once share its execution
+				carried = 1
+			default:
+				fresh++
+			}
+		}
+		if fresh+carried > 1 {
+			c.violate(entry.Position, []string{id}, "command %q was answered as new %d times", id, fresh+carried)
+		}
+		if final == 0 {
+			c.violate(entry.Position, []string{id}, "command %q has no final answer", id)
+		}
+		// A terminated workflow loses what it had not applied; its signals were sent
+		// again if they are commands, and callers send garbage only once.
+		lostGarbage := c.wallet.Handling == Terminated && c.byID[id][0].way == Garbage
+		if !recorded && final > 0 && !lostGarbage {
+			c.violate(0, []string{id}, "command %q was accepted, but is not recorded", id)
+		}
+	}
+}
+
+// sameResult compares all but Replayed.
+func sameResult(a, b wallet.Result) bool {
+	return a.CommandID == b.CommandID && a.Type == b.Type && a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message &&
+		a.Position == b.Position && a.Version == b.Version && a.Hash == b.Hash && a.RecordedAt.Equal(b.RecordedAt) &&
+		a.Amount.Cmp(b.Amount) == 0 && a.TotalBefore.Cmp(b.TotalBefore) == 0 && a.TotalAfter.Cmp(b.TotalAfter) == 0 &&
+		a.HoldBefore.Cmp(b.HoldBefore) == 0 && a.HoldAfter.Cmp(b.HoldAfter) == 0
+}
+
+// updateLost is Temporal's failure of an update that its workflow had accepted and then
+// ended without.
+const updateLost = "AcceptedUpdateCompletedWorkflow"
+
+// checkErrors looks for failures that no fault excuses.
+func (c *walletCheck) checkErrors() {
+	for _, a := range c.attempts {
+		var invalid *wallet.InvalidError
+		var gaveUp *gaveUpError
+		var application *temporal.ApplicationError
+		id := []string{a.command.ID}
+		switch {
+		case a.err == nil:
+		case errors.As(a.err, &invalid):
+			c.violate(0, id, "%s was refused as invalid: %v", a.command, a.err)
+		case errors.As(a.err, &gaveUp):
+			c.violate(0, id, "the Go client gave up before its context ended: %v", a.err)
+		case errors.As(a.err, &application) && application.Type() == updateLost && c.wallet.Handling == Untouched:
+			c.violate(0, id, "an accepted update was left without an answer: %v", a.err)
+		}
+	}
+}
+
+// checkOrder holds that what was sent after an answer comes behind it. So does what went
+// into the queue after a signal was accepted, but for a workflow that may lose signals.
+func (c *walletCheck) checkOrder() {
+	answered, accepted := bound{at: open}, bound{at: open} // the earliest of those behind
+	for _, e := range slices.Backward(c.record.journal) {
+		first, found := c.origin(e)
+		if !found {
+			continue
+		}
+		limit := answered
+		if accepted.at < limit.at && !c.wentAstray(e.CommandID) {
+			limit = accepted
+		}
+		if first.called > limit.at {
+			c.violate(e.Position, []string{e.CommandID, limit.id}, "command %q was sent at %.3f, after %q had been answered or accepted at %.3f, and comes before it",
+				e.CommandID, first.called.Seconds(), limit.id, limit.at.Seconds())
+			return
+		}
+		for _, a := range c.byID[e.CommandID] {
+			switch {
+			case a.result != nil && a.returned < answered.at:
+				answered = bound{a.returned, e.CommandID}
+			case a.accepted && a.matches(e) && c.wallet.Handling != Terminated && a.returned < accepted.at:
+				accepted = bound{a.returned, e.CommandID}
+			}
+		}
+	}
+}
+
+// bound is when a caller knew that a command has its place.
+type bound struct {
+	at time.Duration
+	id string
+}
+
+// wentAstray reports whether a command may have passed by the queue.
+func (c *walletCheck) wentAstray(id string) bool {
+	return slices.ContainsFunc(c.byID[id], func(a attempt) bool { return a.way == StrayStep })
+}
+
+func sortedIDs(byID map[string][]attempt) []string {
+	ids := make([]string, 0, len(byID))
+	for id := range byID {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, strings.Compare)
+	return ids
+}

@@ -1,0 +1,86 @@
+package torture
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/valueledger/wallet"
+)
+
+const (
+	// windowOfOperations bounds what one search holds in memory: a bit for each
+	// operation in each state.
+	windowOfOperations  = 1000
+	linearizablePatient = 10 * time.Second
+)
+
+// operation is the one effect of a command id.
+type operation struct {
+	command   wallet.Command
+	malformed bool
+	result    wallet.Result
+	call, ret time.Duration
+}
+
+// checkLinearizable asks porcupine whether the answers can be those of one wallet that
+// takes one command after the other, each between its call and its answer. A command
+// without an answer, such as a signal, may have happened at any time after its call;
+// what became of it is read from the journal.
+func (c *walletCheck) checkLinearizable() {
+	operations := c.operations()
+	for len(operations) > 0 {
+		window := operations[:min(len(operations), windowOfOperations)]
+		if answer := c.linearizable(window); answer != porcupine.Ok {
+			first := window[0].result.Position
+			c.violate(first, nil, "whether what callers were told of positions %d to %d is linearizable: %s", first, window[len(window)-1].result.Position, answer)
+			return
+		}
+		operations = operations[len(window):]
+	}
+}
+
+// operations are in the order of their positions.
+func (c *walletCheck) operations() (all []operation) {
+	for _, e := range c.record.journal {
+		// The service's own commands come with no call.
+		o := operation{command: wallet.Command{Type: e.Type, Amount: e.Amount}, malformed: e.Reason == wallet.ReasonMalformed, result: e.Result(), ret: open}
+		if first, found := c.origin(e); found {
+			o.command, o.call = first.command, first.called
+			if o.malformed {
+				o.command = wallet.Command{}
+			}
+		}
+		for _, a := range c.byID[e.CommandID] {
+			if a.result != nil && a.matches(e) && a.returned < o.ret {
+				o.ret, o.result = a.returned, *a.result
+			}
+		}
+		all = append(all, o)
+	}
+	slices.SortFunc(all, func(a, b operation) int { return cmp.Compare(a.result.Position, b.result.Position) })
+	return all
+}
+
+func (c *walletCheck) linearizable(window []operation) porcupine.CheckResult {
+	first := window[0].result
+	before := balance{exists: first.Position > 1, position: first.Position - 1, total: canonical(first.TotalBefore)}
+	for _, e := range c.record.journal[:before.position] {
+		before.version = max(before.version, e.Version)
+	}
+	model := porcupine.Model{
+		Init: func() any { return before },
+		Step: func(state, input, output any) (bool, any) {
+			b, o := state.(balance), input.(operation)
+			after, expected := b.apply(o.command, o.malformed, scales[c.wallet.Currency])
+			return b.differs(after, expected, output.(wallet.Result)) == "", after
+		},
+	}
+	history := make([]porcupine.Operation, len(window))
+	for i, o := range window {
+		history[i] = porcupine.Operation{ClientId: i, Input: o, Call: int64(o.call), Output: o.result, Return: int64(o.ret)}
+	}
+	return porcupine.CheckOperationsTimeout(model, history, linearizablePatient)
+}

@@ -1,0 +1,157 @@
+package torture
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Kind is what a fault does to its target.
+type Kind string
+
+// Faults of processes, of connections and of workflows.
+const (
+	Kill  Kind = "kill"  // SIGKILL, started again after a while
+	Halt  Kind = "halt"  // ends as its operator would end it in haste, and comes back
+	Pause Kind = "pause" // SIGSTOP, then SIGCONT
+
+	Cut     Kind = "cut"     // connections close, new ones are refused
+	Delay   Kind = "delay"   // every packet is late
+	Silence Kind = "silence" // packets vanish, nobody is told
+	Sever   Kind = "sever"   // connections are reset when they are used
+	Slice   Kind = "slice"   // packets come in small pieces
+
+	Terminate Kind = "terminate workflow"
+	Rewind    Kind = "reset workflow" // to a random earlier task
+	Tamper    Kind = "tamper"         // somebody tries to change what is written
+)
+
+// Fault is one thing that goes wrong.
+type Fault struct {
+	At, For time.Duration
+	Kind    Kind
+	Target  string // of processes and connections
+	Wallet  int    // of workflows
+	// Upstream is the direction of a connection's fault: towards the server.
+	Upstream bool
+	// Strength is between 0 and 1: how late, in how small pieces, how far back.
+	Strength float64
+}
+
+func (f Fault) String() string {
+	switch f.Kind {
+	case Terminate, Rewind:
+		return fmt.Sprintf("%7.3fs  %s of wallet %d", f.At.Seconds(), f.Kind, f.Wallet)
+	case Tamper:
+		return fmt.Sprintf("%7.3fs  %s with the %s", f.At.Seconds(), f.Kind, f.Target)
+	}
+	direction := ""
+	if f.Kind.ofOneDirection() {
+		direction = " downstream"
+		if f.Upstream {
+			direction = " upstream"
+		}
+	}
+	return fmt.Sprintf("%7.3fs  %s %s%s for %s", f.At.Seconds(), f.Kind, f.Target, direction, f.For)
+}
+
+func (k Kind) ofOneDirection() bool {
+	return k == Delay || k == Silence || k == Sever || k == Slice
+}
+
+// The targets, by their names in a plan.
+const (
+	postgresTarget = "postgres"
+	temporalTarget = "temporal"
+	callerTarget   = "caller->temporal"
+)
+
+func workerTarget(i int) string           { return fmt.Sprintf("worker-%d", i) }
+func linkTarget(i int, to string) string  { return workerTarget(i) + "->" + to }
+func isServer(target string) bool         { return target == postgresTarget || target == temporalTarget }
+func (f Fault) overlaps(other Fault) bool { return f.At < other.At+other.For && other.At < f.At+f.For }
+
+// Temporal on Postgres needs some 5 seconds to come back: outages of servers leave
+// this much time between each other, or nothing would ever be done.
+const betweenOutages = 6 * time.Second
+
+// planFaults spreads faults over a run: alone, and two or three at the same moment.
+func planFaults(o Options, r *rand.Rand) (faults []Fault) {
+	var lastOutage = map[string]time.Duration{}
+	at := 2 * time.Second // what is hit should have begun
+	for at < o.Duration-time.Second {
+		together := pick(r, []weighted[int]{{7, 1}, {2, 2}, {1, 3}})
+		for range together {
+			f := planFault(o, r, at)
+			_, was := lastOutage[f.Target]
+			if isServer(f.Target) && was && at-lastOutage[f.Target] < betweenOutages {
+				continue
+			}
+			if slices.ContainsFunc(faults, func(other Fault) bool { return f.For > 0 && other.Target == f.Target && f.overlaps(other) }) {
+				continue // one thing at a time, for one target
+			}
+			if isServer(f.Target) {
+				lastOutage[f.Target] = at
+			}
+			faults = append(faults, f)
+		}
+		at += between(r, 100*time.Millisecond, 2*time.Second)
+	}
+	return faults
+}
+
+// What faults hit, by the names of "wallet torture --faults". The servers are classes
+// of their own.
+const (
+	workerClass   = "worker"
+	linkClass     = "link" // of workers
+	callerClass   = "caller"
+	workflowClass = "workflow"
+	tamperClass   = "tamper"
+)
+
+var classes = []weighted[string]{{7, workerClass}, {3, postgresTarget}, {2, temporalTarget}, {8, linkClass}, {1, callerClass}, {4, workflowClass}, {1, tamperClass}}
+
+// classes are those of the run, all if none is named.
+func (o Options) classes() []weighted[string] {
+	if len(o.Faults) == 0 {
+		return classes
+	}
+	return slices.DeleteFunc(slices.Clone(classes), func(c weighted[string]) bool { return !slices.Contains(o.Faults, c.value) })
+}
+
+func planFault(o Options, r *rand.Rand, at time.Duration) Fault {
+	f := Fault{At: at, Upstream: r.IntN(2) == 0, Strength: r.Float64()}
+	process := []weighted[Kind]{{5, Kill}, {2, Halt}, {3, Pause}}
+	link := []weighted[Kind]{{3, Cut}, {3, Delay}, {3, Silence}, {3, Sever}, {1, Slice}}
+	worker := r.IntN(o.Workers)
+	switch pick(r, o.classes()) {
+	case workerClass:
+		f.Target, f.Kind, f.For = workerTarget(worker), pick(r, process), between(r, 100*time.Millisecond, 3*time.Second)
+	case postgresTarget:
+		f.Target, f.Kind, f.For = postgresTarget, pick(r, process), between(r, 100*time.Millisecond, 3*time.Second)
+	case temporalTarget:
+		f.Target, f.Kind, f.For = temporalTarget, pick(r, process), between(r, 100*time.Millisecond, 3*time.Second)
+	case linkClass:
+		f.Target = linkTarget(worker, pick(r, []weighted[string]{{2, postgresTarget}, {1, temporalTarget}}))
+		f.Kind, f.For = pick(r, link), between(r, 100*time.Millisecond, 4*time.Second)
+	case callerClass:
+		f.Target, f.Kind, f.For = callerTarget, pick(r, link), between(r, 100*time.Millisecond, 2*time.Second)
+	case workflowClass:
+		f.Kind = pick(r, []weighted[Kind]{{1, Terminate}, {1, Rewind}})
+		f.Wallet = walletOf(r, o.Wallets, map[Kind]Handling{Terminate: Terminated, Rewind: Reset}[f.Kind])
+	case tamperClass:
+		f.Kind, f.Target = Tamper, "trail"
+	}
+	return f
+}
+
+// walletOf is a wallet of the handling, the hot one in half of the cases.
+func walletOf(r *rand.Rand, wallets int, handling Handling) int {
+	of := (wallets - int(handling) + int(handlings) - 1) / int(handlings)
+	if n := r.IntN(2 * of); n < of {
+		return n*int(handlings) + int(handling)
+	}
+	return int(handling)
+}

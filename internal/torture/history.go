@@ -1,0 +1,135 @@
+package torture
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/valueledger/wallet"
+)
+
+// attempt is one try of a caller to have one command carried out, and what he was told.
+type attempt struct {
+	wallet  int
+	command wallet.Command
+	way     Way
+	client  int
+	called  time.Duration // since the beginning of the run
+	// returned is when the caller knew; open where he never did.
+	returned time.Duration
+	result   *wallet.Result // the answer, if there was one
+	accepted bool           // of a signal: it is stored
+	err      error          // instead of either
+}
+
+// open is the end of an attempt whose caller was told nothing: it may be carried out
+// at any time after the call.
+const open = time.Duration(math.MaxInt64)
+
+func (a attempt) String() string {
+	told := "no answer"
+	switch {
+	case a.result != nil:
+		told = describe(*a.result)
+	case a.accepted:
+		told = "accepted"
+	case a.err != nil:
+		told = fmt.Sprintf("%.120s", a.err.Error())
+	}
+	end := "        "
+	if a.returned != open {
+		end = fmt.Sprintf("%8.3f", a.returned.Seconds())
+	}
+	return fmt.Sprintf("%8.3f to %s  client %d, %s: %s -> %s", a.called.Seconds(), end, a.client, a.way, a.command, told)
+}
+
+func describe(r wallet.Result) string {
+	replayed := ""
+	if r.Replayed {
+		replayed = ", replayed"
+	}
+	return fmt.Sprintf("%s%s, total %s to %s, version %d, position %d%s",
+		r.Status, map[bool]string{true: " " + string(r.Reason)}[r.Reason != ""], r.TotalBefore, r.TotalAfter, r.Version, r.Position, replayed)
+}
+
+// history is everything that callers did and were told.
+type history struct {
+	start time.Time
+
+	mu         sync.Mutex
+	attempts   []attempt
+	pending    map[int]attempt // a number for each that is under way
+	next       int
+	answered   int // attempts, by a result or as accepted
+	lastAnswer time.Duration
+	silence    time.Duration // the longest time without an answer
+	pace       []int         // answers in each span of paceSpan
+}
+
+// paceSpan is how long answers are counted together, to show when there were none.
+const paceSpan = 5 * time.Second
+
+func newHistory() *history { return &history{start: time.Now(), pending: map[int]attempt{}} }
+
+func (h *history) now() time.Duration { return time.Since(h.start) }
+
+// begin notes calls that are about to be made; the notes are there whatever becomes of
+// the caller.
+func (h *history) begin(client, wallet int, send Send) (numbers []int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	called := h.now()
+	for _, command := range send.Commands {
+		h.pending[h.next] = attempt{wallet: wallet, command: command, way: send.Way, client: client, called: called, returned: open}
+		numbers = append(numbers, h.next)
+		h.next++
+	}
+	return numbers
+}
+
+// end notes what the caller was told. results is empty where it was nothing.
+func (h *history) end(numbers []int, results []wallet.Result, accepted bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.now()
+	for i, number := range numbers {
+		a := h.pending[number]
+		delete(h.pending, number)
+		if i < len(results) {
+			a.result = &results[i]
+		}
+		a.accepted, a.err = accepted, err
+		if a.result != nil || accepted {
+			a.returned = now
+			h.answered++
+			h.silence, h.lastAnswer = max(h.silence, now-h.lastAnswer), now
+			for len(h.pace) <= int(now/paceSpan) {
+				h.pace = append(h.pace, 0)
+			}
+			h.pace[now/paceSpan]++
+		}
+		h.attempts = append(h.attempts, a)
+	}
+}
+
+// all is a copy for the check, by wallet. What is still under way has no answer.
+func (h *history) all(wallets int) [][]attempt {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	byWallet := make([][]attempt, wallets)
+	for _, a := range h.attempts {
+		byWallet[a.wallet] = append(byWallet[a.wallet], a)
+	}
+	for _, a := range h.pending {
+		byWallet[a.wallet] = append(byWallet[a.wallet], a)
+	}
+	return byWallet
+}
+
+// counts are for the progress line.
+func (h *history) counts() (answered, failed int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.answered, len(h.attempts) - h.answered
+}

@@ -1,0 +1,171 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/valueledger/wallet"
+)
+
+// Inflicted is a fault as it happened.
+type Inflicted struct {
+	Fault
+	Begun  time.Time
+	Missed string // why it could not be, if so: a workflow that did not run, say
+	// Succeeded is a tampering that nobody stopped.
+	Succeeded bool
+}
+
+// inflict carries out faults at their time until ctx ends, and takes away those that
+// still go on.
+func (w *world) inflict(ctx context.Context, faults []Fault) (all []Inflicted) {
+	var (
+		mu      sync.Mutex
+		running sync.WaitGroup
+		start   = time.Now()
+	)
+	for _, f := range faults {
+		if !sleep(ctx, time.Until(start.Add(f.At))) {
+			break
+		}
+		running.Go(func() {
+			done := w.inflictOne(ctx, f)
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, done)
+		})
+	}
+	<-ctx.Done()
+	running.Wait()
+	return all
+}
+
+// sleep waits and reports whether ctx has not ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+func (w *world) inflictOne(ctx context.Context, f Fault) Inflicted {
+	done := Inflicted{Fault: f, Begun: time.Now()}
+	var err error
+	switch {
+	case f.Kind == Terminate:
+		err = w.terminate(ctx, w.plan.Wallets[f.Wallet])
+	case f.Kind == Rewind:
+		err = w.rewind(ctx, w.plan.Wallets[f.Wallet], f.Strength)
+	case f.Kind == Tamper:
+		done.Succeeded, err = w.tamper(ctx)
+	case w.servers[f.Target] != nil:
+		s := w.servers[f.Target]
+		s.begin(f.Kind)
+		sleep(ctx, f.For)
+		s.end()
+	default:
+		l := w.links[f.Target]
+		if err = l.begin(f); err == nil {
+			sleep(ctx, f.For)
+			err = l.end(f)
+		}
+	}
+	if err != nil {
+		done.Missed = err.Error()
+	}
+	return done
+}
+
+func (w *world) terminate(ctx context.Context, of Wallet) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return w.direct.TerminateWorkflow(ctx, wallet.WorkflowID(of.UserID, of.Currency), "", "torture")
+}
+
+// rewind resets a workflow to one of its finished workflow tasks, the earlier the
+// smaller place is. Signals and updates from after it come again.
+func (w *world) rewind(ctx context.Context, of Wallet, place float64) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	id := wallet.WorkflowID(of.UserID, of.Currency)
+	description, err := w.direct.DescribeWorkflowExecution(ctx, id, "")
+	if err != nil {
+		return err
+	}
+	run := description.GetWorkflowExecutionInfo().GetExecution().GetRunId()
+	var tasks []int64
+	events := w.direct.GetWorkflowHistory(ctx, id, run, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for events.HasNext() {
+		event, err := events.Next()
+		if err != nil {
+			return err
+		}
+		if event.GetEventType() == enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED {
+			tasks = append(tasks, event.GetEventId())
+		}
+	}
+	if len(tasks) == 0 {
+		return errors.New("the workflow has finished no task yet")
+	}
+	_, err = w.direct.ResetWorkflowExecution(ctx, &workflowservice.ResetWorkflowExecutionRequest{
+		Namespace:         client.DefaultNamespace,
+		WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: id, RunId: run},
+		Reason:            "torture", RequestId: fmt.Sprint(id, time.Now().UnixNano()),
+		WorkflowTaskFinishEventId: tasks[int(place*float64(len(tasks)))],
+	})
+	return err
+}
+
+// tampering is what an owner of the tables could try.
+var tampering = []string{
+	`UPDATE wallet_commands SET total_after = total_after WHERE position = 1`,
+	`DELETE FROM wallet_commands WHERE position = 2`,
+	`TRUNCATE wallet_commands`,
+	`UPDATE wallet_asset_events SET amount = 1000 WHERE version = 2`,
+	`DELETE FROM wallet_asset_events WHERE version = 1`,
+	`TRUNCATE wallet_asset_events`,
+	`DELETE FROM wallet_feed`,
+}
+
+const restrictViolation = "23001" // SQLSTATE of the triggers
+
+// tamper tries each, in transactions that are committed if Postgres lets them.
+func (w *world) tamper(ctx context.Context) (succeeded bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for _, sql := range tampering {
+		tag, err := w.owner.Exec(ctx, sql)
+		var refused *pgconn.PgError
+		switch {
+		case err == nil && (tag.RowsAffected() > 0 || tag.String() == "TRUNCATE TABLE"):
+			return true, nil
+		case errors.As(err, &refused) && refused.Code == restrictViolation, err == nil:
+		default:
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// awaitServers waits until the servers answer. Nothing hurts them any more.
+func (w *world) awaitServers(ctx context.Context) error {
+	for name, ready := range map[string]func(context.Context) error{
+		postgresTarget: w.stack.Postgres.Ready, temporalTarget: w.stack.Temporal.Ready,
+	} {
+		if err := w.eventually(ctx, startPatience*2, name, ready); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package torture
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/trail"
+)
+
+// judge reads everything back, checks it, and counts what happened.
+func (r *Report) judge(ctx context.Context, w *world, h *history) error {
+	attempts := h.all(len(w.plan.Wallets))
+	var added, taken, held wallet.Amount // over all wallets
+	for i := range w.plan.Wallets {
+		of := r.wallet(i)
+		record, err := w.recordOf(ctx, of)
+		if err != nil {
+			return err
+		}
+		r.Violations = append(r.Violations, checkWallet(of, attempts[i], record)...)
+		for _, e := range record.journal {
+			switch {
+			case e.Status != wallet.StatusApplied:
+				r.Refusals[string(e.Reason)]++
+			case e.Type == wallet.TypeAdd:
+				added = added.Add(e.Amount)
+			case e.Type == wallet.TypeSubtract:
+				taken = taken.Add(e.Amount)
+			}
+		}
+		r.Entries += len(record.journal)
+		r.Events += len(record.events)
+		if record.asset != nil {
+			held = held.Add(record.asset.Total)
+		}
+		r.count(attempts[i])
+	}
+	if held.Cmp(added.Sub(taken)) != 0 {
+		r.violate("all wallets together hold %s, and were given %s less %s", held, added, taken)
+	}
+	r.LongestSilence, r.Pace = h.silence, h.pace
+	return errors.Join(r.verify(ctx, w), r.readLogs(w), r.countRuns(ctx, w))
+}
+
+// wallet is one of the plan; its handling excuses only what was tried on it.
+func (r *Report) wallet(i int) Wallet {
+	of := r.Plan.Wallets[i]
+	tried := slices.ContainsFunc(r.Faults, func(f Inflicted) bool {
+		return f.Wallet == i && (f.Kind == Terminate || f.Kind == Rewind)
+	})
+	if !tried {
+		of.Handling = Untouched
+	}
+	return of
+}
+
+func (r *Report) violate(format string, args ...any) {
+	r.Violations = append(r.Violations, Violation{Problem: fmt.Sprintf(format, args...)})
+}
+
+// verify is what "wallet verify" does.
+func (r *Report) verify(ctx context.Context, w *world) error {
+	verified, err := w.read.Verify(ctx, trail.VerifyOptions{})
+	for _, f := range verified.Findings {
+		r.Violations = append(r.Violations, Violation{Wallet: f.Currency + " of " + f.UserID,
+			Problem: fmt.Sprintf("verify: %s at position %d: %s", f.Table, f.Position, f.Problem)})
+	}
+	return err
+}
+
+// recordOf reads what is written down of one wallet.
+func (w *world) recordOf(ctx context.Context, of Wallet) (r record, err error) {
+	if r.journal, err = w.journal(ctx, of); err != nil {
+		return r, err
+	}
+	filter := trail.EventFilter{UserID: of.UserID, Currency: of.Currency}
+	for {
+		page, err := w.read.Events(ctx, filter)
+		if err != nil {
+			return r, err
+		}
+		if r.events = append(r.events, page...); len(page) < trail.MaxPage {
+			break
+		}
+		filter.AfterVersion = page[len(page)-1].Version
+	}
+	asset, err := w.read.Asset(ctx, of.UserID, of.Currency)
+	if errors.Is(err, trail.ErrNoWallet) {
+		return r, nil
+	}
+	r.asset = &asset
+	return r, err
+}
+
+func (w *world) journal(ctx context.Context, of Wallet) (journal []wallet.Entry, err error) {
+	filter := trail.CommandFilter{UserID: of.UserID, Currency: of.Currency}
+	for {
+		page, err := w.read.Commands(ctx, filter)
+		if err != nil {
+			return nil, err
+		}
+		if journal = append(journal, page...); len(page) < trail.MaxPage {
+			return journal, nil
+		}
+		filter.AfterPosition = page[len(page)-1].Position
+	}
+}
+
+// constraintBroken is what Postgres logs when a step would have written what may not
+// be. Temporal's own tables have other names.
+var constraintBroken = regexp.MustCompile(`ERROR:.*(violates \w+ constraint "wallet|violates foreign key)`)
+
+// fallback is what a worker logs when a step becomes a regular activity.
+const fallback = "going on as a regular activity"
+
+// recovered is what Postgres logs when it starts after a crash.
+const recovered = "database system was not properly shut down"
+
+func (r *Report) readLogs(w *world) error {
+	err := eachLine(w.stack.Postgres.LogPath(), func(line string) {
+		if constraintBroken.MatchString(line) {
+			r.violate("a step ran into a constraint, so that it did not have the wallet to itself: %s", line)
+		}
+		if strings.Contains(line, recovered) {
+			r.Effects[recoveries]++
+		}
+	})
+	for i := range w.plan.Options.Workers {
+		err = errors.Join(err, eachLine(w.workerLog(i), func(line string) {
+			if strings.Contains(line, fallback) {
+				r.Effects["steps as regular activities"]++
+			}
+			if strings.Contains(line, "nondeterministic") || strings.Contains(line, "panic") {
+				r.violate("%s logged: %.600s", workerTarget(i), line)
+			}
+		}))
+	}
+	for name, s := range w.servers {
+		r.Effects["starts of "+name] = s.launches
+		if s.crashes > 0 {
+			r.Effects["ends by itself of "+name] = s.crashes
+		}
+	}
+	r.checkEffects(w.plan.Options.Workers)
+	return err
+}
+
+const recoveries = "recoveries of Postgres"
+
+// checkEffects holds that faults were felt: a run that disturbs nobody proves nothing.
+func (r *Report) checkEffects(workers int) {
+	if r.FaultsByKind["kill postgres"] > 0 && r.Effects[recoveries] == 0 {
+		r.violate("Postgres was killed, and never recovered: the faults have no effect")
+	}
+	starts := -workers
+	for i := range workers {
+		starts += r.Effects["starts of "+workerTarget(i)]
+	}
+	if r.FaultsByKind["kill worker"] > 0 && starts == 0 {
+		r.violate("workers were killed, and none was started again: the faults have no effect")
+	}
+}
+
+func eachLine(path string, do func(string)) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		do(lines.Text())
+	}
+	return lines.Err()
+}
+
+// countRuns counts how the runs of the wallets' workflows ended.
+func (r *Report) countRuns(ctx context.Context, w *world) error {
+	counted, err := w.direct.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{
+		Namespace: client.DefaultNamespace, Query: "WorkflowType = '" + wallet.WorkflowWalletAsset + "' GROUP BY ExecutionStatus",
+	})
+	if err != nil {
+		return err
+	}
+	for _, group := range counted.GetGroups() {
+		var status string
+		if err := converter.GetDefaultDataConverter().FromPayload(group.GetGroupValues()[0], &status); err != nil {
+			return err
+		}
+		r.Effects["runs "+status] = int(group.GetCount())
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package torture
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"github.com/valueledger/wallet"
+)
+
+// Plan is all that a run does, and a pure function of its options: the same seed gives
+// the same plan. How far each client comes in its script, and what a fault meets, is
+// the machine's to say.
+type Plan struct {
+	Options Options
+	Wallets []Wallet
+	Faults  []Fault // in the order of their time
+}
+
+// Wallet is one wallet asset of a run.
+type Wallet struct {
+	wallet.AssetRef
+	Handling Handling
+}
+
+// Handling is what happens to the workflow of a wallet besides the faults of servers.
+type Handling int
+
+// A terminated workflow may lose signals that nobody applied yet, as documented; their
+// sender has to send them again. The others may lose none.
+const (
+	Untouched Handling = iota
+	Reset
+	Terminated
+	handlings
+)
+
+func (h Handling) String() string { return [...]string{"untouched", "reset", "terminated"}[h] }
+
+// hotWallets are the first ones, one of each handling; they get half of all commands.
+const hotWallets = int(handlings)
+
+// NewPlan makes the plan of a run.
+func NewPlan(o Options) Plan {
+	p := Plan{Options: o}
+	currencies := []string{"USD", "USD", "USD", "JPY", "BHD"}
+	for i := range o.Wallets {
+		p.Wallets = append(p.Wallets, Wallet{
+			AssetRef: wallet.AssetRef{UserID: fmt.Sprintf("torture-%d-%d", o.Seed, i), Currency: currencies[i%len(currencies)]},
+			Handling: Handling(i % int(handlings)),
+		})
+	}
+	p.Faults = planFaults(o, random(o.Seed, 0))
+	return p
+}
+
+// random is a stream of its own for each part of a plan, so that one does not change
+// with how far another is read.
+func random(seed uint64, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
+
+// stepsShown of each script are printed; a script has no end.
+const stepsShown = 20
+
+// Write prints the plan for people.
+func (p Plan) Write(w io.Writer) {
+	fmt.Fprintf(w, "seed %d, %s, %d workers, %d clients, %d wallets, Temporal on %s\n",
+		p.Options.Seed, p.Options.Duration, p.Options.Workers, p.Options.Clients, len(p.Wallets), p.Options.TemporalStore)
+	fmt.Fprintf(w, "\n%d faults\n", len(p.Faults))
+	for _, f := range p.Faults {
+		fmt.Fprintln(w, " ", f)
+	}
+	for client := range p.Options.Clients {
+		script := p.Script(client)
+		fmt.Fprintf(w, "\nclient %d, its first %d steps\n", client, stepsShown)
+		for range stepsShown {
+			fmt.Fprintln(w, " ", script.Next())
+		}
+	}
+}
+
+// between is a random duration of milliseconds.
+func between(r *rand.Rand, least, most time.Duration) time.Duration {
+	return least + time.Duration(r.Int64N(int64((most-least)/time.Millisecond)+1))*time.Millisecond
+}
+
+// pick takes one of the alternatives by its weight.
+func pick[T any](r *rand.Rand, alternatives []weighted[T]) T {
+	sum := 0
+	for _, a := range alternatives {
+		sum += a.weight
+	}
+	n := r.IntN(sum)
+	for _, a := range alternatives {
+		if n -= a.weight; n < 0 {
+			return a.value
+		}
+	}
+	panic("unreachable")
+}
+
+type weighted[T any] struct {
+	weight int
+	value  T
+}

@@ -1,0 +1,169 @@
+package torture
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.temporal.io/api/serviceerror"
+)
+
+// Report is what a run did, saw and found.
+type Report struct {
+	Plan      Plan        `json:"-"`
+	Seed      uint64      `json:"seed"`
+	StartedAt time.Time   `json:"started_at"`
+	Faults    []Inflicted `json:"-"`
+
+	FaultsByKind map[string]int `json:"faults_by_kind"`
+	FaultsMissed int            `json:"faults_missed"` // there was nothing to hit
+	Effects      map[string]int `json:"effects"`       // what the faults led to
+
+	Commands int            `json:"commands"` // different ids
+	Attempts map[string]int `json:"attempts"` // by way
+	Answers  int            `json:"answers"`
+	Replays  int            `json:"replays"` // answers that were given again
+	Conflict int            `json:"id_conflicts"`
+	Failures map[string]int `json:"failures"` // attempts without an answer, by error
+	Resent   int64          `json:"resent"`   // signals that terminated workflows lost
+
+	Entries  int            `json:"journal_entries"`
+	Events   int            `json:"events"`
+	Refusals map[string]int `json:"refusals"` // entries, by reason
+
+	ServersBack    time.Duration `json:"servers_back_ns"`    // after the end of the faults
+	Recovery       time.Duration `json:"recovery_ns"`        // until each command had its answer
+	LongestSilence time.Duration `json:"longest_silence_ns"` // no caller got an answer
+
+	Pace []int `json:"answers_in_each_5s"`
+
+	Violations []Violation `json:"violations"`
+
+	resent atomic.Int64
+}
+
+func newReport(p Plan) *Report {
+	return &Report{
+		Plan: p, Seed: p.Options.Seed, StartedAt: time.Now(), Violations: []Violation{},
+		FaultsByKind: map[string]int{}, Effects: map[string]int{}, Attempts: map[string]int{}, Failures: map[string]int{}, Refusals: map[string]int{},
+	}
+}
+
+// countFaults counts by kind and by what was hit.
+func (r *Report) countFaults() {
+	for _, f := range r.Faults {
+		if f.Missed != "" {
+			r.FaultsMissed++
+			continue
+		}
+		kind := string(f.Kind)
+		switch {
+		case f.Kind == Kill || f.Kind == Halt || f.Kind == Pause:
+			kind += " " + targetClass(f.Target)
+		case f.For > 0:
+			kind += " connection"
+		}
+		r.FaultsByKind[kind]++
+		if f.Succeeded {
+			r.violate("somebody changed the trail, and nothing stopped him")
+		}
+	}
+	r.Resent = r.resent.Load()
+}
+
+func targetClass(target string) string {
+	if isServer(target) {
+		return target
+	}
+	return "worker"
+}
+
+// count adds the attempts of one wallet.
+func (r *Report) count(attempts []attempt) {
+	ids := map[string]bool{}
+	for _, a := range attempts {
+		ids[a.command.ID] = true
+		r.Attempts[string(a.way)]++
+		switch {
+		case a.result != nil && a.result.Replayed:
+			r.Replays++
+			r.Answers++
+		case a.result != nil && a.result.Position == 0:
+			r.Conflict++
+			r.Answers++
+		case a.result != nil:
+			r.Answers++
+		case a.err != nil:
+			r.Failures[nameOf(a.err)]++
+		}
+	}
+	r.Commands += len(ids)
+}
+
+// nameOf is the kind of an error.
+func nameOf(err error) string {
+	var status serviceerror.ServiceError
+	if errors.As(err, &status) {
+		return fmt.Sprintf("%T", status)
+	}
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return "Postgres: " + refused.Message
+	}
+	var unreachable *pgconn.ConnectError
+	if errors.As(err, &unreachable) {
+		return "no connection to Postgres"
+	}
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return fmt.Sprintf("%T %.80s", err, err)
+}
+
+const violationsShown = 5
+
+// Write prints the report for people.
+func (r *Report) Write(w io.Writer) {
+	o := r.Plan.Options
+	fmt.Fprintf(w, "seed %d, %s of load and faults, %d workers, %d clients, %d wallets, Temporal on %s\n",
+		r.Seed, o.Duration, o.Workers, o.Clients, o.Wallets, o.TemporalStore)
+	fmt.Fprintf(w, "commands   %d, journal entries %d, events %d\n", r.Commands, r.Entries, r.Events)
+	fmt.Fprintf(w, "answers    %d, of which replays %d, id_conflicts %d\n", r.Answers, r.Replays, r.Conflict)
+	writeCounts(w, "attempts", r.Attempts)
+	writeCounts(w, "refusals", r.Refusals)
+	writeCounts(w, "failures", r.Failures)
+	writeCounts(w, "faults", r.FaultsByKind)
+	writeCounts(w, "effects", r.Effects)
+	fmt.Fprintf(w, "missed     %d faults, whose target was not there; resent %d signals that terminated workflows had lost\n", r.FaultsMissed, r.Resent)
+	fmt.Fprintf(w, "recovery   %s until the servers answered, %s until every command had its answer; longest time without any answer %s\n",
+		round(r.ServersBack), round(r.Recovery), round(r.LongestSilence))
+	fmt.Fprintf(w, "pace       %d (answers and accepted signals in each %s)\n", r.Pace, paceSpan)
+	fmt.Fprintf(w, "violations %d\n", len(r.Violations))
+	for _, v := range r.Violations[:min(len(r.Violations), violationsShown)] {
+		fmt.Fprintln(w, "\n  "+v.String())
+	}
+}
+
+func round(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
+
+func writeCounts(w io.Writer, title string, counts map[string]int) {
+	sum := 0
+	for _, n := range counts {
+		sum += n
+	}
+	fmt.Fprintf(w, "%-10s %d\n", title, sum)
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Fprintf(w, "  %7d  %s\n", counts[name], name)
+	}
+}
+
+// Progress is how far a run is.
+type Progress struct {
+	Elapsed, Duration time.Duration
+	Answered, Failed  int // attempts
+}

@@ -1,0 +1,69 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/valueledger/wallet"
+)
+
+// settlers are wallets that are looked after at a time.
+const settlers = 8
+
+// settle brings every command to its end after healing. A probe goes to each wallet,
+// behind everything that it has queued; what a terminated workflow has lost by then is
+// sent again, as its callers are told to. What is not done when the patience ends shows
+// as a command without an answer.
+func (r *Report) settle(ctx context.Context, w *world, h *history) error {
+	ctx, cancel := context.WithTimeout(ctx, w.plan.Options.Patience)
+	defer cancel()
+	callers, closeConnections, err := newCallers(w.plan.Options.Clients, 1, w, h)
+	if err != nil {
+		return err
+	}
+	defer closeConnections()
+	c := callers[0]
+	attempts := h.all(len(w.plan.Wallets))
+	var group errgroup.Group
+	group.SetLimit(settlers)
+	for i := range w.plan.Wallets {
+		of := r.wallet(i)
+		if len(attempts[i]) == 0 {
+			continue
+		}
+		group.Go(func() error {
+			probe := wallet.Command{ID: fmt.Sprint("probe-", i), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
+			c.insist(ctx, i, Send{Update, []wallet.Command{probe}}, w.plan.Options.Patience)
+			if of.Handling != Terminated || ctx.Err() != nil {
+				return nil
+			}
+			journal, err := w.journal(ctx, of)
+			if err != nil {
+				return err
+			}
+			for _, lost := range missing(attempts[i], journal) {
+				r.resent.Add(1)
+				c.insist(ctx, i, Send{Update, []wallet.Command{lost}}, w.plan.Options.Patience)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// missing are the signals that were accepted and are not in the journal.
+func missing(attempts []attempt, journal []wallet.Entry) (commands []wallet.Command) {
+	known := map[string]bool{}
+	for _, e := range journal {
+		known[e.CommandID] = true
+	}
+	for _, a := range attempts {
+		if a.accepted && a.way == Signal && !known[a.command.ID] {
+			known[a.command.ID] = true
+			commands = append(commands, a.command)
+		}
+	}
+	return commands
+}

@@ -1,0 +1,47 @@
+package starter
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"google.golang.org/grpc"
+)
+
+// busyServer refuses queries until it has done so often enough.
+type busyServer struct {
+	client.Client
+	service *busyService
+}
+
+func (s busyServer) WorkflowService() workflowservice.WorkflowServiceClient { return s.service }
+
+type busyService struct {
+	workflowservice.WorkflowServiceClient
+	refusals []error
+}
+
+func (s *busyService) CountWorkflowExecutions(context.Context, *workflowservice.CountWorkflowExecutionsRequest, ...grpc.CallOption) (*workflowservice.CountWorkflowExecutionsResponse, error) {
+	if len(s.refusals) == 0 {
+		return &workflowservice.CountWorkflowExecutionsResponse{}, nil
+	}
+	refusal := s.refusals[0]
+	s.refusals = s.refusals[1:]
+	return nil, refusal
+}
+
+func TestABusyServerDoesNotEndAWorkersStart(t *testing.T) {
+	service := &busyService{refusals: []error{
+		serviceerror.NewResourceExhausted(enumspb.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT, "namespace rate limit exceeded"),
+		serviceerror.NewUnavailable("starting"),
+		serviceerror.NewInvalidArgument("unknown attribute"),
+	}}
+	require.NoError(t, awaitSearchAttributes(t.Context(), busyServer{service: service}, "default"))
+
+	denied := &busyService{refusals: []error{serviceerror.NewPermissionDenied("no", "")}}
+	require.ErrorContains(t, awaitSearchAttributes(t.Context(), busyServer{service: denied}, "default"), "no")
+}
