@@ -1,44 +1,44 @@
 package main
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-)
 
-var update = flag.Bool("update", false, "write the outputs in docs/reads.md anew")
+	"github.com/valueledger/wallet/internal/doctest"
+)
 
 // TestTheOutputsInTheDocsAreReal runs each command of docs/reads.md and compares
 // what it prints. "go test ./cmd/wallet -run Docs -update" writes them anew.
 func TestTheOutputsInTheDocsAreReal(t *testing.T) {
 	s := newPastShell(t)
-	path := filepath.Join("..", "..", "docs", "reads.md")
-	doc, err := os.ReadFile(path)
-	require.NoError(t, err)
-	var real strings.Builder
-	inBlock, ran := false, 0
-	for _, line := range strings.SplitAfter(string(doc), "\n") {
-		if strings.HasPrefix(line, "```") {
-			inBlock = strings.HasPrefix(line, "```console")
-		}
-		command, isCommand := strings.CutPrefix(line, "$ wallet ")
-		if !inBlock || isCommand || strings.HasPrefix(line, "```") {
-			real.WriteString(line)
-		}
-		if inBlock && isCommand {
-			out, errs, _ := s.run(strings.Fields(command)...)
-			real.WriteString(out + errs)
-			ran++
-		}
+	doctest.Check(t, doctest.Page{Path: docsPath("reads.md"), Dir: t.TempDir(), Env: withPrograms(s.env)})
+}
+
+func docsPath(name ...string) string {
+	return filepath.Join(append([]string{"..", "..", "docs"}, name...)...)
+}
+
+// withPrograms puts wallet, and others, on the PATH.
+func withPrograms(env []string, programs ...string) []string {
+	path := filepath.Dir(binary)
+	for _, program := range programs {
+		path += string(filepath.ListSeparator) + filepath.Dir(program)
 	}
-	require.Positive(t, ran)
-	if *update {
-		require.NoError(t, os.WriteFile(path, []byte(real.String()), 0o644))
-		return
+	return append(env, "PATH="+path+string(filepath.ListSeparator)+os.Getenv("PATH"))
+}
+
+// TestEveryLinkInTheDocsLeadsSomewhere looks for the files that the docs link to.
+func TestEveryLinkInTheDocsLeadsSomewhere(t *testing.T) {
+	var pages []string
+	for _, pattern := range []string{"../../README.md", docsPath("*.md"), docsPath("*", "*.md")} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		pages = append(pages, found...)
 	}
-	require.Equal(t, real.String(), string(doc))
+	for _, page := range pages {
+		doctest.CheckLinks(t, page)
+	}
 }

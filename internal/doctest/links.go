@@ -1,0 +1,51 @@
+package doctest
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)#\s]*)(#[^)\s]*)?\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	noSlug  = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
+)
+
+// CheckLinks looks for the files, and the headings in them, that a document links to.
+func CheckLinks(t *testing.T, path string) {
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for _, found := range link.FindAllStringSubmatch(string(text), -1) {
+		file, anchor := found[1], strings.TrimPrefix(found[2], "#")
+		if strings.Contains(file, "://") {
+			continue
+		}
+		target := path
+		if file != "" {
+			target = filepath.Join(filepath.Dir(path), file)
+		}
+		there, err := os.ReadFile(target)
+		if err != nil {
+			info, statErr := os.Stat(target)
+			require.NoError(t, statErr, "%s links to %s", path, found[1])
+			require.True(t, info.IsDir(), "%s: %v", path, err)
+		}
+		if anchor != "" {
+			require.Contains(t, slugs(string(there)), anchor, "%s links to a heading of %s", path, target)
+		}
+	}
+}
+
+// slugs are the anchors that GitHub makes of headings.
+func slugs(text string) (all []string) {
+	for _, found := range heading.FindAllStringSubmatch(text, -1) {
+		slug := noSlug.ReplaceAllString(strings.ToLower(found[1]), "")
+		all = append(all, strings.ReplaceAll(slug, " ", "-"))
+	}
+	return all
+}
