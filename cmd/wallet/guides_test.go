@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -57,10 +58,12 @@ func newGuide(t *testing.T) *guide {
 	g := &guide{shell: shell{t: t}, ownerURL: direct, postgres: startProxy(t, owner.Host), namespace: testenv.Unique(t, "docs")}
 	owner.Host = g.postgres.address
 	g.register(g.namespace)
+	http := freeAddresses(t, 2)
 	app := testenv.AppURL(t, owner.String())
 	g.shell = shell{t, append(newShell(t, owner.String()).env,
 		"TEMPORAL_NAMESPACE="+g.namespace,
 		"WALLET_DATABASE_URL="+app,
+		"WALLET_HTTP_ADDRESS="+http[0],
 		"WALLET_TASK_QUEUE="+wallet.DefaultTaskQueue)}
 	cli, err := devstack.FindTemporalCLI()
 	require.NoError(t, err)
@@ -78,6 +81,8 @@ func newGuide(t *testing.T) *guide {
 			{"127.0.0.1:5432/wallet", owner.Host + owner.Path},
 			{"127.0.0.1:5432", owner.Host},
 			{"database=wallet`", "database=" + strings.TrimPrefix(owner.Path, "/") + "`"},
+			{"127.0.0.1:9464", http[0]},
+			{"127.0.0.1:9465", http[1]},
 			{"temporal.internal:7233", testenv.TemporalAddress(t)},
 			{"127.0.0.1:7233", testenv.TemporalAddress(t)},
 			{"TEMPORAL_NAMESPACE=default", "TEMPORAL_NAMESPACE=" + g.namespace},
@@ -88,6 +93,16 @@ func newGuide(t *testing.T) *guide {
 		Steps: g.steps(),
 	}
 	return g
+}
+
+func freeAddresses(t *testing.T, n int) (addresses []string) {
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer listener.Close() // together, so that none is given twice
+		addresses = append(addresses, listener.Addr().String())
+	}
+	return addresses
 }
 
 // register makes a namespace, in which user and task queue may have the names that the
