@@ -30,15 +30,21 @@ func withPrograms(env []string, programs ...string) []string {
 	return append(env, "PATH="+path+string(filepath.ListSeparator)+os.Getenv("PATH"))
 }
 
-// TestEveryLinkInTheDocsLeadsSomewhere looks for the files that the docs link to.
-func TestEveryLinkInTheDocsLeadsSomewhere(t *testing.T) {
-	var pages []string
-	for _, pattern := range []string{"../../README.md", docsPath("*.md"), docsPath("*", "*.md")} {
-		found, err := filepath.Glob(pattern)
-		require.NoError(t, err)
-		pages = append(pages, found...)
+// TestTheDocsNameWhatThereIs looks for all that the docs link to, and for the tests, make
+// targets and commands that they name.
+func TestTheDocsNameWhatThereIs(t *testing.T) {
+	root := filepath.Join("..", "..")
+	names := doctest.ReadNames(t, root)
+	for _, command := range newRootCommand().Commands() {
+		names.Commands[command.Name()] = true
 	}
-	for _, page := range pages {
-		doctest.CheckLinks(t, page)
+	for _, pattern := range []string{filepath.Join(root, "README.md"), docsPath("*.md"), docsPath("*", "*.md")} {
+		pages, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, pages)
+		for _, page := range pages {
+			doctest.CheckLinks(t, page, "deploy.md") // which is being written
+			doctest.CheckNames(t, page, names)
+		}
 	}
 }

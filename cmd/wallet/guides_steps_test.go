@@ -33,6 +33,7 @@ func (g *guide) steps() map[string]func() {
 				require.Empty(g.t, errs)
 			}
 		},
+		"accounts is a new namespace":        func() { g.register(g.namespace + "-2") },
 		"Postgres is down":                   g.postgres.stop,
 		"Postgres is up again":               g.postgres.start,
 		"the step is pending":                g.awaitPending,
