@@ -3,7 +3,6 @@ package main
 import (
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,11 +68,9 @@ func newGuide(t *testing.T) *guide {
 	require.NoError(t, err)
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	require.NoError(t, err)
-	dir := t.TempDir()
-	require.NoError(t, os.Symlink(root, filepath.Join(dir, "wallet")))
 	empty := testenv.EmptyDatabaseURL(t)
 	g.page = doctest.Page{
-		Root: root, Dir: dir, Env: withPrograms(g.env, cli), Volatile: true,
+		Root: root, Dir: t.TempDir(), Env: withPrograms(g.env, cli), Volatile: true,
 		Names: [][2]string{
 			{"postgres://owner:secret@db.internal:5432/wallet", empty},
 			{"postgres://wallet_app:change-me@db.internal:5432/wallet", testenv.AppURL(t, empty)},

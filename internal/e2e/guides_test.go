@@ -38,9 +38,9 @@ func charge(ctx context.Context, wallets *starter.Client, o order) (wallet.Resul
 }
 
 // refund gives back what a return is worth, once for each return.
-func refund(ctx context.Context, wallets *starter.Client, o order, returnNumber string, worth wallet.Amount) error {
+func refund(ctx context.Context, wallets *starter.Client, o order, number string, worth wallet.Amount) error {
 	_, err := wallets.Add(ctx, starter.Change{
-		UserID: o.User, Currency: o.Currency, CommandID: "refund-" + returnNumber, Amount: worth,
+		UserID: o.User, Currency: o.Currency, CommandID: "refund-" + number, Amount: worth,
 		Actor: "shop", Metadata: map[string]string{"refund_of": "order-" + o.Number},
 	})
 	return err
