@@ -58,7 +58,7 @@ func applyCommandInput(ctx workflow.Context, payload converter.RawValue) (wallet
 // scheduledRun says which schedule started this run, and for what time; it is zero
 // for a run that none started.
 func scheduledRun(ctx workflow.Context) (run wallet.ScheduledRun) {
-	// Not by GetTypedSearchAttributes, which wants a type with each: the server sets none.
+	//lint:ignore SA1019 GetTypedSearchAttributes leaves these out: it wants a type with each, and the server sets none
 	attributes := workflow.GetInfo(ctx).SearchAttributes.GetIndexedFields()
 	fromPayload := converter.GetDefaultDataConverter().FromPayload
 	var at time.Time
