@@ -37,7 +37,7 @@ func TestABackupOfABusyLedgerIsRestored(t *testing.T) {
 	heads := s.save(filepath.Join(dir, "heads.jsonl"), "head", "--all")
 	load.until(300)
 	dump := filepath.Join(dir, "wallet.dump")
-	run(t, "pg_dump", "--format=custom", "--file="+dump, "--dbname="+lost)
+	postgresProgram(t, "pg_dump", "--format=custom", "--file="+dump, "--dbname="+lost)
 	load.until(load.answered.Load() + 200)
 	load.stop()
 	load.add("opened-later", "a") // a wallet that no backup has
@@ -45,7 +45,7 @@ func TestABackupOfABusyLedgerIsRestored(t *testing.T) {
 	stop()
 
 	restored := testenv.EmptyDatabaseURL(t)
-	run(t, "pg_restore", "--exit-on-error", "--dbname="+restored, dump)
+	postgresProgram(t, "pg_restore", "--exit-on-error", "--dbname="+restored, dump)
 	s = s.with("WALLET_DATABASE_URL=" + testenv.AppURL(t, restored)).with("WALLET_OWNER_DATABASE_URL=" + restored)
 	for _, args := range [][]string{{"migrate", "up"}, {"verify"}, {"verify", "--heads", heads}} {
 		out, errs, code := s.run(args...)
@@ -55,9 +55,15 @@ func TestABackupOfABusyLedgerIsRestored(t *testing.T) {
 	require.Equal(t, exitError, code, "what came after the backup is missing")
 	require.Contains(t, out, "opened-later")
 
-	// The wallets' workflows run on; they remember more than the ledger does.
+	// The wallets' workflows run on. They remember more than the ledger does, until their
+	// next command.
 	stop = s.startWorker()
 	defer stop()
+	remembered, err := load.wallets.State(t.Context(), load.prefix+"-opened-later", "USD")
+	require.NoError(t, err)
+	require.Equal(t, "1.00", remembered.Total.String())
+	out, _, code = s.run("balance", load.prefix+"-opened-later", "USD")
+	require.Equal(t, exitError, code, out)
 	load.again()
 	out, errs, code := s.run("verify")
 	require.Zero(t, code, out, errs)
@@ -67,8 +73,8 @@ func TestABackupOfABusyLedgerIsRestored(t *testing.T) {
 	}
 }
 
-// run runs a program of Postgres.
-func run(t *testing.T, name string, args ...string) {
+// postgresProgram runs one of Postgres's programs.
+func postgresProgram(t *testing.T, name string, args ...string) {
 	out, err := exec.Command(name, args...).CombinedOutput()
 	require.NoError(t, err, string(out))
 }

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,8 +15,6 @@ import (
 
 	"github.com/valueledger/wallet"
 )
-
-var update = flag.Bool("update", false, "write the measured table in docs/deploy.md anew")
 
 // actions are what Temporal Cloud bills, by the rules of docs.temporal.io/cloud/actions,
 // as far as a history shows them: not queries, heartbeats and rejected updates.
