@@ -34,7 +34,9 @@ func (a *app) workerCommand() *cobra.Command {
 It answers on HTTP: /metrics for Prometheus, /healthz (the process is alive) and
 /readyz (Postgres and Temporal answer, the tables are up to date, the worker takes
 work). Traces go by OTLP to where OpenTelemetry's variables say, such as
-OTEL_EXPORTER_OTLP_ENDPOINT; without them there are none.`,
+OTEL_EXPORTER_OTLP_ENDPOINT; without them there are none.
+
+WALLET_PAYLOAD_KEYS has the keys of encrypted payloads (docs/security.md).`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.VerifyEvery < 0 {
 				return fmt.Errorf("--verify-every %s is negative: use 0 for not at all", o.VerifyEvery)

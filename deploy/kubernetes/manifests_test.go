@@ -62,7 +62,10 @@ func TestEveryManifestIsUnderstood(t *testing.T) {
 	require.Nil(t, scaled["Deployment"].(*appsv1.Deployment).Spec.Replicas, "whoever applies again leaves the number to KEDA")
 	object := scaled["ScaledObject"].(*kedav1alpha1.ScaledObject)
 	require.Equal(t, scaled["Deployment"].(*appsv1.Deployment).Name, object.Spec.ScaleTargetRef.Name)
-	require.Equal(t, scaled["ConfigMap"].(*corev1.ConfigMap).Data["WALLET_TASK_QUEUE"], object.Spec.Triggers[0].Metadata["taskQueue"])
+	settings, backlog := scaled["ConfigMap"].(*corev1.ConfigMap).Data, object.Spec.Triggers[0].Metadata
+	require.Contains(t, settings, backlog["endpointFromEnv"])
+	require.Equal(t, settings["TEMPORAL_NAMESPACE"], backlog["namespace"])
+	require.Equal(t, settings["WALLET_TASK_QUEUE"], backlog["taskQueue"])
 }
 
 func TestPodsAreConfined(t *testing.T) {
@@ -80,7 +83,7 @@ func TestPodsAreConfined(t *testing.T) {
 	}
 }
 
-// Of Go and of Temporal's SDK: "wallet --help" names the second only in part.
+// ofOthers are not wallet's: GOMEMLIMIT is Go's.
 var ofOthers = []string{"GOMEMLIMIT"}
 
 func TestWhatTheManifestsNameIsInTheProgram(t *testing.T) {

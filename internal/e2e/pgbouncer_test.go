@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/feed"
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/internal/testenv"
 	"github.com/valueledger/wallet/migrations"
@@ -47,6 +49,17 @@ func TestTheServiceBehindPgbouncer(t *testing.T) {
 				t.Cleanup(w.worker.Stop)
 			}
 
+			// A follower of the feed gets no notification: it looks by itself.
+			follower, err := service.OpenPool(t.Context(), service.Database{URL: database, Setting: "the test"})
+			require.NoError(t, err)
+			t.Cleanup(follower.Close)
+			followed, following := atomic.Int64{}, make(chan error, 1)
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			go func() {
+				following <- feed.Follow(ctx, follower, feed.FollowOptions{}, func(feed.Event) error { followed.Add(1); return nil })
+			}()
+
 			const wallets, callers = 8, 5
 			var group sync.WaitGroup
 			for i := range wallets * callers {
@@ -73,6 +86,9 @@ func TestTheServiceBehindPgbouncer(t *testing.T) {
 				require.Len(t, events, 1+2*10*callers)
 				require.Equal(t, "75.00", events[len(events)-1].TotalAfter.String())
 			}
+			w.eventually("the follower has every event", func() bool { return followed.Load() == wallets*(1+2*10*callers) })
+			stop()
+			require.NoError(t, <-following)
 			require.Greater(t, transactions(t, bounced), int64(wallets*callers), "they went through it")
 		})
 	}
