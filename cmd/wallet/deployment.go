@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/worker"
@@ -25,7 +26,7 @@ func (f deploymentFlags) version() (v worker.WorkerDeploymentVersion, err error)
 		return v, errors.New("a build id is of a Worker Deployment: set TEMPORAL_DEPLOYMENT_NAME too, or leave TEMPORAL_WORKER_BUILD_ID out")
 	case f.name == "":
 	case f.buildID == "":
-		if v.BuildID = thisBuild().Version; v.BuildID == developed {
+		if v.BuildID = thisBuild().Version; v.BuildID == developed || strings.HasSuffix(v.BuildID, "+dirty") {
 			return v, errors.New("this build has no version: set TEMPORAL_WORKER_BUILD_ID to one that no other build has")
 		}
 	}
