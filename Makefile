@@ -4,6 +4,7 @@
 GO ?= go
 export WALLET_DEV_DIR ?= .wallet
 TEMPORAL_CLI_VERSION := 1.5.1
+GORELEASER_VERSION := v2.15.4
 
 # Of each run of "make bench", which takes less than 6 minutes with it.
 BENCH_DURATION ?= 6s
@@ -12,7 +13,7 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life test-observability check-compose test-ui screenshots limits test-examples mutations clean bin/wallet help
+.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life test-observability check-compose test-ui screenshots limits test-examples mutations test-deploy check-release clean bin/wallet help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -107,6 +108,16 @@ check-compose: ## docker-compose.yml is valid
 		else echo "docker-compose is missing: install it (Debian: apt-get install docker-compose)"; exit 1; fi; fi
 	@if command -v docker-compose >/dev/null; then docker-compose config -q; else docker compose config -q; fi
 	@echo "docker-compose.yml is valid"
+
+test-deploy: bin/temporal ## the Kubernetes manifests, pgbouncer in transaction mode, backup and restore
+	cd deploy/kubernetes && $(GO) vet ./... && $(GO) test -count=1 ./...
+	@if ! { command -v pgbouncer || test -x /usr/sbin/pgbouncer; } >/dev/null || ! command -v pg_dump >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends pgbouncer postgresql-client; \
+		else echo "pgbouncer or pg_dump is missing: install them (Debian: apt-get install pgbouncer postgresql-client)"; exit 1; fi; fi
+	WALLET_TEST_DEPLOY=1 $(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 10m ./internal/e2e ./cmd/wallet -run 'Pgbouncer|ABackupOf'
+
+check-release: ## .goreleaser.yaml is valid; builds goreleaser, which takes minutes the first time
+	$(GO) run github.com/goreleaser/goreleaser/v2@$(GORELEASER_VERSION) check
 
 bin/wallet:
 	@$(GO) build -o bin/wallet ./cmd/wallet

@@ -95,9 +95,11 @@ Exit codes: 0 applied or done, 2 unapplied (refused, on the record), 1 error.
 Temporal is found by Temporal's own variables and profile file (TEMPORAL_ADDRESS,
 TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_..., TEMPORAL_PROFILE), Postgres
 by WALLET_DATABASE_URL. After "wallet dev", ". .wallet/env" sets them.`,
+		Version:       thisBuild().String(),
 		SilenceUsage:  true,
 		SilenceErrors: true, // printed once, by main
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.output, "output", "o", "table", "table for people, json for machines (wallet statement: csv too)")
 	flags.StringVar(&a.database.URL, "database-url", os.Getenv("WALLET_DATABASE_URL"), "Postgres connection string (WALLET_DATABASE_URL)")
@@ -125,8 +127,9 @@ by WALLET_DATABASE_URL. After "wallet dev", ". .wallet/env" sets them.`,
 		a.changeCommand(wallet.TypeCreate), a.changeCommand(wallet.TypeAdd), a.changeCommand(wallet.TypeSubtract),
 		a.scheduleCommand(),
 		a.balanceCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.replayCommand(), a.currencyCommand(),
-		a.benchCommand(), a.tortureCommand(), a.codecServerCommand(),
+		a.benchCommand(), a.tortureCommand(), a.codecServerCommand(), a.versionCommand(),
 	)
+	a.completeValues(root)
 	return root
 }
 

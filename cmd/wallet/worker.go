@@ -23,7 +23,10 @@ import (
 const defaultHTTPAddress = "127.0.0.1:9464"
 
 func (a *app) workerCommand() *cobra.Command {
-	address, verifyEvery := "", time.Duration(0)
+	var (
+		o          service.Options
+		deployment deploymentFlags
+	)
 	cmd := &cobra.Command{
 		Use: "worker", Short: "Run the service against existing servers until SIGTERM", Args: cobra.NoArgs,
 		Long: `Run the service against existing servers until SIGTERM.
@@ -31,16 +34,23 @@ func (a *app) workerCommand() *cobra.Command {
 It answers on HTTP: /metrics for Prometheus, /healthz (the process is alive) and
 /readyz (Postgres and Temporal answer, the tables are up to date, the worker takes
 work). Traces go by OTLP to where OpenTelemetry's variables say, such as
-OTEL_EXPORTER_OTLP_ENDPOINT; without them there are none.`,
+OTEL_EXPORTER_OTLP_ENDPOINT; without them there are none.
+
+WALLET_PAYLOAD_KEYS has the keys of encrypted payloads (docs/security.md).`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if verifyEvery < 0 {
-				return fmt.Errorf("--verify-every %s is negative: use 0 for not at all", verifyEvery)
+			if o.VerifyEvery < 0 {
+				return fmt.Errorf("--verify-every %s is negative: use 0 for not at all", o.VerifyEvery)
 			}
-			return a.worker(cmd.Context(), address, verifyEvery)
+			var err error
+			if o.Version, err = deployment.version(); err != nil {
+				return err
+			}
+			return a.worker(cmd.Context(), o)
 		},
 	}
-	addHTTPAddress(cmd, &address, "listen there for metrics and probes")
-	cmd.Flags().DurationVar(&verifyEvery, "verify-every", envDuration("WALLET_VERIFY_EVERY"), "verify all wallets at the start and so often, such as 6h, for the metrics and the log; on one worker of several (WALLET_VERIFY_EVERY)")
+	deployment.addTo(cmd)
+	addHTTPAddress(cmd, &o.HTTPAddress, "listen there for metrics and probes")
+	cmd.Flags().DurationVar(&o.VerifyEvery, "verify-every", envDuration("WALLET_VERIFY_EVERY"), "verify all wallets at the start and so often, such as 6h, for the metrics and the log; on one worker of several (WALLET_VERIFY_EVERY)")
 	return cmd
 }
 
@@ -56,7 +66,8 @@ func envDuration(name string) time.Duration {
 	return duration
 }
 
-func (a *app) worker(ctx context.Context, address string, verifyEvery time.Duration) error {
+// worker runs the service; what no flag of its own says is filled in here.
+func (a *app) worker(ctx context.Context, o service.Options) error {
 	logger, err := service.NewLogger(a.logLevel, a.logFormat)
 	if err != nil {
 		return err
@@ -79,10 +90,8 @@ func (a *app) worker(ctx context.Context, address string, verifyEvery time.Durat
 		return err
 	}
 	defer temporal.Close()
-	s, err := service.Start(ctx, service.Options{
-		Temporal: temporal, Namespace: namespace, Pool: pool, TaskQueue: a.taskQueue, Logger: logger,
-		Metrics: metrics, HTTPAddress: address, VerifyEvery: verifyEvery,
-	})
+	o.Temporal, o.Namespace, o.Pool, o.TaskQueue, o.Logger, o.Metrics = temporal, namespace, pool, a.taskQueue, logger, metrics
+	s, err := service.Start(ctx, o)
 	if err != nil {
 		return err
 	}

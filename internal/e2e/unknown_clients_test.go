@@ -17,7 +17,7 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-var update = flag.Bool("update", false, "write the table of answers in docs/contract.md anew")
+var update = flag.Bool("update", false, "write the measured tables in docs/contract.md and docs/deploy.md anew")
 
 const contractDoc = "../../docs/contract.md"
 

@@ -183,6 +183,8 @@ type Options struct {
 	Metrics     *telemetry.Metrics // may be nil; the Temporal client has them too
 	HTTPAddress string             // of metrics and probes, or HTTPOff
 	VerifyEvery time.Duration      // 0: nobody verifies here
+
+	Version worker.WorkerDeploymentVersion // zero: the worker is of no Worker Deployment
 }
 
 // Start checks the namespace, registers the search attributes and starts the
@@ -216,6 +218,7 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	options := worker.Options{
 		WorkerStopTimeout: drainPatience,
 		OnFatalError:      func(err error) { s.failed <- err },
+		DeploymentOptions: deployment(o.Version),
 	}
 	if o.Metrics != nil {
 		options.Interceptors = append(options.Interceptors, o.Metrics.Steps())
