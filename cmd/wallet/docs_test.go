@@ -45,7 +45,7 @@ func TestTheDocsNameWhatThereIs(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEmpty(t, pages)
 		for _, page := range pages {
-			doctest.CheckLinks(t, page, "deploy.md") // which is being written
+			doctest.CheckLinks(t, page)
 			doctest.CheckNames(t, page, names)
 		}
 	}
