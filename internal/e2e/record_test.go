@@ -71,7 +71,7 @@ func TestRecordHistories(t *testing.T) {
 	_, err = w.wallets.Subtract(ctx, w.change("after-refused", "1000"))
 	require.ErrorAs(t, err, &unapplied)
 	scheduled := w.schedule(add("", "3"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 1 *"}})
-	scheduled.backfill(at("2026-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z"))
+	scheduled.backfill(span(at("2026-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z")))
 	scheduled.ran(1)
 	paid := scheduled.info().RecentActions[0].StartWorkflowResult.WorkflowID
 	w.requireSound()

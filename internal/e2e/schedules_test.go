@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,11 +40,14 @@ func (w *world) schedule(command wallet.Command, spec client.ScheduleSpec) *sche
 	return s
 }
 
-// backfill runs the times of a span once more.
-func (s *schedule) backfill(from, to time.Time) {
-	require.NoError(s.t, s.Backfill(context.Background(), client.ScheduleBackfillOptions{
-		Backfill: []client.ScheduleBackfill{{Start: from, End: to, Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL}},
-	}))
+// backfill runs the times of spans once more, in one request: of several requests that
+// reach a schedule together, the server acts upon the last alone.
+func (s *schedule) backfill(spans ...client.ScheduleBackfill) {
+	require.NoError(s.t, s.Backfill(context.Background(), client.ScheduleBackfillOptions{Backfill: spans}))
+}
+
+func span(from, to time.Time) client.ScheduleBackfill {
+	return client.ScheduleBackfill{Start: from, End: to, Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL}
 }
 
 // info describes the schedule. It asks seldom: each time is a query of the server's own
@@ -115,9 +119,9 @@ func TestEachScheduledTimeIsPaidOnce(t *testing.T) {
 			w := newWorld(t)
 			s := w.schedule(add("", "10"), row.spec)
 			from, to := at("2025-01-01T00:00:00Z"), at("2025-04-30T00:00:00Z")
-			s.backfill(from, to)
+			s.backfill(span(from, to))
 			s.ran(len(row.times))
-			s.backfill(from, to)
+			s.backfill(span(from, to))
 			results, failures := s.ran(2 * len(row.times))
 			require.Empty(t, failures)
 			require.Len(t, results, 2*len(row.times))
@@ -137,7 +141,7 @@ func TestARunByHandPaysTheLastTime(t *testing.T) {
 		require.NoError(t, s.Trigger(t.Context(), client.ScheduleTriggerOptions{Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL}))
 		s.ran(i + 1)
 	}
-	s.backfill(last, last)
+	s.backfill(span(last, last))
 	s.ran(3)
 	due, err := s.c.Due(t.Context(), s.name, now)
 	require.NoError(t, err)
@@ -170,17 +174,24 @@ func TestAutomaticRunsOverlapAndCatchUp(t *testing.T) {
 		require.False(t, r.Replayed)
 	}
 	// The last ones once more; those that the pause left out are no payments of before.
+	var again []client.ScheduleBackfill
 	for _, action := range info.RecentActions {
-		s.backfill(action.ScheduleTime, action.ScheduleTime)
+		again = append(again, span(action.ScheduleTime, action.ScheduleTime))
 	}
-	s.ran(runs + len(info.RecentActions))
-	require.Len(t, s.paid(), runs, "one payment for each scheduled time")
+	s.backfill(again...)
+	s.ran(runs + len(again))
+	paid := s.paid()
+	require.Len(t, paid, runs, "one payment for each scheduled time")
+	slices.Sort(paid)
+	for i, text := range paid {
+		require.Equal(t, at(paid[0]).Add(time.Duration(i)*time.Second), at(text), "no time is left out")
+	}
 }
 
 func TestARefusedTimeStopsNoOther(t *testing.T) {
 	w := newWorld(t)
 	s := w.schedule(subtract("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}})
-	s.backfill(at("2025-01-01T00:00:00Z"), at("2025-02-01T00:00:00Z"))
+	s.backfill(span(at("2025-01-01T00:00:00Z"), at("2025-02-01T00:00:00Z")))
 	_, failures := s.ran(2)
 	require.Len(t, failures, 2)
 	for _, err := range failures {
@@ -190,7 +201,7 @@ func TestARefusedTimeStopsNoOther(t *testing.T) {
 	}
 	_, err := w.wallets.Add(t.Context(), w.change("a", "100"))
 	require.NoError(t, err)
-	s.backfill(at("2025-02-01T00:00:00Z"), at("2025-03-01T00:00:00Z"))
+	s.backfill(span(at("2025-02-01T00:00:00Z"), at("2025-03-01T00:00:00Z")))
 	results, failures := s.ran(4)
 	require.Len(t, failures, 3, "a refusal is final for its time")
 	require.Equal(t, "90.00", results[0].TotalAfter.String())
