@@ -188,6 +188,28 @@ func TestAutomaticRunsOverlapAndCatchUp(t *testing.T) {
 	}
 }
 
+// TestAPauseIsNotLost: the server acts upon one of the requests that reach a schedule
+// together, which was seldom the one that this test looks at.
+func TestAPauseIsNotLost(t *testing.T) {
+	w := newWorld(t)
+	for range 8 {
+		s := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 1 *"}})
+		for _, paused := range []bool{true, false} {
+			triggered := make(chan error)
+			go func() { triggered <- s.Trigger(t.Context(), client.ScheduleTriggerOptions{}) }()
+			change := s.c.Resume
+			if paused {
+				change = s.c.Pause
+			}
+			require.NoError(t, change(t.Context(), s.name))
+			require.NoError(t, <-triggered)
+			description, err := s.Describe(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, paused, description.Schedule.State.Paused)
+		}
+	}
+}
+
 func TestARefusedTimeStopsNoOther(t *testing.T) {
 	w := newWorld(t)
 	s := w.schedule(subtract("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}})
@@ -208,6 +230,43 @@ func TestARefusedTimeStopsNoOther(t *testing.T) {
 	description, err := s.Describe(t.Context())
 	require.NoError(t, err)
 	require.False(t, description.Schedule.State.Paused)
+}
+
+// TestSchedulesAreListed: of one user, whatever the user is called, and with what is to come.
+func TestSchedulesAreListed(t *testing.T) {
+	w := newWorld(t)
+	w.user += `'s "\ %_Zoë`
+	w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}})
+	paused := w.schedule(subtract("", "2.5"), client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: time.Hour}}})
+	require.NoError(t, paused.c.Pause(t.Context(), paused.name))
+	var listed []schedules.Entry
+	w.eventually("both in the list", func() (both bool) { // which lags behind
+		var err error
+		listed, err = paused.c.List(t.Context(), w.user)
+		require.NoError(t, err)
+		return len(listed) == 2 && listed[0].Paused != listed[1].Paused
+	})
+	for _, entry := range listed {
+		require.Equal(t, w.user, entry.UserID)
+		require.Equal(t, "USD", entry.Currency)
+		require.Equal(t, entry.Name == paused.name, entry.Paused)
+		if entry.Paused {
+			require.Equal(t, wallet.TypeSubtract, entry.Type)
+			require.Equal(t, "2.5", entry.Amount.String())
+			require.Zero(t, entry.Next)
+			continue
+		}
+		require.Equal(t, 1, entry.Next.Day())
+		require.True(t, entry.Next.After(time.Now()))
+	}
+	all, err := paused.c.List(t.Context(), "")
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(all), 2)
+	for _, nobody := range []string{"nobody' OR WalletCurrency = 'USD", w.user + `\`} {
+		none, err := paused.c.List(t.Context(), nobody)
+		require.NoError(t, err)
+		require.Empty(t, none)
+	}
 }
 
 func TestATimeThatCannotBeToldIsNotPaid(t *testing.T) {

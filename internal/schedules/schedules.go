@@ -22,6 +22,9 @@ const (
 	// catchUp is how late a run may be after an outage of Temporal: what is owed is paid.
 	catchUp = 365 * 24 * time.Hour
 
+	// maxRequests is how often a request is repeated that the schedule did not take.
+	maxRequests = 10
+
 	// memoKey is under what a schedule's memo has its Entry: a list of schedules has no
 	// inputs.
 	memoKey = "wallet"
@@ -92,8 +95,10 @@ func validate(name string, in wallet.ApplyCommandInput) error {
 // List lists the schedules of a user, or of all, that start ApplyCommand.
 func (c Client) List(ctx context.Context, userID string) ([]Entry, error) {
 	options := client.ScheduleListOptions{}
-	if userID != "" {
-		options.Query = wallet.SearchAttributeUserID + " = '" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(userID) + "'"
+	// The server (1.29) finds no value that has one of these in it, or another user's: then
+	// all are read.
+	if userID != "" && !strings.ContainsAny(userID, "\"'\\") {
+		options.Query = fmt.Sprintf("%s = '%s'", wallet.SearchAttributeUserID, userID)
 	}
 	all, err := c.Temporal.ScheduleClient().List(ctx, options)
 	if err != nil {
@@ -105,7 +110,7 @@ func (c Client) List(ctx context.Context, userID string) ([]Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		if item.WorkflowType.Name != wallet.WorkflowApplyCommand {
+		if item.WorkflowType.Name != wallet.WorkflowApplyCommand || userID != "" && ownerOf(item) != userID {
 			continue
 		}
 		entry, err := c.entry(item.ID, item.Memo, item.Paused, item.NextActionTimes)
@@ -115,6 +120,13 @@ func (c Client) List(ctx context.Context, userID string) ([]Entry, error) {
 		entries = append(entries, entry)
 	}
 	return entries, nil
+}
+
+// ownerOf is empty where none is known.
+func ownerOf(item *client.ScheduleListEntry) (userID string) {
+	value := item.SearchAttributes.GetIndexedFields()[wallet.SearchAttributeUserID]
+	_ = converter.GetDefaultDataConverter().FromPayload(value, &userID) // another type is no owner
+	return userID
 }
 
 // Get looks one schedule up.
@@ -155,20 +167,34 @@ func (c Client) open(ctx context.Context, name string) (client.ScheduleHandle, *
 
 // Pause stops a schedule. Times that pass meanwhile are not made up for.
 func (c Client) Pause(ctx context.Context, name string) error {
-	handle, _, err := c.open(ctx, name)
-	if err != nil {
-		return err
-	}
-	return handle.Pause(ctx, client.SchedulePauseOptions{})
+	return c.setPaused(ctx, name, true, func(h client.ScheduleHandle) error { return h.Pause(ctx, client.SchedulePauseOptions{}) })
 }
 
 // Resume lets a paused schedule go on with its next time.
 func (c Client) Resume(ctx context.Context, name string) error {
+	return c.setPaused(ctx, name, false, func(h client.ScheduleHandle) error { return h.Unpause(ctx, client.ScheduleUnpauseOptions{}) })
+}
+
+// setPaused repeats a request until the schedule has it: of the requests that reach a
+// schedule together, a Trigger and this one, say, the server acts upon the last alone.
+func (c Client) setPaused(ctx context.Context, name string, paused bool, request func(client.ScheduleHandle) error) error {
 	handle, _, err := c.open(ctx, name)
 	if err != nil {
 		return err
 	}
-	return handle.Unpause(ctx, client.ScheduleUnpauseOptions{})
+	for range maxRequests {
+		if err := request(handle); err != nil {
+			return err
+		}
+		now, err := handle.Describe(ctx)
+		if err != nil {
+			return err
+		}
+		if now.Schedule.State.Paused == paused {
+			return nil
+		}
+	}
+	return fmt.Errorf("schedule %q has not taken the request, %d times: others change it at the same time, so look at it and try again", name, maxRequests)
 }
 
 // Delete removes a schedule. Runs that have started go on.

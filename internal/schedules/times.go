@@ -92,8 +92,7 @@ func (t Times) last(ctx context.Context, scheduleID string, start, end time.Time
 	}
 }
 
-// final tells a schedule that is gone, or that has no valid times, from a server that
-// does not answer now.
+// final tells a schedule that is gone from a server that does not answer now.
 func final(run wallet.ScheduledRun, err error) error {
 	var missing *serviceerror.NotFound
 	if errors.As(err, &missing) {
