@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -54,6 +55,14 @@ func TestTheCommandsOfTheSchedulesDoc(t *testing.T) {
 	out2, _, code = s.run("schedule", "run", mark+"-weekly-credit")
 	require.Zero(t, code)
 	require.Contains(t, out2, "answered before")
+	listed := func() string { // it lags behind
+		out, errs, code := s.run("schedule", "list", "--user", mark)
+		require.Zero(t, code, errs)
+		return out
+	}
+	require.Eventually(t, func() bool { return strings.Count(listed(), mark+"-") == 2 }, time.Minute, 200*time.Millisecond,
+		"points and fee: monthly-credit was deleted, weekly-credit names no user")
+	require.Regexp(t, mark+`-fee +│ `+mark+` +│ USD +│ subtract +│ +2.50 │ "calendar .*dayOfMonth.*" +│ 20\d\d-\d\d-01T09:00:00Z`, listed())
 	for _, name := range []string{"points", "fee", "weekly-credit"} {
 		_, errs, code := s.run("schedule", "delete", mark+"-"+name)
 		require.Zero(t, code, errs)

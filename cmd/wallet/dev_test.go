@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestTheShopOfTheNexusDoc runs the commands of docs/nexus.md beside "wallet dev", which
+// has to have made the endpoint that the shop uses.
+func TestTheShopOfTheNexusDoc(t *testing.T) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	require.NoError(t, err)
+	dir := t.TempDir()
+	dev := exec.Command(binary, "dev", "--dir", dir)
+	dev.Env = append(os.Environ(), "TEMPORAL_CONFIG_FILE="+filepath.Join(dir, "none.toml"))
+	var errs bytes.Buffer
+	dev.Stderr = &errs
+	stdout, err := dev.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, dev.Start())
+	defer func() {
+		require.NoError(t, dev.Process.Signal(syscall.SIGINT))
+		require.NoError(t, dev.Wait(), errs.String())
+	}()
+	ready := false
+	for lines := bufio.NewScanner(stdout); !ready && lines.Scan(); {
+		ready = strings.Contains(lines.Text(), "Try in another terminal")
+	}
+	require.True(t, ready, errs.String())
+
+	doc, err := os.ReadFile(filepath.Join(root, "docs", "nexus.md"))
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(doc), "```sh\n")
+	commands, _, ok := strings.Cut(rest, "```")
+	require.True(t, ok)
+	commands = strings.ReplaceAll(commands, ". .wallet/env", ". '"+filepath.Join(dir, "env")+"'")
+	shop := exec.Command("sh", "-e", "-c", commands)
+	shop.Dir, shop.Env = root, dev.Env
+	var problems bytes.Buffer
+	shop.Stderr = &problems
+	out, err := shop.Output()
+	require.NoError(t, err, problems.String())
+	expected, err := os.ReadFile(filepath.Join(root, "examples", "nexus", "expected.txt"))
+	require.NoError(t, err)
+	require.Equal(t, string(expected), string(out))
+}
