@@ -92,7 +92,7 @@ func jsonInput(t *testing.T, text string) any {
 
 func (c *nexusCaller) do(operation string, input any) (map[string]any, error) {
 	var answer map[string]any
-	err := c.start(operation, input, 0).Get(context.Background(), &answer)
+	err := c.start(operation, input, time.Minute).Get(context.Background(), &answer)
 	return answer, err
 }
 
