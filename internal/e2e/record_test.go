@@ -41,6 +41,13 @@ func TestRecordHistories(t *testing.T) {
 	_, err := w.wallets.Add(ctx, starter.Change{UserID: other.user, Currency: "USD", CommandID: "a", Amount: wallet.MustAmount("1")})
 	require.NoError(t, err)
 
+	foreign := *w // it is started without search attributes, as by a client of another language
+	foreign.user = "u3"
+	_, err = w.temporal.SignalWithStartWorkflow(ctx, foreign.workflowID(), wallet.SignalCommand, add("a", "1"),
+		client.StartWorkflowOptions{TaskQueue: w.queue}, wallet.WorkflowWalletAsset, wallet.AssetRef{UserID: foreign.user, Currency: "USD"})
+	require.NoError(t, err)
+	foreign.settled(2)
+
 	_, err = w.wallets.Create(ctx, w.change("open", ""))
 	require.NoError(t, err)
 	first := w.runID()
@@ -84,12 +91,14 @@ func TestRecordHistories(t *testing.T) {
 		reply     = enumspb.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED
 		noReply   = enumspb.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED
 		continued = enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW
+		labelled  = enumspb.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES
 		completed = enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
 		failed    = enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED
 	)
 	w.saveHistory("wallet_asset", workflow.Execution{ID: w.workflowID(), RunID: first}, signaled, step, regular, updated, reply, noReply, continued)
 	w.saveHistory("wallet_asset_continued", workflow.Execution{ID: w.workflowID(), RunID: w.runID()}, step, updated)
 	w.saveHistory("wallet_asset_auto_create", workflow.Execution{ID: other.workflowID()}, signaled, step, updated)
+	w.saveHistory("wallet_asset_foreign", workflow.Execution{ID: foreign.workflowID()}, signaled, step, labelled)
 	w.saveHistory("apply_command", workflow.Execution{ID: applied}, regular, completed)
 	w.saveHistory("apply_command_scheduled", workflow.Execution{ID: paid}, regular, completed)
 	w.saveHistory("apply_command_refused", workflow.Execution{ID: refused}, regular, failed)
