@@ -38,6 +38,10 @@ const maxRunning = 10_000
 // that it could do. Measured on Temporal 1.29.1 with 5,000 new wallets.
 const maxUpdates = 256
 
+// updatePatience is how long an update counts among the maxUpdates. In a flood of new
+// wallets each is answered sooner.
+const updatePatience = 10 * time.Second
+
 // Options of a Client.
 type Options struct {
 	// TaskQueue is where the wallet's workers listen; "wallet" if empty.

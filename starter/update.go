@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -21,10 +22,11 @@ import (
 // update sends commands in one update-with-start and waits for their Results. A
 // refusal is a Result without an error.
 func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wallet.Command) ([]wallet.Result, error) {
-	if err := c.updates.Acquire(ctx, 1); err != nil {
-		return nil, fmt.Errorf("send %d commands to the %s wallet of %q: %w", len(commands), ref.Currency, ref.UserID, context.Cause(ctx))
+	leave, err := c.join(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("send %d commands to the %s wallet of %q: %w", len(commands), ref.Currency, ref.UserID, err)
 	}
-	defer c.updates.Release(1)
+	defer leave()
 	results, err := retry(ctx, func() ([]wallet.Result, error) {
 		if len(commands) > 1 {
 			return c.updateBatch(ctx, ref, commands)
@@ -44,6 +46,17 @@ func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wal
 		return nil, fmt.Errorf("send %d commands to the %s wallet of %q: %w", len(commands), ref.Currency, ref.UserID, err)
 	}
 	return results, nil
+}
+
+// join waits until there is room among the maxUpdates. An update that is not answered soon
+// gives its place up: wallets that stand still must not keep the others from theirs.
+func (c *Client) join(ctx context.Context) (leave func(), err error) {
+	if err := c.updates.Acquire(ctx, 1); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	release := sync.OnceFunc(func() { c.updates.Release(1) })
+	late := time.AfterFunc(updatePatience, release)
+	return func() { late.Stop(); release() }, nil
 }
 
 // updateBatch asks for the answers in brief. A worker of another version may have other

@@ -2,13 +2,20 @@ package starter
 
 import (
 	"context"
+	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/mocks"
 	"go.temporal.io/sdk/testsuite"
+
+	"github.com/valueledger/wallet"
 )
 
 func TestAnActivityThatWaitsIsHeardOf(t *testing.T) {
@@ -33,4 +40,42 @@ func TestAnActivityThatWaitsIsHeardOf(t *testing.T) {
 	env.RegisterActivity(waits)
 	_, err := env.ExecuteActivity(waits)
 	require.NoError(t, err)
+}
+
+func TestWalletsThatStandStillKeepNoOtherWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		temporal := mocks.NewClient(t)
+		temporal.On("UpdateWorkflow", mock.Anything, mock.Anything).Return(
+			func(ctx context.Context, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error) {
+				if options.WorkflowID != wallet.WorkflowID("well", "USD") {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return opened{}, nil
+			})
+		c, err := New(temporal, Options{})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		create := func(user string) error {
+			c.running.Add(wallet.AssetRef{UserID: user, Currency: "USD"}, struct{}{})
+			_, err := c.Create(ctx, Change{UserID: user, Currency: "USD", CommandID: "a"})
+			return err
+		}
+		for i := range maxUpdates {
+			go func() { _ = create(fmt.Sprint("stuck-", i)) }()
+		}
+		synctest.Wait()
+		require.NoError(t, create("well"))
+		cancel()
+		synctest.Wait()
+		require.True(t, c.updates.TryAcquire(maxUpdates), "each has given its place back, once")
+	})
+}
+
+// opened is an update that has opened a wallet.
+type opened struct{ answered }
+
+func (opened) Get(_ context.Context, result any) error {
+	*result.(*wallet.Result) = wallet.Result{Status: wallet.StatusApplied, Version: 1}
+	return nil
 }
