@@ -36,11 +36,17 @@ const (
 // Secure makes a client encrypt and decrypt: payloads, and the messages and stack
 // traces of failures.
 func (k *Keys) Secure(options *client.Options) {
-	options.DataConverter = k.DataConverter()
-	options.FailureConverter = temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{DataConverter: options.DataConverter})
-	if k.encrypts() {
-		options.FailureConverter = failureConverter{options.FailureConverter, options.DataConverter}
+	options.DataConverter, options.FailureConverter = k.DataConverter(), k.FailureConverter()
+}
+
+// FailureConverter reads the details of failures too.
+func (k *Keys) FailureConverter() converter.FailureConverter {
+	data := k.DataConverter()
+	plain := temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{DataConverter: data})
+	if !k.encrypts() {
+		return plain
 	}
+	return failureConverter{plain, data}
 }
 
 // DataConverter is the SDK's default one behind the encryption.

@@ -59,7 +59,7 @@ func Check(logger log.Logger, history *historypb.History, run workflow.Execution
 	if err != nil {
 		return err
 	}
-	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DataConverter: keys.DataConverter()})
+	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DataConverter: keys.DataConverter(), FailureConverter: keys.FailureConverter()})
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,7 +129,7 @@ func OpenPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
 	if strings.Contains(config.ConnConfig.Host, "@") {
 		return nil, fmt.Errorf("%s has an @ in its password: write it as %%40", database.Setting)
 	}
-	if parsed, err := url.Parse(database.URL); err == nil && !parsed.Query().Has("pool_max_conns") {
+	if !strings.Contains(database.URL, "pool_max_conns") { // of a URL or of key=value pairs
 		config.MaxConns = defaultPoolSize
 	}
 	telemetry.TracePool(config)
