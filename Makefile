@@ -39,7 +39,7 @@ race: bin/temporal ## the race detector on what is concurrent
 
 # The same seed makes the same plan; the duration is of load and faults, on each store.
 DURATION ?= 40s
-SEED ?= $(shell date +%s)
+SEED ?= 7
 faults: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## kill, pause, cut off everything under load, then check: make faults DURATION=20m SEED=7
 	./bin/wallet torture --seed $(SEED) --duration $(DURATION) --temporal-store sqlite
 	./bin/wallet torture --seed $(SEED) --duration $(DURATION) --temporal-store postgres --workers 3

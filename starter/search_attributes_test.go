@@ -9,23 +9,15 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
-	"google.golang.org/grpc"
 )
 
 // busyServer refuses queries until it has done so often enough.
 type busyServer struct {
 	client.Client
-	service *busyService
-}
-
-func (s busyServer) WorkflowService() workflowservice.WorkflowServiceClient { return s.service }
-
-type busyService struct {
-	workflowservice.WorkflowServiceClient
 	refusals []error
 }
 
-func (s *busyService) CountWorkflowExecutions(context.Context, *workflowservice.CountWorkflowExecutionsRequest, ...grpc.CallOption) (*workflowservice.CountWorkflowExecutionsResponse, error) {
+func (s *busyServer) CountWorkflow(context.Context, *workflowservice.CountWorkflowExecutionsRequest) (*workflowservice.CountWorkflowExecutionsResponse, error) {
 	if len(s.refusals) == 0 {
 		return &workflowservice.CountWorkflowExecutionsResponse{}, nil
 	}
@@ -35,13 +27,13 @@ func (s *busyService) CountWorkflowExecutions(context.Context, *workflowservice.
 }
 
 func TestABusyServerDoesNotEndAWorkersStart(t *testing.T) {
-	service := &busyService{refusals: []error{
+	server := &busyServer{refusals: []error{
 		serviceerror.NewResourceExhausted(enumspb.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT, "namespace rate limit exceeded"),
 		serviceerror.NewUnavailable("starting"),
 		serviceerror.NewInvalidArgument("unknown attribute"),
 	}}
-	require.NoError(t, awaitSearchAttributes(t.Context(), busyServer{service: service}, "default"))
+	require.NoError(t, awaitSearchAttributes(t.Context(), server, "default"))
 
-	denied := &busyService{refusals: []error{serviceerror.NewPermissionDenied("no", "")}}
-	require.ErrorContains(t, awaitSearchAttributes(t.Context(), busyServer{service: denied}, "default"), "no")
+	denied := &busyServer{refusals: []error{serviceerror.NewPermissionDenied("no", "")}}
+	require.ErrorContains(t, awaitSearchAttributes(t.Context(), denied, "default"), "no")
 }

@@ -27,7 +27,11 @@ func (c *Client) Send(ctx context.Context, userID, currency string, command wall
 	if err == nil {
 		defer leave()
 		_, err = retry(ctx, func() (client.WorkflowRun, error) {
-			return c.temporal.SignalWithStartWorkflow(ctx, options.ID, wallet.SignalCommand, command, options, wallet.WorkflowWalletAsset, c.input(ref))
+			run, err := c.temporal.SignalWithStartWorkflow(ctx, options.ID, wallet.SignalCommand, command, options, wallet.WorkflowWalletAsset, c.input(ref))
+			if withoutLabel(err, &options) {
+				run, err = c.temporal.SignalWithStartWorkflow(ctx, options.ID, wallet.SignalCommand, command, options, wallet.WorkflowWalletAsset, c.input(ref))
+			}
+			return run, err
 		})
 	}
 	if err != nil {

@@ -96,10 +96,11 @@ func (c *Client) updateOnce(ctx context.Context, ref wallet.AssetRef, name strin
 		}
 		c.running.Remove(ref)
 	}
-	handle, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
-		StartWorkflowOperation: c.temporal.NewWithStartWorkflowOperation(c.startOptions(ref), wallet.WorkflowWalletAsset, c.input(ref)),
-		UpdateOptions:          options,
-	})
+	start := c.startOptions(ref)
+	handle, err := c.updateWithStart(ctx, ref, start, options)
+	if withoutLabel(err, &start) {
+		handle, err = c.updateWithStart(ctx, ref, start, options)
+	}
 	if err == nil {
 		err = handle.Get(ctx, result)
 	}
@@ -109,6 +110,26 @@ func (c *Client) updateOnce(ctx context.Context, ref wallet.AssetRef, name strin
 		c.running.Add(ref, struct{}{})
 	}
 	return err
+}
+
+func (c *Client) updateWithStart(ctx context.Context, ref wallet.AssetRef, start client.StartWorkflowOptions, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error) {
+	return c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: c.temporal.NewWithStartWorkflowOperation(start, wallet.WorkflowWalletAsset, c.input(ref)),
+		UpdateOptions:          options,
+	})
+}
+
+// withoutLabel takes the search attributes out of a start that the server has refused,
+// and tells whether there were any. A namespace may lack them, and a server that has
+// just come up may not know them yet: that must not cost a command. The wallet labels
+// itself once its namespace takes them.
+func withoutLabel(refused error, start *client.StartWorkflowOptions) bool {
+	var argument *serviceerror.InvalidArgument
+	if !errors.As(refused, &argument) || isSignalsLimit(refused) || start.TypedSearchAttributes.Size() == 0 {
+		return false
+	}
+	start.TypedSearchAttributes = temporal.SearchAttributes{}
+	return true
 }
 
 // retry repeats a call that is safe to repeat until it succeeds, fails for good

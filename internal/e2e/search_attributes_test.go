@@ -124,3 +124,21 @@ func TestASearchAttributeOfAnotherTypeIsNamed(t *testing.T) {
 	require.Error(t, err)
 	contains(t, err.Error(), "search attribute WalletCurrency of namespace", "is of type Int, not Keyword", "temporal operator search-attribute remove --name WalletCurrency")
 }
+
+// TestACommandIsTakenWithoutSearchAttributes also where the caller sets them, as package
+// starter does: a server that has just come up may not know them yet.
+func TestACommandIsTakenWithoutSearchAttributes(t *testing.T) {
+	w := newWorld(t)
+	_, temporal := w.namespace()
+	wallets, err := starter.New(temporal, starter.Options{TaskQueue: w.queue})
+	require.NoError(t, err)
+	require.NoError(t, wallets.Send(t.Context(), w.user, "USD", add("a", "1")))
+
+	// The update gets as far as to wait for a worker, which this namespace does not have.
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	_, err = wallets.Add(ctx, starter.Change{UserID: w.user + "-2", Currency: "USD", CommandID: "a", Amount: wallet.MustAmount("1")})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	_, err = temporal.DescribeWorkflowExecution(t.Context(), wallet.WorkflowID(w.user+"-2", "USD"), "")
+	require.NoError(t, err)
+}

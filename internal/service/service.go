@@ -216,8 +216,11 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	s := &Service{failed: make(chan error, 1)}
 	options := worker.Options{
 		WorkerStopTimeout: drainPatience,
-		OnFatalError:      func(err error) { s.failed <- err },
-		DeploymentOptions: deployment(o.Version),
+		// Of a workflow that does not give way. The SDK's second is over too soon on a
+		// machine that stands still for one, and then fails a task that has done no wrong.
+		DeadlockDetectionTimeout: 10 * time.Second,
+		OnFatalError:             func(err error) { s.failed <- err },
+		DeploymentOptions:        deployment(o.Version),
 	}
 	if o.Metrics != nil {
 		options.Interceptors = append(options.Interceptors, o.Metrics.Steps())
