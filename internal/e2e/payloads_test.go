@@ -173,8 +173,8 @@ func randomPayload(random *rand.Rand, id string) *commonpb.Payload {
 		data = bytes.Repeat([]byte(of("[", `{"a":`, "\x00", "9", " ")), times)
 	}
 	payload := &commonpb.Payload{Data: data, Metadata: map[string][]byte{}}
-	for range random.IntN(4) {
-		payload.Metadata[of("encoding", "messageType", "", "\x01", "encryption-key-id", "type")] = []byte(of("", "binary/encrypted", "wallet.Command", strings.Repeat("m", 2000)))
+	for range random.IntN(4) { // never encrypted: that waits for its key (docs/security.md)
+		payload.Metadata[of("encoding", "messageType", "", "\x01", "encryption-key-id", "type")] = []byte(of("", "binary/unheard-of", "wallet.Command", strings.Repeat("m", 2000)))
 	}
 	if random.IntN(3) > 0 {
 		payload.Metadata[converter.MetadataEncoding] = []byte(converter.MetadataEncodingJSON)
