@@ -96,6 +96,9 @@ func (c Command) validateAmount() error {
 			return invalid("amount", c.Amount.String(), "create takes no amount, got %q: create first, then add", c.Amount)
 		}
 	case TypeAdd, TypeSubtract:
+		if c.Amount == (Amount{}) {
+			return invalid("amount", "", "command %s has no amount: send the amount to %s, as a string such as \"12.50\"", quote(c.ID), c.Type)
+		}
 		if c.Amount.Cmp(Amount{}) <= 0 {
 			return invalid("amount", c.Amount.String(), "amount %q of command %s is not above 0: send the amount to %s", c.Amount, quote(c.ID), c.Type)
 		}

@@ -17,7 +17,7 @@ func TestCommandsThatAreRefusedBeforeTheyLeaveATrace(t *testing.T) {
 		"negative":               {`{"id":"a","type":"add","amount":"-1"}`, `amount "-1" is not a plain decimal`},
 		"zero":                   {`{"id":"a","type":"add","amount":"0"}`, `amount "0" of command "a" is not above 0`},
 		"zero with decimals":     {`{"id":"a","type":"subtract","amount":"0.00"}`, `amount "0.00" of command "a" is not above 0`},
-		"no amount":              {`{"id":"a","type":"add"}`, `amount "0" of command "a" is not above 0`},
+		"no amount":              {`{"id":"a","type":"add"}`, `command "a" has no amount: send the amount to add`},
 		"a JSON number":          {`{"id":"a","type":"add","amount":12.5}`, `amount 12.5 is not a JSON string: send it in quotes`},
 		"null amount":            {`{"id":"a","type":"add","amount":null}`, `amount null is not a JSON string`},
 		"40 digits":              {`{"id":"a","type":"add","amount":"` + strings.Repeat("9", 40) + `"}`, `has 40 digits: at most 38`},

@@ -24,7 +24,7 @@ import (
 func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wallet.Command) ([]wallet.Result, error) {
 	leave, err := c.join(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("send %d commands to the %s wallet of %q: %w", len(commands), ref.Currency, ref.UserID, err)
+		return nil, fmt.Errorf("update the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
 	}
 	defer leave()
 	results, err := retry(ctx, func() ([]wallet.Result, error) {
@@ -43,7 +43,7 @@ func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wal
 		err = fmt.Errorf("the wallet answered %d of %d commands", len(results), len(commands))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("send %d commands to the %s wallet of %q: %w", len(commands), ref.Currency, ref.UserID, err)
+		return nil, fmt.Errorf("update the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
 	}
 	return results, nil
 }

@@ -47,7 +47,7 @@ func applyCommandInput(ctx workflow.Context, payload converter.RawValue) (wallet
 	}
 	// The time of a run by hand is the click, not a scheduled one.
 	var scheduled wallet.ScheduledRun
-	ctx = workflow.WithActivityOptions(ctx, sendOptions())
+	ctx = workflow.WithActivityOptions(ctx, lookupOptions())
 	if err := workflow.ExecuteActivity(ctx, wallet.ActivityScheduledTime, run).Get(ctx, &scheduled); err != nil {
 		return input, failure.Decode(err)
 	}

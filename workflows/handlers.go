@@ -25,11 +25,13 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApply, w.handleApply, workflow.UpdateHandlerOptions{
 		Description: `One command, answered with its Result: {"id": "order-7", "type": "subtract", "amount": "12.50"}` + commandHelp,
 		Validator: func(payload converter.RawValue) error {
-			if err := w.checkSize(payload, 1); err != nil {
+			if err := checkBytes(payload); err != nil {
 				return failure.Encode(err)
 			}
-			_, err := decodeCommand(payload)
-			return failure.Encode(err)
+			if _, err := decodeCommand(payload); err != nil {
+				return failure.Encode(err)
+			}
+			return failure.Encode(w.checkRoom(payload, 1))
 		},
 	}); err != nil {
 		return err
@@ -136,11 +138,14 @@ func (w *walletAsset) result(commandID string) (wallet.Result, error) {
 
 // validBatch refuses a batch before it leaves a trace.
 func (w *walletAsset) validBatch(payload converter.RawValue) error {
-	commands, err := decodeBatch(payload)
-	if sizeErr := w.checkSize(payload, len(commands)); sizeErr != nil {
-		err = sizeErr
+	if err := checkBytes(payload); err != nil {
+		return failure.Encode(err)
 	}
-	return failure.Encode(err)
+	commands, err := decodeBatch(payload)
+	if err != nil {
+		return failure.Encode(err)
+	}
+	return failure.Encode(w.checkRoom(payload, len(commands)))
 }
 
 func decodeCommand(payload converter.RawValue) (wallet.Command, error) {

@@ -47,6 +47,12 @@ func sendOptions() workflow.ActivityOptions {
 	return workflow.ActivityOptions{StartToCloseTimeout: time.Minute, HeartbeatTimeout: 10 * time.Second, RetryPolicy: untilItWorks()}
 }
 
+// lookupOptions are for a few questions to Temporal, which are asked again from the start
+// if they are not answered. There is nothing to be heard of between them.
+func lookupOptions() workflow.ActivityOptions {
+	return workflow.ActivityOptions{StartToCloseTimeout: 30 * time.Second, RetryPolicy: untilItWorks()}
+}
+
 func untilItWorks() *temporal.RetryPolicy {
 	return &temporal.RetryPolicy{
 		InitialInterval:    200 * time.Millisecond,

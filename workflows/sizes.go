@@ -23,12 +23,17 @@ func sizeOf(payload converter.RawValue, commands int) int {
 	return len(payload.Payload().GetData()) + commands*resultBytes
 }
 
-// checkSize refuses an update that is too large, or too large for now. Only validators
-// ask: what was accepted is accepted on replay.
-func (w *walletAsset) checkSize(payload converter.RawValue, commands int) error {
+// checkBytes refuses an update that is too large, before anything is made of it. Only
+// validators ask, as for checkRoom: what was accepted is accepted on replay.
+func checkBytes(payload converter.RawValue) error {
 	if n := len(payload.Payload().GetData()); n > wallet.MaxUpdateBytes {
 		return wallet.TooManyBytes(n)
 	}
+	return nil
+}
+
+// checkRoom refuses an update that is too large for now.
+func (w *walletAsset) checkRoom(payload converter.RawValue, commands int) error {
 	if size := sizeOf(payload, commands); w.updateBytes > 0 && w.updateBytes+size > maxUpdateBytes {
 		return fmt.Errorf("%w: updates of %d bytes, with their answers, are under way, and %d more would be over %d: send it again in a moment",
 			wallet.ErrBusy, w.updateBytes, size, maxUpdateBytes)

@@ -147,7 +147,7 @@ func TestNexusRefusesBadInput(t *testing.T) {
 	for _, row := range []struct{ operation, input, field, message string }{
 		{"add", object(`,"id":"a","amount":5`), "amount", "amount 5 is not a JSON string"},
 		{"add", object(`,"amount":"5"`), "id", "id is empty"},
-		{"add", object(`,"id":"a"`), "amount", "is not above 0"},
+		{"add", object(`,"id":"a"`), "amount", `command "a" has no amount`},
 		{"create", object(`,"id":"a","amount":"5"`), "amount", "create takes no amount"},
 		{"subtract", `"text"`, "input", "must not be a JSON string"},
 		{"add", strings.Replace(object(`,"id":"a","amount":"5"`), "USD", "NOPE", 1), "currency", `currency "NOPE" is not registered`},

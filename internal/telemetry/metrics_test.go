@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet/internal/telemetry"
 )
 
 var update = flag.Bool("update", false, "write the table of docs/metrics.md anew")
@@ -96,4 +98,12 @@ func TestTheTableInTheDocsIsReal(t *testing.T) {
 		return
 	}
 	require.Equal(t, real, string(doc), "a metric was renamed: who watches has to know")
+}
+
+func TestNoAddressIsNotEveryInterface(t *testing.T) {
+	server, err := telemetry.Serve("", http.NotFoundHandler(), nil)
+	if err == nil {
+		defer server.Close()
+	}
+	require.ErrorContains(t, err, "WALLET_HTTP_ADDRESS")
 }

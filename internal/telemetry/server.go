@@ -29,6 +29,9 @@ type Server struct {
 
 // Serve listens on an address such as "127.0.0.1:9464" and answers until Close.
 func Serve(address string, metrics http.Handler, checks []Check) (*Server, error) {
+	if address == "" { // net.Listen would take every interface
+		return nil, errors.New("no address for metrics and probes: set WALLET_HTTP_ADDRESS to one such as 127.0.0.1:9464, or to \"off\"")
+	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for metrics and probes on %q: set WALLET_HTTP_ADDRESS to a free address, or to \"off\": %w", address, err)
