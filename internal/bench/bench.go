@@ -17,15 +17,25 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/telemetry"
 )
 
 // Environment is where a benchmark runs.
 type Environment struct {
 	Store       string // of Temporal: sqlite or postgres
 	Temporal    client.Client
-	DatabaseURL string    // a migrated database
-	Processes   Processes // whose CPU time is accounted
-	PProf       string    // address of the Temporal server's profiles; may be empty
+	DatabaseURL string             // a migrated database
+	Metrics     *telemetry.Metrics // of the worker; may be nil
+	Processes   Processes          // whose CPU time is accounted
+	PProf       string             // address of the Temporal server's profiles; may be empty
+}
+
+// startWorker runs wallets on a task queue as "wallet worker" does.
+func (e Environment) startWorker(ctx context.Context, pool *pgxpool.Pool, queue string) (*service.Service, error) {
+	return service.Start(ctx, service.Options{
+		Temporal: e.Temporal, Namespace: client.DefaultNamespace, Pool: pool, TaskQueue: queue, Logger: zap.NewNop(),
+		Metrics: e.Metrics, HTTPAddress: service.HTTPOff,
+	})
 }
 
 // Options of a benchmark.
@@ -69,9 +79,7 @@ func Run(ctx context.Context, environment Environment, options Options) ([]Row, 
 	}
 	defer pool.Close()
 	b.pool = pool
-	worker, err := service.Start(ctx, service.Options{
-		Temporal: environment.Temporal, Namespace: client.DefaultNamespace, Pool: pool, TaskQueue: b.queue, Logger: zap.NewNop(),
-	})
+	worker, err := environment.startWorker(ctx, pool, b.queue)
 	if err != nil {
 		return nil, err
 	}

@@ -9,8 +9,6 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
-	"go.temporal.io/sdk/client"
-	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
@@ -53,9 +51,7 @@ func Life(ctx context.Context, environment Environment, o LifeOptions, out io.Wr
 	}
 	defer pool.Close()
 	name := fmt.Sprintf("life-%d", time.Now().UnixNano())
-	worker, err := service.Start(ctx, service.Options{
-		Temporal: environment.Temporal, Namespace: client.DefaultNamespace, Pool: pool, TaskQueue: name, Logger: zap.NewNop(),
-	})
+	worker, err := environment.startWorker(ctx, pool, name)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/valueledger/wallet/internal/devstack"
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/telemetry"
 	"github.com/valueledger/wallet/migrations"
 )
 
@@ -30,13 +31,18 @@ func OnStack(ctx context.Context, dir string, store devstack.TemporalStore, logg
 	}
 	connection := client.Options{HostPort: stack.Temporal.Address(), Logger: service.SDKLogger(logger)}
 	service.WorkerConnection(&connection)
+	metrics, err := telemetry.NewMetrics() // as every worker has them
+	if err != nil {
+		return err
+	}
+	metrics.Client(&connection)
 	temporal, err := client.DialContext(ctx, connection)
 	if err != nil {
 		return err
 	}
 	defer temporal.Close()
 	return do(Environment{
-		Store: string(store), Temporal: temporal, DatabaseURL: url, PProf: stack.Temporal.PProf(),
+		Store: string(store), Temporal: temporal, DatabaseURL: url, Metrics: metrics, PProf: stack.Temporal.PProf(),
 		Processes: Processes{Temporal: stack.Temporal.PID(), Postgres: stack.Postgres.PID()},
 	})
 }
