@@ -4,6 +4,7 @@ package examples
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"log/slog"
 	"os"
@@ -60,9 +61,30 @@ func TestTheExamplesPrintWhatTheySay(t *testing.T) {
 			expected, err := os.ReadFile(path)
 			require.NoError(t, err)
 			require.Equal(t, string(expected), got)
+			if example.folder == "typescript" {
+				checkWorkflowIDs(t)
+			}
 		})
 	}
 	checkPayloads(t, env)
+}
+
+// checkWorkflowIDs compares the ids that TypeScript makes with Go's.
+func checkWorkflowIDs(t *testing.T) {
+	users := []string{"u1", "a/b", "100%", "50%2F/é", "a//%"}
+	in, err := json.Marshal(users)
+	require.NoError(t, err)
+	cmd := exec.Command("node", "-e", `const { walletAsset, applyCommand } = require('./lib/wallet.js');
+console.log(JSON.stringify(JSON.parse(process.argv[1]).map(u => [walletAsset(u, 'USD').workflowId, applyCommand(u, 'USD', { id: 'b/c%' }).workflowId])));`, string(in))
+	cmd.Dir = "typescript"
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var ids [][]string
+	require.NoError(t, json.Unmarshal(out, &ids))
+	require.Len(t, ids, len(users))
+	for i, user := range users {
+		require.Equal(t, []string{wallet.WorkflowID(user, "USD"), wallet.ApplyCommandWorkflowID(user, "USD", "b/c%")}, ids[i])
+	}
 }
 
 // TestTheDocsShowWhatRuns: the TypeScript in the docs is that of the example.

@@ -26,8 +26,8 @@ var (
 const searchAttributesPatience = 30 * time.Second
 
 // RegisterSearchAttributes makes WalletUserId and WalletCurrency (Keyword) known
-// to a namespace, unless they are, and waits until it takes them. A Client cannot
-// start a wallet's workflow without them. Temporal takes no notice when an
+// to a namespace, unless they are, and waits until it takes them. Without them
+// a wallet runs, but is not found by its user. Temporal takes no notice when an
 // attribute exists with another type, so that is checked here.
 func RegisterSearchAttributes(ctx context.Context, c client.Client, namespace string) error {
 	existing, err := c.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})

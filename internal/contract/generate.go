@@ -57,6 +57,8 @@ func Generate(root string) (map[string][]byte, error) {
 	result := g.schema(wallet.Result{})
 	kind := property(result, "type")
 	kind.Enum = append(slices.Clone(kind.Enum), "") // of what could not be read
+	refused := g.schema(wallet.InvalidError{})
+	property(refused, "reason").Enum = []any{wallet.ReasonMalformed, wallet.ReasonUnknownCurrency}
 	files := map[string][]byte{}
 	for file, schema := range map[string]*jsonschema.Schema{
 		Command:     command,
@@ -64,7 +66,7 @@ func Generate(root string) (map[string][]byte, error) {
 		Result:      result,
 		Results:     batch(Result),
 		State:       g.schema(wallet.State{}),
-		Invalid:     g.schema(wallet.InvalidError{}),
+		Invalid:     refused,
 		WalletInput: input,
 		ApplyInput:  apply,
 	} {

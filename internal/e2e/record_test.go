@@ -26,14 +26,21 @@ import (
 
 var record = flag.String("record", "", "version under whose name to write the histories that workflows/replay_test.go replays")
 
+var recorded = filepath.Join("..", "..", "workflows", "testdata")
+
 // historyOfARun is how many events a run has, about, before the server of this test
 // suggests to continue as new.
 const historyOfARun = 130
 
 // TestRecordHistories makes histories with something of everything in them, and checks
-// that they have it. With -record v2, say, it writes them to workflows/testdata under
+// that they have it. With -record v4, say, it writes them to workflows/testdata under
 // that name, beside those of earlier versions, which stay.
 func TestRecordHistories(t *testing.T) {
+	if *record != "" {
+		taken, err := filepath.Glob(filepath.Join(recorded, "*_"+*record+".json"))
+		require.NoError(t, err)
+		require.Empty(t, taken, "the histories of a released version stay: choose a NAME that is not taken")
+	}
 	w := newRecordedWorld(t)
 	ctx := t.Context()
 	other := *w // its wallet is not opened by a command
@@ -192,6 +199,6 @@ func (w *world) saveHistory(name string, run workflow.Execution, wanted ...enums
 	}
 	require.NoError(w.t, replay.Check(service.SDKLogger(zap.NewNop()), history, run))
 	if *record != "" {
-		require.NoError(w.t, replay.Save(filepath.Join("..", "..", "workflows", "testdata", name+"_"+*record+".json"), history))
+		require.NoError(w.t, replay.Save(filepath.Join(recorded, name+"_"+*record+".json"), history))
 	}
 }

@@ -17,7 +17,7 @@ export interface Result {
   command_id: string;
   type: string;
   status: 'applied' | 'unapplied';
-  reason?: string; // insufficient_funds, already_exists, scale_exceeded, id_conflict, malformed
+  reason?: string; // insufficient_funds, already_exists, scale_exceeded, id_conflict, malformed; more may come
   message?: string; // the reason for people
   amount?: string;
   total_before: string;
@@ -25,7 +25,7 @@ export interface Result {
   hold_before: string;
   hold_after: string;
   version?: number; // of the balance, if applied
-  position?: number; // with hash: the receipt, of a refusal too
+  position?: number; // with hash: the receipt, of a refusal too, but for id_conflict
   hash?: string;
   recorded_at: string;
   replayed: boolean; // the id had been answered before; nothing changed now
@@ -58,10 +58,13 @@ export function walletAsset(userId: string, currency: string) {
   };
 }
 
-/** What runs one command as a workflow, a child workflow among them. */
+/**
+ * What runs one command as a workflow, a child workflow among them. Any id will do that
+ * no other command has: hence the escapes, for a user id may have a slash.
+ */
 export function applyCommand(userId: string, currency: string, command: Command) {
   return {
-    workflowId: `command/${currency}/${userId}/${command.id}`,
+    workflowId: `command/${currency}/${userId.replace(/%/g, '%25').replace(/\//g, '%2F')}/${command.id}`,
     taskQueue: 'wallet',
     args: [{ user_id: userId, currency, command }],
   };
