@@ -3,6 +3,8 @@ package workflows
 import (
 	"time"
 
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -25,10 +27,7 @@ const versionLabel = "label"
 // another type, fails until it does. So the wallet asks first, and without an answer it
 // goes on without a label: the next run asks again.
 func (w *walletAsset) label(ctx workflow.Context) error {
-	set := workflow.GetTypedSearchAttributes(ctx)
-	userID, _ := set.GetKeyword(searchUserID)
-	currency, _ := set.GetKeyword(searchCurrency)
-	if userID == w.ref.UserID && currency == w.ref.Currency {
+	if keyword(ctx, wallet.SearchAttributeUserID) == w.ref.UserID && keyword(ctx, wallet.SearchAttributeCurrency) == w.ref.Currency {
 		return nil
 	}
 	if workflow.GetVersion(ctx, versionLabel, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
@@ -46,4 +45,17 @@ func (w *walletAsset) label(ctx workflow.Context) error {
 		return nil
 	}
 	return workflow.UpsertTypedSearchAttributes(ctx, searchUserID.ValueSet(w.ref.UserID), searchCurrency.ValueSet(w.ref.Currency))
+}
+
+// keyword is a search attribute of the run, or empty if it is not one text. Some clients
+// send a list with one text, which Temporal takes, and at which the SDK's
+// GetTypedSearchAttributes panics.
+func keyword(ctx workflow.Context, name string) (text string) {
+	//lint:ignore SA1019 a workflow must not panic over what its caller sent
+	payload := workflow.GetInfo(ctx).SearchAttributes.GetIndexedFields()[name]
+	kind, err := enumspb.IndexedValueTypeFromString(string(payload.GetMetadata()["type"]))
+	if err != nil || kind != enumspb.INDEXED_VALUE_TYPE_KEYWORD || converter.GetDefaultDataConverter().FromPayload(payload, &text) != nil {
+		return ""
+	}
+	return text
 }

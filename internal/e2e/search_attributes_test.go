@@ -8,10 +8,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
+	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/worker"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -78,6 +81,32 @@ func TestAWalletIsFoundByItsUser(t *testing.T) {
 		w.eventually("the wallet in the list", func() bool { return w.found() == 1 })
 		require.Equal(t, 2, w.labels(), "its label, and that of the change which brought it")
 	})
+}
+
+// TestSearchAttributesAsListsStopNoWallet: TypeScript's client sends them so, if it is given them
+// by its older option. The SDK's own reading of them panics.
+func TestSearchAttributesAsListsStopNoWallet(t *testing.T) {
+	for _, kind := range []string{"", "Keyword"} {
+		t.Run("of type "+kind, func(t *testing.T) {
+			w := newWorld(t)
+			list := func(text string) *commonpb.Payload {
+				return &commonpb.Payload{Data: fmt.Appendf(nil, "[%q]", text), Metadata: map[string][]byte{"encoding": []byte("json/plain"), "type": []byte(kind)}}
+			}
+			input, err := converter.GetDefaultDataConverter().ToPayloads(wallet.AssetRef{UserID: w.user, Currency: "USD"})
+			require.NoError(t, err)
+			_, err = w.temporal.WorkflowService().StartWorkflowExecution(t.Context(), &workflowservice.StartWorkflowExecutionRequest{
+				Namespace: client.DefaultNamespace, RequestId: w.user, WorkflowId: w.workflowID(), Input: input,
+				WorkflowType: &commonpb.WorkflowType{Name: wallet.WorkflowWalletAsset},
+				TaskQueue:    &taskqueuepb.TaskQueue{Name: w.queue},
+				SearchAttributes: &commonpb.SearchAttributes{IndexedFields: map[string]*commonpb.Payload{
+					wallet.SearchAttributeUserID: list(w.user), wallet.SearchAttributeCurrency: list("USD"),
+				}},
+			})
+			require.NoError(t, err)
+			require.Equal(t, "1.00", w.startForeign(w.temporal, add("a", "1")).TotalAfter.String())
+			w.eventually("the wallet in the list", func() bool { return w.found() == 1 })
+		})
+	}
 }
 
 // namespace makes one without search attributes and returns a client for it.
