@@ -23,6 +23,9 @@ func (e *UnreadableError) Error() string {
 		e.KeyID, e.Problem, Setting)
 }
 
+// NoKeys tells that the program has no keys at all: it is not one that encrypts.
+func (e *UnreadableError) NoKeys() bool { return e.Problem == problemNoKeys }
+
 // Unreadable returns an *UnreadableError for a payload that is still encrypted, else
 // nil. What the payload says of itself is its sender's word, so no more of it is taken
 // over than can be one of this package's.

@@ -41,10 +41,11 @@ type walletAsset struct {
 	signals workflow.ReceiveChannel
 	queue   []queued
 
-	signalsReceived int // in this run, which is what Temporal limits
-	malformed       int // in this run, to number them
-	replies         int // signals to reply_to that are under way
-	updateBytes     int // of the updates that are under way
+	signalsReceived int  // in this run, which is what Temporal limits
+	malformed       int  // in this run, to number them
+	replies         int  // signals to reply_to that are under way
+	updateBytes     int  // of the updates that are under way
+	withoutKeys     bool // this run took what was encrypted for malformed
 
 	ensured  bool     // the asset is known to exist
 	recorded bool     // the audit trail has been completed once in this run

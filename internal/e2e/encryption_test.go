@@ -11,10 +11,12 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/workflow"
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/codec"
+	"github.com/valueledger/wallet/internal/replay"
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/internal/testenv"
 	"github.com/valueledger/wallet/starter"
@@ -184,6 +186,47 @@ func TestEncryptionIsSwitchedOnAndKeysAreChanged(t *testing.T) {
 	w.settled(19)
 	events, _ := w.requireSound()
 	require.Len(t, events, 19)
+}
+
+// TestWithoutKeysAnEncryptedSignalIsMalformed: a client that encrypts where nobody else
+// does stops nobody. Who has keys by now goes on with the run, or stops in sight, but
+// never reads another command in its place.
+func TestWithoutKeysAnEncryptedSignalIsMalformed(t *testing.T) {
+	w := newWorld(t)
+	key := newKey("k1")
+	_, err := w.wallets.Add(t.Context(), w.change("before", "1"))
+	require.NoError(t, err)
+	stray := dialWith(t, key)
+	for _, id := range []string{"stray-1", "stray-2"} {
+		require.NoError(t, stray.SignalWorkflow(t.Context(), w.workflowID(), "", wallet.SignalCommand, add(id, "5")))
+	}
+	handle, err := stray.UpdateWorkflow(t.Context(), client.UpdateWorkflowOptions{
+		WorkflowID: w.workflowID(), UpdateName: wallet.UpdateApply, Args: []any{add("stray-3", "5")}, WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	if err == nil {
+		err = handle.Get(t.Context(), nil)
+	}
+	require.ErrorContains(t, err, `payload encoding "binary/encrypted" is not supported: send json/plain, or give the workers the key (WALLET_PAYLOAD_KEYS)`)
+	result, err := w.wallets.Add(t.Context(), w.change("after", "1"))
+	require.NoError(t, err)
+	require.Equal(t, "2.00", result.TotalAfter.String())
+	_, journal := w.requireSound()
+	require.Equal(t, []wallet.Reason{"", "", wallet.ReasonMalformed, wallet.ReasonMalformed, ""}, reasons(journal))
+
+	run := workflow.Execution{ID: w.workflowID(), RunID: w.runID()}
+	quiet := service.SDKLogger(zap.NewNop())
+	require.NoError(t, replay.Check(quiet, w.history(run), run))
+	for _, keys := range []string{key, newKey("k2")} {
+		t.Setenv(codec.Setting, keys)
+		require.Error(t, replay.Check(quiet, w.history(run), run))
+	}
+}
+
+func reasons(journal []wallet.Entry) (reasons []wallet.Reason) {
+	for _, e := range journal {
+		reasons = append(reasons, e.Reason)
+	}
+	return reasons
 }
 
 // TestACommandUnderAnUnknownKeyWaitsForIt: whoever gives callers a key before the

@@ -173,13 +173,13 @@ func randomPayload(random *rand.Rand, id string) *commonpb.Payload {
 		data = bytes.Repeat([]byte(of("[", `{"a":`, "\x00", "9", " ")), times)
 	}
 	payload := &commonpb.Payload{Data: data, Metadata: map[string][]byte{}}
-	for range random.IntN(4) { // never encrypted: that waits for its key (docs/security.md)
+	for range random.IntN(4) {
 		payload.Metadata[of("encoding", "messageType", "", "\x01", "encryption-key-id", "type")] = []byte(of("", "binary/unheard-of", "wallet.Command", strings.Repeat("m", 2000)))
 	}
 	if random.IntN(3) > 0 {
 		payload.Metadata[converter.MetadataEncoding] = []byte(converter.MetadataEncodingJSON)
 	} else if random.IntN(4) > 0 {
-		payload.Metadata[converter.MetadataEncoding] = []byte(of("binary/null", "binary/plain", "json/protobuf", "binary/protobuf", "JSON/plain", "\xff\x00"))
+		payload.Metadata[converter.MetadataEncoding] = []byte(of("binary/null", "binary/plain", "binary/encrypted", "json/protobuf", "binary/protobuf", "JSON/plain", "\xff\x00"))
 	}
 	return payload
 }
