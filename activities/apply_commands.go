@@ -85,7 +85,7 @@ func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsI
 		return err
 	})
 	if err != nil {
-		return wallet.ApplyCommandsOutput{}, failure.Encode(fmt.Errorf("apply %d commands to the %s wallet of %q: %w", len(in.Commands), in.Currency, in.UserID, err))
+		return wallet.ApplyCommandsOutput{}, failure.Encode(fmt.Errorf("apply commands to the %s wallet of %q: %w", in.Currency, in.UserID, err))
 	}
 	if in.AndRecord && out.NeedRecording() {
 		ctx, cancel := context.WithTimeout(ctx, andRecordPatience)

@@ -36,15 +36,18 @@ type trouble struct {
 
 // showDetails sets what the Web UI shows of the wallet, as Markdown: in each run, after
 // each batch, whatever its size, and while a step fails. It is no event of the history,
-// and takes tens of microseconds beside the milliseconds of a step, so it does not wait until
-// somebody looks.
+// and cheap beside a step (BenchmarkDetails), so it does not wait until somebody looks.
 func (w *walletAsset) showDetails(ctx workflow.Context) {
+	workflow.SetCurrentDetails(ctx, w.details())
+}
+
+func (w *walletAsset) details() string {
 	var b strings.Builder
 	w.writeTrouble(&b)
 	w.writeBalance(&b)
 	w.writeRecent(&b)
-	w.writeCounts(ctx, &b)
-	workflow.SetCurrentDetails(ctx, b.String())
+	w.writeCounts(&b)
+	return b.String()
 }
 
 // showUntil keeps the details true while a step is pending, for commands still come.
@@ -108,7 +111,9 @@ func (w *walletAsset) writeRecent(b *strings.Builder) {
 		})
 	}
 	if rows != nil {
-		writeTable(b, []column{{"last commands", left}, {"change", right}, {"outcome", left}, {"total", right}, {"time (UTC)", left}}, rows...)
+		// The heading keeps the table apart from the one above.
+		b.WriteString("### Last commands\n\n")
+		writeTable(b, []column{{"command", left}, {"change", right}, {"outcome", left}, {oneLine("total after"), right}, {"time (UTC)", left}}, rows...)
 	}
 }
 
@@ -134,7 +139,7 @@ func outcome(r wallet.Result) string {
 	return text
 }
 
-func (w *walletAsset) writeCounts(ctx workflow.Context, b *strings.Builder) {
+func (w *walletAsset) writeCounts(b *strings.Builder) {
 	counts := w.carried.Counts
 	var refused int64
 	var reasons []string

@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +39,8 @@ func TestDetailsTellTheStory(t *testing.T) {
 	after = strings.ReplaceAll(after, "\u00a0", " ")
 	require.Contains(t, before, "## u1 · USD\n\nThe balance is not known here yet")
 	require.Contains(t, after, "## u1 · 12.50 USD available\n")
-	require.Contains(t, after, "| 12.50\u2003 | 0.00\u2003 | **12.50**\u2003 | 2\u2003 | 0\u2003 |\n")
+	require.Contains(t, after, "| 12.50\u2003 | 0.00\u2003 | **12.50**\u2003 | 2\u2003 | 0\u2003 |\n\n"+
+		"### Last commands\n\n| command\u2003 | change\u2003 | outcome\u2003 | total after\u2003 | time (UTC)\u2003 |\n")
 	require.Contains(t, after, "| order-7\u2003 | add 12.50\u2003 | applied\u2003 | 12.50\u2003 | 01 Jan 1970 00:00\u2003 |\n")
 	require.Contains(t, after, "| order-7\u2003 | add 12.50\u2003 | applied (answered before)\u2003 |")
 	require.Contains(t, after, "| order-8\u2003 | subtract 1000.00\u2003 | **refused:** insufficient_funds\u2003 |")
@@ -66,6 +68,28 @@ func TestDetailsTellOfTrouble(t *testing.T) {
 	require.Contains(t, late, "3 commands wait")
 	require.NotContains(t, after, "trouble")
 	require.Equal(t, []string{"_auto-create", "a", "b", "c"}, env.order)
+}
+
+// TestDetailsNameRecordingAsTheStepInTrouble has a step of its own record, since recording
+// fails. The step is named by its summary, which is in the history too.
+func TestDetailsNameRecordingAsTheStepInTrouble(t *testing.T) {
+	env := newEnvironment(t)
+	env.fail = func(step string, attempt int) error {
+		if step == wallet.StepRecordEvents && attempt < 14 { // as above
+			return errors.New("connection refused")
+		}
+		return nil
+	}
+	var during string
+	env.at(0, func() {
+		for i := range 16 {
+			env.signal(add(fmt.Sprint("c-", i)))
+		}
+	})
+	env.at(4*time.Second, func() { during = env.details() })
+	require.NoError(t, env.run(idleFor(time.Hour)))
+	require.Contains(t, during, `the step "record events to v17" fails and is tried again until it works. Nothing is lost, 16 commands wait.`)
+	require.Equal(t, int64(17), env.events)
 }
 
 func TestDetailsSayWhyNoWalletCanBe(t *testing.T) {

@@ -143,7 +143,7 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, httpAddress stri
 		return nil
 	}
 	say(`
-Temporal Web UI   %s
+Temporal Web UI   %s (of a wallet, see the tab "User Metadata")
 Temporal          %s, namespace %s, task queue %s
 Postgres          127.0.0.1:%d, database wallet
 metrics, probes   %s/metrics, /healthz, /readyz

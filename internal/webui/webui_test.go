@@ -21,14 +21,18 @@ func (p *page) openWallet(userID, currency string) {
 	p.click(testID("user-metadata-tab"))
 }
 
-// fillForm opens one of the forms of the actions menu, chooses a handler by what the
-// form says of it, and writes the input.
-func (p *page) fillForm(kind, description, input string) {
+// openForm opens one of the forms of the actions menu, with its list of handlers.
+func (p *page) openForm(kind string) {
 	p.t.Helper()
 	p.click(`//button[contains(., "More Actions")]`)
 	p.click(testID(kind + "-button"))
+	p.click(testID(kind+"-confirmation-modal") + testID(kind+"-select-button"))
+}
+
+// fillForm chooses a handler by what the list says of it, and writes the input.
+func (p *page) fillForm(kind, description, input string) {
+	p.t.Helper()
 	form := testID(kind + "-confirmation-modal")
-	p.click(form + testID(kind+"-select-button"))
 	p.click(fmt.Sprintf(`%s//*[@role="option"][contains(., %q)]`, form, description))
 	p.fill(form+`//*[@role="textbox"]`, input)
 	p.leave() // now, since the editor then lays the JSON out, and the form grows
@@ -41,8 +45,8 @@ func (p *page) submit(kind string) {
 
 func TestAPersonFindsAWalletAndUnderstandsIt(t *testing.T) {
 	w := newWorld(t)
-	w.send(t, "u1", "USD", wallet.TypeAdd, "salary-2026-11", "2500")
-	w.send(t, "u1", "USD", wallet.TypeSubtract, "rent-2026-11", "900")
+	w.send(t, "u1", "USD", wallet.TypeAdd, "salary-11", "2500")
+	w.send(t, "u1", "USD", wallet.TypeSubtract, "rent-11", "900")
 	w.send(t, "u1", "USD", wallet.TypeSubtract, "order-8", "5000")
 	w.send(t, "u1", "USD", wallet.TypeAdd, "order-7", "12.50")
 	w.send(t, "u1", "USD", wallet.TypeAdd, "order-7", "12.50")
@@ -62,7 +66,7 @@ func TestAPersonFindsAWalletAndUnderstandsIt(t *testing.T) {
 	p.click(`//a[normalize-space(.)="wallet-asset/USD/u1"]`)
 	p.click(testID("user-metadata-tab"))
 	p.shows("u1 · 1612.50 USD available", "total hold available version in queue 1612.50 0.00 1612.50 4 0",
-		"order-7 add 12.50 applied (answered before)", "order-8 subtract 5000.00 refused: insufficient_funds",
+		"Last commands command change outcome total after time (UTC) order-7 add 12.50 applied (answered before) 1612.50", "order-8 subtract 5000.00 refused: insufficient_funds",
 		"3 applied, 1 answered before, 1 refused (1 insufficient_funds)")
 	p.shows("apply 1 command: subtract 900") // the step's summary
 	p.picture("web-ui-wallet")
@@ -74,8 +78,10 @@ func TestAPersonSendsCommandsByTheForms(t *testing.T) {
 	p := openBrowser(t, w.stack.Temporal.UI())
 
 	p.openWallet("forms", "USD")
-	p.fillForm("signal", "One command, without an answer", `{"id": "by-signal", "type": "add", "amount": "10.00"}`)
+	p.openForm("signal")
+	p.shows("One command, without an answer")
 	p.picture("web-ui-signal")
+	p.fillForm("signal", "One command, without an answer", `{"id": "by-signal", "type": "add", "amount": "10.00"}`)
 	p.submit("signal")
 	w.eventually(t, "the signal's command", func() bool {
 		_, err := w.wallets.Result(t.Context(), "forms", "USD", "by-signal")
@@ -84,8 +90,10 @@ func TestAPersonSendsCommandsByTheForms(t *testing.T) {
 	p.openWallet("forms", "USD")
 	p.shows("forms · 10.00 USD available", "by-signal add 10.00 applied")
 
-	p.fillForm("update", "One command, answered with its Result", `{"id": "by-update", "type": "subtract", "amount": "4.00"}`)
+	p.openForm("update")
+	p.shows("One command, answered with its Result", "1 to 500 commands")
 	p.picture("web-ui-update")
+	p.fillForm("update", "One command, answered with its Result", `{"id": "by-update", "type": "subtract", "amount": "4.00"}`)
 	p.submit("update")
 	w.eventually(t, "the update's command", func() bool {
 		_, err := w.wallets.Result(t.Context(), "forms", "USD", "by-update")
@@ -94,6 +102,7 @@ func TestAPersonSendsCommandsByTheForms(t *testing.T) {
 	p.openWallet("forms", "USD")
 	p.shows("forms · 6.00 USD available", "by-update subtract 4.00 applied")
 
+	p.openForm("update")
 	p.fillForm("update", "One command, answered with its Result", `{"id": "too-much", "type": "subtract", "amount": "7.00"}`)
 	p.submit("update")
 	p.shows("cannot subtract 7.00 USD: 6.00 available") // the form answers
@@ -103,7 +112,7 @@ func TestAPersonSendsCommandsByTheForms(t *testing.T) {
 // TestAWalletInTroubleLooksIt stops Postgres.
 func TestAWalletInTroubleLooksIt(t *testing.T) {
 	w := newWorld(t)
-	w.send(t, "u7", "USD", wallet.TypeAdd, "salary-2026-11", "2500")
+	w.send(t, "u7", "USD", wallet.TypeAdd, "salary-11", "2500")
 	require.NoError(t, w.stack.Postgres.Stop())
 	up := false
 	t.Cleanup(func() {
