@@ -83,7 +83,7 @@ func (c Command) Validate() error {
 func (to ReplyTo) validate() error {
 	if to.WorkflowID == "" || to.Signal == "" || len(to.WorkflowID)+len(to.Signal) > maxWorkflowIDBytes ||
 		!utf8.ValidString(to.WorkflowID) || !utf8.ValidString(to.Signal) {
-		return invalid("reply_to", to.WorkflowID, "reply_to needs a workflow_id and a signal, at most %d bytes together (got %s and %s)",
+		return invalid("reply_to", to.WorkflowID, "reply_to needs \"workflow_id\" and \"signal\", at most %d bytes together (got %s and %s)",
 			maxWorkflowIDBytes, quote(to.WorkflowID), quote(to.Signal))
 	}
 	return nil

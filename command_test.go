@@ -37,12 +37,13 @@ func TestCommandsThatAreRefusedBeforeTheyLeaveATrace(t *testing.T) {
 		"metadata too big":       {`{"id":"a","type":"create","metadata":{"k":"` + strings.Repeat("v", 5<<10) + `"}}`, `at most 4096 are allowed`},
 		"metadata not flat":      {`{"id":"a","type":"create","metadata":{"k":{"x":"y"}}}`, `must not be a JSON object`},
 		"metadata with number":   {`{"id":"a","type":"create","metadata":{"k":1}}`, `must not be a JSON number: send a string`},
-		"reply without signal":   {`{"id":"a","type":"create","reply_to":{"workflow_id":"w"}}`, `reply_to needs a workflow_id and a signal`},
+		"reply without signal":   {`{"id":"a","type":"create","reply_to":{"workflow_id":"w"}}`, `reply_to needs "workflow_id" and "signal"`},
 		"not an object":          {`[]`, `must not be a JSON array`},
 		"a string":               {`"hello"`, `command must not be a JSON string: send an object`},
 		"broken JSON":            {`{"id":"a"`, `command is not JSON`},
 		"nothing":                {``, `command is empty`},
-		"null":                   {`null`, `command is empty`},
+		"null":                   {`null`, `command is empty: send an object`},
+		"byte order mark":        {"\ufeff{}", `command begins with a byte order mark: send UTF-8 without one`},
 		"bytes that are no text": {"{\"id\":\"\xff\"}", `command is not valid UTF-8`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"unicode/utf8"
 )
 
@@ -83,10 +84,14 @@ func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error)
 // decodeJSON unmarshals with errors in the caller's terms.
 func decodeJSON(data []byte, what string, into any) error {
 	if !utf8.Valid(data) { // encoding/json would replace the bytes silently
-		return invalid(what, string(data), "%s is not valid UTF-8: %s", what, quote(string(data)))
+		return invalid(what, string(data), "%s is not valid UTF-8, send UTF-8: %s", what, quote(string(data)))
 	}
+	if bytes.HasPrefix(data, []byte("\ufeff")) {
+		return invalid(what, string(data), "%s begins with a byte order mark: send UTF-8 without one", what)
+	}
+	shape := jsonShape(reflect.TypeOf(into).Elem().Kind().String())
 	if trimmed := bytes.TrimSpace(data); len(trimmed) == 0 || bytes.Equal(trimmed, []byte("null")) {
-		return invalid(what, string(data), "%s is empty: send a JSON object", what)
+		return invalid(what, string(data), "%s is empty: send %s", what, shape)
 	}
 	err := json.Unmarshal(data, into)
 	if err == nil {
@@ -102,9 +107,12 @@ func decodeJSON(data []byte, what string, into any) error {
 		if field == "" {
 			return invalid(what, typeErr.Value, "%s must not be a JSON %s: send %s", what, typeErr.Value, shape)
 		}
+		if field == "metadata" && shape == "a string" { // its own is an object
+			return invalid(field, typeErr.Value, "a value in metadata of %s must not be a JSON %s: send %s", what, typeErr.Value, shape)
+		}
 		return invalid(field, typeErr.Value, "%s of %s must not be a JSON %s: send %s", field, what, typeErr.Value, shape)
 	}
-	return invalid(what, string(data), "%s is not JSON (%v): %s", what, err, quote(string(data)))
+	return invalid(what, string(data), "%s is not JSON (%v), send %s: %s", what, err, shape, quote(string(data)))
 }
 
 // jsonShape names a Go kind as a JSON author would.

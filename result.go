@@ -113,5 +113,5 @@ func InvalidEncoding(got, want string) error {
 // UnknownCurrency is the error for a currency that nobody registered.
 func UnknownCurrency(currency string) error {
 	return &InvalidError{Reason: ReasonUnknownCurrency, Field: "currency", Value: currency,
-		Message: fmt.Sprintf("currency %s is not registered: add it with \"wallet currency add %s --scale N\" (N decimals)", quote(currency), currency)}
+		Message: fmt.Sprintf("currency %s is not registered: use one that is, or have it added with \"wallet currency add %s --scale N\" (N decimals)", quote(currency), currency)}
 }

@@ -135,7 +135,7 @@ func ValidateScale(scale int32) error {
 func validateName(field, value string) error {
 	switch {
 	case value == "":
-		return invalid(field, value, "%s is empty: send 1 to %d characters", field, MaxIDCharacters)
+		return invalid(field, value, "%s is empty or missing: send 1 to %d characters", field, MaxIDCharacters)
 	case !utf8.ValidString(value):
 		return invalid(field, value, "%s %s is not valid UTF-8", field, quote(value))
 	case utf8.RuneCountInString(value) > MaxIDCharacters:

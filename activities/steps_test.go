@@ -118,7 +118,7 @@ func TestUnregisteredCurrencyIsFinalAndLeavesNothing(t *testing.T) {
 	s.ref.Currency = "NOPE"
 	_, err := s.EnsureWalletAsset(context.Background(), s.ref)
 	require.Equal(t, wallet.FailureInvalidCommand, failureType(err))
-	require.ErrorContains(t, err, `currency "NOPE" is not registered: add it with "wallet currency add NOPE --scale N"`)
+	require.ErrorContains(t, err, `currency "NOPE" is not registered: use one that is, or have it added with "wallet currency add NOPE --scale N"`)
 	_, err = s.ApplyCommands(context.Background(), wallet.ApplyCommandsInput{AssetRef: s.ref, Commands: []wallet.Received{create("c")}})
 	require.Equal(t, wallet.FailureInvalidCommand, failureType(err))
 	var wallets int

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -128,7 +129,12 @@ func (w *walletAsset) state() (wallet.State, error) {
 	}, nil
 }
 
-func (w *walletAsset) result(commandID string) (wallet.Result, error) {
+func (w *walletAsset) result(payload converter.RawValue) (wallet.Result, error) {
+	var commandID string
+	data, err := payloads.JSON(payload)
+	if err != nil || json.Unmarshal(data, &commandID) != nil || commandID == "" {
+		return wallet.Result{}, errors.New(`the query takes the id of a command, as a JSON string: "order-7"`)
+	}
 	for i := len(w.carried.Recent) - 1; i >= 0; i-- {
 		if w.carried.Recent[i].CommandID == commandID {
 			return w.carried.Recent[i], nil
