@@ -106,8 +106,12 @@ func (w *walletAsset) writeBalance(b *strings.Builder) {
 func (w *walletAsset) writeRecent(b *strings.Builder) {
 	var rows [][]string
 	for _, r := range latest(w.carried.Recent, maxShown) {
+		total := r.TotalAfter.String()
+		if r.Replayed { // that of its first answer: it would not fit between the others
+			total = ""
+		}
 		rows = append(rows, []string{
-			markdown.Escape(markdown.Shorten(r.CommandID, maxShownID)), oneLine(change(r.Type, r.Amount)), outcome(r), r.TotalAfter.String(), oneLine(r.RecordedAt.UTC().Format(timeOfCommand)),
+			markdown.Escape(markdown.Shorten(r.CommandID, maxShownID)), oneLine(change(r.Type, r.Amount)), outcome(r), total, oneLine(r.RecordedAt.UTC().Format(timeOfCommand)),
 		})
 	}
 	if rows != nil {
@@ -119,7 +123,7 @@ func (w *walletAsset) writeRecent(b *strings.Builder) {
 
 // change is "add 12.50", or only the type where that has no amount or could not be read.
 func change(t wallet.CommandType, amount wallet.Amount) string {
-	if t != wallet.TypeAdd && t != wallet.TypeSubtract {
+	if t != wallet.TypeAdd && t != wallet.TypeSubtract || amount.IsZero() {
 		return string(t)
 	}
 	return string(t) + " " + amount.String()
@@ -134,7 +138,7 @@ func outcome(r wallet.Result) string {
 		text = "**refused:** " + markdown.Escape(string(r.Reason))
 	}
 	if r.Replayed {
-		text += " (answered before)"
+		text = "sent again, nothing changed (" + text + ")"
 	}
 	return text
 }
