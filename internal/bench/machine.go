@@ -64,7 +64,8 @@ func operatingSystem() string {
 	}
 	var kernel unix.Utsname
 	if unix.Uname(&kernel) == nil {
-		name += ", " + unix.ByteSliceToString(kernel.Sysname[:]) + " " + unix.ByteSliceToString(kernel.Release[:])
+		version, _, _ := strings.Cut(unix.ByteSliceToString(kernel.Release[:]), "-") // not its builder's name
+		name += ", " + unix.ByteSliceToString(kernel.Sysname[:]) + " " + version
 	}
 	return name
 }
