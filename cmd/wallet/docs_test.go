@@ -3,6 +3,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -48,5 +50,24 @@ func TestTheDocsNameWhatThereIs(t *testing.T) {
 			doctest.CheckLinks(t, page)
 			doctest.CheckNames(t, page, names)
 		}
+	}
+}
+
+// TestEachAlertSaysWhatToDo follows its runbook_url, which is of this repository.
+func TestEachAlertSaysWhatToDo(t *testing.T) {
+	root := filepath.Join("..", "..")
+	rules, err := os.ReadFile(filepath.Join(root, "deploy", "observability", "alerts.yml"))
+	require.NoError(t, err)
+	doc, err := os.ReadFile(docsPath("metrics.md"))
+	require.NoError(t, err)
+	runbook := regexp.MustCompile(`(?m)^ +runbook_url: https://github\.com/valueledger/wallet/blob/main/(\S+)#(\S+)$`)
+	alerts := strings.Split(string(rules), "- alert: ")[1:]
+	require.NotEmpty(t, alerts)
+	for _, alert := range alerts {
+		name, _, _ := strings.Cut(alert, "\n")
+		require.Contains(t, string(doc), "| `"+name+"` |", "nobody is told what to do about it")
+		url := runbook.FindStringSubmatch(alert)
+		require.NotNil(t, url, "%s has no runbook_url", name)
+		doctest.CheckTarget(t, name, filepath.Join(root, url[1]), url[2])
 	}
 }

@@ -5,6 +5,7 @@ go 1.26.0
 
 require (
 	github.com/kedacore/keda/v2 v2.17.0
+	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.79.2
 	github.com/stretchr/testify v1.12.1
 	k8s.io/api v0.32.3
 	k8s.io/apimachinery v0.32.3

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	kedav1alpha1 "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -30,7 +31,8 @@ func build(t *testing.T, folder string) map[string]runtime.Object {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		appsv1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, policyv1.AddToScheme, kedav1alpha1.AddToScheme,
+		appsv1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, policyv1.AddToScheme,
+		kedav1alpha1.AddToScheme, monitoringv1.AddToScheme,
 	} {
 		require.NoError(t, add(scheme))
 	}
@@ -52,13 +54,14 @@ func pods(objects map[string]runtime.Object) map[string]corev1.PodSpec {
 	return map[string]corev1.PodSpec{
 		"worker":  objects["Deployment"].(*appsv1.Deployment).Spec.Template.Spec,
 		"migrate": objects["Job"].(*batchv1.Job).Spec.Template.Spec,
+		"verify":  objects["CronJob"].(*batchv1.CronJob).Spec.JobTemplate.Spec.Template.Spec,
 	}
 }
 
 func TestEveryManifestIsUnderstood(t *testing.T) {
-	require.Len(t, build(t, "base"), 4)
+	require.Len(t, build(t, "base"), 5)
 	scaled := build(t, "example")
-	require.Len(t, scaled, 5)
+	require.Len(t, scaled, 6)
 	require.Nil(t, scaled["Deployment"].(*appsv1.Deployment).Spec.Replicas, "whoever applies again leaves the number to KEDA")
 	object := scaled["ScaledObject"].(*kedav1alpha1.ScaledObject)
 	require.Equal(t, scaled["Deployment"].(*appsv1.Deployment).Name, object.Spec.ScaleTargetRef.Name)
@@ -69,7 +72,7 @@ func TestEveryManifestIsUnderstood(t *testing.T) {
 }
 
 func TestPodsAreConfined(t *testing.T) {
-	for name, pod := range pods(build(t, "base")) {
+	for name, pod := range pods(build(t, "testdata/all")) {
 		require.True(t, *pod.SecurityContext.RunAsNonRoot, name)
 		require.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type)
 		require.False(t, *pod.AutomountServiceAccountToken)
@@ -83,8 +86,11 @@ func TestPodsAreConfined(t *testing.T) {
 	}
 }
 
-// ofOthers are not wallet's: GOMEMLIMIT is Go's.
-var ofOthers = []string{"GOMEMLIMIT"}
+// ofOthers are not wallet's: GOMEMLIMIT is Go's, and the help has only TEMPORAL_TLS_... of
+// Temporal's, with which cmd/wallet's tests start a worker.
+var ofOthers = []string{
+	"GOMEMLIMIT", "TEMPORAL_TLS_SERVER_CA_CERT_PATH", "TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH",
+}
 
 func TestWhatTheManifestsNameIsInTheProgram(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "wallet")
@@ -92,7 +98,7 @@ func TestWhatTheManifestsNameIsInTheProgram(t *testing.T) {
 	compile.Dir = root
 	out, err := compile.CombinedOutput()
 	require.NoError(t, err, string(out))
-	objects := build(t, "base")
+	objects := build(t, "testdata/all")
 	shared := objects["ConfigMap"].(*corev1.ConfigMap)
 	for _, pod := range pods(objects) {
 		for _, c := range pod.Containers {

@@ -29,15 +29,20 @@ func CheckLinks(t *testing.T, path string) {
 		if file != "" {
 			target = filepath.Join(filepath.Dir(path), file)
 		}
-		there, err := os.ReadFile(target)
-		if err != nil {
-			info, statErr := os.Stat(target)
-			require.NoError(t, statErr, "%s links to %s", path, found[1])
-			require.True(t, info.IsDir(), "%s: %v", path, err)
-		}
-		if anchor != "" {
-			require.Contains(t, slugs(string(there)), anchor, "%s links to a heading of %s", path, target)
-		}
+		CheckTarget(t, path, target, anchor)
+	}
+}
+
+// CheckTarget looks for one file or folder, and the heading in it, that something links to.
+func CheckTarget(t *testing.T, from, target, anchor string) {
+	there, err := os.ReadFile(target)
+	if err != nil {
+		info, statErr := os.Stat(target)
+		require.NoError(t, statErr, "%s links to %s", from, target)
+		require.True(t, info.IsDir(), "%s: %v", from, err)
+	}
+	if anchor != "" {
+		require.Contains(t, slugs(string(there)), anchor, "%s links to a heading of %s", from, target)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,4 +107,19 @@ func TestNoAddressIsNotEveryInterface(t *testing.T) {
 		defer server.Close()
 	}
 	require.ErrorContains(t, err, "WALLET_HTTP_ADDRESS")
+}
+
+// TestAFailedVerificationIsTold is what the alert compares with the last that finished.
+func TestAFailedVerificationIsTold(t *testing.T) {
+	metrics, err := telemetry.NewMetrics()
+	require.NoError(t, err)
+	scraped := func() string {
+		answer := httptest.NewRecorder()
+		metrics.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		return answer.Body.String()
+	}
+	require.Contains(t, scraped(), "\nwallet_verify_failed_timestamp_seconds 0\n")
+	metrics.NotVerified(t.Context())
+	require.Regexp(t, `\nwallet_verify_failed_timestamp_seconds [1-9]`, scraped())
+	require.NotContains(t, scraped(), "wallet_verify_finished_timestamp_seconds")
 }

@@ -13,7 +13,7 @@ import (
 type verifyInstruments struct {
 	runs                       metric.Int64Counter
 	findings, entries, wallets metric.Int64Gauge
-	duration, finished         metric.Float64Gauge
+	duration, finished, failed metric.Float64Gauge
 }
 
 func newVerifyInstruments(meter metric.Meter) (v verifyInstruments, err error) {
@@ -34,6 +34,7 @@ func newVerifyInstruments(meter metric.Meter) (v verifyInstruments, err error) {
 	v.wallets = gauge("wallet_verify_wallets", "Wallets that the last verification read.")
 	v.duration = seconds("wallet_verify_duration", "How long the last verification took.")
 	v.finished = seconds("wallet_verify_finished_timestamp", "When the last verification ended, as Unix time.")
+	v.failed = seconds("wallet_verify_failed_timestamp", "When a verification was last not carried through, as Unix time; 0 if none was not since the worker's start.")
 	if err == nil {
 		v.runs, err = meter.Int64Counter("wallet_verify_runs",
 			metric.WithDescription("Verifications: sound, findings, or failed (not carried through)."))
@@ -42,6 +43,7 @@ func newVerifyInstruments(meter metric.Meter) (v verifyInstruments, err error) {
 		for _, outcome := range []string{"sound", "findings", "failed"} {
 			v.runs.Add(context.Background(), 0, metric.WithAttributes(attribute.String("outcome", outcome)))
 		}
+		v.failed.Record(context.Background(), 0)
 	}
 	return v, err
 }
@@ -57,11 +59,16 @@ func (m *Metrics) Verified(ctx context.Context, wallets, entries, findings int64
 	m.verify.entries.Record(ctx, entries)
 	m.verify.wallets.Record(ctx, wallets)
 	m.verify.duration.Record(ctx, took.Seconds())
-	m.verify.finished.Record(ctx, float64(time.Now().UnixMilli())/1000)
+	m.verify.finished.Record(ctx, unixSeconds())
 }
 
 // NotVerified notes one that was not.
-func (m *Metrics) NotVerified(ctx context.Context) { m.verify.run(ctx, "failed") }
+func (m *Metrics) NotVerified(ctx context.Context) {
+	m.verify.run(ctx, "failed")
+	m.verify.failed.Record(ctx, unixSeconds())
+}
+
+func unixSeconds() float64 { return float64(time.Now().UnixMilli()) / 1000 }
 
 func (v verifyInstruments) run(ctx context.Context, outcome string) {
 	v.runs.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
