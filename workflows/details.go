@@ -138,7 +138,7 @@ func outcome(r wallet.Result) string {
 		text = "**refused:** " + markdown.Escape(string(r.Reason))
 	}
 	if r.Replayed {
-		text = "sent again, nothing changed (" + text + ")"
+		text = "sent again, was " + text
 	}
 	return text
 }
