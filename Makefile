@@ -78,8 +78,8 @@ bench: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## measure the standard set, w
 bench-life: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## 1,000,000 commands to one wallet and 10,000 wallets: does the cost grow?
 	./bin/wallet bench --life-commands 1000000 --life-wallets 10000
 
-record: bin/temporal ## record histories for the replay test: make record NAME=v4
-	@test -n "$(NAME)" || { echo "name the version: make record NAME=v4"; exit 1; }
+record: bin/temporal ## record histories for the replay test: make record NAME=v5
+	@test -n "$(NAME)" || { echo "name the version: make record NAME=v5"; exit 1; }
 	$(GO) run ./internal/testenv/run $(GO) test -count=1 ./internal/e2e -run TestRecordHistories -record "$(NAME)"
 
 lint: bin/staticcheck bin/workflowcheck ## go vet, gofmt, staticcheck, workflowcheck

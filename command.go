@@ -195,9 +195,18 @@ type Received struct {
 	Malformed string `json:"malformed,omitempty"`
 }
 
-// Size is Command.Size for what came with a reason for its refusal.
+// maxMalformedBytes is what a reason takes as JSON at most.
+const maxMalformedBytes = 2 << 10
+
+// Size is Command.Size for what came with a reason for its refusal. It does not depend
+// on the words of that: a run's batches are cut by it, on replay too, and other versions
+// have other words.
 func (r Received) Size() int {
-	return r.Command.Size() + sizeAsJSON(r.Malformed) + len(`{"command":,"malformed":""}`)
+	size := r.Command.Size() + len(`{"command":,"malformed":""}`)
+	if r.Malformed != "" {
+		size += maxMalformedBytes
+	}
+	return size
 }
 
 // Malformed makes the record of an undecodable or invalid command: under its own

@@ -117,6 +117,9 @@ func (k *Keys) open(payload *commonpb.Payload) (opened *commonpb.Payload, proble
 		if err != nil || proto.Unmarshal(plain, opened) != nil {
 			return nil, problemOtherKey
 		}
+		if string(opened.GetMetadata()[converter.MetadataEncoding]) == Encoding {
+			return nil, problemTwice
+		}
 		return opened, ""
 	}
 	return nil, problemUnknownKey

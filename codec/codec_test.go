@@ -195,3 +195,17 @@ func TestTheFormatIsThatOfTemporalsSamples(t *testing.T) {
 	}}, &text))
 	require.Equal(t, "hello", text)
 }
+
+func TestAPayloadThatIsEncryptedTwiceIsNotTakenForOneWithoutKeys(t *testing.T) {
+	keys := parse(t, newKey("k1"))
+	p, err := keys.DataConverter().ToPayload("hello")
+	require.NoError(t, err)
+	twice, err := keys.Encode([]*commonpb.Payload{p})
+	require.NoError(t, err)
+	decoded, err := keys.Decode(twice)
+	require.NoError(t, err)
+	var unreadable *UnreadableError
+	require.ErrorAs(t, Unreadable(decoded[0]), &unreadable)
+	require.False(t, unreadable.NoKeys())
+	require.ErrorContains(t, unreadable, "it is encrypted once more inside")
+}

@@ -11,6 +11,7 @@ import (
 const (
 	problemNoKeys     = "this program has no keys"
 	problemUnknownKey = "this program does not have that key"
+	problemTwice      = "it is encrypted once more inside"
 	problemOtherKey   = "this program has another key under that id, or the payload was changed"
 )
 
@@ -37,7 +38,7 @@ func Unreadable(payload *commonpb.Payload) error {
 	id := metadata[metadataKeyID]
 	unreadable := &UnreadableError{KeyID: string(id[:min(len(id), maxKeyID)]), Problem: problemNoKeys}
 	switch problem := string(metadata[metadataProblem]); problem {
-	case problemUnknownKey, problemOtherKey:
+	case problemUnknownKey, problemOtherKey, problemTwice:
 		unreadable.Problem = problem
 	}
 	return unreadable

@@ -25,7 +25,7 @@ func payloadOf(encoding string, data []byte) converter.RawValue {
 // goes to the steps as it is.
 func FuzzSignal(f *testing.F) {
 	good := []byte(`{"id":"order-7","type":"add","amount":"12.50","reply_to":{"workflow_id":"w","signal":"s"}}`)
-	for _, encoding := range []string{"json/plain", "binary/null", "json/protobuf", "binary/protobuf", "binary/plain", "", "json/plain ", "\xff"} {
+	for _, encoding := range []string{"json/plain", "binary/null", "json/protobuf", "binary/protobuf", "binary/plain", "binary/encrypted", "", "json/plain ", "\xff"} {
 		f.Add(encoding, good)
 		f.Add(encoding, []byte{})
 		f.Add(encoding, []byte("\x00\xff"))
@@ -33,7 +33,7 @@ func FuzzSignal(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, encoding string, data []byte) {
 		payload := payloadOf(encoding, data)
-		command, err := decodeCommand(payload)
+		command, err := decodeSignal(payload)
 		if err == nil {
 			require.Equal(t, converter.MetadataEncodingJSON, encoding, "nothing else is read as a command")
 			require.NoError(t, command.Validate())

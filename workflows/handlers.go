@@ -106,7 +106,7 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 		}
 		w.signalsReceived++
 		w.mustHaveKey(ctx, payload)
-		command, err := decodeCommand(payload)
+		command, err := decodeSignal(payload)
 		if err == nil {
 			w.enqueue(wallet.Received{Command: command}, nil)
 			continue
@@ -163,6 +163,17 @@ func decodeCommand(payload converter.RawValue) (wallet.Command, error) {
 	return wallet.DecodeCommand(data)
 }
 
+// decodeSignal takes what is encrypted for an encoding like any other that is not JSON.
+// Who has keys does not come here with it (mustHaveKey).
+func decodeSignal(payload converter.RawValue) (wallet.Command, error) {
+	command, err := decodeCommand(payload)
+	var unreadable *codec.UnreadableError
+	if errors.As(err, &unreadable) {
+		err = wallet.InvalidEncoding(codec.Encoding, converter.MetadataEncodingJSON)
+	}
+	return command, err
+}
+
 func decodeBatch(payload converter.RawValue) ([]wallet.Command, error) {
 	data, err := payloads.JSON(payload)
 	if err != nil {
@@ -196,8 +207,14 @@ func (w *walletAsset) mustHaveKey(ctx workflow.Context, payload converter.RawVal
 	if !unreadable.NoKeys() {
 		panic(unreadable)
 	}
-	if !w.withoutKeys {
-		workflow.SideEffect(ctx, func(workflow.Context) any { return "without keys" })
-		w.withoutKeys = true
+	if w.withoutKeys {
+		return
 	}
+	defer func() { // where the history has nothing of it, a worker that had the key took the signal
+		if problem := recover(); problem != nil {
+			panic(fmt.Errorf("%w (%v)", unreadable, problem))
+		}
+	}()
+	workflow.SideEffect(ctx, func(workflow.Context) any { return "without keys" })
+	w.withoutKeys = true
 }

@@ -56,7 +56,7 @@ func TestTheWorkflowIsTheModel(t *testing.T) {
 			},
 			"continue as new": func(rt *rapid.T) { plan = append(plan, arrival{continueAsNew: true}) },
 		})
-		follow(t, rt, plan)
+		follow(rt, plan)
 	})
 }
 
@@ -77,11 +77,11 @@ var (
 )
 
 // follow runs the plan, over as many runs of the workflow as it has, beside the model.
-func follow(t *testing.T, rt *rapid.T, plan []arrival) {
+func follow(rt *rapid.T, plan []arrival) {
 	m, kept := model.New(2), newLedger()
 	input := workflows.WalletAssetInput{AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"}}
 	for len(plan) > 0 {
-		env := newEnvironment(t)
+		env := newEnvironment(rt)
 		*env.ledger = *kept
 		run := &modelledRun{environment: env, rt: rt, model: m, inARow: map[string]int{}}
 		env.fail = func(step string, _ int) error { return run.trouble(&run.failing, step) }
@@ -90,6 +90,7 @@ func follow(t *testing.T, rt *rapid.T, plan []arrival) {
 			if err == nil {
 				run.inARow[step] = 0
 			}
+			run.lost = run.lost || err != nil
 			return err
 		}
 		at, last := time.Duration(0), false
@@ -151,6 +152,7 @@ type modelledRun struct {
 	waiting []func() // compare what updates were told
 
 	failing, losing int
+	lost            bool           // the answer of a step was
 	inARow          map[string]int // tries of a step that did not work
 }
 
@@ -229,10 +231,12 @@ func (r *modelledRun) sendUpdate(a arrival) {
 		for i, result := range r.results(got, a) {
 			require.Equal(r.rt, wants[i].ID, result.CommandID)
 			answer := told(result)
-			if wants[i].Reason == "id_conflict" { // it shows the balance of a retry, if the first answer was lost
-				wants[i].Before, wants[i].After = answer.Before, answer.After
+			if r.lost { // then the answer is that of a retry, which finds the command done
+				answer.Replayed = wants[i].Replayed
+				if wants[i].Reason == "id_conflict" { // with the balance of now
+					wants[i].Before, wants[i].After = answer.Before, answer.After
+				}
 			}
-			answer.Replayed = wants[i].Replayed
 			require.Equal(r.rt, wants[i], answer, "%s, command %d", a.by, i)
 		}
 	})

@@ -111,12 +111,12 @@ func (l *ledger) RecordEvents(context.Context, wallet.AssetRef) (wallet.RecordEv
 
 type environment struct {
 	*testsuite.TestWorkflowEnvironment
-	t    *testing.T
+	t    require.TestingT
 	sent int
 	*ledger
 }
 
-func newEnvironment(t *testing.T) *environment {
+func newEnvironment(t require.TestingT) *environment {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
 	env := &environment{suite.NewTestWorkflowEnvironment(), t, 0, newLedger()}

@@ -206,7 +206,7 @@ func TestWithoutKeysAnEncryptedSignalIsMalformed(t *testing.T) {
 	if err == nil {
 		err = handle.Get(t.Context(), nil)
 	}
-	require.ErrorContains(t, err, `payload encoding "binary/encrypted" is not supported: send json/plain, or give the workers the key (WALLET_PAYLOAD_KEYS)`)
+	require.ErrorContains(t, err, `payload is encrypted with key "k1", and this program has no keys`)
 	result, err := w.wallets.Add(t.Context(), w.change("after", "1"))
 	require.NoError(t, err)
 	require.Equal(t, "2.00", result.TotalAfter.String())
@@ -216,6 +216,7 @@ func TestWithoutKeysAnEncryptedSignalIsMalformed(t *testing.T) {
 	run := workflow.Execution{ID: w.workflowID(), RunID: w.runID()}
 	quiet := service.SDKLogger(zap.NewNop())
 	require.NoError(t, replay.Check(quiet, w.history(run), run))
+	require.Equal(t, `payload encoding "binary/encrypted" is not supported: send json/plain`, journal[2].Message)
 	for _, keys := range []string{key, newKey("k2")} {
 		t.Setenv(codec.Setting, keys)
 		require.Error(t, replay.Check(quiet, w.history(run), run))

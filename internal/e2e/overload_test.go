@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -114,29 +113,60 @@ func (w *ownWorld) logTaskFailures() {
 	w.t.Log("runs:", len(list.Executions), causes)
 }
 
-// TestThousandsOfNewWalletsAtOnce opens each with its first command.
+// TestThousandsOfNewWalletsAtOnce opens each with its first command, through one
+// starter.Client, which lets 256 be under way.
 func TestThousandsOfNewWalletsAtOnce(t *testing.T) {
 	w := newOwnWorld(t, devstack.Options{})
-	users := numbered(w.user, size(5000, 300, 100))
-	var group sync.WaitGroup
-	for _, user := range users {
-		group.Go(func() {
-			r, err := w.wallets.Add(context.Background(), starter.Change{UserID: user, Currency: "USD", CommandID: "first", Amount: wallet.MustAmount("1")})
-			if err == nil && r.Version != 2 {
-				err = fmt.Errorf("version %d", r.Version)
+	w.openAtOnce(func(user string) error {
+		r, err := w.wallets.Add(context.Background(), starter.Change{UserID: user, Currency: "USD", CommandID: "first", Amount: wallet.MustAmount("1")})
+		if err == nil && r.Version != 2 {
+			err = fmt.Errorf("version %d", r.Version)
+		}
+		return err
+	})
+}
+
+// TestThousandsOfNewWalletsAtOnceBySignals sends them all at the same time, as programs do
+// that do not know of package starter: with the same id again until it is accepted.
+func TestThousandsOfNewWalletsAtOnceBySignals(t *testing.T) {
+	w := newOwnWorld(t, devstack.Options{})
+	var again atomic.Int64
+	w.openAtOnce(func(user string) error {
+		for {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			_, err := w.temporal.SignalWithStartWorkflow(ctx, wallet.WorkflowID(user, "USD"), wallet.SignalCommand, add("first", "1"),
+				client.StartWorkflowOptions{TaskQueue: w.queue}, wallet.WorkflowWalletAsset, wallet.AssetRef{UserID: user, Currency: "USD"})
+			cancel()
+			if err == nil {
+				return nil
 			}
-			require.NoError(t, err)
-		})
-	}
+			again.Add(1)
+		}
+	})
+	t.Log(again.Load(), "were sent again")
+}
+
+// openAtOnce opens thousands of wallets with the command "first", and waits until each has it.
+func (w *ownWorld) openAtOnce(open func(user string) error) {
+	users := numbered(w.user, size(5000, 300, 100))
 	began := time.Now()
-	group.Wait()
-	t.Log(len(users), "wallets after", time.Since(began))
+	var group errgroup.Group
 	for _, user := range users {
-		journal, err := w.read.Commands(t.Context(), trail.CommandFilter{UserID: user, Currency: "USD"})
-		require.NoError(t, err)
-		require.Len(t, journal, 2)
-		require.Equal(t, "first", journal[1].CommandID)
+		group.Go(func() error { return open(user) })
+	}
+	require.NoError(w.t, group.Wait())
+	w.t.Log(len(users), "wallets after", time.Since(began))
+	for _, user := range users {
+		var journal []wallet.Entry
+		w.eventually(user+"'s first command", func() (done bool) {
+			var err error
+			journal, err = w.read.Commands(w.t.Context(), trail.CommandFilter{UserID: user, Currency: "USD"})
+			require.NoError(w.t, err)
+			return len(journal) == 2
+		})
+		require.Equal(w.t, "first", journal[1].CommandID)
 		w.requireHealthy(wallet.WorkflowID(user, "USD"))
 	}
+	w.t.Log("all are done after", time.Since(began))
 	w.requireUnharmed()
 }

@@ -74,13 +74,27 @@ func newOwnWorld(t *testing.T, options devstack.Options, parameters ...string) *
 	return w
 }
 
-// slow delays each round trip between the worker and Postgres by 200 ms.
+// slow delays each round trip between the worker and Postgres by 200 ms, and each statement
+// that writes, for several travel together.
 func (w *ownWorld) slow() {
+	for _, statement := range []string{
+		`CREATE FUNCTION take_a_while() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$`,
+		`CREATE TRIGGER slow AFTER INSERT OR UPDATE ON wallet_assets EXECUTE FUNCTION take_a_while()`,
+		`CREATE TRIGGER slow AFTER INSERT ON wallet_commands EXECUTE FUNCTION take_a_while()`,
+		`CREATE TRIGGER slow AFTER INSERT ON wallet_asset_events EXECUTE FUNCTION take_a_while()`,
+	} {
+		_, err := w.owner.Exec(context.Background(), statement)
+		require.NoError(w.t, err)
+	}
 	_, err := w.link.Toxics.AddToxicJson(strings.NewReader(`{"type": "latency", "attributes": {"latency": 200}}`))
 	require.NoError(w.t, err)
 }
 
-func (w *ownWorld) fast() { w.link.Toxics.ResetToxics(context.Background()) }
+func (w *ownWorld) fast() {
+	w.link.Toxics.ResetToxics(context.Background())
+	_, err := w.owner.Exec(context.Background(), `DROP FUNCTION take_a_while() CASCADE`)
+	require.NoError(w.t, err)
+}
 
 // requireUnharmed checks what no overload may change: the journal of the test's wallet
 // has each of the ids exactly once and nothing else, verify finds nothing wrong in any

@@ -8,13 +8,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/devstack"
 	"github.com/valueledger/wallet/internal/replay"
 	"github.com/valueledger/wallet/internal/service"
@@ -33,7 +36,7 @@ var recorded = filepath.Join("..", "..", "workflows", "testdata")
 const historyOfARun = 130
 
 // TestRecordHistories makes histories with something of everything in them, and checks
-// that they have it. With -record v4, say, it writes them to workflows/testdata under
+// that they have it. With -record v5, say, it writes them to workflows/testdata under
 // that name, beside those of earlier versions, which stay.
 func TestRecordHistories(t *testing.T) {
 	if *record != "" {
@@ -54,6 +57,15 @@ func TestRecordHistories(t *testing.T) {
 		client.StartWorkflowOptions{TaskQueue: w.queue}, wallet.WorkflowWalletAsset, wallet.AssetRef{UserID: foreign.user, Currency: "USD"})
 	require.NoError(t, err)
 	foreign.settled(2)
+
+	stray := *w // it is sent what is encrypted, and its worker has no keys
+	stray.user = "u4"
+	_, err = w.wallets.Add(ctx, starter.Change{UserID: stray.user, Currency: "USD", CommandID: "a", Amount: wallet.MustAmount("1")})
+	require.NoError(t, err)
+	require.NoError(t, w.temporal.SignalWorkflow(ctx, stray.workflowID(), "", wallet.SignalCommand, converter.NewRawValue(&commonpb.Payload{
+		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(codec.Encoding)}, Data: []byte("unreadable"),
+	})))
+	stray.settled(3)
 
 	_, err = w.wallets.Create(ctx, w.change("open", ""))
 	require.NoError(t, err)
@@ -106,6 +118,7 @@ func TestRecordHistories(t *testing.T) {
 	w.saveHistory("wallet_asset_continued", workflow.Execution{ID: w.workflowID(), RunID: w.runID()}, step, updated)
 	w.saveHistory("wallet_asset_auto_create", workflow.Execution{ID: other.workflowID()}, signaled, step, updated)
 	w.saveHistory("wallet_asset_foreign", workflow.Execution{ID: foreign.workflowID()}, signaled, step, labelled)
+	w.saveHistory("wallet_asset_without_keys", workflow.Execution{ID: stray.workflowID()}, signaled, step, updated)
 	w.saveHistory("apply_command", workflow.Execution{ID: applied}, regular, completed)
 	w.saveHistory("apply_command_scheduled", workflow.Execution{ID: paid}, regular, completed)
 	w.saveHistory("apply_command_refused", workflow.Execution{ID: refused}, regular, failed)

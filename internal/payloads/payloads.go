@@ -2,8 +2,6 @@
 package payloads
 
 import (
-	"errors"
-
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
 
@@ -12,16 +10,11 @@ import (
 )
 
 // JSON takes the JSON out of a payload in the encoding that all SDKs use for it. An
-// absent payload, or a null one, is empty JSON, which the decoders refuse by name. One
-// that is still encrypted is a *codec.UnreadableError, but to a program without keys it is
-// an encoding like any other that it does not have.
+// absent payload, or a null one, is empty JSON, which the decoders refuse by name; one
+// that is still encrypted is a *codec.UnreadableError.
 func JSON(value converter.RawValue) ([]byte, error) {
-	var unreadable *codec.UnreadableError
-	if errors.As(codec.Unreadable(value.Payload()), &unreadable) {
-		if unreadable.NoKeys() {
-			return nil, wallet.InvalidEncoding(codec.Encoding, converter.MetadataEncodingJSON+", or give the workers the key ("+codec.Setting+")")
-		}
-		return nil, unreadable
+	if err := codec.Unreadable(value.Payload()); err != nil {
+		return nil, err
 	}
 	encoding := Encoding(value.Payload())
 	if value.Payload() == nil || encoding == converter.MetadataEncodingNil {

@@ -66,7 +66,7 @@ func TestAPersonFindsAWalletAndUnderstandsIt(t *testing.T) {
 	p.click(`//a[normalize-space(.)="wallet-asset/USD/u1"]`)
 	p.click(testID("user-metadata-tab"))
 	p.shows("u1 · 1612.50 USD available", "total hold available version in queue 1612.50 0.00 1612.50 4 0",
-		"Last commands command change outcome total after time (UTC) order-7 add 12.50 applied (answered before) 1612.50", "order-8 subtract 5000.00 refused: insufficient_funds",
+		"Last commands command change outcome total after time (UTC) order-7 add 12.50 sent again, was applied", "order-8 subtract 5000.00 refused: insufficient_funds",
 		"3 applied, 1 answered before, 1 refused (1 insufficient_funds)")
 	p.shows("apply 1 command: subtract 900") // the step's summary
 	p.picture("web-ui-wallet")
