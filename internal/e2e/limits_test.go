@@ -88,6 +88,9 @@ func TestWhatIsTooLargeIsRefusedByName(t *testing.T) {
 				require.NoError(t, w.signal(c.command))
 				return
 			}
+			_, err = w.temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: w.user + "-large", TaskQueue: w.queue},
+				wallet.WorkflowApplyCommand, wallet.ApplyCommandInput{AssetRef: wallet.AssetRef{UserID: w.user, Currency: "USD"}, Command: c.command})
+			require.ErrorContains(t, err, c.signal)
 			require.ErrorContains(t, w.signal(c.command), c.signal)
 			contains(t, w.cliWith(c.command, "workflow", "signal", "--name", wallet.SignalCommand), c.signal)
 		})
