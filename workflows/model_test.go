@@ -35,29 +35,31 @@ type arrival struct {
 // model gives for the commands in the order in which they were sent.
 func TestTheWorkflowIsTheModel(t *testing.T) {
 	testenv.FewCases(t, 60)
-	rapid.Check(t, func(rt *rapid.T) {
-		var plan []arrival
-		rt.Repeat(map[string]func(*rapid.T){
-			"message": func(rt *rapid.T) {
-				a := arrival{wait: anyWait.Draw(rt, "wait"), by: rapid.SampledFrom([]string{wallet.SignalCommand, wallet.SignalCommand,
-					wallet.UpdateApply, wallet.UpdateApplyBatch, wallet.UpdateApplyBrief}).Draw(rt, "by")}
-				a.commands = rapid.SliceOfN(anyCommand, 1, 1).Draw(rt, "command")
-				if a.by == wallet.UpdateApplyBatch || a.by == wallet.UpdateApplyBrief {
-					a.commands = rapid.SliceOfN(anyCommand, 1, 6).Draw(rt, "commands")
-				}
-				plan = append(plan, a)
-			},
-			"trouble": func(rt *rapid.T) {
-				a := arrival{wait: anyWait.Draw(rt, "wait"), failing: rapid.IntRange(0, 8).Draw(rt, "failing")}
-				if a.failing == 0 {
-					a.losing = rapid.IntRange(1, 8).Draw(rt, "losing")
-				}
-				plan = append(plan, a)
-			},
-			"continue as new": func(rt *rapid.T) { plan = append(plan, arrival{continueAsNew: true}) },
-		})
-		follow(rt, plan)
+	rapid.Check(t, func(rt *rapid.T) { follow(rt, anyPlan(rt), newLedger()) })
+}
+
+// anyPlan is what comes to a wallet.
+func anyPlan(rt *rapid.T) (plan []arrival) {
+	rt.Repeat(map[string]func(*rapid.T){
+		"message": func(rt *rapid.T) {
+			a := arrival{wait: anyWait.Draw(rt, "wait"), by: rapid.SampledFrom([]string{wallet.SignalCommand, wallet.SignalCommand,
+				wallet.UpdateApply, wallet.UpdateApplyBatch, wallet.UpdateApplyBrief}).Draw(rt, "by")}
+			a.commands = rapid.SliceOfN(anyCommand, 1, 1).Draw(rt, "command")
+			if a.by == wallet.UpdateApplyBatch || a.by == wallet.UpdateApplyBrief {
+				a.commands = rapid.SliceOfN(anyCommand, 1, 6).Draw(rt, "commands")
+			}
+			plan = append(plan, a)
+		},
+		"trouble": func(rt *rapid.T) {
+			a := arrival{wait: anyWait.Draw(rt, "wait"), failing: rapid.IntRange(0, 8).Draw(rt, "failing")}
+			if a.failing == 0 {
+				a.losing = rapid.IntRange(1, 8).Draw(rt, "losing")
+			}
+			plan = append(plan, a)
+		},
+		"continue as new": func(rt *rapid.T) { plan = append(plan, arrival{continueAsNew: true}) },
 	})
+	return plan
 }
 
 var (
@@ -77,8 +79,8 @@ var (
 )
 
 // follow runs the plan, over as many runs of the workflow as it has, beside the model.
-func follow(rt *rapid.T, plan []arrival) {
-	m, kept := model.New(2), newLedger()
+func follow(rt *rapid.T, plan []arrival, kept *ledger) {
+	m := model.New(2)
 	input := workflows.WalletAssetInput{AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"}}
 	for len(plan) > 0 {
 		env := newEnvironment(rt)

@@ -35,6 +35,8 @@ type ledger struct {
 	fail    func(step string, attempt int) error
 	lose    func(step string) error // the answer of what was done
 	tries   map[string]int
+
+	forgetful bool // which ids were used: a fault that a test plants
 }
 
 func newLedger() *ledger {
@@ -59,7 +61,11 @@ func (l *ledger) done(step string, err error) error {
 }
 
 func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
-	after, entries, results, err := wallet.Fold(l.asset, l.journal, commands, time.Unix(0, 0))
+	known := l.journal
+	if l.forgetful {
+		known = nil
+	}
+	after, entries, results, err := wallet.Fold(l.asset, known, commands, time.Unix(0, 0))
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
