@@ -1,0 +1,181 @@
+package workflows_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/workflows"
+)
+
+// ledger is the three steps in memory, on the same fold, with the calls it got.
+type ledger struct {
+	asset   wallet.Asset
+	journal map[string]wallet.Entry
+	order   []string // command ids as they were recorded
+	batches []int
+	events  int64
+	ensures int
+	fail    func(step string, attempt int) error
+	lose    func(step string) error // the answer of what was done
+	tries   map[string]int
+
+	forgetful bool // which ids were used: a fault that a test plants
+}
+
+func newLedger() *ledger {
+	return &ledger{journal: map[string]wallet.Entry{}, tries: map[string]int{},
+		asset: wallet.Asset{UserID: "u1", Currency: "USD", Scale: 2}}
+}
+
+func (l *ledger) try(step string) error {
+	l.tries[step]++
+	if l.fail != nil {
+		return l.fail(step, l.tries[step])
+	}
+	return nil
+}
+
+// done is the end of a step whose answer may be lost.
+func (l *ledger) done(step string, err error) error {
+	if err == nil && l.lose != nil {
+		return l.lose(step)
+	}
+	return err
+}
+
+func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
+	known := l.journal
+	if l.forgetful {
+		known = nil
+	}
+	after, entries, results, err := wallet.Fold(l.asset, known, commands, time.Unix(0, 0))
+	if err != nil {
+		return nil, failure.Encode(err)
+	}
+	l.asset = after
+	for _, e := range entries {
+		l.journal[e.CommandID] = e
+		l.order = append(l.order, e.CommandID)
+	}
+	return results, nil
+}
+
+func (l *ledger) EnsureWalletAsset(context.Context, wallet.AssetRef) (wallet.Asset, error) {
+	if err := l.try(wallet.StepEnsureWalletAsset); err != nil {
+		return wallet.Asset{}, failure.Encode(err)
+	}
+	l.ensures++
+	if !l.asset.Exists() {
+		if _, err := l.apply([]wallet.Received{{Command: wallet.AutoCreate()}}); err != nil {
+			return wallet.Asset{}, err
+		}
+	}
+	return l.asset, l.done(wallet.StepEnsureWalletAsset, nil)
+}
+
+func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput) (wallet.ApplyCommandsOutput, error) {
+	if err := l.try(wallet.StepApplyCommands); err != nil {
+		return wallet.ApplyCommandsOutput{}, err
+	}
+	before := l.asset
+	results, err := l.apply(in.Commands)
+	if err == nil {
+		l.batches = append(l.batches, len(in.Commands))
+	}
+	out := wallet.ApplyCommandsOutput{Asset: l.asset, Outcome: wallet.NewOutcome(before, results)}
+	if err == nil && in.AndRecord && out.NeedRecording() {
+		_, recordErr := l.RecordEvents(ctx, in.AssetRef)
+		out.Recorded = recordErr == nil
+	}
+	return out, l.done(wallet.StepApplyCommands, err)
+}
+
+func (l *ledger) RecordEvents(context.Context, wallet.AssetRef) (wallet.RecordEventsOutput, error) {
+	if err := l.try(wallet.StepRecordEvents); err != nil {
+		return wallet.RecordEventsOutput{}, err
+	}
+	l.events = l.asset.Version
+	return wallet.RecordEventsOutput{Version: l.events}, l.done(wallet.StepRecordEvents, nil)
+}
+
+type environment struct {
+	*testsuite.TestWorkflowEnvironment
+	t    require.TestingT
+	sent int
+	*ledger
+}
+
+func newEnvironment(t require.TestingT) *environment {
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+	env := &environment{suite.NewTestWorkflowEnvironment(), t, 0, newLedger()}
+	workflows.Register(env)
+	for name, step := range map[string]any{
+		wallet.StepEnsureWalletAsset: env.EnsureWalletAsset,
+		wallet.StepApplyCommands:     env.ApplyCommands,
+		wallet.StepRecordEvents:      env.RecordEvents,
+	} {
+		env.RegisterActivityWithOptions(step, activity.RegisterOptions{Name: name})
+	}
+	env.SetStartWorkflowOptions(startOptions("wallet-asset/USD/u1"))
+	env.SetTestTimeout(time.Minute)
+	return env
+}
+
+func (e *environment) signal(argument any) { e.SignalWorkflow(wallet.SignalCommand, argument) }
+
+// answers collects what an update got.
+type answers struct {
+	rejected error
+	accepted bool
+	value    any
+	err      error
+	done     bool
+}
+
+func (e *environment) update(argument any) *answers {
+	a := &answers{}
+	e.UpdateWorkflow(wallet.UpdateApply, fmt.Sprint("update-", time.Now().UnixNano()), &testsuite.TestUpdateCallback{
+		OnAccept:   func() { a.accepted = true },
+		OnReject:   func(err error) { a.rejected = err },
+		OnComplete: func(value any, err error) { a.value, a.err, a.done = value, err, true },
+	}, argument)
+	return a
+}
+
+func (e *environment) run(input any) error {
+	e.ExecuteWorkflow(wallet.WorkflowWalletAsset, input)
+	require.True(e.t, e.IsWorkflowCompleted())
+	return e.GetWorkflowError()
+}
+
+func (e *environment) at(d time.Duration, do func()) { e.RegisterDelayedCallback(do, d) }
+
+func command(t wallet.CommandType, id, amount string) wallet.Command {
+	c := wallet.Command{ID: id, Type: t}
+	if amount != "" {
+		c.Amount = wallet.MustAmount(amount)
+	}
+	return c
+}
+
+func subtract(id string) wallet.Command {
+	return wallet.Command{ID: id, Type: wallet.TypeSubtract, Amount: wallet.MustAmount("1000")}
+}
+
+func add(id string) wallet.Command { return command(wallet.TypeAdd, id, "1") }
+
+// idleFor makes a workflow that ends by itself once the test's commands are done.
+func idleFor(d time.Duration) workflows.WalletAssetInput {
+	return workflows.WalletAssetInput{AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"}, IdleTimeout: wallet.Duration{Duration: d}}
+}
