@@ -120,7 +120,7 @@ func (s *Stack) Wait(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 			case <-p.done:
-				ended <- p.ended()
+				ended <- p.Ended()
 			}
 		}()
 	}

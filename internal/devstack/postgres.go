@@ -199,7 +199,7 @@ func (p *Process) await(ctx context.Context, ready func(context.Context) error) 
 		if err == nil {
 			return nil
 		}
-		if ended := p.ended(); ended != nil {
+		if ended := p.Ended(); ended != nil {
 			return ended
 		}
 		select {

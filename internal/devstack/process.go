@@ -70,9 +70,9 @@ func (p *Process) Stop(signal os.Signal, patience time.Duration) error {
 	}
 }
 
-// ended reports an early end, with the last lines of the log: that is where the
+// Ended reports an early end, with the last lines of the log: that is where the
 // reason is.
-func (p *Process) ended() error {
+func (p *Process) Ended() error {
 	select {
 	case <-p.done:
 		return fmt.Errorf("%s ended (%v); the end of %s:\n%s", p.name, p.err, p.logPath, tail(p.logPath, 15))

@@ -245,20 +245,6 @@ func TestOnlyAStrayStepMayOvertakeAnAcceptedSignal(t *testing.T) {
 	require.NotEmpty(t, s.check())
 }
 
-func TestFaultsWithoutAnEffectAreAViolation(t *testing.T) {
-	r := newReport(Plan{})
-	r.FaultsByKind, r.Effects[recoveries] = map[string]int{"kill postgres": 2}, 1
-	r.Effects["starts of worker-0"] = 1
-	r.checkEffects(1)
-	require.Empty(t, r.Violations)
-	r.Effects[recoveries] = 0
-	r.checkEffects(1)
-	require.Len(t, r.Violations, 1)
-	r.FaultsByKind = map[string]int{"kill worker": 1}
-	r.checkEffects(1)
-	require.Len(t, r.Violations, 2, "one start is the first")
-}
-
 func TestPorcupineFindsWhatCannotBeOneAfterTheOther(t *testing.T) {
 	s := newStory()
 	check := &walletCheck{wallet: s.wallet, record: s.record, entries: s.entries, byID: map[string][]attempt{}}

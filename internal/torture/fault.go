@@ -56,6 +56,20 @@ func (f Fault) String() string {
 	return fmt.Sprintf("%7.3fs  %s %s%s for %s", f.At.Seconds(), f.Kind, f.Target, direction, f.For)
 }
 
+// class is by what faults are counted.
+func (f Fault) class() string {
+	switch {
+	case f.Kind != Kill && f.Kind != Halt && f.Kind != Pause && f.For > 0:
+		return string(f.Kind) + " connection"
+	case f.Kind != Kill && f.Kind != Halt && f.Kind != Pause:
+		return string(f.Kind)
+	case isServer(f.Target):
+		return string(f.Kind) + " " + f.Target
+	default:
+		return string(f.Kind) + " worker"
+	}
+}
+
 func (k Kind) ofOneDirection() bool {
 	return k == Delay || k == Silence || k == Sever || k == Slice
 }

@@ -45,12 +45,17 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 			held = held.Add(record.asset.Total)
 		}
 		r.count(attempts[i])
+		if of.Handling == Untouched {
+			r.ownEvents = max(r.ownEvents, eventsOf(attempts[i]))
+		}
 	}
 	if held.Cmp(added.Sub(taken)) != 0 {
 		r.violate("all wallets together hold %s, and were given %s less %s", held, added, taken)
 	}
 	r.LongestSilence, r.Pace = h.silence, h.pace
-	return errors.Join(r.verify(ctx, w), r.readLogs(w), r.countRuns(ctx, w))
+	err := errors.Join(r.verify(ctx, w), r.readLogs(w), r.countRuns(ctx, w))
+	r.checkEffects()
+	return err
 }
 
 // wallet is one of the plan; its handling excuses only what was tried on it.
@@ -148,28 +153,14 @@ func (r *Report) readLogs(w *world) error {
 	}
 	for name, s := range w.servers {
 		r.Effects["starts of "+name] = s.launches
-		if s.crashes > 0 {
-			r.Effects["ends by itself of "+name] = s.crashes
+		if len(s.crashes) > 0 {
+			r.Effects["ends by itself of "+name] = len(s.crashes)
+		}
+		if !isServer(name) {
+			r.checkCrashes(name, s.crashes)
 		}
 	}
-	r.checkEffects(w.plan.Options.Workers)
 	return err
-}
-
-const recoveries = "recoveries of Postgres"
-
-// checkEffects holds that faults were felt: a run that disturbs nobody proves nothing.
-func (r *Report) checkEffects(workers int) {
-	if r.FaultsByKind["kill postgres"] > 0 && r.Effects[recoveries] == 0 {
-		r.violate("Postgres was killed, and never recovered: the faults have no effect")
-	}
-	starts := -workers
-	for i := range workers {
-		starts += r.Effects["starts of "+workerTarget(i)]
-	}
-	if r.FaultsByKind["kill worker"] > 0 && starts == 0 {
-		r.violate("workers were killed, and none was started again: the faults have no effect")
-	}
 }
 
 func eachLine(path string, do func(string)) error {
@@ -199,7 +190,7 @@ func (r *Report) countRuns(ctx context.Context, w *world) error {
 		if err := converter.GetDefaultDataConverter().FromPayload(group.GetGroupValues()[0], &status); err != nil {
 			return err
 		}
-		r.Effects["runs "+status] = int(group.GetCount())
+		r.Effects[runsThat+status] = int(group.GetCount())
 	}
 	return nil
 }

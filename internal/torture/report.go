@@ -45,6 +45,9 @@ type Report struct {
 	Violations []Violation `json:"violations"`
 
 	resent atomic.Int64
+	// ownEvents is how many events one run of the busiest wallet that nobody touched
+	// would have at least, had it never continued as new.
+	ownEvents int
 }
 
 func newReport(p Plan) *Report {
@@ -61,26 +64,12 @@ func (r *Report) countFaults() {
 			r.FaultsMissed++
 			continue
 		}
-		kind := string(f.Kind)
-		switch {
-		case f.Kind == Kill || f.Kind == Halt || f.Kind == Pause:
-			kind += " " + targetClass(f.Target)
-		case f.For > 0:
-			kind += " connection"
-		}
-		r.FaultsByKind[kind]++
+		r.FaultsByKind[f.class()]++
 		if f.Succeeded {
 			r.violate("somebody changed the trail, and nothing stopped him")
 		}
 	}
 	r.Resent = r.resent.Load()
-}
-
-func targetClass(target string) string {
-	if isServer(target) {
-		return target
-	}
-	return "worker"
 }
 
 // count adds the attempts of one wallet.

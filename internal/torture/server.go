@@ -21,7 +21,7 @@ type server struct {
 	down     bool // by a fault
 	noted    bool // its end is, as a fault's doing or as a crash
 	launches int
-	crashes  int // ends by itself
+	crashes  []string // ends by itself, and the end of the log
 }
 
 const (
@@ -36,7 +36,7 @@ func (s *server) supervise(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.mu.Lock()
 		if s.process != nil && !s.process.Running() && !s.noted {
-			s.crashes++
+			s.crashes = append(s.crashes, s.process.Ended().Error())
 			s.noted = true
 			sleep(ctx, restartPause)
 		}

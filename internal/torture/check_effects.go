@@ -1,0 +1,90 @@
+package torture
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Names of effects.
+const (
+	recoveries = "recoveries of Postgres"
+	runsThat   = "runs " // and Temporal's word for how they ended
+)
+
+// enoughPlanned faults of one kind cannot all find nothing to hit.
+const enoughPlanned = 3
+
+// checkEffects holds that there was load and that faults were felt: a run in which
+// nobody does anything, or that disturbs nobody, proves nothing.
+func (r *Report) checkEffects() {
+	if r.Commands == 0 {
+		r.violate("nobody sent a command: there is nothing to check")
+	}
+	planned, reason := map[string]int{}, map[string]string{}
+	for _, f := range r.Plan.Faults {
+		planned[f.class()]++
+	}
+	for _, f := range r.Faults {
+		reason[f.class()] = f.Missed
+	}
+	for _, kind := range slices.Sorted(maps.Keys(planned)) {
+		if planned[kind] >= enoughPlanned && r.FaultsByKind[kind] == 0 {
+			r.violate("%d faults of the kind %q were planned, and none was inflicted: %s", planned[kind], kind, reason[kind])
+		}
+	}
+	if r.FaultsByKind["kill postgres"] > 0 && r.Effects[recoveries] == 0 {
+		r.violate("Postgres was killed, and never recovered: the faults have no effect")
+	}
+	starts := -r.Plan.Options.Workers
+	for i := range r.Plan.Options.Workers {
+		starts += r.Effects["starts of "+workerTarget(i)]
+	}
+	if r.FaultsByKind["kill worker"] > 0 && starts == 0 {
+		r.violate("workers were killed, and none was started again: the faults have no effect")
+	}
+	// A reset ends its run in the same way, so that there may be more.
+	if n := r.FaultsByKind[string(Terminate)]; r.Effects[runsThat+"Terminated"] < n {
+		r.violate("%d workflows were terminated, and only %d runs ended so: the faults have no effect", n, r.Effects[runsThat+"Terminated"])
+	}
+	if r.ownEvents > eventsOfARun && r.Effects[runsThat+"ContinuedAsNew"] == 0 {
+		r.violate("a wallet had %d events, a run takes %d, and none continued as new", r.ownEvents, eventsOfARun)
+	}
+}
+
+// eventsOf counts what certainly has an event of its own in the history of a wallet's
+// workflow: each accepted signal, and each answered update of a caller who sends it by
+// himself. Package starter's travel together.
+func eventsOf(attempts []attempt) (n int) {
+	for _, a := range attempts {
+		if a.accepted || a.way == BareUpdate && a.result != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// checkCrashes holds that a worker ends by itself only where it cannot start, because
+// a server is away: it says so, and its service manager tries again.
+func (r *Report) checkCrashes(name string, crashes []string) {
+	for _, crash := range crashes {
+		if !couldNotStart(crash) {
+			r.violate("%s ended by itself: %s", name, crash)
+		}
+	}
+}
+
+// couldNotStart reads the end of a worker: its exit code and its log. A panic has
+// another code.
+func couldNotStart(crash string) bool {
+	lines := strings.Split(crash, "\n")
+	if !strings.Contains(lines[0], "(exit status 1)") {
+		return false
+	}
+	for _, line := range slices.Backward(lines) {
+		if said, found := strings.CutPrefix(line, "wallet: "); found {
+			return !strings.HasPrefix(said, "the worker ended")
+		}
+	}
+	return false
+}

@@ -1,0 +1,96 @@
+package torture
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet"
+)
+
+// busy is a report of a run in which everything was done and felt.
+func busy() *Report {
+	p := Plan{Options: Options{Workers: 1}}
+	faults := []Fault{
+		{Kind: Kill, Target: postgresTarget}, {Kind: Kill, Target: workerTarget(0)},
+		{Kind: Terminate}, {Kind: Tamper, Target: "trail"}, {Kind: Cut, Target: callerTarget, For: 1},
+	}
+	for range enoughPlanned {
+		p.Faults = append(p.Faults, faults...)
+	}
+	r := newReport(p)
+	for _, f := range p.Faults {
+		r.Faults = append(r.Faults, Inflicted{Fault: f})
+	}
+	r.countFaults()
+	r.Commands, r.ownEvents = 100, 200
+	r.Effects = map[string]int{recoveries: 3, "starts of worker-0": 4, "runs Terminated": 3, "runs ContinuedAsNew": 2}
+	return r
+}
+
+func TestARunThatProvesNothingIsAViolation(t *testing.T) {
+	for name, c := range map[string]struct {
+		doctor func(*Report)
+		want   string // none if it is empty
+	}{
+		"a busy run":                   {func(*Report) {}, ""},
+		"no commands":                  {func(r *Report) { r.Commands = 0 }, "nobody sent a command"},
+		"no recovery":                  {func(r *Report) { r.Effects[recoveries] = 0 }, "never recovered"},
+		"the first start is the last":  {func(r *Report) { r.Effects["starts of worker-0"] = 1 }, "none was started again"},
+		"no run is terminated":         {func(r *Report) { r.Effects["runs Terminated"] = 0 }, "3 workflows were terminated, and only 0"},
+		"resets terminate runs too":    {func(r *Report) { r.Effects["runs Terminated"] = 9 }, ""},
+		"no run continues as new":      {func(r *Report) { r.Effects["runs ContinuedAsNew"] = 0 }, "none continued as new"},
+		"too short to continue as new": {func(r *Report) { r.Effects["runs ContinuedAsNew"], r.ownEvents = 0, eventsOfARun }, ""},
+		"a kind of fault is missed":    {func(r *Report) { missAll(r, Tamper) }, `3 faults of the kind "tamper" were planned, and none was inflicted: not there`},
+		"a connection's are missed":    {func(r *Report) { missAll(r, Cut) }, `"cut connection"`},
+		"few are missed": {func(r *Report) {
+			missAll(r, Tamper)
+			r.Plan.Faults = r.Plan.Faults[:10]
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := busy()
+			c.doctor(r)
+			r.checkEffects()
+			if c.want == "" {
+				require.Empty(t, r.Violations)
+				return
+			}
+			require.Len(t, r.Violations, 1)
+			require.Contains(t, r.Violations[0].Problem, c.want)
+		})
+	}
+}
+
+// missAll makes all faults of a kind find nothing to hit.
+func missAll(r *Report, kind Kind) {
+	for i := range r.Faults {
+		if r.Faults[i].Kind == kind {
+			r.Faults[i].Missed = "not there"
+		}
+	}
+	r.FaultsByKind = map[string]int{}
+	r.countFaults()
+}
+
+func TestAWorkerEndsByItselfOnlyWhereItCannotStart(t *testing.T) {
+	for crash, excused := range map[string]bool{
+		"worker-0 ended (exit status 1); the end of w.log:\n{}\nwallet: no answer from Postgres at ...":                         true,
+		"worker-0 ended (exit status 1); the end of w.log:\nwallet: no answer from Postgres at ...\nhint: close connections":    true,
+		"worker-0 ended (exit status 1); the end of w.log:\nwallet: no answer from Postgres\nwallet: the worker ended: unknown": false,
+		"worker-0 ended (exit status 2); the end of w.log:\nwallet: no answer from Postgres\ngoroutine 1 [running]:":            false,
+		"worker-0 ended (signal: killed); the end of w.log:\nwallet: no answer from Postgres":                                   false,
+		"worker-0 ended (<nil>); the end of w.log:\n":                                                                           false,
+	} {
+		r := newReport(Plan{})
+		r.checkCrashes("worker-0", []string{crash})
+		require.Equal(t, excused, len(r.Violations) == 0, crash)
+	}
+}
+
+func TestSignalsAndBareUpdatesHaveAnEventEach(t *testing.T) {
+	require.Equal(t, 3, eventsOf([]attempt{
+		{way: Signal, accepted: true}, {way: Signal}, {way: Garbage, accepted: true},
+		{way: BareUpdate, result: &wallet.Result{}}, {way: BareUpdate}, {way: Update, result: &wallet.Result{}},
+	}))
+}
