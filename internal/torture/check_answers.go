@@ -28,11 +28,11 @@ func (c *walletCheck) checkAnswers() {
 			r := *a.result
 			switch {
 			case !recorded:
-				c.violate(0, []string{id}, "command %q was answered, but is not recorded", id)
+				c.violateBy(a, "command %q was answered, but is not recorded", id)
 			case a.matches(entry) && !sameResult(r, entry.Result()):
-				c.violate(entry.Position, []string{id}, "command %q was answered with %s, but is recorded as %s", id, describe(r), describe(entry.Result()))
+				c.violateBy(a, "command %q was answered with %s, but is recorded as %s", id, describe(r), describe(entry.Result()))
 			case !a.matches(entry) && (r.Reason != wallet.ReasonIDConflict || r.Status != wallet.StatusUnapplied || r.Position != 0 || r.Version != 0):
-				c.violate(entry.Position, []string{id}, "%s was answered with %s, but its id is recorded with other content: that is an id_conflict", a.command, describe(r))
+				c.violateBy(a, "%s was answered with %s, but its id is recorded with other content: that is an id_conflict", a.command, describe(r))
 			}
 			switch {
 			case !a.matches(entry) || r.Replayed:
@@ -75,15 +75,14 @@ func (c *walletCheck) checkErrors() {
 		var invalid *wallet.InvalidError
 		var gaveUp *gaveUpError
 		var application *temporal.ApplicationError
-		id := []string{a.command.ID}
 		switch {
 		case a.err == nil:
 		case errors.As(a.err, &invalid):
-			c.violate(0, id, "%s was refused as invalid: %v", a.command, a.err)
+			c.violateBy(a, "%s was refused as invalid: %v", a.command, a.err)
 		case errors.As(a.err, &gaveUp):
-			c.violate(0, id, "the Go client gave up before its context ended: %v", a.err)
+			c.violateBy(a, "the Go client gave up before its context ended: %v", a.err)
 		case errors.As(a.err, &application) && application.Type() == updateLost && c.wallet.Handling == Untouched:
-			c.violate(0, id, "an accepted update was left without an answer: %v", a.err)
+			c.violateBy(a, "an accepted update was left without an answer: %v", a.err)
 		}
 	}
 }

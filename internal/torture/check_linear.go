@@ -3,6 +3,7 @@ package torture
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -19,6 +20,7 @@ const (
 
 // operation is the one effect of a command id.
 type operation struct {
+	id        string
 	command   wallet.Command
 	malformed bool
 	result    wallet.Result
@@ -34,19 +36,37 @@ func (c *walletCheck) checkLinearizable() {
 	for len(operations) > 0 {
 		window := operations[:min(len(operations), windowOfOperations)]
 		if answer := c.linearizable(window); answer != porcupine.Ok {
-			first := window[0].result.Position
-			c.violate(first, nil, "whether what callers were told of positions %d to %d is linearizable: %s", first, window[len(window)-1].result.Position, answer)
+			c.violateLinearizability(window, answer)
 			return
 		}
 		operations = operations[len(window):]
 	}
 }
 
+// violateLinearizability shows the end of the shortest beginning of a window that is not
+// linearizable: the last operation of it, and, where there is one, the first that comes
+// before it and was called after its answer. What begins with such a beginning cannot be
+// linearizable either, since the positions leave but one order.
+func (c *walletCheck) violateLinearizability(window []operation, answer porcupine.CheckResult) {
+	last := sort.Search(len(window)-1, func(i int) bool { return c.linearizable(window[:i+1]) != porcupine.Ok })
+	at := window[last]
+	ids := []string{at.id}
+	overtaken := slices.IndexFunc(window[:last], func(o operation) bool { return o.call > at.ret })
+	if overtaken >= 0 {
+		ids = append(ids, window[overtaken].id)
+	}
+	for _, o := range window[max(0, last-entriesAround):last] {
+		ids = append(ids, o.id)
+	}
+	c.violateAt(c.start.Add(at.call), at.result.Position, ids, "what callers were told up to position %d is linearizable: %s; with %q at position %d: %s",
+		window[max(0, last-1)].result.Position, porcupine.Ok, at.id, at.result.Position, answer)
+}
+
 // operations are in the order of their positions.
 func (c *walletCheck) operations() (all []operation) {
 	for _, e := range c.record.journal {
 		// The service's own commands come with no call.
-		o := operation{command: wallet.Command{Type: e.Type, Amount: e.Amount}, malformed: e.Reason == wallet.ReasonMalformed, result: e.Result(), ret: open}
+		o := operation{id: e.CommandID, command: wallet.Command{Type: e.Type, Amount: e.Amount}, malformed: e.Reason == wallet.ReasonMalformed, result: e.Result(), ret: open}
 		if first, found := c.origin(e); found {
 			o.command, o.call = first.command, first.called
 			if o.malformed {

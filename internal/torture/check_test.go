@@ -24,6 +24,8 @@ type story struct {
 	record   record
 }
 
+var storyBegan = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
 func newStory() *story {
 	ref := wallet.AssetRef{UserID: "u", Currency: "USD"}
 	s := &story{wallet: Wallet{AssetRef: ref}, asset: wallet.Asset{UserID: ref.UserID, Currency: ref.Currency, Scale: 2}, entries: map[string]wallet.Entry{}}
@@ -53,7 +55,7 @@ func subtract(id, amount string) wallet.Command {
 
 // fold runs a command and writes down what comes of it.
 func (s *story) fold(received wallet.Received) wallet.Result {
-	now := time.Date(2026, 1, 1, 0, 0, int(s.asset.Position), 0, time.UTC)
+	now := storyBegan.Add(time.Duration(s.asset.Position) * time.Millisecond)
 	after, entries, results, err := wallet.Fold(s.asset, s.entries, []wallet.Received{received}, now)
 	if err != nil {
 		panic(err)
@@ -92,7 +94,9 @@ func (s *story) of(id string) *attempt {
 	return &s.attempts[i]
 }
 
-func (s *story) check() []Violation { return checkWallet(s.wallet, s.attempts, s.record) }
+func (s *story) check() []Violation {
+	return newWalletCheck(storyBegan, s.wallet, s.attempts, s.record).check()
+}
 
 // rewrite changes an entry and makes its hash, and those after it, anew: a journal
 // that is wrong in itself but holds together.
@@ -247,10 +251,7 @@ func TestOnlyAStrayStepMayOvertakeAnAcceptedSignal(t *testing.T) {
 
 func TestPorcupineFindsWhatCannotBeOneAfterTheOther(t *testing.T) {
 	s := newStory()
-	check := &walletCheck{wallet: s.wallet, record: s.record, entries: s.entries, byID: map[string][]attempt{}}
-	for _, a := range s.attempts {
-		check.byID[a.command.ID] = append(check.byID[a.command.ID], a)
-	}
+	check := newWalletCheck(storyBegan, s.wallet, s.attempts, s.record)
 	require.Equal(t, porcupine.Ok, check.linearizable(check.operations()))
 	swapped := check.operations()
 	swapped[20].call, swapped[20].ret = time.Second, 2*time.Second // after all others

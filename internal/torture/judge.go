@@ -1,14 +1,13 @@
 package torture
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
@@ -21,6 +20,7 @@ import (
 // judge reads everything back, checks it, and counts what happened.
 func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 	attempts := h.all(len(w.plan.Wallets))
+	checks := map[wallet.AssetRef]*walletCheck{}
 	var added, taken, held wallet.Amount // over all wallets
 	for i := range w.plan.Wallets {
 		of := r.wallet(i)
@@ -28,7 +28,9 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 		if err != nil {
 			return err
 		}
-		r.Violations = append(r.Violations, checkWallet(of, attempts[i], record)...)
+		check := newWalletCheck(h.start, of, attempts[i], record)
+		r.Violations = append(r.Violations, check.check()...)
+		checks[of.AssetRef] = check
 		for _, e := range record.journal {
 			switch {
 			case e.Status != wallet.StatusApplied:
@@ -53,8 +55,9 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 		r.violate("all wallets together hold %s, and were given %s less %s", held, added, taken)
 	}
 	r.LongestSilence, r.Pace = h.silence, h.pace
-	err := errors.Join(r.verify(ctx, w), r.readLogs(w), r.countRuns(ctx, w))
+	err := errors.Join(r.verify(ctx, w, checks), r.readLogs(w), r.countRuns(ctx, w))
 	r.checkEffects()
+	slices.SortStableFunc(r.Violations, byTime)
 	return err
 }
 
@@ -71,17 +74,29 @@ func (r *Report) wallet(i int) Wallet {
 }
 
 func (r *Report) violate(format string, args ...any) {
-	r.Violations = append(r.Violations, Violation{Problem: fmt.Sprintf(format, args...)})
+	r.violateAt(time.Time{}, format, args...)
+}
+
+func (r *Report) violateAt(at time.Time, format string, args ...any) {
+	r.Violations = append(r.Violations, Violation{At: at, Problem: fmt.Sprintf(format, args...)})
 }
 
 // verify is what "wallet verify" does.
-func (r *Report) verify(ctx context.Context, w *world) error {
+func (r *Report) verify(ctx context.Context, w *world, checks map[wallet.AssetRef]*walletCheck) error {
 	verified, err := w.read.Verify(ctx, trail.VerifyOptions{})
 	for _, f := range verified.Findings {
-		r.Violations = append(r.Violations, Violation{Wallet: f.Currency + " of " + f.UserID,
-			Problem: fmt.Sprintf("verify: %s at position %d: %s", f.Table, f.Position, f.Problem)})
+		r.Violations = append(r.Violations, checks[wallet.AssetRef{UserID: f.UserID, Currency: f.Currency}].found(f))
 	}
 	return err
+}
+
+// found is what "wallet verify" says of a wallet. It may be one that no plan has.
+func (c *walletCheck) found(f trail.Finding) Violation {
+	if c == nil {
+		c = newWalletCheck(time.Time{}, Wallet{AssetRef: wallet.AssetRef{UserID: f.UserID, Currency: f.Currency}}, nil, record{})
+	}
+	c.violate(f.Position, nil, "verify: %s at position %d: %s", f.Table, f.Position, f.Problem)
+	return c.violations[len(c.violations)-1]
 }
 
 // recordOf reads what is written down of one wallet.
@@ -135,7 +150,7 @@ const recovered = "database system was not properly shut down"
 func (r *Report) readLogs(w *world) error {
 	err := eachLine(w.stack.Postgres.LogPath(), func(line string) {
 		if constraintBroken.MatchString(line) {
-			r.violate("a step ran into a constraint, so that it did not have the wallet to itself: %s", line)
+			r.violateAt(timeOfLine(line), "a step ran into a constraint, so that it did not have the wallet to itself: %s", line)
 		}
 		if strings.Contains(line, recovered) {
 			r.Effects[recoveries]++
@@ -147,7 +162,7 @@ func (r *Report) readLogs(w *world) error {
 				r.Effects["steps as regular activities"]++
 			}
 			if strings.Contains(line, "nondeterministic") || strings.Contains(line, "panic") {
-				r.violate("%s logged: %.600s", workerTarget(i), line)
+				r.violateAt(timeOfLine(line), "%s logged: %.600s", workerTarget(i), line)
 			}
 		}))
 	}
@@ -161,20 +176,6 @@ func (r *Report) readLogs(w *world) error {
 		}
 	}
 	return err
-}
-
-func eachLine(path string, do func(string)) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, 16<<20)
-	for lines.Scan() {
-		do(lines.Text())
-	}
-	return lines.Err()
 }
 
 // countRuns counts how the runs of the wallets' workflows ended.

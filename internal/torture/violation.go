@@ -13,9 +13,10 @@ import (
 
 // Violation is a promise that was not kept.
 type Violation struct {
-	Wallet  string   `json:"wallet,omitempty"`
-	Problem string   `json:"problem"`
-	Around  []string `json:"around,omitempty"` // the history around it
+	Wallet  string    `json:"wallet,omitempty"`
+	At      time.Time `json:"at,omitzero"` // of the entry or the call, where it is known
+	Problem string    `json:"problem"`
+	Around  []string  `json:"around,omitempty"` // the history around it
 }
 
 func (v Violation) String() string {
@@ -23,7 +24,19 @@ func (v Violation) String() string {
 	if v.Wallet != "" {
 		text = v.Wallet + ": " + text
 	}
+	if !v.At.IsZero() {
+		text = v.At.Format(time.TimeOnly+".000") + " " + text
+	}
 	return strings.Join(append([]string{text}, v.Around...), "\n    ")
+}
+
+// byTime puts the earliest first: what comes later may follow from it. Those without a
+// time are last.
+func byTime(a, b Violation) int {
+	if a.At.IsZero() != b.At.IsZero() {
+		return b.At.Compare(a.At)
+	}
+	return a.At.Compare(b.At)
 }
 
 // record is what is written down of one wallet after a run.
@@ -35,8 +48,9 @@ type record struct {
 
 // walletCheck compares what callers of one wallet were told with what is written down.
 type walletCheck struct {
+	start    time.Time // of the attempts' clock
 	wallet   Wallet
-	attempts []attempt
+	attempts []attempt // in the order of their calls
 	record   record
 
 	entries    map[string]wallet.Entry // by command id
@@ -44,18 +58,23 @@ type walletCheck struct {
 	violations []Violation
 }
 
-// checkWallet finds all promises to the callers of a wallet that were not kept.
-func checkWallet(w Wallet, attempts []attempt, r record) []Violation {
-	c := &walletCheck{wallet: w, attempts: attempts, record: r, entries: map[string]wallet.Entry{}, byID: map[string][]attempt{}}
-	for _, e := range r.journal {
+func newWalletCheck(start time.Time, w Wallet, attempts []attempt, r record) *walletCheck {
+	c := &walletCheck{start: start, wallet: w, attempts: slices.Clone(attempts), record: r, entries: map[string]wallet.Entry{}, byID: map[string][]attempt{}}
+	slices.SortStableFunc(c.attempts, func(a, b attempt) int { return cmp.Compare(a.called, b.called) })
+	for _, a := range c.attempts {
+		c.byID[a.command.ID] = append(c.byID[a.command.ID], a)
+	}
+	return c
+}
+
+// check finds all promises to the callers of the wallet that were not kept.
+func (c *walletCheck) check() []Violation {
+	for _, e := range c.record.journal {
 		if first, twice := c.entries[e.CommandID]; twice {
 			c.violate(e.Position, []string{e.CommandID}, "command %q is recorded at position %d and at %d", e.CommandID, first.Position, e.Position)
 			continue
 		}
 		c.entries[e.CommandID] = e
-	}
-	for _, a := range attempts {
-		c.byID[a.command.ID] = append(c.byID[a.command.ID], a)
 	}
 	c.checkJournal()
 	c.checkEvents()
@@ -79,24 +98,81 @@ const (
 	attemptsAround = 12
 )
 
-// violate notes a violation at a position of the journal (0 where it has none), with
-// the attempts of the commands that it is about.
+// violate notes a violation at a position of the journal, or, where that is 0, at the
+// first call of the commands that it is about.
 func (c *walletCheck) violate(position int64, ids []string, format string, args ...any) {
-	v := Violation{Wallet: c.name(), Problem: fmt.Sprintf(format, args...)}
+	c.violateAt(c.timeOf(position, ids), position, ids, format, args...)
+}
+
+// violateBy notes a violation by what one caller was told.
+func (c *walletCheck) violateBy(a attempt, format string, args ...any) {
+	id := a.command.ID
+	c.violateAt(c.timeOfCall(a), c.entries[id].Position, []string{id}, format, args...)
+}
+
+// violateAt adds the entries around the position, or around the time where there is
+// none, and the attempts around the time: of these commands, or, if none are named, of
+// those of the entries.
+func (c *walletCheck) violateAt(at time.Time, position int64, ids []string, format string, args ...any) {
+	v := Violation{Wallet: c.name(), At: at, Problem: fmt.Sprintf(format, args...)}
+	if position == 0 {
+		position = c.lastPosition(func(e wallet.Entry) bool { return !e.RecordedAt.After(at) })
+	}
+	var near []string
 	for _, e := range c.record.journal {
 		if position > 0 && e.Position >= position-entriesAround && e.Position <= position+entriesAround {
-			v.Around = append(v.Around, fmt.Sprintf("journal  %s %s %s by %q: %s", e.RecordedAt.Format(time.TimeOnly+".000000"), e.Type, e.Amount, e.CommandID, describe(e.Result())))
+			near = append(near, e.CommandID)
+			v.Around = append(v.Around, fmt.Sprintf("journal  %8.3f  %s %s by %q: %s", e.RecordedAt.Sub(c.start).Seconds(), e.Type, e.Amount, e.CommandID, describe(e.Result())))
 		}
 	}
-	var attempts []attempt
-	for _, a := range c.attempts {
-		if slices.Contains(ids, a.command.ID) {
-			attempts = append(attempts, a)
-		}
+	if len(ids) == 0 {
+		ids = near
 	}
-	slices.SortFunc(attempts, func(a, b attempt) int { return cmp.Compare(a.called, b.called) })
-	for _, a := range attempts[:min(len(attempts), attemptsAround)] {
+	for _, a := range c.attemptsAround(at, ids) {
 		v.Around = append(v.Around, "caller   "+a.String())
 	}
 	c.violations = append(c.violations, v)
+}
+
+// attemptsAround are those of the commands that were called last before the time, and
+// next after it.
+func (c *walletCheck) attemptsAround(at time.Time, ids []string) []attempt {
+	all := slices.DeleteFunc(slices.Clone(c.attempts), func(a attempt) bool { return !slices.Contains(ids, a.command.ID) })
+	before, _ := slices.BinarySearchFunc(all, at, func(a attempt, at time.Time) int {
+		if c.timeOfCall(a).After(at) {
+			return 1
+		}
+		return -1
+	})
+	first := max(0, min(before-attemptsAround/2, len(all)-attemptsAround))
+	return all[first:min(len(all), first+attemptsAround)]
+}
+
+func (c *walletCheck) timeOfCall(a attempt) time.Time { return c.start.Add(a.called) }
+
+// timeOf is when the entry was recorded, or the last one before a missing one; else when
+// the commands were called first.
+func (c *walletCheck) timeOf(position int64, ids []string) (at time.Time) {
+	last := c.lastPosition(func(e wallet.Entry) bool { return e.Position <= position })
+	for _, e := range c.record.journal {
+		if e.Position == last {
+			return e.RecordedAt
+		}
+	}
+	for _, a := range c.attempts {
+		if slices.Contains(ids, a.command.ID) {
+			return c.timeOfCall(a)
+		}
+	}
+	return at
+}
+
+// lastPosition is that of the last entry of which it holds; 0 if of none.
+func (c *walletCheck) lastPosition(holds func(wallet.Entry) bool) (position int64) {
+	for _, e := range c.record.journal {
+		if holds(e) {
+			position = max(position, e.Position)
+		}
+	}
+	return position
 }
