@@ -54,7 +54,7 @@ func TestALongPlanHasEverything(t *testing.T) {
 		require.True(t, targets[target], target)
 	}
 
-	ways, reused, conflicts, atOnce := map[Way]bool{}, 0, 0, 0
+	ways, conflicting, reused, conflicts, atOnce := map[Way]bool{}, map[Way]bool{}, 0, 0, 0
 	script, hashes := p.Script(0), map[string]string{}
 	for range 2000 {
 		step := script.Next()
@@ -70,12 +70,16 @@ func TestALongPlanHasEverything(t *testing.T) {
 					reused++
 				} else if known {
 					conflicts++
+					conflicting[send.Way] = true
 				}
 				hashes[c.ID] = hash
 			}
 		}
 	}
 	require.Len(t, ways, 7)
+	for _, way := range []Way{Signal, Update, BareUpdate, Batch, StrayStep} {
+		require.True(t, conflicting[way], "%s with an id that has other content", way)
+	}
 	require.Positive(t, reused)
 	require.Positive(t, conflicts)
 	require.Positive(t, atOnce)

@@ -142,7 +142,7 @@ func (s *Script) way() Way {
 // wayOfOther leaves out ApplyCommand: its workflow's id is the command's, so that
 // Temporal gives a second one the answer of the first, whatever its content is.
 func (s *Script) wayOfOther() Way {
-	return pick(s.r, []weighted[Way]{{40, Update}, {30, Signal}, {30, BareUpdate}})
+	return pick(s.r, []weighted[Way]{{30, Update}, {25, Signal}, {25, BareUpdate}, {10, Batch}, {10, StrayStep}})
 }
 
 // command is a new one. About every fourth is refused.
