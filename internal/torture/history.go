@@ -64,6 +64,7 @@ type history struct {
 	answered   int // attempts, by a result or as accepted
 	lastAnswer time.Duration
 	silence    time.Duration // the longest time without an answer
+	silent     time.Duration // all such times that are longer than silenceCounts
 	pace       []int         // answers in each span of paceSpan
 }
 
@@ -103,7 +104,7 @@ func (h *history) end(numbers []int, results []wallet.Result, accepted bool, err
 		if a.result != nil || accepted {
 			a.returned = now
 			h.answered++
-			h.silence, h.lastAnswer = max(h.silence, now-h.lastAnswer), now
+			h.hear(now)
 			for len(h.pace) <= int(now/paceSpan) {
 				h.pace = append(h.pace, 0)
 			}
@@ -111,6 +112,18 @@ func (h *history) end(numbers []int, results []wallet.Result, accepted bool, err
 		}
 		h.attempts = append(h.attempts, a)
 	}
+}
+
+// silenceCounts is how long nobody gets an answer before it is no pause between two.
+const silenceCounts = time.Second
+
+// hear notes when the wallets were heard of, and how long they were not.
+func (h *history) hear(now time.Duration) {
+	without := now - h.lastAnswer
+	if without > silenceCounts {
+		h.silent += without
+	}
+	h.silence, h.lastAnswer = max(h.silence, without), now
 }
 
 // all is a copy for the check, by wallet. What is still under way has no answer.

@@ -54,7 +54,7 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 	if held.Cmp(added.Sub(taken)) != 0 {
 		r.violate("all wallets together hold %s, and were given %s less %s", held, added, taken)
 	}
-	r.LongestSilence, r.Pace = h.silence, h.pace
+	r.LongestSilence, r.Silent, r.Pace = h.silence, h.silent, h.pace
 	err := errors.Join(r.verify(ctx, w, checks), r.readLogs(w), r.countRuns(ctx, w))
 	r.checkEffects()
 	slices.SortStableFunc(r.Violations, byTime)

@@ -39,6 +39,7 @@ type Report struct {
 	ServersBack    time.Duration `json:"servers_back_ns"`    // after the end of the faults
 	Recovery       time.Duration `json:"recovery_ns"`        // until each command had its answer
 	LongestSilence time.Duration `json:"longest_silence_ns"` // no caller got an answer
+	Silent         time.Duration `json:"silent_ns"`          // together, of silences over silenceCounts
 
 	Pace []int `json:"answers_in_each_5s"`
 
@@ -129,8 +130,8 @@ func (r *Report) Write(w io.Writer) {
 	writeCounts(w, "faults", r.FaultsByKind)
 	writeCounts(w, "effects", r.Effects)
 	fmt.Fprintf(w, "missed     %d faults, whose target was not there; resent %d signals that terminated workflows had lost\n", r.FaultsMissed, r.Resent)
-	fmt.Fprintf(w, "recovery   %s until the servers answered, %s until every command had its answer; longest time without any answer %s\n",
-		round(r.ServersBack), round(r.Recovery), round(r.LongestSilence))
+	fmt.Fprintf(w, "recovery   %s until the servers answered, %s until every command had its answer; longest time without any answer %s, all over %s together %s\n",
+		round(r.ServersBack), round(r.Recovery), round(r.LongestSilence), silenceCounts, round(r.Silent))
 	fmt.Fprintf(w, "pace       %d (answers and accepted signals in each %s)\n", r.Pace, paceSpan)
 	fmt.Fprintf(w, "violations %d\n", len(r.Violations))
 	for _, v := range r.Violations[:min(len(r.Violations), violationsShown)] {
