@@ -36,6 +36,9 @@ func (r *Report) checkEffects() {
 	if r.FaultsByKind["kill postgres"] > 0 && r.Effects[recoveries] == 0 {
 		r.violate("Postgres was killed, and never recovered: the faults have no effect")
 	}
+	if r.FaultsByKind["kill temporal"] > 0 && r.Effects["starts of "+temporalTarget] == 0 {
+		r.violate("Temporal was killed, and not started again: the faults have no effect")
+	}
 	starts := -r.Plan.Options.Workers
 	for i := range r.Plan.Options.Workers {
 		starts += r.Effects["starts of "+workerTarget(i)]

@@ -12,7 +12,7 @@ import (
 func busy() *Report {
 	p := Plan{Options: Options{Workers: 1}}
 	faults := []Fault{
-		{Kind: Kill, Target: postgresTarget}, {Kind: Kill, Target: workerTarget(0)},
+		{Kind: Kill, Target: postgresTarget}, {Kind: Kill, Target: workerTarget(0)}, {Kind: Kill, Target: temporalTarget},
 		{Kind: Terminate}, {Kind: Tamper, Target: "trail"}, {Kind: Cut, Target: callerTarget, For: 1},
 	}
 	for range enoughPlanned {
@@ -24,7 +24,7 @@ func busy() *Report {
 	}
 	r.countFaults()
 	r.Commands, r.ownEvents = 100, 200
-	r.Effects = map[string]int{recoveries: 3, "starts of worker-0": 4, "runs Terminated": 3, "runs ContinuedAsNew": 2}
+	r.Effects = map[string]int{recoveries: 3, "starts of worker-0": 4, "starts of temporal": 3, "runs Terminated": 3, "runs ContinuedAsNew": 2}
 	return r
 }
 
@@ -36,6 +36,7 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 		"a busy run":                   {func(*Report) {}, ""},
 		"no commands":                  {func(r *Report) { r.Commands = 0 }, "nobody sent a command"},
 		"no recovery":                  {func(r *Report) { r.Effects[recoveries] = 0 }, "never recovered"},
+		"Temporal stays up":            {func(r *Report) { r.Effects["starts of temporal"] = 0 }, "Temporal was killed, and not started"},
 		"the first start is the last":  {func(r *Report) { r.Effects["starts of worker-0"] = 1 }, "none was started again"},
 		"no run is terminated":         {func(r *Report) { r.Effects["runs Terminated"] = 0 }, "3 workflows were terminated, and only 0"},
 		"resets terminate runs too":    {func(r *Report) { r.Effects["runs Terminated"] = 9 }, ""},
@@ -45,7 +46,7 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 		"a connection's are missed":    {func(r *Report) { missAll(r, Cut) }, `"cut connection"`},
 		"few are missed": {func(r *Report) {
 			missAll(r, Tamper)
-			r.Plan.Faults = r.Plan.Faults[:10]
+			r.Plan.Faults = r.Plan.Faults[:2*len(r.Plan.Faults)/enoughPlanned]
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -71,6 +72,14 @@ func missAll(r *Report, kind Kind) {
 	}
 	r.FaultsByKind = map[string]int{}
 	r.countFaults()
+}
+
+func TestATamperingThatSucceedsIsAViolationHoweverItEnds(t *testing.T) {
+	r := newReport(Plan{})
+	r.Faults = []Inflicted{{Fault: Fault{Kind: Tamper}, Succeeded: []string{"DELETE"}, Missed: "Postgres went away"}, {Fault: Fault{Kind: Tamper}}}
+	r.countFaults()
+	require.Len(t, r.Violations, 1)
+	require.Contains(t, r.Violations[0].Problem, "nothing stopped him: DELETE")
 }
 
 func TestAWorkerEndsByItselfOnlyWhereItCannotStart(t *testing.T) {

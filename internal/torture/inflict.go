@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
@@ -21,8 +20,8 @@ type Inflicted struct {
 	Fault
 	Begun  time.Time
 	Missed string // why it could not be, if so: a workflow that did not run, say
-	// Succeeded is a tampering that nobody stopped.
-	Succeeded bool
+	// Succeeded are the statements of a tampering that nobody stopped.
+	Succeeded []string
 }
 
 // inflict carries out faults at their time until ctx ends, and takes away those that
@@ -125,37 +124,6 @@ func (w *world) rewind(ctx context.Context, of Wallet, place float64) error {
 		WorkflowTaskFinishEventId: tasks[int(place*float64(len(tasks)))],
 	})
 	return err
-}
-
-// tampering is what an owner of the tables could try.
-var tampering = []string{
-	`UPDATE wallet_commands SET total_after = total_after WHERE position = 1`,
-	`DELETE FROM wallet_commands WHERE position = 2`,
-	`TRUNCATE wallet_commands`,
-	`UPDATE wallet_asset_events SET amount = 1000 WHERE version = 2`,
-	`DELETE FROM wallet_asset_events WHERE version = 1`,
-	`TRUNCATE wallet_asset_events`,
-	`DELETE FROM wallet_feed`,
-}
-
-const restrictViolation = "23001" // SQLSTATE of the triggers
-
-// tamper tries each, in transactions that are committed if Postgres lets them.
-func (w *world) tamper(ctx context.Context) (succeeded bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	for _, sql := range tampering {
-		tag, err := w.owner.Exec(ctx, sql)
-		var refused *pgconn.PgError
-		switch {
-		case err == nil && (tag.RowsAffected() > 0 || tag.String() == "TRUNCATE TABLE"):
-			return true, nil
-		case errors.As(err, &refused) && refused.Code == restrictViolation, err == nil:
-		default:
-			return false, err
-		}
-	}
-	return false, nil
 }
 
 // awaitServers waits until the servers answer. Nothing hurts them any more.

@@ -31,7 +31,7 @@ var missed = map[mutate.Mechanism]struct {
 	mutate.Handlers:       {tamperClass, []string{"was left without an answer"}},
 	mutate.Fallback:       {postgresTarget, []string{"the Go client gave up", "was accepted, but is not recorded"}},
 	mutate.SignalsFirst:   {tamperClass, []string{"and comes before it"}},
-	mutate.AppendOnly:     {tamperClass, []string{"somebody changed the trail"}},
+	mutate.AppendOnly:     {tamperClass, []string{"the hash chain is broken"}},
 }
 
 // runs are short; a mutation that leaves wallets stuck for good takes the patience too.

@@ -61,14 +61,14 @@ func newReport(p Plan) *Report {
 // countFaults counts by kind and by what was hit.
 func (r *Report) countFaults() {
 	for _, f := range r.Faults {
+		for _, sql := range f.Succeeded {
+			r.violateAt(f.Begun, "somebody changed the trail, and nothing stopped him: %s", sql)
+		}
 		if f.Missed != "" {
 			r.FaultsMissed++
 			continue
 		}
 		r.FaultsByKind[f.class()]++
-		if f.Succeeded {
-			r.violate("somebody changed the trail, and nothing stopped him")
-		}
 	}
 	r.Resent = r.resent.Load()
 }

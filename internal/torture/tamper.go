@@ -1,0 +1,64 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// tampering is what an owner of the tables could try. What changes a value stays if it
+// succeeds, so that the checks of the record have to notice it too. What deletes is taken
+// back, or there would be no record left to check.
+var tampering = []struct {
+	sql  string
+	stay bool
+}{
+	{`UPDATE wallet_commands SET total_after = total_after + 1 WHERE position = 1`, true},
+	{`UPDATE wallet_asset_events SET total_after = total_after + 1 WHERE version = 2`, true},
+	{`DELETE FROM wallet_commands WHERE position = 2`, false},
+	{`DELETE FROM wallet_asset_events WHERE version = 1`, false},
+	{`DELETE FROM wallet_feed`, false},
+	{`TRUNCATE wallet_commands`, false},
+	{`TRUNCATE wallet_asset_events`, false},
+	{`TRUNCATE wallet_feed`, false},
+}
+
+const restrictViolation = "23001" // SQLSTATE of the triggers
+
+// tamper tries each in a transaction of its own and gives those that succeeded.
+func (w *world) tamper(ctx context.Context) (succeeded []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for _, t := range tampering {
+		done, err := w.try(ctx, t.sql, t.stay)
+		if err != nil {
+			return succeeded, err
+		}
+		if done {
+			succeeded = append(succeeded, t.sql)
+		}
+	}
+	return succeeded, nil
+}
+
+// try reports whether a statement did something. It is an error that it could not be
+// tried; that it was refused is none.
+func (w *world) try(ctx context.Context, sql string, stay bool) (done bool, err error) {
+	undone := errors.New("taken back")
+	err = pgx.BeginFunc(ctx, w.owner, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sql)
+		done = err == nil && (tag.RowsAffected() > 0 || tag.String() == "TRUNCATE TABLE")
+		if err == nil && !stay {
+			return undone
+		}
+		return err
+	})
+	var refused *pgconn.PgError
+	if errors.Is(err, undone) || errors.As(err, &refused) && refused.Code == restrictViolation {
+		return done, nil
+	}
+	return done && err == nil, err
+}
