@@ -23,14 +23,16 @@ func (r *Report) checkEffects() {
 	}
 	planned, reason := map[string]int{}, map[string]string{}
 	for _, f := range r.Plan.Faults {
-		planned[f.class()]++
+		if f.Wallet < hotWallets { // the others may have no workflow: nobody sent them anything
+			planned[f.class()]++
+		}
 	}
 	for _, f := range r.Faults {
 		reason[f.class()] = f.Missed
 	}
 	for _, kind := range slices.Sorted(maps.Keys(planned)) {
 		if planned[kind] >= enoughPlanned && r.FaultsByKind[kind] == 0 {
-			r.violate("%d faults of the kind %q were planned, and none was inflicted: %s", planned[kind], kind, reason[kind])
+			r.violate("at least %d faults of the kind %q were planned, and none was inflicted: %s", planned[kind], kind, reason[kind])
 		}
 	}
 	if r.FaultsByKind["kill postgres"] > 0 && r.Effects[recoveries] == 0 {

@@ -1,6 +1,8 @@
 package torture
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,8 +44,16 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 		"resets terminate runs too":    {func(r *Report) { r.Effects["runs Terminated"] = 9 }, ""},
 		"no run continues as new":      {func(r *Report) { r.Effects["runs ContinuedAsNew"] = 0 }, "none continued as new"},
 		"too short to continue as new": {func(r *Report) { r.Effects["runs ContinuedAsNew"], r.ownEvents = 0, eventsOfARun }, ""},
-		"a kind of fault is missed":    {func(r *Report) { missAll(r, Tamper) }, `3 faults of the kind "tamper" were planned, and none was inflicted: not there`},
+		"a kind of fault is missed":    {func(r *Report) { missAll(r, Tamper) }, `at least 3 faults of the kind "tamper" were planned, and none was inflicted: not there`},
 		"a connection's are missed":    {func(r *Report) { missAll(r, Cut) }, `"cut connection"`},
+		"cold wallets are missed": {func(r *Report) {
+			for i, f := range r.Plan.Faults {
+				if f.Kind == Terminate {
+					r.Plan.Faults[i].Wallet = hotWallets
+				}
+			}
+			missAll(r, Terminate)
+		}, ""},
 		"few are missed": {func(r *Report) {
 			missAll(r, Tamper)
 			r.Plan.Faults = r.Plan.Faults[:2*len(r.Plan.Faults)/enoughPlanned]
@@ -102,4 +112,18 @@ func TestSignalsAndBareUpdatesHaveAnEventEach(t *testing.T) {
 		{way: Signal, accepted: true}, {way: Signal}, {way: Garbage, accepted: true},
 		{way: BareUpdate, result: &wallet.Result{}}, {way: BareUpdate}, {way: Update, result: &wallet.Result{}},
 	}))
+}
+
+func TestAFaultWaitsForSomethingToHit(t *testing.T) {
+	tries, away := 0, errors.New("not there")
+	require.NoError(t, untilHit(t.Context(), func() error {
+		if tries++; tries < 3 {
+			return away
+		}
+		return nil
+	}))
+	require.Equal(t, 3, tries)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	require.Equal(t, away, untilHit(ended, func() error { return away }))
 }

@@ -63,11 +63,15 @@ func (w *world) inflictOne(ctx context.Context, f Fault) Inflicted {
 	var err error
 	switch {
 	case f.Kind == Terminate:
-		err = w.terminate(ctx, w.plan.Wallets[f.Wallet])
+		err = untilHit(ctx, func() error { return w.terminate(ctx, w.plan.Wallets[f.Wallet]) })
 	case f.Kind == Rewind:
-		err = w.rewind(ctx, w.plan.Wallets[f.Wallet], f.Strength)
+		err = untilHit(ctx, func() error { return w.rewind(ctx, w.plan.Wallets[f.Wallet], f.Strength) })
 	case f.Kind == Tamper:
-		done.Succeeded, err = w.tamper(ctx)
+		err = untilHit(ctx, func() error {
+			succeeded, err := w.tamper(ctx)
+			done.Succeeded = append(done.Succeeded, succeeded...)
+			return err
+		})
 	case w.servers[f.Target] != nil:
 		s := w.servers[f.Target]
 		s.begin(f.Kind)
@@ -84,6 +88,17 @@ func (w *world) inflictOne(ctx context.Context, f Fault) Inflicted {
 		done.Missed = err.Error()
 	}
 	return done
+}
+
+// untilHit tries again while there is nothing to hit: the workflow has not begun, or
+// its server is down.
+func untilHit(ctx context.Context, try func() error) error {
+	for {
+		err := try()
+		if err == nil || !sleep(ctx, superviseEvery) {
+			return err
+		}
+	}
 }
 
 func (w *world) terminate(ctx context.Context, of Wallet) error {
