@@ -167,12 +167,13 @@ func (r *Report) readLogs(w *world) error {
 		}))
 	}
 	for name, s := range w.servers {
-		r.Effects["starts of "+name] = s.launches
-		if len(s.crashes) > 0 {
-			r.Effects["ends by itself of "+name] = len(s.crashes)
+		launches, crashes := s.past()
+		r.Effects["starts of "+name] = launches
+		if len(crashes) > 0 {
+			r.Effects["ends by itself of "+name] = len(crashes)
 		}
 		if !isServer(name) {
-			r.checkCrashes(name, s.crashes)
+			r.checkCrashes(name, crashes)
 		}
 	}
 	return err

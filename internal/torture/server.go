@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -78,6 +79,13 @@ func (s *server) end() {
 	defer s.mu.Unlock()
 	s.down = false
 	s.process.Resume()
+}
+
+// past is how often the process was started, and how it ended by itself.
+func (s *server) past() (launches int, crashes []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.launches, slices.Clone(s.crashes)
 }
 
 // finish ends the process for good. Nobody supervises it any more.
