@@ -35,7 +35,10 @@ type Options struct {
 
 // TLS are the files of a server that demands certificates of its clients: the authority
 // of both, and the server's certificate for 127.0.0.1, which is its clients' too.
-type TLS struct{ CA, Cert, Key string }
+type TLS struct {
+	CA, Cert, Key string
+	AnyClient     bool // demands none
+}
 
 // Stack is a running Postgres and Temporal.
 type Stack struct {

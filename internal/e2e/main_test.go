@@ -20,6 +20,7 @@ import (
 	"github.com/valueledger/wallet/internal/devstack"
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
 )
@@ -54,8 +55,11 @@ func newWorldOn(t *testing.T, temporal client.Client) *world {
 	return w
 }
 
+// startWorker starts one as a deployment's: with no right more than it needs.
 func (w *world) startWorker(db *pgxpool.Pool) {
-	var err error
+	excess, err := migrations.ExcessRights(context.Background(), db)
+	require.NoError(w.t, err)
+	require.Empty(w.t, excess)
 	w.worker, err = service.Start(context.Background(), service.Options{
 		Temporal: w.temporal, Namespace: client.DefaultNamespace, Pool: db, TaskQueue: w.queue, Logger: zap.NewNop(),
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/devstack"
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/testenv"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
 )
@@ -62,7 +63,8 @@ func onPostgresStack(t *testing.T, dir string, do func(*devstack.Stack, client.C
 	require.NoError(t, stack.Postgres.CreateDatabase(ctx, "wallet"))
 	_, err = migrations.Up(ctx, stack.Postgres.URL("wallet"))
 	require.NoError(t, err)
-	pool, err := service.OpenPool(ctx, service.Database{URL: stack.Postgres.URL("wallet")})
+	require.NoError(t, migrations.AllowLogin(ctx, stack.Postgres.URL("wallet"), testenv.AppPassword))
+	pool, err := service.OpenPool(ctx, service.Database{URL: testenv.AppURL(t, stack.Postgres.URL("wallet"))})
 	require.NoError(t, err)
 	defer pool.Close()
 	temporal, err := client.DialContext(ctx, client.Options{HostPort: stack.Temporal.Address()})
