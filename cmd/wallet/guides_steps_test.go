@@ -19,6 +19,10 @@ import (
 func (g *guide) steps() map[string]func() {
 	return map[string]func(){
 		"a worker runs": func() { g.worker = g.startWorker() },
+		"no worker runs": func() {
+			g.worker()
+			g.worker = nil
+		},
 		"wallets run": func() {
 			g.worker = g.startWorker()
 			for _, user := range []string{"anna", "ben"} {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/failure"
 )
 
@@ -110,6 +111,8 @@ func (f *flooded) update(name string, payload *commonpb.Payload) error {
 		if refused.Field == "" || refused.Message == "" {
 			return fmt.Errorf("refused without a reason: %+v", refused)
 		}
+		return nil
+	case *codec.UnreadableError: // of an update; such a signal is malformed
 		return nil
 	default:
 		return err
