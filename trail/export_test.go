@@ -1,5 +1,11 @@
 package trail
 
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
 // Lookups are the statements that read no more than a page of rows, whatever the
 // size of the tables, each with parameters for the rows of plans_test.go.
 var Lookups = map[string]string{
@@ -14,4 +20,9 @@ var Lookups = map[string]string{
 	sqlCommandsOfWallet: `'u000007', 'USD', 0, 1000, '{applied,unapplied}'`,
 	sqlCommandsOfUser:   `'u000007', '', 0, 1000, '{applied,unapplied}'`,
 	sqlCommandsOfAll:    `'', '', 0, 1000, '{applied,unapplied}'`,
+}
+
+// InSnapshot gives do n transactions which all see the same.
+func (r Reader) InSnapshot(ctx context.Context, n int, do func([]pgx.Tx) error) error {
+	return r.inSnapshot(ctx, n, do)
 }

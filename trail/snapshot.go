@@ -22,10 +22,11 @@ func (r Reader) inSnapshot(ctx context.Context, n int, do func([]pgx.Tx) error) 
 	if err != nil {
 		return err
 	}
+	for _, connection := range connections {
+		defer connection.Release() // one that is still in its transaction is closed
+	}
 	txs, snapshot := make([]pgx.Tx, n), ""
 	for i, connection := range connections {
-		// One that is still in its transaction is closed.
-		defer connection.Release()
 		if txs[i], err = connection.BeginTx(ctx, snapshotOptions); err != nil {
 			return err
 		}

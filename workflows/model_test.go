@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,6 +90,8 @@ func follow(rt *rapid.T, plan []arrival, kept *ledger) {
 		env.fail = func(step string, _ int) error { return run.trouble(&run.failing, step) }
 		env.lose = func(step string) error {
 			err := run.trouble(&run.losing, step)
+			run.mu.Lock()
+			defer run.mu.Unlock()
 			if err == nil {
 				run.inARow[step] = 0
 			}
@@ -153,6 +156,7 @@ type modelledRun struct {
 	model   *model.Wallet
 	waiting []func() // compare what updates were told
 
+	mu              sync.Mutex // steps run beside what arrives
 	failing, losing int
 	lost            bool           // the answer of a step was
 	inARow          map[string]int // tries of a step that did not work
@@ -163,6 +167,8 @@ const mostInARow = 8
 
 // trouble is what a step meets next.
 func (r *modelledRun) trouble(left *int, step string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if *left == 0 || r.inARow[step] == mostInARow {
 		return nil
 	}
@@ -176,7 +182,9 @@ func (r *modelledRun) receive(a arrival) {
 	case a.continueAsNew:
 		r.SetContinueAsNewSuggested(true)
 	case a.failing > 0 || a.losing > 0:
+		r.mu.Lock()
 		r.failing, r.losing = a.failing, a.losing
+		r.mu.Unlock()
 	case a.by == wallet.SignalCommand:
 		r.signal(sent(a.commands[0]))
 		r.expect(a.commands)

@@ -17,10 +17,10 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/failure"
 )
 
@@ -112,8 +112,11 @@ func (f *flooded) update(name string, payload *commonpb.Payload) error {
 			return fmt.Errorf("refused without a reason: %+v", refused)
 		}
 		return nil
-	case *codec.UnreadableError: // of an update; such a signal is malformed
-		return nil
+	case *temporal.ApplicationError:
+		if refused.Type() == "UnreadableError" { // of an update; such a signal is malformed
+			return nil
+		}
+		return err
 	default:
 		return err
 	}
