@@ -25,7 +25,7 @@ demo: bin/wallet $(temporal_of_store) ## the same, but stop after the demonstrat
 	@./bin/wallet dev --once
 
 test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a real Temporal
-	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./...
+	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m ./...
 
 # UPDATE=-update writes the expected outputs anew. npm's packages are installed by the test.
 test-examples: bin/wallet bin/temporal ## the examples in TypeScript, Go, HTTP and for the Temporal CLI, on real servers
@@ -35,7 +35,7 @@ test-examples: bin/wallet bin/temporal ## the examples in TypeScript, Go, HTTP a
 	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 10m ./examples $(UPDATE)
 
 race: bin/temporal ## the race detector on what is concurrent
-	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue|Model' -short
+	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/test/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue|Model' -short
 
 # The same seed makes the same plan; the duration is of load and faults, on each store.
 DURATION ?= 40s
@@ -47,7 +47,7 @@ faults: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## kill, pause, cut off every
 MECHANISM ?= .*
 mutations: bin/temporal ## take each safety mechanism away: a run has to miss it; make mutations MECHANISM='row_lock|nothing'
 	$(GO) build -tags mutations -o bin/wallet-mutations ./cmd/wallet
-	$(GO) test -tags mutations -count=1 -timeout 30m -v ./internal/torture -run 'TestARunMissesEachMechanism/^($(MECHANISM))$$'
+	$(GO) test -tags mutations -count=1 -timeout 30m -v ./internal/dev/torture -run 'TestARunMissesEachMechanism/^($(MECHANISM))$$'
 
 FUZZTIME ?= 30s
 fuzz: ## let Go's fuzzer at each decoder in turn, the hashes too: make fuzz FUZZTIME=30s
@@ -58,18 +58,18 @@ fuzz: ## let Go's fuzzer at each decoder in turn, the hashes too: make fuzz FUZZ
 		done; done
 
 test-ui: bin/temporal ## what a person sees in the Web UI, in a headless Chromium
-	./internal/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/webui
+	./internal/test/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/test/webui
 
 screenshots: bin/temporal ## the same, and write its pictures to docs/
-	./internal/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/webui -pictures "$(CURDIR)/docs"
+	./internal/test/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/test/webui -pictures "$(CURDIR)/docs"
 
 limits: bin/temporal ## overload in full: 20,000 signals while Postgres is slow, 5,000 wallets at once
-	$(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 20m ./internal/e2e -run 'Flood|Thousands' -v -full
+	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m ./internal/test/e2e -run 'Flood|Thousands' -v -full
 
 ENTRIES ?= 1000000
 WALLETS ?= 10000
 bench-verify: bin/wallet bin/temporal ## speed and memory of wallet verify: make bench-verify ENTRIES=1000000 WALLETS=10000
-	$(GO) build -o bin/verifybench ./internal/verifybench
+	$(GO) build -o bin/verifybench ./internal/dev/verifybench
 	./bin/verifybench -entries $(ENTRIES) -wallets $(WALLETS)
 
 bench: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## measure the standard set, write docs/benchmarks.md and its plots
@@ -80,7 +80,7 @@ bench-life: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## 1,000,000 commands to 
 
 record: bin/temporal ## record histories for the replay test: make record NAME=v5
 	@test -n "$(NAME)" || { echo "name the version: make record NAME=v5"; exit 1; }
-	$(GO) run ./internal/testenv/run $(GO) test -count=1 ./internal/e2e -run TestRecordHistories -record "$(NAME)"
+	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 ./internal/test/e2e -run TestRecordHistories -record "$(NAME)"
 
 lint: bin/staticcheck bin/workflowcheck ## go vet, gofmt, staticcheck, workflowcheck
 	$(GO) vet ./...
@@ -89,7 +89,7 @@ lint: bin/staticcheck bin/workflowcheck ## go vet, gofmt, staticcheck, workflowc
 	./bin/workflowcheck -config workflows/workflowcheck.yaml ./workflows/...
 
 test-observability: bin/temporal bin/prometheus ## metrics, probes, traces; the alerts and the dashboard against a real Prometheus
-	WALLET_NEED_PROMETHEUS=1 $(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 5m ./internal/telemetry
+	WALLET_NEED_PROMETHEUS=1 $(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 5m ./internal/service/telemetry
 
 # Unpacked, not installed: Debian's package would start a Prometheus on this machine.
 bin/prometheus:
@@ -114,7 +114,7 @@ test-deploy: bin/temporal ## the Kubernetes manifests, pgbouncer in transaction 
 	@if ! { command -v pgbouncer || test -x /usr/sbin/pgbouncer; } >/dev/null || ! command -v pg_dump >/dev/null; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends pgbouncer postgresql-client; \
 		else echo "pgbouncer or pg_dump is missing: install them (Debian: apt-get install pgbouncer postgresql-client)"; exit 1; fi; fi
-	WALLET_TEST_DEPLOY=1 $(GO) run ./internal/testenv/run $(GO) test -count=1 -timeout 10m ./internal/e2e ./cmd/wallet -run 'Pgbouncer|ABackupOf'
+	WALLET_TEST_DEPLOY=1 $(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 10m ./internal/test/e2e ./cmd/wallet -run 'Pgbouncer|ABackupOf'
 
 check-release: ## .goreleaser.yaml is valid; builds goreleaser, which takes minutes the first time
 	$(GO) run github.com/goreleaser/goreleaser/v2@$(GORELEASER_VERSION) check

@@ -18,7 +18,6 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/feed"
-	"github.com/valueledger/wallet/internal/mutate"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -167,7 +166,7 @@ func begun(b *pgx.Batch) *pgx.Batch {
 // queueLock takes the row lock of an asset and reads it. found says whether there is
 // such a row.
 func queueLock(b *pgx.Batch, ref wallet.AssetRef, asset *wallet.Asset, found *bool) {
-	b.Queue(mutate.Swap(mutate.RowLock, sqlLockAsset, "FOR UPDATE", ""), ref.UserID, ref.Currency).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(sqlLockAsset, ref.UserID, ref.Currency).Query(func(rows pgx.Rows) (err error) {
 		*asset, err = pgx.CollectExactlyOneRow(rows, trail.ScanAsset)
 		*found = err == nil
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -242,18 +241,8 @@ func queueTaken(b *pgx.Batch, ref wallet.AssetRef, commands []wallet.Received, t
 	t.prior = map[string]wallet.Entry{}
 	b.Queue(sqlPrior, ref.UserID, ref.Currency, ids).Query(func(rows pgx.Rows) error {
 		entries, err := pgx.CollectRows(rows, trail.ScanEntry)
-		if mutate.Without(mutate.Dedupe) {
-			return err
-		}
 		for _, e := range entries {
 			t.prior[e.CommandID] = e
-		}
-		if mutate.Without(mutate.RequestHash) {
-			for _, received := range commands {
-				e := t.prior[received.Command.ID]
-				e.RequestHash = received.Command.RequestHash()
-				t.prior[e.CommandID] = e // under "", where none is taken
-			}
 		}
 		return err
 	})

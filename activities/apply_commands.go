@@ -9,8 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/failure"
-	"github.com/valueledger/wallet/internal/mutate"
+	"github.com/valueledger/wallet/internal/service/failure"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -108,11 +107,6 @@ func queueWrite(b *pgx.Batch, after wallet.Asset, entries []wallet.Entry) error 
 		return err
 	}
 	b.Queue(sqlInsertEntries, append([]any{after.UserID, after.Currency, after.UpdatedAt}, columns...)...)
-	if mutate.Without(mutate.OneTransaction) { // and time for a crash in between
-		b.Queue(sqlCommit)
-		b.Queue(`SELECT pg_sleep(0.05)`)
-		b.Queue(sqlBegin)
-	}
 	b.Queue(sqlUpdateAsset, assetColumns(after)...)
 	return nil
 }

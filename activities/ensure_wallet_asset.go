@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/internal/service/failure"
 )
 
 // EnsureWalletAsset is the pre-hook of every command but create: it finds the

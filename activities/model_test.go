@@ -14,8 +14,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/model"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/model"
+	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/trail"
 )
 

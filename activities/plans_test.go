@@ -14,7 +14,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 // explain lets Postgres tell how many rows each part of each statement reads.

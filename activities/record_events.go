@@ -8,8 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/failure"
-	"github.com/valueledger/wallet/internal/mutate"
+	"github.com/valueledger/wallet/internal/service/failure"
 )
 
 const (
@@ -85,11 +84,7 @@ func (a *Activities) RecordEvents(ctx context.Context, ref wallet.AssetRef) (wal
 }
 
 func queueRecord(b *pgx.Batch, ref wallet.AssetRef, out *wallet.RecordEventsOutput) {
-	if mutate.Without(mutate.EventsOfAll) { // and time for a crash before
-		b.Queue(`SELECT pg_sleep(0.05)`)
-	}
-	b.Queue(mutate.Swap(mutate.EventsOfAll, sqlRecordEvents, "AND version >", "AND recorded_at > clock_timestamp() - interval '0.5s' AND version >"),
-		ref.UserID, ref.Currency)
+	b.Queue(sqlRecordEvents, ref.UserID, ref.Currency)
 	b.Queue(sqlLastEvent, ref.UserID, ref.Currency).QueryRow(func(row pgx.Row) error { return row.Scan(&out.Version) })
 }
 

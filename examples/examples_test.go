@@ -23,7 +23,7 @@ import (
 	temporallog "go.temporal.io/sdk/log"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/contract"
+	"github.com/valueledger/wallet/internal/test/contract"
 )
 
 var update = flag.Bool("update", false, "write the expected outputs anew")

@@ -17,7 +17,7 @@ import (
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/feed"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 // deposit applies n adds to a wallet, makes it if it is not there, and records the

@@ -19,7 +19,7 @@ import (
 
 	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/feed"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 // The test's program is the consumer too, when these are set.

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/migrations"
 )
 

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/resourceid"
+	"github.com/valueledger/wallet/internal/service/resourceid"
 )
 
 // Send signals one command and does not wait for its Result: once it returns nil

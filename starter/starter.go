@@ -26,8 +26,8 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/markdown"
-	"github.com/valueledger/wallet/internal/resourceid"
+	"github.com/valueledger/wallet/internal/service/markdown"
+	"github.com/valueledger/wallet/internal/service/resourceid"
 )
 
 // maxRunning is how many wallets a Client remembers to be running; some 100 bytes each.

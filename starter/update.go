@@ -15,8 +15,8 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/failure"
-	"github.com/valueledger/wallet/internal/resourceid"
+	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/service/resourceid"
 )
 
 // update sends commands in one update-with-start and waits for their Results. A

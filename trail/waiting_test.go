@@ -12,7 +12,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/trail"
 )
 

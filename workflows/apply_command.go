@@ -7,9 +7,9 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/failure"
-	"github.com/valueledger/wallet/internal/markdown"
-	"github.com/valueledger/wallet/internal/payloads"
+	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/service/markdown"
+	"github.com/valueledger/wallet/internal/service/payloads"
 )
 
 // ApplyCommand carries one command to its wallet and returns the Result. It is

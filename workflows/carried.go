@@ -7,7 +7,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/payloads"
+	"github.com/valueledger/wallet/internal/service/payloads"
 )
 
 const (

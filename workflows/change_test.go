@@ -12,7 +12,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/replay"
+	"github.com/valueledger/wallet/internal/service/replay"
 	"github.com/valueledger/wallet/workflows"
 )
 

@@ -10,7 +10,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/markdown"
+	"github.com/valueledger/wallet/internal/service/markdown"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/internal/service/failure"
 	"github.com/valueledger/wallet/workflows"
 )
 

@@ -10,8 +10,8 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/codec"
-	"github.com/valueledger/wallet/internal/failure"
-	"github.com/valueledger/wallet/internal/payloads"
+	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/service/payloads"
 )
 
 // commandHelp is what a form's user has to know beyond an example.

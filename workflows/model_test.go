@@ -15,9 +15,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/failure"
-	"github.com/valueledger/wallet/internal/model"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/test/model"
+	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/workflows"
 )
 

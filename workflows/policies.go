@@ -10,8 +10,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/codec"
-	"github.com/valueledger/wallet/internal/failure"
-	"github.com/valueledger/wallet/internal/mutate"
+	"github.com/valueledger/wallet/internal/service/failure"
 )
 
 // quickOptions are for the first try of a step, inside the workflow task. It is
@@ -67,7 +66,7 @@ func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, ou
 	began := workflow.Now(ctx)
 	quick := workflow.WithLocalActivityOptions(ctx, quickOptions(summary))
 	err := workflow.ExecuteLocalActivity(quick, name, input).Get(ctx, output)
-	if err == nil || isFinal(err) || mutate.Without(mutate.Fallback) {
+	if err == nil || isFinal(err) {
 		return failure.Decode(err)
 	}
 	panicIfUnreadable(name, err)

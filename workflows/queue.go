@@ -5,8 +5,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/failure"
-	"github.com/valueledger/wallet/internal/mutate"
+	"github.com/valueledger/wallet/internal/service/failure"
 )
 
 const (
@@ -44,9 +43,7 @@ func (w *walletAsset) submit(ctx workflow.Context, payload converter.RawValue, c
 	size := sizeOf(payload, len(commands))
 	w.updateBytes += size
 	defer func() { w.updateBytes -= size }()
-	if !mutate.Without(mutate.SignalsFirst) {
-		w.receiveSignals(ctx)
-	}
+	w.receiveSignals(ctx)
 	future, done := workflow.NewFuture(ctx)
 	u := &update{commands: len(commands), done: done, span: ctx.Value(SpanContextKey)}
 	for _, command := range commands {

@@ -10,7 +10,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/replay"
+	"github.com/valueledger/wallet/internal/service/replay"
 )
 
 func startOptions(id string) client.StartWorkflowOptions { return client.StartWorkflowOptions{ID: id} }

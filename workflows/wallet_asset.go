@@ -11,8 +11,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/failure"
-	"github.com/valueledger/wallet/internal/mutate"
+	"github.com/valueledger/wallet/internal/service/failure"
 )
 
 // WalletAsset is one user's balance in one currency as a workflow that never
@@ -100,12 +99,9 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 		// Await's error is looked at as ctx.Err below: it is nil where the condition
 		// held before the cancel was seen.
 		_ = workflow.Await(ctx, func() bool { return w.hasWork(ctx) || idle.due(ctx) })
-		if !mutate.Without(mutate.Drain) || !w.mustContinueAsNew(ctx) {
-			w.receiveSignals(ctx)
-		}
+		w.receiveSignals(ctx)
 		// What nobody waits for can travel; a cancelled run ends here instead.
-		travels := ctx.Err() == nil && w.mustContinueAsNew(ctx) && w.queueSize() <= maxCarriedBytes &&
-			(workflow.AllHandlersFinished(ctx) || mutate.Without(mutate.Handlers))
+		travels := ctx.Err() == nil && w.mustContinueAsNew(ctx) && w.queueSize() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)
 		switch {
 		case travels && w.replies == 0:
 			return w.continueAsNew(ctx)

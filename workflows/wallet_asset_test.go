@@ -14,7 +14,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/failure"
+	"github.com/valueledger/wallet/internal/service/failure"
 )
 
 func TestStartedWithoutACommandItTouchesNothing(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/starter"
 )
 

@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/valueledger/wallet/internal/bench"
-	"github.com/valueledger/wallet/internal/devstack"
+	"github.com/valueledger/wallet/internal/dev/bench"
+	"github.com/valueledger/wallet/internal/dev/devstack"
 	"github.com/valueledger/wallet/internal/service"
 )
 

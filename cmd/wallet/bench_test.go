@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/valueledger/wallet/internal/bench"
+	"github.com/valueledger/wallet/internal/dev/bench"
 )
 
 func TestBenchStartsItsServersAndWritesWhatItMeasured(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet/codec"
-	"github.com/valueledger/wallet/internal/codecserver"
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/codecserver"
 )
 
 const codecTokenSetting = "WALLET_CODEC_TOKEN"

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/valueledger/wallet/internal/doctest"
+	"github.com/valueledger/wallet/internal/test/doctest"
 )
 
 // TestTheOutputsInTheDocsAreReal runs each command of docs/reads.md and compares

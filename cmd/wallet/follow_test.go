@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/valueledger/wallet/feed"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 func TestFollowShowsEventsAsTheyCome(t *testing.T) {

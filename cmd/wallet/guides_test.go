@@ -13,9 +13,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/devstack"
-	"github.com/valueledger/wallet/internal/doctest"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/internal/test/doctest"
+	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/starter"
 )
 

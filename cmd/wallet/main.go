@@ -15,7 +15,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service"
-	"github.com/valueledger/wallet/internal/telemetry"
+	"github.com/valueledger/wallet/internal/service/telemetry"
 )
 
 // Exit codes.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 const sqlInsertEntry = `INSERT INTO wallet_commands (user_id, currency, position, command_id, type, amount, request_hash,

@@ -10,7 +10,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 func sorted(lines string) string {

@@ -16,8 +16,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/replay"
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/replay"
 )
 
 // replayed is what "wallet replay" found.

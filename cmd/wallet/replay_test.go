@@ -13,8 +13,8 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/replay"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/service/replay"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 // TestReplayTellsWhetherThisBuildCanGoOn has two wallets run: one of this program's

@@ -10,8 +10,8 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
-	"github.com/valueledger/wallet/internal/schedules"
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/schedules"
 	"github.com/valueledger/wallet/starter"
 )
 

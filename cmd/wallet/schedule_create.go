@@ -11,7 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/schedules"
+	"github.com/valueledger/wallet/internal/service/schedules"
 )
 
 // scheduledTimes are the flags that say when.

@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/valueledger/wallet/internal/devstack"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 // TestTheCommandsOfTheSchedulesDoc runs every command of docs/schedules.md in a shell,

@@ -22,7 +22,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/codec"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 // plantedText is no secret: who has the keys has to find it where a secret could be.

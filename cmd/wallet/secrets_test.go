@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/migrations"
 )
 

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/valueledger/wallet/internal/nexushandler"
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/nexushandler"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/walletnexus"
 )

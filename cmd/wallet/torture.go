@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/valueledger/wallet/internal/devstack"
-	"github.com/valueledger/wallet/internal/torture"
+	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/internal/dev/torture"
 )
 
 func (a *app) tortureCommand() *cobra.Command {

@@ -14,8 +14,8 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/resourceid"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/service/resourceid"
+	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
 )

@@ -13,7 +13,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 // fillWallet writes the journal and the events of one wallet through the steps.

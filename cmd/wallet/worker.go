@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet/internal/service"
-	"github.com/valueledger/wallet/internal/telemetry"
+	"github.com/valueledger/wallet/internal/service/telemetry"
 )
 
 // defaultHTTPAddress has the port that OpenTelemetry uses for Prometheus.

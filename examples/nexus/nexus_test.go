@@ -10,9 +10,9 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.uber.org/zap"
 
-	"github.com/valueledger/wallet/internal/nexushandler"
 	"github.com/valueledger/wallet/internal/service"
-	"github.com/valueledger/wallet/internal/testenv"
+	"github.com/valueledger/wallet/internal/service/nexushandler"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }

@@ -6,7 +6,7 @@ import (
 
 	"go.temporal.io/sdk/client"
 
-	"github.com/valueledger/wallet/internal/telemetry"
+	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/migrations"
 )
 

@@ -1,0 +1,131 @@
+// Package bench measures wallets and what they are compared with, side by side on
+// the same servers: the textbook workflow, as Temporal's samples would build a
+// wallet, and the floor, one SQL statement per command without Temporal. After each
+// run it checks that every accepted command counted exactly once.
+//
+// Read next: scenario.go (what can be run), load.go (how it is measured), check.go
+// (what has to hold), report.go (what comes out).
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.temporal.io/sdk/client"
+	"go.uber.org/zap"
+
+	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/telemetry"
+)
+
+// Environment is where a benchmark runs.
+type Environment struct {
+	Store       string // of Temporal: sqlite or postgres
+	Temporal    client.Client
+	DatabaseURL string             // a migrated database
+	Metrics     *telemetry.Metrics // of the worker; may be nil
+	Processes   Processes          // whose CPU time is accounted
+	PProf       string             // address of the Temporal server's profiles; may be empty
+}
+
+// startWorker runs wallets on a task queue as "wallet worker" does.
+func (e Environment) startWorker(ctx context.Context, pool *pgxpool.Pool, queue string) (*service.Service, error) {
+	return service.Start(ctx, service.Options{
+		Temporal: e.Temporal, Namespace: client.DefaultNamespace, Pool: pool, TaskQueue: queue, Logger: zap.NewNop(),
+		Metrics: e.Metrics, HTTPAddress: service.HTTPOff,
+	})
+}
+
+// Options of a benchmark.
+type Options struct {
+	Specs []Spec
+	// ProfileDir gets, of each run, CPU profiles of this process and of the Temporal
+	// server, and where the first wallet's time went; nothing if empty.
+	ProfileDir string
+	// Progress is told how far a run is.
+	Progress Progress
+}
+
+// Progress shows how far a benchmark is.
+type Progress interface {
+	// Begin is called before each run, with how long its load will last.
+	Begin(label string, expected time.Duration)
+	// Advance is called during the load.
+	Advance(elapsed time.Duration)
+	// End is called after the check.
+	End(Row)
+}
+
+// bench is a benchmark that is running.
+type bench struct {
+	environment Environment
+	options     Options
+	name        string // unique, so that runs on one database do not meet
+	pool        *pgxpool.Pool
+	queue       string // of the wallets' worker
+	textbook    string // queue of the textbook's worker
+}
+
+// Run measures the specs one after the other. Its error is of the machinery; what
+// the checks found is in the rows.
+func Run(ctx context.Context, environment Environment, options Options) ([]Row, error) {
+	b := &bench{environment: environment, options: options, name: fmt.Sprintf("bench-%d", time.Now().UnixNano())}
+	b.queue, b.textbook = b.name, b.name+"-textbook"
+	pool, err := service.OpenPool(ctx, service.Database{URL: environment.DatabaseURL, Setting: "the benchmark's database"})
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Close()
+	b.pool = pool
+	worker, err := environment.startWorker(ctx, pool, b.queue)
+	if err != nil {
+		return nil, err
+	}
+	defer worker.Stop()
+	textbook, err := startTextbook(environment.Temporal, pool, b.textbook)
+	if err != nil {
+		return nil, err
+	}
+	defer textbook.Stop()
+
+	var rows []Row
+	for i, spec := range options.Specs {
+		row, err := b.run(ctx, i, spec)
+		if err != nil {
+			return rows, fmt.Errorf("%s on %s: %w", spec, environment.Store, err)
+		}
+		rows = append(rows, row)
+	}
+	compare(rows)
+	return rows, nil
+}
+
+// run measures and checks one spec.
+func (b *bench) run(ctx context.Context, n int, spec Spec) (Row, error) {
+	b.options.Progress.Begin(fmt.Sprintf("%s: %s", b.environment.Store, spec), spec.WarmUp+spec.Duration)
+	target, err := b.target(ctx, n, spec)
+	if err != nil {
+		return Row{}, err
+	}
+	defer target.close()
+	measured, err := b.measure(ctx, n, spec, target)
+	if err != nil {
+		return Row{}, err
+	}
+	row := newRow(b.environment.Store, spec, measured)
+	if row.Checked, err = target.check(ctx, measured.accepted); err != nil {
+		return Row{}, err
+	}
+	events, err := target.historyEvents(ctx)
+	if err != nil {
+		return Row{}, err
+	}
+	row.HistoryEventsPerCommand = float64(events) / float64(len(measured.accepted))
+	if err := b.writeCycle(ctx, n, spec, target); err != nil {
+		return Row{}, err
+	}
+	b.options.Progress.End(row)
+	return row, nil
+}

@@ -1,0 +1,48 @@
+package bench
+
+import (
+	"context"
+	"errors"
+
+	"go.temporal.io/sdk/client"
+	"go.uber.org/zap"
+
+	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/telemetry"
+	"github.com/valueledger/wallet/migrations"
+)
+
+// OnStack runs do on servers of its own in dir, with Postgres's own settings: what
+// is fast because a crash would lose it is not what is measured.
+func OnStack(ctx context.Context, dir string, store devstack.TemporalStore, logger *zap.Logger, say func(string, ...any), do func(Environment) error) (err error) {
+	stack, err := devstack.Start(ctx, devstack.Options{Dir: dir, TemporalStore: store, Log: say})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stack.Stop()) }()
+	const database = "wallet_bench"
+	if err := stack.Postgres.CreateDatabase(ctx, database); err != nil {
+		return err
+	}
+	url := stack.Postgres.URL(database)
+	if _, err := migrations.Up(ctx, url); err != nil {
+		return err
+	}
+	connection := client.Options{HostPort: stack.Temporal.Address(), Logger: service.SDKLogger(logger)}
+	service.WorkerConnection(&connection)
+	metrics, err := telemetry.NewMetrics() // as every worker has them
+	if err != nil {
+		return err
+	}
+	metrics.Client(&connection)
+	temporal, err := client.DialContext(ctx, connection)
+	if err != nil {
+		return err
+	}
+	defer temporal.Close()
+	return do(Environment{
+		Store: string(store), Temporal: temporal, DatabaseURL: url, Metrics: metrics, PProf: stack.Temporal.PProf(),
+		Processes: Processes{Temporal: stack.Temporal.PID(), Postgres: stack.Postgres.PID()},
+	})
+}

@@ -1,0 +1,198 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/starter"
+)
+
+// caller is one client of the wallets: it carries out a script and never gives a
+// command up before it has its answer.
+type caller struct {
+	number   int
+	wallets  []Wallet
+	history  *history
+	temporal client.Client
+	starter  *starter.Client
+	steps    *activities.Activities
+}
+
+// retryPause is between two attempts of a caller.
+const retryPause = 100 * time.Millisecond
+
+// callersTogether share one connection and one starter.Client, whose calls for one
+// wallet travel together where they overlap.
+const callersTogether = 4
+
+// newCallers connects n clients through their proxy; the first has this number.
+func newCallers(first, n int, w *world, h *history) (callers []*caller, closeConnections func(), err error) {
+	var connections []client.Client
+	closeConnections = func() {
+		for _, c := range connections {
+			c.Close()
+		}
+	}
+	for i := range n {
+		c := &caller{number: first + i, wallets: w.plan.Wallets, history: h, steps: activities.New(w.service)}
+		callers = append(callers, c)
+		if i%callersTogether > 0 {
+			c.temporal, c.starter = callers[i-1].temporal, callers[i-1].starter
+			continue
+		}
+		c.temporal, err = client.NewLazyClient(client.Options{
+			HostPort: w.links[callerTarget].address, Logger: quiet,
+			ConnectionOptions: client.ConnectionOptions{GrpcCompression: &client.GrpcCompressionNone{}},
+		})
+		if err == nil {
+			connections = append(connections, c.temporal)
+			c.starter, err = starter.New(c.temporal, starter.Options{})
+		}
+		if err != nil {
+			closeConnections()
+			return nil, nil, err
+		}
+	}
+	return callers, closeConnections, nil
+}
+
+// run takes steps until load ends, and sees to the end of what it has begun until
+// answers does.
+func (c *caller) run(load, answers context.Context, script *Script) {
+	for {
+		step := script.Next()
+		if !sleep(load, step.Pause) {
+			return
+		}
+		var sends errgroup.Group
+		for _, send := range step.Sends {
+			sends.Go(func() error { c.insist(answers, step.Wallet, send, step.Patient); return nil })
+		}
+		_ = sends.Wait() // none fails
+	}
+}
+
+// insist sends until there is an answer, or nobody waits any more.
+func (c *caller) insist(ctx context.Context, wallet int, send Send, patient time.Duration) {
+	for ctx.Err() == nil {
+		numbers := c.history.begin(c.number, wallet, send)
+		attempt, cancel := context.WithTimeout(ctx, patient)
+		results, err := c.send(attempt, c.wallets[wallet].AssetRef, send)
+		if err != nil && attempt.Err() == nil && send.isByStarter() {
+			err = &gaveUpError{err}
+		}
+		cancel()
+		accepted := err == nil && (send.Way == Signal || send.Way == Garbage)
+		c.history.end(numbers, results, accepted, err)
+		if err == nil {
+			return
+		}
+		sleep(ctx, retryPause)
+	}
+}
+
+// isByStarter tells what promises to retry until its context ends.
+func (s Send) isByStarter() bool { return s.Way == Signal || s.Way == Update || s.Way == Batch }
+
+// gaveUpError is a call of package starter that ended before its context did, with
+// neither an answer nor a final error.
+type gaveUpError struct{ error }
+
+func (e *gaveUpError) Unwrap() error { return e.error }
+
+// send makes one attempt. A refusal is a result.
+func (c *caller) send(ctx context.Context, ref wallet.AssetRef, send Send) ([]wallet.Result, error) {
+	first := send.Commands[0]
+	switch send.Way {
+	case Signal:
+		return nil, c.starter.Send(ctx, ref.UserID, ref.Currency, first)
+	case Garbage:
+		garbage := map[string]string{"id": first.ID, "type": "nonsense", "amount": "much"}
+		_, err := c.temporal.SignalWithStartWorkflow(ctx, wallet.WorkflowID(ref.UserID, ref.Currency), wallet.SignalCommand, garbage,
+			bareStart(ref), wallet.WorkflowWalletAsset, ref)
+		return nil, err
+	case Update:
+		return answered(c.starter.Apply(ctx, ref.UserID, ref.Currency, first))
+	case Batch:
+		return c.starter.ApplyBatch(ctx, ref.UserID, ref.Currency, send.Commands)
+	case BareUpdate:
+		return c.bareUpdate(ctx, ref, first)
+	case ApplyCommand:
+		return c.applyCommand(ctx, ref, first)
+	case StrayStep:
+		return c.strayStep(ctx, ref, first)
+	default:
+		return nil, fmt.Errorf("way %q is unknown", send.Way)
+	}
+}
+
+// bareStart is what a caller in another language says of the wallet's workflow.
+func bareStart(ref wallet.AssetRef) client.StartWorkflowOptions {
+	return client.StartWorkflowOptions{
+		ID: wallet.WorkflowID(ref.UserID, ref.Currency), TaskQueue: wallet.DefaultTaskQueue,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+	}
+}
+
+func (c *caller) bareUpdate(ctx context.Context, ref wallet.AssetRef, command wallet.Command) ([]wallet.Result, error) {
+	options := bareStart(ref)
+	handle, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: c.temporal.NewWithStartWorkflowOperation(options, wallet.WorkflowWalletAsset, ref),
+		UpdateOptions: client.UpdateWorkflowOptions{
+			WorkflowID: options.ID, UpdateName: wallet.UpdateApply, Args: []any{command}, WaitForStage: client.WorkflowUpdateStageCompleted,
+		},
+	})
+	var result wallet.Result
+	if err == nil {
+		err = handle.Get(ctx, &result)
+	}
+	return answered(result, failure.Decode(err))
+}
+
+func (c *caller) applyCommand(ctx context.Context, ref wallet.AssetRef, command wallet.Command) ([]wallet.Result, error) {
+	options := bareStart(ref)
+	options.ID = wallet.ApplyCommandWorkflowID(ref.UserID, ref.Currency, command.ID)
+	run, err := c.temporal.ExecuteWorkflow(ctx, options, wallet.WorkflowApplyCommand, wallet.ApplyCommandInput{AssetRef: ref, Command: command})
+	var result wallet.Result
+	if err == nil {
+		err = run.Get(ctx, &result)
+	}
+	return answered(result, failure.Decode(err))
+}
+
+// strayStep is what a workflow does for one command.
+func (c *caller) strayStep(ctx context.Context, ref wallet.AssetRef, command wallet.Command) ([]wallet.Result, error) {
+	if command.Type != wallet.TypeCreate {
+		if _, err := c.steps.EnsureWalletAsset(ctx, ref); err != nil {
+			return nil, err
+		}
+	}
+	commands := []wallet.Received{{Command: command}}
+	out, err := c.steps.ApplyCommands(ctx, wallet.ApplyCommandsInput{AssetRef: ref, Commands: commands, AndRecord: true})
+	if err != nil {
+		return nil, err
+	}
+	return out.Answers(commands)
+}
+
+// answered makes a result of a refusal.
+func answered(result wallet.Result, err error) ([]wallet.Result, error) {
+	var unapplied *wallet.UnappliedError
+	if errors.As(err, &unapplied) {
+		result, err = unapplied.Result, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []wallet.Result{result}, nil
+}

@@ -1,0 +1,97 @@
+package torture
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet/internal/dev/devstack"
+)
+
+func options(seed uint64) Options {
+	return Options{Seed: seed, Duration: 10 * time.Minute, TemporalStore: devstack.StoreSQLite, Workers: 3, Clients: 4, Wallets: 20}
+}
+
+func TestTheSameSeedMakesTheSamePlan(t *testing.T) {
+	one, two, other := NewPlan(options(7)), NewPlan(options(7)), NewPlan(options(8))
+	require.Equal(t, one, two)
+	require.NotEqual(t, one.Faults, other.Faults)
+	for client := range one.Options.Clients {
+		a, b, c := one.Script(client), two.Script(client), other.Script(client)
+		same := true
+		for range 500 {
+			step := a.Next()
+			require.Equal(t, step, b.Next())
+			same = same && step.String() == c.Next().String()
+		}
+		require.False(t, same, "another seed, another script")
+	}
+	var first, second bytes.Buffer
+	one.Write(&first)
+	two.Write(&second)
+	require.Equal(t, first.String(), second.String())
+}
+
+func TestALongPlanHasEverything(t *testing.T) {
+	p := NewPlan(options(7))
+	faults := map[Kind]bool{}
+	targets := map[string]bool{}
+	for _, f := range p.Faults {
+		faults[f.Kind], targets[f.Target] = true, true
+		switch f.Kind {
+		case Terminate:
+			require.Equal(t, Terminated, p.Wallets[f.Wallet].Handling)
+		case Rewind:
+			require.Equal(t, Reset, p.Wallets[f.Wallet].Handling)
+		}
+	}
+	for _, kind := range []Kind{Kill, Halt, Pause, Cut, Delay, Silence, Sever, Slice, Terminate, Rewind, Tamper} {
+		require.True(t, faults[kind], kind)
+	}
+	for _, target := range []string{postgresTarget, temporalTarget, callerTarget, workerTarget(2), linkTarget(0, postgresTarget), linkTarget(1, temporalTarget)} {
+		require.True(t, targets[target], target)
+	}
+
+	ways, conflicting, reused, conflicts, atOnce := map[Way]bool{}, map[Way]bool{}, 0, 0, 0
+	script, hashes := p.Script(0), map[string]string{}
+	for range 2000 {
+		step := script.Next()
+		if len(step.Sends) > 1 {
+			atOnce++
+		}
+		for _, send := range step.Sends {
+			ways[send.Way] = true
+			for _, c := range send.Commands {
+				require.NoError(t, c.Validate())
+				hash := c.RequestHash().String()
+				if before, known := hashes[c.ID]; known && before == hash {
+					reused++
+				} else if known {
+					conflicts++
+					conflicting[send.Way] = true
+				}
+				hashes[c.ID] = hash
+			}
+		}
+	}
+	require.Len(t, ways, 7)
+	for _, way := range []Way{Signal, Update, BareUpdate, Batch, StrayStep} {
+		require.True(t, conflicting[way], "%s with an id that has other content", way)
+	}
+	require.Positive(t, reused)
+	require.Positive(t, conflicts)
+	require.Positive(t, atOnce)
+}
+
+func TestOneTargetHasOneFaultAtATime(t *testing.T) {
+	faults := NewPlan(options(7)).Faults
+	for i, f := range faults {
+		for _, other := range faults[:i] {
+			if f.For > 0 && other.For > 0 && f.Target == other.Target {
+				require.False(t, f.overlaps(other), "%s and %s", f, other)
+			}
+		}
+	}
+}

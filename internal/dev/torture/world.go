@@ -1,0 +1,244 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+
+	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/internal/dev/mutate"
+	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/migrations"
+	"github.com/valueledger/wallet/trail"
+)
+
+const (
+	database    = "wallet"
+	appPassword = "app" // of a server that lives as long as the run
+	// eventsOfARun make a wallet continue as new after some ten tasks, where a
+	// deployment's does so after a thousand.
+	eventsOfARun = 60
+)
+
+// world is all that runs.
+type world struct {
+	plan    Plan
+	dir     string
+	stack   *devstack.Stack
+	servers map[string]*server
+	links   map[string]*link
+
+	direct client.Client // to Temporal, past the proxies: it does harm, and looks
+	owner  *pgxpool.Pool // of the tables
+	// service is for stray steps.
+	service *pgxpool.Pool
+	read    trail.Reader
+
+	stopSupervising context.CancelFunc
+	supervisors     sync.WaitGroup
+}
+
+var quiet = log.NewStructuredLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
+
+func startWorld(ctx context.Context, plan Plan) (w *world, err error) {
+	w = &world{plan: plan, dir: plan.Options.Dir, servers: map[string]*server{}, links: map[string]*link{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	w.stack, err = devstack.Start(ctx, devstack.Options{
+		Dir: w.dir, TemporalStore: plan.Options.TemporalStore, Log: plan.Options.Say,
+		TemporalSettings: []string{fmt.Sprintf("limit.historyCount.suggestContinueAsNew=%d", eventsOfARun)},
+	})
+	if err != nil {
+		return w, err
+	}
+	if err := w.openDatabase(ctx); err != nil {
+		return w, err
+	}
+	if w.direct, err = client.DialContext(ctx, client.Options{HostPort: w.stack.Temporal.Address(), Logger: quiet}); err != nil {
+		return w, err
+	}
+	if err := w.openLinks(); err != nil {
+		return w, err
+	}
+	w.supervise()
+	return w, w.awaitWorkers(ctx)
+}
+
+func (w *world) openDatabase(ctx context.Context) error {
+	if err := w.stack.Postgres.CreateDatabase(ctx, database); err != nil {
+		return err
+	}
+	url := w.stack.Postgres.URL(database)
+	if _, err := migrations.Up(ctx, url); err != nil {
+		return err
+	}
+	if err := migrations.AllowLogin(ctx, url, appPassword); err != nil {
+		return err
+	}
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return err
+	}
+	w.owner, w.read = pool, trail.New(pool)
+	if w.service, err = pgxpool.New(ctx, w.stack.Postgres.URLOf(migrations.RoleApp, appPassword, database)); err != nil {
+		return err
+	}
+	if mutate.Without(mutate.AppendOnly) {
+		_, err = pool.Exec(ctx, `DROP FUNCTION wallet_append_only CASCADE`)
+	}
+	return err
+}
+
+func (w *world) openLinks() error {
+	upstreams := map[string]string{callerTarget: w.stack.Temporal.Address()}
+	for i := range w.plan.Options.Workers {
+		upstreams[linkTarget(i, postgresTarget)] = net.JoinHostPort("127.0.0.1", strconv.Itoa(w.stack.Postgres.Port()))
+		upstreams[linkTarget(i, temporalTarget)] = w.stack.Temporal.Address()
+	}
+	ports, err := devstack.FreePorts(len(upstreams))
+	if err != nil {
+		return err
+	}
+	for name, upstream := range upstreams {
+		l, err := newLink(name, ports[0], upstream)
+		if err != nil {
+			return err
+		}
+		w.links[name], ports = l, ports[1:]
+	}
+	return nil
+}
+
+// supervise keeps servers and workers running from now on.
+func (w *world) supervise() {
+	w.servers[postgresTarget] = &server{
+		name: postgresTarget, haltSignal: syscall.SIGQUIT, process: w.stack.Postgres.Process(), // without a checkpoint
+		launch: func(context.Context) (*devstack.Process, error) {
+			err := w.stack.Postgres.Launch()
+			return w.stack.Postgres.Process(), err
+		},
+	}
+	w.servers[temporalTarget] = &server{
+		name: temporalTarget, haltSignal: syscall.SIGINT, process: w.stack.Temporal.Process(),
+		launch: func(ctx context.Context) (*devstack.Process, error) {
+			err := w.stack.Temporal.Launch(ctx)
+			return w.stack.Temporal.Process(), err
+		},
+	}
+	for i := range w.plan.Options.Workers {
+		w.servers[workerTarget(i)] = &server{
+			name: workerTarget(i), haltSignal: syscall.SIGTERM,
+			launch: func(context.Context) (*devstack.Process, error) { return w.startWorker(i) },
+		}
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	w.stopSupervising = stop
+	for _, s := range w.servers {
+		w.supervisors.Go(func() { s.supervise(ctx) })
+	}
+}
+
+// startWorker starts this program once more as a worker, with both its connections
+// through proxies.
+func (w *world) startWorker(i int) (*devstack.Process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(w.links[linkTarget(i, postgresTarget)].address)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, "worker", "--log-format", "json", "--log-level", "warn", "--http-address", service.HTTPOff)
+	cmd.Env = append(os.Environ(),
+		"TEMPORAL_ADDRESS="+w.links[linkTarget(i, temporalTarget)].address,
+		"TEMPORAL_NAMESPACE="+client.DefaultNamespace,
+		fmt.Sprintf("WALLET_DATABASE_URL=postgres://%s:%s@127.0.0.1:%s/%s?sslmode=disable", migrations.RoleApp, appPassword, port, database),
+	)
+	return devstack.StartProcess(workerTarget(i), cmd, w.workerLog(i))
+}
+
+func (w *world) workerLog(i int) string { return filepath.Join(w.dir, workerTarget(i)+".log") }
+
+const startPatience = time.Minute
+
+// awaitWorkers waits until as many workers as there are ask for work.
+func (w *world) awaitWorkers(ctx context.Context) error {
+	return w.eventually(ctx, startPatience, fmt.Sprintf("%d workers", w.plan.Options.Workers), func(ctx context.Context) error {
+		queue, err := w.direct.DescribeTaskQueue(ctx, "wallet", 1)
+		if err != nil {
+			return err
+		}
+		if n := len(queue.GetPollers()); n < w.plan.Options.Workers {
+			return fmt.Errorf("%d workers ask for work; see the logs in %s", n, w.dir)
+		}
+		return nil
+	})
+}
+
+// eventually tries until it works.
+func (w *world) eventually(ctx context.Context, patience time.Duration, what string, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		attempt, cancelAttempt := context.WithTimeout(ctx, 5*time.Second)
+		err := try(attempt)
+		cancelAttempt()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s did not come within %s: %w", what, patience, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// close ends everything that was started, whatever state it is in.
+func (w *world) close() error {
+	if w.stopSupervising != nil {
+		w.stopSupervising()
+		w.supervisors.Wait()
+	}
+	for name, s := range w.servers {
+		if name == postgresTarget {
+			s.end() // or it could not hear that it shall stop
+		} else {
+			s.finish()
+		}
+	}
+	for _, l := range w.links {
+		l.close()
+	}
+	if w.direct != nil {
+		w.direct.Close()
+	}
+	if w.owner != nil {
+		w.owner.Close()
+	}
+	if w.service != nil {
+		w.service.Close()
+	}
+	if w.stack == nil {
+		return nil
+	}
+	return w.stack.Stop()
+}

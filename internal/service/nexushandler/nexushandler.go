@@ -1,0 +1,117 @@
+// Package nexushandler answers the Nexus service of package walletnexus, on the
+// wallet's own worker, and makes the endpoint that leads to it.
+package nexushandler
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nexus-rpc/sdk-go/nexus"
+	"go.temporal.io/sdk/converter"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/service/payloads"
+	"github.com/valueledger/wallet/starter"
+	"github.com/valueledger/wallet/trail"
+	"github.com/valueledger/wallet/walletnexus"
+)
+
+// answerMargin is left of the time that Temporal gives a request (10 s) to say what
+// is wrong: a request that it has to give up itself shows only that it was late.
+const answerMargin = time.Second
+
+// New makes the service. Its operations are synchronous: a command's answer takes
+// milliseconds, and one that takes longer is asked for again.
+func New(wallets *starter.Client, db *pgxpool.Pool) *nexus.Service {
+	h := handler{wallets, trail.New(db)}
+	service := nexus.NewService(walletnexus.Service)
+	service.MustRegister(
+		operation(walletnexus.Create.Name(), h.change(wallet.TypeCreate)),
+		operation(walletnexus.Add.Name(), h.change(wallet.TypeAdd)),
+		operation(walletnexus.Subtract.Name(), h.change(wallet.TypeSubtract)),
+		operation(walletnexus.Apply.Name(), h.apply),
+		operation(walletnexus.Balance.Name(), h.balance),
+	)
+	return service
+}
+
+type handler struct {
+	wallets *starter.Client
+	read    trail.Reader
+}
+
+// operation takes its input as it came: the SDK's own error for input that it cannot
+// read has no details.
+func operation[O any](name string, do func(context.Context, []byte) (O, error)) nexus.RegisterableOperation {
+	return nexus.NewSyncOperation(name, func(ctx context.Context, payload converter.RawValue, _ nexus.StartOperationOptions) (answer O, err error) {
+		data, err := payloads.JSON(payload)
+		if err != nil {
+			return answer, encode(err)
+		}
+		if deadline, ok := ctx.Deadline(); ok {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, deadline.Add(-answerMargin))
+			defer cancel()
+		}
+		answer, err = do(ctx, data)
+		return answer, encode(err)
+	})
+}
+
+func (h handler) change(t wallet.CommandType) func(context.Context, []byte) (wallet.Result, error) {
+	return func(ctx context.Context, data []byte) (wallet.Result, error) {
+		var change walletnexus.Change
+		if err := wallet.DecodeInput(data, &change); err != nil {
+			return wallet.Result{}, err
+		}
+		return h.wallets.Apply(ctx, change.UserID, change.Currency, change.Command(t))
+	}
+}
+
+func (h handler) apply(ctx context.Context, data []byte) (wallet.Result, error) {
+	in, err := wallet.DecodeApplyCommand(data, "")
+	if err != nil {
+		return wallet.Result{}, err
+	}
+	if in.Command.ReplyTo != nil {
+		return wallet.Result{}, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "reply_to", Value: in.Command.ReplyTo.WorkflowID,
+			Message: "reply_to reaches workflows of the wallet's namespace only: leave it out, the operation's result is the answer"}
+	}
+	return h.wallets.Apply(ctx, in.UserID, in.Currency, in.Command)
+}
+
+func (h handler) balance(ctx context.Context, data []byte) (balance walletnexus.AssetBalance, err error) {
+	ref, err := wallet.DecodeAssetRef(data)
+	if err != nil {
+		return balance, err
+	}
+	a, err := h.read.Asset(ctx, ref.UserID, ref.Currency)
+	if err != nil {
+		return balance, err
+	}
+	return walletnexus.AssetBalance{
+		AssetRef: ref, Total: a.Total, Hold: a.Hold, Available: a.Available(), Version: a.Version, Position: a.Position, Hash: a.Hash,
+	}, nil
+}
+
+// encode gives an error its Nexus kind. What is not known to be final is
+// UNAVAILABLE, which Temporal retries; the command id makes that harmless.
+func encode(err error) error {
+	var unapplied *wallet.UnappliedError
+	var invalid *wallet.InvalidError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &unapplied):
+		return &nexus.OperationError{State: nexus.OperationStateFailed, Message: unapplied.Result.Message, Cause: failure.Encode(err)}
+	case errors.As(err, &invalid):
+		return &nexus.HandlerError{Type: nexus.HandlerErrorTypeBadRequest, Message: invalid.Message, Cause: failure.Encode(err)}
+	case errors.Is(err, trail.ErrNoWallet):
+		return &nexus.HandlerError{Type: nexus.HandlerErrorTypeNotFound, Message: err.Error(), Cause: err}
+	default:
+		return &nexus.HandlerError{Type: nexus.HandlerErrorTypeUnavailable, Message: err.Error(), Cause: err}
+	}
+}

@@ -1,0 +1,232 @@
+package schedules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/payloads"
+)
+
+const (
+	// catchUp is how late a run may be after an outage of Temporal: what is owed is paid.
+	catchUp = 365 * 24 * time.Hour
+
+	// maxRequests is how often a request is repeated that the schedule did not take.
+	maxRequests = 10
+
+	// memoKey is under what a schedule's memo has its Entry: a list of schedules has no
+	// inputs.
+	memoKey = "wallet"
+)
+
+// Client makes and runs schedules.
+type Client struct {
+	Times
+	TaskQueue string
+	// Converter is the Temporal client's: what a schedule starts comes back undecoded.
+	Converter converter.DataConverter
+}
+
+// Entry is a schedule as it is listed.
+type Entry struct {
+	Name     string             `json:"name"`
+	UserID   string             `json:"user_id"`
+	Currency string             `json:"currency"`
+	Type     wallet.CommandType `json:"type"`
+	Amount   wallet.Amount      `json:"amount,omitzero"`
+	When     string             `json:"when"` // as it was asked for
+	Paused   bool               `json:"paused"`
+	Next     time.Time          `json:"next,omitzero"`
+}
+
+// Create makes a schedule that starts ApplyCommand with the input at the times of the
+// spec. The command has no id: each time makes its own.
+func (c Client) Create(ctx context.Context, name string, in wallet.ApplyCommandInput, spec client.ScheduleSpec, when string) error {
+	if err := validate(name, in); err != nil {
+		return err
+	}
+	owner := temporal.NewSearchAttributes(
+		temporal.NewSearchAttributeKeyKeyword(wallet.SearchAttributeUserID).ValueSet(in.UserID),
+		temporal.NewSearchAttributeKeyKeyword(wallet.SearchAttributeCurrency).ValueSet(in.Currency),
+	)
+	_, err := c.Temporal.ScheduleClient().Create(ctx, client.ScheduleOptions{
+		ID: name, Spec: spec,
+		Action: &client.ScheduleWorkflowAction{
+			// The server appends the scheduled time.
+			ID:       wallet.ApplyCommandWorkflowID(in.UserID, in.Currency, "schedule/"+name),
+			Workflow: wallet.WorkflowApplyCommand, Args: []any{in}, TaskQueue: c.TaskQueue,
+			TypedSearchAttributes: owner,
+		},
+		// Each time is a payment of its own and waits for no other: the wallet puts
+		// them in order. A refused one is on the record and stops none that follows.
+		Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL, CatchupWindow: catchUp,
+		TypedSearchAttributes: owner,
+		Memo: map[string]any{memoKey: Entry{
+			Name: name, UserID: in.UserID, Currency: in.Currency, Type: in.Command.Type, Amount: in.Command.Amount, When: when,
+		}},
+	})
+	if errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
+		return fmt.Errorf("schedule %q exists: delete it first, or choose another name", name)
+	}
+	return err
+}
+
+func validate(name string, in wallet.ApplyCommandInput) error {
+	run := wallet.ScheduledRun{ScheduleID: name, At: time.Now()}
+	most := wallet.MaxIDCharacters - len(wallet.ScheduledRun{ScheduleID: "n", At: time.Now()}.CommandID()) + 1
+	if n := utf8.RuneCountInString(name); n == 0 || n > most {
+		return fmt.Errorf("the name of schedule %q has %d characters: choose one of 1 to %d", name, n, most)
+	}
+	in.Command.ID = run.CommandID()
+	return errors.Join(wallet.ValidateWallet(in.UserID, in.Currency), in.Command.Validate())
+}
+
+// List lists the schedules of a user, or of all, that start ApplyCommand.
+func (c Client) List(ctx context.Context, userID string) ([]Entry, error) {
+	options := client.ScheduleListOptions{}
+	// The server (1.29) finds no value that has one of these in it, or another user's: then
+	// all are read.
+	if userID != "" && !strings.ContainsAny(userID, "\"'\\") {
+		options.Query = fmt.Sprintf("%s = '%s'", wallet.SearchAttributeUserID, userID)
+	}
+	all, err := c.Temporal.ScheduleClient().List(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	var entries []Entry
+	for all.HasNext() {
+		item, err := all.Next()
+		if err != nil {
+			return nil, err
+		}
+		if item.WorkflowType.Name != wallet.WorkflowApplyCommand || userID != "" && ownerOf(item) != userID {
+			continue
+		}
+		entry, err := c.entry(item.ID, item.Memo, item.Paused, item.NextActionTimes)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, entry)
+	}
+	return entries, nil
+}
+
+// ownerOf is empty where none is known.
+func ownerOf(item *client.ScheduleListEntry) (userID string) {
+	value := item.SearchAttributes.GetIndexedFields()[wallet.SearchAttributeUserID]
+	_ = converter.GetDefaultDataConverter().FromPayload(value, &userID) // another type is no owner
+	return userID
+}
+
+// Get looks one schedule up.
+func (c Client) Get(ctx context.Context, name string) (Entry, error) {
+	_, description, err := c.open(ctx, name)
+	if err != nil {
+		return Entry{}, err
+	}
+	return c.entry(name, description.Memo, description.Schedule.State.Paused, description.Info.NextActionTimes)
+}
+
+func (c Client) entry(name string, memo *commonpb.Memo, paused bool, next []time.Time) (entry Entry, err error) {
+	if saved := memo.GetFields()[memoKey]; saved != nil { // else made by other means
+		if err := c.Converter.FromPayload(saved, &entry); err != nil {
+			return entry, fmt.Errorf("read the memo of schedule %q: %w", name, err)
+		}
+	}
+	entry.Name, entry.Paused = name, paused
+	if len(next) > 0 && !paused {
+		entry.Next = next[0].UTC()
+	}
+	return entry, nil
+}
+
+// open finds a schedule, and refuses one that has nothing to do with wallets.
+func (c Client) open(ctx context.Context, name string) (client.ScheduleHandle, *client.ScheduleDescription, error) {
+	handle := c.Temporal.ScheduleClient().GetHandle(ctx, name)
+	description, err := handle.Describe(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("look up schedule %q: %w", name, err)
+	}
+	action, ok := description.Schedule.Action.(*client.ScheduleWorkflowAction)
+	if !ok || action.Workflow != wallet.WorkflowApplyCommand || len(action.Args) != 1 {
+		return nil, nil, fmt.Errorf("schedule %q does not start %s: it is none of a wallet", name, wallet.WorkflowApplyCommand)
+	}
+	return handle, description, nil
+}
+
+// Pause stops a schedule. Times that pass meanwhile are not made up for.
+func (c Client) Pause(ctx context.Context, name string) error {
+	return c.setPaused(ctx, name, true, func(h client.ScheduleHandle) error { return h.Pause(ctx, client.SchedulePauseOptions{}) })
+}
+
+// Resume lets a paused schedule go on with its next time.
+func (c Client) Resume(ctx context.Context, name string) error {
+	return c.setPaused(ctx, name, false, func(h client.ScheduleHandle) error { return h.Unpause(ctx, client.ScheduleUnpauseOptions{}) })
+}
+
+// setPaused repeats a request until the schedule has it: of the requests that reach a
+// schedule together, a Trigger and this one, say, the server acts upon the last alone.
+func (c Client) setPaused(ctx context.Context, name string, paused bool, request func(client.ScheduleHandle) error) error {
+	handle, _, err := c.open(ctx, name)
+	if err != nil {
+		return err
+	}
+	for range maxRequests {
+		if err := request(handle); err != nil {
+			return err
+		}
+		now, err := handle.Describe(ctx)
+		if err != nil {
+			return err
+		}
+		if now.Schedule.State.Paused == paused {
+			return nil
+		}
+	}
+	return fmt.Errorf("schedule %q has not taken the request, %d times: others change it at the same time, so look at it and try again", name, maxRequests)
+}
+
+// Delete removes a schedule. Runs that have started go on.
+func (c Client) Delete(ctx context.Context, name string) error {
+	handle, _, err := c.open(ctx, name)
+	if err != nil {
+		return err
+	}
+	return handle.Delete(ctx)
+}
+
+// Due is the command of the schedule's last time up to now, under that time's id.
+func (c Client) Due(ctx context.Context, name string, now time.Time) (wallet.ApplyCommandInput, error) {
+	_, description, err := c.open(ctx, name)
+	if err != nil {
+		return wallet.ApplyCommandInput{}, err
+	}
+	run, err := c.For(ctx, wallet.ScheduledRun{ScheduleID: name, At: now})
+	if err != nil {
+		return wallet.ApplyCommandInput{}, err
+	}
+	encoded, ok := description.Schedule.Action.(*client.ScheduleWorkflowAction).Args[0].(*commonpb.Payload)
+	if !ok {
+		return wallet.ApplyCommandInput{}, fmt.Errorf("the input of schedule %q is no payload", name)
+	}
+	var input converter.RawValue
+	if err := c.Converter.FromPayload(encoded, &input); err != nil {
+		return wallet.ApplyCommandInput{}, fmt.Errorf("read the input of schedule %q: %w", name, err)
+	}
+	data, err := payloads.JSON(input)
+	if err != nil {
+		return wallet.ApplyCommandInput{}, err
+	}
+	return wallet.DecodeApplyCommand(data, run.CommandID())
+}

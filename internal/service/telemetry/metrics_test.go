@@ -1,0 +1,125 @@
+package telemetry_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet/internal/service/telemetry"
+)
+
+var update = flag.Bool("update", false, "write the table of docs/metrics.md anew")
+
+func TestEachCommandIsCountedOnce(t *testing.T) {
+	w := watch(t)
+	w.everything()
+	require.EqualValues(t, 4, w.count("wallet_commands_total", "type", "add", "status", "applied"))
+	require.EqualValues(t, 1, w.count("wallet_commands_total", "type", "subtract", "status", "unapplied", "reason", "insufficient_funds"))
+	require.EqualValues(t, 5, w.count("wallet_commands_total"), "the retry is not counted again")
+	require.EqualValues(t, 6, w.count("wallet_commands_answered_total"))
+	require.EqualValues(t, 4, w.count("wallet_commands_received_total", "by", "update"))
+	require.EqualValues(t, 2, w.count("wallet_commands_received_total", "by", "signal"))
+	require.EqualValues(t, 6, w.count("wallet_queue_length"))
+	require.EqualValues(t, 6, w.count("wallet_batch_size"))
+	_, body := w.get("/metrics")
+	require.NotContains(t, body, w.user, "no label names a user")
+	w.Stop()
+
+	w.start() // another worker, which replays the history
+	defer w.Stop()
+	_, err := w.wallets.Add(t.Context(), w.change("in-3", "1"))
+	require.NoError(t, err)
+	require.EqualValues(t, 1, w.count("wallet_commands_total"))
+	require.EqualValues(t, 1, w.count("wallet_commands_received_total"))
+	require.EqualValues(t, 1, w.count("wallet_queue_length"))
+}
+
+func TestReadyOnlyWhileEverythingAnswers(t *testing.T) {
+	w := watch(t)
+	status, body := w.get("/readyz")
+	require.Equal(t, http.StatusOK, status)
+	require.JSONEq(t, `{"worker": "ok", "postgres": "ok", "temporal": "ok"}`, body)
+
+	w.db.Close()
+	status, body = w.get("/readyz")
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	require.Contains(t, body, `"postgres":"closed pool"`)
+	require.Contains(t, body, `"temporal":"ok"`)
+	status, _ = w.get("/healthz")
+	require.Equal(t, http.StatusOK, status, "alive all the same")
+
+	w.Stop()
+	_, err := http.Get(w.URL() + "/healthz")
+	require.Error(t, err)
+}
+
+// TestTheTableInTheDocsIsReal compares docs/metrics.md with a scrape. "go test
+// ./internal/service/telemetry -run Docs -update" writes it anew.
+func TestTheTableInTheDocsIsReal(t *testing.T) {
+	w := watch(t)
+	defer w.Stop()
+	w.everything()
+	families := w.scrape()
+	table := &strings.Builder{}
+	fmt.Fprintln(table, "| metric | type | labels | what |\n|---|---|---|---|")
+	for _, name := range slices.Sorted(maps.Keys(families)) {
+		f := families[name]
+		if !strings.HasPrefix(name, "wallet_") && !strings.HasPrefix(name, "pgxpool_") {
+			continue
+		}
+		labels := map[string]bool{}
+		for _, m := range f.Metric {
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = true
+			}
+		}
+		fmt.Fprintf(table, "| `%s` | %s | %s | %s |\n", name, strings.ToLower(f.GetType().String()),
+			strings.Join(slices.Sorted(maps.Keys(labels)), ", "), f.GetHelp())
+	}
+	path := filepath.Join("..", "..", "..", "docs", "metrics.md")
+	doc, err := os.ReadFile(path)
+	require.NoError(t, err)
+	const begin, end = "<!-- from a scrape -->\n", "<!-- end -->\n"
+	before, rest, found := strings.Cut(string(doc), begin)
+	require.True(t, found)
+	_, after, found := strings.Cut(rest, end)
+	require.True(t, found)
+	real := before + begin + table.String() + end + after
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(real), 0o644))
+		return
+	}
+	require.Equal(t, real, string(doc), "a metric was renamed: who watches has to know")
+}
+
+func TestNoAddressIsNotEveryInterface(t *testing.T) {
+	server, err := telemetry.Serve("", http.NotFoundHandler(), nil)
+	if err == nil {
+		defer server.Close()
+	}
+	require.ErrorContains(t, err, "WALLET_HTTP_ADDRESS")
+}
+
+// TestAFailedVerificationIsTold is what the alert compares with the last that finished.
+func TestAFailedVerificationIsTold(t *testing.T) {
+	metrics, err := telemetry.NewMetrics()
+	require.NoError(t, err)
+	scraped := func() string {
+		answer := httptest.NewRecorder()
+		metrics.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		return answer.Body.String()
+	}
+	require.Contains(t, scraped(), "\nwallet_verify_failed_timestamp_seconds 0\n")
+	metrics.NotVerified(t.Context())
+	require.Regexp(t, `\nwallet_verify_failed_timestamp_seconds [1-9]`, scraped())
+	require.NotContains(t, scraped(), "wallet_verify_finished_timestamp_seconds")
+}

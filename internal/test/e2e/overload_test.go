@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/starter"
+	"github.com/valueledger/wallet/trail"
+)
+
+var full = flag.Bool("full", false, "overload with the sizes of docs/reliability.md (make limits)")
+
+// size is how much of something a test does: in full, normally, and with -short.
+func size(inFull, normal, short int) int {
+	switch {
+	case *full:
+		return inFull
+	case testing.Short():
+		return short
+	default:
+		return normal
+	}
+}
+
+// TestAFloodOfSignalsWhilePostgresIsSlow sends as a Go program does, 16 goroutines
+// through one starter.Client.
+func TestAFloodOfSignalsWhilePostgresIsSlow(t *testing.T) {
+	w := newOwnWorld(t, devstack.Options{})
+	w.flood(numbered("s", size(20_000, 2000, 500)), func(ctx context.Context, c wallet.Command) error {
+		return w.wallets.Send(ctx, w.user, "USD", c)
+	})
+}
+
+// TestAForeignFloodOfSignalsWhilePostgresIsSlow sends as programs do that do not know
+// of starter.Send: 16 at a time, each by itself.
+func TestAForeignFloodOfSignalsWhilePostgresIsSlow(t *testing.T) {
+	w := newOwnWorld(t, devstack.Options{})
+	var refused atomic.Int64
+	w.flood(numbered("s", size(20_000, 2000, 500)), func(ctx context.Context, c wallet.Command) error {
+		for {
+			_, err := w.temporal.SignalWithStartWorkflow(ctx, w.workflowID(), wallet.SignalCommand, c,
+				client.StartWorkflowOptions{TaskQueue: w.queue}, wallet.WorkflowWalletAsset, wallet.AssetRef{UserID: w.user, Currency: "USD"})
+			var full *serviceerror.InvalidArgument
+			if !errors.As(err, &full) {
+				return err
+			}
+			if refused.Add(1) == 1 {
+				t.Log("the caller sees:", err)
+			}
+			require.ErrorContains(t, err, "exceeded workflow execution limit for signal events")
+			time.Sleep(time.Second)
+		}
+	})
+	t.Log(refused.Load(), "signals were refused and sent again")
+}
+
+func (w *ownWorld) flood(ids []string, send func(context.Context, wallet.Command) error) {
+	_, err := w.wallets.Add(w.t.Context(), w.change("before", "1"))
+	require.NoError(w.t, err)
+	w.slow()
+	began := time.Now()
+	group, ctx := errgroup.WithContext(w.t.Context())
+	group.SetLimit(16)
+	for _, id := range ids {
+		group.Go(func() error { return send(ctx, add(id, "0.01")) })
+	}
+	require.NoError(w.t, group.Wait())
+	sent := time.Since(began)
+	handled := w.position()
+	w.settled(int64(2 + len(ids)))
+	w.t.Log(len(ids), "signals sent in", sent, ", handled by then:", handled, ", all after", time.Since(began))
+	w.fast()
+	w.requireUnharmed(append(ids, "before")...)
+	w.logTaskFailures()
+}
+
+// logTaskFailures tells how many workflow tasks failed in the runs that are kept.
+func (w *ownWorld) logTaskFailures() {
+	causes := map[string]int{}
+	list, err := w.temporal.ListWorkflow(context.Background(), listOf(w.workflowID()))
+	require.NoError(w.t, err)
+	for _, run := range list.Executions {
+		history := w.temporal.GetWorkflowHistory(context.Background(), w.workflowID(), run.Execution.RunId, false, 0)
+		for history.HasNext() {
+			event, err := history.Next()
+			require.NoError(w.t, err)
+			if failed := event.GetWorkflowTaskFailedEventAttributes(); failed != nil {
+				causes[failed.Cause.String()]++
+			}
+			if event.GetWorkflowTaskTimedOutEventAttributes() != nil {
+				causes["timed out"]++
+			}
+			if event.GetActivityTaskScheduledEventAttributes() != nil {
+				causes["regular activities"]++
+			}
+			if event.GetMarkerRecordedEventAttributes() != nil {
+				causes["local activities"]++
+			}
+		}
+	}
+	w.t.Log("runs:", len(list.Executions), causes)
+}
+
+// TestThousandsOfNewWalletsAtOnce opens each with its first command, through one
+// starter.Client, which lets 256 be under way.
+func TestThousandsOfNewWalletsAtOnce(t *testing.T) {
+	w := newOwnWorld(t, devstack.Options{})
+	w.openAtOnce(func(user string) error {
+		r, err := w.wallets.Add(context.Background(), starter.Change{UserID: user, Currency: "USD", CommandID: "first", Amount: wallet.MustAmount("1")})
+		if err == nil && r.Version != 2 {
+			err = fmt.Errorf("version %d", r.Version)
+		}
+		return err
+	})
+}
+
+// TestThousandsOfNewWalletsAtOnceBySignals sends them all at the same time, as programs do
+// that do not know of package starter: with the same id again until it is accepted.
+func TestThousandsOfNewWalletsAtOnceBySignals(t *testing.T) {
+	w := newOwnWorld(t, devstack.Options{})
+	var again atomic.Int64
+	w.openAtOnce(func(user string) error {
+		for {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			_, err := w.temporal.SignalWithStartWorkflow(ctx, wallet.WorkflowID(user, "USD"), wallet.SignalCommand, add("first", "1"),
+				client.StartWorkflowOptions{TaskQueue: w.queue}, wallet.WorkflowWalletAsset, wallet.AssetRef{UserID: user, Currency: "USD"})
+			cancel()
+			if err == nil {
+				return nil
+			}
+			again.Add(1)
+		}
+	})
+	t.Log(again.Load(), "were sent again")
+}
+
+// openAtOnce opens thousands of wallets with the command "first", and waits until each has it.
+func (w *ownWorld) openAtOnce(open func(user string) error) {
+	users := numbered(w.user, size(5000, 300, 100))
+	began := time.Now()
+	var group errgroup.Group
+	for _, user := range users {
+		group.Go(func() error { return open(user) })
+	}
+	require.NoError(w.t, group.Wait())
+	w.t.Log(len(users), "wallets after", time.Since(began))
+	for _, user := range users {
+		var journal []wallet.Entry
+		w.eventually(user+"'s first command", func() (done bool) {
+			var err error
+			journal, err = w.read.Commands(w.t.Context(), trail.CommandFilter{UserID: user, Currency: "USD"})
+			require.NoError(w.t, err)
+			return len(journal) == 2
+		})
+		require.Equal(w.t, "first", journal[1].CommandID)
+		w.requireHealthy(wallet.WorkflowID(user, "USD"))
+	}
+	w.t.Log("all are done after", time.Since(began))
+	w.requireUnharmed()
+}

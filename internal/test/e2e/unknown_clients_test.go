@@ -1,0 +1,176 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/valueledger/wallet"
+)
+
+var update = flag.Bool("update", false, "write the measured tables in docs/contract.md and docs/deploy.md anew")
+
+const contractDoc = "../../../docs/contract.md"
+
+// message is what a client that does not know the contract may send. ID in its data is a
+// fresh command id.
+type message struct {
+	name     string
+	encoding string // json/plain if empty
+	data     string
+}
+
+var messages = []message{
+	{"fields in another order, with spaces", "", `{ "amount": "1", "type": "add", "id": "ID" }`},
+	{"a field that the wallet does not know", "", `{"id":"ID","type":"add","amount":"1","priority":5}`},
+	{"the first letter of a field in capitals", "", `{"Id":"ID","Type":"add","Amount":"1"}`},
+	{"a field in camelCase: unknown, so there is no reply", "", `{"id":"ID","type":"add","amount":"1","replyTo":{"workflow_id":"w","signal":"s"}}`},
+	{"a field twice: the last one counts", "", `{"id":"ID","type":"add","amount":"99","amount":"1"}`},
+	{"`null` for what may be absent", "", `{"id":"ID","type":"add","amount":"1","description":null,"metadata":null,"reply_to":null}`},
+	{"zeros at both ends of the amount", "", `{"id":"ID","type":"add","amount":"01.0000"}`},
+	{"the amount as a number", "", `{"id":"ID","type":"add","amount":1.5}`},
+	{"the amount with an exponent", "", `{"id":"ID","type":"add","amount":"1e2"}`},
+	{"the amount with a comma", "", `{"id":"ID","type":"add","amount":"1,50"}`},
+	{"the amount with a sign", "", `{"id":"ID","type":"add","amount":"-1"}`},
+	{"the amount `null`", "", `{"id":"ID","type":"add","amount":null}`},
+	{"no amount", "", `{"id":"ID","type":"add"}`},
+	{"no id", "", `{"type":"add","amount":"1"}`},
+	{"no type", "", `{"id":"ID","amount":"1"}`},
+	{"the type in capitals", "", `{"id":"ID","type":"ADD","amount":"1"}`},
+	{"the id as a number", "", `{"id":7,"type":"add","amount":"1"}`},
+	{"an id of the service", "", `{"id":"_mine","type":"add","amount":"1"}`},
+	{"a number in the metadata", "", `{"id":"ID","type":"add","amount":"1","metadata":{"order":7}}`},
+	{"JSON in a JSON string", "", `"{\"id\":\"ID\",\"type\":\"add\",\"amount\":\"1\"}"`},
+	{"an array of one command", "", `[{"id":"ID","type":"add","amount":"1"}]`},
+	{"no JSON", "", `{id: "ID", type: "add", amount: "1"}`},
+	{"more behind the JSON", "", `{"id":"ID","type":"add","amount":"1"} {}`},
+	{"a byte order mark", "", "\ufeff" + `{"id":"ID","type":"add","amount":"1"}`},
+	{"Latin-1", "", "{\"id\":\"ID\",\"type\":\"add\",\"amount\":\"1\",\"description\":\"caf\xe9\"}"},
+	{"`null`", "", `null`},
+	{"nothing", "", ``},
+	{"SDKs' null", "binary/null", ``},
+	{"bytes", "binary/plain", `{"id":"ID","type":"add","amount":"1"}`},
+	{"a protobuf message as JSON", "json/protobuf", `{"id":"ID","type":"add","amount":"1"}`},
+	{"compressed by a codec that the worker has not", "binary/zlib", "x\x9c\xab"},
+	{"a payload without an encoding", "-", `{"id":"ID","type":"add","amount":"1"}`},
+}
+
+// TestUnknownClientsGetTheDocumentedAnswer sends what docs/contract.md has a table of, and
+// makes that table: "go test ./internal/test/e2e -run UnknownClients -update" writes it anew.
+func TestUnknownClientsGetTheDocumentedAnswer(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
+	require.NoError(t, err)
+	var table strings.Builder
+	table.WriteString("| sent | update `apply` | signal `command` |\n|---|---|---|\n")
+	for i, m := range messages {
+		updated := w.updateRaw(fmt.Sprint("u-", i), m.payload(fmt.Sprint("u-", i)))
+		signalled := w.signalRaw(fmt.Sprint("s-", i), m.payload(fmt.Sprint("s-", i)))
+		fmt.Fprintf(&table, "| %s: %s | %s | %s |\n", m.name, m.shown(), updated, signalled)
+	}
+	// How many arguments there are is not the payload's to say.
+	good := message{data: `{"id":"ID","type":"add","amount":"1"}`}
+	fmt.Fprintf(&table, "| no argument | %s | %s |\n", w.updateRaw("u-none"), w.signalRaw("s-none"))
+	fmt.Fprintf(&table, "| a second argument, which is ignored | %s | %s |\n",
+		w.updateRaw("u-two", good.payload("u-two"), good.payload("x")), w.signalRaw("s-two", good.payload("s-two"), good.payload("x")))
+	w.requireSound()
+
+	doc, err := os.ReadFile(contractDoc)
+	require.NoError(t, err)
+	const begin, end = "<!-- answers -->\n", "<!-- end of answers -->\n"
+	before, rest, ok := strings.Cut(string(doc), begin)
+	require.True(t, ok)
+	_, after, ok := strings.Cut(rest, end)
+	require.True(t, ok)
+	real := before + begin + table.String() + end + after
+	if *update {
+		require.NoError(t, os.WriteFile(contractDoc, []byte(real), 0o644))
+		return
+	}
+	require.Equal(t, string(doc), real)
+}
+
+func (m message) payload(id string) *commonpb.Payload {
+	p := &commonpb.Payload{Data: []byte(strings.ReplaceAll(m.data, "ID", id)), Metadata: map[string][]byte{}}
+	switch m.encoding {
+	case "":
+		p.Metadata[converter.MetadataEncoding] = []byte(converter.MetadataEncodingJSON)
+	case "-":
+	default:
+		p.Metadata[converter.MetadataEncoding] = []byte(m.encoding)
+	}
+	return p
+}
+
+// shown is the data for a cell of a table.
+func (m message) shown() string {
+	text := strings.NewReplacer("ID", "a", "|", `\|`, "\ufeff", "", "\xe9", "\ufffd", "x\x9c\xab", "...").Replace(m.data)
+	if text == "" {
+		text = " "
+	}
+	if m.encoding != "" && m.encoding != "-" {
+		return fmt.Sprintf("`%s`, encoding `%s`", text, m.encoding)
+	}
+	return "`" + text + "`"
+}
+
+func arguments(payloads []*commonpb.Payload) []any {
+	args := []any{}
+	for _, p := range payloads {
+		args = append(args, converter.NewRawValue(p))
+	}
+	return args
+}
+
+// updateRaw gives the answer in words.
+func (w *world) updateRaw(id string, payloads ...*commonpb.Payload) string {
+	handle, err := w.temporal.UpdateWorkflow(w.t.Context(), client.UpdateWorkflowOptions{
+		WorkflowID: w.workflowID(), UpdateName: wallet.UpdateApply, Args: arguments(payloads), WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	var result wallet.Result
+	if err == nil {
+		err = handle.Get(w.t.Context(), &result)
+	}
+	if err == nil {
+		require.Equal(w.t, wallet.StatusApplied, result.Status)
+		require.Equal(w.t, "1.00", result.Amount.String())
+		return "applied"
+	}
+	var failure *temporal.ApplicationError
+	require.ErrorAs(w.t, err, &failure)
+	text := strings.NewReplacer(id, "a", "|", `\|`, "<", "&lt;").Replace(failure.Message())
+	return fmt.Sprintf("`%s`: %s", failure.Type(), text)
+}
+
+// signalRaw gives what is on record of the signal in words.
+func (w *world) signalRaw(id string, payloads ...*commonpb.Payload) string {
+	before := w.position()
+	_, err := w.temporal.WorkflowService().SignalWorkflowExecution(w.t.Context(), &workflowservice.SignalWorkflowExecutionRequest{
+		Namespace: client.DefaultNamespace, WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: w.workflowID()},
+		SignalName: wallet.SignalCommand, Input: &commonpb.Payloads{Payloads: payloads},
+	})
+	require.NoError(w.t, err)
+	w.settled(before + 1)
+	_, journal := w.requireSound()
+	last := journal[len(journal)-1]
+	switch {
+	case last.Status == wallet.StatusApplied:
+		require.Equal(w.t, id, last.CommandID)
+		require.Equal(w.t, "1.00", last.Amount.String())
+		return "applied"
+	case last.CommandID == id:
+		return fmt.Sprintf("`%s`, under its id", last.Reason)
+	default:
+		require.True(w.t, strings.HasPrefix(last.CommandID, "_malformed-"), last.CommandID)
+		return fmt.Sprintf("`%s`, under `_malformed-...`", last.Reason)
+	}
+}

@@ -1,0 +1,44 @@
+// Command run starts one Postgres and one Temporal, runs the command it is given
+// with both in its environment, stops them and exits as the command did:
+//
+//	go run ./internal/test/testenv/run go test ./...
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/valueledger/wallet/internal/test/testenv"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: run COMMAND [ARGUMENT ...]")
+		os.Exit(2)
+	}
+	// On Ctrl-C the command gets the signal from the terminal too; here it only
+	// means that the servers are to be stopped.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := testenv.With(ctx, func() error {
+		cmd := exec.CommandContext(ctx, os.Args[1], os.Args[2:]...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+		cmd.WaitDelay = 20 * time.Second
+		return cmd.Run()
+	})
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
