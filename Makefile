@@ -19,10 +19,10 @@ help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 run: bin/wallet $(temporal_of_store) ## start everything, show the main job, stay until Ctrl-C
-	@./bin/wallet dev
+	@./bin/wallet-dev run
 
 demo: bin/wallet $(temporal_of_store) ## the same, but stop after the demonstration
-	@./bin/wallet dev --once
+	@./bin/wallet-dev run --once
 
 test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a real Temporal
 	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m ./...
@@ -41,8 +41,8 @@ race: bin/temporal ## the race detector on what is concurrent
 DURATION ?= 40s
 SEED ?= 7
 faults: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## kill, pause, cut off everything under load, then check: make faults DURATION=20m SEED=7
-	./bin/wallet torture --seed $(SEED) --duration $(DURATION) --temporal-store sqlite
-	./bin/wallet torture --seed $(SEED) --duration $(DURATION) --temporal-store postgres --workers 3
+	./bin/wallet-dev torture --seed $(SEED) --duration $(DURATION) --temporal-store sqlite
+	./bin/wallet-dev torture --seed $(SEED) --duration $(DURATION) --temporal-store postgres --workers 3
 
 MECHANISM ?= .*
 mutations: bin/temporal ## take each safety mechanism away: a run has to miss it; make mutations MECHANISM='row_lock|nothing'
@@ -73,10 +73,10 @@ bench-verify: bin/wallet bin/temporal ## speed and memory of wallet verify: make
 	./bin/verifybench -entries $(ENTRIES) -wallets $(WALLETS)
 
 bench: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## measure the standard set, write docs/benchmarks.md and its plots
-	./bin/wallet bench --standard --duration $(BENCH_DURATION) --markdown docs/benchmarks.md --plot docs/benchmarks.svg
+	./bin/wallet-dev bench --standard --duration $(BENCH_DURATION) --markdown docs/benchmarks.md --plot docs/benchmarks.svg
 
 bench-life: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## 1,000,000 commands to one wallet and 10,000 wallets: does the cost grow?
-	./bin/wallet bench --life-commands 1000000 --life-wallets 10000
+	./bin/wallet-dev bench --life-commands 1000000 --life-wallets 10000
 
 record: bin/temporal ## record histories for the replay test: make record NAME=v5
 	@test -n "$(NAME)" || { echo "name the version: make record NAME=v5"; exit 1; }

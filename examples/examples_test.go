@@ -1,5 +1,5 @@
 // Package examples has the test that runs the examples as their readers would: beside
-// "wallet dev", with the environment that it writes.
+// "wallet-dev run", with the environment that it writes.
 package examples
 
 import (
@@ -131,7 +131,7 @@ func checkPayloads(t *testing.T, env string) {
 	require.Positive(t, checker.Checked[contract.Result])
 }
 
-// startServers runs "wallet dev" until the end of the test and returns the file with its
+// startServers runs "wallet-dev run" until the end of the test and returns the file with its
 // environment.
 func startServers(t *testing.T) (env string) {
 	wallet, err := filepath.Abs("../bin/wallet")
@@ -161,7 +161,7 @@ func startServers(t *testing.T) (env string) {
 		}
 		select {
 		case <-ended:
-			require.FailNow(t, "wallet dev ended", "%s", printed)
+			require.FailNow(t, "wallet-dev run ended", "%s", printed)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

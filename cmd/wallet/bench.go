@@ -16,7 +16,7 @@ import (
 	"github.com/valueledger/wallet/internal/service"
 )
 
-// benchFlags are the flags of "wallet bench".
+// benchFlags are the flags of "wallet-dev bench".
 type benchFlags struct {
 	scenarios, modes, stores []string
 	clients, wallets, batch  int
@@ -45,9 +45,9 @@ verifies the trail. Exit code 1 if anything does not hold, however fast it was.
 update, batch and textbook have at most 8 callers on one wallet: Temporal takes at most
 10 updates in flight for a workflow. coalesced is how programs call: many goroutines,
 one starter.Client.`,
-		Example: `  wallet bench --scenario hot --mode coalesced --clients 512
-  wallet bench --scenario spread,mixed --wallets 1000 --temporal-store sqlite,postgres -o json
-  wallet bench --standard --plot plot.svg`,
+		Example: `  wallet-dev bench --scenario hot --mode coalesced --clients 512
+  wallet-dev bench --scenario spread,mixed --wallets 1000 --temporal-store sqlite,postgres -o json
+  wallet-dev bench --standard --plot plot.svg`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.bench(cmd, f) },
 	}

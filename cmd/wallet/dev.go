@@ -93,7 +93,7 @@ func (a *app) dev(cmd *cobra.Command, options devstack.Options, httpAddress stri
 		return err
 	}
 	databaseURL := stack.Postgres.URLOf(migrations.RoleApp, password, "wallet")
-	pool, err := service.OpenPool(ctx, service.Database{URL: databaseURL, Setting: "the database of wallet dev"})
+	pool, err := service.OpenPool(ctx, service.Database{URL: databaseURL, Setting: "the database of wallet-dev run"})
 	if err != nil {
 		return err
 	}

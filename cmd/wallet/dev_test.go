@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTheShopOfTheNexusDoc runs the commands of docs/nexus.md beside "wallet dev", which
+// TestTheShopOfTheNexusDoc runs the commands of docs/nexus.md beside "wallet-dev run", which
 // has to have made the endpoint that the shop uses.
 func TestTheShopOfTheNexusDoc(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))

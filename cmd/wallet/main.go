@@ -94,7 +94,7 @@ Exit codes: 0 applied or done, 2 unapplied (refused, on the record), 1 error.
 
 Temporal is found by Temporal's own variables and profile file (TEMPORAL_ADDRESS,
 TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_..., TEMPORAL_PROFILE), Postgres
-by WALLET_DATABASE_URL. After "wallet dev", ". .wallet/env" sets them.`,
+by WALLET_DATABASE_URL. After "wallet-dev run", ". .wallet/env" sets them.`,
 		Version:       thisBuild().String(),
 		SilenceUsage:  true,
 		SilenceErrors: true, // printed once, by main

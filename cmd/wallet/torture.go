@@ -25,9 +25,9 @@ and reset, and workflows terminated and reset. Then everything is healed, and wh
 were told is compared with what is written down.
 
 The same seed makes the same plan. Exit code 1 if a promise was not kept.`,
-		Example: `  wallet torture --seed 7 --duration 20m
-  wallet torture --seed 7 --plan
-  wallet torture --temporal-store postgres --workers 3 -o json`,
+		Example: `  wallet-dev torture --seed 7 --duration 20m
+  wallet-dev torture --seed 7 --plan
+  wallet-dev torture --temporal-store postgres --workers 3 -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.TemporalStore = devstack.TemporalStore(store)

@@ -40,7 +40,7 @@ func TestEveryScenarioAndModeAppliesWhatItAccepts(t *testing.T) {
 	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_namespace WHERE nspname = 'wallet_bench'`).Scan(&leftovers))
 	require.Zero(t, leftovers, "the floor's schema is dropped")
 
-	requireReport(t, Report{Command: "wallet bench", Rows: rows})
+	requireReport(t, Report{Command: "wallet-dev bench", Rows: rows})
 }
 
 // requireReport checks each form that a report is written in.

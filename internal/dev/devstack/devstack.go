@@ -1,4 +1,4 @@
-// Package devstack runs what Wallet needs on one machine, for "wallet dev", "wallet
+// Package devstack runs what Wallet needs on one machine, for "wallet-dev run", "wallet
 // bench" and for tests: a private Postgres cluster and a Temporal server, on
 // 127.0.0.1 only, with everything they write under one folder, and gone when the
 // program that started them ends.

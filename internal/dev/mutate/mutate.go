@@ -1,5 +1,5 @@
 // Package mutate takes safety mechanisms away, one at a time, to see that a run of
-// "wallet torture" misses each of them: a mechanism that nothing misses is either not
+// "wallet-dev torture" misses each of them: a mechanism that nothing misses is either not
 // needed or not tested. It does nothing, and costs nothing, without the build tag
 // mutations, which only "make mutations" sets.
 package mutate

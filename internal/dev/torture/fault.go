@@ -115,7 +115,7 @@ func planFaults(o Options, r *rand.Rand) (faults []Fault) {
 	return faults
 }
 
-// What faults hit, by the names of "wallet torture --faults". The servers are classes
+// What faults hit, by the names of "wallet-dev torture --faults". The servers are classes
 // of their own.
 const (
 	workerClass   = "worker"

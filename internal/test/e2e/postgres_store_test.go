@@ -18,7 +18,7 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// TestTemporalOnPostgresKeepsItsWallets starts a stack as "wallet dev
+// TestTemporalOnPostgresKeepsItsWallets starts a stack as "wallet-dev run
 // --temporal-store postgres" does, on an empty folder and again on its data.
 func TestTemporalOnPostgresKeepsItsWallets(t *testing.T) {
 	dir := t.TempDir()
