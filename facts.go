@@ -178,18 +178,17 @@ func sameField(a, b any) bool {
 
 // appendField writes a value behind its length.
 func appendField(b []byte, of any) []byte {
+	var text string
 	switch v := of.(type) {
 	case *Hash:
-		b = binary.AppendUvarint(b, uint64(len(v)))
-		return append(b, v[:]...)
+		text = string(v[:])
 	case *time.Time:
-		micros := int64(0)
 		if !v.IsZero() {
-			micros = v.UnixMicro()
+			text = strconv.FormatInt(v.UnixMicro(), 10)
 		}
-		of = &micros
+	default:
+		text = fieldText(of)
 	}
-	text := fieldText(of)
 	b = binary.AppendUvarint(b, uint64(len(text)))
 	return append(b, text...)
 }
@@ -212,8 +211,9 @@ func readField(of any, value []byte) (err error) {
 			*v, err = ParseAmount(string(value))
 		}
 	case *time.Time:
+		*v = time.Time{}
 		var micros int64
-		if micros, err = readInteger(value); err == nil && micros != 0 {
+		if micros, err = readInteger(value); err == nil && len(value) > 0 {
 			*v = time.UnixMicro(micros).UTC()
 		}
 	}

@@ -260,9 +260,9 @@ func TestRepairAtOnceAppendsOnce(t *testing.T) {
 	_, err := s.db.Exec(t.Context(), `ALTER TABLE wallet_feed DISABLE TRIGGER ALL; ALTER TABLE wallet_asset_events DISABLE TRIGGER append_only_rows`, pgx.QueryExecModeSimpleProtocol)
 	require.NoError(t, err)
 	for round := range 20 {
-		lost, want := `DELETE FROM wallet_feed`, int64(1)
+		lost := `DELETE FROM wallet_feed`
 		if round%2 == 1 {
-			lost, want = lost+`; DELETE FROM wallet_asset_events WHERE version = 2`, 2
+			lost += `; DELETE FROM wallet_asset_events WHERE version = 2`
 		}
 		_, err := s.db.Exec(t.Context(), lost, pgx.QueryExecModeSimpleProtocol)
 		require.NoError(t, err)
@@ -289,7 +289,7 @@ func TestRepairAtOnceAppendsOnce(t *testing.T) {
 		for _, r := range repaired {
 			ranges += r.Ranges
 		}
-		require.Equal(t, want, ranges)
+		require.Equal(t, int64(1), ranges, "one repair finds what is missing, the others nothing")
 	}
 }
 

@@ -192,6 +192,7 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 	if err := w.step(ctx, wallet.StepApplyCommands, applySummary(commands), input, &out); err != nil {
 		return nil, err
 	}
+	w.ensured = true
 	w.carried.Asset = out.Asset
 	results, err := out.Results.Results(commands)
 	if err != nil { // a panic fails the workflow task, in sight: the commands are applied

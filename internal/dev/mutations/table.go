@@ -19,9 +19,11 @@ var All = []Mutation{
 		Name:      "dedupe",
 		Mechanism: "A step looks up which of its commands' ids the journal already has.",
 		Edits: []Edit{{
-			File: "activities/activities.go",
-			Old:  `t.prior[e.CommandID] = e`,
-			New:  `_ = e`,
+			File: "activities/groups.go",
+			Old: `for _, e := range prior {
+		b.know(e)
+	}`,
+			New: `_ = prior`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"a step ran into a constraint"},
@@ -31,9 +33,9 @@ var All = []Mutation{
 		Mechanism: "Before a run ends, it takes the signals that have arrived into its queue.",
 		Edits: []Edit{{
 			File: "workflows/wallet_asset.go",
-			Old: `idle.due(ctx) })
+			Old: `w.awaitWork(ctx)
 		w.receiveSignals(ctx)`,
-			New: `idle.due(ctx) })
+			New: `w.awaitWork(ctx)
 		if !w.mustContinueAsNew(ctx) {
 			w.receiveSignals(ctx)
 		}`,
@@ -46,13 +48,13 @@ var All = []Mutation{
 		Mechanism: "Events are recorded of all applied entries that have none, however old they are.",
 		Edits: []Edit{{
 			File: "activities/record_events.go",
-			Old:  `AND version > (`,
-			New:  `AND recorded_at > clock_timestamp() - interval '0.5s' AND version > (`,
+			Old:  `AND version > last.version`,
+			New:  `AND recorded_at > clock_timestamp() - interval '0.5s' AND version > last.version`,
 		}, {
 			File: "activities/record_events.go",
-			Old:  `b.Queue(sqlRecordEvents, ref.UserID, ref.Currency)`,
-			New: `b.Queue("SELECT pg_sleep(0.05)") // time for a crash before it
-	b.Queue(sqlRecordEvents, ref.UserID, ref.Currency)`,
+			Old:  `FROM unnest($1::text[], $2::text[]) AS wanted (u, c)`,
+			New: `FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
+		CROSS JOIN LATERAL (SELECT pg_sleep(0.05) OFFSET 0) AS time_for_a_crash`,
 		}},
 		Faults:   "postgres",
 		Problems: []string{"has no event", "its event is version"},
@@ -83,12 +85,12 @@ var All = []Mutation{
 		Name:      "one_transaction",
 		Mechanism: "The journal's entries and the balance are committed together.",
 		Edits: []Edit{{
-			File: "activities/apply_commands.go",
-			Old:  `b.Queue(sqlUpdateAsset, assetColumns(after)...)`,
-			New: `b.Queue(sqlCommit)
-	b.Queue("SELECT pg_sleep(0.05)") // time for a crash between them
-	b.Queue(sqlBegin)
-	b.Queue(sqlUpdateAsset, assetColumns(after)...)`,
+			File: "activities/groups.go",
+			Old:  `last.Queue(sqlUpdateAssets, b.balances()...)`,
+			New: `last.Queue(sqlCommit)
+		last.Queue("SELECT pg_sleep(0.05)") // time for a crash between them
+		last.Queue(sqlBegin)
+		last.Queue(sqlUpdateAssets, b.balances()...)`,
 		}},
 		Faults:   "postgres",
 		Problems: []string{"a step ran into a constraint", "the balance is total"},
@@ -98,7 +100,7 @@ var All = []Mutation{
 		Mechanism: "An id that is taken gives its answer to the same content only.",
 		Edits: []Edit{{
 			File: "fold.go",
-			Old:  `if prior.RequestHash == c.RequestHash() {`,
+			Old:  `if rules, known := formats[prior.Format]; known && prior.RequestHash == rules.RequestHash(c) {`,
 			New:  `if true {`,
 		}},
 		Faults:   "tamper",
@@ -108,9 +110,9 @@ var All = []Mutation{
 		Name:      "row_lock",
 		Mechanism: "A step locks the row of its wallet asset, so that no two write to one wallet at once.",
 		Edits: []Edit{{
-			File: "activities/activities.go",
-			Old:  `FOR UPDATE`,
-			New:  ``,
+			File: "activities/groups.go",
+			Old:  `FOR NO KEY UPDATE) AS asset`,
+			New:  `) AS asset`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"a step ran into a constraint"},
