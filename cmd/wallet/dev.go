@@ -18,6 +18,7 @@ import (
 	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/dev/devstack"
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/internal/service/nexushandler"
 	"github.com/valueledger/wallet/internal/service/resourceid"
 	"github.com/valueledger/wallet/internal/service/telemetry"
@@ -40,19 +41,19 @@ the wallets are the same.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.dev(cmd, options, httpAddress, once) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&options.Dir, "dir", envOr("WALLET_DEV_DIR", ".wallet"), "folder for everything that is written (WALLET_DEV_DIR)")
-	flags.StringVar((*string)(&options.TemporalStore), "temporal-store", envOr("WALLET_TEMPORAL_STORE", string(devstack.StoreSQLite)), "where Temporal keeps its histories: sqlite (quick to start) or postgres (the server of a deployment) (WALLET_TEMPORAL_STORE)")
+	flags.StringVar(&options.Dir, "dir", cli.EnvOr("WALLET_DEV_DIR", ".wallet"), "folder for everything that is written (WALLET_DEV_DIR)")
+	flags.StringVar((*string)(&options.TemporalStore), "temporal-store", cli.EnvOr("WALLET_TEMPORAL_STORE", string(devstack.StoreSQLite)), "where Temporal keeps its histories: sqlite (quick to start) or postgres (the server of a deployment) (WALLET_TEMPORAL_STORE)")
 	flags.StringVar(&options.TemporalCLI, "temporal-cli", os.Getenv("WALLET_TEMPORAL_CLI"), "the Temporal CLI to use with sqlite (WALLET_TEMPORAL_CLI)")
 	flags.IntVar(&options.PostgresPort, "postgres-port", envPort("WALLET_POSTGRES_PORT"), "0 for a free port (WALLET_POSTGRES_PORT)")
 	flags.IntVar(&options.TemporalPort, "temporal-port", envPort("WALLET_TEMPORAL_PORT"), "0 for a free port (WALLET_TEMPORAL_PORT)")
 	flags.IntVar(&options.UIPort, "ui-port", envPort("WALLET_UI_PORT"), "0 for a free port (WALLET_UI_PORT)")
-	flags.StringVar(&httpAddress, "http-address", envOr("WALLET_HTTP_ADDRESS", "127.0.0.1:0"), "listen there for metrics and probes, by default on a free port (WALLET_HTTP_ADDRESS)")
+	flags.StringVar(&httpAddress, "http-address", cli.EnvOr("WALLET_HTTP_ADDRESS", "127.0.0.1:0"), "listen there for metrics and probes, by default on a free port (WALLET_HTTP_ADDRESS)")
 	flags.BoolVar(&once, "once", false, "stop after the demonstration")
 	return cmd
 }
 
 func envPort(name string) int {
-	port, err := strconv.Atoi(envOr(name, "0"))
+	port, err := strconv.Atoi(cli.EnvOr(name, "0"))
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "wallet: %s=%q is not a port number, a free port is used\n", name, os.Getenv(name))
 	}
@@ -220,7 +221,7 @@ func demonstrate(ctx context.Context, wallets *starter.Client, cmd *cobra.Comman
 		}
 		return c
 	}
-	t := newTable(cmd.OutOrStdout(), resultHeader)
+	t := cli.NewTable(cmd.OutOrStdout(), cli.ResultHeader)
 	for _, step := range []struct {
 		send    func(context.Context, starter.Change) (wallet.Result, error)
 		change  starter.Change
@@ -240,7 +241,7 @@ func demonstrate(ctx context.Context, wallets *starter.Client, cmd *cobra.Comman
 		if refused := unapplied != nil; refused != step.refused {
 			return fmt.Errorf("demonstration: command %s was %s", step.change.CommandID, result.Status)
 		}
-		t.AppendRow(resultRow(result))
+		t.AppendRow(cli.ResultRow(result))
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "\nThe demonstration, user %s, USD:\n", demoUser)
 	t.Render()

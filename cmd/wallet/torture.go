@@ -10,6 +10,7 @@ import (
 
 	"github.com/valueledger/wallet/internal/dev/devstack"
 	"github.com/valueledger/wallet/internal/dev/torture"
+	"github.com/valueledger/wallet/internal/service/cli"
 )
 
 func (a *app) tortureCommand() *cobra.Command {
@@ -72,7 +73,7 @@ func (a *app) torture(cmd *cobra.Command, plan torture.Plan) error {
 	}
 	o.Say = func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
 	o.Say("seed %d", o.Seed)
-	terminal := a.terminal(cmd)
+	terminal := cli.Terminal(cmd, a.output)
 	o.Show = func(p torture.Progress) {
 		if terminal != nil {
 			fmt.Fprintf(terminal, "\r\x1b[K%s of %s: %d answers, %d attempts failed", p.Elapsed.Round(time.Second), p.Duration, p.Answered, p.Failed)
