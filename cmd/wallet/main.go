@@ -89,11 +89,11 @@ by WALLET_DATABASE_URL. After "wallet-dev run", ". .wallet/env" sets them.`,
 		return cli.CheckOutput(cmd, a.output, formats...)
 	}
 	root.AddCommand(
-		a.devCommand(), a.workerCommand(), a.readyCommand(), a.migrateCommand(), a.setupCommand(),
+		a.workerCommand(), a.readyCommand(), a.migrateCommand(), a.setupCommand(),
 		a.changeCommand(wallet.TypeCreate), a.changeCommand(wallet.TypeAdd), a.changeCommand(wallet.TypeSubtract),
 		a.scheduleCommand(),
 		a.balanceCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.replayCommand(), a.currencyCommand(),
-		a.benchCommand(), a.tortureCommand(), a.codecServerCommand(), a.versionCommand(),
+		a.codecServerCommand(), a.versionCommand(),
 	)
 	a.completeValues(root)
 	return root

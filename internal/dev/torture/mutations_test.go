@@ -61,10 +61,10 @@ func TestARunMissesEachMechanism(t *testing.T) {
 	t.Run("nothing", func(t *testing.T) { require.Empty(t, mutated(t, "", "--patience", soundPatience)) })
 }
 
-// mutated runs the program that "make mutations" has built.
+// mutated runs the programs that "make mutations" has built.
 func mutated(t *testing.T, m mutate.Mechanism, args ...string) []Violation {
 	args = append([]string{"torture", "-o", "json", "--seed", mutationSeed, "--duration", mutationRun, "--wallets", "12"}, args...)
-	cmd := exec.CommandContext(t.Context(), "../../../bin/wallet-mutations", args...)
+	cmd := exec.CommandContext(t.Context(), "../../../bin/mutations/wallet-dev", args...)
 	cmd.Env = append(os.Environ(), mutate.Variable+"="+string(m))
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	out, err := cmd.Output()
