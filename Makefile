@@ -45,9 +45,8 @@ faults: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## kill, pause, cut off every
 	./bin/wallet-dev torture --seed $(SEED) --duration $(DURATION) --temporal-store postgres --workers 3
 
 MECHANISM ?= .*
-mutations: bin/temporal ## take each safety mechanism away: a run has to miss it; make mutations MECHANISM='row_lock|nothing'
-	$(GO) build -tags mutations -o bin/wallet-mutations ./cmd/wallet
-	$(GO) test -tags mutations -count=1 -timeout 30m -v ./internal/dev/torture -run 'TestARunMissesEachMechanism/^($(MECHANISM))$$'
+mutations: bin/temporal ## take each safety mechanism away: torture must notice; make mutations MECHANISM='row_lock|nothing'
+	WALLET_TEST_MUTATIONS=1 $(GO) test -count=1 -timeout 30m -v ./internal/dev/mutations -run 'TestTortureNoticesEachMutation/^($(MECHANISM))$$'
 
 FUZZTIME ?= 30s
 fuzz: ## let Go's fuzzer at each decoder in turn, the hashes too: make fuzz FUZZTIME=30s

@@ -182,3 +182,6 @@ func (a *Amount) Scan(column any) error {
 		return fmt.Errorf("amount column is a %T, not text", column)
 	}
 }
+
+// decimals counts those of the amount's own text.
+func (a Amount) decimals() int32 { return max(-a.value.Exponent(), 0) }

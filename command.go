@@ -8,18 +8,6 @@ import (
 	"unicode/utf8"
 )
 
-// CommandType says what a command does.
-type CommandType string
-
-// The command types.
-const (
-	TypeCreate   CommandType = "create"   // open the wallet asset with zero amounts
-	TypeAdd      CommandType = "add"      // total grows by amount
-	TypeSubtract CommandType = "subtract" // total shrinks by amount, if that much is available
-)
-
-var commandTypes = []CommandType{TypeCreate, TypeAdd, TypeSubtract}
-
 // Command asks for one change of one wallet asset. Sent again with the same id
 // and content it counts once and gives the first answer.
 type Command struct {
@@ -35,6 +23,9 @@ type Command struct {
 	// ReplyTo is where the Result is signalled to, at least once.
 	ReplyTo *ReplyTo `json:"reply_to,omitempty"`
 }
+
+// maxReplyToBytes is Temporal's default limit of an id (limit.maxIDLength).
+const maxReplyToBytes = 1000
 
 // ReplyTo names a workflow of the same namespace and the signal that brings it
 // the Result. It is not part of a command's content: a retry may ask for its
@@ -54,7 +45,7 @@ func (c Command) Validate() error {
 	if strings.HasPrefix(c.ID, "_") {
 		return invalid("id", c.ID, "id %s begins with an underscore: such ids belong to the service, choose another", quote(c.ID))
 	}
-	if err := c.validateAmount(); err != nil {
+	if err := c.validateFields(); err != nil {
 		return err
 	}
 	if c.Actor != "" {
@@ -81,32 +72,42 @@ func (c Command) Validate() error {
 // validate refuses what Temporal would refuse of a workflow, whose task would
 // fail with it again and again.
 func (to ReplyTo) validate() error {
-	if to.WorkflowID == "" || to.Signal == "" || len(to.WorkflowID)+len(to.Signal) > maxWorkflowIDBytes ||
+	if to.WorkflowID == "" || to.Signal == "" || len(to.WorkflowID)+len(to.Signal) > maxReplyToBytes ||
 		!utf8.ValidString(to.WorkflowID) || !utf8.ValidString(to.Signal) {
 		return invalid("reply_to", to.WorkflowID, "reply_to needs \"workflow_id\" and \"signal\", at most %d bytes together (got %s and %s)",
-			maxWorkflowIDBytes, quote(to.WorkflowID), quote(to.Signal))
+			maxReplyToBytes, quote(to.WorkflowID), quote(to.Signal))
+	}
+	return nil
+}
+
+// validateFields checks the type, and the fields that some types take and others do not: a
+// field that the type does not take is refused, because it may have been meant for another
+// type, or for a newer version of this service.
+func (c Command) validateFields() error {
+	kind, known := KindOf(c.Type)
+	if !known || kind.Service {
+		return invalid("type", string(c.Type), "type %s is unknown: send one of %s", quote(string(c.Type)), callersTypes())
+	}
+	for _, f := range commandFields {
+		switch text := fieldText(f.of(&c)); {
+		case text == "" && slices.Contains(kind.Needs, f.name):
+			return invalid(f.name, "", "command %s has no %s: send %s", quote(c.ID), f.name, f.help)
+		case text != "" && !kind.takes(f.name):
+			return invalid(f.name, text, "%s takes no %s, got %s: leave it out", c.Type, f.name, quote(text))
+		}
+	}
+	if kind.takes("amount") && c.Amount != (Amount{}) {
+		return c.validateAmount()
 	}
 	return nil
 }
 
 func (c Command) validateAmount() error {
-	switch c.Type {
-	case TypeCreate:
-		if !c.Amount.IsZero() {
-			return invalid("amount", c.Amount.String(), "create takes no amount, got %q: create first, then add", c.Amount)
-		}
-	case TypeAdd, TypeSubtract:
-		if c.Amount == (Amount{}) {
-			return invalid("amount", "", "command %s has no amount: send the amount to %s, as a string such as \"12.50\"", quote(c.ID), c.Type)
-		}
-		if c.Amount.Cmp(Amount{}) <= 0 {
-			return invalid("amount", c.Amount.String(), "amount %q of command %s is not above 0: send the amount to %s", c.Amount, quote(c.ID), c.Type)
-		}
-		if n := c.Amount.digits(); n > MaxAmountDigits {
-			return tooManyDigits(c.Amount.String(), n)
-		}
-	default:
-		return invalid("type", string(c.Type), "type %s is unknown: send create, add or subtract", quote(string(c.Type)))
+	if c.Amount.Cmp(Amount{}) <= 0 {
+		return invalid("amount", c.Amount.String(), "amount %q of command %s is not above 0: send the amount to %s", c.Amount, quote(c.ID), c.Type)
+	}
+	if n := c.Amount.digits(); n > MaxAmountDigits {
+		return tooManyDigits(c.Amount.String(), n)
 	}
 	return nil
 }
@@ -173,72 +174,6 @@ func sizeAsJSON(s string) int {
 	return size
 }
 
-// RequestHash is the SHA-256 of a command's content: everything but its id and
-// reply_to. An id that comes back with another hash is an id_conflict.
-func (c Command) RequestHash() Hash { return c.encode().sum() }
-
-func (c Command) encode() *encoder {
-	e := newEncoder("wallet-command-v1")
-	e.text(string(c.Type))
-	e.amount(c.Amount.Canonical())
-	e.text(c.Description)
-	e.text(c.Actor)
-	e.metadata(c.Metadata)
-	return e
-}
-
-// Received is a command as it reached a wallet: a good one, or the trace of one
-// that could not be understood and is recorded all the same.
-type Received struct {
-	Command Command `json:"command"`
-	// Malformed says what was wrong; empty for a good command.
-	Malformed string `json:"malformed,omitempty"`
-}
-
-// maxMalformedBytes is what a reason takes as JSON at most.
-const maxMalformedBytes = 2 << 10
-
-// Size is Command.Size for what came with a reason for its refusal. It does not depend
-// on the words of that: a run's batches are cut by it, on replay too, and other versions
-// have other words.
-func (r Received) Size() int {
-	size := r.Command.Size() + len(`{"command":,"malformed":""}`)
-	if r.Malformed != "" {
-		size += maxMalformedBytes
-	}
-	return size
-}
-
-// Malformed makes the record of an undecodable or invalid command: under its own
-// id if that is usable, else under fallbackID, with the beginning of the payload
-// and the hash of all of it as metadata, so that what came can be seen and the
-// same payload is recognized when it comes again. Nothing of the readable parts
-// is taken over that would not pass validation.
-func Malformed(payload []byte, encoding string, readable Command, fallbackID string, cause error) Received {
-	const keptBytes = 1 << 10
-	id := readable.ID
-	if validateName("id", id) != nil || strings.HasPrefix(id, "_") {
-		id = fallbackID
-	}
-	command := Command{ID: id, Metadata: map[string]string{
-		"payload":          storable(string(payload[:min(len(payload), keptBytes)])),
-		"payload_encoding": storable(encoding[:min(len(encoding), 100)]),
-		"payload_sha256":   sha256Of(payload).String(),
-	}}
-	if slices.Contains(commandTypes, readable.Type) {
-		command.Type = readable.Type
-	}
-	if readable.ReplyTo != nil && readable.ReplyTo.validate() == nil {
-		command.ReplyTo = readable.ReplyTo
-	}
-	return Received{Command: command, Malformed: storable(cause.Error())}
-}
-
-// storable makes any bytes text that Postgres and protobuf take.
-func storable(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "�"), "\x00", "�")
-}
-
 // sortedKeys fixes the order in which a map is hashed.
 func sortedKeys(m map[string]string) []string {
 	keys := make([]string, 0, len(m))
@@ -251,7 +186,7 @@ func sortedKeys(m map[string]string) []string {
 
 // String names a command in logs and messages.
 func (c Command) String() string {
-	if c.Type == TypeCreate {
+	if c.Amount.IsZero() {
 		return fmt.Sprintf("%s (%s)", c.Type, c.ID)
 	}
 	return fmt.Sprintf("%s %s (%s)", c.Type, c.Amount, c.ID)

@@ -17,7 +17,7 @@ func TestCommandsThatAreRefusedBeforeTheyLeaveATrace(t *testing.T) {
 		"negative":               {`{"id":"a","type":"add","amount":"-1"}`, `amount "-1" is not a plain decimal`},
 		"zero":                   {`{"id":"a","type":"add","amount":"0"}`, `amount "0" of command "a" is not above 0`},
 		"zero with decimals":     {`{"id":"a","type":"subtract","amount":"0.00"}`, `amount "0.00" of command "a" is not above 0`},
-		"no amount":              {`{"id":"a","type":"add"}`, `command "a" has no amount: send the amount to add`},
+		"no amount":              {`{"id":"a","type":"add"}`, `command "a" has no amount: send it as a string, such as "12.50"`},
 		"a JSON number":          {`{"id":"a","type":"add","amount":12.5}`, `amount 12.5 is not a JSON string: send it in quotes`},
 		"null amount":            {`{"id":"a","type":"add","amount":null}`, `amount null is not a JSON string`},
 		"40 digits":              {`{"id":"a","type":"add","amount":"` + strings.Repeat("9", 40) + `"}`, `has 40 digits: at most 38`},
@@ -44,6 +44,15 @@ func TestCommandsThatAreRefusedBeforeTheyLeaveATrace(t *testing.T) {
 		"nothing":                {``, `command is empty`},
 		"null":                   {`null`, `command is empty: send an object`},
 		"byte order mark":        {"\ufeff{}", `command begins with a byte order mark: send UTF-8 without one`},
+		"a name of tomorrow":     {`{"id":"a","type":"create","expires_in":"15m"}`, `command has no field "expires_in": leave it out, or send it to a version`},
+		"a name in capitals":     {`{"ID":"a","type":"create"}`, `command has no field "ID"`},
+		"a name within a field":  {`{"id":"a","type":"create","reply_to":{"workflow_id":"w","signal":"s","run_id":"r"}}`, `command has no field "reply_to/run_id"`},
+		"an id twice":            {`{"id":"a","type":"create","id":"b"}`, `id of command is given twice`},
+		"metadata twice":         {`{"id":"a","type":"create","metadata":{"a":"1"},"metadata":{"b":"2"}}`, `metadata of command is given twice`},
+		"a key twice":            {`{"id":"a","type":"create","metadata":{"a":"1","a":"2"}}`, `metadata/a of command is given twice`},
+		"null in metadata":       {`{"id":"a","type":"create","metadata":{"a":null}}`, `the value of "a" in metadata is null: send a text`},
+		"half a surrogate pair":  {`{"id":"a\ud800","type":"create"}`, `command is not JSON (invalid surrogate pair`},
+		"half a pair in a key":   {`{"id":"a","type":"create","metadata":{"\udfff":"x"}}`, `command is not JSON (invalid surrogate pair`},
 		"bytes that are no text": {"{\"id\":\"\xff\"}", `command is not valid UTF-8`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -67,8 +76,8 @@ func TestCommandsAreKeptVerbatim(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, string(data), string(again))
 
-	_, err = DecodeCommand([]byte(`{"id":"` + strings.Repeat("é", 128) + `","type":"create","from_the_future":[1]}`))
-	require.NoError(t, err, "128 characters and unknown fields are fine")
+	_, err = DecodeCommand([]byte(`{"id":"` + strings.Repeat("é", 128) + `","type":"create","description":null,"metadata":null,"reply_to":null}`))
+	require.NoError(t, err, "128 characters are fine, and null is the same as no field")
 }
 
 func TestWalletNamesThatAreRefused(t *testing.T) {
@@ -157,13 +166,17 @@ func TestWorkflowIDsFitTemporal(t *testing.T) {
 	require.LessOrEqual(t, len(ApplyCommandWorkflowID(slashes, "ABCDEFGHIJKLMNOP", wide)), maxWorkflowIDBytes)
 	require.LessOrEqual(t, len(WorkflowID(wide, "ABCDEFGHIJKLMNOP")), maxWorkflowIDBytes)
 	require.LessOrEqual(t, len(ApplyCommandWorkflowID(wide, "ABCDEFGHIJKLMNOP", wide)), maxWorkflowIDBytes)
+	require.NotEqual(t, WorkflowID(wide, "USD"), WorkflowID(wide[4:]+"x", "USD"))
+	hashed := strings.TrimPrefix(WorkflowID(wide, "USD"), "wallet-asset-sha256/USD/")
+	require.Len(t, hashed, 64)
+	require.NotEqual(t, WorkflowID(wide, "USD"), WorkflowID(hashed, "USD"), "nobody can take the name of another's lock")
 }
 
 func TestSizeIsNoLessThanTheJSON(t *testing.T) {
 	text := rapid.StringOf(rapid.OneOf(rapid.Rune(), rapid.SampledFrom([]rune{0, '\n', '"', '\\', '<', '>', '&', 0x7f, '\u2028', '\u2029', 'é', '😀'})))
 	rapid.Check(t, func(t *rapid.T) {
 		c := Command{
-			ID: text.Draw(t, "id"), Type: rapid.SampledFrom(commandTypes).Draw(t, "type"), Amount: MustAmount("12.50"),
+			ID: text.Draw(t, "id"), Type: rapid.SampledFrom([]CommandType{TypeCreate, TypeAdd, TypeSubtract}).Draw(t, "type"), Amount: MustAmount("12.50"),
 			Description: text.Draw(t, "description"), Actor: text.Draw(t, "actor"),
 			Metadata: rapid.MapOf(text, text).Draw(t, "metadata"),
 		}

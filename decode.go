@@ -2,17 +2,25 @@ package wallet
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// DecodeCommand reads a caller's JSON and validates it. Fields that it does not
-// know are ignored, so that a newer caller can talk to an older service. On
-// failure it returns an *InvalidError, and a Command that has the id and type if
-// those could be read, so that the refusal can be recorded under them.
+// Input is taken as it is or refused, never changed on the way in: a name that is unknown or
+// given twice is refused, and so is text that is not valid Unicode, of which encoding/json
+// would keep the last, or replace parts silently. An unknown name may be a misspelt one, or
+// one that only a newer version knows: to ignore it would do something else than was asked
+// for.
+
+// DecodeCommand reads a caller's JSON and validates it. On failure it returns an
+// *InvalidError, and a Command that has the id and type if those could be read, so that the
+// refusal can be recorded under them.
 func DecodeCommand(data []byte) (Command, error) {
 	var command Command
 	if err := decodeJSON(data, "command", &command); err != nil {
@@ -24,7 +32,7 @@ func DecodeCommand(data []byte) (Command, error) {
 // DecodeBatch reads a JSON array of 1 to 500 commands. One bad command refuses
 // the whole batch, with its place in the message.
 func DecodeBatch(data []byte) ([]Command, error) {
-	var items []json.RawMessage
+	var items []jsontext.Value
 	if err := decodeJSON(data, "batch", &items); err != nil {
 		return nil, err
 	}
@@ -49,6 +57,13 @@ func DecodeBatch(data []byte) ([]Command, error) {
 // DecodeInput reads the JSON that a workflow or an operation is started with.
 func DecodeInput(data []byte, into any) error { return decodeJSON(data, "input", into) }
 
+// DecodeStart reads the JSON that a wallet's workflow is started with. Names that it does not
+// know are passed over: to refuse them would fail the run, and lose the command that may have
+// come with the start; and none of them decides what a command does.
+func DecodeStart(data []byte, into any) error {
+	return decodeJSON(data, "input", into, json.RejectUnknownMembers(false))
+}
+
 // DecodeAssetRef reads {"user_id", "currency"} and validates both.
 func DecodeAssetRef(data []byte) (AssetRef, error) {
 	var ref AssetRef
@@ -61,17 +76,17 @@ func DecodeAssetRef(data []byte) (AssetRef, error) {
 // DecodeApplyCommand reads {"user_id", "currency", "command"} and validates all of it.
 // A command without an id gets idIfNone.
 func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error) {
-	ref, err := DecodeAssetRef(data)
-	if err != nil {
-		return ApplyCommandInput{}, err
-	}
 	var raw struct {
-		Command json.RawMessage `json:"command"`
+		AssetRef
+		Command jsontext.Value `json:"command"`
 	}
 	if err := DecodeInput(data, &raw); err != nil {
 		return ApplyCommandInput{}, err
 	}
-	in := ApplyCommandInput{AssetRef: ref}
+	in := ApplyCommandInput{AssetRef: raw.AssetRef}
+	if err := ValidateWallet(in.UserID, in.Currency); err != nil {
+		return ApplyCommandInput{}, err
+	}
 	if err := decodeJSON(raw.Command, "command", &in.Command); err != nil {
 		return ApplyCommandInput{}, err
 	}
@@ -81,55 +96,132 @@ func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error)
 	return in, in.Command.Validate()
 }
 
+// asSent are the options under which nothing of the input is lost.
+var asSent = json.JoinOptions(
+	json.RejectUnknownMembers(true),
+	json.WithUnmarshalers(json.UnmarshalFromFunc(textPairs)),
+)
+
+// textPairs refuses null as a value of metadata, which would be stored as an empty text.
+func textPairs(decoder *jsontext.Decoder, pairs *map[string]string) error {
+	var nullable map[string]*string
+	if err := json.UnmarshalDecode(decoder, &nullable); err != nil {
+		return err
+	}
+	if nullable == nil {
+		return nil
+	}
+	*pairs = make(map[string]string, len(nullable))
+	for key, value := range nullable {
+		if value == nil {
+			return invalid("metadata", "null", "the value of %s in metadata is null: send a text, or leave it out", quote(key))
+		}
+		(*pairs)[key] = *value
+	}
+	return nil
+}
+
 // decodeJSON unmarshals with errors in the caller's terms.
-func decodeJSON(data []byte, what string, into any) error {
-	if !utf8.Valid(data) { // encoding/json would replace the bytes silently
+func decodeJSON(data []byte, what string, into any, options ...json.Options) error {
+	if !utf8.Valid(data) {
 		return invalid(what, string(data), "%s is not valid UTF-8, send UTF-8: %s", what, quote(string(data)))
 	}
 	if bytes.HasPrefix(data, []byte("\ufeff")) {
 		return invalid(what, string(data), "%s begins with a byte order mark: send UTF-8 without one", what)
 	}
-	shape := jsonShape(reflect.TypeOf(into).Elem().Kind().String())
+	shape := jsonShape(reflect.TypeOf(into).Elem().Kind())
 	if trimmed := bytes.TrimSpace(data); len(trimmed) == 0 || bytes.Equal(trimmed, []byte("null")) {
 		return invalid(what, string(data), "%s is empty: send %s", what, shape)
 	}
-	err := json.Unmarshal(data, into)
-	if err == nil {
-		return nil
-	}
+	err := json.Unmarshal(data, into, append([]json.Options{asSent}, options...)...)
 	var invalidErr *InvalidError
-	if errors.As(err, &invalidErr) {
+	var semantic *json.SemanticError
+	var syntax *jsontext.SyntacticError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &invalidErr):
 		return invalidErr
+	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):
+		field := fieldAt(syntax.JSONPointer)
+		return invalid(field, string(data), "%s of %s is given twice: send it once", field, what)
+	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
+		field := fieldAt(semantic.JSONPointer)
+		return invalid(field, field, "%s has no field %s: leave it out, or send it to a version of the service that knows it", what, quote(field))
+	case errors.As(err, &semantic) && semantic.GoType != nil:
+		return wrongShape(semantic, what)
+	default:
+		return invalid(what, string(data), "%s is not JSON (%s), send %s: %s", what, reasonOf(err), shape, quote(string(data)))
 	}
-	var typeErr *json.UnmarshalTypeError
-	if errors.As(err, &typeErr) {
-		field, shape := typeErr.Field, jsonShape(typeErr.Type.Kind().String())
-		if field == "" {
-			return invalid(what, typeErr.Value, "%s must not be a JSON %s: send %s", what, typeErr.Value, shape)
-		}
-		if field == "metadata" && shape == "a string" { // its own is an object
-			return invalid(field, typeErr.Value, "a value in metadata of %s must not be a JSON %s: send %s", what, typeErr.Value, shape)
-		}
-		return invalid(field, typeErr.Value, "%s of %s must not be a JSON %s: send %s", field, what, typeErr.Value, shape)
+}
+
+// wrongShape says what a field must be instead of what it is.
+func wrongShape(err *json.SemanticError, what string) error {
+	field, shape := fieldAt(err.JSONPointer), jsonShape(err.GoType.Kind())
+	kind := jsonKind(err.JSONKind)
+	switch {
+	case field == "":
+		return invalid(what, kind, "%s must not be a JSON %s: send %s", what, kind, shape)
+	case strings.HasPrefix(field, "metadata/"):
+		return invalid("metadata", kind, "a value in metadata of %s must not be a JSON %s: send %s", what, kind, shape)
 	}
-	return invalid(what, string(data), "%s is not JSON (%v), send %s: %s", what, err, shape, quote(string(data)))
+	return invalid(field, kind, "%s of %s must not be a JSON %s: send %s", field, what, kind, shape)
+}
+
+// fieldAt names the place of an error: "reply_to/signal".
+func fieldAt(at jsontext.Pointer) string {
+	var names []string
+	for name := range at.Tokens() {
+		names = append(names, name)
+	}
+	return strings.Join(names, "/")
+}
+
+// reasonOf is what is wrong with the syntax, and where, without the library's own prefix.
+func reasonOf(err error) string {
+	var syntax *jsontext.SyntacticError
+	if errors.As(err, &syntax) && syntax.Err != nil {
+		return fmt.Sprintf("%v at byte %d", syntax.Err, syntax.ByteOffset)
+	}
+	return err.Error()
 }
 
 // jsonShape names a Go kind as a JSON author would.
-func jsonShape(kind string) string {
+func jsonShape(kind reflect.Kind) string {
 	switch kind {
-	case "struct", "map", "ptr":
+	case reflect.Struct, reflect.Map, reflect.Pointer:
 		return "an object"
-	case "slice":
+	case reflect.Slice:
 		return "an array"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int64, reflect.Int32, reflect.Int:
+		return "a number"
 	default:
 		return "a string"
 	}
 }
 
-// readableParts picks id and type out of a command that cannot be read whole.
+func jsonKind(kind jsontext.Kind) string {
+	switch kind {
+	case '0':
+		return "number"
+	case '"':
+		return "string"
+	case 't', 'f':
+		return "bool"
+	case '{':
+		return "object"
+	case '[':
+		return "array"
+	default:
+		return "null"
+	}
+}
+
+// readableParts picks id and type out of a command that cannot be taken whole.
 func readableParts(data []byte) Command {
-	var fields map[string]json.RawMessage
+	var fields map[string]jsontext.Value
 	var command Command
 	if json.Unmarshal(data, &fields) != nil {
 		return command

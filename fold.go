@@ -1,7 +1,6 @@
 package wallet
 
 import (
-	"errors"
 	"fmt"
 	"time"
 )
@@ -17,6 +16,7 @@ type Asset struct {
 	Version  int64  `json:"version"`      // applied commands
 	Position int64  `json:"position"`     // recorded commands
 	Hash     Hash   `json:"hash"`         // of the last journal entry
+	Format   int64  `json:"format"`       // of that entry; 0 before the first
 	// UpdatedAt is when that entry was recorded. Time never runs backwards along
 	// a chain, so that "the balance at a time" has one answer.
 	UpdatedAt time.Time `json:"updated_at"`
@@ -28,72 +28,95 @@ func (a Asset) Exists() bool { return a.Version > 0 }
 // Available is what may be subtracted: total minus hold.
 func (a Asset) Available() Amount { return a.Total.Sub(a.Hold) }
 
-// AutoCreate is the command that the service itself records when a command
-// reaches a wallet asset that does not exist yet.
+// After is the asset after an entry of its journal.
+func (a Asset) After(e Entry) Asset {
+	a.Position, a.Hash, a.Format, a.UpdatedAt = e.Position, e.Hash, e.Format, e.RecordedAt
+	a.Total, a.Hold = e.TotalAfter, e.HoldAfter
+	if e.Status == StatusApplied {
+		a.Version = e.Version
+	}
+	return a
+}
+
+// Account is what a command is decided on: the asset, and what else of it the command
+// needs.
+type Account struct{ Asset }
+
+// AutoCreate is the command that the service itself records before the first command of a
+// wallet asset that does not exist yet.
 func AutoCreate() Command {
 	return Command{ID: "_auto-create", Type: TypeCreate, Description: "created by the first command"}
 }
 
-// ErrAssetMissing says that a command came to an asset that was never created:
-// the pre-hook has to run first.
-var ErrAssetMissing = errors.New("wallet asset does not exist yet")
+// refusal is why a command is not applied.
+type refusal struct {
+	reason  Reason
+	message string
+}
 
-// Apply is the fold: what a command that has not been seen before does to an
-// asset. All rules of the ledger are here. It is pure; it fills every field of
-// the Result but Hash and RecordedAt, which NewEntry knows.
-//
-// The order of the rules matters for which reason a refusal gives: a command
-// that cannot be understood first, then one that can never fit the currency,
-// then one that does not fit the balance.
-func Apply(a Asset, received Received) (Asset, Result) {
+func refuse(reason Reason, format string, args ...any) *refusal {
+	return &refusal{reason, fmt.Sprintf(format, args...)}
+}
+
+// Apply decides a command that has not been seen before. It is pure. The rules of the types
+// are in the table kinds; those that hold for all of them are here. It fills every field of
+// the Result but Hash and RecordedAt, which the entry has.
+func Apply(before Account, received Received, now time.Time) (Account, Result) {
+	return formats[CurrentFormat].Apply(before, received, now)
+}
+
+// apply is the rules of format 1. Their order decides which reason a refusal gives: a
+// command that cannot be understood first, then one that can never fit the currency, then
+// one that does not fit the balance.
+func apply(before Account, received Received, now time.Time) (Account, Result) {
 	c := received.Command
-	total, hold := atScale(a.Total, a.Scale), atScale(a.Hold, a.Scale)
-	a.Total, a.Hold = total, hold
-	a.Position++
+	before.Total, before.Hold = atScale(before.Total, before.Scale), atScale(before.Hold, before.Scale)
+	before.Position++
+	after, refused := decide(before, received, now)
 	r := Result{
-		CommandID: c.ID, Type: c.Type, Position: a.Position,
-		TotalBefore: total, TotalAfter: total, HoldBefore: hold, HoldAfter: hold,
+		CommandID: c.ID, Type: c.Type, Position: before.Position, Amount: resultAmount(received, before.Scale),
+		TotalBefore: before.Total, TotalAfter: before.Total, HoldBefore: before.Hold, HoldAfter: before.Hold,
 	}
-	refuse := func(reason Reason, format string, args ...any) (Asset, Result) {
-		r.Status, r.Reason, r.Message = StatusUnapplied, reason, fmt.Sprintf(format, args...)
-		return a, r
+	if refused != nil {
+		r.Status, r.Reason, r.Message = StatusUnapplied, refused.reason, refused.message
+		return before, r
 	}
+	if after.Hold.IsNegative() || after.Hold.Cmp(after.Total) > 0 {
+		panic(fmt.Sprintf("wallet: %s would break 0 <= hold %s <= total %s", c, after.Hold, after.Total))
+	}
+	after.Version++
+	r.Status, r.Version, r.TotalAfter, r.HoldAfter = StatusApplied, after.Version, after.Total, after.Hold
+	return after, r
+}
 
+func decide(before Account, received Received, now time.Time) (Account, *refusal) {
+	c := received.Command
 	if received.Malformed != "" {
-		return refuse(ReasonMalformed, "%s", received.Malformed)
+		return before, &refusal{ReasonMalformed, received.Malformed}
 	}
-	amount, fits := c.Amount.AtScale(a.Scale)
-	if !fits {
-		r.Amount = c.Amount.Canonical()
-		return refuse(ReasonScaleExceeded, "amount %s has more decimals than %s allows (%d): send a rounded amount under a new id", r.Amount, a.Currency, a.Scale)
-	}
-	if c.Type != TypeCreate {
-		r.Amount = amount
-	}
-
-	switch c.Type {
-	case TypeCreate:
-		if a.Exists() {
-			return refuse(ReasonAlreadyExists, "the %s wallet of user %s exists already", a.Currency, quote(a.UserID))
-		}
-	case TypeAdd:
-		r.TotalAfter = total.Add(amount)
-	case TypeSubtract:
-		if available := a.Available(); amount.Cmp(available) > 0 {
-			return refuse(ReasonInsufficientFunds, "cannot subtract %s %s: %s available (total %s, hold %s)", amount, a.Currency, available, total, hold)
-		}
-		r.TotalAfter = total.Sub(amount)
-	default:
+	kind, known := KindOf(c.Type)
+	if !known {
 		panic(fmt.Sprintf("wallet: command type %q passed validation", c.Type))
 	}
-
-	if r.HoldAfter.IsNegative() || r.HoldAfter.Cmp(r.TotalAfter) > 0 {
-		panic(fmt.Sprintf("wallet: %s would break 0 <= hold %s <= total %s", c, r.HoldAfter, r.TotalAfter))
+	amount, fits := c.Amount.AtScale(before.Scale)
+	if !fits {
+		return before, refuse(ReasonScaleExceeded, "amount %s has more decimals than %s allows (%d): send a rounded amount under a new id",
+			c.Amount.Canonical(), before.Currency, before.Scale)
 	}
-	a.Version++
-	a.Total, a.Hold = r.TotalAfter, r.HoldAfter
-	r.Status, r.Version = StatusApplied, a.Version
-	return a, r
+	c.Amount = amount
+	return kind.apply(before, c, now)
+}
+
+// resultAmount is a command's amount with the currency's decimals, where those are enough.
+func resultAmount(received Received, scale int32) Amount {
+	if received.Malformed != "" || received.Command.Amount == (Amount{}) {
+		return Amount{}
+	}
+	amount, fits := received.Command.Amount.AtScale(scale)
+	if !fits {
+		return received.Command.Amount.Canonical()
+	}
+	return amount
 }
 
 func atScale(a Amount, scale int32) Amount {
@@ -107,7 +130,7 @@ func atScale(a Amount, scale int32) Amount {
 // Answer gives the result of a command whose id is taken: the first answer again,
 // or an id_conflict if its content is another.
 func Answer(prior Entry, a Asset, c Command) Result {
-	if prior.RequestHash == c.RequestHash() {
+	if rules, known := formats[prior.Format]; known && prior.RequestHash == rules.RequestHash(c) {
 		r := prior.Result()
 		r.Replayed = true
 		return r
@@ -122,39 +145,73 @@ func Answer(prior Entry, a Asset, c Command) Result {
 	}
 }
 
-// Fold runs commands in order over an asset. prior holds the journal entries of
-// those ids among them that are taken. It returns the asset afterwards, the new
-// journal entries, and one Result for each command. now is Postgres's clock.
+// Folded is what commands did to an account.
+type Folded struct {
+	Account Account
+	Entries []Entry  // to append to the journal, those of the service among them
+	Results []Result // one for each command, in order
+}
+
+// Fold runs commands in order over an account. prior holds the journal entries of those ids
+// among them that are taken. now is Postgres's clock. An account that does not exist is
+// opened first, by an entry of the service, unless the first command is a create.
 //
-// It returns ErrAssetMissing, and changes nothing, if a command other than create
-// meets an asset that does not exist.
-func Fold(a Asset, prior map[string]Entry, commands []Received, now time.Time) (Asset, []Entry, []Result, error) {
-	if now.Before(a.UpdatedAt) {
-		now = a.UpdatedAt
+// It returns an *UnknownFormatError, and changes nothing, if the journal has entries of a
+// later format than this build writes.
+func Fold(before Account, prior map[string]Entry, commands []Received, now time.Time) (Folded, error) {
+	if before.Format > CurrentFormat {
+		return Folded{}, &UnknownFormatError{before.Format}
 	}
-	known := make(map[string]Entry, len(commands)) // by this fold
-	entries := make([]Entry, 0, len(commands))
-	results := make([]Result, 0, len(commands))
+	for _, e := range prior {
+		if _, known := formats[e.Format]; !known {
+			return Folded{}, &UnknownFormatError{e.Format}
+		}
+	}
+	if now.Before(before.UpdatedAt) {
+		now = before.UpdatedAt
+	}
+	f := folding{
+		Folded: Folded{Account: before, Entries: make([]Entry, 0, len(commands)+1), Results: make([]Result, 0, len(commands))},
+		now:    now, known: make(map[string]Entry, len(commands)),
+	}
+	if !before.Exists() && !opens(commands) {
+		f.record(Received{Command: AutoCreate()})
+	}
 	for _, received := range commands {
 		c := received.Command
-		entry, taken := known[c.ID]
+		entry, taken := f.known[c.ID]
 		if !taken {
 			entry, taken = prior[c.ID]
 		}
 		if taken {
-			results = append(results, Answer(entry, a, c))
+			f.Results = append(f.Results, Answer(entry, f.Account.Asset, c))
 			continue
 		}
-		if !a.Exists() && (c.Type != TypeCreate || received.Malformed != "") {
-			return Asset{}, nil, nil, ErrAssetMissing
-		}
-		after, result := Apply(a, received)
-		entry = NewEntry(a, c, result, now)
-		after.Hash, after.UpdatedAt = entry.Hash, entry.RecordedAt
-		a = after
-		known[c.ID] = entry
-		entries = append(entries, entry)
-		results = append(results, entry.Result())
+		f.Results = append(f.Results, f.record(received).Result())
 	}
-	return a, entries, results, nil
+	return f.Folded, nil
+}
+
+// folding is a Fold under way.
+type folding struct {
+	Folded
+	now   time.Time
+	known map[string]Entry // those of this fold, by id
+}
+
+// record applies a command that has not been seen before.
+func (f *folding) record(received Received) Entry {
+	before := f.Account.Asset
+	after, result := Apply(f.Account, received, f.now)
+	entry := formats[CurrentFormat].NewEntry(before, received.Command, result, f.now)
+	after.Asset = after.Asset.After(entry)
+	f.Account = after
+	f.Entries = append(f.Entries, entry)
+	f.known[entry.CommandID] = entry
+	return entry
+}
+
+// opens reports whether commands begin with the creation of their wallet asset.
+func opens(commands []Received) bool {
+	return len(commands) > 0 && commands[0].Malformed == "" && commands[0].Command.Type == TypeCreate
 }

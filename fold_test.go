@@ -23,9 +23,9 @@ func good(commands ...Command) []Received {
 }
 
 func fold(t require.TestingT, a Asset, commands ...Command) (Asset, []Result) {
-	after, _, results, err := Fold(a, nil, good(commands...), noon)
+	f, err := Fold(Account{a}, nil, good(commands...), noon)
 	require.NoError(t, err)
-	return after, results
+	return f.Account.Asset, f.Results
 }
 
 func TestFoldReadsLikeItsSpecification(t *testing.T) {
@@ -86,17 +86,17 @@ func TestSubtractLeavesHeldFunds(t *testing.T) {
 func TestRefusalIsFinalForItsID(t *testing.T) {
 	asset, _ := fold(t, dollars(), Command{ID: "open", Type: TypeCreate})
 	overdraft := Command{ID: "o", Type: TypeSubtract, Amount: MustAmount("5")}
-	asset, entries, first, err := Fold(asset, nil, good(overdraft), noon)
+	first, err := Fold(Account{asset}, nil, good(overdraft), noon)
 	require.NoError(t, err)
-	asset, _ = fold(t, asset, Command{ID: "funds", Type: TypeAdd, Amount: MustAmount("100")})
+	asset, _ = fold(t, first.Account.Asset, Command{ID: "funds", Type: TypeAdd, Amount: MustAmount("100")})
 
-	after, none, again, err := Fold(asset, map[string]Entry{"o": entries[0]}, good(overdraft), noon.Add(time.Hour))
+	again, err := Fold(Account{asset}, map[string]Entry{"o": first.Entries[0]}, good(overdraft), noon.Add(time.Hour))
 	require.NoError(t, err)
-	require.Empty(t, none)
-	require.Equal(t, asset, after)
-	want := first[0]
+	require.Empty(t, again.Entries)
+	require.Equal(t, asset, again.Account.Asset)
+	want := first.Results[0]
 	want.Replayed = true
-	require.Equal(t, want, again[0])
+	require.Equal(t, want, again.Results[0])
 }
 
 func TestIDWithOtherContentIsAConflictWithoutAnEntry(t *testing.T) {
@@ -117,24 +117,43 @@ func TestIDWithOtherContentIsAConflictWithoutAnEntry(t *testing.T) {
 	require.Equal(t, "5.00", asset.Total.String())
 }
 
-func TestMissingAssetTakesNothingButCreate(t *testing.T) {
+func TestTheFirstCommandOpensItsWallet(t *testing.T) {
+	auto := AutoCreate()
 	for _, first := range []Received{
 		{Command: Command{ID: "a", Type: TypeAdd, Amount: MustAmount("1")}},
 		{Command: Command{ID: "a", Type: TypeSubtract, Amount: MustAmount("1")}},
 		{Command: Command{ID: "a", Type: TypeCreate}, Malformed: "no good"},
 	} {
-		_, entries, results, err := Fold(dollars(), nil, []Received{first}, noon)
-		require.ErrorIs(t, err, ErrAssetMissing)
-		require.Empty(t, entries)
-		require.Empty(t, results)
+		f, err := Fold(Account{dollars()}, nil, []Received{first}, noon)
+		require.NoError(t, err)
+		require.Len(t, f.Entries, 2)
+		require.Equal(t, auto.ID, f.Entries[0].CommandID)
+		require.Equal(t, StatusApplied, f.Entries[0].Status)
+		require.Len(t, f.Results, 1, "the service's own entry answers nobody")
+		require.Equal(t, "a", f.Results[0].CommandID)
+		require.Equal(t, int64(2), f.Results[0].Position)
 	}
+	f, err := Fold(Account{dollars()}, nil, good(Command{ID: "open", Type: TypeCreate}), noon)
+	require.NoError(t, err)
+	require.Len(t, f.Entries, 1)
+}
+
+func TestAJournalOfALaterFormatIsNotWrittenTo(t *testing.T) {
+	asset, _ := fold(t, dollars(), Command{ID: "open", Type: TypeCreate})
+	asset.Format = CurrentFormat + 1
+	_, err := Fold(Account{asset}, nil, nil, noon)
+	var unknown *UnknownFormatError
+	require.ErrorAs(t, err, &unknown)
+	asset.Format = CurrentFormat
+	_, err = Fold(Account{asset}, map[string]Entry{"a": {CommandID: "a", Format: CurrentFormat + 1}}, good(Command{ID: "a", Type: TypeCreate}), noon)
+	require.ErrorAs(t, err, &unknown)
 }
 
 func TestTimeNeverRunsBackwardsAlongAChain(t *testing.T) {
 	asset, _ := fold(t, dollars(), Command{ID: "open", Type: TypeCreate})
-	_, entries, _, err := Fold(asset, nil, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("1")}), noon.Add(-time.Hour))
+	f, err := Fold(Account{asset}, nil, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("1")}), noon.Add(-time.Hour))
 	require.NoError(t, err)
-	require.Equal(t, noon, entries[0].RecordedAt)
+	require.Equal(t, noon, f.Entries[0].RecordedAt)
 }
 
 // TestFoldKeepsItsPromises drives random commands, with repeated ids, other
@@ -147,9 +166,9 @@ func TestFoldKeepsItsPromises(t *testing.T) {
 		journal := []Entry{}
 		byID := map[string]Entry{}
 		sum := Amount{}
-		asset, entries, _, err := Fold(asset, nil, good(AutoCreate()), noon)
+		opened, err := Fold(Account{asset}, nil, nil, noon)
 		require.NoError(t, err)
-		journal = append(journal, entries...)
+		asset, journal = opened.Account.Asset, append(journal, opened.Entries...)
 
 		for batch := range rapid.IntRange(1, 6).Draw(t, "batches") {
 			commands := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Received {
@@ -168,8 +187,9 @@ func TestFoldKeepsItsPromises(t *testing.T) {
 					commands[i].Command.Amount = Amount{}
 				}
 			}
-			after, entries, results, err := Fold(asset, byID, commands, noon.Add(time.Duration(batch)*time.Second))
+			folded, err := Fold(Account{asset}, byID, commands, noon.Add(time.Duration(batch)*time.Second))
 			require.NoError(t, err)
+			after, entries, results := folded.Account.Asset, folded.Entries, folded.Results
 			require.Len(t, results, len(commands))
 			for i, r := range results { // order kept, one answer each
 				require.Equal(t, commands[i].Command.ID, r.CommandID)
@@ -183,10 +203,11 @@ func TestFoldKeepsItsPromises(t *testing.T) {
 				require.NotContains(t, seen, e.CommandID, "one entry per id")
 				seen[e.CommandID] = e
 			}
-			again, none, repeated, err := Fold(after, seen, commands, noon.Add(time.Hour))
+			again, err := Fold(Account{after}, seen, commands, noon.Add(time.Hour))
 			require.NoError(t, err)
-			require.Empty(t, none)
-			require.Equal(t, after, again)
+			require.Empty(t, again.Entries)
+			require.Equal(t, after, again.Account.Asset)
+			repeated := again.Results
 			for i := range results {
 				if results[i].Reason != ReasonIDConflict {
 					results[i].Replayed = true
@@ -229,39 +250,45 @@ func TestFoldKeepsItsPromises(t *testing.T) {
 	})
 }
 
-func TestEveryColumnIsInTheHash(t *testing.T) {
+// TestEveryFieldIsInTheHash changes each field of the table in turn.
+func TestEveryFieldIsInTheHash(t *testing.T) {
 	asset, _ := fold(t, dollars(), Command{ID: "open", Type: TypeCreate})
-	_, entries, _, err := Fold(asset, nil, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("5"), Description: "d", Actor: "x",
+	f, err := Fold(Account{asset}, nil, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("5"), Description: "d", Actor: "x",
 		Metadata: map[string]string{"k": "v"}}), noon)
 	require.NoError(t, err)
-	for name, change := range map[string]func(*Entry){
-		"user_id":      func(e *Entry) { e.UserID = "u2" },
-		"currency":     func(e *Entry) { e.Currency = "EUR" },
-		"position":     func(e *Entry) { e.Position++ },
-		"command_id":   func(e *Entry) { e.CommandID = "b" },
-		"type":         func(e *Entry) { e.Type = TypeSubtract },
-		"amount":       func(e *Entry) { e.Amount = MustAmount("5.01") },
-		"decimals":     func(e *Entry) { e.Amount = MustAmount("5.000") },
-		"request_hash": func(e *Entry) { e.RequestHash[31]++ },
-		"status":       func(e *Entry) { e.Status = StatusUnapplied },
-		"reason":       func(e *Entry) { e.Reason = ReasonMalformed },
-		"message":      func(e *Entry) { e.Message = "m" },
-		"total_before": func(e *Entry) { e.TotalBefore = MustAmount("1.00") },
-		"total_after":  func(e *Entry) { e.TotalAfter = MustAmount("6.00") },
-		"hold_before":  func(e *Entry) { e.HoldBefore = MustAmount("1.00") },
-		"hold_after":   func(e *Entry) { e.HoldAfter = MustAmount("1.00") },
-		"version":      func(e *Entry) { e.Version++ },
-		"description":  func(e *Entry) { e.Description = "dx" },
-		"actor":        func(e *Entry) { e.Actor = "" },
-		"bleeding":     func(e *Entry) { e.Description, e.Actor = "dx", "" },
-		"metadata":     func(e *Entry) { e.Metadata = map[string]string{"k": "w"} },
-		"recorded_at":  func(e *Entry) { e.RecordedAt = e.RecordedAt.Add(time.Microsecond) },
-		"prev_hash":    func(e *Entry) { e.PrevHash[0]++ },
-	} {
-		changed := entries[0]
-		change(&changed)
-		require.NotEqual(t, entries[0].Hash, changed.ComputeHash(), name)
+	entry := f.Entries[0]
+	require.Equal(t, entry.Hash, entry.ComputeHash())
+	for _, field := range EntryFields {
+		if field.Name == "hash" {
+			continue
+		}
+		changed := entry
+		switch v := field.Of(&changed).(type) {
+		case *string:
+			*v += "x"
+		case *int64:
+			*v++
+		case *bool:
+			*v = !*v
+		case *Hash:
+			v[31]++
+		case *Amount:
+			*v = v.Add(MustAmount("1.00"))
+		case *time.Time:
+			*v = v.Add(time.Microsecond)
+		case *map[string]string:
+			*v = map[string]string{"k": "w"}
+		default:
+			t.Fatalf("field %s is a %T", field.Name, v)
+		}
+		require.NotEqual(t, entry.Hash, changed.ComputeHash(), field.Name)
 	}
+	decimals := entry
+	decimals.Amount = MustAmount("5.000")
+	require.NotEqual(t, entry.Hash, decimals.ComputeHash())
+	bleeding := entry
+	bleeding.Description, bleeding.Actor = "dx", ""
+	require.NotEqual(t, entry.Hash, bleeding.ComputeHash())
 }
 
 func TestResultJSONIsTheContract(t *testing.T) {

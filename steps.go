@@ -2,32 +2,9 @@ package wallet
 
 import "time"
 
-// The names of the activities, and what goes in and comes out. The workflow
-// knows these and nothing else of how a step is done. Each step may run twice,
-// at any time, from two workers at once, and changes nothing the second time.
-const (
-	StepEnsureWalletAsset = "EnsureWalletAsset"
-	StepApplyCommands     = "ApplyCommands"
-	StepRecordEvents      = "RecordEvents"
-
-	// ActivitySendCommand is the one step of ApplyCommand: an update-with-start
-	// of the wallet's workflow, which workflow code cannot do itself.
-	ActivitySendCommand = "SendCommand"
-
-	// ActivityTakesSearchAttributes tells the WalletAsset workflow whether its namespace
-	// takes its search attributes.
-	ActivityTakesSearchAttributes = "TakesSearchAttributes"
-
-	// ActivityScheduledTime tells ApplyCommand which time of its schedule a run is for.
-	ActivityScheduledTime = "ScheduledTime"
-
-	// FailureAssetMissing is the type of the failure that sends the workflow
-	// back to EnsureWalletAsset.
-	FailureAssetMissing = "AssetMissing"
-	// FailureBusy is the type of the failure of an update that a wallet takes later:
-	// the same may be sent again.
-	FailureBusy = "Busy"
-)
+// What goes into the activities, and what comes out. The workflow knows these shapes and
+// nothing else of how a step is done. Each step may run twice, at any time, from two workers
+// at once, and changes nothing the second time.
 
 // AssetRef names a wallet asset. It is the input of EnsureWalletAsset and
 // RecordEvents, and of the WalletAsset workflow as a caller starts it.
@@ -48,26 +25,15 @@ type ApplyCommandsInput struct {
 // ApplyCommandsOutput is the asset as it was when the commands were committed, and
 // what became of them.
 type ApplyCommandsOutput struct {
-	Asset Asset `json:"asset"`
-	Outcome
+	Asset   Asset `json:"asset"`
+	Results Facts `json:"results"`
+	// NeedsRecording says that RecordEvents is called for: a command was applied, or one
+	// that was applied earlier was answered again, whose step may have been cut short before
+	// its event.
+	NeedsRecording bool `json:"needs_recording,omitempty"`
 	// Recorded says that RecordEvents was done too. It is false where that was not
 	// asked for, not needed, or failed: the commands are applied all the same.
 	Recorded bool `json:"recorded,omitempty"`
-}
-
-// NeedRecording reports whether the commands call for RecordEvents: one that was
-// applied does. So does a replayed one: the step that applied it may have been cut
-// short before its event.
-func (o ApplyCommandsOutput) NeedRecording() bool {
-	if o.Before != nil {
-		return o.Asset.Version > o.Before.Version
-	}
-	for _, r := range o.Results {
-		if r.Status == StatusApplied {
-			return true
-		}
-	}
-	return false
 }
 
 // RecordEventsOutput says how far the audit trail reaches.

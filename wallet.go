@@ -7,13 +7,12 @@
 // activities apply them in Postgres through the fold of this package, and
 // package starter is how a program sends them.
 //
-// Read next: command.go (what comes in), fold.go (what it does), result.go (what
-// goes out), journal.go (what is kept), steps.go (how the workflow asks for it).
+// Read next: command.go (what comes in), kind.go (what each type of command does),
+// fold.go (how it is done), result.go (what goes out), journal.go (what is kept),
+// steps.go (how the workflow asks for it).
 package wallet
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"unicode"
@@ -32,27 +31,6 @@ const (
 	MaxScale = 24
 )
 
-// Names that Temporal clients of any language use. They are the contract: none
-// of them changes.
-const (
-	DefaultTaskQueue = "wallet"
-
-	WorkflowWalletAsset  = "WalletAsset"
-	WorkflowApplyCommand = "ApplyCommand"
-
-	SignalCommand    = "command"
-	UpdateApply      = "apply"
-	UpdateApplyBatch = "apply_batch"
-	// UpdateApplyBrief is apply_batch with the answer in Parts: for callers that have
-	// the rules, such as package starter, to work the Results out.
-	UpdateApplyBrief = "apply_batch_brief"
-	QueryState       = "state"
-	QueryResult      = "result"
-
-	SearchAttributeUserID   = "WalletUserId"
-	SearchAttributeCurrency = "WalletCurrency"
-)
-
 // MaxBatch is how many commands one apply_batch update, and one transaction,
 // may carry: enough that a commit's cost vanishes among them, few enough that
 // their results stay far below the 2 MB that Temporal allows one payload.
@@ -66,30 +44,6 @@ const MaxUpdateBytes = 2_000_000
 func TooManyBytes(n int) error {
 	return invalid("payload", fmt.Sprint(n), "the update has %d bytes: send at most %d, in several updates if these are many commands", n, MaxUpdateBytes)
 }
-
-// maxWorkflowIDBytes is Temporal's default limit (limit.maxIDLength).
-const maxWorkflowIDBytes = 1000
-
-// WorkflowID is the one id that the WalletAsset workflow of a user and currency
-// may have. Two ids for one wallet asset would be two locks.
-func WorkflowID(userID, currency string) string {
-	return "wallet-asset/" + currency + "/" + userID
-}
-
-// ApplyCommandWorkflowID is the id of the short-lived workflow that carries one
-// command: starting it twice with one command id is one execution. So no two commands
-// may have the same: a slash in the user id is written as %2F, a percent sign as %25.
-// Where the parts are longer than Temporal allows, the command id goes in as its SHA-256.
-func ApplyCommandWorkflowID(userID, currency, commandID string) string {
-	prefix := "command/" + currency + "/" + escapeSlash.Replace(userID) + "/"
-	if len(prefix)+len(commandID) > maxWorkflowIDBytes {
-		sum := sha256.Sum256([]byte(commandID))
-		return prefix + hex.EncodeToString(sum[:])
-	}
-	return prefix + commandID
-}
-
-var escapeSlash = strings.NewReplacer("/", "%2F", "%", "%25")
 
 // ValidateWallet checks the two names that make a wallet asset. It returns an
 // *InvalidError.

@@ -5,40 +5,53 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-const (
-	// A trigger gives what is appended its place in the feed.
-	sqlInsertEvents = `INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, amount,
-			total_before, total_after, hold_before, hold_after,
-			description, actor, metadata, occurred_at, position, hash)
-		SELECT user_id, currency, version,
-			CASE type WHEN 'create' THEN 'wallet_asset.created' WHEN 'add' THEN 'wallet_asset.added' ELSE 'wallet_asset.subtracted' END,
-			command_id, amount, total_before, total_after, hold_before, hold_after,
-			description, actor, metadata, recorded_at, position, hash
-		FROM wallet_commands AS c
-		WHERE user_id = $1 AND currency = $2 `
-
-	sqlRecordEvents = sqlInsertEvents + `
-			AND version > (` + sqlLastEvent + `)
-		ORDER BY version
-		ON CONFLICT DO NOTHING`
+var (
+	// OFFSET 0 keeps the subqueries from becoming joins of whole tables.
+	sqlRecordEvents = rows.InsertEvents + `
+		FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
+		CROSS JOIN LATERAL (
+			SELECT coalesce((
+				SELECT version
+				FROM wallet_asset_events
+				WHERE user_id = wanted.u AND currency = wanted.c
+				ORDER BY version DESC
+				LIMIT 1), 0) AS version
+			OFFSET 0) AS last
+		CROSS JOIN LATERAL (
+			SELECT *
+			FROM wallet_commands
+			WHERE user_id = wanted.u AND currency = wanted.c AND version > last.version
+			ORDER BY version
+			OFFSET 0) AS c
+		ON CONFLICT DO NOTHING
+		RETURNING user_id, currency, version`
 
 	// Unlike sqlRecordEvents it reads the whole journal of the wallet, and so finds
 	// a hole in the middle of the trail too.
-	sqlRepairEvents = sqlInsertEvents + `
-			AND version IS NOT NULL
+	sqlRepairEvents = rows.InsertEvents + `
+		FROM wallet_commands AS c
+		WHERE user_id = $1 AND currency = $2 AND version IS NOT NULL
 			AND NOT EXISTS (SELECT FROM wallet_asset_events AS e
 				WHERE e.user_id = c.user_id AND e.currency = c.currency AND e.version = c.version)
 		ORDER BY version
 		ON CONFLICT DO NOTHING`
+)
 
-	// After that no event is missing: what is in no range yet follows each other without
-	// gaps, but for what other ranges have.
+const (
+	// The feed has its own order, of all wallets: the step gives what it appended its place
+	// there, in the same transaction.
+	sqlInsertRanges = `INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
+		SELECT user_id, currency, first_version, last_version
+		FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS appended (user_id, currency, first_version, last_version)`
+
+	// After sqlRepairEvents no event is missing: what is in no range yet follows each other
+	// without gaps, but for what other ranges have.
 	sqlRepairFeed = `INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
 		SELECT $1, $2, min(version), max(version)
 		FROM (
@@ -72,10 +85,9 @@ const (
 // once are safe: both begin right after the last committed event and go on
 // without a gap, and what one has inserted the other waits for and skips.
 func (a *Activities) RecordEvents(ctx context.Context, ref wallet.AssetRef) (wallet.RecordEventsOutput, error) {
-	var out wallet.RecordEventsOutput
-	b := &pgx.Batch{}
-	queueRecord(b, ref, &out)
-	err := a.atOnce(ctx, b)
+	out, err := inTransaction(ctx, a, func(t transaction) (wallet.RecordEventsOutput, error) {
+		return t.recordEvents(ctx, ref)
+	})
 	if err != nil {
 		return wallet.RecordEventsOutput{}, failure.Encode(fmt.Errorf("record events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err))
 	}
@@ -83,36 +95,63 @@ func (a *Activities) RecordEvents(ctx context.Context, ref wallet.AssetRef) (wal
 	return out, nil
 }
 
-func queueRecord(b *pgx.Batch, ref wallet.AssetRef, out *wallet.RecordEventsOutput) {
-	b.Queue(sqlRecordEvents, ref.UserID, ref.Currency)
-	b.Queue(sqlLastEvent, ref.UserID, ref.Currency).QueryRow(func(row pgx.Row) error { return row.Scan(&out.Version) })
+func (t transaction) recordEvents(ctx context.Context, ref wallet.AssetRef) (out wallet.RecordEventsOutput, err error) {
+	request := &pgx.Batch{}
+	request.Queue(sqlRecordEvents, []string{ref.UserID}, []string{ref.Currency})
+	request.Queue(sqlLastEvent, ref.UserID, ref.Currency)
+	results, err := t.begin(ctx, request)
+	if err != nil {
+		return out, err
+	}
+	appended, err := readRanges(results)
+	if err == nil {
+		err = results.QueryRow().Scan(&out.Version)
+	}
+	if closeErr := results.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return out, err
+	}
+	last := &pgx.Batch{}
+	if len(appended) > 0 {
+		last.Queue(sqlInsertRanges, rangeColumns(appended)...)
+	}
+	return out, t.commit(ctx, last)
 }
 
-// Repaired is what RepairEvents has appended.
-type Repaired struct {
-	Events int64 `json:"events_appended"`
-	// Ranges of the feed for events that were there, and in none.
-	Ranges int64 `json:"ranges_appended"`
+// versions are events of a wallet asset that follow each other.
+type versions struct {
+	wallet.AssetRef
+	first, last int64
 }
 
-// RepairEvents appends the events that are missing anywhere in the trail of a
-// wallet asset, and ranges of the feed for the events that are in none. What it
-// appends to the feed comes at its end, so that consumers get these events late, those
-// that were missing perhaps a second time. It is no step of the workflow: "wallet
-// repair" calls it, after it has seen that journal and balance agree.
-func (a *Activities) RepairEvents(ctx context.Context, ref wallet.AssetRef) (repaired Repaired, err error) {
-	b := &pgx.Batch{}
-	b.Queue(sqlLockAsset, ref.UserID, ref.Currency) // two at once would append a range twice
-	count := func(sql string, appended *int64) {
-		b.Queue(sql, ref.UserID, ref.Currency).Exec(func(tag pgconn.CommandTag) error {
-			*appended = tag.RowsAffected()
-			return nil
-		})
+// readRanges reads the events that were appended, in the order of their versions.
+func readRanges(results pgx.BatchResults) (ranges []versions, err error) {
+	found, err := results.Query()
+	if err != nil {
+		return nil, err
 	}
-	count(sqlRepairEvents, &repaired.Events)
-	count(sqlRepairFeed, &repaired.Ranges)
-	if err := a.atOnce(ctx, b); err != nil {
-		return Repaired{}, fmt.Errorf("repair events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
+	var ref wallet.AssetRef
+	var version int64
+	_, err = pgx.ForEachRow(found, []any{&ref.UserID, &ref.Currency, &version}, func() error {
+		if n := len(ranges); n > 0 && ranges[n-1].AssetRef == ref && ranges[n-1].last+1 == version {
+			ranges[n-1].last = version
+		} else {
+			ranges = append(ranges, versions{ref, version, version})
+		}
+		return nil
+	})
+	return ranges, err
+}
+
+// rangeColumns are the parameters of sqlInsertRanges.
+func rangeColumns(ranges []versions) []any {
+	var users, currencies []string
+	var first, last []int64
+	for _, r := range ranges {
+		users, currencies = append(users, r.UserID), append(currencies, r.Currency)
+		first, last = append(first, r.first), append(last, r.last)
 	}
-	return repaired, nil
+	return []any{users, currencies, first, last}
 }

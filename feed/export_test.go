@@ -1,3 +1,3 @@
 package feed
 
-const SQLEvents = sqlEvents
+var SQLEvents = sqlEvents

@@ -4,7 +4,7 @@
 //
 // # How nothing is passed over
 //
-// With each append of events to a wallet's trail a trigger inserts a row into
+// Each transaction that appends events to a wallet's trail inserts a row into
 // wallet_feed: a range of versions under the next id of one sequence. Ids
 // are given out in one order and commit in another, so the highest id that a reader
 // sees says nothing about the lower ones. A reader therefore goes on only
@@ -29,6 +29,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/valueledger/wallet/internal/service/rows"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -91,20 +92,6 @@ const (
 		ORDER BY id
 		LIMIT $2`
 
-	// LIMIT keeps Postgres from joining whole trails by hash, which it does where it
-	// knows of few wallets.
-	sqlEvents = `SELECT ` + trail.EventColumns + `
-		FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
-			AS range (id, range_user_id, range_currency, first_version, last_version)
-		CROSS JOIN LATERAL (
-			SELECT *
-			FROM wallet_asset_events
-			WHERE user_id = range_user_id AND currency = range_currency
-				AND version BETWEEN first_version AND last_version
-			ORDER BY version
-			LIMIT last_version - first_version + 1) AS event
-		ORDER BY id, version`
-
 	// Who has inserted and not yet committed. A prepared transaction is among them.
 	sqlWriters = `SELECT virtualtransaction
 		FROM pg_locks
@@ -118,6 +105,20 @@ const (
 		ORDER BY id DESC
 		LIMIT 1`
 )
+
+// LIMIT keeps Postgres from joining whole trails by hash, which it does where it
+// knows of few wallets.
+var sqlEvents = `SELECT ` + rows.EventColumns + `
+	FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+		AS range (id, range_user_id, range_currency, first_version, last_version)
+	CROSS JOIN LATERAL (
+		SELECT *
+		FROM wallet_asset_events
+		WHERE user_id = range_user_id AND currency = range_currency
+			AND version BETWEEN first_version AND last_version
+		ORDER BY version
+		LIMIT last_version - first_version + 1) AS event
+	ORDER BY id, version`
 
 // querier is a pool or a READ COMMITTED transaction: each statement has to see what
 // was committed before it.
@@ -282,11 +283,11 @@ func load(ctx context.Context, db querier, ranges []versions, count int) ([]Even
 	for i, r := range ranges {
 		ids[i], users[i], currencies[i], first[i], last[i] = r.ID, r.UserID, r.Currency, r.First, r.Last
 	}
-	rows, err := db.Query(ctx, sqlEvents, ids, users, currencies, first, last)
+	stored, err := db.Query(ctx, sqlEvents, ids, users, currencies, first, last)
 	if err != nil {
 		return nil, err
 	}
-	found, err := pgx.CollectRows(rows, trail.ScanEvent)
+	found, err := trail.CollectEvents(stored)
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,8 @@ func TestNothingIsPassedOverWhenIdsCommitOutOfOrder(t *testing.T) {
 			_, err = slow.Exec(t.Context(), `
 				CREATE TEMP TABLE e ON COMMIT DROP AS TABLE wallet_asset_events;
 				UPDATE e SET user_id = 'slow';
-				INSERT INTO wallet_asset_events TABLE e`, pgx.QueryExecModeSimpleProtocol)
+				INSERT INTO wallet_asset_events TABLE e;
+				INSERT INTO wallet_feed (user_id, currency, first_version, last_version) SELECT user_id, currency, min(version), max(version) FROM e GROUP BY 1, 2`, pgx.QueryExecModeSimpleProtocol)
 			require.NoError(t, err)
 			deposit(t, steps, "u2", 1)
 

@@ -26,6 +26,7 @@ CREATE TABLE wallet_assets (
     version      bigint      NOT NULL DEFAULT 0 CHECK (version >= 0),
     position     bigint      NOT NULL DEFAULT 0 CHECK (position >= version),
     hash         bytea       NOT NULL DEFAULT decode(repeat('00', 32), 'hex') CHECK (length(hash) = 32),
+    format       smallint    NOT NULL DEFAULT 0 CHECK (format >= 0),
     created_at   timestamptz NOT NULL,
     updated_at   timestamptz NOT NULL,
     PRIMARY KEY (user_id, currency),
@@ -35,6 +36,7 @@ COMMENT ON TABLE  wallet_assets          IS 'The balance of a user in a currency
 COMMENT ON COLUMN wallet_assets.version  IS 'applied commands, from 1 without gaps; creation is 1';
 COMMENT ON COLUMN wallet_assets.position IS 'journal entries, from 1 without gaps';
 COMMENT ON COLUMN wallet_assets.hash     IS 'hash of the last journal entry';
+COMMENT ON COLUMN wallet_assets.format   IS 'format of the last journal entry; 0 before the first';
 
 CREATE TABLE wallet_commands (
     user_id      text COLLATE "C" NOT NULL,
@@ -57,6 +59,7 @@ CREATE TABLE wallet_commands (
     metadata     jsonb,
     recorded_at  timestamptz NOT NULL,
     prev_hash    bytea   NOT NULL CHECK (length(prev_hash) = 32),
+    format       smallint NOT NULL CHECK (format >= 1),
     hash         bytea   NOT NULL CHECK (length(hash) = 32),
     PRIMARY KEY (user_id, currency, command_id),
     UNIQUE (user_id, currency, position),
@@ -70,6 +73,7 @@ CREATE TABLE wallet_commands (
 );
 COMMENT ON TABLE  wallet_commands              IS 'The journal: every command that reached a wallet asset, applied or refused, in one hash chain per asset. Append-only.';
 COMMENT ON COLUMN wallet_commands.request_hash IS 'SHA-256 of the command''s content, to tell a retry from a reused id';
+COMMENT ON COLUMN wallet_commands.format       IS 'names the recipe of the hash and the rules by which the entry was decided';
 COMMENT ON COLUMN wallet_commands.hash         IS 'SHA-256 of every other column, prev_hash among them';
 
 CREATE TABLE wallet_asset_events (

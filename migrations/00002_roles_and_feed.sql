@@ -7,7 +7,9 @@
 --
 -- Ids are given out in one order and can commit in another; package feed says how a
 -- reader passes over none. Per wallet they are in the order of the versions: who
--- appends to a trail waits, at its first row, for whoever is appending to it.
+-- appends to a trail waits, at its first row, for whoever is appending to it. The
+-- step that appends events writes their range in the same transaction; a trigger
+-- could not, where the events are distributed and the feed is not.
 CREATE TABLE wallet_feed (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id       text COLLATE "C" NOT NULL,
@@ -21,41 +23,6 @@ CREATE TRIGGER append_only_rows     BEFORE UPDATE OR DELETE ON wallet_feed FOR E
 CREATE TRIGGER append_only_truncate BEFORE TRUNCATE         ON wallet_feed FOR EACH STATEMENT EXECUTE FUNCTION wallet_append_only();
 ALTER TABLE wallet_feed ENABLE ALWAYS TRIGGER append_only_rows;
 ALTER TABLE wallet_feed ENABLE ALWAYS TRIGGER append_only_truncate;
-
--- Whoever appends events, their place in the feed comes along, in the order of their
--- versions: each run without gaps as one row.
-
--- +goose StatementBegin
-CREATE FUNCTION wallet_feed_append() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
-    SELECT user_id, currency, min(version), max(version)
-    FROM (
-        SELECT user_id, currency, version,
-            version - row_number() OVER (PARTITION BY user_id, currency ORDER BY version) AS run
-        FROM appended
-    ) AS events
-    GROUP BY user_id, currency, run
-    ORDER BY user_id, currency, min(version);
-    RETURN NULL;
-END
-$$;
--- +goose StatementEnd
-
--- Not ENABLE ALWAYS: where events arrive by replication, so does the feed.
-CREATE TRIGGER feed AFTER INSERT ON wallet_asset_events
-    REFERENCING NEW TABLE AS appended FOR EACH STATEMENT EXECUTE FUNCTION wallet_feed_append();
-
--- Events that are there already. CREATE TRIGGER has locked the table against others.
-INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
-SELECT user_id, currency, min(version), max(version)
-FROM (
-    SELECT user_id, currency, version,
-        version - row_number() OVER (PARTITION BY user_id, currency ORDER BY version) AS run
-    FROM wallet_asset_events
-) AS events
-GROUP BY user_id, currency, run
-ORDER BY user_id, currency, min(version);
 
 -- For "wallet verify" and "wallet repair", which look whether each event of a wallet is
 -- in the feed. All columns that they read, so that they read nothing but the index.
@@ -101,7 +68,7 @@ $$;
 
 GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_commands, wallet_asset_events, wallet_feed, wallet_feed_consumers TO wallet_app;
 GRANT INSERT ON wallets, wallet_assets, wallet_commands, wallet_asset_events, wallet_feed TO wallet_app;
-GRANT UPDATE (total_amount, hold_amount, version, position, hash, updated_at) ON wallet_assets TO wallet_app;  -- and with it the row lock
+GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, updated_at) ON wallet_assets TO wallet_app;  -- and with it the row lock
 
 GRANT SELECT ON goose_db_version, currencies, wallet_asset_events, wallet_feed TO wallet_consumer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON wallet_feed_consumers TO wallet_consumer;

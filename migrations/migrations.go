@@ -1,6 +1,7 @@
 // Package migrations is the schema: numbered SQL files, embedded in the binary
-// and applied in order. A file that has landed is never changed; what is wrong
-// with it is mended by the next one.
+// and applied in order. From version 1.0.0 on a file that was released is never changed; what
+// is wrong with it is mended by the next one. Until then the files are written anew, and a
+// database of before is refused.
 package migrations
 
 import (
@@ -16,6 +17,8 @@ import (
 	"github.com/pressly/goose/v3/lock"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
 )
 
 //go:embed *.sql
@@ -23,6 +26,9 @@ var files embed.FS
 
 // ErrBehind says that a database lacks migrations this program needs.
 var ErrBehind = errors.New("the database is not migrated: run \"wallet migrate up\"")
+
+// ErrOldForm says that a database was made before the schema was last written anew.
+var ErrOldForm = errors.New("the database was made by a version before 1.0.0 that stored wallets in another form, which is not carried over: start with a new database (of \"make run\": delete the folder .wallet)")
 
 // Status is one migration and whether it has been applied.
 type Status struct {
@@ -34,6 +40,14 @@ type Status struct {
 // Up applies what is missing and returns the versions it applied, with an error too.
 // Two at once wait for each other on a Postgres advisory lock.
 func Up(ctx context.Context, databaseURL string) (applied []int64, err error) {
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(checkForm(ctx, conn), conn.Close(ctx))
+	if err != nil {
+		return nil, err
+	}
 	err = with(ctx, databaseURL, func(p *goose.Provider) error {
 		results, err := p.Up(ctx)
 		var partial *goose.PartialError
@@ -88,12 +102,39 @@ func Check(ctx context.Context, db Querier) error {
 	if !exists {
 		return ErrBehind
 	}
+	if err := checkForm(ctx, db); err != nil {
+		return err
+	}
 	var version int64
 	if err := db.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&version); err != nil {
 		return err
 	}
 	if version < Latest() {
 		return fmt.Errorf("%w (it is at version %d, this program needs %d)", ErrBehind, version, Latest())
+	}
+	return nil
+}
+
+// sqlMissingColumns names the columns that an entry has and the journal of an older form
+// lacks; none where there is no journal yet.
+const sqlMissingColumns = `SELECT coalesce(string_agg(name, ', '), '')
+	FROM unnest($1::text[]) AS wanted (name)
+	WHERE to_regclass('wallet_commands') IS NOT NULL
+		AND NOT EXISTS (
+			SELECT FROM pg_attribute
+			WHERE attrelid = to_regclass('wallet_commands') AND attname = wanted.name AND NOT attisdropped)`
+
+func checkForm(ctx context.Context, db Querier) error {
+	var wanted []string
+	for _, f := range wallet.EntryFields {
+		wanted = append(wanted, f.Name)
+	}
+	var missing string
+	if err := db.QueryRow(ctx, sqlMissingColumns, wanted).Scan(&missing); err != nil {
+		return err
+	}
+	if missing != "" {
+		return fmt.Errorf("%w (its journal has no %s)", ErrOldForm, missing)
 	}
 	return nil
 }

@@ -1,34 +1,50 @@
 package migrations_test
 
 import (
+	"regexp"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/migrations"
 )
 
-// What was recorded before there was a feed is in it, each run without gaps as one
-// range.
-func TestTheFeedBeginsWithTheEventsThatWereThere(t *testing.T) {
+// TestADatabaseOfAnOlderFormIsRefused takes a column away that came after its form.
+func TestADatabaseOfAnOlderFormIsRefused(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
-	_, err := db.Exec(t.Context(), `
-		INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, total_before, total_after, hold_before, hold_after, occurred_at, position, hash)
-		SELECT u, c, v, 'wallet_asset.added', 'c' || v, 0, 0, 0, 0, now(), v, ''
-		FROM (VALUES ('u1', 'EUR', 1), ('u1', 'USD', 1), ('u1', 'USD', 2), ('u1', 'USD', 3), ('u2', 'USD', 1), ('u2', 'USD', 3), ('u2', 'USD', 4)) AS e (u, c, v)`)
+	require.NoError(t, migrations.Check(t.Context(), db))
+	_, err := db.Exec(t.Context(), `ALTER TABLE wallet_commands DROP COLUMN format`)
 	require.NoError(t, err)
-	_, err = db.Exec(t.Context(), `
-		DROP TABLE wallet_feed, wallet_feed_consumers;
-		DROP FUNCTION wallet_feed_append CASCADE;
-		DELETE FROM goose_db_version WHERE version_id = 2`, pgx.QueryExecModeSimpleProtocol)
-	require.NoError(t, err)
+	require.ErrorIs(t, migrations.Check(t.Context(), db), migrations.ErrOldForm)
 	_, err = migrations.Up(t.Context(), db.Config().ConnString())
-	require.NoError(t, err)
-	rows, err := db.Query(t.Context(), `SELECT concat_ws(' ', id, user_id, currency, first_version, last_version) FROM wallet_feed ORDER BY id`)
-	require.NoError(t, err)
-	feed, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(t, err)
-	require.Equal(t, []string{"1 u1 EUR 1 1", "2 u1 USD 1 3", "3 u2 USD 1 1", "4 u2 USD 3 4"}, feed)
+	require.ErrorIs(t, err, migrations.ErrOldForm)
+	require.ErrorContains(t, err, "its journal has no format")
+}
+
+var quoted = regexp.MustCompile(`'([a-z_.]+)'`)
+
+// TestTheSchemaKnowsTheTypesOfTheTable compares the lists in the CHECKs with the table of
+// kinds.
+func TestTheSchemaKnowsTheTypesOfTheTable(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	var types, events, reasons []string
+	for _, k := range wallet.Kinds() {
+		types, events = append(types, string(k.Type)), append(events, k.Event)
+	}
+	for _, reason := range wallet.RecordedReasons() {
+		reasons = append(reasons, string(reason))
+	}
+	for constraint, want := range map[string][]string{
+		"wallet_commands_type_check": types, "wallet_commands_reason_check": reasons, "wallet_asset_events_event_type_check": events,
+	} {
+		var definition string
+		require.NoError(t, db.QueryRow(t.Context(), `SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = $1`, constraint).Scan(&definition))
+		var got []string
+		for _, match := range quoted.FindAllStringSubmatch(definition, -1) {
+			got = append(got, match[1])
+		}
+		require.ElementsMatch(t, want, got, constraint)
+	}
 }

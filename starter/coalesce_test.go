@@ -45,7 +45,7 @@ func (a answered) Get(_ context.Context, result any) error {
 	for i := range results {
 		results[i] = wallet.Result{Version: int64(i + 1)}
 	}
-	*result.(*[]wallet.Part) = []wallet.Part{{Commands: a.commands, Outcome: wallet.Outcome{Results: results}}}
+	*result.(*wallet.Facts) = wallet.FactsOf(make([]wallet.Command, a.commands), results)
 	return nil
 }
 

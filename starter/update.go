@@ -59,18 +59,13 @@ func (c *Client) join(ctx context.Context) (leave func(), err error) {
 	return func() { late.Stop(); release() }, nil
 }
 
-// updateBatch asks for the answers in brief. A worker of another version may have other
-// rules: then it asks again, for all of it, and gets what is on record.
+// updateBatch asks for the answers in brief.
 func (c *Client) updateBatch(ctx context.Context, ref wallet.AssetRef, commands []wallet.Command) ([]wallet.Result, error) {
-	var parts []wallet.Part
-	if err := c.updateOnce(ctx, ref, wallet.UpdateApplyBrief, commands, &parts); err != nil {
+	var facts wallet.Facts
+	if err := c.updateOnce(ctx, ref, wallet.UpdateApplyBrief, commands, &facts); err != nil {
 		return nil, err
 	}
-	results, err := wallet.AnswersOf(parts, commands)
-	if err != nil {
-		err = c.updateOnce(ctx, ref, wallet.UpdateApplyBatch, commands, &results)
-	}
-	return results, err
+	return facts.ResultsFor(commands)
 }
 
 // updateOnce starts the wallet's workflow along with the update, unless it ran when

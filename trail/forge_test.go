@@ -11,6 +11,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/internal/service/rows"
 	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/trail"
 )
@@ -20,22 +21,11 @@ import (
 func forge(t *testing.T, db *pgxpool.Pool, entries []wallet.Entry) {
 	ref := wallet.AssetRef{UserID: "u0001", Currency: "USD"}
 	batch := &pgx.Batch{}
-	batch.Queue(`ALTER TABLE wallet_asset_events ENABLE TRIGGER feed`)
 	batch.Queue(`DELETE FROM wallet_commands WHERE user_id = $1`, ref.UserID)
 	batch.Queue(`DELETE FROM wallet_asset_events WHERE user_id = $1`, ref.UserID)
 	batch.Queue(`DELETE FROM wallet_feed WHERE user_id = $1`, ref.UserID)
 	applied := int64(0)
 	for _, e := range entries {
-		var metadata []byte
-		if len(e.Metadata) > 0 {
-			metadata, _ = json.Marshal(e.Metadata)
-		}
-		batch.Queue(`INSERT INTO wallet_commands (user_id, currency, position, command_id, type, amount, request_hash, status, reason, message,
-				total_before, total_after, hold_before, hold_after, version, description, actor, metadata, recorded_at, prev_hash, hash)
-			VALUES ($1, $2, $3, $4, nullif($5, ''), nullif($6::text, '0')::numeric, $7, $8, nullif($9, ''), nullif($10, ''),
-				$11::text::numeric, $12::text::numeric, $13::text::numeric, $14::text::numeric, nullif($15::bigint, 0), nullif($16, ''), nullif($17, ''), $18::jsonb, $19, $20, $21)`,
-			e.UserID, e.Currency, e.Position, e.CommandID, string(e.Type), e.Amount.String(), e.RequestHash[:], string(e.Status), string(e.Reason), e.Message,
-			e.TotalBefore.String(), e.TotalAfter.String(), e.HoldBefore.String(), e.HoldAfter.String(), e.Version, e.Description, e.Actor, metadata, e.RecordedAt, e.PrevHash[:], e.Hash[:])
 		applied = max(applied, e.Version)
 	}
 	if len(entries) == 0 {
@@ -44,11 +34,14 @@ func forge(t *testing.T, db *pgxpool.Pool, entries []wallet.Entry) {
 		require.NoError(t, db.SendBatch(t.Context(), batch).Close())
 		return
 	}
+	parameters, err := rows.EntryParameters(entries)
+	require.NoError(t, err)
+	batch.Queue(rows.InsertEntries, parameters...)
 	last := entries[len(entries)-1]
 	batch.Queue(`UPDATE wallet_assets SET total_amount = $2::text::numeric, hold_amount = $3::text::numeric, version = $4, position = $5, hash = $6, updated_at = $7 WHERE user_id = $1`,
 		ref.UserID, last.TotalAfter.String(), last.HoldAfter.String(), applied, last.Position, last.Hash[:], last.RecordedAt)
 	require.NoError(t, db.SendBatch(t.Context(), batch).Close())
-	_, err := activities.New(db).RecordEvents(t.Context(), ref)
+	_, err = activities.New(db).RecordEvents(t.Context(), ref)
 	require.NoError(t, err)
 }
 
@@ -56,13 +49,13 @@ func forge(t *testing.T, db *pgxpool.Pool, entries []wallet.Entry) {
 func refold(t *testing.T, entries []wallet.Entry) (forged []wallet.Entry) {
 	asset := wallet.Asset{UserID: "u0001", Currency: "USD", Scale: 2}
 	for _, e := range entries {
-		received := wallet.Received{Command: wallet.Command{ID: e.CommandID, Type: e.Type, Amount: e.Amount, Description: e.Description, Actor: e.Actor, Metadata: e.Metadata}}
+		received := wallet.Received{Command: e.Command()}
 		if e.Reason == wallet.ReasonMalformed {
 			received.Malformed = e.Message
 		}
-		after, next, _, err := wallet.Fold(asset, nil, []wallet.Received{received}, e.RecordedAt)
+		f, err := wallet.Fold(wallet.Account{Asset: asset}, nil, []wallet.Received{received}, e.RecordedAt)
 		require.NoError(t, err)
-		asset, forged = after, append(forged, next...)
+		asset, forged = f.Account.Asset, append(forged, f.Entries...)
 	}
 	return forged
 }

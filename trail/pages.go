@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // MaxPage is how many rows a page has at most, and where no limit is given.
@@ -14,38 +15,38 @@ const MaxPage = 1000
 
 // One statement for each scope: a condition such as ($1 = ” OR user_id = $1) could
 // not end a scan of the index where the user's rows end.
-const (
-	sqlEventsOfWallet = `SELECT ` + EventColumns + `
+var (
+	sqlEventsOfWallet = `SELECT ` + rows.EventColumns + `
 		FROM wallet_asset_events
 		WHERE user_id = $1 AND currency = $2 AND version > $3
 		ORDER BY version
 		LIMIT $4`
 
-	sqlEventsOfUser = `SELECT ` + EventColumns + `
+	sqlEventsOfUser = `SELECT ` + rows.EventColumns + `
 		FROM wallet_asset_events
 		WHERE user_id = $1 AND (currency, version) > ($2, $3)
 		ORDER BY currency, version
 		LIMIT $4`
 
-	sqlEventsOfAll = `SELECT ` + EventColumns + `
+	sqlEventsOfAll = `SELECT ` + rows.EventColumns + `
 		FROM wallet_asset_events
 		WHERE (user_id, currency, version) > ($1, $2, $3)
 		ORDER BY user_id, currency, version
 		LIMIT $4`
 
-	sqlCommandsOfWallet = `SELECT ` + EntryColumns + `
+	sqlCommandsOfWallet = `SELECT ` + rows.EntryColumns + `
 		FROM wallet_commands
 		WHERE user_id = $1 AND currency = $2 AND position > $3 AND status = ANY ($5)
 		ORDER BY position
 		LIMIT $4`
 
-	sqlCommandsOfUser = `SELECT ` + EntryColumns + `
+	sqlCommandsOfUser = `SELECT ` + rows.EntryColumns + `
 		FROM wallet_commands
 		WHERE user_id = $1 AND (currency, position) > ($2, $3) AND status = ANY ($5)
 		ORDER BY currency, position
 		LIMIT $4`
 
-	sqlCommandsOfAll = `SELECT ` + EntryColumns + `
+	sqlCommandsOfAll = `SELECT ` + rows.EntryColumns + `
 		FROM wallet_commands
 		WHERE (user_id, currency, position) > ($1, $2, $3) AND status = ANY ($5)
 		ORDER BY user_id, currency, position
@@ -72,22 +73,22 @@ type EventFilter struct {
 
 // Events reads a page of the audit trail, by user, currency and version.
 func (r Reader) Events(ctx context.Context, f EventFilter) ([]Event, error) {
-	var rows pgx.Rows
+	var found pgx.Rows
 	var err error
 	switch {
 	case f.Currency != "" && f.UserID != "":
-		rows, err = r.db.Query(ctx, sqlEventsOfWallet, f.UserID, f.Currency, f.AfterVersion, pageSize(f.Limit))
+		found, err = r.db.Query(ctx, sqlEventsOfWallet, f.UserID, f.Currency, f.AfterVersion, pageSize(f.Limit))
 	case f.Currency != "":
 		err = errCurrencyOfAll
 	case f.UserID != "":
-		rows, err = r.db.Query(ctx, sqlEventsOfUser, f.UserID, f.AfterCurrency, f.AfterVersion, pageSize(f.Limit))
+		found, err = r.db.Query(ctx, sqlEventsOfUser, f.UserID, f.AfterCurrency, f.AfterVersion, pageSize(f.Limit))
 	default:
-		rows, err = r.db.Query(ctx, sqlEventsOfAll, f.AfterUserID, f.AfterCurrency, f.AfterVersion, pageSize(f.Limit))
+		found, err = r.db.Query(ctx, sqlEventsOfAll, f.AfterUserID, f.AfterCurrency, f.AfterVersion, pageSize(f.Limit))
 	}
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, ScanEvent)
+	return CollectEvents(found)
 }
 
 // CommandFilter chooses a page of the journal, like EventFilter, with the position
@@ -112,22 +113,22 @@ func (r Reader) Commands(ctx context.Context, f CommandFilter) ([]wallet.Entry, 
 	if f.Status == "" {
 		status = []wallet.Status{wallet.StatusApplied, wallet.StatusUnapplied}
 	}
-	var rows pgx.Rows
+	var found pgx.Rows
 	var err error
 	switch {
 	case f.Currency != "" && f.UserID != "":
-		rows, err = r.db.Query(ctx, sqlCommandsOfWallet, f.UserID, f.Currency, f.AfterPosition, pageSize(f.Limit), status)
+		found, err = r.db.Query(ctx, sqlCommandsOfWallet, f.UserID, f.Currency, f.AfterPosition, pageSize(f.Limit), status)
 	case f.Currency != "":
 		err = errCurrencyOfAll
 	case f.UserID != "":
-		rows, err = r.db.Query(ctx, sqlCommandsOfUser, f.UserID, f.AfterCurrency, f.AfterPosition, pageSize(f.Limit), status)
+		found, err = r.db.Query(ctx, sqlCommandsOfUser, f.UserID, f.AfterCurrency, f.AfterPosition, pageSize(f.Limit), status)
 	default:
-		rows, err = r.db.Query(ctx, sqlCommandsOfAll, f.AfterUserID, f.AfterCurrency, f.AfterPosition, pageSize(f.Limit), status)
+		found, err = r.db.Query(ctx, sqlCommandsOfAll, f.AfterUserID, f.AfterCurrency, f.AfterPosition, pageSize(f.Limit), status)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, ScanEntry)
+	return rows.CollectEntries(found)
 }
 
 // errCurrencyOfAll refuses what no index serves: every key begins with the user.

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // ErrNoVersion says that a wallet has not come to a version yet, or that there
@@ -56,14 +57,14 @@ const (
 			) AS probe
 			WHERE high - low > 1
 		)
-		SELECT user_id, currency, total_after::text, hold_after::text, applied.low, position, hash, recorded_at,
+		SELECT user_id, currency, total_after::text, hold_after::text, applied.low, position, hash, format, recorded_at,
 			(SELECT scale FROM currencies WHERE code = currency)
 		FROM wallet_commands
 		JOIN applied ON applied.high - applied.low = 1
 		WHERE user_id = $1 AND currency = $2
 			AND position = (SELECT low FROM entry WHERE high - low = 1)`
 
-	sqlAssetAtVersion = `SELECT user_id, currency, total_after::text, hold_after::text, version, position, hash, recorded_at,
+	sqlAssetAtVersion = `SELECT user_id, currency, total_after::text, hold_after::text, version, position, hash, format, recorded_at,
 			(SELECT scale FROM currencies WHERE code = currency)
 		FROM wallet_commands
 		WHERE user_id = $1 AND currency = $2 AND version = $3`
@@ -132,11 +133,11 @@ func (r Reader) AssetsAt(ctx context.Context, userID string, at time.Time) (asse
 // number, and the head of its chain then. It returns ErrNoVersion if there is no
 // such version, ErrNoWallet if the wallet was never created.
 func (r Reader) AssetAtVersion(ctx context.Context, userID, currency string, version int64) (wallet.Asset, error) {
-	rows, err := r.db.Query(ctx, sqlAssetAtVersion, userID, currency, version)
+	found, err := r.db.Query(ctx, sqlAssetAtVersion, userID, currency, version)
 	if err != nil {
 		return wallet.Asset{}, err
 	}
-	asset, err := pgx.CollectExactlyOneRow(rows, ScanAsset)
+	asset, err := pgx.CollectExactlyOneRow(found, rows.ScanAsset)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return asset, err
 	}
@@ -152,11 +153,11 @@ func (r Reader) AssetAtVersion(ctx context.Context, userID, currency string, ver
 
 // assetAt is AssetAt in a snapshot that its caller has.
 func assetAt(ctx context.Context, tx pgx.Tx, userID, currency string, at time.Time) (wallet.Asset, error) {
-	rows, err := tx.Query(ctx, sqlAssetAt, userID, currency, at)
+	found, err := tx.Query(ctx, sqlAssetAt, userID, currency, at)
 	if err != nil {
 		return wallet.Asset{}, err
 	}
-	asset, err := pgx.CollectExactlyOneRow(rows, ScanAsset)
+	asset, err := pgx.CollectExactlyOneRow(found, rows.ScanAsset)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return asset, err
 	}
@@ -174,11 +175,11 @@ type journal struct {
 }
 
 func readJournals(ctx context.Context, tx pgx.Tx, userID string) ([]journal, error) {
-	rows, err := tx.Query(ctx, sqlJournals, userID)
+	found, err := tx.Query(ctx, sqlJournals, userID)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (j journal, err error) {
+	return pgx.CollectRows(found, func(row pgx.CollectableRow) (j journal, err error) {
 		err = row.Scan(&j.currency, &j.since)
 		j.since = j.since.UTC()
 		return j, err

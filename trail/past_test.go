@@ -2,6 +2,7 @@ package trail_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -38,7 +39,7 @@ func drawWallet(t *rapid.T, db *pgxpool.Pool) wallet.AssetRef {
 			c.Amount = wallet.MustAmount(rapid.SampledFrom([]string{"1", "2.5", "7", "0.001", "40"}).Draw(t, "amount"))
 		}
 		if rapid.IntRange(0, 9).Draw(t, "malformed") == 0 {
-			return wallet.Malformed([]byte("x"), "json/plain", wallet.Command{}, fmt.Sprint("_malformed-", n), wallet.ErrAssetMissing)
+			return wallet.Malformed([]byte("x"), "json/plain", wallet.Command{}, fmt.Sprint("_malformed-", n), errors.New("no good"))
 		}
 		return wallet.Received{Command: c}
 	})
@@ -55,16 +56,16 @@ func replay(t require.TestingT, ref wallet.AssetRef, scale int32, journal []wall
 	zero, _ := wallet.Amount{}.AtScale(scale)
 	states := []wallet.Asset{{UserID: ref.UserID, Currency: ref.Currency, Scale: scale, Total: zero, Hold: zero}}
 	for _, e := range journal {
-		received := wallet.Received{Command: wallet.Command{ID: e.CommandID, Type: e.Type, Amount: e.Amount, Description: e.Description, Actor: e.Actor, Metadata: e.Metadata}}
+		received := wallet.Received{Command: e.Command()}
 		if e.Reason == wallet.ReasonMalformed {
 			received.Malformed = e.Message
 		}
 		before := states[len(states)-1]
-		after, result := wallet.Apply(before, received)
-		entry := wallet.NewEntry(before, received.Command, result, e.RecordedAt)
+		rules, _ := wallet.RulesOf(e.Format)
+		_, result := rules.Apply(wallet.Account{Asset: before}, received, e.RecordedAt)
+		entry := rules.NewEntry(before, received.Command, result, e.RecordedAt)
 		require.Equal(t, e.Hash, entry.Hash, "the journal is what the rules make")
-		after.Hash, after.UpdatedAt = entry.Hash, entry.RecordedAt
-		states = append(states, after)
+		states = append(states, before.After(entry))
 	}
 	return states
 }

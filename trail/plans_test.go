@@ -16,15 +16,17 @@ import (
 // 5,000 small ones.
 const manyRows = `
 	INSERT INTO wallet_commands (user_id, currency, position, command_id, type, amount, request_hash, status, reason,
-		total_before, total_after, hold_before, hold_after, version, recorded_at, prev_hash, hash)
+		total_before, total_after, hold_before, hold_after, version, recorded_at, prev_hash, hash, format)
 	SELECT user_id, 'USD', n, 'c' || n, CASE n WHEN 1 THEN 'create' ELSE 'add' END, 1, zero,
 		CASE WHEN n <= applied THEN 'applied' ELSE 'unapplied' END, CASE WHEN n > applied THEN 'scale_exceeded' END,
-		0, 0, 0, 0, CASE WHEN n <= applied THEN n END, timestamptz '2026-01-01T00:00:00Z' + n * interval '1 second', zero, zero
+		0, 0, 0, 0, CASE WHEN n <= applied THEN n END, timestamptz '2026-01-01T00:00:00Z' + n * interval '1 second', zero, zero, 1
 	FROM (SELECT 'big' AS user_id, 120000 AS entries, 100000 AS applied
 		UNION ALL SELECT CASE WHEN i % 2 = 0 THEN 'a' ELSE 'u' END || lpad(i::text, 6, '0'), 8, 6 FROM generate_series(1, 5000) AS i) AS w
 	CROSS JOIN LATERAL generate_series(1, entries) AS n
 	CROSS JOIN (SELECT decode(repeat('00', 32), 'hex') AS zero) AS z;
-	INSERT INTO wallet_asset_events SELECT user_id, currency, version, 'wallet_asset.added', command_id, amount,
+	INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, amount,
+		total_before, total_after, hold_before, hold_after, description, actor, metadata, occurred_at, position, hash)
+	SELECT user_id, currency, version, 'wallet_asset.added', command_id, amount,
 		total_before, total_after, hold_before, hold_after, description, actor, metadata, recorded_at, position, hash
 	FROM wallet_commands WHERE version IS NOT NULL;
 	ANALYZE`

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // walletsPerRange is how many wallets one range query streams: enough to pay for
@@ -18,8 +20,8 @@ const walletsPerRange = 256
 const (
 	// An outer join shows a row that is twice there as two, and none as NULL, where
 	// a subquery would fail.
-	sqlVerifyAssets = `SELECT a.user_id, a.currency, a.total_amount, a.hold_amount, a.version, a.position, a.hash,
-			a.created_at, a.updated_at, c.code, c.scale::bigint, w.user_id
+	sqlVerifyAssets = `SELECT a.user_id, a.currency, a.total_amount::text, a.hold_amount::text, a.version, a.position, a.hash, a.format,
+			a.created_at, a.updated_at, c.scale, w.user_id AS wallet
 		FROM wallet_assets AS a
 		LEFT JOIN currencies AS c ON c.code = a.currency
 		LEFT JOIN wallets    AS w ON w.user_id = a.user_id
@@ -31,38 +33,23 @@ const (
 	inRange = `($1::text IS NULL OR (user_id, currency) > ($1, $2)) AND ($3::text IS NULL OR (user_id, currency) <= ($3, $4))
 			AND ($5 = '' OR user_id = $5) AND ($6 = '' OR currency = $6)`
 
-	// An event repeats the first columns of its entry: both queries name them in
-	// one order (see sharedColumns).
-	storedEntryColumns = `user_id, currency, version, command_id, amount, total_before, total_after, hold_before, hold_after,
-			description, actor, metadata, recorded_at, position, hash,
-			type, request_hash, status, reason, message, prev_hash`
-
-	sqlVerifyEntries = `SELECT ` + storedEntryColumns + `
-		FROM wallet_commands
-		WHERE ` + inRange + `
-		ORDER BY user_id, currency, position`
-
-	sqlVerifyEvents = `SELECT user_id, currency, version, command_id, amount, total_before, total_after, hold_before, hold_after,
-			description, actor, metadata, occurred_at, position, hash,
-			event_type
-		FROM wallet_asset_events
-		WHERE ` + inRange + `
-		ORDER BY user_id, currency, version`
-
 	sqlVerifyFeed = `SELECT user_id, currency, first_version, last_version
 		FROM wallet_feed
 		WHERE ` + inRange + `
 		ORDER BY user_id, currency, first_version`
 )
 
-type key struct{ userID, currency string }
+var (
+	sqlVerifyEntries = `SELECT ` + rows.EntryColumns + `
+		FROM wallet_commands
+		WHERE ` + inRange + `
+		ORDER BY user_id, currency, position`
 
-func keyOf(row [][]byte) key { return key{string(row[0]), string(row[1])} }
-
-// has reports whether there is a row, and it belongs to the key.
-func (k key) has(row [][]byte) bool {
-	return row != nil && string(row[0]) == k.userID && string(row[1]) == k.currency
-}
+	sqlVerifyEvents = `SELECT ` + rows.EventColumns + `
+		FROM wallet_asset_events
+		WHERE ` + inRange + `
+		ORDER BY user_id, currency, version`
+)
 
 // scope is what a verification reads: all wallets, a user's or one.
 type scope struct {
@@ -83,7 +70,7 @@ type keyRange struct {
 }
 
 func (k keyRange) args() []any {
-	args := []any{storedFormats}
+	args := []any{}
 	for _, limit := range []*key{k.after, k.upTo} {
 		if limit == nil {
 			args = append(args, nil, nil)
@@ -112,11 +99,11 @@ func (v *verification) reportWith(inVain map[key]waiting) Report {
 
 // cut reads the balances of a scope and hands them out in ranges.
 func (v *verification) cut(ctx context.Context, tx pgx.Tx, s scope, ranges chan<- keyRange) error {
-	rows, err := tx.Query(ctx, sqlVerifyAssets, storedFormats, s.userID, s.currency)
+	found, err := tx.Query(ctx, sqlVerifyAssets, s.userID, s.currency)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer found.Close()
 	send := func(k keyRange) error {
 		select {
 		case ranges <- k:
@@ -126,8 +113,8 @@ func (v *verification) cut(ctx context.Context, tx pgx.Tx, s scope, ranges chan<
 		}
 	}
 	next, last := keyRange{scope: s, assets: map[key]storedAsset{}}, key{}
-	for rows.Next() {
-		asset := readAsset(rows)
+	for found.Next() {
+		asset := readAsset(found)
 		at := key{asset.UserID, asset.Currency}
 		if _, twice := next.assets[at]; twice {
 			asset.problem = "it, its currency or its user has two rows"
@@ -141,7 +128,7 @@ func (v *verification) cut(ctx context.Context, tx pgx.Tx, s scope, ranges chan<
 		}
 		next.assets[at], last = asset, at
 	}
-	if err := rows.Err(); err != nil {
+	if err := found.Err(); err != nil {
 		return fmt.Errorf("read balances: %w", err)
 	}
 	return send(next)
@@ -156,22 +143,23 @@ type inFeed struct {
 
 // readFeed reads a range's part of the feed, of which no more is kept than that.
 func readFeed(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]inFeed, error) {
-	rows, err := tx.Query(ctx, sqlVerifyFeed, k.args()...)
+	found, err := tx.Query(ctx, sqlVerifyFeed, k.args()...)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer found.Close()
 	feed := map[key]inFeed{}
-	for rows.Next() {
-		r := &storedRow{names: rows.FieldDescriptions(), columns: rows.RawValues()}
-		at := key{r.text(), r.text()}
-		first, last := r.number(), r.number()
-		if first < 1 || last < first {
-			r.wrong("is %d, and first_version %d", last, first)
+	for found.Next() {
+		var at key
+		var first, last int64
+		problem := rows.Read(found, rows.Column{Name: "user_id", Of: &at.userID}, rows.Column{Name: "currency", Of: &at.currency},
+			rows.Column{Name: "first_version", Of: &first}, rows.Column{Name: "last_version", Of: &last})
+		if problem == "" && (first < 1 || last < first) {
+			problem = fmt.Sprintf("last_version is %d, and first_version %d", last, first)
 		}
 		in := feed[at]
 		if in.problem == "" {
-			in.problem = r.problem
+			in.problem = problem
 		}
 		if first <= in.upTo+1 {
 			in.upTo = max(in.upTo, last)
@@ -179,7 +167,7 @@ func readFeed(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]inFeed, error
 		in.last = max(in.last, last)
 		feed[at] = in
 	}
-	return feed, rows.Err()
+	return feed, found.Err()
 }
 
 // check reads a range's part of the feed, then its journal and events side by side.
@@ -198,56 +186,57 @@ func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k 
 	}
 	defer eventRows.Close()
 
-	counted := verification{waiting: map[key]waiting{}}
-	entries, events := stream{rows: entryRows}, stream{rows: eventRows}
-	for entry, event := entries.peek(), events.peek(); entry != nil || event != nil; entry, event = entries.peek(), events.peek() {
-		at := firstKey(entry, event)
+	checked := &verification{entries: v.entries, waiting: map[key]waiting{}}
+	entries, events := &stream{found: entryRows, reader: rows.Entries(entryRows)}, &stream{found: eventRows, reader: rows.Events(eventRows)}
+	repeats := rows.Repeats(entries.reader, events.reader)
+	for entries.peek() || events.peek() {
+		at := firstKey(entries, events)
 		c := newChain(at, k)
+		c.repeats = repeats
+		checked.chain(c, entries, events)
 		delete(k.assets, at)
 		delete(k.feed, at)
-		counted.report.Wallets++
-		for entry := entries.peek(); at.has(entry); entry = entries.peek() {
-			event := events.peek()
-			if version := versionOf(entry); version > 0 && at.has(event) && versionOf(event) <= version {
-				events.take()
-				counted.report.Events++
-			} else {
-				event = nil
-			}
-			c.entry(entryRows, event)
-			entries.take()
-			v.entries.Add(1)
-		}
-		for event := events.peek(); at.has(event); event = events.peek() {
-			c.strayEvent(event)
-			events.take()
-			counted.report.Events++
-		}
-		counted.add(c)
 	}
 	if err := errors.Join(entryRows.Err(), eventRows.Err()); err != nil {
 		return fmt.Errorf("read the trail: %w", err)
 	}
 	for at := range k.assets { // those no row of the trail belongs to
-		counted.report.Wallets++
-		counted.add(newChain(at, k))
+		checked.add(newChain(at, k))
 		delete(k.feed, at)
 	}
 	for at := range k.feed { // nor any balance
-		counted.report.Wallets++
-		counted.add(newChain(at, k))
+		checked.add(newChain(at, k))
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.report.Wallets += counted.report.Wallets
-	v.report.Events += counted.report.Events
-	v.report.Findings = append(v.report.Findings, counted.report.Findings...)
-	maps.Copy(v.waiting, counted.waiting)
+	v.merge(checked)
 	return nil
 }
 
-// add takes what is wrong with a chain that has come to its end.
+// chain checks one wallet asset, whose rows both streams stand before.
+func (v *verification) chain(c *chain, entries, events *stream) {
+	for entries.of(c.key) {
+		e := c.read(entries)
+		hasEvent := e.Version > 0 && events.of(c.key) && c.readEvent(events).Version <= e.Version
+		if hasEvent {
+			v.report.Events++
+		}
+		c.entry(e, entries, events, hasEvent)
+		if hasEvent {
+			events.take()
+		}
+		entries.take()
+		v.entries.Add(1)
+	}
+	for events.of(c.key) {
+		c.strayEvent(c.readEvent(events))
+		events.take()
+		v.report.Events++
+	}
+	v.add(c)
+}
+
+// add counts a chain that has come to its end, and takes what is wrong with it.
 func (v *verification) add(c *chain) {
+	v.report.Wallets++
 	switch f := c.end(); {
 	case f == nil:
 	case f.MissingEvent:
@@ -257,16 +246,24 @@ func (v *verification) add(c *chain) {
 	}
 }
 
-// firstKey is the smaller key of two rows, of which one may be missing.
-func firstKey(entry, event [][]byte) key {
-	if entry == nil {
-		return keyOf(event)
+// merge takes over what was found in one range.
+func (v *verification) merge(checked *verification) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report.Wallets += checked.report.Wallets
+	v.report.Events += checked.report.Events
+	v.report.Findings = append(v.report.Findings, checked.report.Findings...)
+	maps.Copy(v.waiting, checked.waiting)
+}
+
+// firstKey is the smaller key of two streams, of which one may have ended.
+func firstKey(entries, events *stream) key {
+	switch {
+	case !entries.peek():
+		return events.key()
+	case events.peek() && events.key().before(entries.key()):
+		return events.key()
+	default:
+		return entries.key()
 	}
-	a := keyOf(entry)
-	if event != nil {
-		if b := keyOf(event); b.userID < a.userID || b.userID == a.userID && b.currency < a.currency {
-			return b
-		}
-	}
-	return a
 }

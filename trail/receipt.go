@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // Receipt is what the holder of an answer can keep: the place of a journal entry
@@ -25,42 +26,46 @@ type Receipt struct {
 	Hash      wallet.Hash `json:"hash"`
 }
 
-const (
-	sqlEntryByID = `SELECT ` + EntryColumns + `
+var (
+	sqlEntryByID = `SELECT ` + rows.EntryColumns + `
 		FROM wallet_commands
 		WHERE user_id = $1 AND currency = $2 AND command_id = $3`
 
-	sqlEntryAt = `SELECT ` + storedEntryColumns + `
+	sqlEntryAt = `SELECT ` + rows.EntryColumns + `
 		FROM wallet_commands
 		WHERE user_id = $1 AND currency = $2 AND position = $3`
-
-	sqlHeads = `SELECT user_id, currency, position, hash
-		FROM wallet_assets
-		WHERE ($1 = '' OR user_id = $1) AND ($2 = '' OR currency = $2)
-		ORDER BY user_id, currency`
 )
+
+const sqlHeads = `SELECT user_id, currency, position, hash
+	FROM wallet_assets
+	WHERE ($1 = '' OR user_id = $1) AND ($2 = '' OR currency = $2)
+	ORDER BY user_id, currency`
 
 // Receipt makes the receipt of a command, applied or refused, from the journal.
 func (r Reader) Receipt(ctx context.Context, userID, currency, commandID string) (Receipt, error) {
-	rows, err := r.db.Query(ctx, sqlEntryByID, userID, currency, commandID)
+	found, err := r.db.Query(ctx, sqlEntryByID, userID, currency, commandID)
 	if err != nil {
 		return Receipt{}, err
 	}
-	e, err := pgx.CollectExactlyOneRow(rows, ScanEntry)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return Receipt{}, fmt.Errorf("the journal of the %s wallet of user %q has no command %q", currency, userID, commandID)
+	entries, err := rows.CollectEntries(found)
+	if err != nil {
+		return Receipt{}, err
 	}
-	return Receipt{e.UserID, e.Currency, e.CommandID, e.Position, e.Hash}, err
+	if len(entries) != 1 {
+		return Receipt{}, fmt.Errorf("the journal of the %s wallet of user %q has %d entries of command %q", currency, userID, len(entries), commandID)
+	}
+	e := entries[0]
+	return Receipt{e.UserID, e.Currency, e.CommandID, e.Position, e.Hash}, nil
 }
 
 // Heads calls do with the head of each chain: of all, of a user, or one.
 func (r Reader) Heads(ctx context.Context, userID, currency string, do func(Receipt) error) error {
-	rows, err := r.db.Query(ctx, sqlHeads, userID, currency)
+	found, err := r.db.Query(ctx, sqlHeads, userID, currency)
 	if err != nil {
 		return err
 	}
 	var head Receipt
-	_, err = pgx.ForEachRow(rows, []any{&head.UserID, &head.Currency, &head.Position, &head.Hash}, func() error { return do(head) })
+	_, err = pgx.ForEachRow(found, []any{&head.UserID, &head.Currency, &head.Position, &head.Hash}, func() error { return do(head) })
 	return err
 }
 
@@ -68,26 +73,28 @@ func (r Reader) Heads(ctx context.Context, userID, currency string, do func(Rece
 // place, or a Finding that says in words what became of it. It checks the one
 // entry; Verify checks that the chain behind it holds.
 func (r Reader) CheckReceipt(ctx context.Context, receipt Receipt) (*Finding, error) {
-	rows, err := r.db.Query(ctx, sqlEntryAt, storedFormats, receipt.UserID, receipt.Currency, receipt.Position)
+	found, err := r.db.Query(ctx, sqlEntryAt, receipt.UserID, receipt.Currency, receipt.Position)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer found.Close()
 	problem := "the journal has no entry at this position any more: it was deleted, or the end of the journal was cut off"
-	for read := 0; rows.Next(); read++ {
-		if problem = receipt.compare(rows); read > 0 {
+	for read := 0; found.Next(); read++ {
+		if problem = receipt.compare(found); read > 0 {
 			problem = "the journal has two entries at this position"
 		}
 	}
-	if err := rows.Err(); err != nil || problem == "" {
+	if err := found.Err(); err != nil || problem == "" {
 		return nil, err
 	}
 	return &Finding{UserID: receipt.UserID, Currency: receipt.Currency, Table: "wallet_commands", Position: receipt.Position, Problem: problem}, nil
 }
 
-// compare says what is wrong with the entry on which rows stands, or nothing.
-func (receipt Receipt) compare(rows pgx.Rows) string {
-	e, problem := readEntry(rows)
+// compare says what is wrong with the entry on which found stands, or nothing.
+func (receipt Receipt) compare(found pgx.Rows) string {
+	var e wallet.Entry
+	problem := rows.Entries(found).Entry(found.RawValues(), &e)
+	_, known := wallet.RulesOf(e.Format)
 	switch {
 	case problem != "":
 		return problem
@@ -95,6 +102,8 @@ func (receipt Receipt) compare(rows pgx.Rows) string {
 		return fmt.Sprintf("command %q is at this position, the receipt is for %q", e.CommandID, receipt.CommandID)
 	case e.Hash != receipt.Hash:
 		return "the entry has another hash than the receipt: it, or one before it, was changed and the chain was made anew"
+	case !known:
+		return unknownFormat(e.Format)
 	case e.ComputeHash() != e.Hash:
 		return "a column of the entry was changed: its hash is not that of the row"
 	}

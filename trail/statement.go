@@ -9,25 +9,26 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 const (
 	sqlClock = `SELECT clock_timestamp()`
 
 	sqlTurnover = `SELECT
-			count(*) FILTER (WHERE type = 'add'),
-			coalesce(sum(amount) FILTER (WHERE type = 'add'), 0)::text,
-			count(*) FILTER (WHERE type = 'subtract'),
-			coalesce(sum(amount) FILTER (WHERE type = 'subtract'), 0)::text
+			count(*) FILTER (WHERE total_after > total_before),
+			coalesce(sum(total_after - total_before) FILTER (WHERE total_after > total_before), 0)::text,
+			count(*) FILTER (WHERE total_after < total_before),
+			coalesce(sum(total_before - total_after) FILTER (WHERE total_after < total_before), 0)::text
 		FROM wallet_commands
 		WHERE user_id = $1 AND currency = $2 AND version > $3 AND version <= $4`
-
-	sqlStatementLines = `SELECT ` + EntryColumns + `
-		FROM wallet_commands
-		WHERE user_id = $1 AND currency = $2 AND version > $3 AND version <= $4
-		ORDER BY version
-		LIMIT $5`
 )
+
+var sqlStatementLines = `SELECT ` + rows.EntryColumns + `
+	FROM wallet_commands
+	WHERE user_id = $1 AND currency = $2 AND version > $3 AND version <= $4
+	ORDER BY version
+	LIMIT $5`
 
 // Statement is what became of a balance in a span of time: Opening plus what was
 // added minus what was subtracted is Closing.
@@ -134,11 +135,11 @@ func (s Statement) Lines(ctx context.Context) iter.Seq2[Event, error] {
 }
 
 func (s Statement) page(ctx context.Context, after int64) ([]wallet.Entry, error) {
-	rows, err := s.reader.db.Query(ctx, sqlStatementLines, s.Closing.UserID, s.Closing.Currency, after, s.Closing.Version, MaxPage)
+	found, err := s.reader.db.Query(ctx, sqlStatementLines, s.Closing.UserID, s.Closing.Currency, after, s.Closing.Version, MaxPage)
 	if err != nil {
 		return nil, err
 	}
-	page, err := pgx.CollectRows(rows, ScanEntry)
+	page, err := rows.CollectEntries(found)
 	if err == nil && len(page) == 0 {
 		err = gaps(s.Closing.UserID, s.Closing.Currency)
 	}

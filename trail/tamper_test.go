@@ -120,6 +120,8 @@ func (c cell) forgeries() (list []*string) {
 		}
 	case "bigint":
 		add("0", "-1", "9223372036854775807")
+	case "smallint":
+		add("0", "-1", "32767")
 	case "numeric":
 		add("0", "0.0", "0.00", "0.000", "-1", "NaN", "Infinity", strings.Repeat("9", 1000))
 		if c.text != nil {

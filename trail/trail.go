@@ -1,3 +1,5 @@
+// Package trail reads what the wallets have written: balances, the journal of
+// commands and the audit trail of events. It changes nothing.
 package trail
 
 import (
@@ -8,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // Reader reads from a database; it needs SELECT and nothing else.
@@ -20,11 +23,11 @@ func New(db *pgxpool.Pool) Reader { return Reader{db} }
 var ErrNoWallet = errors.New("no such wallet")
 
 const (
-	sqlAsset = `SELECT ` + AssetColumns + `
+	sqlAsset = `SELECT ` + rows.AssetColumns + `
 		FROM wallet_assets
 		WHERE user_id = $1 AND currency = $2`
 
-	sqlAssets = `SELECT ` + AssetColumns + `
+	sqlAssets = `SELECT ` + rows.AssetColumns + `
 		FROM wallet_assets
 		WHERE user_id = $1
 		ORDER BY currency`
@@ -32,11 +35,11 @@ const (
 
 // Asset reads one balance. It returns ErrNoWallet if it was never created.
 func (r Reader) Asset(ctx context.Context, userID, currency string) (wallet.Asset, error) {
-	rows, err := r.db.Query(ctx, sqlAsset, userID, currency)
+	found, err := r.db.Query(ctx, sqlAsset, userID, currency)
 	if err != nil {
 		return wallet.Asset{}, err
 	}
-	asset, err := pgx.CollectExactlyOneRow(rows, ScanAsset)
+	asset, err := pgx.CollectExactlyOneRow(found, rows.ScanAsset)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = noWallet(userID, currency)
 	}
@@ -45,9 +48,9 @@ func (r Reader) Asset(ctx context.Context, userID, currency string) (wallet.Asse
 
 // Assets reads all balances of a user, by currency.
 func (r Reader) Assets(ctx context.Context, userID string) ([]wallet.Asset, error) {
-	rows, err := r.db.Query(ctx, sqlAssets, userID)
+	found, err := r.db.Query(ctx, sqlAssets, userID)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, ScanAsset)
+	return pgx.CollectRows(found, rows.ScanAsset)
 }

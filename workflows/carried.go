@@ -52,13 +52,10 @@ func decodeInput(payload converter.RawValue) (WalletAssetInput, error) {
 	if err != nil {
 		return input, err
 	}
-	if _, err := wallet.DecodeAssetRef(data); err != nil {
+	if err := wallet.DecodeStart(data, &input); err != nil {
 		return input, err
 	}
-	if err := wallet.DecodeInput(data, &input); err != nil {
-		return input, err
-	}
-	return input, nil
+	return input, wallet.ValidateWallet(input.UserID, input.Currency)
 }
 
 func (w *walletAsset) mustContinueAsNew(ctx workflow.Context) bool {
@@ -80,20 +77,30 @@ func (w *walletAsset) continueAsNew(ctx workflow.Context) error {
 // fires, the rest of the time is waited for.
 type idleTimer struct {
 	fired workflow.Future // nil without an idle timeout
-	over  bool
+	over  bool            // there was no time left
 }
 
-func (t idleTimer) due(workflow.Context) bool {
-	return t.over || t.fired != nil && t.fired.IsReady()
+func (t idleTimer) isDue() bool { return t.over || t.fired != nil && t.fired.IsReady() }
+
+// isIdle reports whether the idle timeout has passed since the last activity. Where the
+// timer fired too early for that, it is started for the rest.
+func (w *walletAsset) isIdle(ctx workflow.Context) bool {
+	if !w.idle.isDue() {
+		return false
+	}
+	w.startIdleTimer(ctx)
+	return w.idle.isDue()
 }
 
-func (w *walletAsset) startIdleTimer(ctx workflow.Context) idleTimer {
+func (w *walletAsset) startIdleTimer(ctx workflow.Context) {
+	w.idle = idleTimer{}
 	if w.idleTimeout == 0 {
-		return idleTimer{}
+		return
 	}
 	left := w.carried.LastActivity.Add(w.idleTimeout).Sub(workflow.Now(ctx))
 	if left <= 0 {
-		return idleTimer{over: true}
+		w.idle.over = true
+	} else {
+		w.idle.fired = workflow.NewTimer(ctx, left)
 	}
-	return idleTimer{fired: workflow.NewTimer(ctx, left)}
 }

@@ -121,9 +121,9 @@ func (w *walletAsset) writeRecent(b *strings.Builder) {
 	}
 }
 
-// change is "add 12.50", or only the type where that has no amount or could not be read.
+// change is "add 12.50", or only the type where there is no amount.
 func change(t wallet.CommandType, amount wallet.Amount) string {
-	if t != wallet.TypeAdd && t != wallet.TypeSubtract || amount.IsZero() {
+	if amount.IsZero() {
 		return string(t)
 	}
 	return string(t) + " " + amount.String()

@@ -136,6 +136,6 @@ func TestHandlersExplainThemselves(t *testing.T) {
 		require.Greater(t, len(described[name]), 40, "%s: %q", name, described[name])
 	}
 	for _, name := range []string{wallet.SignalCommand, wallet.UpdateApply, wallet.UpdateApplyBatch} {
-		require.Contains(t, described[name], "create (no amount), add or subtract", name)
+		require.Contains(t, described[name], "create (takes no amount), add, subtract", name)
 	}
 }

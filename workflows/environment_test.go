@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -58,16 +59,16 @@ func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
 	if l.forgetful {
 		known = nil
 	}
-	after, entries, results, err := wallet.Fold(l.asset, known, commands, time.Unix(0, 0))
+	f, err := wallet.Fold(wallet.Account{Asset: l.asset}, known, commands, time.Unix(0, 0))
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
-	l.asset = after
-	for _, e := range entries {
+	l.asset = f.Account.Asset
+	for _, e := range f.Entries {
 		l.journal[e.CommandID] = e
 		l.order = append(l.order, e.CommandID)
 	}
-	return results, nil
+	return f.Results, nil
 }
 
 func (l *ledger) EnsureWalletAsset(context.Context, wallet.AssetRef) (wallet.Asset, error) {
@@ -76,7 +77,7 @@ func (l *ledger) EnsureWalletAsset(context.Context, wallet.AssetRef) (wallet.Ass
 	}
 	l.ensures++
 	if !l.asset.Exists() {
-		if _, err := l.apply([]wallet.Received{{Command: wallet.AutoCreate()}}); err != nil {
+		if _, err := l.apply(nil); err != nil {
 			return wallet.Asset{}, err
 		}
 	}
@@ -87,13 +88,13 @@ func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput
 	if err := l.try(wallet.StepApplyCommands); err != nil {
 		return wallet.ApplyCommandsOutput{}, err
 	}
-	before := l.asset
 	results, err := l.apply(in.Commands)
 	if err == nil {
 		l.batches = append(l.batches, len(in.Commands))
 	}
-	out := wallet.ApplyCommandsOutput{Asset: l.asset, Outcome: wallet.NewOutcome(before, results)}
-	if err == nil && in.AndRecord && out.NeedRecording() {
+	out := wallet.ApplyCommandsOutput{Asset: l.asset, Results: wallet.NewFacts(in.Commands, results),
+		NeedsRecording: slices.ContainsFunc(results, func(r wallet.Result) bool { return r.Status == wallet.StatusApplied })}
+	if err == nil && in.AndRecord && out.NeedsRecording {
 		_, recordErr := l.RecordEvents(ctx, in.AssetRef)
 		out.Recorded = recordErr == nil
 	}

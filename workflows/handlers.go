@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
@@ -14,8 +16,21 @@ import (
 	"github.com/valueledger/wallet/internal/service/payloads"
 )
 
-// commandHelp is what a form's user has to know beyond an example.
-const commandHelp = `. Type: create (no amount), add or subtract. The amount is a string. An id counts once.`
+// commandHelp is what the user of a form has to know beyond an example.
+var commandHelp = func() string {
+	var types []string
+	for _, k := range wallet.Kinds() {
+		if k.Service {
+			continue
+		}
+		name := string(k.Type)
+		if !slices.Contains(k.Needs, "amount") && !slices.Contains(k.Takes, "amount") {
+			name += " (takes no amount)"
+		}
+		types = append(types, name)
+	}
+	return ". Types: " + strings.Join(types, ", ") + ". The amount is a string. An id counts once."
+}()
 
 // setHandlers names what a wallet answers to. Commands are taken as raw payloads:
 // the SDK drops a signal that it cannot decode, and rejects such an update with
@@ -45,7 +60,7 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 		return err
 	}
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyBrief, w.handleApplyBrief, workflow.UpdateHandlerOptions{
-		Description: "apply_batch for the Go client, which works the Results out by itself",
+		Description: "apply_batch with its answer in brief, for the Go client",
 		Validator:   w.validBatch,
 	}); err != nil {
 		return err
@@ -83,14 +98,17 @@ func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.R
 	return u.results, err
 }
 
-func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.RawValue) ([]wallet.Part, error) {
+func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.RawValue) (wallet.Facts, error) {
 	mustBeReadable(payload)
 	commands, err := decodeBatch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
 	u, err := w.submit(ctx, payload, commands)
-	return u.parts, err
+	if err != nil {
+		return nil, err
+	}
+	return wallet.FactsOf(commands, u.results), nil
 }
 
 // receiveSignals moves every signal that has arrived into the queue. It never
@@ -180,41 +198,4 @@ func decodeBatch(payload converter.RawValue) ([]wallet.Command, error) {
 		return nil, err
 	}
 	return wallet.DecodeBatch(data)
-}
-
-// mustBeReadable fails the workflow task of an input or an update that this worker has no
-// key for. Validators refuse such updates, so it is replayed: a worker that had the key
-// took it. A run whose input is encrypted belongs to an installation that encrypts.
-func mustBeReadable(payload converter.RawValue) {
-	if err := codec.Unreadable(payload.Payload()); err != nil {
-		panic(err)
-	}
-}
-
-// mustHaveKey fails the workflow task of a signal that is encrypted with a key that this
-// worker lacks among its own. It is the operator's mistake, not the caller's, so the
-// command is neither refused nor recorded as malformed: it waits, in sight, for a worker
-// that has the key.
-//
-// A worker without any keys takes it for what it is there, an encoding that nobody
-// understands, or one stray client would stop a wallet for all. The history says so, and
-// no worker with keys reads another command in that place when it replays the run.
-func (w *walletAsset) mustHaveKey(ctx workflow.Context, payload converter.RawValue) {
-	var unreadable *codec.UnreadableError
-	if !errors.As(codec.Unreadable(payload.Payload()), &unreadable) {
-		return
-	}
-	if !unreadable.NoKeys() {
-		panic(unreadable)
-	}
-	if w.withoutKeys {
-		return
-	}
-	defer func() { // where the history has nothing of it, a worker that had the key took the signal
-		if problem := recover(); problem != nil {
-			panic(fmt.Errorf("%w (%v)", unreadable, problem))
-		}
-	}()
-	workflow.SideEffect(ctx, func(workflow.Context) any { return "without keys" })
-	w.withoutKeys = true
 }

@@ -204,8 +204,7 @@ func (r *modelledRun) expect(commands []model.Command) []model.Answer {
 	if commands[0].Type != "create" || commands[0].Malformed {
 		r.model.Ensure()
 	}
-	answers, ok := r.model.Apply(commands)
-	require.True(r.rt, ok)
+	answers := r.model.Apply(commands)
 	r.model.Record()
 	return answers
 }
@@ -259,13 +258,13 @@ func (r *modelledRun) results(got *answers, a arrival) []wallet.Result {
 		require.NoError(r.rt, got.err)
 		require.Len(r.rt, value, len(a.commands))
 		return value
-	case []wallet.Part:
+	case wallet.Facts:
 		require.NoError(r.rt, got.err)
 		commands := make([]wallet.Command, len(a.commands))
 		for i, c := range a.commands {
 			commands[i] = sent(c).(wallet.Command)
 		}
-		results, err := wallet.AnswersOf(value, commands)
+		results, err := value.ResultsFor(commands)
 		require.NoError(r.rt, err)
 		require.Len(r.rt, results, len(commands))
 		return results

@@ -61,7 +61,7 @@ func untilItWorks() *temporal.RetryPolicy {
 }
 
 // step runs one step to its end: quickly if possible, patiently if not. It
-// returns only errors of the rules (*wallet.InvalidError, ErrAssetMissing).
+// returns only errors of the rules (*wallet.InvalidError).
 func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, output any) error {
 	began := workflow.Now(ctx)
 	quick := workflow.WithLocalActivityOptions(ctx, quickOptions(summary))
@@ -98,8 +98,7 @@ func panicIfUnreadable(name string, err error) {
 
 func isFinal(err error) bool {
 	var invalid *wallet.InvalidError
-	decoded := failure.Decode(err)
-	return errors.As(decoded, &invalid) || errors.Is(decoded, wallet.ErrAssetMissing)
+	return errors.As(failure.Decode(err), &invalid)
 }
 
 // applySummary is "apply 3 commands", and of one what it is. It goes into the history with

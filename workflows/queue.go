@@ -28,7 +28,6 @@ type queued struct {
 type update struct {
 	commands int
 	results  []wallet.Result
-	parts    []wallet.Part // the same in brief
 	done     workflow.Settable
 	span     any // of the handler; nil without tracing
 }
@@ -54,25 +53,17 @@ func (w *walletAsset) submit(ctx workflow.Context, payload converter.RawValue, c
 	return u, err
 }
 
-// answer hands the results of a batch to those who wait for them. before is the asset
-// before the first.
-func answer(batch []queued, before wallet.Asset, results []wallet.Result) {
-	for len(batch) > 0 {
-		n := 0
-		for n < len(batch) && batch[n].update == batch[0].update {
-			n++
+// answer hands the results of a batch to those who wait for them.
+func answer(batch []queued, results []wallet.Result) {
+	for i, q := range batch {
+		u := q.update
+		if u == nil {
+			continue
 		}
-		if u := batch[0].update; u != nil {
-			u.results = append(u.results, results[:n]...)
-			u.parts = append(u.parts, wallet.Part{Commands: n, Outcome: wallet.NewOutcome(before, results[:n])})
-			if len(u.results) == u.commands {
-				u.done.Set(nil, nil)
-			}
+		u.results = append(u.results, results[i])
+		if len(u.results) == u.commands {
+			u.done.Set(nil, nil)
 		}
-		for _, r := range results[:n] {
-			before = before.After(r)
-		}
-		batch, results = batch[n:], results[n:]
 	}
 }
 

@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// maxUpdateBytes of all updates under way together, with their results. A worker
+	// maxBytesUnderWay of all updates under way together, with their results. A worker
 	// sends back every update that it accepts, and all of a workflow task in one
 	// message, of which the server takes 4 MB: a larger one fails, and so does each
 	// retry, so that the wallet would answer nobody. A step's input of 1 MB may be in it.
-	maxUpdateBytes = 5 << 19
+	maxBytesUnderWay = 5 << 19
 	// resultBytes is what a Result as JSON usually takes.
 	resultBytes = 1 << 9
 )
 
-// sizeOf is what an update takes of maxUpdateBytes.
+// sizeOf is what an update takes of maxBytesUnderWay.
 func sizeOf(payload converter.RawValue, commands int) int {
 	return len(payload.Payload().GetData()) + commands*resultBytes
 }
@@ -34,9 +34,9 @@ func checkBytes(payload converter.RawValue) error {
 
 // checkRoom refuses an update that is too large for now.
 func (w *walletAsset) checkRoom(payload converter.RawValue, commands int) error {
-	if size := sizeOf(payload, commands); w.updateBytes > 0 && w.updateBytes+size > maxUpdateBytes {
+	if size := sizeOf(payload, commands); w.updateBytes > 0 && w.updateBytes+size > maxBytesUnderWay {
 		return fmt.Errorf("%w: updates of %d bytes, with their answers, are under way, and %d more would be over %d: send it again in a moment",
-			wallet.ErrBusy, w.updateBytes, size, maxUpdateBytes)
+			wallet.ErrBusy, w.updateBytes, size, maxBytesUnderWay)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -46,7 +45,8 @@ type walletAsset struct {
 	updateBytes     int  // of the updates that are under way
 	withoutKeys     bool // this run took what was encrypted for malformed
 
-	ensured  bool     // the asset is known to exist
+	idle     idleTimer
+	ensured  bool     // the asset was seen to exist in this run
 	recorded bool     // the audit trail has been completed once in this run
 	inHand   int      // commands that the steps run for
 	trouble  *trouble // what keeps the current step from succeeding
@@ -94,18 +94,16 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 	if err := w.label(work); err != nil {
 		return err
 	}
-	idle := w.startIdleTimer(work)
+	w.startIdleTimer(work)
 	for {
-		// Await's error is looked at as ctx.Err below: it is nil where the condition
-		// held before the cancel was seen.
-		_ = workflow.Await(ctx, func() bool { return w.hasWork(ctx) || idle.due(ctx) })
+		w.awaitWork(ctx)
 		w.receiveSignals(ctx)
-		// What nobody waits for can travel; a cancelled run ends here instead.
-		travels := ctx.Err() == nil && w.mustContinueAsNew(ctx) && w.queueSize() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)
 		switch {
-		case travels && w.replies == 0:
-			return w.continueAsNew(ctx)
-		case travels: // more commands now might mean more replies, without an end
+		case w.canTravel(ctx):
+			if w.replies == 0 {
+				return w.continueAsNew(ctx)
+			}
+			// More commands now might mean more replies, without an end.
 			if err := w.awaitReplies(work, 0); err != nil {
 				return err
 			}
@@ -117,20 +115,30 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 				return w.giveUp(work, err)
 			}
 			w.carried.LastActivity = workflow.Now(ctx)
-		case !w.settled(ctx):
-			// Handlers that have their answer, and replies, get the chance to end.
-			if err := workflow.Await(work, func() bool { return w.settled(ctx) || w.hasQueue() }); err != nil {
+		case w.isAwaited(ctx):
+			if err := workflow.Await(work, func() bool { return !w.isAwaited(ctx) || w.hasQueue() }); err != nil {
 				return err
 			}
 		case ctx.Err() != nil: // cancelled, and everything that came is answered
 			return ctx.Err()
-		case idle.due(ctx):
-			if idle = w.startIdleTimer(work); idle.due(ctx) {
-				w.log.Info("wallet is idle, its workflow completes; the next command starts it again")
-				return nil
-			}
+		case w.isIdle(work):
+			w.log.Info("wallet is idle, its workflow completes; the next command starts it again")
+			return nil
 		}
 	}
+}
+
+// awaitWork waits for something to do.
+func (w *walletAsset) awaitWork(ctx workflow.Context) {
+	// Await's error is looked at as ctx.Err by the caller: it is nil where the condition held
+	// before the cancel was seen.
+	_ = workflow.Await(ctx, func() bool { return w.hasQueue() || w.mustContinueAsNew(ctx) || w.idle.isDue() })
+}
+
+// canTravel reports whether this run can end and the next one go on: what nobody waits for
+// travels along. A cancelled run ends instead.
+func (w *walletAsset) canTravel(ctx workflow.Context) bool {
+	return ctx.Err() == nil && w.mustContinueAsNew(ctx) && w.queueSize() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)
 }
 
 // awaitReplies waits until at most so many replies are under way.
@@ -140,13 +148,10 @@ func (w *walletAsset) awaitReplies(ctx workflow.Context, most int) error {
 
 func (w *walletAsset) hasQueue() bool { return len(w.queue) > 0 || w.signals.Len() > 0 }
 
-func (w *walletAsset) hasWork(ctx workflow.Context) bool {
-	return w.hasQueue() || w.mustContinueAsNew(ctx)
-}
-
-// settled reports that nobody waits for this run: no update handler and no reply.
-func (w *walletAsset) settled(ctx workflow.Context) bool {
-	return workflow.AllHandlersFinished(ctx) && w.replies == 0
+// isAwaited reports whether somebody waits for this run: an update handler or a reply that
+// is under way.
+func (w *walletAsset) isAwaited(ctx workflow.Context) bool {
+	return w.replies > 0 || !workflow.AllHandlersFinished(ctx)
 }
 
 // execute runs the steps for a batch and answers its commands. It returns an
@@ -158,17 +163,13 @@ func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
 		commands[i] = q.received
 	}
 	traced := inTraceOf(ctx, batch)
-	out, err := w.apply(traced, commands)
-	if err == nil {
-		err = w.recordEvents(traced, out)
-	}
+	results, err := w.runSteps(traced, commands)
 	if err != nil {
 		for _, q := range batch {
 			w.refuse(ctx, q, err)
 		}
 	} else {
-		results := w.answers(out, commands)
-		answer(batch, before(out), results)
+		answer(batch, results)
 		w.countResults(results)
 		for i, r := range results {
 			w.note(r)
@@ -180,61 +181,44 @@ func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
 	return err
 }
 
-// before is the asset before a step's commands; where it is not known, none of them has
-// the next place in the journal.
-func before(out wallet.ApplyCommandsOutput) wallet.Asset {
-	if out.Before == nil {
-		return out.Asset
+// runSteps is the walk of commands through the steps: the wallet asset exists, its balance
+// and journal are changed, its events are recorded.
+func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received) ([]wallet.Result, error) {
+	if err := w.ensureExists(ctx, commands[0]); err != nil {
+		return nil, err
 	}
-	return *out.Before
+	var out wallet.ApplyCommandsOutput
+	input := wallet.ApplyCommandsInput{AssetRef: w.ref, Commands: commands, AndRecord: true}
+	if err := w.step(ctx, wallet.StepApplyCommands, applySummary(commands), input, &out); err != nil {
+		return nil, err
+	}
+	w.ensured = true
+	w.carried.Asset = out.Asset
+	results, err := out.Results.Results(commands)
+	if err != nil { // a panic fails the workflow task, in sight: the commands are applied
+		panic(fmt.Errorf("step %s: %w", wallet.StepApplyCommands, err))
+	}
+	return results, w.recordEvents(ctx, out)
 }
 
-// apply is step 1 where it is needed, and step 2, which may have done step 3 too.
-func (w *walletAsset) apply(ctx workflow.Context, commands []wallet.Received) (wallet.ApplyCommandsOutput, error) {
-	for {
-		first := commands[0]
-		if !w.ensured && (first.Command.Type != wallet.TypeCreate || first.Malformed != "") {
-			if err := w.step(ctx, wallet.StepEnsureWalletAsset, "ensure the wallet exists", w.ref, &w.carried.Asset); err != nil {
-				return wallet.ApplyCommandsOutput{}, err
-			}
-			w.ensured = true
-		}
-		var out wallet.ApplyCommandsOutput
-		input := wallet.ApplyCommandsInput{AssetRef: w.ref, Commands: commands, AndRecord: true}
-		err := w.step(ctx, wallet.StepApplyCommands, applySummary(commands), input, &out)
-		if errors.Is(err, wallet.ErrAssetMissing) { // the row is gone, or never was
-			w.ensured = false
-			continue
-		}
-		if err != nil {
-			return out, err
-		}
-		w.ensured = true
-		w.carried.Asset = out.Asset
-		return out, nil
+// ensureExists is step 1, once in a run: commands that begin with a create bring the wallet
+// asset into being themselves.
+func (w *walletAsset) ensureExists(ctx workflow.Context, first wallet.Received) error {
+	if w.ensured || first.Malformed == "" && first.Command.Type == wallet.TypeCreate {
+		return nil
 	}
-}
-
-// answers are a step's results. A replay under other rules than those of then may give
-// others, which does no harm: what was answered is in the history, what counts is in
-// the journal.
-func (w *walletAsset) answers(out wallet.ApplyCommandsOutput, commands []wallet.Received) []wallet.Result {
-	results, err := out.Answers(commands)
-	if len(results) != len(commands) {
-		panic(fmt.Errorf("step %s answered %d of %d commands: %w", wallet.StepApplyCommands, len(results), len(commands), err))
+	if err := w.step(ctx, wallet.StepEnsureWalletAsset, "ensure the wallet exists", w.ref, &w.carried.Asset); err != nil {
+		return err
 	}
-	if err != nil {
-		w.log.Error("results differ from the journal", "error", err)
-	}
-	return results
+	w.ensured = true
+	return nil
 }
 
 // recordEvents is step 3, unless step 2 went on with it. Where nothing was applied
 // there is nothing to record, but the first batch of a run completes what an earlier
-// one may have left. Histories from before step 2 could do it say so by themselves:
-// their results are not Recorded.
+// one may have left.
 func (w *walletAsset) recordEvents(ctx workflow.Context, applied wallet.ApplyCommandsOutput) error {
-	if applied.Recorded || w.recorded && !applied.NeedRecording() {
+	if applied.Recorded || w.recorded && !applied.NeedsRecording {
 		w.recorded = true
 		return nil
 	}
@@ -283,7 +267,7 @@ func (w *walletAsset) giveUp(ctx workflow.Context, cause error) error {
 	w.trouble = &trouble{cause: cause, impossible: true}
 	w.showDetails(ctx)
 	for {
-		if err := workflow.Await(ctx, func() bool { return w.settled(ctx) || w.hasQueue() }); err != nil {
+		if err := workflow.Await(ctx, func() bool { return !w.isAwaited(ctx) || w.hasQueue() }); err != nil {
 			return err
 		}
 		w.receiveSignals(ctx)
@@ -291,7 +275,7 @@ func (w *walletAsset) giveUp(ctx workflow.Context, cause error) error {
 			w.refuse(ctx, q, cause)
 		}
 		w.queue = nil
-		if w.settled(ctx) {
+		if !w.isAwaited(ctx) {
 			return nil
 		}
 	}

@@ -63,7 +63,7 @@ const (
 			events AS (DELETE FROM wallet_asset_events WHERE version > 2),
 			commands AS (DELETE FROM wallet_commands WHERE position > 2)
 		UPDATE wallet_assets a
-		SET (total_amount, version, position, hash, updated_at) = (c.total_after, c.version, c.position, c.hash, c.recorded_at)
+		SET (total_amount, version, position, hash, format, updated_at) = (c.total_after, c.version, c.position, c.hash, c.format, c.recorded_at)
 		FROM wallet_commands c WHERE c.position = 2`
 )
 

@@ -13,15 +13,9 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/internal/service/rows"
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
-
-const sqlInsertEntry = `INSERT INTO wallet_commands (user_id, currency, position, command_id, type, amount, request_hash,
-		status, reason, message, total_before, total_after, hold_before, hold_after,
-		version, description, actor, metadata, recorded_at, prev_hash, hash)
-	VALUES ($1, $2, $3, $4, $5, nullif($6::text, '0')::numeric, $7, $8, nullif($9, ''), nullif($10, ''),
-		$11::text::numeric, $12::text::numeric, $13::text::numeric, $14::text::numeric,
-		nullif($15, 0), nullif($16, ''), nullif($17, ''), $18, $19, $20, $21)`
 
 // recorded is a command and when it came.
 type recorded struct {
@@ -37,15 +31,13 @@ func writeJournal(t *testing.T, db *pgxpool.Pool, userID, currency string, comma
 	for _, c := range commands {
 		at, err := time.Parse(time.DateTime, c.at)
 		require.NoError(t, err)
-		after, entries, _, err := wallet.Fold(asset, nil, []wallet.Received{{Command: c.command}}, at)
+		f, err := wallet.Fold(wallet.Account{Asset: asset}, nil, []wallet.Received{{Command: c.command}}, at)
 		require.NoError(t, err)
-		for _, e := range entries {
-			_, err := db.Exec(t.Context(), sqlInsertEntry, e.UserID, e.Currency, e.Position, e.CommandID, e.Type, e.Amount.String(), e.RequestHash[:],
-				e.Status, e.Reason, e.Message, e.TotalBefore.String(), e.TotalAfter.String(), e.HoldBefore.String(), e.HoldAfter.String(),
-				e.Version, e.Description, e.Actor, e.Metadata, e.RecordedAt, e.PrevHash[:], e.Hash[:])
-			require.NoError(t, err)
-		}
-		asset = after
+		parameters, err := rows.EntryParameters(f.Entries)
+		require.NoError(t, err)
+		_, err = db.Exec(t.Context(), rows.InsertEntries, parameters...)
+		require.NoError(t, err)
+		asset = f.Account.Asset
 	}
 	steps, ref := activities.New(db), wallet.AssetRef{UserID: userID, Currency: currency}
 	restored, err := steps.EnsureWalletAsset(t.Context(), ref)

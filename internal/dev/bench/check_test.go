@@ -23,11 +23,11 @@ func history(t *testing.T) (accepted []outcome, journal []wallet.Entry, asset wa
 		{ID: "c0-1", Type: wallet.TypeAdd, Amount: wallet.MustAmount("12.50")},
 		{ID: "c0-2", Type: wallet.TypeSubtract, Amount: wallet.MustAmount("5000.00")},
 	} {
-		after, entries, results, err := wallet.Fold(asset, nil, []wallet.Received{{Command: command}}, time.Now())
+		f, err := wallet.Fold(wallet.Account{Asset: asset}, nil, []wallet.Received{{Command: command}}, time.Now())
 		require.NoError(t, err)
-		asset, journal = after, append(journal, entries...)
+		asset, journal = f.Account.Asset, append(journal, f.Entries...)
 		if command.Type != wallet.TypeCreate {
-			accepted = append(accepted, outcome{command: command, answered: true, result: results[0]})
+			accepted = append(accepted, outcome{command: command, answered: true, result: f.Results[0]})
 		}
 	}
 	return accepted, journal, asset

@@ -66,7 +66,7 @@ func textbookApply(ctx workflow.Context, ref wallet.AssetRef, command wallet.Com
 	if err := workflow.ExecuteActivity(ctx, wallet.StepRecordEvents, ref).Get(ctx, nil); err != nil {
 		return wallet.Result{}, err
 	}
-	results, err := out.Answers(input.Commands)
+	results, err := out.Results.Results(input.Commands)
 	if err != nil {
 		return wallet.Result{}, err
 	}

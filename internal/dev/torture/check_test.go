@@ -56,19 +56,20 @@ func subtract(id, amount string) wallet.Command {
 // fold runs a command and writes down what comes of it.
 func (s *story) fold(received wallet.Received) wallet.Result {
 	now := storyBegan.Add(time.Duration(s.asset.Position) * time.Millisecond)
-	after, entries, results, err := wallet.Fold(s.asset, s.entries, []wallet.Received{received}, now)
+	f, err := wallet.Fold(wallet.Account{Asset: s.asset}, s.entries, []wallet.Received{received}, now)
 	if err != nil {
 		panic(err)
 	}
-	for _, e := range entries {
+	for _, e := range f.Entries {
 		s.entries[e.CommandID] = e
 		s.record.journal = append(s.record.journal, e)
 		if e.Status == wallet.StatusApplied {
 			s.record.events = append(s.record.events, trail.EventOf(e))
 		}
 	}
-	s.asset, s.record.asset = after, &after
-	return results[0]
+	s.asset = f.Account.Asset
+	s.record.asset = &f.Account.Asset
+	return f.Results[0]
 }
 
 // send is one call after the other, each of one millisecond.

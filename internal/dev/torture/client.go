@@ -182,7 +182,7 @@ func (c *caller) strayStep(ctx context.Context, ref wallet.AssetRef, command wal
 	if err != nil {
 		return nil, err
 	}
-	return out.Answers(commands)
+	return out.Results.Results(commands)
 }
 
 // answered makes a result of a refusal.

@@ -20,7 +20,6 @@ import (
 	"go.temporal.io/sdk/log"
 
 	"github.com/valueledger/wallet/internal/dev/devstack"
-	"github.com/valueledger/wallet/internal/dev/mutate"
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/trail"
@@ -97,12 +96,7 @@ func (w *world) openDatabase(ctx context.Context) error {
 		return err
 	}
 	w.owner, w.read = pool, trail.New(pool)
-	if w.service, err = pgxpool.New(ctx, w.stack.Postgres.URLOf(migrations.RoleApp, appPassword, database)); err != nil {
-		return err
-	}
-	if mutate.Without(mutate.AppendOnly) {
-		_, err = pool.Exec(ctx, `DROP FUNCTION wallet_append_only CASCADE`)
-	}
+	w.service, err = pgxpool.New(ctx, w.stack.Postgres.URLOf(migrations.RoleApp, appPassword, database))
 	return err
 }
 

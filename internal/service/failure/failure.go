@@ -11,7 +11,7 @@ import (
 )
 
 // Encode gives an error its Temporal type: UnappliedCommand with the Result,
-// InvalidCommand with the InvalidError, AssetMissing. These are final; Busy is not. What it
+// InvalidCommand with the InvalidError. These are final; Busy is not. What it
 // does not know comes from Postgres or the network, stays as it is and is
 // retried until it works.
 func Encode(err error) error {
@@ -26,8 +26,6 @@ func Encode(err error) error {
 		})
 	case errors.As(err, &invalid):
 		return temporal.NewNonRetryableApplicationError(invalid.Message, wallet.FailureInvalidCommand, nil, *invalid)
-	case errors.Is(err, wallet.ErrAssetMissing):
-		return temporal.NewNonRetryableApplicationError(err.Error(), wallet.FailureAssetMissing, nil)
 	case errors.Is(err, wallet.ErrBusy):
 		return temporal.NewApplicationError(err.Error(), wallet.FailureBusy)
 	default:
@@ -36,7 +34,7 @@ func Encode(err error) error {
 }
 
 // Decode finds the error of the rules in what a Temporal call returned: an
-// *wallet.UnappliedError, an *wallet.InvalidError or wallet.ErrAssetMissing.
+// *wallet.UnappliedError or an *wallet.InvalidError.
 // Other errors come back as they are.
 func Decode(err error) error {
 	var application *temporal.ApplicationError
@@ -56,8 +54,6 @@ func Decode(err error) error {
 			return errors.Join(err, detailsErr)
 		}
 		return invalid
-	case wallet.FailureAssetMissing:
-		return wallet.ErrAssetMissing
 	default:
 		return err
 	}

@@ -51,12 +51,17 @@ func Generate(root string) (map[string][]byte, error) {
 	command := g.command()
 	apply := g.schema(wallet.ApplyCommandInput{})
 	nameWallet(apply)
+	apply.AdditionalProperties = jsonschema.FalseSchema
 	apply.Properties.Set("command", reference(Command))
 	input := g.schema(walletAssetInput{})
 	nameWallet(input)
 	result := g.schema(wallet.Result{})
 	kind := property(result, "type")
-	kind.Enum = append(slices.Clone(kind.Enum), "") // of what could not be read
+	kind.Enum = nil
+	for _, k := range wallet.Kinds() {
+		kind.Enum = append(kind.Enum, k.Type)
+	}
+	kind.Enum = append(kind.Enum, "") // of what could not be read
 	refused := g.schema(wallet.InvalidError{})
 	property(refused, "reason").Enum = []any{wallet.ReasonMalformed, wallet.ReasonUnknownCurrency}
 	files := map[string][]byte{}
@@ -92,7 +97,7 @@ func newGenerator(root string) (*generator, error) {
 		AllowAdditionalProperties: true, // what a reader does not know it ignores
 		Mapper:                    g.leaf,
 	}
-	for _, source := range []string{"command.go", "result.go", "steps.go"} {
+	for _, source := range []string{"command.go", "result.go", "errors.go", "steps.go"} {
 		path := filepath.Join(root, source)
 		if err := g.reflector.AddGoComments(here, path, jsonschema.WithFullComment()); err != nil {
 			return nil, err
@@ -135,6 +140,12 @@ func (g *generator) leaf(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Pattern: decimal, MaxLength: length(maxAmountCharacters)}
 	case reflect.TypeFor[wallet.Hash]():
 		return &jsonschema.Schema{Type: "string", Pattern: "^[0-9a-f]{64}$"}
+	case reflect.TypeFor[wallet.CommandType]():
+		var types []any
+		for _, k := range callersKinds() {
+			types = append(types, k.Type)
+		}
+		return &jsonschema.Schema{Type: "string", Enum: types}
 	case reflect.TypeFor[wallet.Duration]():
 		return &jsonschema.Schema{Type: "string", Examples: []any{"24h", "1h30m"}}
 	}

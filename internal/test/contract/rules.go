@@ -2,6 +2,7 @@ package contract
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/invopop/jsonschema"
 
@@ -12,7 +13,6 @@ import (
 const (
 	decimal  = `^[0-9]+(\.[0-9]+)?$`
 	notZero  = `[1-9]`
-	zero     = `^[0.]*$`
 	noNUL    = `^[^\x00]*$`
 	name     = `^[^\x00-\x1f\x7f-\x9f]*$`
 	ownName  = `^[^_\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$`
@@ -45,19 +45,42 @@ func (g *generator) command() *jsonschema.Schema {
 		property(property(s, "reply_to"), part).MinLength = length(1)
 	}
 
-	isCreate := jsonschema.NewProperties()
-	isCreate.Set("type", &jsonschema.Schema{Const: wallet.TypeCreate})
-	noAmount := jsonschema.NewProperties()
-	noAmount.Set("amount", &jsonschema.Schema{Pattern: zero})
-	amount := jsonschema.NewProperties()
-	amount.Set("amount", &jsonschema.Schema{
-		Pattern: notZero,
-		Not:     &jsonschema.Schema{Pattern: tooManyDigits, Comments: fmt.Sprintf("more than %d digits", wallet.MaxAmountDigits)},
-	})
-	s.If = &jsonschema.Schema{Properties: isCreate}
-	s.Then = &jsonschema.Schema{Properties: noAmount}
-	s.Else = &jsonschema.Schema{Properties: amount, Required: []string{"amount"}}
+	amount := property(s, "amount")
+	amount.AllOf = []*jsonschema.Schema{
+		{Pattern: notZero},
+		{Not: &jsonschema.Schema{Pattern: tooManyDigits, Comments: fmt.Sprintf("more than %d digits", wallet.MaxAmountDigits)}},
+	}
+	s.AdditionalProperties, property(s, "reply_to").AdditionalProperties = jsonschema.FalseSchema, jsonschema.FalseSchema
+	for _, kind := range callersKinds() {
+		s.AllOf = append(s.AllOf, fieldsOf(kind))
+	}
 	return s
+}
+
+// callersKinds are those whose commands callers may send.
+func callersKinds() (kinds []wallet.Kind) {
+	for _, k := range wallet.Kinds() {
+		if !k.Service {
+			kinds = append(kinds, k)
+		}
+	}
+	return kinds
+}
+
+// fieldsOf is which fields a type needs, and which it does not take, of those that not every
+// type takes.
+func fieldsOf(kind wallet.Kind) *jsonschema.Schema {
+	is := jsonschema.NewProperties()
+	is.Set("type", &jsonschema.Schema{Const: kind.Type})
+	then := &jsonschema.Schema{Required: kind.Needs, Properties: jsonschema.NewProperties()}
+	for _, other := range wallet.Kinds() {
+		for _, field := range append(slices.Clone(other.Needs), other.Takes...) {
+			if !slices.Contains(kind.Needs, field) && !slices.Contains(kind.Takes, field) {
+				then.Properties.Set(field, jsonschema.FalseSchema)
+			}
+		}
+	}
+	return &jsonschema.Schema{If: &jsonschema.Schema{Properties: is}, Then: then}
 }
 
 // nameWallet has the rules of ValidateWallet.

@@ -71,20 +71,24 @@ func (w *Wallet) Ensure() {
 	if w.Exists() {
 		return
 	}
-	w.one(Command{ID: "_auto-create", Type: "create", Content: "created by the first command"})
+	w.open()
 	w.Recorded = w.version
 }
 
-// Apply is one step of many commands: all of it or, on a wallet that is not there and
-// that the first of them does not create, nothing.
-func (w *Wallet) Apply(commands []Command) (answers []Answer, ok bool) {
+// Apply is one step of many commands. A wallet that is not there, and that the first of them
+// does not create, is created by itself.
+func (w *Wallet) Apply(commands []Command) (answers []Answer) {
 	if !w.Exists() && (len(commands) == 0 || commands[0].Type != "create" || commands[0].Malformed) {
-		return nil, false
+		w.open()
 	}
 	for _, c := range commands {
 		answers = append(answers, w.one(c))
 	}
-	return answers, true
+	return answers
+}
+
+func (w *Wallet) open() {
+	w.one(Command{ID: "_auto-create", Type: "create", Content: "created by the first command"})
 }
 
 // Record completes the audit trail.

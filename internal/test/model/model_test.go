@@ -10,11 +10,8 @@ import (
 // paper, so that it cannot be wrong in the same way as what it is compared with.
 func TestTheModelByHand(t *testing.T) {
 	w := New(2)
-	_, ok := w.Apply([]Command{{ID: "a", Type: "add", Amount: "1"}})
-	require.False(t, ok)
-	require.Empty(t, w.Journal)
 	w.Ensure()
-	answers, ok := w.Apply([]Command{
+	answers := w.Apply([]Command{
 		{ID: "a", Type: "add", Amount: "0.05"},
 		{ID: "b", Type: "subtract", Amount: "0.06"},
 		{ID: "c", Type: "add", Amount: "1.005"},
@@ -24,7 +21,6 @@ func TestTheModelByHand(t *testing.T) {
 		{ID: "e", Malformed: true},
 		{ID: "f", Type: "subtract", Amount: "0.05"},
 	})
-	require.True(t, ok)
 	first := Answer{ID: "a", Status: "applied", Before: "0.00", After: "0.05", Version: 2, Position: 2}
 	again := first
 	again.Replayed = true

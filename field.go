@@ -1,0 +1,134 @@
+package wallet
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Field is one field of a journal entry. The table EntryFields is the one place where they
+// are listed: what inserts, reads, verifies, hashes and exports entries goes through it.
+type Field struct {
+	// Name is that of the column, and in the hash of a field that is not fixed.
+	Name string
+	// Of is where an entry has it: a *string, *int64, *Amount, *Hash, *time.Time, *bool or
+	// *map[string]string.
+	Of func(*Entry) any
+	// Optional is true of a field that is NULL where it is not set.
+	Optional bool
+	// InEvent is true of a field that the event of an applied entry repeats.
+	InEvent bool
+	// fixed fields are hashed by their place in this table, which therefore never changes,
+	// the others by their names, and only where they are set: so a field that comes later
+	// changes the hash of no entry without it.
+	fixed bool
+}
+
+// EntryFields are the fields of an entry, in the order of the columns of wallet_commands.
+// Format and Hash, which the hash is not over as fields, come after them.
+var EntryFields = []Field{
+	{Name: "user_id", Of: func(e *Entry) any { return &e.UserID }, InEvent: true, fixed: true},
+	{Name: "currency", Of: func(e *Entry) any { return &e.Currency }, InEvent: true, fixed: true},
+	{Name: "position", Of: func(e *Entry) any { return &e.Position }, InEvent: true, fixed: true},
+	{Name: "command_id", Of: func(e *Entry) any { return &e.CommandID }, InEvent: true, fixed: true},
+	{Name: "type", Of: func(e *Entry) any { return (*string)(&e.Type) }, Optional: true, fixed: true},
+	{Name: "amount", Of: func(e *Entry) any { return &e.Amount }, Optional: true, InEvent: true, fixed: true},
+	{Name: "request_hash", Of: func(e *Entry) any { return &e.RequestHash }, fixed: true},
+	{Name: "status", Of: func(e *Entry) any { return (*string)(&e.Status) }, fixed: true},
+	{Name: "reason", Of: func(e *Entry) any { return (*string)(&e.Reason) }, Optional: true, fixed: true},
+	{Name: "message", Of: func(e *Entry) any { return &e.Message }, Optional: true, fixed: true},
+	{Name: "total_before", Of: func(e *Entry) any { return &e.TotalBefore }, InEvent: true, fixed: true},
+	{Name: "total_after", Of: func(e *Entry) any { return &e.TotalAfter }, InEvent: true, fixed: true},
+	{Name: "hold_before", Of: func(e *Entry) any { return &e.HoldBefore }, InEvent: true, fixed: true},
+	{Name: "hold_after", Of: func(e *Entry) any { return &e.HoldAfter }, InEvent: true, fixed: true},
+	{Name: "version", Of: func(e *Entry) any { return &e.Version }, Optional: true, InEvent: true, fixed: true},
+	{Name: "description", Of: func(e *Entry) any { return &e.Description }, Optional: true, InEvent: true, fixed: true},
+	{Name: "actor", Of: func(e *Entry) any { return &e.Actor }, Optional: true, InEvent: true, fixed: true},
+	{Name: "metadata", Of: func(e *Entry) any { return &e.Metadata }, Optional: true, InEvent: true, fixed: true},
+	{Name: "recorded_at", Of: func(e *Entry) any { return &e.RecordedAt }, InEvent: true, fixed: true},
+	{Name: "prev_hash", Of: func(e *Entry) any { return &e.PrevHash }, fixed: true},
+	{Name: "format", Of: func(e *Entry) any { return &e.Format }},
+	{Name: "hash", Of: func(e *Entry) any { return &e.Hash }, InEvent: true},
+}
+
+// inHash reports whether a field is hashed, by its place or by its name. The format is part
+// of the hash as the name of the recipe.
+func (f Field) inHash() bool { return f.Name != "format" && f.Name != "hash" }
+
+// commandField is a field of a command that not every type takes. All of them are its
+// content: what tells a retry from a reused id.
+type commandField struct {
+	name string
+	of   func(*Command) any
+	// entry is where the journal keeps it.
+	entry func(*Entry) any
+	help  string // what to send
+}
+
+// commandFields are those fields. The first is hashed by its place, the others by their
+// names.
+var commandFields = []commandField{
+	{"amount", func(c *Command) any { return &c.Amount }, func(e *Entry) any { return &e.Amount }, `it as a string, such as "12.50"`},
+}
+
+// fieldText is the one text of a field's value, empty where it is not set.
+func fieldText(of any) string {
+	switch v := of.(type) {
+	case *string:
+		return *v
+	case *int64:
+		if *v != 0 {
+			return strconv.FormatInt(*v, 10)
+		}
+	case *bool:
+		if *v {
+			return "true"
+		}
+	case *Amount:
+		if *v != (Amount{}) {
+			return v.String()
+		}
+	case *time.Time:
+		if !v.IsZero() {
+			return v.UTC().Format(time.RFC3339Nano)
+		}
+	default:
+		panic(fmt.Sprintf("wallet: a %T has no text", of))
+	}
+	return ""
+}
+
+// copyField sets a field to the value of another of the same type.
+func copyField(to, from any) {
+	switch v := from.(type) {
+	case *string:
+		*to.(*string) = *v
+	case *int64:
+		*to.(*int64) = *v
+	case *bool:
+		*to.(*bool) = *v
+	case *Amount:
+		*to.(*Amount) = *v
+	case *time.Time:
+		*to.(*time.Time) = *v
+	default:
+		panic(fmt.Sprintf("wallet: a %T is no field of a command", from))
+	}
+}
+
+// pair is a named field in a hash.
+type pair struct{ name, text string }
+
+// pairs writes how many there are, then each name and text, ordered by the bytes of the
+// name. Those that are not set are left out.
+func (e *encoder) pairs(all []pair) {
+	all = slices.DeleteFunc(all, func(p pair) bool { return p.text == "" })
+	slices.SortFunc(all, func(a, b pair) int { return strings.Compare(a.name, b.name) })
+	e.number(int64(len(all)))
+	for _, p := range all {
+		e.text(p.name)
+		e.text(p.text)
+	}
+}

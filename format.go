@@ -1,0 +1,112 @@
+package wallet
+
+import "time"
+
+// CurrentFormat is the format of the entries that this build writes. Formats never decrease
+// along a chain: a build that meets an entry of a later format does not write after it.
+const CurrentFormat = 1
+
+// Rules are how the entries of one format were decided and hashed. Only who proves a journal
+// needs those of other formats: what was answered is kept, and never derived again.
+type Rules struct {
+	format  int64
+	entry   string // the constant that an entry's hash begins with
+	command string // and that of a request hash
+	apply   func(Account, Received, time.Time) (Account, Result)
+}
+
+// formats has the rules of each format that this build knows.
+var formats = map[int64]Rules{
+	1: {format: 1, entry: "wallet-entry-v1", command: "wallet-command-v1", apply: apply},
+}
+
+// RulesOf returns the rules of a format, and false for one that is not known to this build.
+func RulesOf(format int64) (Rules, bool) {
+	r, ok := formats[format]
+	return r, ok
+}
+
+// Apply decides a command as the rules of the format did: see the function Apply.
+func (r Rules) Apply(before Account, received Received, now time.Time) (Account, Result) {
+	return r.apply(before, received, now)
+}
+
+// RequestHash is the SHA-256 of a command's content: everything but its id and reply_to. An
+// id that comes back with another hash is an id_conflict.
+func (r Rules) RequestHash(c Command) Hash { return r.encodeCommand(c).sum() }
+
+func (r Rules) encodeCommand(c Command) *encoder {
+	e := newEncoder(r.command)
+	e.text(string(c.Type))
+	e.amount(c.Amount.Canonical())
+	e.text(c.Description)
+	e.text(c.Actor)
+	e.metadata(c.Metadata)
+	others := make([]pair, 0, len(commandFields))
+	for _, f := range commandFields[1:] {
+		others = append(others, pair{f.name, fieldText(f.of(&c))})
+	}
+	e.pairs(others)
+	return e
+}
+
+// RequestHash is that of the current format.
+func (c Command) RequestHash() Hash { return formats[CurrentFormat].RequestHash(c) }
+
+// ComputeHash derives the entry's hash from every other field, PrevHash among them: those
+// that are fixed by their place, then the others that are set by their names. Whoever reads
+// the row can do the same and compare. It is zero for a format that this build does not
+// know.
+func (e Entry) ComputeHash() Hash {
+	rules, known := formats[e.Format]
+	if !known {
+		return Hash{}
+	}
+	return rules.encodeEntry(e).sum()
+}
+
+func (r Rules) encodeEntry(e Entry) *encoder {
+	enc := newEncoder(r.entry)
+	var others []pair
+	for _, f := range EntryFields {
+		switch {
+		case f.fixed:
+			enc.field(f.Of(&e))
+		case f.inHash():
+			others = append(others, pair{f.Name, fieldText(f.Of(&e))})
+		}
+	}
+	enc.pairs(others)
+	return enc
+}
+
+// NewEntry makes the journal entry of a result that Apply gave for the asset before it, at
+// Postgres's time, and links it to the chain.
+func (r Rules) NewEntry(before Asset, c Command, result Result, recordedAt time.Time) Entry {
+	e := Entry{
+		UserID: before.UserID, Currency: before.Currency, Position: result.Position,
+		CommandID: c.ID, Type: c.Type, RequestHash: r.RequestHash(c),
+		Status: result.Status, Reason: result.Reason, Message: result.Message,
+		TotalBefore: result.TotalBefore, TotalAfter: result.TotalAfter,
+		HoldBefore: result.HoldBefore, HoldAfter: result.HoldAfter, Version: result.Version,
+		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
+		RecordedAt: recordedAt.UTC().Truncate(time.Microsecond),
+		PrevHash:   before.Hash,
+		Format:     r.format,
+	}
+	for _, f := range commandFields {
+		copyField(f.entry(&e), f.of(&c))
+	}
+	e.Amount = result.Amount // with the currency's decimals
+	e.Hash = e.ComputeHash()
+	return e
+}
+
+// Command is the command that this entry is the record of, without its reply_to.
+func (e Entry) Command() Command {
+	c := Command{ID: e.CommandID, Type: e.Type, Description: e.Description, Actor: e.Actor, Metadata: e.Metadata}
+	for _, f := range commandFields {
+		copyField(f.of(&c), f.entry(&e))
+	}
+	return c
+}

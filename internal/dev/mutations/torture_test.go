@@ -1,0 +1,80 @@
+package mutations
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet/internal/dev/torture"
+)
+
+// program is the package of the program that has the command torture.
+const program = "./cmd/wallet"
+
+// Runs are short; a mutation that leaves wallets stuck for good takes the patience too.
+const (
+	duration        = "30s"
+	mutantsPatience = "20s"
+	soundPatience   = "3m"
+	seed            = "11"
+)
+
+// TestTortureNoticesEachMutation runs torture without each mechanism, and once with
+// nothing taken away. "make mutations MECHANISM='row_lock|nothing'" chooses.
+func TestTortureNoticesEachMutation(t *testing.T) {
+	if os.Getenv("WALLET_TEST_MUTATIONS") == "" {
+		t.Skip(`run by "make mutations"`)
+	}
+	chosen := 0
+	for _, m := range All {
+		t.Run(m.Name, func(t *testing.T) {
+			chosen++
+			violations := tortured(t, m, "--faults", m.Faults, "--patience", mutantsPatience)
+			for _, v := range violations {
+				for _, problem := range m.Problems {
+					if strings.Contains(v.Problem, problem) {
+						t.Logf("%d violations, such as %s", len(violations), v.Problem)
+						return
+					}
+				}
+			}
+			t.Errorf("no violation of %q among %d: %s", m.Problems, len(violations), violations)
+		})
+	}
+	t.Run("nothing", func(t *testing.T) {
+		chosen++
+		require.Empty(t, tortured(t, Mutation{Name: "nothing"}, "--patience", soundPatience))
+	})
+	require.Positive(t, chosen, "no mechanism has such a name")
+}
+
+// tortured builds the program with a mutation and gives what a run of torture finds.
+func tortured(t *testing.T, m Mutation, args ...string) []torture.Violation {
+	dir := t.TempDir()
+	overlay, err := m.WriteOverlay(repository(t), dir)
+	require.NoError(t, err)
+	built := filepath.Join(dir, "mutated")
+	goCommand(t, "build", "-overlay", overlay, "-o", built, program)
+
+	args = append([]string{"torture", "-o", "json", "--seed", seed, "--duration", duration, "--wallets", "12"}, args...)
+	cmd := exec.CommandContext(t.Context(), built, args...)
+	cmd.Dir = repository(t) // whose bin/ has the Temporal CLI
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if err != nil {
+		require.ErrorAs(t, err, &exit)
+	}
+	var report torture.Report
+	if jsonErr := json.Unmarshal(out, &report); jsonErr != nil {
+		require.NoError(t, errors.Join(jsonErr, err), "%s", exit.Stderr)
+	}
+	require.Equal(t, len(report.Violations) > 0, err != nil, "a violation is an error")
+	return report.Violations
+}

@@ -1,0 +1,167 @@
+package rows
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+)
+
+// read sets a field to the value of a column, whose numbers, bytes and times are in binary,
+// and says what is wrong with it. NULL is right only where a field is optional, and there it
+// is the only form of "not set".
+func read(of any, column []byte, optional bool) (wrong string) {
+	if column == nil {
+		clearField(of)
+		if !optional {
+			return "is NULL"
+		}
+		return ""
+	}
+	switch v := of.(type) {
+	case *string:
+		*v = string(column)
+		if optional && *v == "" {
+			return "is empty instead of NULL"
+		}
+	case *int64:
+		*v, wrong = readInteger(column)
+		if optional && wrong == "" && *v == 0 {
+			return "is 0 instead of NULL"
+		}
+	case *bool:
+		*v = len(column) == 1 && column[0] == 1
+		if optional && !*v {
+			return "is false instead of NULL"
+		}
+	case *wallet.Amount:
+		amount, err := wallet.ParseAmount(string(column))
+		*v = amount
+		if err != nil {
+			return fmt.Sprintf("is %.60q, which no amount can be", column)
+		}
+		if optional && amount.IsZero() {
+			return fmt.Sprintf("is %.60q instead of NULL", column)
+		}
+	case *wallet.Hash:
+		if len(column) != len(v) {
+			*v = wallet.Hash{}
+			return fmt.Sprintf("has %d bytes instead of %d", len(column), len(v))
+		}
+		copy(v[:], column)
+	case *time.Time:
+		var micros int64
+		if micros, wrong = readInteger(column); wrong == "" && (micros == math.MinInt64 || micros == math.MaxInt64) {
+			*v = time.Time{}
+			return "is infinite"
+		}
+		*v = timeOf(micros)
+	case *map[string]string:
+		*v, wrong = readMetadata(column)
+	default:
+		panic(fmt.Sprintf("rows: no column is a %T", of))
+	}
+	return wrong
+}
+
+func clearField(of any) {
+	switch v := of.(type) {
+	case *string:
+		*v = ""
+	case *int64:
+		*v = 0
+	case *bool:
+		*v = false
+	case *wallet.Amount:
+		*v = wallet.Amount{}
+	case *wallet.Hash:
+		*v = wallet.Hash{}
+	case *time.Time:
+		*v = time.Time{}
+	case *map[string]string:
+		*v = nil
+	}
+}
+
+func readInteger(column []byte) (n int64, wrong string) {
+	switch len(column) {
+	case 2:
+		return int64(int16(binary.BigEndian.Uint16(column))), ""
+	case 4:
+		return int64(int32(binary.BigEndian.Uint32(column))), ""
+	case 8:
+		return int64(binary.BigEndian.Uint64(column)), ""
+	}
+	return 0, fmt.Sprintf("has %d bytes, which no number has", len(column))
+}
+
+// readMetadata reads jsonb, which has one text for one content, so that nothing is lost here
+// but what is refused.
+func readMetadata(column []byte) (metadata map[string]string, wrong string) {
+	if metadata := plainPairs(column); metadata != nil {
+		return metadata, ""
+	}
+	var pairs map[string]*string // a pointer, because null must not pass for ""
+	if err := json.Unmarshal(column, &pairs); err != nil {
+		return nil, fmt.Sprintf("is no object of strings: %v", err)
+	}
+	if len(pairs) == 0 {
+		return nil, fmt.Sprintf("is %s instead of NULL", column)
+	}
+	metadata = make(map[string]string, len(pairs))
+	for key, value := range pairs {
+		if value == nil {
+			return nil, fmt.Sprintf("has null at key %.60q", key)
+		}
+		metadata[key] = *value
+	}
+	return metadata, ""
+}
+
+// plainPairs reads what nearly all metadata is, {"key": "value", "more": "x"} as
+// Postgres writes it, without anything escaped. It returns nil for all else, and is
+// here because reading JSON was the most costly part of a verification.
+func plainPairs(text []byte) map[string]string {
+	if bytes.IndexByte(text, '\\') >= 0 {
+		return nil
+	}
+	parts := strings.Split(string(text), `"`)
+	last := len(parts) - 1
+	if last < 4 || last%4 != 0 || parts[0] != "{" || parts[last] != "}" {
+		return nil
+	}
+	pairs := make(map[string]string, last/4)
+	for i := 1; i < last; i += 4 {
+		if parts[i+1] != ": " || i+3 < last && parts[i+3] != ", " {
+			return nil
+		}
+		pairs[parts[i]] = parts[i+2]
+	}
+	return pairs
+}
+
+// Column is a column of a row that is not of the journal, and where its value goes: to one of
+// the types of wallet.Field.
+type Column struct {
+	Name     string
+	Of       any
+	Optional bool
+}
+
+// Read reads the row on which found stands, and says what is wrong with it first.
+func Read(found pgx.Rows, columns ...Column) (problem string) {
+	values := found.RawValues()
+	for _, c := range columns {
+		if wrong := read(c.Of, values[columnIndex(found, c.Name)], c.Optional); wrong != "" && problem == "" {
+			problem = c.Name + " " + wrong
+		}
+	}
+	return problem
+}

@@ -1,0 +1,198 @@
+// Package rows is how rows of the wallet's tables are written and read: the one place, with
+// wallet.EntryFields, that knows their columns. The steps write through it, and package
+// trail reads and verifies through it.
+//
+// Rows are read by the names of their columns, and as strictly as a proof needs it: NULL is
+// not the same as empty, and a row has one form for one content. What this service never
+// stores is a problem, in words.
+package rows
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+)
+
+// EntryColumns are the columns of wallet_commands.
+var EntryColumns = selected(wallet.EntryFields, func(f wallet.Field) string { return f.Name })
+
+// EventColumns are the columns of wallet_asset_events.
+var EventColumns = selected(eventFields, eventColumn) + ", event_type"
+
+// AssetColumns are the columns of wallet_assets, and the scale of its currency.
+const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, updated_at,
+	(SELECT scale FROM currencies WHERE code = currency) AS scale`
+
+// eventFields are those of an entry that its event repeats.
+var eventFields = func() (fields []wallet.Field) {
+	for _, f := range wallet.EntryFields {
+		if f.InEvent {
+			fields = append(fields, f)
+		}
+	}
+	return fields
+}()
+
+// eventColumn is the name that a field of an entry has in its event.
+func eventColumn(f wallet.Field) string {
+	if f.Name == "recorded_at" {
+		return "occurred_at"
+	}
+	return f.Name
+}
+
+// selected is a list of columns to select: numeric with its decimals as they are stored, and
+// jsonb, as text.
+func selected(fields []wallet.Field, name func(wallet.Field) string) string {
+	columns := make([]string, len(fields))
+	for i, f := range fields {
+		columns[i] = name(f)
+		switch f.Of(&wallet.Entry{}).(type) {
+		case *wallet.Amount, *map[string]string:
+			columns[i] += "::text"
+		}
+	}
+	return strings.Join(columns, ", ")
+}
+
+// place is where a field stands in a result, and how to read it.
+type place struct {
+	name     string
+	index    int
+	optional bool
+	of       func(*wallet.Entry) any
+}
+
+// Reader reads entries, or events as the entries that they repeat.
+type Reader struct {
+	places    []place
+	eventType int // -1 in entries
+}
+
+// Entries prepares to read the rows of a query of EntryColumns.
+func Entries(rows pgx.Rows) Reader {
+	return newReader(rows, wallet.EntryFields, func(f wallet.Field) string { return f.Name })
+}
+
+// Events prepares to read the rows of a query of EventColumns.
+func Events(rows pgx.Rows) Reader {
+	r := newReader(rows, eventFields, eventColumn)
+	r.eventType = columnIndex(rows, "event_type")
+	return r
+}
+
+func newReader(rows pgx.Rows, fields []wallet.Field, name func(wallet.Field) string) Reader {
+	r := Reader{eventType: -1}
+	for _, f := range fields {
+		r.places = append(r.places, place{name(f), columnIndex(rows, name(f)), f.Optional, f.Of})
+	}
+	return r
+}
+
+// columnIndex looks a column up. A query that lacks it is a mistake here.
+func columnIndex(rows pgx.Rows, name string) int {
+	for i, column := range rows.FieldDescriptions() {
+		if column.Name == name {
+			return i
+		}
+	}
+	panic(fmt.Sprintf("rows: the query has no column %s", name))
+}
+
+// Entry reads a row, and says what is wrong with it first.
+func (r Reader) Entry(columns [][]byte, e *wallet.Entry) (problem string) {
+	for _, p := range r.places {
+		if wrong := read(p.of(e), columns[p.index], p.optional); wrong != "" && problem == "" {
+			problem = p.name + " " + wrong
+		}
+	}
+	return problem
+}
+
+// EventType is that of an event.
+func (r Reader) EventType(columns [][]byte) string { return string(columns[r.eventType]) }
+
+// Repetition compares events with the entries that they repeat, as they are stored.
+type Repetition []struct {
+	column       string
+	entry, event int
+}
+
+// Repeats prepares to compare the rows of two queries.
+func Repeats(entries, events Reader) (r Repetition) {
+	for _, event := range events.places {
+		for _, entry := range entries.places {
+			if event.name == entry.name || event.name == "occurred_at" && entry.name == "recorded_at" {
+				r = append(r, struct {
+					column       string
+					entry, event int
+				}{entry.name, entry.index, event.index})
+			}
+		}
+	}
+	return r
+}
+
+// Differs names the first column in which an event does not repeat its entry, byte for byte;
+// it is empty where it does.
+func (r Repetition) Differs(entry, event [][]byte) string {
+	for _, c := range r {
+		a, b := entry[c.entry], event[c.event]
+		if (a == nil) != (b == nil) || !bytes.Equal(a, b) {
+			return c.column
+		}
+	}
+	return ""
+}
+
+// CollectEntries reads all rows of a query of EntryColumns.
+func CollectEntries(rows pgx.Rows) ([]wallet.Entry, error) {
+	defer rows.Close()
+	var entries []wallet.Entry
+	for reader := Entries(rows); rows.Next(); {
+		var e wallet.Entry
+		if problem := reader.Entry(rows.RawValues(), &e); problem != "" {
+			return nil, fmt.Errorf("entry %q at position %d of the %s wallet of user %q cannot be read: %s", e.CommandID, e.Position, e.Currency, e.UserID, problem)
+		}
+		entries = append(entries, e)
+	}
+	return entries, rows.Err()
+}
+
+// Event is what an event says: the entry that it repeats, and its type.
+type Event struct {
+	Type  string
+	Entry wallet.Entry // only the fields that are InEvent
+}
+
+// CollectEvents reads all rows of a query of EventColumns.
+func CollectEvents(rows pgx.Rows) ([]Event, error) {
+	defer rows.Close()
+	var events []Event
+	for reader := Events(rows); rows.Next(); {
+		var e Event
+		if problem := reader.Entry(rows.RawValues(), &e.Entry); problem != "" {
+			return nil, fmt.Errorf("event of version %d of the %s wallet of user %q cannot be read: %s", e.Entry.Version, e.Entry.Currency, e.Entry.UserID, problem)
+		}
+		e.Type = reader.EventType(rows.RawValues())
+		events = append(events, e)
+	}
+	return events, rows.Err()
+}
+
+// ScanAsset reads a row of AssetColumns.
+func ScanAsset(row pgx.CollectableRow) (a wallet.Asset, err error) {
+	err = row.Scan(&a.UserID, &a.Currency, &a.Total, &a.Hold, &a.Version, &a.Position, &a.Hash, &a.Format, &a.UpdatedAt, &a.Scale)
+	a.UpdatedAt = a.UpdatedAt.UTC()
+	return a, err
+}
+
+// epoch is 2000-01-01, from which Postgres counts microseconds.
+const epoch = 946_684_800_000_000
+
+func timeOf(micros int64) time.Time { return time.UnixMicro(micros + epoch).UTC() }

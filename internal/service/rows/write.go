@@ -1,0 +1,109 @@
+package rows
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/valueledger/wallet"
+)
+
+// InsertEntries appends to the journal. Its parameters are those of EntryParameters.
+var InsertEntries = func() string {
+	var columns, values, parameters []string
+	for i, f := range wallet.EntryFields {
+		columns = append(columns, f.Name)
+		array, cast := "text[]", ""
+		switch f.Of(&wallet.Entry{}).(type) {
+		case *int64:
+			array = "bigint[]"
+		case *bool:
+			array = "boolean[]"
+		case *wallet.Amount:
+			cast = "::numeric"
+		case *wallet.Hash:
+			array = "bytea[]"
+		case *time.Time:
+			array = "timestamptz[]"
+		case *map[string]string:
+			cast = "::jsonb"
+		}
+		values = append(values, "e."+f.Name+cast)
+		parameters = append(parameters, fmt.Sprintf("$%d::%s", i+1, array))
+	}
+	list := strings.Join(columns, ", ")
+	return `INSERT INTO wallet_commands (` + list + `)
+		SELECT ` + strings.Join(values, ", ") + `
+		FROM unnest(` + strings.Join(parameters, ", ") + `) AS e (` + list + `)`
+}()
+
+// EntryParameters turns entries into the arrays that InsertEntries unnests.
+func EntryParameters(entries []wallet.Entry) ([]any, error) {
+	parameters := make([]any, len(wallet.EntryFields))
+	for i, f := range wallet.EntryFields {
+		var err error
+		if parameters[i], err = array(f, entries); err != nil {
+			return nil, err
+		}
+	}
+	return parameters, nil
+}
+
+// array is the values of one field, with nil for NULL.
+func array(f wallet.Field, entries []wallet.Entry) (any, error) {
+	switch f.Of(&entries[0]).(type) {
+	case *string:
+		return values(f, entries, func(v *string) (*string, error) { return v, nil }, func(v *string) bool { return *v == "" })
+	case *int64:
+		return values(f, entries, func(v *int64) (*int64, error) { return v, nil }, func(v *int64) bool { return *v == 0 })
+	case *bool:
+		return values(f, entries, func(v *bool) (*bool, error) { return v, nil }, func(v *bool) bool { return !*v })
+	case *time.Time:
+		return values(f, entries, func(v *time.Time) (*time.Time, error) { return v, nil }, func(v *time.Time) bool { return v.IsZero() })
+	case *wallet.Amount:
+		return values(f, entries, func(v *wallet.Amount) (*string, error) { text := v.String(); return &text, nil }, func(v *wallet.Amount) bool { return v.IsZero() })
+	case *wallet.Hash:
+		return values(f, entries, func(v *wallet.Hash) ([]byte, error) { return v[:], nil }, func(v *wallet.Hash) bool { return v.IsZero() })
+	case *map[string]string:
+		return values(f, entries, encodeMetadata, func(v *map[string]string) bool { return len(*v) == 0 })
+	}
+	panic(fmt.Sprintf("rows: field %s is a %T", f.Name, f.Of(&entries[0])))
+}
+
+func encodeMetadata(metadata *map[string]string) (*string, error) {
+	encoded, err := json.Marshal(*metadata)
+	text := string(encoded)
+	return &text, err
+}
+
+func values[F, V any](f wallet.Field, entries []wallet.Entry, encode func(*F) (V, error), unset func(*F) bool) ([]V, error) {
+	all := make([]V, len(entries))
+	for i := range entries {
+		field := f.Of(&entries[i]).(*F)
+		if f.Optional && unset(field) {
+			continue
+		}
+		var err error
+		if all[i], err = encode(field); err != nil {
+			return nil, fmt.Errorf("%s of command %q: %w", f.Name, entries[i].CommandID, err)
+		}
+	}
+	return all, nil
+}
+
+// InsertEvents appends an event for each entry of a query that follows it: of rows of
+// wallet_commands as c, whose columns it repeats.
+var InsertEvents = func() string {
+	var columns, values []string
+	for _, f := range eventFields {
+		columns = append(columns, eventColumn(f))
+		values = append(values, "c."+f.Name)
+	}
+	types := ""
+	for _, k := range wallet.Kinds() { // no ELSE: a type without an event fails
+		types += fmt.Sprintf(" WHEN '%s' THEN '%s'", k.Type, k.Event)
+	}
+	return `INSERT INTO wallet_asset_events (` + strings.Join(columns, ", ") + `, event_type)
+		SELECT ` + strings.Join(values, ", ") + `, CASE c.type` + types + ` END `
+}()

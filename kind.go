@@ -1,0 +1,105 @@
+package wallet
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// CommandType says what a command does.
+type CommandType string
+
+// The command types.
+const (
+	TypeCreate   CommandType = "create"   // open the wallet asset with zero amounts
+	TypeAdd      CommandType = "add"      // total grows by amount
+	TypeSubtract CommandType = "subtract" // total shrinks by amount, if that much is available
+)
+
+// Kind is what there is to know of a command type. All that lists types is derived from the
+// table kinds or checked against it.
+type Kind struct {
+	Type  CommandType
+	Event string   // the event_type of an applied one
+	Needs []string // the fields that it must have, of those that not every type takes
+	Takes []string // and those that it may have
+	// Refuses are the reasons of its own why it may not be applied.
+	Refuses []Reason
+	// Service is true of a type that only the service itself records.
+	Service bool
+	// apply is the rule: the account after the command, or a refusal. Amounts have the
+	// currency's decimals. now is the time at which the entry is recorded.
+	apply func(before Account, c Command, now time.Time) (Account, *refusal)
+}
+
+// kinds is the one place where the command types are listed.
+var kinds = []Kind{
+	{
+		Type: TypeCreate, Event: "wallet_asset.created", Refuses: []Reason{ReasonAlreadyExists},
+		apply: func(a Account, _ Command, _ time.Time) (Account, *refusal) {
+			if a.Exists() {
+				return a, refuse(ReasonAlreadyExists, "the %s wallet of user %s exists already", a.Currency, quote(a.UserID))
+			}
+			return a, nil
+		},
+	},
+	{
+		Type: TypeAdd, Event: "wallet_asset.added", Needs: []string{"amount"},
+		apply: func(a Account, c Command, _ time.Time) (Account, *refusal) {
+			a.Total = a.Total.Add(c.Amount)
+			return a, nil
+		},
+	},
+	{
+		Type: TypeSubtract, Event: "wallet_asset.subtracted", Needs: []string{"amount"}, Refuses: []Reason{ReasonInsufficientFunds},
+		apply: func(a Account, c Command, _ time.Time) (Account, *refusal) {
+			if available := a.Available(); c.Amount.Cmp(available) > 0 {
+				return a, refuse(ReasonInsufficientFunds, "cannot subtract %s %s: %s available (total %s, hold %s)", c.Amount, a.Currency, available, a.Total, a.Hold)
+			}
+			a.Total = a.Total.Sub(c.Amount)
+			return a, nil
+		},
+	},
+}
+
+// Kinds are all command types, those of the service among them.
+func Kinds() []Kind { return slices.Clone(kinds) }
+
+// KindOf looks a command type up.
+func KindOf(t CommandType) (Kind, bool) {
+	for _, k := range kinds {
+		if k.Type == t {
+			return k, true
+		}
+	}
+	return Kind{}, false
+}
+
+// RecordedReasons are the reasons that an entry of the journal can have: those of any
+// command, and those of the types.
+func RecordedReasons() []Reason {
+	all := []Reason{ReasonMalformed, ReasonScaleExceeded}
+	for _, k := range kinds {
+		for _, reason := range k.Refuses {
+			if !slices.Contains(all, reason) {
+				all = append(all, reason)
+			}
+		}
+	}
+	return all
+}
+
+func (k Kind) takes(field string) bool {
+	return slices.Contains(k.Needs, field) || slices.Contains(k.Takes, field)
+}
+
+// callersTypes names the types that callers may send: "create, add, subtract".
+func callersTypes() string {
+	var names []string
+	for _, k := range kinds {
+		if !k.Service {
+			names = append(names, string(k.Type))
+		}
+	}
+	return strings.Join(names, ", ")
+}

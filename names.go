@@ -1,0 +1,84 @@
+package wallet
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
+
+// Names that Temporal clients of any language use. They are the contract: none of them
+// changes.
+const (
+	DefaultTaskQueue = "wallet"
+
+	WorkflowWalletAsset  = "WalletAsset"
+	WorkflowApplyCommand = "ApplyCommand"
+
+	SignalCommand    = "command"
+	UpdateApply      = "apply"
+	UpdateApplyBatch = "apply_batch"
+	// UpdateApplyBrief is apply_batch with its answer as Facts: for callers that can read
+	// those, such as package starter.
+	UpdateApplyBrief = "apply_batch_brief"
+	QueryState       = "state"
+	QueryResult      = "result"
+
+	SearchAttributeUserID   = "WalletUserId"
+	SearchAttributeCurrency = "WalletCurrency"
+
+	// FailureUnappliedCommand is the type of the failure that brings a refusal; its details
+	// are the Result.
+	FailureUnappliedCommand = "UnappliedCommand"
+	// FailureInvalidCommand is the type of the failure of bad input; its details are the
+	// InvalidError.
+	FailureInvalidCommand = "InvalidCommand"
+	// FailureBusy is the type of the failure of an update that a wallet takes later: the
+	// same may be sent again.
+	FailureBusy = "Busy"
+)
+
+// Names of the activities, for the service's own workflows.
+const (
+	StepEnsureWalletAsset = "EnsureWalletAsset"
+	StepApplyCommands     = "ApplyCommands"
+	StepRecordEvents      = "RecordEvents"
+
+	// ActivitySendCommand is the one step of ApplyCommand: an update-with-start of the
+	// wallet's workflow, which workflow code cannot do itself.
+	ActivitySendCommand = "SendCommand"
+	// ActivityTakesSearchAttributes tells the WalletAsset workflow whether its namespace
+	// takes its search attributes.
+	ActivityTakesSearchAttributes = "TakesSearchAttributes"
+	// ActivityScheduledTime tells ApplyCommand which time of its schedule a run is for.
+	ActivityScheduledTime = "ScheduledTime"
+)
+
+// maxWorkflowIDBytes is what every store of Temporal can keep: the SQL stores have
+// VARCHAR(255) for a workflow's id, and a start with a longer one is retried for ever.
+const maxWorkflowIDBytes = 255
+
+// WorkflowID is the id of the WalletAsset workflow of a user and currency. There is only
+// one: two ids for one wallet asset would be two locks.
+func WorkflowID(userID, currency string) string {
+	return boundedID("wallet-asset", currency, userID)
+}
+
+// ApplyCommandWorkflowID is the id of the short-lived workflow that carries one command:
+// starting it twice with one command id is one execution. No two commands have the same
+// one: a slash in the user id is written as %2F, a percent sign as %25.
+func ApplyCommandWorkflowID(userID, currency, commandID string) string {
+	return boundedID("command", currency, escapeSlash.Replace(userID)+"/"+commandID)
+}
+
+// boundedID is kind/currency/rest or, where a store cannot keep that, kind-sha256/currency/
+// and the SHA-256 of rest. The kind differs, so that no rest can be chosen to look like the
+// hash of another.
+func boundedID(kind, currency, rest string) string {
+	if id := kind + "/" + currency + "/" + rest; len(id) <= maxWorkflowIDBytes {
+		return id
+	}
+	sum := sha256.Sum256([]byte(rest))
+	return kind + "-sha256/" + currency + "/" + hex.EncodeToString(sum[:])
+}
+
+var escapeSlash = strings.NewReplacer("/", "%2F", "%", "%25")

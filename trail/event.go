@@ -1,0 +1,55 @@
+package trail
+
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
+)
+
+// Event is a row of wallet_asset_events: one applied command, as the modules
+// around the wallet see it.
+type Event struct {
+	UserID      string            `json:"user_id"`
+	Currency    string            `json:"currency"`
+	Version     int64             `json:"version"`
+	EventType   string            `json:"event_type"` // see wallet.Kind
+	CommandID   string            `json:"command_id"`
+	Amount      wallet.Amount     `json:"amount,omitzero"`
+	TotalBefore wallet.Amount     `json:"total_before"`
+	TotalAfter  wallet.Amount     `json:"total_after"`
+	HoldBefore  wallet.Amount     `json:"hold_before"`
+	HoldAfter   wallet.Amount     `json:"hold_after"`
+	Description string            `json:"description,omitempty"`
+	Actor       string            `json:"actor,omitempty"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
+	OccurredAt  time.Time         `json:"occurred_at"`
+	Position    int64             `json:"position"` // of its journal entry
+	Hash        wallet.Hash       `json:"hash"`     // of its journal entry
+}
+
+// EventOf is the event that an applied journal entry has to have.
+func EventOf(e wallet.Entry) Event {
+	kind, _ := wallet.KindOf(e.Type)
+	return eventOf(kind.Event, e)
+}
+
+func eventOf(eventType string, e wallet.Entry) Event {
+	return Event{
+		UserID: e.UserID, Currency: e.Currency, Version: e.Version, EventType: eventType, CommandID: e.CommandID, Amount: e.Amount,
+		TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter, HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter,
+		Description: e.Description, Actor: e.Actor, Metadata: e.Metadata, OccurredAt: e.RecordedAt, Position: e.Position, Hash: e.Hash,
+	}
+}
+
+// CollectEvents reads all rows of a query of the events' columns.
+func CollectEvents(found pgx.Rows) ([]Event, error) {
+	stored, err := rows.CollectEvents(found)
+	events := make([]Event, len(stored))
+	for i, e := range stored {
+		events[i] = eventOf(e.Type, e.Entry)
+	}
+	return events, err
+}

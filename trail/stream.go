@@ -1,0 +1,47 @@
+package trail
+
+import (
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet/internal/service/rows"
+)
+
+// key names a wallet asset, of which a row may be there without any other.
+type key struct{ userID, currency string }
+
+// before is the order of all queries of a verification.
+func (k key) before(other key) bool {
+	return k.userID < other.userID || k.userID == other.userID && k.currency < other.currency
+}
+
+// stream is journal entries or events, each looked at before it is taken.
+type stream struct {
+	found  pgx.Rows
+	reader rows.Reader
+	on     bool // a row that is not taken
+}
+
+// peek reports whether there is a row. It stands on it until it is taken.
+func (s *stream) peek() bool {
+	s.on = s.on || s.found.Next()
+	return s.on
+}
+
+func (s *stream) take() { s.on = false }
+
+func (s *stream) row() [][]byte { return s.found.RawValues() }
+
+// key is that of the row. Both of its columns come first in every query.
+func (s *stream) key() key {
+	row := s.row()
+	return key{string(row[0]), string(row[1])}
+}
+
+// of reports whether there is a row, and it belongs to the key.
+func (s *stream) of(k key) bool {
+	if !s.peek() {
+		return false
+	}
+	row := s.row()
+	return string(row[0]) == k.userID && string(row[1]) == k.currency
+}
