@@ -23,8 +23,8 @@ type order struct {
 
 var errTooPoor = errors.New("not enough in the wallet")
 
-// charge takes the price of an order. After any error but errTooPoor, call it again:
-// the order's number is in the command's id, so the order is paid once.
+// charge subtracts the price of an order. After any error but errTooPoor, call it again:
+// the command's id contains the order's number, so the order is paid once.
 func charge(ctx context.Context, wallets *starter.Client, o order) (wallet.Result, error) {
 	result, err := wallets.Subtract(ctx, starter.Change{
 		UserID: o.User, Currency: o.Currency, CommandID: "order-" + o.Number, Amount: o.Price,
@@ -32,12 +32,12 @@ func charge(ctx context.Context, wallets *starter.Client, o order) (wallet.Resul
 	})
 	var unapplied *wallet.UnappliedError
 	if errors.As(err, &unapplied) && unapplied.Result.Reason == wallet.ReasonInsufficientFunds {
-		return result, errTooPoor // and so it stays for this id
+		return result, errTooPoor // final for this id
 	}
-	return result, err // nil; a mistake in the program; or no answer yet
+	return result, err // nil, a bug in the caller, or no answer yet
 }
 
-// refund gives back what a return is worth, once for each return.
+// refund pays back the value of a return, once per return.
 func refund(ctx context.Context, wallets *starter.Client, o order, number string, worth wallet.Amount) error {
 	_, err := wallets.Add(ctx, starter.Change{
 		UserID: o.User, Currency: o.Currency, CommandID: "refund-" + number, Amount: worth,
@@ -46,7 +46,7 @@ func refund(ctx context.Context, wallets *starter.Client, o order, number string
 	return err
 }
 
-// refunded sums up what was given back of an order.
+// refunded is the total refunded for an order.
 func refunded(ctx context.Context, read trail.Reader, o order) (sum wallet.Amount, err error) {
 	statement, err := read.Statement(ctx, o.User, o.Currency, time.Time{}, time.Time{})
 	if err != nil {
