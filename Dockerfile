@@ -7,7 +7,7 @@ COPY . .
 # What "wallet version" shows: docker build --build-arg VERSION=1.2.3 ...
 ARG VERSION= COMMIT= DATE=
 # Without cgo the binary needs no libc, which the final image does not have.
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$VERSION -X main.commit=$COMMIT -X main.date=$DATE" -o /wallet ./cmd/wallet
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT -X main.date=$DATE" -o /wallet ./cmd/wallet
 
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /wallet /wallet

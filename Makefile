@@ -13,22 +13,22 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life test-observability check-compose test-ui screenshots limits test-examples mutations test-deploy check-release clean bin/wallet help
+.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life test-observability check-compose test-ui screenshots limits test-examples mutations test-deploy check-release clean bin/wallet bin/wallet-dev help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-run: bin/wallet $(temporal_of_store) ## start everything, show the main job, stay until Ctrl-C
+run: bin/wallet bin/wallet-dev $(temporal_of_store) ## start everything, show the main job, stay until Ctrl-C
 	@./bin/wallet-dev run
 
-demo: bin/wallet $(temporal_of_store) ## the same, but stop after the demonstration
-	@./bin/wallet-dev run --once
+demo: bin/wallet-dev $(temporal_of_store) ## the same, but stop after the demonstration
+	@./bin/wallet-dev demo
 
 test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a real Temporal
 	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m ./...
 
 # UPDATE=-update writes the expected outputs anew. npm's packages are installed by the test.
-test-examples: bin/wallet bin/temporal ## the examples in TypeScript, Go, HTTP and for the Temporal CLI, on real servers
+test-examples: bin/wallet bin/wallet-dev bin/temporal ## the examples in TypeScript, Go, HTTP and for the Temporal CLI, on real servers
 	@missing=""; for tool in curl jq node npm; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$(echo "$$missing" | sed 's/\bnode\b/nodejs/'); fi
@@ -40,7 +40,7 @@ race: bin/temporal ## the race detector on what is concurrent
 # The same seed makes the same plan; the duration is of load and faults, on each store.
 DURATION ?= 40s
 SEED ?= 7
-faults: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## kill, pause, cut off everything under load, then check: make faults DURATION=20m SEED=7
+faults: bin/wallet bin/wallet-dev bin/temporal $(TEMPORAL_SERVER) ## kill, pause, cut off everything under load, then check: make faults DURATION=20m SEED=7
 	./bin/wallet-dev torture --seed $(SEED) --duration $(DURATION) --temporal-store sqlite
 	./bin/wallet-dev torture --seed $(SEED) --duration $(DURATION) --temporal-store postgres --workers 3
 
@@ -67,14 +67,13 @@ limits: bin/temporal ## overload in full: 20,000 signals while Postgres is slow,
 
 ENTRIES ?= 1000000
 WALLETS ?= 10000
-bench-verify: bin/wallet bin/temporal ## speed and memory of wallet verify: make bench-verify ENTRIES=1000000 WALLETS=10000
-	$(GO) build -o bin/verifybench ./internal/dev/verifybench
-	./bin/verifybench -entries $(ENTRIES) -wallets $(WALLETS)
+bench-verify: bin/wallet bin/wallet-dev bin/temporal ## speed and memory of wallet verify: make bench-verify ENTRIES=1000000 WALLETS=10000
+	./bin/wallet-dev verifybench --entries $(ENTRIES) --wallets $(WALLETS)
 
-bench: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## measure the standard set, write docs/benchmarks.md and its plots
+bench: bin/wallet-dev bin/temporal $(TEMPORAL_SERVER) ## measure the standard set, write docs/benchmarks.md and its plots
 	./bin/wallet-dev bench --standard --duration $(BENCH_DURATION) --markdown docs/benchmarks.md --plot docs/benchmarks.svg
 
-bench-life: bin/wallet bin/temporal $(TEMPORAL_SERVER) ## 1,000,000 commands to one wallet and 10,000 wallets: does the cost grow?
+bench-life: bin/wallet-dev bin/temporal $(TEMPORAL_SERVER) ## 1,000,000 commands to one wallet and 10,000 wallets: does the cost grow?
 	./bin/wallet-dev bench --life-commands 1000000 --life-wallets 10000
 
 record: bin/temporal ## record histories for the replay test: make record NAME=v5
@@ -120,6 +119,9 @@ check-release: ## .goreleaser.yaml is valid; builds goreleaser, which takes minu
 
 bin/wallet:
 	@$(GO) build -o bin/wallet ./cmd/wallet
+
+bin/wallet-dev:
+	@$(GO) build -o bin/wallet-dev ./cmd/wallet-dev
 
 # The first build takes minutes; it is remembered until the pins change.
 bin/temporal: tools/go.mod tools/go.sum

@@ -9,13 +9,20 @@ import (
 )
 
 // TestDependenciesPointInward holds the layout: the rules know neither Temporal
-// nor SQL, the workflows know no SQL, and neither does the starter.
+// nor SQL, the workflows know no SQL, and neither does the starter. The program of a
+// deployment links nothing that only measures Wallet, breaks it or runs its servers.
+// (procfs it does link: Prometheus's own client reads the process's memory and CPU with it.)
 func TestDependenciesPointInward(t *testing.T) {
 	for folder, forbidden := range map[string][]string{
 		".":             {"go.temporal.io/", "github.com/jackc/", "database/sql"},
 		"./workflows":   {"github.com/jackc/", "database/sql", "github.com/valueledger/wallet/activities"},
 		"./walletnexus": {"go.temporal.io/", "github.com/jackc/", "database/sql", "github.com/valueledger/wallet/internal", "github.com/valueledger/wallet/starter"},
 		"./starter":     {"github.com/jackc/", "database/sql", "github.com/valueledger/wallet/activities", "github.com/valueledger/wallet/workflows"},
+		"./cmd/wallet": {
+			"github.com/valueledger/wallet/internal/dev", "github.com/valueledger/wallet/internal/test",
+			"github.com/Shopify/toxiproxy", "github.com/fergusstrange/embedded-postgres", "github.com/go-analyze/",
+			"github.com/anishathalye/porcupine", "github.com/HdrHistogram/",
+		},
 	} {
 		out, err := exec.Command("go", "list", "-deps", folder).Output()
 		require.NoError(t, err)

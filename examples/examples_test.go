@@ -134,7 +134,7 @@ func checkPayloads(t *testing.T, env string) {
 // startServers runs "wallet-dev run" until the end of the test and returns the file with its
 // environment.
 func startServers(t *testing.T) (env string) {
-	wallet, err := filepath.Abs("../bin/wallet")
+	program, err := filepath.Abs("../bin/wallet-dev")
 	require.NoError(t, err)
 	dir := t.TempDir()
 	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) { // initdb's user passes through
@@ -143,10 +143,10 @@ func startServers(t *testing.T) (env string) {
 	log, err := os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
 	defer log.Close()
-	cmd := exec.Command(wallet, "dev", "--dir", filepath.Join(dir, "wallet"))
+	cmd := exec.Command(program, "run", "--dir", filepath.Join(dir, "wallet"))
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C ends this test, and that the servers
-	require.NoError(t, cmd.Start(), `"make bin/wallet" builds it`)
+	require.NoError(t, cmd.Start(), `"make bin/wallet bin/wallet-dev" builds it`)
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {

@@ -14,19 +14,20 @@ import (
 // payload.
 const maxBatchBytes = 1 << 20
 
-// maxAbreast is how many updates of a lane leave together where one cannot hold all that
-// waits. The server allows one workflow 10 in flight, and other processes need some.
-const maxAbreast = 4
+// maxBatchesAtOnce is how many updates are sent to one wallet at once where one cannot hold
+// all that is queued. The server allows one workflow 10 in flight, and other processes need
+// some.
+const maxBatchesAtOnce = 4
 
-// quietYields is how often a departing lane lets others run, without another call, before
-// it is taken to be complete. A few microseconds for a lone call.
+// quietYields is how often a queue lets other goroutines run, without another call coming
+// in, before its batch is taken to be complete. A few microseconds for a lone call.
 const quietYields = 16
 
-// lane is the traffic of this process to one wallet asset. What waits travels together;
-// calls that come while it is under way wait for the next departure. A lone call goes at
-// once. Without it a busy caller would run into the 10 updates that the server allows in
+// queue is the calls of this process to one wallet asset that have not been sent yet. While
+// an update is under way calls queue up, and go together in the next one; a lone call goes
+// at once. Without it a busy caller would run into the 10 updates that the server allows in
 // flight for one workflow.
-type lane struct{ waiting []*call }
+type queue struct{ waiting []*call }
 
 // call is a command whose caller waits.
 type call struct {
@@ -40,19 +41,19 @@ type answer struct {
 	err    error
 }
 
-// ride puts a command on its wallet's lane and waits for its answer.
-func (c *Client) ride(ctx context.Context, ref wallet.AssetRef, command wallet.Command) (wallet.Result, error) {
+// enqueue puts a command into its wallet's queue and waits for its answer.
+func (c *Client) enqueue(ctx context.Context, ref wallet.AssetRef, command wallet.Command) (wallet.Result, error) {
 	waiting := &call{ctx, command, make(chan answer, 1)}
 	c.mu.Lock()
-	l, running := c.lanes[ref]
-	if !running {
-		l = &lane{}
-		c.lanes[ref] = l
+	q, sending := c.queues[ref]
+	if !sending {
+		q = &queue{}
+		c.queues[ref] = q
 	}
-	l.waiting = append(l.waiting, waiting)
+	q.waiting = append(q.waiting, waiting)
 	c.mu.Unlock()
-	if !running {
-		go c.drive(ref, l)
+	if !sending {
+		go c.sendQueue(ref, q)
 	}
 	select {
 	case a := <-waiting.answer:
@@ -62,31 +63,31 @@ func (c *Client) ride(ctx context.Context, ref wallet.AssetRef, command wallet.C
 	}
 }
 
-// drive carries a lane's calls until none waits.
-func (c *Client) drive(ref wallet.AssetRef, l *lane) {
+// sendQueue sends a queue's calls until none waits.
+func (c *Client) sendQueue(ref wallet.AssetRef, q *queue) {
 	for {
-		c.gather(l)
-		loads := c.board(ref, l)
-		if loads == nil {
+		c.awaitMore(q)
+		batches := c.takeBatches(ref, q)
+		if batches == nil {
 			return
 		}
-		var abreast sync.WaitGroup
-		for _, calls := range loads {
-			abreast.Go(func() { c.carry(ref, calls) })
+		var sent sync.WaitGroup
+		for _, calls := range batches {
+			sent.Go(func() { c.sendBatch(ref, calls) })
 		}
-		abreast.Wait()
+		sent.Wait()
 	}
 }
 
-// gather lets those who are about to call do so, as long as the lane grows by it.
+// awaitMore lets those who are about to call do so, as long as the queue grows by it.
 // Callers that have just been answered often have their next command at once: without
-// this the quickest of them would travel alone, and the rest would wait for its return.
-func (c *Client) gather(l *lane) {
+// this the quickest of them would be sent alone, and the rest would wait for its answer.
+func (c *Client) awaitMore(q *queue) {
 	for before, quiet := -1, 0; quiet < quietYields; quiet++ {
 		c.mu.Lock()
-		now := len(l.waiting)
+		now := len(q.waiting)
 		c.mu.Unlock()
-		if now >= maxAbreast*wallet.MaxBatch {
+		if now >= maxBatchesAtOnce*wallet.MaxBatch {
 			return
 		}
 		if now > before {
@@ -96,30 +97,30 @@ func (c *Client) gather(l *lane) {
 	}
 }
 
-// board takes the next calls off a lane, in loads for one update each. It ends the lane,
-// and returns nil, if there are none.
-func (c *Client) board(ref wallet.AssetRef, l *lane) (loads [][]*call) {
+// takeBatches takes the next calls out of a queue, in batches for one update each. It ends
+// the queue, and returns nil, if there are none.
+func (c *Client) takeBatches(ref wallet.AssetRef, q *queue) (batches [][]*call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(loads) < maxAbreast {
-		calls := l.load()
+	for len(batches) < maxBatchesAtOnce {
+		calls := q.takeBatch()
 		if calls == nil {
 			break
 		}
-		loads = append(loads, calls)
+		batches = append(batches, calls)
 	}
-	if loads == nil {
-		delete(c.lanes, ref)
+	if batches == nil {
+		delete(c.queues, ref)
 	}
-	return loads
+	return batches
 }
 
-// load takes calls for one update, at most 500 and 1 MB, leaving out those whose caller
+// takeBatch takes calls for one update, at most 500 and 1 MB, leaving out those whose caller
 // has gone.
-func (l *lane) load() (calls []*call) {
+func (q *queue) takeBatch() (calls []*call) {
 	bytes := 0
-	for len(l.waiting) > 0 && len(calls) < wallet.MaxBatch {
-		next := l.waiting[0]
+	for len(q.waiting) > 0 && len(calls) < wallet.MaxBatch {
+		next := q.waiting[0]
 		if next.ctx.Err() == nil {
 			bytes += next.command.Size()
 			if len(calls) > 0 && bytes > maxBatchBytes {
@@ -127,14 +128,14 @@ func (l *lane) load() (calls []*call) {
 			}
 			calls = append(calls, next)
 		}
-		l.waiting = l.waiting[1:]
+		q.waiting = q.waiting[1:]
 	}
 	return calls
 }
 
-// carry sends calls in one update and hands out the answers. The update is given
+// sendBatch sends calls in one update and hands out the answers. The update is given
 // up only when every caller has gone.
-func (c *Client) carry(ref wallet.AssetRef, calls []*call) {
+func (c *Client) sendBatch(ref wallet.AssetRef, calls []*call) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(calls[0].ctx))
 	defer cancel()
 	var left atomic.Int64

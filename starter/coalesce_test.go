@@ -14,9 +14,9 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// departures is a client whose updates note how many commands each has, and return
+// sentBatches is a client whose updates note how many commands each has, and return
 // together, once there are as many as wanted.
-func departures(t *testing.T, want int) (c *Client, commands chan int) {
+func sentBatches(t *testing.T, want int) (c *Client, commands chan int) {
 	commands = make(chan int, want)
 	all := make(chan struct{})
 	temporal := mocks.NewClient(t)
@@ -49,20 +49,20 @@ func (a answered) Get(_ context.Context, result any) error {
 	return nil
 }
 
-func TestWhatOneUpdateCannotHoldTravelsAbreast(t *testing.T) {
-	c, sent := departures(t, 3)
+func TestWhatOneUpdateCannotHoldIsSentInSeveralAtOnce(t *testing.T) {
+	c, sent := sentBatches(t, 3)
 	ref := wallet.AssetRef{UserID: "u1", Currency: "USD"}
 	c.running.Add(ref, struct{}{})
-	l := &lane{}
+	q := &queue{}
 	for i := range 1_200 {
 		command := wallet.Command{ID: fmt.Sprint(i), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1.00")}
-		l.waiting = append(l.waiting, &call{t.Context(), command, make(chan answer, 1)})
+		q.waiting = append(q.waiting, &call{t.Context(), command, make(chan answer, 1)})
 	}
-	c.lanes[ref] = l
-	calls := l.waiting
-	c.drive(ref, l) // would wait for ever if one update waited for another
+	c.queues[ref] = q
+	calls := q.waiting
+	c.sendQueue(ref, q) // would wait for ever if one update waited for another
 	require.ElementsMatch(t, []int{500, 500, 200}, []int{<-sent, <-sent, <-sent})
-	require.Empty(t, c.lanes)
+	require.Empty(t, c.queues)
 	for i, waiting := range calls {
 		a := <-waiting.answer
 		require.NoError(t, a.err)
@@ -70,25 +70,25 @@ func TestWhatOneUpdateCannotHoldTravelsAbreast(t *testing.T) {
 	}
 }
 
-func TestALaneLeavesRoomForOtherProcesses(t *testing.T) {
+func TestAQueueLeavesRoomForOtherProcesses(t *testing.T) {
 	c, err := New(mocks.NewClient(t), Options{})
 	require.NoError(t, err)
-	l := &lane{}
+	q := &queue{}
 	for range 6 * wallet.MaxBatch {
-		l.waiting = append(l.waiting, &call{ctx: t.Context()})
+		q.waiting = append(q.waiting, &call{ctx: t.Context()})
 	}
-	require.Len(t, c.board(wallet.AssetRef{}, l), maxAbreast)
-	require.Len(t, l.waiting, 2*wallet.MaxBatch, "they go next time")
+	require.Len(t, c.takeBatches(wallet.AssetRef{}, q), maxBatchesAtOnce)
+	require.Len(t, q.waiting, 2*wallet.MaxBatch, "they go next time")
 }
 
-func TestCallersWhoseTimeIsOverStayBehind(t *testing.T) {
+func TestCommandsOfCallersThatGaveUpAreNotSent(t *testing.T) {
 	c, err := New(mocks.NewClient(t), Options{})
 	require.NoError(t, err)
 	over, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
-	l := &lane{waiting: []*call{{ctx: over}, {ctx: t.Context()}, {ctx: over}}}
-	loads := c.board(wallet.AssetRef{}, l)
+	q := &queue{waiting: []*call{{ctx: over}, {ctx: t.Context()}, {ctx: over}}}
+	loads := c.takeBatches(wallet.AssetRef{}, q)
 	require.Len(t, loads, 1)
 	require.Len(t, loads[0], 1)
-	require.Nil(t, c.board(wallet.AssetRef{}, l), "nobody waits")
+	require.Nil(t, c.takeBatches(wallet.AssetRef{}, q), "nobody waits")
 }

@@ -52,7 +52,7 @@ type Options struct {
 }
 
 // Client sends commands to wallets. It is safe for concurrent use; calls for one
-// wallet that overlap travel together.
+// wallet that overlap are sent together.
 type Client struct {
 	temporal client.Client
 	options  Options
@@ -62,9 +62,9 @@ type Client struct {
 
 	updates *semaphore.Weighted // maxUpdates
 
-	mu    sync.Mutex
-	lanes map[wallet.AssetRef]*lane // of updates
-	gates map[wallet.AssetRef]*gate // of signals
+	mu     sync.Mutex
+	queues map[wallet.AssetRef]*queue // of updates
+	gates  map[wallet.AssetRef]*gate  // of signals
 }
 
 // New makes a Client on a Temporal client, whose namespace it uses. A client on a
@@ -87,7 +87,7 @@ func New(temporalClient client.Client, options Options) (*Client, error) {
 	}
 	return &Client{
 		temporal: temporalClient, options: options, running: running, updates: semaphore.NewWeighted(maxUpdates),
-		lanes: map[wallet.AssetRef]*lane{}, gates: map[wallet.AssetRef]*gate{},
+		queues: map[wallet.AssetRef]*queue{}, gates: map[wallet.AssetRef]*gate{},
 	}, nil
 }
 
@@ -131,7 +131,7 @@ func (c *Client) Apply(ctx context.Context, userID, currency string, command wal
 	if err := validate(userID, currency, command); err != nil {
 		return wallet.Result{}, err
 	}
-	result, err := c.ride(ctx, wallet.AssetRef{UserID: userID, Currency: currency}, command)
+	result, err := c.enqueue(ctx, wallet.AssetRef{UserID: userID, Currency: currency}, command)
 	if err != nil {
 		return result, err
 	}

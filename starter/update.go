@@ -22,7 +22,7 @@ import (
 // update sends commands in one update-with-start and waits for their Results. A
 // refusal is a Result without an error.
 func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wallet.Command) ([]wallet.Result, error) {
-	leave, err := c.join(ctx)
+	leave, err := c.acquireSlot(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("update the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
 	}
@@ -48,9 +48,9 @@ func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wal
 	return results, nil
 }
 
-// join waits until there is room among the maxUpdates. An update that is not answered soon
+// acquireSlot waits until there is room among the maxUpdates. An update that is not answered soon
 // gives its place up: wallets that stand still must not keep the others from theirs.
-func (c *Client) join(ctx context.Context) (leave func(), err error) {
+func (c *Client) acquireSlot(ctx context.Context) (leave func(), err error) {
 	if err := c.updates.Acquire(ctx, 1); err != nil {
 		return nil, context.Cause(ctx)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -66,7 +67,7 @@ journal, with the position and the hash of the last entry of that time.`,
 				balances[i] = balanceOf(x)
 			}
 			return print(a, cmd, balances, table.Row{"user", "currency", "total", "hold", "available", "version", "updated"}, func(b balance) table.Row {
-				return table.Row{plain(b.UserID), b.Currency, b.Total, b.Hold, b.Available, b.Version, when(b.UpdatedAt)}
+				return table.Row{cli.Plain(b.UserID), b.Currency, b.Total, b.Hold, b.Available, b.Version, when(b.UpdatedAt)}
 			})
 		},
 	}

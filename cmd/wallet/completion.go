@@ -18,13 +18,6 @@ const completionPatience = 2 * time.Second
 // completeValues tells the shells what flags and arguments may be. "wallet completion"
 // prints the script that asks.
 func (a *app) completeValues(root *cobra.Command) {
-	for flag, values := range map[string][]string{
-		"output":     {"table", "json", "csv"},
-		"log-level":  {"debug", "info", "warn", "error"},
-		"log-format": {"console", "json"},
-	} {
-		cobra.CheckErr(root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)))
-	}
 	for _, cmd := range root.Commands() {
 		if cmd.Flags().Lookup("status") != nil {
 			statuses := []string{string(wallet.StatusApplied), string(wallet.StatusUnapplied)}

@@ -37,20 +37,11 @@ func withPrograms(env []string, programs ...string) []string {
 func TestTheDocsNameWhatThereIs(t *testing.T) {
 	root := filepath.Join("..", "..")
 	names := doctest.ReadNames(t, root)
-	program := newRootCommand()
-	program.InitDefaultCompletionCmd() // else it comes when the program runs
-	for _, command := range program.Commands() {
-		names.Commands[command.Name()] = true
+	for _, page := range doctest.Pages(t, root) {
+		doctest.CheckLinks(t, page)
+		doctest.CheckNames(t, page, names)
 	}
-	for _, pattern := range []string{filepath.Join(root, "README.md"), docsPath("*.md"), docsPath("*", "*.md")} {
-		pages, err := filepath.Glob(pattern)
-		require.NoError(t, err)
-		require.NotEmpty(t, pages)
-		for _, page := range pages {
-			doctest.CheckLinks(t, page)
-			doctest.CheckNames(t, page, names)
-		}
-	}
+	doctest.CheckCommands(t, root, newRootCommand())
 }
 
 // TestEachAlertSaysWhatToDo follows its runbook_url, which is of this repository.

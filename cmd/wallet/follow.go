@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/valueledger/wallet/feed"
+	"github.com/valueledger/wallet/internal/service/cli"
 )
 
 // follow prints events as they come, of all wallets, a user or one wallet asset,
@@ -35,7 +36,7 @@ func (a *app) follow(cmd *cobra.Command, args []string, after string) error {
 				return encoder.Encode(e)
 			}
 			_, err := fmt.Fprintf(out, "%s  %-26s  %s %s  %s -> %s  %s  %s  (cursor %s)\n", when(e.OccurredAt), e.EventType,
-				plain(e.UserID), e.Currency, e.TotalBefore, e.TotalAfter, plain(e.CommandID), plain(e.Description), e.Cursor)
+				cli.Plain(e.UserID), e.Currency, e.TotalBefore, e.TotalAfter, cli.Plain(e.CommandID), cli.Plain(e.Description), e.Cursor)
 			return err
 		})
 	})

@@ -2,20 +2,14 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
-	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service"
-	"github.com/valueledger/wallet/internal/service/telemetry"
+	"github.com/valueledger/wallet/internal/service/cli"
 )
 
 // Exit codes.
@@ -25,37 +19,14 @@ const (
 	exitUnapplied = 2
 )
 
-// tracesPatience is how long the end of a command waits for its traces to be sent.
-const tracesPatience = 5 * time.Second
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
-	stop()
+	root := newRootCommand()
+	err := cli.Execute(root)
 	code := exitCode(err)
 	if code == exitError { // a refusal is a result, printed as one
-		fmt.Fprintln(os.Stderr, "wallet:", err)
-		var refused *pgconn.PgError
-		if errors.As(err, &refused) && refused.Hint != "" {
-			fmt.Fprintln(os.Stderr, "hint:", refused.Hint)
-		}
+		cli.PrintError(root.Name(), err)
 	}
 	os.Exit(code)
-}
-
-// run runs the command that the arguments name, and sends its traces if it makes any.
-func run(ctx context.Context) error {
-	stopTraces, err := telemetry.StartTraces(ctx)
-	if err != nil {
-		return err
-	}
-	err = newRootCommand().ExecuteContext(ctx)
-	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), tracesPatience)
-	defer cancel()
-	if unsent := stopTraces(flush); unsent != nil { // no reason to call the command failed
-		fmt.Fprintln(os.Stderr, "wallet: traces were not sent:", unsent)
-	}
-	return err
 }
 
 func exitCode(err error) int {
@@ -101,33 +72,28 @@ by WALLET_DATABASE_URL. After "wallet-dev run", ". .wallet/env" sets them.`,
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	flags := root.PersistentFlags()
-	flags.StringVarP(&a.output, "output", "o", "table", "table for people, json for machines (wallet statement: csv too)")
+	cli.AddOutputFlag(root, &a.output, "table for people, json for machines (wallet statement: csv too)", "table", "json", "csv")
+	cli.AddTaskQueueFlag(root, &a.taskQueue)
+	cli.AddLogFlags(root, &a.logLevel, &a.logFormat)
 	flags.StringVar(&a.database.URL, "database-url", os.Getenv("WALLET_DATABASE_URL"), "Postgres connection string (WALLET_DATABASE_URL)")
 	flags.StringVar(&a.owner.URL, "owner-database-url", os.Getenv("WALLET_OWNER_DATABASE_URL"), "the same database as the owner of the tables, for migrate and currency add; else the database-url (WALLET_OWNER_DATABASE_URL)")
-	flags.StringVar(&a.taskQueue, "task-queue", envOr("WALLET_TASK_QUEUE", wallet.DefaultTaskQueue), "task queue of the workers (WALLET_TASK_QUEUE)")
-	flags.StringVar(&a.logLevel, "log-level", envOr("WALLET_LOG_LEVEL", "info"), "debug, info, warn or error (WALLET_LOG_LEVEL)")
-	flags.StringVar(&a.logFormat, "log-format", envOr("WALLET_LOG_FORMAT", "console"), "console or json (WALLET_LOG_FORMAT)")
 	for _, name := range []string{"database-url", "owner-database-url"} {
 		flags.Lookup(name).DefValue = "" // it may hold a password: not for the help text
 	}
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		a.nameDatabases(cmd.Flags().Changed)
-		_, csv := cmd.Annotations[writesCSV]
-		switch {
-		case a.output == "table", a.output == "json", a.output == "csv" && csv:
-			return nil
-		case csv:
-			return fmt.Errorf("--output %q is unknown: use table, json or csv", a.output)
-		default:
-			return fmt.Errorf("--output %q is unknown to %q: use table or json", a.output, cmd.CommandPath())
+		formats := []string{"table", "json"}
+		if _, ok := cmd.Annotations[writesCSV]; ok {
+			formats = append(formats, "csv")
 		}
+		return cli.CheckOutput(cmd, a.output, formats...)
 	}
 	root.AddCommand(
-		a.devCommand(), a.workerCommand(), a.readyCommand(), a.migrateCommand(), a.setupCommand(),
+		a.workerCommand(), a.readyCommand(), a.migrateCommand(), a.setupCommand(),
 		a.changeCommand(wallet.TypeCreate), a.changeCommand(wallet.TypeAdd), a.changeCommand(wallet.TypeSubtract),
 		a.scheduleCommand(),
 		a.balanceCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.replayCommand(), a.currencyCommand(),
-		a.benchCommand(), a.tortureCommand(), a.codecServerCommand(), a.versionCommand(),
+		a.codecServerCommand(), a.versionCommand(),
 	)
 	a.completeValues(root)
 	return root
@@ -146,11 +112,4 @@ func (a *app) nameDatabases(given func(flag string) bool) {
 	if a.owner.URL == "" || given("database-url") && !given("owner-database-url") {
 		a.owner = a.database
 	}
-}
-
-func envOr(name, otherwise string) string {
-	if value := os.Getenv(name); value != "" {
-		return value
-	}
-	return otherwise
 }

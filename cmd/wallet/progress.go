@@ -9,25 +9,16 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/trail"
 )
 
 const progressInterval = 100 * time.Millisecond
 
-// terminal is stderr if a person looks at it: nobody wants a bar in a log, or
-// beside JSON.
-func (a *app) terminal(cmd *cobra.Command) *os.File {
-	file, ok := cmd.ErrOrStderr().(*os.File)
-	if !ok || a.output != "table" || !term.IsTerminal(int(file.Fd())) {
-		return nil
-	}
-	return file
-}
-
 // verifyWithProgress verifies, with a bar on the terminal that has come to its end
 // when it returns.
 func (a *app) verifyWithProgress(cmd *cobra.Command, read trail.Reader, o trail.VerifyOptions) (trail.Report, error) {
-	terminal := a.terminal(cmd)
+	terminal := cli.Terminal(cmd, a.output)
 	if terminal == nil {
 		return read.Verify(cmd.Context(), o)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -35,7 +36,7 @@ func (a *app) eventsCommand() *cobra.Command {
 					return place{wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}, e.Version}
 				},
 				row: func(e trail.Event) table.Row {
-					return table.Row{e.Version, e.EventType, plain(e.CommandID), amount(e.Amount), e.TotalBefore, e.TotalAfter, when(e.OccurredAt), plain(e.Description)}
+					return table.Row{e.Version, e.EventType, cli.Plain(e.CommandID), cli.Amount(e.Amount), e.TotalBefore, e.TotalAfter, when(e.OccurredAt), cli.Plain(e.Description)}
 				},
 			})
 		},
@@ -69,7 +70,7 @@ func (a *app) commandsCommand() *cobra.Command {
 				return fmt.Errorf("--status %q is unknown: use applied or unapplied", status)
 			}
 			return readPages(a, cmd, args, p, list[journalEntry]{
-				header: append(slices.Clone(resultHeader), "at"),
+				header: append(slices.Clone(cli.ResultHeader), "at"),
 				page: func(read trail.Reader, scope wallet.AssetRef, after place, limit int) ([]journalEntry, error) {
 					entries, err := read.Commands(cmd.Context(), trail.CommandFilter{
 						UserID: scope.UserID, Currency: scope.Currency, Status: wallet.Status(status), Limit: limit,
@@ -84,7 +85,7 @@ func (a *app) commandsCommand() *cobra.Command {
 				place: func(e journalEntry) place {
 					return place{wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}, e.Position}
 				},
-				row: func(e journalEntry) table.Row { return append(resultRow(e.Result), when(e.RecordedAt)) },
+				row: func(e journalEntry) table.Row { return append(cli.ResultRow(e.Result), when(e.RecordedAt)) },
 			})
 		},
 	}
@@ -133,7 +134,7 @@ func readPages[T any](a *app, cmd *cobra.Command, args []string, p paging, l lis
 			for _, item := range items {
 				after = l.place(item)
 				if a.output == "table" {
-					t.append(append(unnamed(scope, plain(after.UserID), after.Currency), l.row(item)...))
+					t.append(append(unnamed(scope, cli.Plain(after.UserID), after.Currency), l.row(item)...))
 				} else if err := encoder.Encode(item); err != nil {
 					return err
 				}

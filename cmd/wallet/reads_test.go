@@ -215,7 +215,7 @@ func TestReadsOfBadInputNameTheValue(t *testing.T) {
 		{[]string{"balance", "u1", "USD", "--version", "2", "--at", "2026-02-01"}, `[at version]`},
 		{[]string{"balance", "nobody", "USD", "--version", "1"}, `user "nobody" owns nothing in USD`},
 		{[]string{"balance", "u1", "-o", "csv"}, `--output "csv" is unknown to "wallet balance": use table or json`},
-		{[]string{"statement", "u1", "USD", "-o", "yaml"}, `--output "yaml" is unknown: use table, json or csv`},
+		{[]string{"statement", "u1", "USD", "-o", "yaml"}, `--output "yaml" is unknown to "wallet statement": use table, json or csv`},
 		{[]string{"statement", "u1", "USD", "--from", "2026-02-01", "--to", "2026-01-31"}, `a statement from 2026-02-01T00:00:00Z to 2026-01-31T00:00:00Z: it cannot end before it begins`},
 		{[]string{"statement", "u1", "USD", "--from", "2999-01-01"}, `it cannot end before it begins`},
 		{[]string{"statement", "u1", "USD", "--to", "2026-01-01"}, `but since 2026-01-10T09:00:00Z: no such wallet`},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -51,7 +52,7 @@ all is done, and what is wrong is named.`,
 				return err
 			}
 			return errors.Join(err, print(a, cmd, done, table.Row{"user", "currency", "events appended", "ranges appended"}, func(r repaired) table.Row {
-				return table.Row{plain(r.UserID), r.Currency, r.Events, r.Ranges}
+				return table.Row{cli.Plain(r.UserID), r.Currency, r.Events, r.Ranges}
 			}))
 		},
 	}

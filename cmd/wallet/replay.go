@@ -17,6 +17,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/internal/service/replay"
 )
 
@@ -128,7 +129,7 @@ func (a *app) printReplayed(cmd *cobra.Command, found replayed) error {
 	} else {
 		if len(found.Broken) > 0 {
 			err := print(a, cmd, found.Broken, table.Row{"workflow id", "run id", "problem"}, func(b brokenRun) table.Row {
-				return table.Row{plain(b.WorkflowID), b.RunID, plain(b.Error)}
+				return table.Row{cli.Plain(b.WorkflowID), b.RunID, cli.Plain(b.Error)}
 			})
 			if err != nil {
 				return err

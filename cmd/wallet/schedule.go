@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/internal/service/schedules"
 	"github.com/valueledger/wallet/starter"
 )
@@ -78,7 +79,7 @@ func (a *app) scheduleChangeCommand(name, short, done string, change func(schedu
 				if err := change(c, cmd.Context(), args[0]); err != nil {
 					return err
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "schedule %s %s\n", plain(args[0]), done)
+				fmt.Fprintf(cmd.OutOrStdout(), "schedule %s %s\n", cli.Plain(args[0]), done)
 				return nil
 			})
 		},
@@ -119,6 +120,6 @@ func (a *app) printSchedules(cmd *cobra.Command, entries []schedules.Entry) erro
 		case !e.Paused:
 			next = ""
 		}
-		return table.Row{plain(e.Name), plain(e.UserID), e.Currency, e.Type, amount(e.Amount), plain(e.When), next}
+		return table.Row{cli.Plain(e.Name), cli.Plain(e.UserID), e.Currency, e.Type, cli.Amount(e.Amount), cli.Plain(e.When), next}
 	})
 }

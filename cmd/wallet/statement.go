@@ -12,6 +12,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -80,13 +81,13 @@ type tableStatement struct {
 }
 
 func (p tableStatement) opening(s trail.Statement) error {
-	p.pages.append(table.Row{when(s.From), number(s.Opening.Version), "opening balance", "", "", "", s.Opening.Total, ""})
+	p.pages.append(table.Row{when(s.From), cli.Number(s.Opening.Version), "opening balance", "", "", "", s.Opening.Total, ""})
 	return nil
 }
 
 func (p tableStatement) line(e trail.Event) error {
 	added, subtracted := sides(e)
-	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, plain(e.CommandID), added, subtracted, e.TotalAfter, plain(e.Description)})
+	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, e.TotalAfter, cli.Plain(e.Description)})
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -87,6 +88,6 @@ func (a *app) printFindings(cmd *cobra.Command, findings []trail.Finding) error 
 		return nil
 	}
 	return print(a, cmd, findings, table.Row{"user", "currency", "table", "position", "problem"}, func(f trail.Finding) table.Row {
-		return table.Row{plain(f.UserID), f.Currency, f.Table, number(f.Position), plain(f.Problem)}
+		return table.Row{cli.Plain(f.UserID), f.Currency, f.Table, cli.Number(f.Position), cli.Plain(f.Problem)}
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/internal/service/telemetry"
 )
 
@@ -55,11 +56,11 @@ WALLET_PAYLOAD_KEYS has the keys of encrypted payloads (docs/security.md).`,
 }
 
 func addHTTPAddress(cmd *cobra.Command, address *string, usage string) {
-	cmd.Flags().StringVar(address, "http-address", envOr("WALLET_HTTP_ADDRESS", defaultHTTPAddress), usage+", \""+service.HTTPOff+"\" for not at all (WALLET_HTTP_ADDRESS)")
+	cmd.Flags().StringVar(address, "http-address", cli.EnvOr("WALLET_HTTP_ADDRESS", defaultHTTPAddress), usage+", \""+service.HTTPOff+"\" for not at all (WALLET_HTTP_ADDRESS)")
 }
 
 func envDuration(name string) time.Duration {
-	duration, err := time.ParseDuration(envOr(name, "0"))
+	duration, err := time.ParseDuration(cli.EnvOr(name, "0"))
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "wallet: %s=%q is not a duration such as 6h, it is ignored\n", name, os.Getenv(name))
 	}

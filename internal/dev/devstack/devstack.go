@@ -1,7 +1,6 @@
-// Package devstack runs what Wallet needs on one machine, for "wallet-dev run", "wallet
-// bench" and for tests: a private Postgres cluster and a Temporal server, on
-// 127.0.0.1 only, with everything they write under one folder, and gone when the
-// program that started them ends.
+// Package devstack runs what Wallet needs on one machine, for wallet-dev and for tests: a
+// private Postgres cluster and a Temporal server, on 127.0.0.1 only, with everything they
+// write under one folder, and gone when the program that started them ends.
 package devstack
 
 import (

@@ -14,8 +14,11 @@ import (
 	"github.com/valueledger/wallet/internal/dev/torture"
 )
 
-// program is the package of the program that has the command torture.
-const program = "./cmd/wallet"
+// wallet-dev has the command torture, whose workers are the program wallet beside it.
+const (
+	workers = "./cmd/wallet"
+	program = "./cmd/wallet-dev"
+)
 
 // Runs are short; a mutation that leaves wallets stuck for good takes the patience too.
 const (
@@ -59,11 +62,10 @@ func tortured(t *testing.T, m Mutation, args ...string) []torture.Violation {
 	dir := t.TempDir()
 	overlay, err := m.WriteOverlay(repository(t), dir)
 	require.NoError(t, err)
-	built := filepath.Join(dir, "mutated")
-	goCommand(t, "build", "-overlay", overlay, "-o", built, program)
+	goCommand(t, "build", "-overlay", overlay, "-o", dir, workers, program)
 
 	args = append([]string{"torture", "-o", "json", "--seed", seed, "--duration", duration, "--wallets", "12"}, args...)
-	cmd := exec.CommandContext(t.Context(), built, args...)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "wallet-dev"), args...)
 	cmd.Dir = repository(t) // whose bin/ has the Temporal CLI
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	out, err := cmd.Output()

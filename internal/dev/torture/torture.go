@@ -25,7 +25,8 @@ type Options struct {
 	Wallets       int
 	Faults        []string // classes of faults; all if empty
 
-	Dir string // for the servers' data and logs
+	Program string // wallet, which the workers run
+	Dir     string // for the servers' data and logs
 	// Patience is how long after healing the last answer may take.
 	Patience time.Duration
 	Say      func(format string, args ...any) // what takes long; may be nil

@@ -149,18 +149,13 @@ func (w *world) supervise() {
 	}
 }
 
-// startWorker starts this program once more as a worker, with both its connections
-// through proxies.
+// startWorker starts a worker with both its connections through proxies.
 func (w *world) startWorker(i int) (*devstack.Process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
 	_, port, err := net.SplitHostPort(w.links[linkTarget(i, postgresTarget)].address)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, "worker", "--log-format", "json", "--log-level", "warn", "--http-address", service.HTTPOff)
+	cmd := exec.Command(w.plan.Options.Program, "worker", "--log-format", "json", "--log-level", "warn", "--http-address", service.HTTPOff)
 	cmd.Env = append(os.Environ(),
 		"TEMPORAL_ADDRESS="+w.links[linkTarget(i, temporalTarget)].address,
 		"TEMPORAL_NAMESPACE="+client.DefaultNamespace,

@@ -1,4 +1,4 @@
-package main
+package verifybench
 
 import (
 	"context"
@@ -11,10 +11,9 @@ import (
 	"github.com/valueledger/wallet/activities"
 )
 
-// fillDatabase writes the entries through the steps, one batch after the other
-// for each wallet.
-func (o options) fillDatabase(ctx context.Context) error {
-	pool, err := pgxpool.New(ctx, o.fill)
+// Fill writes the entries through the steps, one batch after the other for each wallet.
+func Fill(ctx context.Context, o Options, databaseURL string) error {
+	pool, err := pgxpool.New(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
@@ -22,9 +21,9 @@ func (o options) fillDatabase(ctx context.Context) error {
 	steps := activities.New(pool)
 	group, filling := errgroup.WithContext(ctx)
 	group.SetLimit(4)
-	for i := range o.wallets {
+	for i := range o.Wallets {
 		ref := wallet.AssetRef{UserID: fmt.Sprintf("user-%07d", i), Currency: "USD"}
-		entries := (i+1)*o.entries/o.wallets - i*o.entries/o.wallets
+		entries := (i+1)*o.Entries/o.Wallets - i*o.Entries/o.Wallets
 		group.Go(func() error { return fillWallet(filling, steps, ref, entries) })
 	}
 	if err := group.Wait(); err != nil {

@@ -8,25 +8,24 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 )
 
 // Names are what documents may name.
-type Names struct{ Tests, Targets, Commands map[string]bool }
+type Names struct{ Tests, Targets map[string]bool }
 
 var (
 	testFunction = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	makeTarget   = regexp.MustCompile(`(?m)^([a-z][\w/-]*):`)
 
-	namedTest    = regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`")
-	namedTarget  = regexp.MustCompile("`make ([a-z][\\w/-]*)")
-	namedCommand = regexp.MustCompile("(?:`|\\$ )wallet ([a-z][a-z-]*)")
+	namedTest   = regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`")
+	namedTarget = regexp.MustCompile("`make ([a-z][\\w/-]*)")
 )
 
-// ReadNames reads the tests and make targets of the repository. Commands are the
-// caller's to add.
+// ReadNames reads the tests and make targets of the repository.
 func ReadNames(t *testing.T, root string) Names {
-	n := Names{map[string]bool{}, map[string]bool{}, map[string]bool{}}
+	n := Names{map[string]bool{}, map[string]bool{}}
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
 	require.NoError(t, err)
 	add(n.Targets, makeTarget, string(makefile))
@@ -60,9 +59,37 @@ func CheckNames(t *testing.T, path string, n Names) {
 		what    string
 		pattern *regexp.Regexp
 		there   map[string]bool
-	}{{"test", namedTest, n.Tests}, {"target", namedTarget, n.Targets}, {"command", namedCommand, n.Commands}} {
+	}{{"test", namedTest, n.Tests}, {"target", namedTarget, n.Targets}} {
 		for _, found := range kind.pattern.FindAllStringSubmatch(string(text), -1) {
 			require.True(t, kind.there[found[1]], "%s names the %s %s, which is not there", path, kind.what, found[1])
 		}
 	}
+}
+
+// CheckCommands finds the commands of a program that documents name and that it has not.
+func CheckCommands(t *testing.T, root string, program *cobra.Command) {
+	named := regexp.MustCompile("(?:`|\\$ )" + program.Name() + " ([a-z][a-z-]*)")
+	program.InitDefaultCompletionCmd() // else it comes when the program runs
+	commands := map[string]bool{}
+	for _, command := range program.Commands() {
+		commands[command.Name()] = true
+	}
+	for _, page := range Pages(t, root) {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, found := range named.FindAllStringSubmatch(string(text), -1) {
+			require.True(t, commands[found[1]], "%s names the command %s of %s, which is not there", page, found[1], program.Name())
+		}
+	}
+}
+
+// Pages are the documents of the repository.
+func Pages(t *testing.T, root string) (pages []string) {
+	for _, pattern := range []string{"README.md", "docs/*.md", "docs/*/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(pattern)))
+		require.NoError(t, err)
+		require.NotEmpty(t, found)
+		pages = append(pages, found...)
+	}
+	return pages
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/valueledger/wallet/internal/dev/bench"
 	"github.com/valueledger/wallet/internal/dev/devstack"
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/cli"
 )
 
 // benchFlags are the flags of "wallet-dev bench".
@@ -27,9 +28,10 @@ type benchFlags struct {
 	dir                      string
 	plot, markdown           string
 	profileDir               string
+	output                   string
 }
 
-func (a *app) benchCommand() *cobra.Command {
+func benchCommand() *cobra.Command {
 	var f benchFlags
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure wallets beside the textbook workflow and plain SQL, on servers of its own",
@@ -49,8 +51,9 @@ one starter.Client.`,
   wallet-dev bench --scenario spread,mixed --wallets 1000 --temporal-store sqlite,postgres -o json
   wallet-dev bench --standard --plot plot.svg`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.bench(cmd, f) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runBench(cmd, f) },
 	}
+	cli.AddOutputFlag(cmd, &f.output, outputUsage, outputs...)
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.scenarios, "scenario", []string{string(bench.Hot)}, "hot (one wallet), spread (all alike), mixed (Zipf)")
 	flags.StringSliceVar(&f.modes, "mode", []string{"signal", "update", "batch", "coalesced"}, "the ways to send: signal, update, batch, coalesced")
@@ -70,12 +73,15 @@ one starter.Client.`,
 	return cmd
 }
 
-func (a *app) bench(cmd *cobra.Command, f benchFlags) error {
+func runBench(cmd *cobra.Command, f benchFlags) error {
+	if err := cli.CheckOutput(cmd, f.output, outputs...); err != nil {
+		return err
+	}
 	specs, err := f.specs()
 	if err != nil {
 		return err
 	}
-	logger, err := service.NewLogger("error", a.logFormat)
+	logger, err := service.NewLogger("error", "console")
 	if err != nil {
 		return err
 	}
@@ -98,7 +104,7 @@ func (a *app) bench(cmd *cobra.Command, f benchFlags) error {
 	progress, stopProgress := bench.ShowProgress(os.Stderr)
 	defer stopProgress()
 
-	report := bench.Report{Command: strings.Join(append([]string{"wallet"}, os.Args[1:]...), " "), StartedAt: time.Now()}
+	report := bench.Report{Command: strings.Join(append([]string{"wallet-dev"}, os.Args[1:]...), " "), StartedAt: time.Now()}
 	for _, store := range f.stores {
 		err := bench.OnStack(cmd.Context(), filepath.Join(dir, store), devstack.TemporalStore(store), logger, say, func(e bench.Environment) (err error) {
 			if report.Machine, err = bench.DescribeMachine(cmd.Context(), e); err != nil {
@@ -119,7 +125,7 @@ func (a *app) bench(cmd *cobra.Command, f benchFlags) error {
 	if f.life.Commands > 0 {
 		return nil
 	}
-	if err := a.writeReport(cmd, f, report); err != nil {
+	if err := writeReport(cmd, f, report); err != nil {
 		return err
 	}
 	if violations := bench.Violations(report.Rows); len(violations) > 0 {
@@ -159,7 +165,7 @@ func (f *benchFlags) specs() (func(store string) []bench.Spec, error) {
 	return func(string) []bench.Spec { return specs }, err
 }
 
-func (a *app) writeReport(cmd *cobra.Command, f benchFlags, report bench.Report) error {
+func writeReport(cmd *cobra.Command, f benchFlags, report bench.Report) error {
 	plots := map[string]string{}
 	for _, store := range report.Stores() {
 		if f.plot == "" {
@@ -190,7 +196,7 @@ func (a *app) writeReport(cmd *cobra.Command, f benchFlags, report bench.Report)
 			return err
 		}
 	}
-	if a.output == "json" {
+	if f.output == "json" {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
 	}
 	return report.WriteText(cmd.OutOrStdout())

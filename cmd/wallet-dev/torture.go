@@ -10,11 +10,12 @@ import (
 
 	"github.com/valueledger/wallet/internal/dev/devstack"
 	"github.com/valueledger/wallet/internal/dev/torture"
+	"github.com/valueledger/wallet/internal/service/cli"
 )
 
-func (a *app) tortureCommand() *cobra.Command {
+func tortureCommand() *cobra.Command {
 	var o torture.Options
-	var store string
+	var store, output string
 	var onlyPlan bool
 	cmd := &cobra.Command{
 		Use: "torture", Short: "Try to break wallets, on servers of its own, and check what came of it",
@@ -29,7 +30,10 @@ The same seed makes the same plan. Exit code 1 if a promise was not kept.`,
   wallet-dev torture --seed 7 --plan
   wallet-dev torture --temporal-store postgres --workers 3 -o json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := cli.CheckOutput(cmd, output, outputs...); err != nil {
+				return err
+			}
 			o.TemporalStore = devstack.TemporalStore(store)
 			if err := o.Check(); err != nil {
 				return err
@@ -39,9 +43,13 @@ The same seed makes the same plan. Exit code 1 if a promise was not kept.`,
 				plan.Write(cmd.OutOrStdout())
 				return nil
 			}
-			return a.torture(cmd, plan)
+			if plan.Options.Program, err = findWallet(); err != nil {
+				return err
+			}
+			return runTorture(cmd, plan, output)
 		},
 	}
+	cli.AddOutputFlag(cmd, &output, outputUsage, outputs...)
 	flags := cmd.Flags()
 	flags.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()%1_000_000), "makes the plan; a random one by default")
 	flags.DurationVar(&o.Duration, "duration", 2*time.Minute, "how long load and faults last; healing comes after it")
@@ -57,7 +65,7 @@ The same seed makes the same plan. Exit code 1 if a promise was not kept.`,
 	return cmd
 }
 
-func (a *app) torture(cmd *cobra.Command, plan torture.Plan) error {
+func runTorture(cmd *cobra.Command, plan torture.Plan, output string) error {
 	o := &plan.Options
 	if o.Dir == "" {
 		dir, err := os.MkdirTemp("", "wallet-torture-")
@@ -72,7 +80,7 @@ func (a *app) torture(cmd *cobra.Command, plan torture.Plan) error {
 	}
 	o.Say = func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
 	o.Say("seed %d", o.Seed)
-	terminal := a.terminal(cmd)
+	terminal := cli.Terminal(cmd, output)
 	o.Show = func(p torture.Progress) {
 		if terminal != nil {
 			fmt.Fprintf(terminal, "\r\x1b[K%s of %s: %d answers, %d attempts failed", p.Elapsed.Round(time.Second), p.Duration, p.Answered, p.Failed)
@@ -85,7 +93,7 @@ func (a *app) torture(cmd *cobra.Command, plan torture.Plan) error {
 	if err != nil {
 		return fmt.Errorf("seed %d: %w", o.Seed, err)
 	}
-	if a.output == "json" {
+	if output == "json" {
 		err = json.NewEncoder(cmd.OutOrStdout()).Encode(report)
 	} else {
 		report.Write(cmd.OutOrStdout())

@@ -19,7 +19,7 @@ func TestTheShopOfTheNexusDoc(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	require.NoError(t, err)
 	dir := t.TempDir()
-	dev := exec.Command(binary, "dev", "--dir", dir)
+	dev := exec.Command(filepath.Join(programs, "wallet-dev"), "run", "--dir", dir)
 	dev.Env = append(os.Environ(), "TEMPORAL_CONFIG_FILE="+filepath.Join(dir, "none.toml"))
 	var errs bytes.Buffer
 	dev.Stderr = &errs
@@ -36,12 +36,17 @@ func TestTheShopOfTheNexusDoc(t *testing.T) {
 	}
 	require.True(t, ready, errs.String())
 
+	env := filepath.Join(dir, "env")
+	found, err := exec.Command("sh", "-c", `. "$0" && command -v wallet`, env).Output()
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(programs, "wallet")+"\n", string(found))
+
 	doc, err := os.ReadFile(filepath.Join(root, "docs", "nexus.md"))
 	require.NoError(t, err)
 	_, rest, _ := strings.Cut(string(doc), "```sh\n")
 	commands, _, ok := strings.Cut(rest, "```")
 	require.True(t, ok)
-	commands = strings.ReplaceAll(commands, ". .wallet/env", ". '"+filepath.Join(dir, "env")+"'")
+	commands = strings.ReplaceAll(commands, ". .wallet/env", ". '"+env+"'")
 	shop := exec.Command("sh", "-e", "-c", commands)
 	shop.Dir, shop.Env = root, dev.Env
 	var problems bytes.Buffer

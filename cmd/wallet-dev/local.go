@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+	"go.uber.org/zap"
+
+	"github.com/valueledger/wallet/codec"
+	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/nexushandler"
+	"github.com/valueledger/wallet/internal/service/resourceid"
+	"github.com/valueledger/wallet/internal/service/telemetry"
+	"github.com/valueledger/wallet/migrations"
+	"github.com/valueledger/wallet/starter"
+	"github.com/valueledger/wallet/walletnexus"
+)
+
+type localOptions struct {
+	stack               devstack.Options
+	httpAddress         string // of metrics and probes
+	taskQueue           string
+	logLevel, logFormat string
+}
+
+// local is an installation of Wallet on this machine that runs.
+type local struct {
+	options     localOptions
+	stack       *devstack.Stack
+	databaseURL string // as the role of the service
+	ownerURL    string // the same database, as the owner of the tables
+	service     *service.Service
+	wallets     *starter.Client
+	say         func(format string, args ...any)
+}
+
+const database = "wallet"
+
+// withLocal starts everything, does something with it and stops it.
+func withLocal(cmd *cobra.Command, o localOptions, do func(*local) error) (err error) {
+	ctx := cmd.Context()
+	l := &local{options: o, say: func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) }}
+	logger, err := service.NewLogger(o.logLevel, o.logFormat)
+	if err != nil {
+		return err
+	}
+	keys, err := codec.FromEnv()
+	if err != nil {
+		return err
+	}
+	l.say("starting Postgres and Temporal in %s ...", o.stack.Dir)
+	o.stack.Log = l.say
+	if l.stack, err = devstack.Start(ctx, o.stack); err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, l.stack.Stop())
+		l.say("stopped")
+	}()
+	if err := l.prepareDatabase(ctx); err != nil {
+		return err
+	}
+	pool, err := service.OpenPool(ctx, service.Database{URL: l.databaseURL, Setting: "the database of " + cmd.CommandPath()})
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	metrics, err := telemetry.NewMetrics()
+	if err != nil {
+		return err
+	}
+	temporal, err := l.dialTemporal(ctx, logger, keys, metrics)
+	if err != nil {
+		return err
+	}
+	defer temporal.Close()
+	l.service, err = service.Start(ctx, service.Options{
+		Temporal: temporal, Namespace: client.DefaultNamespace, Pool: pool, TaskQueue: o.taskQueue, Logger: logger,
+		Metrics: metrics, HTTPAddress: o.httpAddress,
+	})
+	if err != nil {
+		return err
+	}
+	defer l.service.Stop()
+	if err := nexushandler.RegisterEndpoint(ctx, temporal, walletnexus.Endpoint, client.DefaultNamespace, o.taskQueue); err != nil {
+		return err
+	}
+	if l.wallets, err = starter.New(temporal, starter.Options{TaskQueue: o.taskQueue}); err != nil {
+		return err
+	}
+	return do(l)
+}
+
+// prepareDatabase makes the tables, and a password of the service's role that lasts as
+// long as the servers run.
+func (l *local) prepareDatabase(ctx context.Context) error {
+	postgres := l.stack.Postgres
+	if err := postgres.CreateDatabase(ctx, database); err != nil {
+		return err
+	}
+	l.ownerURL = postgres.URL(database)
+	if _, err := migrations.Up(ctx, l.ownerURL); err != nil {
+		return err
+	}
+	password := rand.Text()
+	l.databaseURL = postgres.URLOf(migrations.RoleApp, password, database)
+	return migrations.AllowLogin(ctx, l.ownerURL, password)
+}
+
+// dialTemporal connects as a worker does, but to the server of the stack, whatever the
+// environment says.
+func (l *local) dialTemporal(ctx context.Context, logger *zap.Logger, keys *codec.Keys, metrics *telemetry.Metrics) (client.Client, error) {
+	connection := client.Options{HostPort: l.stack.Temporal.Address(), Logger: service.SDKLogger(logger)}
+	service.WorkerConnection(&connection)
+	keys.Secure(&connection)
+	resourceid.Secure(&connection)
+	if err := telemetry.TraceClient(&connection); err != nil {
+		return nil, err
+	}
+	metrics.Client(&connection)
+	return client.DialContext(ctx, connection)
+}

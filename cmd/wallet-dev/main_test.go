@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet/internal/test/doctest"
+)
+
+var programs string // the folder of wallet-dev and wallet, built once
+
+func TestMain(m *testing.M) {
+	var err error
+	if programs, err = os.MkdirTemp("", "wallet-bin-"); err != nil {
+		panic(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", programs, ".", "../wallet").CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	code := m.Run()
+	os.RemoveAll(programs)
+	os.Exit(code)
+}
+
+// run runs wallet-dev as a user's shell would.
+func run(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	cmd := exec.Command(filepath.Join(programs, "wallet-dev"), args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		require.IsType(t, &exec.ExitError{}, err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+func TestTheDocsNameCommandsOfWalletDevThatThereAre(t *testing.T) {
+	doctest.CheckCommands(t, filepath.Join("..", ".."), newRootCommand())
+}
+
+func TestARunNeedsTheProgramWalletBesideIt(t *testing.T) {
+	alone := filepath.Join(t.TempDir(), "wallet-dev")
+	require.NoError(t, os.Link(filepath.Join(programs, "wallet-dev"), alone))
+	for _, command := range []string{"run", "torture", "verifybench"} {
+		out, err := exec.Command(alone, command).CombinedOutput()
+		require.Error(t, err)
+		require.Contains(t, string(out), `wallet is missing: "make bin/wallet bin/wallet-dev" builds both programs`)
+	}
+}
+
+func TestAPortOfTheEnvironmentIsANumber(t *testing.T) {
+	t.Setenv("WALLET_UI_PORT", "http")
+	_, errs, code := run(t, "run")
+	require.Equal(t, 1, code)
+	require.Equal(t, "wallet-dev: WALLET_UI_PORT=\"http\" is not a port number\n", errs)
+}
+
+func TestVerifyBenchPrintsWhatVerifyTook(t *testing.T) {
+	out, errs, code := run(t, "verifybench", "--entries", "100", "--wallets", "10")
+	require.Equal(t, 0, code, errs)
+	require.Contains(t, out, "verified 10 wallets, 100 journal entries, 80 events: 0 findings\nwallets\t10\nentries\t100\n")
+	require.Regexp(t, `\npeak memory of wallet verify\t\d+ MiB\n`, out)
+}

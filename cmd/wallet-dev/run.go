@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+
+	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/internal/service/cli"
+)
+
+func runCommand() *cobra.Command {
+	var o localOptions
+	cmd := &cobra.Command{
+		Use: "run", Short: "Run everything on this machine until Ctrl-C: Postgres, Temporal with its Web UI, the worker",
+		Long: `Run everything on this machine: a private Postgres, a Temporal server with its Web
+UI, the migrations, the worker, and a short demonstration. All of it listens on
+127.0.0.1 only, writes into one folder and stops with Ctrl-C; the next start finds
+the data again. Temporal's data of one --temporal-store is not seen by the other;
+the wallets are the same.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			program, err := findWallet() // the shell of the user has to find it
+			if err != nil {
+				return err
+			}
+			return withLocal(cmd, o, func(l *local) error {
+				if err := demonstrate(cmd, l.wallets); err != nil {
+					return err
+				}
+				return l.stay(cmd.Context(), filepath.Dir(program))
+			})
+		},
+	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+func demoCommand() *cobra.Command {
+	var o localOptions
+	cmd := &cobra.Command{
+		Use: "demo", Short: "Do as run does, but stop after the demonstration", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withLocal(cmd, o, func(l *local) error { return demonstrate(cmd, l.wallets) })
+		},
+	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+func (o *localOptions) addFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&o.stack.Dir, "dir", cli.EnvOr("WALLET_DEV_DIR", ".wallet"), "folder for everything that is written (WALLET_DEV_DIR)")
+	flags.StringVar((*string)(&o.stack.TemporalStore), "temporal-store", cli.EnvOr("WALLET_TEMPORAL_STORE", string(devstack.StoreSQLite)), "where Temporal keeps its histories: sqlite (quick to start) or postgres (the server of a deployment) (WALLET_TEMPORAL_STORE)")
+	flags.StringVar(&o.stack.TemporalCLI, "temporal-cli", os.Getenv("WALLET_TEMPORAL_CLI"), "the Temporal CLI to use with sqlite (WALLET_TEMPORAL_CLI)")
+	flags.IntVar(&o.stack.PostgresPort, "postgres-port", 0, "0 for a free port ("+portVariables["postgres-port"]+")")
+	flags.IntVar(&o.stack.TemporalPort, "temporal-port", 0, "0 for a free port ("+portVariables["temporal-port"]+")")
+	flags.IntVar(&o.stack.UIPort, "ui-port", 0, "0 for a free port ("+portVariables["ui-port"]+")")
+	flags.StringVar(&o.httpAddress, "http-address", cli.EnvOr("WALLET_HTTP_ADDRESS", "127.0.0.1:0"), "listen there for metrics and probes, by default on a free port (WALLET_HTTP_ADDRESS)")
+	cli.AddTaskQueueFlag(cmd, &o.taskQueue)
+	cli.AddLogFlags(cmd, &o.logLevel, &o.logFormat)
+	cmd.PreRunE = readPortVariables
+}
+
+// portVariables fix the ports whose flags are not given.
+var portVariables = map[string]string{
+	"postgres-port": "WALLET_POSTGRES_PORT",
+	"temporal-port": "WALLET_TEMPORAL_PORT",
+	"ui-port":       "WALLET_UI_PORT",
+}
+
+func readPortVariables(cmd *cobra.Command, _ []string) error {
+	for flag, variable := range portVariables {
+		value := os.Getenv(variable)
+		if value == "" || cmd.Flags().Changed(flag) {
+			continue
+		}
+		if err := cmd.Flags().Set(flag, value); err != nil {
+			return fmt.Errorf("%s=%q is not a port number", variable, value)
+		}
+	}
+	return nil
+}
+
+// stay tells the user how to reach what runs, and returns at Ctrl-C, or with the reason
+// why a part ended by itself. programs is the folder for the PATH of the shell.
+func (l *local) stay(ctx context.Context, programs string) error {
+	envFile := filepath.Join(l.options.stack.Dir, "env")
+	if err := l.writeEnv(envFile, programs); err != nil {
+		return err
+	}
+	defer os.Remove(envFile)
+	temporal := l.stack.Temporal
+	l.say(`
+Temporal Web UI   %s (of a wallet, see the tab "User Metadata")
+Temporal          %s, namespace %s, task queue %s
+Postgres          127.0.0.1:%d, database %s
+metrics, probes   %s/metrics, /healthz, /readyz
+logs              %s, %s
+
+Try in another terminal (Ctrl-C here stops everything):
+  . %s
+  wallet add u1 USD 12.50 --id order-7 --description "refund"
+  wallet balance u1
+  wallet events u1 USD
+  temporal workflow update execute --workflow-id wallet-asset/USD/%s --name apply --input '{"id":"order-8","type":"subtract","amount":"1.50"}'`,
+		temporal.UI(), temporal.Address(), client.DefaultNamespace, l.options.taskQueue, l.stack.Postgres.Port(), database, l.service.URL(),
+		filepath.Join(l.options.stack.Dir, "postgres", "log"), temporal.LogPath(), quoteShell(envFile), demoUser)
+	if err := l.waitForEnd(ctx); err != nil {
+		return err
+	}
+	l.say("\nstopping ...")
+	return nil
+}
+
+func (l *local) waitForEnd(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		err := l.stack.Wait(ctx)
+		ended <- err
+		cancel()
+	}()
+	if err := l.service.Wait(ctx); err != nil {
+		return err
+	}
+	return <-ended
+}
+
+// writeEnv writes what a shell needs to talk to the servers. It holds passwords.
+func (l *local) writeEnv(path, programs string) error {
+	temporal := l.stack.Temporal
+	var content strings.Builder
+	for _, variable := range [][2]string{
+		{"TEMPORAL_ADDRESS", temporal.Address()}, {"TEMPORAL_NAMESPACE", client.DefaultNamespace},
+		{"TEMPORAL_HTTP_URL", temporal.HTTP()}, {"TEMPORAL_UI_URL", temporal.UI()},
+		{"WALLET_DATABASE_URL", l.databaseURL}, {"WALLET_OWNER_DATABASE_URL", l.ownerURL}, {"WALLET_TASK_QUEUE", l.options.taskQueue},
+	} {
+		fmt.Fprintf(&content, "export %s=%s\n", variable[0], quoteShell(variable[1]))
+	}
+	fmt.Fprintf(&content, "export PATH=%s:\"$PATH\"\n", quoteShell(programs))
+	return os.WriteFile(path, []byte(content.String()), 0o600)
+}
+
+func quoteShell(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:", r))
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,92 @@
+// Package verifybench measures "wallet verify" on a database of its own: it fills it
+// through the steps of the service, runs the real program as its own process and prints
+// how long that took and how much memory it held at most.
+package verifybench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/migrations"
+)
+
+// Options of a measurement.
+type Options struct {
+	Entries  int // of all journals together
+	Wallets  int // that share them
+	Parallel int // as of wallet verify
+
+	Program string // wallet
+	// Step is a process that calls Fill or Verify. A process inherits, as its highest use
+	// of memory, that of the one that started it: so the one that starts wallet verify
+	// must have done nothing else.
+	Step func(ctx context.Context, name, databaseURL string) *exec.Cmd
+}
+
+// The names of the steps.
+const (
+	FillStep   = "fill"
+	VerifyStep = "verify"
+)
+
+// Measure makes the database, fills and verifies it, and prints what that took.
+func Measure(ctx context.Context, o Options, out io.Writer) (err error) {
+	dir, err := os.MkdirTemp("", "wallet-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o755); err != nil { // initdb's user has to pass through
+		return err
+	}
+	stack, err := devstack.Start(ctx, devstack.Options{Dir: dir, PostgresSettings: []string{"fsync=off"}})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stack.Stop()) }()
+	if err := stack.Postgres.CreateDatabase(ctx, "bench"); err != nil {
+		return err
+	}
+	url := stack.Postgres.URL("bench")
+	if _, err := migrations.Up(ctx, url); err != nil {
+		return err
+	}
+	for _, name := range []string{FillStep, VerifyStep} {
+		step := o.Step(ctx, name, url)
+		step.Stdout, step.Stderr = out, os.Stderr
+		step.Cancel = func() error { return step.Process.Signal(os.Interrupt) } // it ends its own process then
+		if err := step.Run(); err != nil {
+			return fmt.Errorf("%s the database: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Verify runs the program and prints what it took.
+func Verify(ctx context.Context, o Options, databaseURL string, out io.Writer) error {
+	cmd := exec.CommandContext(ctx, o.Program, "verify", "--parallel", strconv.Itoa(o.Parallel))
+	cmd.Env = append(os.Environ(), "WALLET_DATABASE_URL="+databaseURL)
+	cmd.Stderr = os.Stderr
+	begin := time.Now()
+	printed, err := cmd.Output()
+	took := time.Since(begin)
+	if err != nil {
+		return fmt.Errorf("wallet verify: %w\n%s", err, printed)
+	}
+	peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss // KiB
+	if runtime.GOOS == "darwin" {
+		peak >>= 10 // bytes there
+	}
+	_, err = fmt.Fprintf(out, "%swallets\t%d\nentries\t%d\nseconds\t%.1f\nentries/s\t%.0f\npeak memory of wallet verify\t%d MiB\nparallel\t%d\nCPUs\t%d\n",
+		printed, o.Wallets, o.Entries, took.Seconds(), float64(o.Entries)/took.Seconds(), peak>>10, o.Parallel, runtime.NumCPU())
+	return err
+}

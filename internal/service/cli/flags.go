@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/valueledger/wallet"
+)
+
+// AddOutputFlag gives --output to a command and those below it. A format that only some of
+// them print is for CheckOutput to refuse.
+func AddOutputFlag(cmd *cobra.Command, format *string, usage string, formats ...string) {
+	cmd.PersistentFlags().StringVarP(format, "output", "o", formats[0], usage)
+	offer(cmd, "output", formats...)
+}
+
+// CheckOutput refuses a format that is none of those that a command prints.
+func CheckOutput(cmd *cobra.Command, format string, formats ...string) error {
+	if slices.Contains(formats, format) {
+		return nil
+	}
+	last := len(formats) - 1
+	return fmt.Errorf("--output %q is unknown to %q: use %s or %s", format, cmd.CommandPath(), strings.Join(formats[:last], ", "), formats[last])
+}
+
+// AddTaskQueueFlag gives --task-queue to a command and those below it.
+func AddTaskQueueFlag(cmd *cobra.Command, queue *string) {
+	cmd.PersistentFlags().StringVar(queue, "task-queue", EnvOr("WALLET_TASK_QUEUE", wallet.DefaultTaskQueue), "task queue of the workers (WALLET_TASK_QUEUE)")
+}
+
+// AddLogFlags gives --log-level and --log-format to a command and those below it.
+func AddLogFlags(cmd *cobra.Command, level, format *string) {
+	flags := cmd.PersistentFlags()
+	flags.StringVar(level, "log-level", EnvOr("WALLET_LOG_LEVEL", "info"), "debug, info, warn or error (WALLET_LOG_LEVEL)")
+	flags.StringVar(format, "log-format", EnvOr("WALLET_LOG_FORMAT", "console"), "console or json (WALLET_LOG_FORMAT)")
+	offer(cmd, "log-level", "debug", "info", "warn", "error")
+	offer(cmd, "log-format", "console", "json")
+}
+
+// offer lets a shell complete the values of a flag.
+func offer(cmd *cobra.Command, flag string, values ...string) {
+	cobra.CheckErr(cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)))
+}
+
+// EnvOr is an environment variable, or another value if it is empty.
+func EnvOr(name, otherwise string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return otherwise
+}
+
+// Terminal is stderr if a person looks at it, else nil: nobody wants a progress bar in a
+// log, or beside JSON.
+func Terminal(cmd *cobra.Command, format string) *os.File {
+	file, ok := cmd.ErrOrStderr().(*os.File)
+	if !ok || format != "table" || !term.IsTerminal(int(file.Fd())) {
+		return nil
+	}
+	return file
+}
