@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -15,8 +16,19 @@ type Command struct {
 	// Ids that begin with "_" are the service's own.
 	ID   string      `json:"id"`
 	Type CommandType `json:"type"`
-	// Amount is above 0 for add and subtract, and absent for create.
-	Amount      Amount            `json:"amount,omitzero"`
+	// Amount is above 0 where it is sent. Create takes none; without it capture and release
+	// are of all that is left of the hold.
+	Amount Amount `json:"amount,omitzero"`
+	// HoldID is the hold that a capture or a release is of, or that another hold raises or
+	// extends: the id of the command that placed it.
+	HoldID string `json:"hold_id,omitempty"`
+	// ExpiresIn is after how long a hold expires, such as "15m", "24h" or "7d", by the clock
+	// of Postgres when it is placed.
+	ExpiresIn string `json:"expires_in,omitempty"`
+	// ExpiresAt is when a hold expires, in place of ExpiresIn; without both it never does.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	// Partial keeps what a capture leaves of its hold reserved, for another one.
+	Partial     bool              `json:"partial,omitempty"`
 	Description string            `json:"description,omitempty"` // at most 256 characters
 	Actor       string            `json:"actor,omitempty"`       // who asked; at most 128 characters
 	Metadata    map[string]string `json:"metadata,omitempty"`    // at most 4 KiB as JSON
@@ -97,9 +109,19 @@ func (c Command) validateFields() error {
 		}
 	}
 	if kind.takes("amount") && c.Amount != (Amount{}) {
-		return c.validateAmount()
+		if err := c.validateAmount(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return c.validateHold()
+}
+
+// holdID names the hold that a command is about: a hold that it places has its own id.
+func (c Command) holdID() string {
+	if c.HoldID == "" && c.Type == TypeHold {
+		return c.ID
+	}
+	return c.HoldID
 }
 
 func (c Command) validateAmount() error {
@@ -149,9 +171,12 @@ func validateText(field, value string) error {
 // Size is at least the length of the command as JSON, in any encoder's escaping, and
 // not much more: batches are divided by it.
 func (c Command) Size() int {
-	const names = 160 // of all fields, with their punctuation
+	const names, holdNames = 160, 120 // of the fields, with their punctuation, and of expires_at
 	size := names + sizeAsJSON(c.ID) + sizeAsJSON(string(c.Type)) + sizeAsJSON(c.Amount.String()) +
-		sizeAsJSON(c.Description) + sizeAsJSON(c.Actor)
+		sizeAsJSON(c.Description) + sizeAsJSON(c.Actor) + sizeAsJSON(c.HoldID) + sizeAsJSON(c.ExpiresIn)
+	if c.HoldID != "" || c.ExpiresIn != "" || c.Partial || !c.ExpiresAt.IsZero() {
+		size += holdNames
+	}
 	for _, key := range sortedKeys(c.Metadata) {
 		size += sizeAsJSON(key) + sizeAsJSON(c.Metadata[key]) + len(`"":"",`)
 	}

@@ -44,7 +44,7 @@ func TestCommandsThatAreRefusedBeforeTheyLeaveATrace(t *testing.T) {
 		"nothing":                {``, `command is empty`},
 		"null":                   {`null`, `command is empty: send an object`},
 		"byte order mark":        {"\ufeff{}", `command begins with a byte order mark: send UTF-8 without one`},
-		"a name of tomorrow":     {`{"id":"a","type":"create","expires_in":"15m"}`, `command has no field "expires_in": leave it out, or send it to a version`},
+		"a name of tomorrow":     {`{"id":"a","type":"create","expires_soon":"15m"}`, `command has no field "expires_soon": leave it out, or send it to a version`},
 		"a name in capitals":     {`{"ID":"a","type":"create"}`, `command has no field "ID"`},
 		"a name within a field":  {`{"id":"a","type":"create","reply_to":{"workflow_id":"w","signal":"s","run_id":"r"}}`, `command has no field "reply_to/run_id"`},
 		"an id twice":            {`{"id":"a","type":"create","id":"b"}`, `id of command is given twice`},
@@ -178,7 +178,7 @@ func TestSizeIsNoLessThanTheJSON(t *testing.T) {
 		c := Command{
 			ID: text.Draw(t, "id"), Type: rapid.SampledFrom([]CommandType{TypeCreate, TypeAdd, TypeSubtract}).Draw(t, "type"), Amount: MustAmount("12.50"),
 			Description: text.Draw(t, "description"), Actor: text.Draw(t, "actor"),
-			Metadata: rapid.MapOf(text, text).Draw(t, "metadata"),
+			Metadata: rapid.MapOf(text, text).Draw(t, "metadata"), HoldID: text.Draw(t, "hold"), ExpiresIn: text.Draw(t, "in"), Partial: rapid.Bool().Draw(t, "partial"),
 		}
 		if rapid.Bool().Draw(t, "reply") {
 			c.ReplyTo = &ReplyTo{WorkflowID: text.Draw(t, "workflow"), Signal: text.Draw(t, "signal")}

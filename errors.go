@@ -20,6 +20,12 @@ func (e *UnappliedError) Error() string {
 	return fmt.Sprintf("command %s was not applied: %s (%s)", quote(e.Result.CommandID), e.Result.Message, e.Result.Reason)
 }
 
+// Unwrap makes errors.Is(err, ReasonHoldExpired) true of a refusal for that reason.
+func (e *UnappliedError) Unwrap() error { return e.Result.Reason }
+
+// Error makes a Reason something that errors.Is can look for.
+func (r Reason) Error() string { return string(r) }
+
 // InvalidError is input that no wallet takes: it names the field, the value and
 // the remedy. Its JSON is the details of the InvalidCommand failure.
 type InvalidError struct {

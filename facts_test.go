@@ -14,7 +14,7 @@ import (
 // refusals among them, sends the results as JSON, and reads them back.
 func TestFactsGiveTheResultsAgain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		account := Account{Asset{UserID: "u1", Currency: "USD", Scale: rapid.Int32Range(0, 3).Draw(t, "scale")}}
+		account := Account{Asset: Asset{UserID: "u1", Currency: "USD", Scale: rapid.Int32Range(0, 3).Draw(t, "scale")}}
 		journal := map[string]Entry{}
 		now := time.UnixMicro(1_000_000).UTC()
 		fresh := 0
@@ -133,7 +133,7 @@ func BenchmarkFacts(b *testing.B) {
 	for i := range commands {
 		commands[i] = Command{ID: fmt.Sprint("order-", i), Type: TypeAdd, Amount: MustAmount("12.50")}
 	}
-	f, err := Fold(Account{Asset{UserID: "u1", Currency: "USD", Scale: 2, Version: 1, Position: 1}}, nil, asReceived(commands), noon)
+	f, err := Fold(Account{Asset: Asset{UserID: "u1", Currency: "USD", Scale: 2, Version: 1, Position: 1}}, nil, asReceived(commands), noon)
 	require.NoError(b, err)
 	b.Run("write", func(b *testing.B) {
 		for b.Loop() {
@@ -150,7 +150,7 @@ func BenchmarkFacts(b *testing.B) {
 	})
 	b.Run("fold", func(b *testing.B) { // for comparison
 		for b.Loop() {
-			_, err := Fold(Account{Asset{UserID: "u1", Currency: "USD", Scale: 2, Version: 1, Position: 1}}, nil, asReceived(commands), noon)
+			_, err := Fold(Account{Asset: Asset{UserID: "u1", Currency: "USD", Scale: 2, Version: 1, Position: 1}}, nil, asReceived(commands), noon)
 			require.NoError(b, err)
 		}
 	})

@@ -49,6 +49,13 @@ var EntryFields = []Field{
 	{Name: "metadata", Of: func(e *Entry) any { return &e.Metadata }, Optional: true, InEvent: true, fixed: true},
 	{Name: "recorded_at", Of: func(e *Entry) any { return &e.RecordedAt }, InEvent: true, fixed: true},
 	{Name: "prev_hash", Of: func(e *Entry) any { return &e.PrevHash }, fixed: true},
+	{Name: "hold_id", Of: func(e *Entry) any { return &e.HoldID }, Optional: true, InEvent: true},
+	{Name: "expires_in", Of: func(e *Entry) any { return &e.ExpiresIn }, Optional: true, InEvent: true},
+	{Name: "expires_at", Of: func(e *Entry) any { return &e.ExpiresAt }, Optional: true, InEvent: true},
+	{Name: "partial", Of: func(e *Entry) any { return &e.Partial }, Optional: true, InEvent: true},
+	{Name: "hold_state", Of: func(e *Entry) any { return (*string)(&e.HoldState) }, Optional: true, InEvent: true},
+	{Name: "hold_left", Of: func(e *Entry) any { return &e.HoldLeft }, Optional: true, InEvent: true},
+	{Name: "hold_expires_at", Of: func(e *Entry) any { return &e.HoldExpiresAt }, Optional: true, InEvent: true},
 	{Name: "format", Of: func(e *Entry) any { return &e.Format }},
 	{Name: "hash", Of: func(e *Entry) any { return &e.Hash }, InEvent: true},
 }
@@ -71,6 +78,10 @@ type commandField struct {
 // names.
 var commandFields = []commandField{
 	{"amount", func(c *Command) any { return &c.Amount }, func(e *Entry) any { return &e.Amount }, `it as a string, such as "12.50"`},
+	{"hold_id", func(c *Command) any { return &c.HoldID }, func(e *Entry) any { return &e.HoldID }, "the id of the command that placed the hold"},
+	{"expires_in", func(c *Command) any { return &c.ExpiresIn }, func(e *Entry) any { return &e.ExpiresIn }, `a duration such as "15m"`},
+	{"expires_at", func(c *Command) any { return &c.ExpiresAt }, func(e *Entry) any { return &e.ExpiresAt }, "a time such as 2026-01-31T12:00:00Z"},
+	{"partial", func(c *Command) any { return &c.Partial }, func(e *Entry) any { return &e.Partial }, "true"},
 }
 
 // fieldText is the one text of a field's value, empty where it is not set.

@@ -2,6 +2,8 @@ package wallet
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -13,10 +15,17 @@ type Asset struct {
 	Scale    int32  `json:"scale"`        // the currency's decimals
 	Total    Amount `json:"total_amount"` // all that the user owns
 	Hold     Amount `json:"hold_amount"`  // the part of it that is reserved
-	Version  int64  `json:"version"`      // applied commands
-	Position int64  `json:"position"`     // recorded commands
-	Hash     Hash   `json:"hash"`         // of the last journal entry
-	Format   int64  `json:"format"`       // of that entry; 0 before the first
+	// Due is the part of Hold whose holds have expired, and that is available, while the
+	// journal's entry of that is still to come. Only reads of the present know it.
+	Due      Amount `json:"due_amount,omitzero"`
+	Version  int64  `json:"version"`  // applied commands
+	Position int64  `json:"position"` // recorded commands
+	// OpenHolds is how many holds are open; NextExpiry is when the next of them expires, zero
+	// if none does.
+	OpenHolds  int64     `json:"open_holds,omitempty"`
+	NextExpiry time.Time `json:"next_expiry,omitzero"`
+	Hash       Hash      `json:"hash"`   // of the last journal entry
+	Format     int64     `json:"format"` // of that entry; 0 before the first
 	// UpdatedAt is when that entry was recorded. Time never runs backwards along
 	// a chain, so that "the balance at a time" has one answer.
 	UpdatedAt time.Time `json:"updated_at"`
@@ -25,8 +34,11 @@ type Asset struct {
 // Exists reports whether the asset was created: creation is version 1.
 func (a Asset) Exists() bool { return a.Version > 0 }
 
-// Available is what may be subtracted: total minus hold.
-func (a Asset) Available() Amount { return a.Total.Sub(a.Hold) }
+// Available is what may be subtracted: total minus what is reserved.
+func (a Asset) Available() Amount { return a.Total.Sub(a.Reserved()) }
+
+// Reserved is hold without what has expired.
+func (a Asset) Reserved() Amount { return a.Hold.Sub(a.Due) }
 
 // After is the asset after an entry of its journal.
 func (a Asset) After(e Entry) Asset {
@@ -39,8 +51,28 @@ func (a Asset) After(e Entry) Asset {
 }
 
 // Account is what a command is decided on: the asset, and what else of it the command
-// needs.
-type Account struct{ Asset }
+// needs: the holds that it names, and those whose time is over.
+type Account struct {
+	Asset
+	Holds   map[string]Hold
+	changed *Hold // by the command that was decided last
+}
+
+// Changed is the hold that the command that was decided last has placed or changed.
+func (a Account) Changed() (Hold, bool) {
+	if a.changed == nil {
+		return Hold{}, false
+	}
+	return *a.changed, true
+}
+
+// Keep remembers a hold as it is now.
+func (a *Account) Keep(h Hold) {
+	if a.Holds == nil {
+		a.Holds = map[string]Hold{}
+	}
+	a.Holds[h.ID] = h
+}
 
 // AutoCreate is the command that the service itself records before the first command of a
 // wallet asset that does not exist yet.
@@ -72,9 +104,10 @@ func apply(before Account, received Received, now time.Time) (Account, Result) {
 	c := received.Command
 	before.Total, before.Hold = atScale(before.Total, before.Scale), atScale(before.Hold, before.Scale)
 	before.Position++
+	before.changed = nil
 	after, refused := decide(before, received, now)
 	r := Result{
-		CommandID: c.ID, Type: c.Type, Position: before.Position, Amount: resultAmount(received, before.Scale),
+		CommandID: c.ID, Type: c.Type, Position: before.Position, HoldID: c.holdID(), Amount: resultAmount(received, before.Scale),
 		TotalBefore: before.Total, TotalAfter: before.Total, HoldBefore: before.Hold, HoldAfter: before.Hold,
 	}
 	if refused != nil {
@@ -85,6 +118,14 @@ func apply(before Account, received Received, now time.Time) (Account, Result) {
 		panic(fmt.Sprintf("wallet: %s would break 0 <= hold %s <= total %s", c, after.Hold, after.Total))
 	}
 	after.Version++
+	if h, ok := after.Changed(); ok {
+		h.UpdatedAt, h.Position = now, before.Position
+		after.changed = &h
+		r.HoldState, r.HoldExpiresAt = h.State, h.ExpiresAt
+		if h.IsOpen() {
+			r.HoldLeft = h.Left()
+		}
+	}
 	r.Status, r.Version, r.TotalAfter, r.HoldAfter = StatusApplied, after.Version, after.Total, after.Hold
 	return after, r
 }
@@ -150,11 +191,14 @@ type Folded struct {
 	Account Account
 	Entries []Entry  // to append to the journal, those of the service among them
 	Results []Result // one for each command, in order
+	Holds   []Hold   // that were placed or changed, as they are afterwards
 }
 
 // Fold runs commands in order over an account. prior holds the journal entries of those ids
-// among them that are taken. now is Postgres's clock. An account that does not exist is
-// opened first, by an entry of the service, unless the first command is a create.
+// among them that are taken. now is Postgres's clock. The service's own
+// entries come first: an account that does not exist is opened, unless the first command is
+// a create, and holds that are due expire, so that nobody waits for funds that an expired
+// hold has reserved.
 //
 // It returns an *UnknownFormatError, and changes nothing, if the journal has entries of a
 // later format than this build writes.
@@ -167,6 +211,7 @@ func Fold(before Account, prior map[string]Entry, commands []Received, now time.
 			return Folded{}, &UnknownFormatError{e.Format}
 		}
 	}
+	now = now.UTC().Truncate(time.Microsecond)
 	if now.Before(before.UpdatedAt) {
 		now = before.UpdatedAt
 	}
@@ -174,8 +219,12 @@ func Fold(before Account, prior map[string]Entry, commands []Received, now time.
 		Folded: Folded{Account: before, Entries: make([]Entry, 0, len(commands)+1), Results: make([]Result, 0, len(commands))},
 		now:    now, known: make(map[string]Entry, len(commands)),
 	}
+	f.Account.Holds = maps.Clone(before.Holds)
 	if !before.Exists() && !opens(commands) {
 		f.record(Received{Command: AutoCreate()})
+	}
+	for _, h := range f.Account.dueHolds(now) {
+		f.record(Received{Command: ExpireCommand(h.ID)})
 	}
 	for _, received := range commands {
 		c := received.Command
@@ -189,14 +238,18 @@ func Fold(before Account, prior map[string]Entry, commands []Received, now time.
 		}
 		f.Results = append(f.Results, f.record(received).Result())
 	}
+	for _, id := range slices.Sorted(maps.Keys(f.changed)) {
+		f.Holds = append(f.Holds, f.changed[id])
+	}
 	return f.Folded, nil
 }
 
 // folding is a Fold under way.
 type folding struct {
 	Folded
-	now   time.Time
-	known map[string]Entry // those of this fold, by id
+	now     time.Time
+	known   map[string]Entry // those of this fold, by id
+	changed map[string]Hold
 }
 
 // record applies a command that has not been seen before.
@@ -206,6 +259,13 @@ func (f *folding) record(received Received) Entry {
 	entry := formats[CurrentFormat].NewEntry(before, received.Command, result, f.now)
 	after.Asset = after.Asset.After(entry)
 	f.Account = after
+	if h, ok := after.Changed(); ok {
+		f.Account.Keep(h)
+		if f.changed == nil {
+			f.changed = map[string]Hold{}
+		}
+		f.changed[h.ID] = h
+	}
 	f.Entries = append(f.Entries, entry)
 	f.known[entry.CommandID] = entry
 	return entry

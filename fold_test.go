@@ -23,7 +23,7 @@ func good(commands ...Command) []Received {
 }
 
 func fold(t require.TestingT, a Asset, commands ...Command) (Asset, []Result) {
-	f, err := Fold(Account{a}, nil, good(commands...), noon)
+	f, err := Fold(Account{Asset: a}, nil, good(commands...), noon)
 	require.NoError(t, err)
 	return f.Account.Asset, f.Results
 }
@@ -86,11 +86,11 @@ func TestSubtractLeavesHeldFunds(t *testing.T) {
 func TestRefusalIsFinalForItsID(t *testing.T) {
 	asset, _ := fold(t, dollars(), Command{ID: "open", Type: TypeCreate})
 	overdraft := Command{ID: "o", Type: TypeSubtract, Amount: MustAmount("5")}
-	first, err := Fold(Account{asset}, nil, good(overdraft), noon)
+	first, err := Fold(Account{Asset: asset}, nil, good(overdraft), noon)
 	require.NoError(t, err)
 	asset, _ = fold(t, first.Account.Asset, Command{ID: "funds", Type: TypeAdd, Amount: MustAmount("100")})
 
-	again, err := Fold(Account{asset}, map[string]Entry{"o": first.Entries[0]}, good(overdraft), noon.Add(time.Hour))
+	again, err := Fold(Account{Asset: asset}, map[string]Entry{"o": first.Entries[0]}, good(overdraft), noon.Add(time.Hour))
 	require.NoError(t, err)
 	require.Empty(t, again.Entries)
 	require.Equal(t, asset, again.Account.Asset)
@@ -124,7 +124,7 @@ func TestTheFirstCommandOpensItsWallet(t *testing.T) {
 		{Command: Command{ID: "a", Type: TypeSubtract, Amount: MustAmount("1")}},
 		{Command: Command{ID: "a", Type: TypeCreate}, Malformed: "no good"},
 	} {
-		f, err := Fold(Account{dollars()}, nil, []Received{first}, noon)
+		f, err := Fold(Account{Asset: dollars()}, nil, []Received{first}, noon)
 		require.NoError(t, err)
 		require.Len(t, f.Entries, 2)
 		require.Equal(t, auto.ID, f.Entries[0].CommandID)
@@ -133,7 +133,7 @@ func TestTheFirstCommandOpensItsWallet(t *testing.T) {
 		require.Equal(t, "a", f.Results[0].CommandID)
 		require.Equal(t, int64(2), f.Results[0].Position)
 	}
-	f, err := Fold(Account{dollars()}, nil, good(Command{ID: "open", Type: TypeCreate}), noon)
+	f, err := Fold(Account{Asset: dollars()}, nil, good(Command{ID: "open", Type: TypeCreate}), noon)
 	require.NoError(t, err)
 	require.Len(t, f.Entries, 1)
 }
@@ -141,17 +141,17 @@ func TestTheFirstCommandOpensItsWallet(t *testing.T) {
 func TestAJournalOfALaterFormatIsNotWrittenTo(t *testing.T) {
 	asset, _ := fold(t, dollars(), Command{ID: "open", Type: TypeCreate})
 	asset.Format = CurrentFormat + 1
-	_, err := Fold(Account{asset}, nil, nil, noon)
+	_, err := Fold(Account{Asset: asset}, nil, nil, noon)
 	var unknown *UnknownFormatError
 	require.ErrorAs(t, err, &unknown)
 	asset.Format = CurrentFormat
-	_, err = Fold(Account{asset}, map[string]Entry{"a": {CommandID: "a", Format: CurrentFormat + 1}}, good(Command{ID: "a", Type: TypeCreate}), noon)
+	_, err = Fold(Account{Asset: asset}, map[string]Entry{"a": {CommandID: "a", Format: CurrentFormat + 1}}, good(Command{ID: "a", Type: TypeCreate}), noon)
 	require.ErrorAs(t, err, &unknown)
 }
 
 func TestTimeNeverRunsBackwardsAlongAChain(t *testing.T) {
 	asset, _ := fold(t, dollars(), Command{ID: "open", Type: TypeCreate})
-	f, err := Fold(Account{asset}, nil, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("1")}), noon.Add(-time.Hour))
+	f, err := Fold(Account{Asset: asset}, nil, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("1")}), noon.Add(-time.Hour))
 	require.NoError(t, err)
 	require.Equal(t, noon, f.Entries[0].RecordedAt)
 }
@@ -166,7 +166,7 @@ func TestFoldKeepsItsPromises(t *testing.T) {
 		journal := []Entry{}
 		byID := map[string]Entry{}
 		sum := Amount{}
-		opened, err := Fold(Account{asset}, nil, nil, noon)
+		opened, err := Fold(Account{Asset: asset}, nil, nil, noon)
 		require.NoError(t, err)
 		asset, journal = opened.Account.Asset, append(journal, opened.Entries...)
 
@@ -187,7 +187,7 @@ func TestFoldKeepsItsPromises(t *testing.T) {
 					commands[i].Command.Amount = Amount{}
 				}
 			}
-			folded, err := Fold(Account{asset}, byID, commands, noon.Add(time.Duration(batch)*time.Second))
+			folded, err := Fold(Account{Asset: asset}, byID, commands, noon.Add(time.Duration(batch)*time.Second))
 			require.NoError(t, err)
 			after, entries, results := folded.Account.Asset, folded.Entries, folded.Results
 			require.Len(t, results, len(commands))
@@ -203,7 +203,7 @@ func TestFoldKeepsItsPromises(t *testing.T) {
 				require.NotContains(t, seen, e.CommandID, "one entry per id")
 				seen[e.CommandID] = e
 			}
-			again, err := Fold(Account{after}, seen, commands, noon.Add(time.Hour))
+			again, err := Fold(Account{Asset: after}, seen, commands, noon.Add(time.Hour))
 			require.NoError(t, err)
 			require.Empty(t, again.Entries)
 			require.Equal(t, after, again.Account.Asset)
@@ -253,7 +253,7 @@ func TestFoldKeepsItsPromises(t *testing.T) {
 // TestEveryFieldIsInTheHash changes each field of the table in turn.
 func TestEveryFieldIsInTheHash(t *testing.T) {
 	asset, _ := fold(t, dollars(), Command{ID: "open", Type: TypeCreate})
-	f, err := Fold(Account{asset}, nil, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("5"), Description: "d", Actor: "x",
+	f, err := Fold(Account{Asset: asset}, nil, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("5"), Description: "d", Actor: "x",
 		Metadata: map[string]string{"k": "v"}}), noon)
 	require.NoError(t, err)
 	entry := f.Entries[0]

@@ -97,7 +97,9 @@ func (r Rules) NewEntry(before Asset, c Command, result Result, recordedAt time.
 	for _, f := range commandFields {
 		copyField(f.entry(&e), f.of(&c))
 	}
+	e.ExpiresAt = e.ExpiresAt.UTC()
 	e.Amount = result.Amount // with the currency's decimals
+	e.HoldState, e.HoldLeft, e.HoldExpiresAt = result.HoldState, result.HoldLeft, result.HoldExpiresAt
 	e.Hash = e.ComputeHash()
 	return e
 }

@@ -95,7 +95,7 @@ func FuzzDecodeCommand(f *testing.F) {
 		if err != nil {
 			requireRefusal(t, err)
 			received = Malformed(data, "json/plain", command, "_malformed-run-1", err)
-			_, result := Apply(Account{asset}, received, time.Unix(1, 0))
+			_, result := Apply(Account{Asset: asset}, received, time.Unix(1, 0))
 			require.Equal(t, ReasonMalformed, result.Reason)
 		}
 		requireTravels(t, asset, received)
@@ -132,7 +132,7 @@ func requireTravels(t *testing.T, asset Asset, received Received) {
 		require.NoError(t, validateText("text", text))
 		require.NoError(t, validateText("text", received.Command.Metadata[text]))
 	}
-	folded, err := Fold(Account{asset}, nil, []Received{received, arrived}, time.Unix(1, 0))
+	folded, err := Fold(Account{Asset: asset}, nil, []Received{received, arrived}, time.Unix(1, 0))
 	require.NoError(t, err)
 	after, results := folded.Account, folded.Results
 	require.Len(t, folded.Entries, 1)

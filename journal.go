@@ -60,10 +60,19 @@ type Entry struct {
 	Description string
 	Actor       string
 	Metadata    map[string]string
-	RecordedAt  time.Time // UTC, microseconds
-	PrevHash    Hash
-	Hash        Hash
-	Format      int64 // see Rules
+	// What the command said of a hold: see Command.
+	HoldID    string
+	ExpiresIn string
+	ExpiresAt time.Time
+	Partial   bool
+	// What it made of it: see Result.
+	HoldState     HoldState
+	HoldLeft      Amount // with the currency's decimals; 0 where nothing is left
+	HoldExpiresAt time.Time
+	RecordedAt    time.Time // UTC, microseconds
+	PrevHash      Hash
+	Hash          Hash
+	Format        int64 // see Rules
 }
 
 // Result is the answer that this entry is the record of.
@@ -72,6 +81,7 @@ func (e Entry) Result() Result {
 		CommandID: e.CommandID, Type: e.Type, Status: e.Status, Reason: e.Reason, Message: e.Message,
 		Amount: e.Amount, TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter,
 		HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter, Version: e.Version,
+		HoldID: e.Command().holdID(), HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
 		Position: e.Position, Hash: e.Hash, RecordedAt: e.RecordedAt,
 	}
 }

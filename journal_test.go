@@ -29,7 +29,7 @@ func TestALaterFieldChangesNoEarlierHash(t *testing.T) {
 	fields, known, content := EntryFields, formats, commandFields
 	defer func() { EntryFields, formats, commandFields = fields, known, content }()
 	before, _ := fold(t, dollars(), Command{ID: "open", Type: TypeCreate})
-	f, err := Fold(Account{before}, nil, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("5")}), noon)
+	f, err := Fold(Account{Asset: before}, nil, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("5")}), noon)
 	require.NoError(t, err)
 	earlier := f.Entries[0]
 

@@ -14,6 +14,10 @@ const (
 	TypeCreate   CommandType = "create"   // open the wallet asset with zero amounts
 	TypeAdd      CommandType = "add"      // total grows by amount
 	TypeSubtract CommandType = "subtract" // total shrinks by amount, if that much is available
+	TypeHold     CommandType = "hold"     // amount is reserved, if that much is available
+	TypeCapture  CommandType = "capture"  // total shrinks by what was reserved, or a part of it
+	TypeRelease  CommandType = "release"  // what was reserved, or a part of it, is available again
+	TypeExpire   CommandType = "expire"   // by the service: the time of a hold is over
 )
 
 // Kind is what there is to know of a command type. All that lists types is derived from the
@@ -60,6 +64,19 @@ var kinds = []Kind{
 			return a, nil
 		},
 	},
+	{
+		Type: TypeHold, Event: "wallet_asset.held", Takes: []string{"amount", "hold_id", "expires_in", "expires_at"}, apply: place,
+		Refuses: []Reason{ReasonInsufficientFunds, ReasonTooManyHolds, ReasonHoldNotFound, ReasonHoldClosed, ReasonHoldExpired, ReasonExpiryNotLater},
+	},
+	{
+		Type: TypeCapture, Event: "wallet_asset.captured", Needs: []string{"hold_id"}, Takes: []string{"amount", "partial"}, apply: capture,
+		Refuses: []Reason{ReasonHoldNotFound, ReasonHoldClosed, ReasonHoldExpired, ReasonHoldExceeded},
+	},
+	{
+		Type: TypeRelease, Event: "wallet_asset.released", Needs: []string{"hold_id"}, Takes: []string{"amount"}, apply: release,
+		Refuses: []Reason{ReasonHoldNotFound, ReasonHoldClosed, ReasonHoldExpired, ReasonHoldExceeded},
+	},
+	{Type: TypeExpire, Event: "wallet_asset.hold_expired", Needs: []string{"hold_id"}, apply: expire, Service: true},
 }
 
 // Kinds are all command types, those of the service among them.

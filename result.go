@@ -19,6 +19,12 @@ const (
 	ReasonInsufficientFunds Reason = "insufficient_funds" // subtract of more than is available
 	ReasonAlreadyExists     Reason = "already_exists"     // create of an existing wallet asset
 	ReasonScaleExceeded     Reason = "scale_exceeded"     // more decimals than the currency has
+	ReasonHoldNotFound      Reason = "hold_not_found"     // the wallet has no such hold
+	ReasonHoldClosed        Reason = "hold_closed"        // captured or released already
+	ReasonHoldExpired       Reason = "hold_expired"       // its time is over
+	ReasonHoldExceeded      Reason = "hold_exceeded"      // more than is left of it
+	ReasonExpiryNotLater    Reason = "expiry_not_later"   // an expiry is only moved to a later time
+	ReasonTooManyHolds      Reason = "too_many_holds"     // more than MaxOpenHolds would be open
 	ReasonIDConflict        Reason = "id_conflict"        // the id was used with other content
 	ReasonMalformed         Reason = "malformed"          // cannot be understood
 
@@ -41,6 +47,12 @@ type Result struct {
 	TotalAfter  Amount      `json:"total_after"`
 	HoldBefore  Amount      `json:"hold_before"`
 	HoldAfter   Amount      `json:"hold_after"`
+	// HoldID, HoldState, HoldLeft and HoldExpiresAt are of the hold that the command has
+	// placed or changed: what is still reserved of it, and until when.
+	HoldID        string    `json:"hold_id,omitempty"`
+	HoldState     HoldState `json:"hold_state,omitempty"`
+	HoldLeft      Amount    `json:"hold_left,omitzero"`
+	HoldExpiresAt time.Time `json:"hold_expires_at,omitzero"`
 	// Version counts applied commands, from 1, without gaps; absent if unapplied.
 	Version int64 `json:"version,omitempty"`
 	// Position counts all recorded commands, from 1; absent for an id_conflict,

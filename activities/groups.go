@@ -3,6 +3,7 @@ package activities
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -45,10 +46,40 @@ const (
 
 	sqlUpdateAssets = `UPDATE wallet_assets AS a
 		SET total_amount = after.total::numeric, hold_amount = after.hold::numeric,
-			version = after.version, position = after.position, hash = after.hash, format = after.format, updated_at = after.updated_at
-		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bigint[], $9::timestamptz[])
-			AS after (user_id, currency, total, hold, version, position, hash, format, updated_at)
-		WHERE a.user_id = after.user_id AND a.currency = after.currency`
+			version = after.version, position = after.position, hash = after.hash, format = after.format, updated_at = after.updated_at,
+			open_holds = after.open_holds,
+			next_expiry = CASE WHEN after.holds_changed THEN (
+				SELECT expires_at
+				FROM wallet_holds AS h
+				WHERE h.user_id = a.user_id AND h.currency = a.currency AND h.state = 'open' AND h.expires_at IS NOT NULL
+				ORDER BY expires_at
+				LIMIT 1) ELSE a.next_expiry END
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bigint[], $9::timestamptz[], $10::bigint[], $11::boolean[])
+			AS after (user_id, currency, total, hold, version, position, hash, format, updated_at, open_holds, holds_changed)
+		WHERE a.user_id = after.user_id AND a.currency = after.currency
+		RETURNING a.user_id, a.currency, a.next_expiry`
+
+	sqlOpenHolds = `SELECT u, c, count(h.hold_id), min(h.expires_at)
+		FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
+		LEFT JOIN wallet_holds AS h ON h.user_id = u AND h.currency = c AND h.state = 'open'
+		GROUP BY u, c`
+
+	sqlNamedHolds = `SELECT ` + rows.HoldColumns + `
+		FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (u, c, id)
+		CROSS JOIN LATERAL (
+			SELECT *
+			FROM wallet_holds
+			WHERE user_id = wanted.u AND currency = wanted.c AND hold_id = wanted.id
+			OFFSET 0) AS h`
+
+	sqlDueHolds = `SELECT ` + rows.HoldColumns + `
+		FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
+		CROSS JOIN LATERAL (
+			SELECT *
+			FROM wallet_holds
+			WHERE user_id = wanted.u AND currency = wanted.c AND state = 'open' AND expires_at <= $3
+			ORDER BY expires_at
+			OFFSET 0) AS h`
 )
 
 var (
@@ -64,6 +95,12 @@ var (
 			ORDER BY command_id
 			LIMIT 1) AS next
 		WHERE command_id = wanted.id`
+
+	// All of a hold, for one whose row was lost. There is no index for it.
+	sqlEntriesOfHold = `SELECT ` + rows.EntryColumns + `
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2 AND (command_id = $3 OR hold_id = $3)
+		ORDER BY position`
 
 	sqlLastEntries = `SELECT ` + rows.EntryColumns + `
 		FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
@@ -119,11 +156,20 @@ func (a *Activities) applyGroups(ctx context.Context, groups []group) ([]outcome
 		if err != nil {
 			return nil, err
 		}
+		if err := t.readHolds(ctx, b, groups); err != nil {
+			return nil, err
+		}
 		outcomes, err := b.fold(groups)
 		if err != nil {
 			return nil, err
 		}
-		return outcomes, t.write(ctx, b)
+		expiries, err := t.write(ctx, b)
+		for i, g := range groups {
+			if next, changed := expiries[g.AssetRef]; changed {
+				outcomes[i].asset.NextExpiry = next
+			}
+		}
+		return outcomes, err
 	})
 }
 
@@ -131,9 +177,13 @@ func (a *Activities) applyGroups(ctx context.Context, groups []group) ([]outcome
 type books struct {
 	assets  map[wallet.AssetRef]wallet.Asset
 	prior   map[wallet.AssetRef]map[string]wallet.Entry // under the ids of the commands
+	holds   map[wallet.AssetRef]map[string]wallet.Hold  // that the commands name, or that are due
 	now     time.Time                                   // Postgres's, read behind the locks
 	entries []wallet.Entry                              // to append
 	changed map[wallet.AssetRef]bool
+	written map[wallet.AssetRef]map[string]wallet.Hold // holds to write
+	// restored are the assets whose rows were lost, not their journals.
+	restored map[wallet.AssetRef]bool
 }
 
 // lacks reports whether an asset is still to be created.
@@ -155,15 +205,20 @@ func (t transaction) lock(ctx context.Context, groups []group, create bool) (boo
 	request.Queue(sqlLockAssets, users, currencies)
 	request.Queue(sqlPrior, wantedIDs(groups)...)
 	request.Queue(sqlNow)
+	named := namedHolds(groups)
+	if len(named[0].([]string)) > 0 {
+		request.Queue(sqlNamedHolds, named...)
+	}
 	if create {
 		request.Queue(sqlLastEntries, users, currencies)
 		request.Queue(sqlLastApplied, users, currencies)
+		request.Queue(sqlOpenHolds, users, currencies)
 	}
 	results, err := t.begin(ctx, request)
 	if err != nil {
 		return books{}, err
 	}
-	b, err := readBooks(results, create)
+	b, err := readBooks(results, create, len(named[0].([]string)) > 0)
 	if closeErr := results.Close(); err == nil {
 		err = closeErr
 	}
@@ -178,8 +233,12 @@ func (t transaction) lock(ctx context.Context, groups []group, create bool) (boo
 }
 
 // readBooks reads the answers to lock's statements.
-func readBooks(results pgx.BatchResults, create bool) (books, error) {
-	b := books{assets: map[wallet.AssetRef]wallet.Asset{}, prior: map[wallet.AssetRef]map[string]wallet.Entry{}, changed: map[wallet.AssetRef]bool{}}
+func readBooks(results pgx.BatchResults, create, named bool) (books, error) {
+	b := books{
+		assets: map[wallet.AssetRef]wallet.Asset{}, prior: map[wallet.AssetRef]map[string]wallet.Entry{}, changed: map[wallet.AssetRef]bool{},
+		holds: map[wallet.AssetRef]map[string]wallet.Hold{}, written: map[wallet.AssetRef]map[string]wallet.Hold{},
+		restored: map[wallet.AssetRef]bool{},
+	}
 	if create {
 		for range 2 {
 			if _, err := results.Exec(); err != nil {
@@ -205,10 +264,93 @@ func readBooks(results pgx.BatchResults, create bool) (books, error) {
 	for _, e := range prior {
 		b.know(e)
 	}
-	if err := results.QueryRow().Scan(&b.now); err != nil || !create {
+	if err := results.QueryRow().Scan(&b.now); err != nil {
 		return b, err
 	}
-	return b, b.restore(results)
+	for _, asset := range b.assets { // one time for all, not before the last entry of any
+		if b.now.Before(asset.UpdatedAt) {
+			b.now = asset.UpdatedAt
+		}
+	}
+	if named {
+		found, err := results.Query()
+		if err != nil {
+			return b, err
+		}
+		if err := b.takeHolds(found); err != nil {
+			return b, err
+		}
+	}
+	if create {
+		return b, b.restore(results)
+	}
+	return b, nil
+}
+
+func (b books) takeHolds(found pgx.Rows) error {
+	holds, err := rows.CollectHolds(found)
+	for _, h := range holds {
+		put(b.holds, h.AssetRef, h.Hold)
+	}
+	return err
+}
+
+func put(holds map[wallet.AssetRef]map[string]wallet.Hold, ref wallet.AssetRef, h wallet.Hold) {
+	if holds[ref] == nil {
+		holds[ref] = map[string]wallet.Hold{}
+	}
+	holds[ref][h.ID] = h
+}
+
+// readHolds reads what lock could not know that the fold has to: holds that are due, where
+// there are some, and those whose rows were lost, from the journal.
+func (t transaction) readHolds(ctx context.Context, b books, groups []group) error {
+	var due []wallet.AssetRef
+	for ref, asset := range b.assets {
+		if !asset.NextExpiry.IsZero() && !b.now.Before(asset.NextExpiry) {
+			due = append(due, ref)
+		}
+	}
+	if len(due) > 0 {
+		users, currencies := columns(due)
+		found, err := t.conn.Query(ctx, sqlDueHolds, users, currencies, b.now)
+		if err != nil {
+			return err
+		}
+		if err := b.takeHolds(found); err != nil {
+			return err
+		}
+	}
+	for _, g := range groups {
+		for _, received := range g.commands {
+			if err := t.restoreHold(ctx, b, g.AssetRef, received.Command.HoldID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// restoreHold makes a hold again that the journal knows and whose row is gone.
+func (t transaction) restoreHold(ctx context.Context, b books, ref wallet.AssetRef, id string) error {
+	placed, known := b.prior[ref][id]
+	if _, found := b.holds[ref][id]; found || !known || placed.Type != wallet.TypeHold || placed.Status != wallet.StatusApplied {
+		return nil
+	}
+	found, err := t.conn.Query(ctx, sqlEntriesOfHold, ref.UserID, ref.Currency, id)
+	if err != nil {
+		return err
+	}
+	entries, err := rows.CollectEntries(found)
+	if err != nil {
+		return err
+	}
+	if h, ok := wallet.HoldOf(id, entries); ok {
+		put(b.holds, ref, h)
+		put(b.written, ref, h)
+		b.changed[ref] = true
+	}
+	return nil
 }
 
 func (b books) know(e wallet.Entry) {
@@ -239,10 +381,27 @@ func (b books) restore(results pgx.BatchResults) error {
 		if asset := b.assets[ref]; !asset.Exists() {
 			asset = asset.After(e)
 			asset.Version = version[ref]
-			b.assets[ref], b.changed[ref] = asset, true
+			b.assets[ref], b.changed[ref], b.restored[ref] = asset, true, true
 		}
 	}
-	return nil
+	found, err := results.Query()
+	if err != nil {
+		return err
+	}
+	var ref wallet.AssetRef
+	var open int64
+	var next *time.Time
+	_, err = pgx.ForEachRow(found, []any{&ref.UserID, &ref.Currency, &open, &next}, func() error {
+		if asset := b.assets[ref]; b.restored[ref] {
+			asset.OpenHolds = open
+			if next != nil {
+				asset.NextExpiry = next.UTC()
+			}
+			b.assets[ref] = asset
+		}
+		return nil
+	})
+	return err
 }
 
 func queryEntries(results pgx.BatchResults) ([]wallet.Entry, error) {
@@ -254,16 +413,11 @@ func queryEntries(results pgx.BatchResults) ([]wallet.Entry, error) {
 }
 
 // fold applies the commands of the groups in the order given. All entries of a transaction
-// have one time, not before the last entry of any of its assets.
+// have one time.
 func (b *books) fold(groups []group) ([]outcome, error) {
-	for _, asset := range b.assets {
-		if b.now.Before(asset.UpdatedAt) {
-			b.now = asset.UpdatedAt
-		}
-	}
 	outcomes := make([]outcome, len(groups))
 	for i, g := range groups {
-		f, err := wallet.Fold(wallet.Account{Asset: b.assets[g.AssetRef]}, b.prior[g.AssetRef], g.commands, b.now)
+		f, err := wallet.Fold(wallet.Account{Asset: b.assets[g.AssetRef], Holds: b.holds[g.AssetRef]}, b.prior[g.AssetRef], g.commands, b.now)
 		if err != nil {
 			return nil, fmt.Errorf("the %s wallet of %q: %w", g.Currency, g.UserID, err)
 		}
@@ -272,7 +426,11 @@ func (b *books) fold(groups []group) ([]outcome, error) {
 			continue
 		}
 		b.assets[g.AssetRef], b.changed[g.AssetRef] = f.Account.Asset, true
+		b.holds[g.AssetRef] = f.Account.Holds
 		b.entries = append(b.entries, f.Entries...)
+		for _, h := range f.Holds {
+			put(b.written, g.AssetRef, h)
+		}
 		for _, e := range f.Entries {
 			b.know(e)
 		}
@@ -280,22 +438,70 @@ func (b *books) fold(groups []group) ([]outcome, error) {
 	return outcomes, nil
 }
 
-// write appends the new entries to the journal, moves the balances and commits.
-func (t transaction) write(ctx context.Context, b books) error {
+// write appends the new entries to the journal, writes holds and balances and commits. It
+// returns when the next hold of each changed asset expires.
+func (t transaction) write(ctx context.Context, b books) (expiries map[wallet.AssetRef]time.Time, err error) {
+	if len(b.changed) == 0 {
+		last := &pgx.Batch{}
+		last.Queue(sqlAwaitDurability)
+		return nil, t.commit(ctx, last)
+	}
 	last := &pgx.Batch{}
 	if len(b.entries) > 0 {
 		parameters, err := rows.EntryParameters(b.entries)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		last.Queue(rows.InsertEntries, parameters...)
 	}
-	if len(b.changed) > 0 {
-		last.Queue(sqlUpdateAssets, b.balances()...)
-	} else {
-		last.Queue(sqlAwaitDurability)
+	if holds := b.changedHolds(); len(holds) > 0 {
+		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
 	}
-	return t.commit(ctx, last)
+	before := last.Len()
+	last.Queue(sqlUpdateAssets, b.balances()...)
+	last.Queue(sqlCommit)
+	results := t.conn.SendBatch(ctx, last)
+	for range before {
+		if _, err := results.Exec(); err != nil {
+			return nil, errors.Join(err, results.Close())
+		}
+	}
+	expiries, err = readExpiries(results)
+	if closeErr := results.Close(); err == nil {
+		err = closeErr
+	}
+	return expiries, err
+}
+
+func readExpiries(results pgx.BatchResults) (map[wallet.AssetRef]time.Time, error) {
+	found, err := results.Query()
+	if err != nil {
+		return nil, err
+	}
+	expiries := map[wallet.AssetRef]time.Time{}
+	var ref wallet.AssetRef
+	var next *time.Time
+	_, err = pgx.ForEachRow(found, []any{&ref.UserID, &ref.Currency, &next}, func() error {
+		expiries[ref] = time.Time{}
+		if next != nil {
+			expiries[ref] = next.UTC()
+		}
+		return nil
+	})
+	return expiries, err
+}
+
+// changedHolds are the holds to write, in one order for all transactions.
+func (b books) changedHolds() (holds []rows.Hold) {
+	for ref, byID := range b.written {
+		for _, h := range byID {
+			holds = append(holds, rows.Hold{AssetRef: ref, Hold: h})
+		}
+	}
+	slices.SortFunc(holds, func(a, b rows.Hold) int {
+		return cmp.Or(compareRefs(a.AssetRef, b.AssetRef), cmp.Compare(a.ID, b.ID))
+	})
+	return holds
 }
 
 // balances are the parameters of sqlUpdateAssets.
@@ -303,6 +509,8 @@ func (b books) balances() []any {
 	var (
 		users, currencies, totals, holds []string
 		versions, positions, formats     []int64
+		openHolds                        []int64
+		holdsChanged                     []bool
 		hashes                           [][]byte
 		times                            []time.Time
 	)
@@ -312,8 +520,9 @@ func (b books) balances() []any {
 		totals, holds = append(totals, a.Total.String()), append(holds, a.Hold.String())
 		versions, positions, formats = append(versions, a.Version), append(positions, a.Position), append(formats, a.Format)
 		hashes, times = append(hashes, a.Hash[:]), append(times, a.UpdatedAt)
+		openHolds, holdsChanged = append(openHolds, a.OpenHolds), append(holdsChanged, len(b.written[ref]) > 0 || b.restored[ref])
 	}
-	return []any{users, currencies, totals, holds, versions, positions, hashes, formats, times}
+	return []any{users, currencies, totals, holds, versions, positions, hashes, formats, times, openHolds, holdsChanged}
 }
 
 // sortedKeys are the assets of groups, each once, in the order in which all transactions
@@ -323,10 +532,12 @@ func sortedKeys(groups []group) []wallet.AssetRef {
 	for i, g := range groups {
 		keys[i] = g.AssetRef
 	}
-	slices.SortFunc(keys, func(a, b wallet.AssetRef) int {
-		return cmp.Or(cmp.Compare(a.UserID, b.UserID), cmp.Compare(a.Currency, b.Currency))
-	})
+	slices.SortFunc(keys, compareRefs)
 	return slices.Compact(keys)
+}
+
+func compareRefs(a, b wallet.AssetRef) int {
+	return cmp.Or(cmp.Compare(a.UserID, b.UserID), cmp.Compare(a.Currency, b.Currency))
 }
 
 func columns(keys []wallet.AssetRef) (users, currencies []string) {
@@ -336,12 +547,30 @@ func columns(keys []wallet.AssetRef) (users, currencies []string) {
 	return users, currencies
 }
 
-// wantedIDs are the parameters of sqlPrior.
+// wantedIDs are the parameters of sqlPrior: the ids of the commands, and of those that placed
+// the holds that they name.
 func wantedIDs(groups []group) []any {
+	return named(groups, func(c wallet.Command) []string { return []string{c.ID, c.HoldID} })
+}
+
+// namedHolds are the parameters of sqlNamedHolds.
+func namedHolds(groups []group) []any {
+	return named(groups, func(c wallet.Command) []string { return []string{c.HoldID} })
+}
+
+// named are the names that commands have, each once in a wallet, behind its user and
+// currency.
+func named(groups []group, of func(wallet.Command) []string) []any {
 	users, currencies, ids := []string{}, []string{}, []string{}
 	for _, g := range groups {
+		seen := map[string]bool{"": true}
 		for _, received := range g.commands {
-			users, currencies, ids = append(users, g.UserID), append(currencies, g.Currency), append(ids, received.Command.ID)
+			for _, id := range of(received.Command) {
+				if !seen[id] {
+					seen[id] = true
+					users, currencies, ids = append(users, g.UserID), append(currencies, g.Currency), append(ids, id)
+				}
+			}
 		}
 	}
 	return []any{users, currencies, ids}

@@ -27,6 +27,8 @@ CREATE TABLE wallet_assets (
     position     bigint      NOT NULL DEFAULT 0 CHECK (position >= version),
     hash         bytea       NOT NULL DEFAULT decode(repeat('00', 32), 'hex') CHECK (length(hash) = 32),
     format       smallint    NOT NULL DEFAULT 0 CHECK (format >= 0),
+    open_holds   integer     NOT NULL DEFAULT 0 CHECK (open_holds BETWEEN 0 AND 1000),
+    next_expiry  timestamptz,
     created_at   timestamptz NOT NULL,
     updated_at   timestamptz NOT NULL,
     PRIMARY KEY (user_id, currency),
@@ -36,6 +38,8 @@ COMMENT ON TABLE  wallet_assets          IS 'The balance of a user in a currency
 COMMENT ON COLUMN wallet_assets.version  IS 'applied commands, from 1 without gaps; creation is 1';
 COMMENT ON COLUMN wallet_assets.position IS 'journal entries, from 1 without gaps';
 COMMENT ON COLUMN wallet_assets.hash     IS 'hash of the last journal entry';
+COMMENT ON COLUMN wallet_assets.open_holds  IS 'how many rows of wallet_holds are open';
+COMMENT ON COLUMN wallet_assets.next_expiry IS 'when the next of them expires; null if none does';
 COMMENT ON COLUMN wallet_assets.format   IS 'format of the last journal entry; 0 before the first';
 
 CREATE TABLE wallet_commands (
@@ -43,11 +47,12 @@ CREATE TABLE wallet_commands (
     currency     text COLLATE "C" NOT NULL,
     position     bigint  NOT NULL CHECK (position >= 1),
     command_id   text COLLATE "C" NOT NULL,
-    type         text    CHECK (type IN ('create', 'add', 'subtract')),  -- null if unreadable
+    type         text    CHECK (type IN ('create', 'add', 'subtract', 'hold', 'capture', 'release', 'expire')),  -- null if unreadable
     amount       numeric CHECK (0 <= amount AND amount < 'Infinity'),
     request_hash bytea   NOT NULL CHECK (length(request_hash) = 32),
     status       text    NOT NULL CHECK (status IN ('applied', 'unapplied')),
-    reason       text    CHECK (reason IN ('insufficient_funds', 'already_exists', 'scale_exceeded', 'malformed')),
+    reason       text    CHECK (reason IN ('insufficient_funds', 'already_exists', 'scale_exceeded', 'malformed',
+                     'hold_not_found', 'hold_closed', 'hold_expired', 'hold_exceeded', 'expiry_not_later', 'too_many_holds')),
     message      text,
     total_before numeric NOT NULL,
     total_after  numeric NOT NULL,
@@ -59,6 +64,13 @@ CREATE TABLE wallet_commands (
     metadata     jsonb,
     recorded_at  timestamptz NOT NULL,
     prev_hash    bytea   NOT NULL CHECK (length(prev_hash) = 32),
+    hold_id      text COLLATE "C",  -- as the command said
+    expires_in   text,
+    expires_at   timestamptz,
+    partial      boolean,
+    hold_state   text    CHECK (hold_state IN ('open', 'captured', 'released', 'expired')),  -- after the command
+    hold_left    numeric CHECK (0 <= hold_left AND hold_left < 'Infinity'),
+    hold_expires_at timestamptz,
     format       smallint NOT NULL CHECK (format >= 1),
     hash         bytea   NOT NULL CHECK (length(hash) = 32),
     PRIMARY KEY (user_id, currency, command_id),
@@ -80,7 +92,8 @@ CREATE TABLE wallet_asset_events (
     user_id      text COLLATE "C" NOT NULL,
     currency     text COLLATE "C" NOT NULL,
     version      bigint  NOT NULL,
-    event_type   text    NOT NULL CHECK (event_type IN ('wallet_asset.created', 'wallet_asset.added', 'wallet_asset.subtracted')),
+    event_type   text    NOT NULL CHECK (event_type IN ('wallet_asset.created', 'wallet_asset.added', 'wallet_asset.subtracted',
+                     'wallet_asset.held', 'wallet_asset.captured', 'wallet_asset.released', 'wallet_asset.hold_expired')),
     command_id   text COLLATE "C" NOT NULL,
     amount       numeric,
     total_before numeric NOT NULL,
@@ -93,9 +106,42 @@ CREATE TABLE wallet_asset_events (
     occurred_at  timestamptz NOT NULL,
     position     bigint  NOT NULL,
     hash         bytea   NOT NULL,
+    hold_id      text COLLATE "C",
+    expires_in   text,
+    expires_at   timestamptz,
+    partial      boolean,
+    hold_state   text,
+    hold_left    numeric,
+    hold_expires_at timestamptz,
     PRIMARY KEY (user_id, currency, version)
 );
 COMMENT ON TABLE wallet_asset_events IS 'The audit trail that other modules read: one event for each applied journal entry, equal to it. Append-only.';
+
+CREATE TABLE wallet_holds (
+    user_id    text COLLATE "C" NOT NULL,
+    currency   text COLLATE "C" NOT NULL,
+    hold_id    text COLLATE "C" NOT NULL,
+    state      text        NOT NULL CHECK (state IN ('open', 'captured', 'released', 'expired')),
+    amount     numeric     NOT NULL CHECK (0 < amount AND amount < 'Infinity'),
+    captured   numeric     NOT NULL CHECK (captured >= 0),
+    released   numeric     NOT NULL CHECK (released >= 0),
+    expires_at timestamptz,
+    placed_at  timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    position   bigint      NOT NULL CHECK (position >= 1),
+    PRIMARY KEY (user_id, currency, hold_id),
+    CHECK (captured + released <= amount),
+    CHECK ((state = 'open') = (captured + released < amount))
+);
+COMMENT ON TABLE  wallet_holds            IS 'What became of each hold, derived from the journal in the transaction that appends to it.';
+COMMENT ON COLUMN wallet_holds.hold_id    IS 'id of the command that placed it';
+COMMENT ON COLUMN wallet_holds.amount     IS 'reserved, raises included; what is neither captured nor released is left';
+COMMENT ON COLUMN wallet_holds.updated_at IS 'when its last journal entry was recorded, at position';
+
+-- For those of a wallet that are open, by their expiry, and for those of all wallets whose
+-- time is over.
+CREATE INDEX wallet_holds_open ON wallet_holds (user_id, currency, expires_at, hold_id) WHERE state = 'open';
+CREATE INDEX wallet_holds_due  ON wallet_holds (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
 
 -- A service needs INSERT and SELECT on journal and events and nothing else. These
 -- triggers stop even the tables' owner, in every replication role.

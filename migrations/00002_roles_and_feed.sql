@@ -66,9 +66,10 @@ END
 $$;
 -- +goose StatementEnd
 
-GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_commands, wallet_asset_events, wallet_feed, wallet_feed_consumers TO wallet_app;
-GRANT INSERT ON wallets, wallet_assets, wallet_commands, wallet_asset_events, wallet_feed TO wallet_app;
-GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, updated_at) ON wallet_assets TO wallet_app;  -- and with it the row lock
+GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_holds, wallet_commands, wallet_asset_events, wallet_feed, wallet_feed_consumers TO wallet_app;
+GRANT INSERT ON wallets, wallet_assets, wallet_holds, wallet_commands, wallet_asset_events, wallet_feed TO wallet_app;
+GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, open_holds, next_expiry, updated_at) ON wallet_assets TO wallet_app;  -- and with it the row lock
+GRANT UPDATE (state, amount, captured, released, expires_at, updated_at, position) ON wallet_holds TO wallet_app;
 
 GRANT SELECT ON goose_db_version, currencies, wallet_asset_events, wallet_feed TO wallet_consumer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON wallet_feed_consumers TO wallet_consumer;

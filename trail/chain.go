@@ -26,6 +26,7 @@ func readAsset(found pgx.Rows) (a storedAsset) {
 		rows.Column{Name: "total_amount", Of: &a.Total}, rows.Column{Name: "hold_amount", Of: &a.Hold},
 		rows.Column{Name: "version", Of: &a.Version}, rows.Column{Name: "position", Of: &a.Position},
 		rows.Column{Name: "hash", Of: &a.Hash}, rows.Column{Name: "format", Of: &a.Format},
+		rows.Column{Name: "open_holds", Of: &a.OpenHolds}, rows.Column{Name: "next_expiry", Of: &a.NextExpiry, Optional: true},
 		rows.Column{Name: "created_at", Of: &createdAt}, rows.Column{Name: "updated_at", Of: &a.UpdatedAt},
 		rows.Column{Name: "scale", Of: &scale}, rows.Column{Name: "wallet", Of: new(string)})
 	a.Scale = int32(scale)
@@ -53,13 +54,14 @@ type chain struct {
 	event   wallet.Entry
 	repeats rows.Repetition
 
+	holds   map[string]storedHold
 	scope   scope
 	missing int64 // version of the first entry without an event
 	feed    inFeed
 }
 
 func newChain(at key, in keyRange) *chain {
-	c := &chain{key: at, want: wallet.Account{Asset: wallet.Asset{UserID: at.userID, Currency: at.currency}}, scope: in.scope, feed: in.feed[at]}
+	c := &chain{key: at, want: wallet.Account{Asset: wallet.Asset{UserID: at.userID, Currency: at.currency}}, scope: in.scope, feed: in.feed[at], holds: in.holds[at]}
 	if asset, ok := in.assets[at]; ok {
 		c.have, c.want.Scale = &asset, asset.Scale
 		if asset.problem != "" {
@@ -162,6 +164,9 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 	switch {
 	case sameOutcome(e, &want):
 		after.Asset = after.Asset.After(*e)
+		if h, ok := after.Changed(); ok {
+			after.Keep(h)
+		}
 		c.want = after
 	case e.ComputeHash() != e.Hash:
 		c.wrongEntry(e, "a column was changed: the hash of the row is not %s", e.Hash)
@@ -182,7 +187,8 @@ func sameOutcome(e, want *wallet.Entry) bool {
 	return e.Hash == want.Hash && e.RequestHash == want.RequestHash && e.Version == want.Version &&
 		e.Status == want.Status && e.Reason == want.Reason && e.Message == want.Message && e.Amount.Same(want.Amount) &&
 		e.TotalBefore.Same(want.TotalBefore) && e.TotalAfter.Same(want.TotalAfter) &&
-		e.HoldBefore.Same(want.HoldBefore) && e.HoldAfter.Same(want.HoldAfter)
+		e.HoldBefore.Same(want.HoldBefore) && e.HoldAfter.Same(want.HoldAfter) &&
+		e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
 }
 
 // checkEvent checks that an event repeats its entry, which is right, byte for byte.
@@ -225,6 +231,7 @@ func (c *chain) end() *Finding {
 	if c.finding != nil || c.have == nil {
 		return c.finding
 	}
+	c.checkHolds()
 	have, want := c.have, c.want
 	wrong := func(format string, args ...any) { c.wrong("wallet_assets", want.Position, format, args...) }
 	switch {
@@ -240,6 +247,10 @@ func (c *chain) end() *Finding {
 		wrong("version is %d, the journal has %d applied commands", have.Version, want.Version)
 	case !have.Total.Same(want.Total) || !have.Hold.Same(want.Hold):
 		wrong("total %s and hold %s are not those of the journal (%s, %s)", have.Total, have.Hold, want.Total, want.Hold)
+	case have.OpenHolds != want.OpenHolds:
+		wrong("open_holds is %d, the journal leaves %d open", have.OpenHolds, want.OpenHolds)
+	case !have.NextExpiry.Equal(nextExpiry(want.Holds)):
+		wrong("next_expiry is not that of the hold that expires next")
 	case !have.UpdatedAt.Equal(want.UpdatedAt):
 		wrong("updated_at is not when the last entry was recorded")
 	}

@@ -28,6 +28,11 @@ type Event struct {
 	OccurredAt  time.Time         `json:"occurred_at"`
 	Position    int64             `json:"position"` // of its journal entry
 	Hash        wallet.Hash       `json:"hash"`     // of its journal entry
+	// Of the hold that was placed or changed: see wallet.Result.
+	HoldID        string           `json:"hold_id,omitempty"`
+	HoldState     wallet.HoldState `json:"hold_state,omitempty"`
+	HoldLeft      wallet.Amount    `json:"hold_left,omitzero"`
+	HoldExpiresAt time.Time        `json:"hold_expires_at,omitzero"`
 }
 
 // EventOf is the event that an applied journal entry has to have.
@@ -37,10 +42,16 @@ func EventOf(e wallet.Entry) Event {
 }
 
 func eventOf(eventType string, e wallet.Entry) Event {
+	for _, kind := range wallet.Kinds() {
+		if kind.Event == eventType {
+			e.Type = kind.Type
+		}
+	}
 	return Event{
 		UserID: e.UserID, Currency: e.Currency, Version: e.Version, EventType: eventType, CommandID: e.CommandID, Amount: e.Amount,
 		TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter, HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter,
 		Description: e.Description, Actor: e.Actor, Metadata: e.Metadata, OccurredAt: e.RecordedAt, Position: e.Position, Hash: e.Hash,
+		HoldID: e.Result().HoldID, HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
 	}
 }
 

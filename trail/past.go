@@ -57,14 +57,14 @@ const (
 			) AS probe
 			WHERE high - low > 1
 		)
-		SELECT user_id, currency, total_after::text, hold_after::text, applied.low, position, hash, format, recorded_at,
+		SELECT user_id, currency, total_after::text, hold_after::text, applied.low, position, hash, format, 0, NULL::timestamptz, recorded_at,
 			(SELECT scale FROM currencies WHERE code = currency)
 		FROM wallet_commands
 		JOIN applied ON applied.high - applied.low = 1
 		WHERE user_id = $1 AND currency = $2
 			AND position = (SELECT low FROM entry WHERE high - low = 1)`
 
-	sqlAssetAtVersion = `SELECT user_id, currency, total_after::text, hold_after::text, version, position, hash, format, recorded_at,
+	sqlAssetAtVersion = `SELECT user_id, currency, total_after::text, hold_after::text, version, position, hash, format, 0, NULL::timestamptz, recorded_at,
 			(SELECT scale FROM currencies WHERE code = currency)
 		FROM wallet_commands
 		WHERE user_id = $1 AND currency = $2 AND version = $3`

@@ -20,7 +20,7 @@ const walletsPerRange = 256
 const (
 	// An outer join shows a row that is twice there as two, and none as NULL, where
 	// a subquery would fail.
-	sqlVerifyAssets = `SELECT a.user_id, a.currency, a.total_amount::text, a.hold_amount::text, a.version, a.position, a.hash, a.format,
+	sqlVerifyAssets = `SELECT a.user_id, a.currency, a.total_amount::text, a.hold_amount::text, a.version, a.position, a.hash, a.format, a.open_holds, a.next_expiry,
 			a.created_at, a.updated_at, c.scale, w.user_id AS wallet
 		FROM wallet_assets AS a
 		LEFT JOIN currencies AS c ON c.code = a.currency
@@ -67,6 +67,7 @@ type keyRange struct {
 	after, upTo *key
 	assets      map[key]storedAsset
 	feed        map[key]inFeed
+	holds       map[key]map[string]storedHold
 }
 
 func (k keyRange) args() []any {
@@ -175,6 +176,9 @@ func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k 
 	if k.feed, err = readFeed(ctx, entriesTx, k); err != nil {
 		return fmt.Errorf("read the feed: %w", err)
 	}
+	if k.holds, err = readHolds(ctx, entriesTx, k); err != nil {
+		return fmt.Errorf("read the holds: %w", err)
+	}
 	entryRows, err := entriesTx.Query(ctx, sqlVerifyEntries, k.args()...)
 	if err != nil {
 		return err
@@ -196,6 +200,7 @@ func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k 
 		checked.chain(c, entries, events)
 		delete(k.assets, at)
 		delete(k.feed, at)
+		delete(k.holds, at)
 	}
 	if err := errors.Join(entryRows.Err(), eventRows.Err()); err != nil {
 		return fmt.Errorf("read the trail: %w", err)
@@ -203,9 +208,16 @@ func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k 
 	for at := range k.assets { // those no row of the trail belongs to
 		checked.add(newChain(at, k))
 		delete(k.feed, at)
+		delete(k.holds, at)
 	}
 	for at := range k.feed { // nor any balance
 		checked.add(newChain(at, k))
+		delete(k.holds, at)
+	}
+	for at := range k.holds {
+		c := newChain(at, k)
+		c.checkHolds()
+		checked.add(c)
 	}
 	v.merge(checked)
 	return nil

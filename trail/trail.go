@@ -41,9 +41,11 @@ func (r Reader) Asset(ctx context.Context, userID, currency string) (wallet.Asse
 	}
 	asset, err := pgx.CollectExactlyOneRow(found, rows.ScanAsset)
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = noWallet(userID, currency)
+		return asset, noWallet(userID, currency)
+	} else if err != nil {
+		return asset, err
 	}
-	return asset, err
+	return asset, r.countDue(ctx, &asset)
 }
 
 // Assets reads all balances of a user, by currency.
@@ -52,5 +54,11 @@ func (r Reader) Assets(ctx context.Context, userID string) ([]wallet.Asset, erro
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(found, rows.ScanAsset)
+	assets, err := pgx.CollectRows(found, rows.ScanAsset)
+	for i := range assets {
+		if err := r.countDue(ctx, &assets[i]); err != nil {
+			return nil, err
+		}
+	}
+	return assets, err
 }

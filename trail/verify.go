@@ -23,6 +23,8 @@ type Finding struct {
 	// MissingEvent is true where an applied entry only lacks its event, which
 	// "wallet repair" appends.
 	MissingEvent bool `json:"missing_event,omitempty"`
+	// MissingHold is true where a hold only lacks its row, which "wallet repair" makes again.
+	MissingHold bool `json:"missing_hold,omitempty"`
 	// MissingRange is true where an event is only in no range of the feed, so that no
 	// consumer ever sees it. "wallet repair" appends one.
 	MissingRange bool `json:"missing_range,omitempty"`

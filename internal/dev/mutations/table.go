@@ -90,6 +90,7 @@ var All = []Mutation{
 			New: `last.Queue(sqlCommit)
 		last.Queue("SELECT pg_sleep(0.05)") // time for a crash between them
 		last.Queue(sqlBegin)
+		before += 3
 		last.Queue(sqlUpdateAssets, b.balances()...)`,
 		}},
 		Faults:   "postgres",

@@ -25,7 +25,7 @@ var EntryColumns = selected(wallet.EntryFields, func(f wallet.Field) string { re
 var EventColumns = selected(eventFields, eventColumn) + ", event_type"
 
 // AssetColumns are the columns of wallet_assets, and the scale of its currency.
-const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, updated_at,
+const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, updated_at,
 	(SELECT scale FROM currencies WHERE code = currency) AS scale`
 
 // eventFields are those of an entry that its event repeats.
@@ -187,8 +187,12 @@ func CollectEvents(rows pgx.Rows) ([]Event, error) {
 
 // ScanAsset reads a row of AssetColumns.
 func ScanAsset(row pgx.CollectableRow) (a wallet.Asset, err error) {
-	err = row.Scan(&a.UserID, &a.Currency, &a.Total, &a.Hold, &a.Version, &a.Position, &a.Hash, &a.Format, &a.UpdatedAt, &a.Scale)
+	var nextExpiry *time.Time
+	err = row.Scan(&a.UserID, &a.Currency, &a.Total, &a.Hold, &a.Version, &a.Position, &a.Hash, &a.Format, &a.OpenHolds, &nextExpiry, &a.UpdatedAt, &a.Scale)
 	a.UpdatedAt = a.UpdatedAt.UTC()
+	if nextExpiry != nil {
+		a.NextExpiry = nextExpiry.UTC()
+	}
 	return a, err
 }
 
