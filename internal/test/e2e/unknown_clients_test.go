@@ -147,7 +147,9 @@ func (w *world) updateRaw(id string, payloads ...*commonpb.Payload) string {
 	}
 	var failure *temporal.ApplicationError
 	require.ErrorAs(w.t, err, &failure)
-	text := strings.NewReplacer(id, "a", "|", `\|`, "<", "&lt;").Replace(failure.Message())
+	problem, remedy, _ := strings.Cut(failure.Message(), ": ")
+	require.NotEmpty(w.t, remedy, "what to do about it, which the table leaves out: %s", failure.Message())
+	text := strings.NewReplacer(id, "a", "|", `\|`, "<", "&lt;").Replace(problem)
 	return fmt.Sprintf("`%s`: %s", failure.Type(), text)
 }
 
