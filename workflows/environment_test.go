@@ -21,6 +21,7 @@ import (
 // ledger is the three steps in memory, on the same fold, with the calls it got.
 type ledger struct {
 	asset   wallet.Asset
+	holds   map[string]wallet.Hold
 	journal map[string]wallet.Entry
 	order   []string // command ids as they were recorded
 	batches []int
@@ -32,6 +33,9 @@ type ledger struct {
 
 	forgetful bool // which ids were used: a fault that a test plants
 }
+
+// ledgerTime is when everything is recorded: no hold expires.
+var ledgerTime = time.Unix(0, 0).UTC()
 
 func newLedger() *ledger {
 	return &ledger{journal: map[string]wallet.Entry{}, tries: map[string]int{},
@@ -59,11 +63,11 @@ func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
 	if l.forgetful {
 		known = nil
 	}
-	f, err := wallet.Fold(wallet.Account{Asset: l.asset}, known, commands, time.Unix(0, 0))
+	f, err := wallet.Fold(wallet.Account{Asset: l.asset, Holds: l.holds}, known, commands, ledgerTime)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
-	l.asset = f.Account.Asset
+	l.asset, l.holds = f.Account.Asset, f.Account.Holds
 	for _, e := range f.Entries {
 		l.journal[e.CommandID] = e
 		l.order = append(l.order, e.CommandID)
