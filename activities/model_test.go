@@ -42,6 +42,11 @@ func TestTheStepsAreTheModel(t *testing.T) {
 			{s, wallet.AssetRef{UserID: user + "'s %s", Currency: "USD"}, model.New(2)},
 			{s, wallet.AssetRef{UserID: user, Currency: "NOPE"}, &model.Wallet{Unknown: true}},
 		}
+		if rapid.IntRange(0, 2).Draw(t, "funded") > 0 { // else most holds find nothing to reserve
+			for _, w := range wallets[:3] {
+				w.one(t, step{name: wallet.StepApplyCommands, commands: []model.Command{{ID: "funds", Type: "add", Amount: "100"}}})
+			}
+		}
 		draw := func(t *rapid.T) *walletUnderTest { return wallets[min(rapid.IntRange(0, 5).Draw(t, "wallet"), 3)] }
 		t.Repeat(map[string]func(*rapid.T){
 			"one": func(t *rapid.T) { draw(t).one(t, anyStep.Draw(t, "step")) },
@@ -50,6 +55,12 @@ func TestTheStepsAreTheModel(t *testing.T) {
 				draw(t).together(t, []step{same, same, same})
 			},
 			"together": func(t *rapid.T) { draw(t).together(t, rapid.SliceOfN(anyStep, 2, 3).Draw(t, "steps")) },
+			"wait": func(t *rapid.T) { // for a hold to expire, if one does so soon
+				patience := rapid.SampledFrom([]time.Duration{100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond, time.Second}).Draw(t, "patience")
+				if next := draw(t).model.NextExpiry(); !next.IsZero() && time.Until(next) < patience {
+					s.awaitClock(next)
+				}
+			},
 			"cut short": func(t *rapid.T) {
 				draw(t).cutShort(t, anyStep.Draw(t, "step"), time.Duration(rapid.IntRange(0, 4000).Draw(t, "microseconds"))*time.Microsecond)
 			},
@@ -72,13 +83,48 @@ var (
 			Type:    rapid.SampledFrom([]string{"add", "add", "subtract", "create"}).Draw(t, "type"),
 			Content: rapid.SampledFrom([]string{"", "", "note"}).Draw(t, "content"),
 		}
+		if rapid.Bool().Draw(t, "on a hold") {
+			c.ID, c.Type = anyHold.Draw(t, "id")+rapid.SampledFrom([]string{"", "", "", "-1", "-2", "-3", "-4", "-5", "-6"}).Draw(t, "which"), "hold"
+			if strings.Contains(c.ID, "-") {
+				c.Type, c.HoldID = rapid.SampledFrom([]string{"hold", "capture", "capture", "release"}).Draw(t, "type"), anyHold.Draw(t, "hold id")
+			}
+		}
 		if c.Type != "create" {
 			c.Amount = rapid.SampledFrom([]string{"1", "1.00", "2.5", "2.50", "40", "0.01", "0.005", "99999999999999999999999999999999999999"}).Draw(t, "amount")
+			if c.Type != "add" && c.Type != "subtract" && rapid.IntRange(0, 4).Draw(t, "fits") > 0 {
+				c.Amount = rapid.SampledFrom([]string{"1", "3", "10"}).Draw(t, "small amount")
+			}
+		}
+		switch c.Type {
+		case "capture":
+			c.Partial = rapid.Bool().Draw(t, "partial")
+			fallthrough
+		case "release":
+			if rapid.Bool().Draw(t, "all of it") {
+				c.Amount = ""
+			}
+		case "hold":
+			c.ExpiresIn = rapid.SampledFrom([]string{"", "1s", "2h", "72h"}).Draw(t, "expires in")
+			if c.ExpiresIn == "" {
+				c.ExpiresAt = anySoon.Draw(t, "expires at")
+			}
+			if c.HoldID != "" && (c.ExpiresIn != "" || !c.ExpiresAt.IsZero()) && rapid.Bool().Draw(t, "only extend") {
+				c.Amount = ""
+			}
 		}
 		if rapid.IntRange(0, 9).Draw(t, "malformed") == 9 {
-			c.Amount, c.Malformed = "", true
+			c = model.Command{ID: c.ID, Type: c.Type, Content: c.Content, Malformed: true}
 		}
 		return c
+	})
+	anyHold = rapid.SampledFrom([]string{"h", "i", "j"})
+	// anySoon is no time, or one that comes, or goes by, while a test runs.
+	anySoon = rapid.Custom(func(t *rapid.T) time.Time {
+		in := rapid.SampledFrom([]time.Duration{0, -time.Second, 10 * time.Millisecond, 30 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond}).Draw(t, "in")
+		if in == 0 {
+			return time.Time{}
+		}
+		return time.Now().UTC().Add(in).Truncate(time.Microsecond)
 	})
 	anyStep = rapid.Custom(func(t *rapid.T) step {
 		s := step{name: rapid.SampledFrom([]string{wallet.StepApplyCommands, wallet.StepApplyCommands, wallet.StepEnsureWalletAsset, wallet.StepRecordEvents}).Draw(t, "name")}
@@ -120,16 +166,30 @@ func (w *walletUnderTest) do(ctx context.Context, s step) string {
 	}
 	answers := make([]model.Answer, len(results))
 	for i, r := range results {
-		answers[i] = model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason),
-			Before: r.TotalBefore.String(), After: r.TotalAfter.String(), Version: r.Version, Position: r.Position, Replayed: r.Replayed}
+		answers[i] = answerOf(r)
 	}
 	return told(answers, out.Asset, err)
+}
+
+// answerOf is a result as the model would give it.
+func answerOf(r wallet.Result) model.Answer {
+	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason),
+		Before: r.TotalBefore.String(), After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
+		Version: r.Version, Position: r.Position, Replayed: r.Replayed}
+	if r.HoldState != "" {
+		a.Hold, a.State, a.Expires = r.HoldID, string(r.HoldState), model.Time(r.HoldExpiresAt)
+	}
+	if r.HoldState == wallet.HoldOpen {
+		a.Left = r.HoldLeft.String()
+	}
+	return a
 }
 
 // expect is what the model says of the same; it goes on from there.
 func expect(m *model.Wallet, s step) string {
 	asset := func() wallet.Asset {
-		return wallet.Asset{Total: wallet.MustAmount(m.Total()), Version: m.Version(), Position: m.Position()}
+		return wallet.Asset{Total: wallet.MustAmount(m.Total()), Hold: wallet.MustAmount(m.Held()), OpenHolds: m.Open(), NextExpiry: m.NextExpiry(),
+			Version: m.Version(), Position: m.Position()}
 	}
 	switch {
 	case s.name == wallet.StepRecordEvents:
@@ -159,12 +219,13 @@ func told(answers []model.Answer, a wallet.Asset, err error) string {
 	for _, answer := range answers {
 		fmt.Fprintf(&b, "%+v\n", answer)
 	}
-	fmt.Fprintf(&b, "total %s version %d position %d", a.Total, a.Version, a.Position)
+	fmt.Fprintf(&b, "total %s hold %s open %d next expiry %q version %d position %d", a.Total, a.Hold, a.OpenHolds, model.Time(a.NextExpiry), a.Version, a.Position)
 	return b.String()
 }
 
 func received(c model.Command) wallet.Received {
-	r := wallet.Received{Command: wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), Description: c.Content}}
+	r := wallet.Received{Command: wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), Description: c.Content,
+		HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial}}
 	if c.Amount != "" {
 		r.Command.Amount = wallet.MustAmount(c.Amount)
 	}
@@ -175,51 +236,92 @@ func received(c model.Command) wallet.Received {
 }
 
 func (w *walletUnderTest) one(t *rapid.T, s step) {
-	got, want := w.do(context.Background(), s), expect(w.model, s)
-	require.Equal(t, want, got, "%+v", s)
+	before := w.clock(t)
+	got := []string{w.do(context.Background(), s)}
+	w.anyOf(t, before, got, []step{s}, [][]int{{0}})
 	w.compareEvents(t, w.model.Recorded)
 }
 
 // together calls steps at the same time. What they tell has to be what the model says
 // of them one after the other, in some order.
 func (w *walletUnderTest) together(t *rapid.T, all []step) {
-	got := make([]string, len(all))
+	before, got := w.clock(t), make([]string, len(all))
 	var group sync.WaitGroup
 	for i, s := range all {
 		group.Go(func() { got[i] = w.do(context.Background(), s) })
 	}
 	group.Wait()
-	w.anyOf(t, got, all, orders(len(all)))
+	w.anyOf(t, before, got, all, orders(len(all)))
 }
 
 // cutShort ends a step's context while it is under way, so that nobody knows whether it
 // was done, and calls it again.
 func (w *walletUnderTest) cutShort(t *rapid.T, s step, after time.Duration) {
+	before := w.clock(t)
 	ctx, cancel := context.WithTimeout(context.Background(), after)
 	defer cancel()
 	_ = w.do(ctx, s)
-	w.anyOf(t, []string{w.do(context.Background(), s), ""}, []step{s, s}, [][]int{{0}, {1, 0}})
+	w.anyOf(t, before, []string{w.do(context.Background(), s), ""}, []step{s, s}, [][]int{{0}, {1, 0}})
 }
 
-// anyOf looks for an order of steps in which the model tells the same, and goes on from
-// there. What is told of a step that was cut short is not compared.
-func (w *walletUnderTest) anyOf(t *rapid.T, got []string, all []step, possible [][]int) {
-	var wanted []string
+// clock is Postgres's.
+func (w *walletUnderTest) clock(t *rapid.T) (now time.Time) {
+	require.NoError(t, w.steps.db.QueryRow(context.Background(), `SELECT clock_timestamp()`).Scan(&now))
+	return now.UTC()
+}
+
+// anyOf looks for an order of steps, which began after a time, in which the model tells the
+// same, and goes on from there. What is told of a step that was cut short is not compared.
+func (w *walletUnderTest) anyOf(t *rapid.T, began time.Time, got []string, all []step, possible [][]int) {
+	search := &search{got: got, steps: all, journal: w.journal(), began: began}
 	for _, order := range possible {
-		m, recorded, same := w.model.Clone(), w.model.Recorded, true
-		for _, i := range order {
-			want := expect(m, all[i])
-			same = same && (got[i] == "" || got[i] == want)
-			wanted = append(wanted, fmt.Sprint(order, " step ", i, ": ", want))
-		}
-		if same { // which of the events were recorded depends on more than the order
+		recorded := w.model.Recorded
+		if m := search.follow(w.model, order); m != nil { // which of the events were recorded depends on more than the order
 			w.model = m
 			m.Recorded = w.compareEvents(t, recorded)
 			return
 		}
 	}
 	require.FailNow(t, "no order of the steps gives these answers",
-		"steps: %+v\ngot:\n%s\nthe model, by order:\n%s", all, strings.Join(got, "\n"), strings.Join(wanted, "\n"))
+		"steps: %+v\ngot:\n%s\nthe model, by order:\n%s", all, strings.Join(got, "\n"), strings.Join(search.wanted, "\n"))
+}
+
+// search compares steps with the model.
+type search struct {
+	got     []string
+	steps   []step
+	journal []wallet.Entry // after all of them
+	began   time.Time
+	wanted  []string // what the model told on the way
+}
+
+// follow gives the model after steps in an order, or nil where it tells something else. The
+// time of a step is that of the entry that the journal has next; of one that has recorded
+// nothing, that before it was called.
+func (s *search) follow(m *model.Wallet, order []int) *model.Wallet {
+	if len(order) == 0 {
+		return m
+	}
+	clocks := []time.Time{s.began}
+	if next := int(m.Position()); next < len(s.journal) {
+		clocks = append(clocks, s.journal[next].RecordedAt)
+	}
+	for _, now := range clocks {
+		after, i := m.Clone(), order[0]
+		after.Now = now
+		want := expect(after, s.steps[i])
+		s.wanted = append(s.wanted, fmt.Sprint("step ", i, " at ", model.Time(now), ": ", want))
+		if s.got[i] != "" && s.got[i] != want {
+			continue
+		}
+		if after.Position() > int64(len(s.journal)) || after.Position() > m.Position() && now.Equal(s.began) {
+			continue // it has recorded something, and not at that time
+		}
+		if end := s.follow(after, order[1:]); end != nil {
+			return end
+		}
+	}
+	return nil
 }
 
 // orders are all of n things.
@@ -267,21 +369,30 @@ func (w *walletUnderTest) compareRows(t *rapid.T) {
 	}
 	require.NoError(t, err)
 	require.Equal(t, w.model.Total(), asset.Total.String())
+	require.Equal(t, w.model.Held(), asset.Hold.String())
 	require.Equal(t, w.model.Version(), asset.Version)
 	journal, prev := []model.Answer{}, wallet.Hash{}
 	for _, e := range w.journal() {
 		require.Equal(t, prev, e.PrevHash)
 		require.Equal(t, e.Hash, e.ComputeHash())
 		prev = e.Hash
-		journal = append(journal, model.Answer{ID: e.CommandID, Status: string(e.Status), Reason: string(e.Reason),
-			Before: e.TotalBefore.String(), After: e.TotalAfter.String(), Version: e.Version, Position: e.Position})
+		journal = append(journal, answerOf(e.Result()))
 	}
 	require.Equal(t, w.model.Journal, journal)
 	require.Equal(t, prev, asset.Hash)
+	holds := map[string]model.Hold{}
+	for id, h := range w.ofWallet().holds() {
+		holds[id] = model.Hold{State: string(h.State), Amount: h.Amount.String(), Captured: h.Captured.String(), Released: h.Released.String(),
+			Expires: model.Time(h.ExpiresAt), Placed: model.Time(h.PlacedAt), Updated: model.Time(h.UpdatedAt), Position: h.Position}
+	}
+	require.Equal(t, w.model.Holds(), holds)
 }
 
-func (w *walletUnderTest) journal() []wallet.Entry {
+func (w *walletUnderTest) journal() []wallet.Entry { return w.ofWallet().journal() }
+
+// ofWallet are the steps for this wallet.
+func (w *walletUnderTest) ofWallet() steps {
 	of := w.steps
 	of.ref = w.ref
-	return of.journal()
+	return of
 }

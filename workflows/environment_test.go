@@ -22,7 +22,7 @@ import (
 type ledger struct {
 	asset   wallet.Asset
 	holds   map[string]wallet.Hold
-	clock   func() time.Time
+	clock   func() time.Time // nil: it stands still, and no hold expires
 	journal map[string]wallet.Entry
 	order   []string // command ids as they were recorded
 	batches []int
@@ -35,8 +35,11 @@ type ledger struct {
 	forgetful bool // which ids were used: a fault that a test plants
 }
 
+// ledgerTime is when everything is recorded: no hold expires.
+var ledgerTime = time.Unix(0, 0).UTC()
+
 func newLedger() *ledger {
-	return &ledger{journal: map[string]wallet.Entry{}, tries: map[string]int{}, clock: func() time.Time { return time.Unix(0, 0) },
+	return &ledger{journal: map[string]wallet.Entry{}, tries: map[string]int{},
 		asset: wallet.Asset{UserID: "u1", Currency: "USD", Scale: 2}}
 }
 
@@ -61,14 +64,18 @@ func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
 	if l.forgetful {
 		known = nil
 	}
-	f, err := wallet.Fold(wallet.Account{Asset: l.asset, Holds: l.holds}, known, commands, l.clock())
+	now := ledgerTime
+	if l.clock != nil {
+		now = l.clock()
+	}
+	f, err := wallet.Fold(wallet.Account{Asset: l.asset, Holds: l.holds}, known, commands, now)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
 	l.asset, l.holds = f.Account.Asset, f.Account.Holds
 	l.asset.NextExpiry = time.Time{}
 	for _, h := range l.holds {
-		if next := l.asset.NextExpiry; h.IsOpen() && !h.ExpiresAt.IsZero() && (next.IsZero() || h.ExpiresAt.Before(next)) {
+		if next := l.asset.NextExpiry; l.clock != nil && h.IsOpen() && !h.ExpiresAt.IsZero() && (next.IsZero() || h.ExpiresAt.Before(next)) {
 			l.asset.NextExpiry = h.ExpiresAt
 		}
 	}

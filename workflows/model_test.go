@@ -71,8 +71,22 @@ var (
 			Type:    rapid.SampledFrom([]string{"add", "add", "subtract", "create"}).Draw(t, "type"),
 			Content: rapid.SampledFrom([]string{"", "", "note"}).Draw(t, "content"),
 		}
+		if rapid.IntRange(0, 2).Draw(t, "on a hold") == 2 {
+			c.Type = rapid.SampledFrom([]string{"hold", "hold", "capture", "capture", "release"}).Draw(t, "type")
+		}
 		if c.Type != "create" {
 			c.Amount = rapid.SampledFrom([]string{"1", "1.00", "2.5", "40", "0.005"}).Draw(t, "amount")
+		}
+		switch c.Type {
+		case "hold":
+			c.ExpiresIn = rapid.SampledFrom([]string{"", "1h", "2h"}).Draw(t, "expires in")
+			c.HoldID = rapid.SampledFrom([]string{"", "", "a", "b"}).Draw(t, "raises")
+		case "capture", "release":
+			c.HoldID = rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "hold")
+			c.Partial = c.Type == "capture" && rapid.Bool().Draw(t, "partial")
+			if rapid.Bool().Draw(t, "all of it") {
+				c.Amount = ""
+			}
 		}
 		c.Malformed = rapid.IntRange(0, 9).Draw(t, "malformed") == 9
 		return c
@@ -82,6 +96,7 @@ var (
 // follow runs the plan, over as many runs of the workflow as it has, beside the model.
 func follow(rt *rapid.T, plan []arrival, kept *ledger) {
 	m := model.New(2)
+	m.Now = ledgerTime
 	input := workflows.WalletAssetInput{AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"}}
 	for len(plan) > 0 {
 		env := newEnvironment(rt)
@@ -198,7 +213,7 @@ func (r *modelledRun) expect(commands []model.Command) []model.Answer {
 	commands = slices.Clone(commands)
 	for i, c := range commands {
 		if c.Malformed { // its content is what could not be read
-			commands[i] = model.Command{ID: c.ID, Type: c.Type, Malformed: true, Content: fmt.Sprint("malformed", c.Amount, c.Content)}
+			commands[i] = model.Command{ID: c.ID, Type: c.Type, Malformed: true, Content: malformedContent(c)}
 		}
 	}
 	if commands[0].Type != "create" || commands[0].Malformed {
@@ -243,7 +258,7 @@ func (r *modelledRun) sendUpdate(a arrival) {
 			if r.lost { // then the answer is that of a retry, which finds the command done
 				answer.Replayed = wants[i].Replayed
 				if wants[i].Reason == "id_conflict" { // with the balance of now
-					wants[i].Before, wants[i].After = answer.Before, answer.After
+					wants[i].Before, wants[i].After, wants[i].HoldBefore, wants[i].HoldAfter = answer.Before, answer.After, answer.HoldBefore, answer.HoldAfter
 				}
 			}
 			require.Equal(r.rt, wants[i], answer, "%s, command %d", a.by, i)
@@ -277,12 +292,17 @@ func (r *modelledRun) results(got *answers, a arrival) []wallet.Result {
 	return []wallet.Result{got.value.(wallet.Result)}
 }
 
+// malformedContent is all that a malformed command says, in one text.
+func malformedContent(c model.Command) string {
+	return fmt.Sprint("malformed", c.Amount, c.HoldID, c.ExpiresIn, c.Partial, c.Content)
+}
+
 // sent is a command as a caller sends it; a malformed one has a number for its amount.
 func sent(c model.Command) any {
 	if c.Malformed {
-		return map[string]any{"id": c.ID, "type": c.Type, "amount": 1, "description": c.Amount + c.Content}
+		return map[string]any{"id": c.ID, "type": c.Type, "amount": 1, "description": malformedContent(c)}
 	}
-	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), Description: c.Content}
+	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, Partial: c.Partial, Description: c.Content}
 	if c.Amount != "" {
 		command.Amount = wallet.MustAmount(c.Amount)
 	}
@@ -290,6 +310,14 @@ func sent(c model.Command) any {
 }
 
 func told(r wallet.Result) model.Answer {
-	return model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason), Before: r.TotalBefore.String(),
-		After: r.TotalAfter.String(), Version: r.Version, Position: r.Position, Replayed: r.Replayed}
+	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason), Before: r.TotalBefore.String(),
+		After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
+		Version: r.Version, Position: r.Position, Replayed: r.Replayed}
+	if r.HoldState != "" {
+		a.Hold, a.State, a.Expires = r.HoldID, string(r.HoldState), model.Time(r.HoldExpiresAt)
+	}
+	if r.HoldState == wallet.HoldOpen {
+		a.Left = r.HoldLeft.String()
+	}
+	return a
 }

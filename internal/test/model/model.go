@@ -9,28 +9,40 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Command is what reaches a wallet. Content stands for all that makes one command
-// differ from another beside type and amount.
+// differ from another beside type, amount and what is said of a hold.
 type Command struct {
 	ID, Type, Amount, Content string
+	HoldID, ExpiresIn         string // ExpiresIn as Go writes durations
+	ExpiresAt                 time.Time
+	Partial                   bool
 	Malformed                 bool
 }
 
 // Answer is what a command gets.
 type Answer struct {
-	ID, Status, Reason string
-	Before, After      string
-	Version, Position  int64
-	Replayed           bool
+	ID, Status, Reason    string
+	Before, After         string // of the total
+	HoldBefore, HoldAfter string
+	// Of the hold that an applied command has placed or changed. Left is empty unless it is
+	// open, Expires is a text of Time.
+	Hold, State, Left, Expires string
+	Version, Position          int64
+	Replayed                   bool
 }
 
 // Wallet is the state that the answers follow from.
 type Wallet struct {
 	Scale   int
-	Unknown bool     // its currency is not registered
+	Unknown bool // its currency is not registered
+	// Now is the time at which the next step is recorded. The model has no clock: whoever
+	// compares takes the time from the journal.
+	Now     time.Time
 	total   *big.Int // minor units
+	holds   map[string]hold
 	version int64
 	// Journal has the answer of every recorded command, in order.
 	Journal []Answer
@@ -47,13 +59,13 @@ type use struct {
 
 // New is the wallet of a currency with so many decimals, before its first command.
 func New(scale int) *Wallet {
-	return &Wallet{Scale: scale, total: new(big.Int), used: map[string]use{}}
+	return &Wallet{Scale: scale, total: new(big.Int), holds: map[string]hold{}, used: map[string]use{}}
 }
 
 // Clone is another wallet with the same past.
 func (w *Wallet) Clone() *Wallet {
 	c := *w
-	c.Journal, c.used = slices.Clone(w.Journal), maps.Clone(w.used)
+	c.Journal, c.used, c.holds = slices.Clone(w.Journal), maps.Clone(w.used), maps.Clone(w.holds)
 	return &c
 }
 
@@ -66,9 +78,10 @@ func (w *Wallet) Total() string { return text(w.total, w.Scale) }
 func (w *Wallet) Version() int64  { return w.version }
 func (w *Wallet) Position() int64 { return int64(len(w.Journal)) }
 
-// Ensure creates the wallet, and its event, unless it is there.
+// Ensure creates the wallet, and its event, unless it is there. Holds that are due expire.
 func (w *Wallet) Ensure() {
 	if w.Exists() {
+		w.expire()
 		return
 	}
 	w.open()
@@ -76,11 +89,12 @@ func (w *Wallet) Ensure() {
 }
 
 // Apply is one step of many commands. A wallet that is not there, and that the first of them
-// does not create, is created by itself.
+// does not create, is created by itself. Then holds that are due expire.
 func (w *Wallet) Apply(commands []Command) (answers []Answer) {
 	if !w.Exists() && (len(commands) == 0 || commands[0].Type != "create" || commands[0].Malformed) {
 		w.open()
 	}
+	w.expire()
 	for _, c := range commands {
 		answers = append(answers, w.one(c))
 	}
@@ -95,41 +109,64 @@ func (w *Wallet) open() {
 func (w *Wallet) Record() { w.Recorded = w.version }
 
 func (w *Wallet) one(c Command) Answer {
-	content := strings.Join([]string{c.Type, value(c.Amount), c.Content}, "\x00")
+	content := c.content()
+	held := w.Held()
 	if earlier, taken := w.used[c.ID]; taken {
 		if earlier.content == content {
 			again := earlier.answer
 			again.Replayed = true
 			return again
 		}
-		return Answer{ID: c.ID, Status: "unapplied", Reason: "id_conflict", Before: w.Total(), After: w.Total()}
+		return Answer{ID: c.ID, Status: "unapplied", Reason: "id_conflict", Before: w.Total(), After: w.Total(), HoldBefore: held, HoldAfter: held}
 	}
+	a := Answer{ID: c.ID, Status: "applied", Before: w.Total(), HoldBefore: held, Position: w.Position() + 1}
+	if a.Reason = w.change(c, &a); a.Reason == "" {
+		w.version++
+		a.Version = w.version
+	} else {
+		a.Status = "unapplied"
+	}
+	a.After, a.HoldAfter = w.Total(), w.Held()
+	w.Journal = append(w.Journal, a)
+	w.used[c.ID] = use{content, a}
+	return a
+}
+
+// change does what a command asks for, or gives the reason against it.
+func (w *Wallet) change(c Command, a *Answer) (reason string) {
 	amount, fits := minor(c.Amount, w.Scale)
-	before, reason := w.Total(), ""
 	switch {
 	case c.Malformed:
-		reason = "malformed"
+		return "malformed"
 	case !fits:
-		reason = "scale_exceeded"
+		return "scale_exceeded"
 	case c.Type == "create" && w.Exists():
-		reason = "already_exists"
-	case c.Type == "subtract" && amount.Cmp(w.total) > 0:
-		reason = "insufficient_funds"
+		return "already_exists"
+	case c.Type == "subtract" && amount.Cmp(w.available()) > 0:
+		return "insufficient_funds"
 	case c.Type == "add":
 		w.total = new(big.Int).Add(w.total, amount)
 	case c.Type == "subtract":
 		w.total = new(big.Int).Sub(w.total, amount)
+	case c.hold() != "":
+		h, taken, reason := w.onHold(c, amount)
+		if reason != "" {
+			return reason
+		}
+		h.updated, h.position = w.Now, w.Position()+1
+		w.total = new(big.Int).Sub(w.total, taken)
+		w.holds[c.hold()] = h
+		a.Hold, a.State, a.Expires = c.hold(), h.state, Time(h.expires)
+		if h.state == "open" {
+			a.Left = text(h.left(), w.Scale)
+		}
 	}
-	a := Answer{ID: c.ID, Status: "applied", Reason: reason, Before: before, After: w.Total(), Position: w.Position() + 1}
-	if reason != "" {
-		a.Status = "unapplied"
-	} else {
-		w.version++
-		a.Version = w.version
-	}
-	w.Journal = append(w.Journal, a)
-	w.used[c.ID] = use{content, a}
-	return a
+	return ""
+}
+
+// content is what tells a retry from an id that is used again.
+func (c Command) content() string {
+	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), c.Content}, "\x00")
 }
 
 // value is one text for each value: that of "1.5" and "1.50" is the same.

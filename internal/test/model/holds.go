@@ -1,0 +1,208 @@
+package model
+
+import (
+	"cmp"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+)
+
+// mostOpen holds of a wallet are open at once.
+const mostOpen = 1000
+
+// hold is a part of the total that is reserved. Amounts are in minor units and are never
+// changed in place.
+type hold struct {
+	state                      string
+	amount, captured, released *big.Int
+	expires                    time.Time // zero for never
+	placed, updated            time.Time
+	position                   int64
+}
+
+func (h hold) left() *big.Int {
+	left := new(big.Int).Sub(h.amount, h.captured)
+	return left.Sub(left, h.released)
+}
+
+func (h hold) isDue(now time.Time) bool {
+	return h.state == "open" && !h.expires.IsZero() && !h.expires.After(now)
+}
+
+// ended is the hold in a last state: what is left is given back.
+func (h hold) ended(state string) hold {
+	h.released = new(big.Int).Sub(h.amount, h.captured)
+	h.state = state
+	return h
+}
+
+// Hold is a hold as its row has to be.
+type Hold struct {
+	State, Amount, Captured, Released string
+	Expires, Placed, Updated          string // times as Time writes them
+	Position                          int64
+}
+
+// Holds are all that were ever placed, by id.
+func (w *Wallet) Holds() map[string]Hold {
+	holds := map[string]Hold{}
+	for id, h := range w.holds {
+		holds[id] = Hold{h.state, text(h.amount, w.Scale), text(h.captured, w.Scale), text(h.released, w.Scale),
+			Time(h.expires), Time(h.placed), Time(h.updated), h.position}
+	}
+	return holds
+}
+
+// Time is one text for each time, and none for no time.
+func Time(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// Held is what is reserved, in major units.
+func (w *Wallet) Held() string { return text(w.held(), w.Scale) }
+
+// Open is how many holds are open.
+func (w *Wallet) Open() (n int64) {
+	for _, h := range w.holds {
+		if h.state == "open" {
+			n++
+		}
+	}
+	return n
+}
+
+// NextExpiry is when the next of the open holds expires; zero if none does.
+func (w *Wallet) NextExpiry() (next time.Time) {
+	for _, h := range w.holds {
+		if h.state == "open" && !h.expires.IsZero() && (next.IsZero() || h.expires.Before(next)) {
+			next = h.expires
+		}
+	}
+	return next
+}
+
+func (w *Wallet) held() *big.Int {
+	sum := new(big.Int)
+	for _, h := range w.holds {
+		if h.state == "open" {
+			sum.Add(sum, h.left())
+		}
+	}
+	return sum
+}
+
+func (w *Wallet) available() *big.Int { return new(big.Int).Sub(w.total, w.held()) }
+
+// expire records the end of each hold that is due, the earliest first.
+func (w *Wallet) expire() {
+	var due []string
+	for id, h := range w.holds {
+		if h.isDue(w.Now) {
+			due = append(due, id)
+		}
+	}
+	slices.SortFunc(due, func(a, b string) int {
+		return cmp.Or(w.holds[a].expires.Compare(w.holds[b].expires), strings.Compare(a, b))
+	})
+	for _, id := range due {
+		w.one(Command{ID: "_expire/" + id, Type: "expire", HoldID: id})
+	}
+}
+
+// onHold gives the hold that a command makes of the one it is about, and what it takes from
+// the total, or a reason against it.
+func (w *Wallet) onHold(c Command, amount *big.Int) (after hold, taken *big.Int, reason string) {
+	taken = new(big.Int)
+	h, known := w.holds[c.HoldID]
+	if c.Type == "expire" {
+		return h.ended("expired"), taken, ""
+	}
+	if c.Type == "hold" && c.HoldID == "" {
+		h, reason = w.placed(c, amount)
+		return h, taken, reason
+	}
+	switch {
+	case !known:
+		return h, taken, "hold_not_found"
+	case h.state == "expired":
+		return h, taken, "hold_expired"
+	case h.state != "open":
+		return h, taken, "hold_closed"
+	case c.Type == "hold":
+		h, reason = w.raised(h, c, amount)
+		return h, taken, reason
+	}
+	if c.Amount == "" {
+		amount = h.left()
+	}
+	if amount.Cmp(h.left()) > 0 {
+		return h, taken, "hold_exceeded"
+	}
+	if c.Type == "capture" {
+		h.captured = new(big.Int).Add(h.captured, amount)
+		if !c.Partial || h.left().Sign() == 0 {
+			h = h.ended("captured")
+		}
+		return h, amount, ""
+	}
+	h.released = new(big.Int).Add(h.released, amount)
+	if h.left().Sign() == 0 {
+		h.state = "released"
+	}
+	return h, taken, ""
+}
+
+func (w *Wallet) placed(c Command, amount *big.Int) (hold, string) {
+	h := hold{state: "open", amount: amount, captured: new(big.Int), released: new(big.Int), expires: c.expires(w.Now), placed: w.Now}
+	switch {
+	case h.isDue(w.Now):
+		return h, "hold_expired"
+	case amount.Cmp(w.available()) > 0:
+		return h, "insufficient_funds"
+	case w.Open() == mostOpen:
+		return h, "too_many_holds"
+	}
+	return h, ""
+}
+
+func (w *Wallet) raised(h hold, c Command, amount *big.Int) (hold, string) {
+	if expires := c.expires(w.Now); !expires.IsZero() {
+		if h.expires.IsZero() || !expires.After(h.expires) {
+			return h, "expiry_not_later"
+		}
+		h.expires = expires
+	}
+	if amount.Cmp(w.available()) > 0 {
+		return h, "insufficient_funds"
+	}
+	h.amount = new(big.Int).Add(h.amount, amount)
+	return h, ""
+}
+
+// expires is when a command says that its hold ends; zero if it does not.
+func (c Command) expires(now time.Time) time.Time {
+	if c.ExpiresIn == "" {
+		return c.ExpiresAt
+	}
+	d, err := time.ParseDuration(c.ExpiresIn)
+	if err != nil {
+		panic(fmt.Sprintf("the model reads Go's durations only: %v", err))
+	}
+	return now.Add(d)
+}
+
+// hold names the hold that a command is about; empty if it is about none.
+func (c Command) hold() string {
+	switch {
+	case c.Type == "hold" && c.HoldID == "":
+		return c.ID
+	case c.Type == "hold" || c.Type == "capture" || c.Type == "release" || c.Type == "expire":
+		return c.HoldID
+	}
+	return ""
+}
