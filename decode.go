@@ -112,7 +112,7 @@ var asSent = json.JoinOptions(
 )
 
 // moment reads a time. The first of all times, which some languages send for none, is
-// refused: it would stand for no expiry.
+// refused: it would stand for no expiry. What a run carries to the next has it for none.
 func moment(decoder *jsontext.Decoder, t *time.Time) error {
 	value, err := decoder.ReadValue()
 	if err != nil {
@@ -123,7 +123,7 @@ func moment(decoder *jsontext.Decoder, t *time.Time) error {
 		return nil
 	}
 	var text string
-	if json.Unmarshal(value, &text) == nil && t.UnmarshalText([]byte(text)) == nil && !t.IsZero() {
+	if json.Unmarshal(value, &text) == nil && t.UnmarshalText([]byte(text)) == nil && (!t.IsZero() || strings.HasPrefix(string(decoder.StackPointer()), "/carried/")) {
 		return nil
 	}
 	field := fieldAt(decoder.StackPointer())
