@@ -21,6 +21,8 @@ import (
 // ledger is the three steps in memory, on the same fold, with the calls it got.
 type ledger struct {
 	asset   wallet.Asset
+	holds   map[string]wallet.Hold
+	clock   func() time.Time
 	journal map[string]wallet.Entry
 	order   []string // command ids as they were recorded
 	batches []int
@@ -34,7 +36,7 @@ type ledger struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{journal: map[string]wallet.Entry{}, tries: map[string]int{},
+	return &ledger{journal: map[string]wallet.Entry{}, tries: map[string]int{}, clock: func() time.Time { return time.Unix(0, 0) },
 		asset: wallet.Asset{UserID: "u1", Currency: "USD", Scale: 2}}
 }
 
@@ -59,11 +61,17 @@ func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
 	if l.forgetful {
 		known = nil
 	}
-	f, err := wallet.Fold(wallet.Account{Asset: l.asset}, known, commands, time.Unix(0, 0))
+	f, err := wallet.Fold(wallet.Account{Asset: l.asset, Holds: l.holds}, known, commands, l.clock())
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
-	l.asset = f.Account.Asset
+	l.asset, l.holds = f.Account.Asset, f.Account.Holds
+	l.asset.NextExpiry = time.Time{}
+	for _, h := range l.holds {
+		if next := l.asset.NextExpiry; h.IsOpen() && !h.ExpiresAt.IsZero() && (next.IsZero() || h.ExpiresAt.Before(next)) {
+			l.asset.NextExpiry = h.ExpiresAt
+		}
+	}
 	for _, e := range f.Entries {
 		l.journal[e.CommandID] = e
 		l.order = append(l.order, e.CommandID)

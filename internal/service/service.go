@@ -227,7 +227,8 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	}
 	s.worker = worker.New(o.Temporal, o.TaskQueue, options)
 	workflows.Register(s.worker)
-	activities.New(o.Pool).Register(s.worker)
+	steps := activities.New(o.Pool)
+	steps.Register(s.worker)
 	sender.Register(s.worker)
 	schedules.Times{Temporal: o.Temporal, Namespace: o.Namespace}.Register(s.worker)
 	s.worker.RegisterNexusService(nexushandler.New(sender, o.Pool))
@@ -245,6 +246,7 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 			o.Metrics.Watch(background, telemetry.Watched{Temporal: o.Temporal, Namespace: o.Namespace, TaskQueue: o.TaskQueue, Pool: o.Pool})
 		})
 	}
+	s.tasks.Go(func() { sweepRegularly(background, steps, o.Logger) })
 	if o.VerifyEvery > 0 {
 		s.tasks.Go(func() { verifyRegularly(background, o) })
 	}
