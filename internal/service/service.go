@@ -90,7 +90,7 @@ func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.O
 		return nil, "", err
 	}
 	keys.Secure(&options)
-	resourceid.Secure(&options)
+	resourceid.EscapeHeader(&options)
 	if err := telemetry.TraceClient(&options); err != nil {
 		return nil, "", err
 	}
