@@ -73,7 +73,7 @@ func TestTheTableInTheDocsIsReal(t *testing.T) {
 	fmt.Fprintln(table, "| metric | type | labels | what |\n|---|---|---|---|")
 	for _, name := range slices.Sorted(maps.Keys(families)) {
 		f := families[name]
-		if !strings.HasPrefix(name, "wallet_") && !strings.HasPrefix(name, "pgxpool_") {
+		if !strings.HasPrefix(name, "wallet_") {
 			continue
 		}
 		labels := map[string]bool{}
