@@ -150,3 +150,27 @@ func TestSchemaAndServiceAgreeOnCommands(t *testing.T) {
 		require.Positive(t, refused[string(kind.Type)], kind.Type)
 	}
 }
+
+// TestTheContractHasEachType compares the table of docs/contract.md with that of the kinds.
+func TestTheContractHasEachType(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "contract.md"))
+	require.NoError(t, err)
+	for _, kind := range wallet.Kinds() {
+		var rows string
+		for _, line := range strings.Split(string(text), "\n") {
+			if strings.HasPrefix(line, "| `"+string(kind.Type)+"`") {
+				rows += strings.ReplaceAll(line, "as `capture`", "`hold_exceeded` `hold_not_found` `hold_closed` `hold_expired`")
+			}
+		}
+		want := []string{kind.Event}
+		for _, reason := range kind.Refuses {
+			want = append(want, string(reason))
+		}
+		if !kind.Service {
+			want = slices.Concat(want, kind.Needs, kind.Takes)
+		}
+		for _, name := range want {
+			require.Contains(t, rows, "`"+name+"`", kind.Type)
+		}
+	}
+}
