@@ -62,7 +62,8 @@ func sameResult(a, b wallet.Result) bool {
 	return a.CommandID == b.CommandID && a.Type == b.Type && a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message &&
 		a.Position == b.Position && a.Version == b.Version && a.Hash == b.Hash && a.RecordedAt.Equal(b.RecordedAt) &&
 		a.Amount.Cmp(b.Amount) == 0 && a.TotalBefore.Cmp(b.TotalBefore) == 0 && a.TotalAfter.Cmp(b.TotalAfter) == 0 &&
-		a.HoldBefore.Cmp(b.HoldBefore) == 0 && a.HoldAfter.Cmp(b.HoldAfter) == 0
+		a.HoldBefore.Cmp(b.HoldBefore) == 0 && a.HoldAfter.Cmp(b.HoldAfter) == 0 &&
+		a.HoldID == b.HoldID && a.HoldState == b.HoldState && a.HoldLeft.Cmp(b.HoldLeft) == 0 && a.HoldExpiresAt.Equal(b.HoldExpiresAt)
 }
 
 // updateLost is Temporal's failure of an update that its workflow had accepted and then
@@ -74,11 +75,14 @@ func (c *walletCheck) checkErrors() {
 	for _, a := range c.attempts {
 		var invalid *wallet.InvalidError
 		var gaveUp *gaveUpError
+		var panicked *panicError
 		var application *temporal.ApplicationError
 		switch {
 		case a.err == nil:
 		case errors.As(a.err, &invalid):
 			c.violateBy(a, "%s was refused as invalid: %v", a.command, a.err)
+		case errors.As(a.err, &panicked):
+			c.violateBy(a, "%s: %v", a.command, a.err)
 		case errors.As(a.err, &gaveUp):
 			c.violateBy(a, "the Go client gave up before its context ended: %v", a.err)
 		case errors.As(a.err, &application) && application.Type() == updateLost && c.wallet.Handling == Untouched:

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/valueledger/wallet"
 )
 
 // Names of effects.
@@ -15,11 +17,21 @@ const (
 // enoughPlanned faults of one kind cannot all find nothing to hit.
 const enoughPlanned = 3
 
+// enoughCommands have holds among them that are captured, that are released, and that expire.
+const enoughCommands = 500
+
 // checkEffects holds that there was load and that faults were felt: a run in which
 // nobody does anything, or that disturbs nobody, proves nothing.
 func (r *Report) checkEffects() {
 	if r.Commands == 0 {
 		r.violate("nobody sent a command: there is nothing to check")
+	}
+	if r.Commands >= enoughCommands {
+		for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease, wallet.TypeExpire} {
+			if r.Applied[string(of)] == 0 {
+				r.violate("%d commands were sent, and no %s was applied: the run says nothing of holds", r.Commands, of)
+			}
+		}
 	}
 	planned, reason := map[string]int{}, map[string]string{}
 	for _, f := range r.Plan.Faults {

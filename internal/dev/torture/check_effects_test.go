@@ -35,8 +35,12 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 		doctor func(*Report)
 		want   string // none if it is empty
 	}{
-		"a busy run":                   {func(*Report) {}, ""},
-		"no commands":                  {func(r *Report) { r.Commands = 0 }, "nobody sent a command"},
+		"a busy run":  {func(*Report) {}, ""},
+		"no commands": {func(r *Report) { r.Commands = 0 }, "nobody sent a command"},
+		"no hold expires": {func(r *Report) {
+			r.Commands = enoughCommands
+			r.Applied = map[string]int{"hold": 9, "capture": 3, "release": 2}
+		}, "no expire was applied"},
 		"no recovery":                  {func(r *Report) { r.Effects[recoveries] = 0 }, "never recovered"},
 		"Temporal stays up":            {func(r *Report) { r.Effects["starts of temporal"] = 0 }, "Temporal was killed, and not started"},
 		"the first start is the last":  {func(r *Report) { r.Effects["starts of worker-0"] = 1 }, "none was started again"},

@@ -66,7 +66,7 @@ func (c *walletCheck) violateLinearizability(window []operation, answer porcupin
 func (c *walletCheck) operations() (all []operation) {
 	for _, e := range c.record.journal {
 		// The service's own commands come with no call.
-		o := operation{id: e.CommandID, command: wallet.Command{Type: e.Type, Amount: e.Amount}, malformed: e.Reason == wallet.ReasonMalformed, result: e.Result(), ret: open}
+		o := operation{id: e.CommandID, command: e.Command(), malformed: e.Reason == wallet.ReasonMalformed, result: e.Result(), ret: open}
 		if first, found := c.origin(e); found {
 			o.command, o.call = first.command, first.called
 			if o.malformed {
@@ -84,18 +84,23 @@ func (c *walletCheck) operations() (all []operation) {
 	return all
 }
 
-func (c *walletCheck) linearizable(window []operation) porcupine.CheckResult {
-	first := window[0].result
-	before := balance{exists: first.Position > 1, position: first.Position - 1, total: canonical(first.TotalBefore)}
-	for _, e := range c.record.journal[:before.position] {
-		before.version = max(before.version, e.Version)
+// before is the model before the entry at a position.
+func (c *walletCheck) before(position int64) (b balance) {
+	for _, e := range c.record.journal[:position-1] {
+		b, _ = b.apply(e.Command(), e.Reason == wallet.ReasonMalformed, e.RecordedAt, scales[c.wallet.Currency])
 	}
+	return b
+}
+
+func (c *walletCheck) linearizable(window []operation) porcupine.CheckResult {
+	before := c.before(window[0].result.Position)
 	model := porcupine.Model{
 		Init: func() any { return before },
 		Step: func(state, input, output any) (bool, any) {
 			b, o := state.(balance), input.(operation)
-			after, expected := b.apply(o.command, o.malformed, scales[c.wallet.Currency])
-			return b.differs(after, expected, output.(wallet.Result)) == "", after
+			told := output.(wallet.Result)
+			after, expected := b.apply(o.command, o.malformed, told.RecordedAt, scales[c.wallet.Currency])
+			return b.differs(after, expected, told) == "", after
 		},
 	}
 	history := make([]porcupine.Operation, len(window))

@@ -1,7 +1,10 @@
 package torture
 
 import (
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/trail"
@@ -31,21 +34,85 @@ func (c *walletCheck) checkJournal() {
 		if e.RecordedAt.Before(prev.RecordedAt) {
 			c.violate(e.Position, []string{e.CommandID}, "time runs backwards at position %d", e.Position)
 		}
-		after, expected := b.apply(wallet.Command{Type: e.Type, Amount: e.Amount}, e.Reason == wallet.ReasonMalformed, scales[c.wallet.Currency])
+		after, expected := b.apply(e.Command(), e.Reason == wallet.ReasonMalformed, e.RecordedAt, scales[c.wallet.Currency])
 		if problem := b.differs(after, expected, e.Result()); problem != "" {
 			c.violate(e.Position, []string{e.CommandID}, "command %q %s", e.CommandID, problem)
 			return
 		}
+		if e.Type == wallet.TypeExpire && expected.hold.isOverdue(e.RecordedAt, c.record.healed) {
+			c.violate(e.Position, nil, "hold %q was due at %s, and expired only at %s", e.HoldID, clockTime(expected.hold.expires), clockTime(e.RecordedAt))
+		}
 		b, prev = after, e
 	}
+	c.checkHolds(b)
 	switch asset := c.record.asset; {
 	case asset == nil && len(c.record.journal) > 0:
 		c.violate(prev.Position, nil, "there is no balance")
 	case asset == nil:
-	case asset.Position != b.position || asset.Version != b.version || asset.Hash != prev.Hash || asset.Total.Cmp(prev.TotalAfter) != 0 || !asset.Hold.IsZero():
-		c.violate(prev.Position, nil, "the balance is total %s, version %d, position %d, and the journal ends with total %s, version %d, position %d",
-			asset.Total, asset.Version, asset.Position, prev.TotalAfter, b.version, b.position)
+	case asset.Position != b.position || asset.Version != b.version || asset.Hash != prev.Hash || asset.Total.Cmp(prev.TotalAfter) != 0 || asset.Hold.Cmp(prev.HoldAfter) != 0:
+		c.violate(prev.Position, nil, "the balance is total %s, hold %s, version %d, position %d, and the journal ends with total %s, hold %s, version %d, position %d",
+			asset.Total, asset.Hold, asset.Version, asset.Position, prev.TotalAfter, prev.HoldAfter, b.version, b.position)
 	}
+}
+
+// expiryPatience is how long after its time a hold has expired at the latest, whoever was
+// asleep, as long as there is a worker and servers for it.
+const expiryPatience = time.Minute
+
+// isOverdue reports whether a hold's expiry comes too late at a time. Nothing is promised
+// while servers are hurt, which they were until they were healed.
+func (h hold) isOverdue(at, healed time.Time) bool {
+	since := h.expires
+	if since.Before(healed) {
+		since = healed
+	}
+	return !h.expires.IsZero() && at.After(since.Add(expiryPatience))
+}
+
+// checkHolds compares the rows of the holds, and what the balance says of them, with what
+// the model made of the journal.
+func (c *walletCheck) checkHolds(b balance) {
+	rows := map[string]wallet.Hold{}
+	for _, h := range c.record.holds {
+		rows[h.ID] = h
+	}
+	var next time.Time
+	for _, id := range b.all() {
+		want := b.hold(id)
+		have, found := rows[id]
+		delete(rows, id)
+		switch {
+		case !found:
+			c.violate(c.positionOf(id), []string{id}, "hold %q has no row", id)
+		case have.State != want.state || !sameNumber(have.Amount, want.amount) || !sameNumber(have.Captured, want.captured) ||
+			!sameNumber(have.Released, want.released) || !have.ExpiresAt.Equal(want.expires):
+			c.violate(c.positionOf(id), []string{id}, "the row of hold %q is %s: %s of %s captured, %s released, until %s; the journal makes it %s: %s of %s captured, %s released, until %s",
+				id, have.State, have.Captured, have.Amount, have.Released, clockTime(have.ExpiresAt),
+				want.state, want.captured, want.amount, want.released, clockTime(want.expires))
+		}
+		if want.state != wallet.HoldOpen || want.expires.IsZero() {
+			continue
+		}
+		if next.IsZero() || want.expires.Before(next) {
+			next = want.expires
+		}
+		if want.isOverdue(c.record.read, c.record.healed) {
+			c.violate(c.positionOf(id), []string{id}, "hold %q was due at %s, and has not expired by %s", id, clockTime(want.expires), clockTime(c.record.read))
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(rows)) {
+		c.violate(rows[id].Position, []string{id}, "hold %q has a row, and nobody placed it", id)
+	}
+	asset := c.record.asset
+	if asset != nil && (asset.OpenHolds != b.open() || !asset.NextExpiry.Equal(next)) {
+		c.violate(b.position, nil, "the balance has %d open holds, the next expires at %s; the journal has %d, and %s",
+			asset.OpenHolds, clockTime(asset.NextExpiry), b.open(), clockTime(next))
+	}
+}
+
+// positionOf is that of the last entry of a hold.
+func (c *walletCheck) positionOf(holdID string) int64 {
+	return c.lastPosition(func(e wallet.Entry) bool { return e.HoldState != "" && e.Hold() == holdID })
 }
 
 // checkEvents compares the audit trail with the applied entries, one to one.
@@ -74,14 +141,17 @@ func (c *walletCheck) checkEvents() {
 func sameEvent(a, b trail.Event) bool {
 	return a.Version == b.Version && a.EventType == b.EventType && a.CommandID == b.CommandID && a.Position == b.Position &&
 		a.Hash == b.Hash && a.OccurredAt.Equal(b.OccurredAt) && a.Amount.Cmp(b.Amount) == 0 &&
-		a.TotalBefore.Cmp(b.TotalBefore) == 0 && a.TotalAfter.Cmp(b.TotalAfter) == 0
+		a.TotalBefore.Cmp(b.TotalBefore) == 0 && a.TotalAfter.Cmp(b.TotalAfter) == 0 &&
+		a.HoldBefore.Cmp(b.HoldBefore) == 0 && a.HoldAfter.Cmp(b.HoldAfter) == 0 &&
+		a.HoldID == b.HoldID && a.HoldState == b.HoldState && a.HoldLeft.Cmp(b.HoldLeft) == 0 && a.HoldExpiresAt.Equal(b.HoldExpiresAt)
 }
 
 // checkOrigins looks where each entry comes from: what nobody sent may not be there, and
 // a command's entry has the content that somebody sent under its id.
 func (c *walletCheck) checkOrigins() {
 	for _, e := range c.record.journal {
-		if e.CommandID == autoCreate && e.Position == 1 || strings.HasPrefix(e.CommandID, malformedPrefix) {
+		own := e.CommandID == autoCreate && e.Position == 1 || e.Type == wallet.TypeExpire && e.CommandID == expirePrefix+e.HoldID
+		if own || strings.HasPrefix(e.CommandID, malformedPrefix) {
 			continue
 		}
 		sent := c.byID[e.CommandID]

@@ -3,6 +3,7 @@ package torture
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -19,6 +20,8 @@ import (
 type story struct {
 	wallet   Wallet
 	asset    wallet.Asset
+	holds    map[string]wallet.Hold
+	waited   time.Duration
 	entries  map[string]wallet.Entry
 	attempts []attempt
 	record   record
@@ -42,6 +45,18 @@ func newStory() *story {
 	for i := range 20 {
 		s.send(Update, add(fmt.Sprint("h", i), "1"))
 	}
+	s.send(Update, wallet.Command{ID: "k", Type: wallet.TypeHold, Amount: wallet.MustAmount("5"), ExpiresIn: "1s"})
+	s.send(Signal, wallet.Command{ID: "k-part", Type: wallet.TypeCapture, HoldID: "k", Amount: wallet.MustAmount("2"), Partial: true})
+	s.send(Batch, wallet.Command{ID: "l", Type: wallet.TypeHold, Amount: wallet.MustAmount("3")})
+	s.send(Update, wallet.Command{ID: "l-back", Type: wallet.TypeRelease, HoldID: "l"})
+	s.send(Update, wallet.Command{ID: "l-late", Type: wallet.TypeCapture, HoldID: "l"}) // refused
+	s.send(BareUpdate, wallet.Command{ID: "k-more", Type: wallet.TypeHold, HoldID: "k", Amount: wallet.MustAmount("1"), ExpiresIn: "2s"})
+	s.send(Update, subtract("m", "30"))                                                                                                                    // refused: 4 of 30.50 are reserved
+	s.send(Update, wallet.Command{ID: "n", Type: wallet.TypeHold, Amount: wallet.MustAmount("1"), ExpiresAt: time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)}) // stays open
+	s.waited = 3 * time.Second
+	s.send(Update, add("o", "1"))                                                       // the first command after k's time
+	s.send(Update, wallet.Command{ID: "k-late", Type: wallet.TypeCapture, HoldID: "k"}) // refused
+	s.record.healed, s.record.read = storyBegan, storyBegan.Add(10*time.Second)
 	return s
 }
 
@@ -55,8 +70,8 @@ func subtract(id, amount string) wallet.Command {
 
 // fold runs a command and writes down what comes of it.
 func (s *story) fold(received wallet.Received) wallet.Result {
-	now := storyBegan.Add(time.Duration(s.asset.Position) * time.Millisecond)
-	f, err := wallet.Fold(wallet.Account{Asset: s.asset}, s.entries, []wallet.Received{received}, now)
+	now := storyBegan.Add(s.waited + time.Duration(s.asset.Position)*time.Millisecond)
+	f, err := wallet.Fold(wallet.Account{Asset: s.asset, Holds: s.holds}, s.entries, []wallet.Received{received}, now)
 	if err != nil {
 		panic(err)
 	}
@@ -67,8 +82,17 @@ func (s *story) fold(received wallet.Received) wallet.Result {
 			s.record.events = append(s.record.events, trail.EventOf(e))
 		}
 	}
-	s.asset = f.Account.Asset
-	s.record.asset = &f.Account.Asset
+	s.asset, s.holds = f.Account.Asset, f.Account.Holds
+	s.asset.NextExpiry, s.record.holds = time.Time{}, nil
+	for _, id := range slices.Sorted(maps.Keys(s.holds)) {
+		h := s.holds[id]
+		s.record.holds = append(s.record.holds, h)
+		if h.IsOpen() && !h.ExpiresAt.IsZero() && (s.asset.NextExpiry.IsZero() || h.ExpiresAt.Before(s.asset.NextExpiry)) {
+			s.asset.NextExpiry = h.ExpiresAt
+		}
+	}
+	asset := s.asset
+	s.record.asset = &asset
 	return f.Results[0]
 }
 
@@ -195,9 +219,57 @@ func TestEveryKindOfViolationIsFound(t *testing.T) {
 			s.of("b").returned = 0
 			s.of("a").called = time.Millisecond
 		}, "and comes before it"},
-		"a valid command is invalid":    {func(s *story) { s.failed(&wallet.InvalidError{Message: "no"}) }, "was refused as invalid"},
-		"the client gives up":           {func(s *story) { s.failed(&gaveUpError{errors.New("tired")}) }, "gave up before its context ended"},
-		"an accepted update has no end": {func(s *story) { s.failed(temporal.NewApplicationError("lost", updateLost)) }, "left without an answer"},
+		"a closed hold is captured":   {func(s *story) { s.allow("l-late") }, "the rules say unapplied hold_closed"},
+		"an expired hold is captured": {func(s *story) { s.allow("k-late") }, "the rules say unapplied hold_expired"},
+		"what is reserved is taken":   {func(s *story) { s.allow("m") }, "the rules say unapplied insufficient_funds"},
+		"a hold expires too early": {func(s *story) {
+			s.rewrite(s.position("_expire/k"), func(e *wallet.Entry) { e.RecordedAt = storyBegan.Add(time.Second) })
+		}, `hold "k" cannot expire before`},
+		"a hold expires too late": {func(s *story) {
+			for position := s.position("_expire/k"); position <= s.asset.Position; position++ {
+				s.rewrite(position, func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(time.Hour) })
+			}
+		}, "and expired only at"},
+		"a hold that is due blocks others": {func(s *story) {
+			s.rewrite(s.position("m"), func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(time.Hour) })
+		}, `the rules say unapplied hold "k" is due since`},
+		"a hold expires twice": {func(s *story) {
+			expired := s.entries["_expire/k"]
+			expired.Position = s.asset.Position + 1
+			s.record.journal = append(s.record.journal, expired)
+			s.rewrite(expired.Position, func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(time.Second) })
+		}, `hold "k" cannot expire: it is expired already`},
+		"somebody expires a hold": {func(s *story) {
+			s.rewrite(s.position("_expire/k"), func(e *wallet.Entry) { e.CommandID = "mine" })
+		}, "the id of an expiry names its hold"},
+		"a hold never expires": {func(s *story) {
+			s.send(Update, wallet.Command{ID: "p", Type: wallet.TypeHold, Amount: wallet.MustAmount("1"), ExpiresIn: "1s"})
+			s.record.read = storyBegan.Add(2 * time.Minute)
+		}, "and has not expired by"},
+		"a hold has too much left": {func(s *story) {
+			s.rewrite(s.position("k-part"), func(e *wallet.Entry) { e.HoldLeft = wallet.MustAmount("4") })
+		}, `leaves 4 of hold "k", the rules say 3`},
+		"a hold is not in the sum": {func(s *story) {
+			s.rewrite(s.position("k"), func(e *wallet.Entry) { e.HoldAfter = wallet.Amount{} })
+		}, "open holds come to 0 and then 5"},
+		"a hold has another end": {func(s *story) {
+			s.rewrite(s.position("k"), func(e *wallet.Entry) { e.HoldExpiresAt = e.HoldExpiresAt.Add(time.Second) })
+		}, `has hold "k" expire at`},
+		"an answer has another hold": {func(s *story) {
+			result := *s.of("k").result
+			result.HoldLeft = wallet.MustAmount("6")
+			s.of("k").result = &result
+		}, "was answered with"},
+		"the row of a hold is gone":      {func(s *story) { s.record.holds = s.record.holds[1:] }, `hold "k" has no row`},
+		"the row of a hold is old":       {func(s *story) { s.record.holds[0].State = wallet.HoldOpen }, `the row of hold "k" is open: `},
+		"a row without a hold":           {func(s *story) { s.record.holds = append(s.record.holds, wallet.Hold{ID: "x"}) }, `hold "x" has a row, and nobody placed it`},
+		"the balance has another hold":   {func(s *story) { s.record.asset.Hold = wallet.MustAmount("2") }, "hold 2, version"},
+		"the balance counts other holds": {func(s *story) { s.record.asset.OpenHolds = 2 }, "the balance has 2 open holds"},
+		"the balance expects no expiry":  {func(s *story) { s.record.asset.NextExpiry = time.Time{} }, "the next expires at"},
+		"a step panics":                  {func(s *story) { s.failed(&panicError{"broken"}) }, "the step panicked: broken"},
+		"a valid command is invalid":     {func(s *story) { s.failed(&wallet.InvalidError{Message: "no"}) }, "was refused as invalid"},
+		"the client gives up":            {func(s *story) { s.failed(&gaveUpError{errors.New("tired")}) }, "gave up before its context ended"},
+		"an accepted update has no end":  {func(s *story) { s.failed(temporal.NewApplicationError("lost", updateLost)) }, "left without an answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStory()
@@ -211,6 +283,13 @@ func TestEveryKindOfViolationIsFound(t *testing.T) {
 			require.Contains(t, problems, c.want)
 		})
 	}
+}
+
+func (s *story) position(id string) int64 { return s.entries[id].Position }
+
+// allow makes a refused entry an applied one.
+func (s *story) allow(id string) {
+	s.rewrite(s.position(id), func(e *wallet.Entry) { e.Status, e.Reason, e.Version = wallet.StatusApplied, "", 1 })
 }
 
 // sent adds an answered attempt that had no effect of its own.

@@ -170,8 +170,18 @@ func (c *caller) applyCommand(ctx context.Context, ref wallet.AssetRef, command 
 	return answered(result, failure.Decode(err))
 }
 
+// panicError is a panic of a stray step, which a worker would have caught.
+type panicError struct{ cause any }
+
+func (e *panicError) Error() string { return fmt.Sprintf("the step panicked: %v", e.cause) }
+
 // strayStep is what a workflow does for one command.
-func (c *caller) strayStep(ctx context.Context, ref wallet.AssetRef, command wallet.Command) ([]wallet.Result, error) {
+func (c *caller) strayStep(ctx context.Context, ref wallet.AssetRef, command wallet.Command) (_ []wallet.Result, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = &panicError{cause}
+		}
+	}()
 	if command.Type != wallet.TypeCreate {
 		if _, err := c.steps.EnsureWalletAsset(ctx, ref); err != nil {
 			return nil, err

@@ -41,7 +41,26 @@ func (a attempt) String() string {
 	if a.returned != open {
 		end = fmt.Sprintf("%8.3f", a.returned.Seconds())
 	}
-	return fmt.Sprintf("%8.3f to %s  client %d, %s: %s -> %s", a.called.Seconds(), end, a.client, a.way, a.command, told)
+	return fmt.Sprintf("%8.3f to %s  client %d, %s: %s -> %s", a.called.Seconds(), end, a.client, a.way, asked(a.command), told)
+}
+
+// asked is a command with what it says of a hold.
+func asked(c wallet.Command) string { return c.String() + ofHold(c) }
+
+func ofHold(c wallet.Command) (text string) {
+	if c.HoldID != "" {
+		text += fmt.Sprintf(" of %q", c.HoldID)
+	}
+	if c.ExpiresIn != "" {
+		text += " for " + c.ExpiresIn
+	}
+	if !c.ExpiresAt.IsZero() {
+		text += " until " + c.ExpiresAt.Format(time.RFC3339)
+	}
+	if c.Partial {
+		text += ", partial"
+	}
+	return text
 }
 
 func describe(r wallet.Result) string {
@@ -49,8 +68,15 @@ func describe(r wallet.Result) string {
 	if r.Replayed {
 		replayed = ", replayed"
 	}
-	return fmt.Sprintf("%s%s, total %s to %s, version %d, position %d%s",
-		r.Status, map[bool]string{true: " " + string(r.Reason)}[r.Reason != ""], r.TotalBefore, r.TotalAfter, r.Version, r.Position, replayed)
+	text := fmt.Sprintf("%s%s, total %s to %s, hold %s to %s, version %d, position %d%s",
+		r.Status, map[bool]string{true: " " + string(r.Reason)}[r.Reason != ""], r.TotalBefore, r.TotalAfter, r.HoldBefore, r.HoldAfter, r.Version, r.Position, replayed)
+	if r.HoldState != "" {
+		text += fmt.Sprintf(", %q is %s, %s left", r.HoldID, r.HoldState, r.HoldLeft)
+	}
+	if !r.HoldExpiresAt.IsZero() {
+		text += " until " + clockTime(r.HoldExpiresAt)
+	}
+	return text
 }
 
 // history is everything that callers did and were told.

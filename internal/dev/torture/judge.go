@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -21,13 +22,14 @@ import (
 func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 	attempts := h.all(len(w.plan.Wallets))
 	checks := map[wallet.AssetRef]*walletCheck{}
-	var added, taken, held wallet.Amount // over all wallets
+	var added, taken, owned wallet.Amount // over all wallets
 	for i := range w.plan.Wallets {
 		of := r.wallet(i)
 		record, err := w.recordOf(ctx, of)
 		if err != nil {
 			return err
 		}
+		record.healed = r.healed
 		check := newWalletCheck(h.start, of, attempts[i], record)
 		r.Violations = append(r.Violations, check.check()...)
 		checks[of.AssetRef] = check
@@ -35,24 +37,29 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 			switch {
 			case e.Status != wallet.StatusApplied:
 				r.Refusals[string(e.Reason)]++
+				continue
 			case e.Type == wallet.TypeAdd:
 				added = added.Add(e.Amount)
 			case e.Type == wallet.TypeSubtract:
 				taken = taken.Add(e.Amount)
 			}
+			r.Applied[string(e.Type)]++
+		}
+		for _, h := range record.holds { // by the rows, not by the entries that they come from
+			taken = taken.Add(h.Captured)
 		}
 		r.Entries += len(record.journal)
 		r.Events += len(record.events)
 		if record.asset != nil {
-			held = held.Add(record.asset.Total)
+			owned = owned.Add(record.asset.Total)
 		}
 		r.count(attempts[i])
 		if of.Handling == Untouched {
 			r.ownEvents = max(r.ownEvents, eventsOf(attempts[i]))
 		}
 	}
-	if held.Cmp(added.Sub(taken)) != 0 {
-		r.violate("all wallets together hold %s, and were given %s less %s", held, added, taken)
+	if owned.Cmp(added.Sub(taken)) != 0 {
+		r.violate("all wallets together have %s, and were given %s less %s", owned, added, taken)
 	}
 	r.LongestSilence, r.Silent, r.Pace = h.silence, h.silent, h.pace
 	err := errors.Join(r.verify(ctx, w, checks), r.readLogs(w), r.countRuns(ctx, w))
@@ -115,12 +122,30 @@ func (w *world) recordOf(ctx context.Context, of Wallet) (r record, err error) {
 		}
 		filter.AfterVersion = page[len(page)-1].Version
 	}
+	if r.holds, err = w.holds(ctx, of); err != nil {
+		return r, err
+	}
+	r.read = time.Now()
 	asset, err := w.read.Asset(ctx, of.UserID, of.Currency)
 	if errors.Is(err, trail.ErrNoWallet) {
 		return r, nil
 	}
 	r.asset = &asset
 	return r, err
+}
+
+// holds are the rows of a wallet's holds as they are, while package trail counts those that
+// are due as expired.
+func (w *world) holds(ctx context.Context, of Wallet) (holds []wallet.Hold, err error) {
+	found, err := w.owner.Query(ctx, `SELECT `+rows.HoldColumns+` FROM wallet_holds WHERE user_id = $1 AND currency = $2`, of.UserID, of.Currency)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := rows.CollectHolds(found)
+	for _, h := range stored {
+		holds = append(holds, h.Hold)
+	}
+	return holds, err
 }
 
 func (w *world) journal(ctx context.Context, of Wallet) (journal []wallet.Entry, err error) {

@@ -2,6 +2,9 @@ package torture
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/shopspring/decimal"
 
@@ -10,49 +13,80 @@ import (
 
 // balance is the model of a wallet asset: what the rules say, written down a second
 // time and without the fold of package wallet, so that both have to be wrong in the
-// same way to agree on something wrong. It is comparable.
+// same way to agree on something wrong. It is comparable, and never changed in place.
 type balance struct {
 	exists            bool
 	total             string // canonical
 	position, version int64
+	holds             *holds // nil for none
+}
+
+// holds are all that were ever placed in a wallet, by id.
+type holds struct{ byID map[string]hold }
+
+// hold is the model of one.
+type hold struct {
+	state                      wallet.HoldState
+	amount, captured, released decimal.Decimal
+	expires                    time.Time // zero for never
+}
+
+func (h hold) left() decimal.Decimal { return h.amount.Sub(h.captured).Sub(h.released) }
+
+func (h hold) isDue(at time.Time) bool {
+	return h.state == wallet.HoldOpen && !h.expires.IsZero() && !at.Before(h.expires)
+}
+
+// ended is the hold in a last state: what is left is given back.
+func (h hold) ended(state wallet.HoldState) hold {
+	h.released, h.state = h.released.Add(h.left()), state
+	return h
 }
 
 // scales are the decimals of the currencies that a run uses.
 var scales = map[string]int32{"USD": 2, "JPY": 0, "BHD": 3}
 
+// mostOpen holds of a wallet are open at once.
+const mostOpen = 1000
+
+// expirePrefix and the id of a hold are the id of the command that the service records when
+// its time is over.
+const expirePrefix = "_expire/"
+
 // outcome is what the model says that a command does.
 type outcome struct {
 	status        wallet.Status
 	reason        wallet.Reason
-	before, after decimal.Decimal
+	before, after decimal.Decimal // of the total
+	holdBefore    decimal.Decimal
+	holdAfter     decimal.Decimal
+	holdID        string // of the hold that was placed or changed
+	hold          hold   // what it is then
 }
 
-// apply gives the balance after a command. malformed is one that could not be read.
-func (b balance) apply(c wallet.Command, malformed bool, scale int32) (balance, outcome) {
-	total := decimal.RequireFromString("0" + b.total)
-	o := outcome{status: wallet.StatusUnapplied, before: total, after: total}
-	amount := decimal.RequireFromString("0" + c.Amount.String())
+// apply gives the balance after a command that was recorded at a time. malformed is one that
+// could not be read.
+func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int32) (balance, outcome) {
+	total, held := decimal.RequireFromString("0"+b.total), b.held()
+	o := outcome{status: wallet.StatusUnapplied, before: total, after: total, holdBefore: held, holdAfter: held}
+	o.reason = b.refusal(c, malformed, at, scale)
 	b.position++
-	switch {
-	case !b.exists && (malformed || c.Type != wallet.TypeCreate):
-		o.reason = "the wallet does not exist yet"
+	if o.reason != "" {
 		return b, o
-	case malformed:
-		o.reason = wallet.ReasonMalformed
-		return b, o
-	case !amount.Truncate(scale).Equal(amount):
-		o.reason = wallet.ReasonScaleExceeded
-		return b, o
-	case c.Type == wallet.TypeCreate && b.exists:
-		o.reason = wallet.ReasonAlreadyExists
-		return b, o
-	case c.Type == wallet.TypeSubtract && amount.GreaterThan(total):
-		o.reason = wallet.ReasonInsufficientFunds
-		return b, o
-	case c.Type == wallet.TypeSubtract:
+	}
+	amount := amountOf(c)
+	switch c.Type {
+	case wallet.TypeSubtract:
 		o.after = total.Sub(amount)
-	case c.Type == wallet.TypeAdd:
+	case wallet.TypeAdd:
 		o.after = total.Add(amount)
+	case wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease, wallet.TypeExpire:
+		o.holdID = holdOf(c)
+		before := b.hold(o.holdID)
+		o.hold = before.changed(c, at)
+		o.after = total.Sub(o.hold.captured.Sub(before.captured))
+		b.holds = b.holds.with(o.holdID, o.hold)
+		o.holdAfter = b.held()
 	}
 	o.status = wallet.StatusApplied
 	b.exists, b.total = true, o.after.String()
@@ -60,11 +94,210 @@ func (b balance) apply(c wallet.Command, malformed bool, scale int32) (balance, 
 	return b, o
 }
 
+// refusal is why a command is not applied, or, in words that no reason has, why it may not
+// be recorded here at all.
+func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale int32) wallet.Reason {
+	amount := amountOf(c)
+	available := decimal.RequireFromString("0" + b.total).Sub(b.held())
+	if due, id := b.due(at); due && c.Type != wallet.TypeExpire {
+		return wallet.Reason(fmt.Sprintf("hold %q is due since %s: first it has to expire", id, clockTime(b.hold(id).expires)))
+	}
+	switch {
+	case !b.exists && (malformed || c.Type != wallet.TypeCreate):
+		return "the wallet does not exist yet"
+	case malformed:
+		return wallet.ReasonMalformed
+	case !amount.Truncate(scale).Equal(amount):
+		return wallet.ReasonScaleExceeded
+	case c.Type == wallet.TypeCreate && b.exists:
+		return wallet.ReasonAlreadyExists
+	case c.Type == wallet.TypeSubtract && amount.GreaterThan(available):
+		return wallet.ReasonInsufficientFunds
+	case c.Type == wallet.TypeExpire:
+		return b.noExpiry(c, at)
+	case c.Type == wallet.TypeHold && c.HoldID == "":
+		return b.noPlace(c, at, available)
+	case c.Type == wallet.TypeHold || c.Type == wallet.TypeCapture || c.Type == wallet.TypeRelease:
+		return b.noChange(c, at, available)
+	}
+	return ""
+}
+
+// noExpiry is why a hold cannot expire now.
+func (b balance) noExpiry(c wallet.Command, at time.Time) wallet.Reason {
+	h := b.hold(c.HoldID)
+	switch _, first := b.due(at); {
+	case c.ID != expirePrefix+c.HoldID:
+		return "the id of an expiry names its hold"
+	case h.state == "":
+		return "a hold that is not there cannot expire"
+	case h.state != wallet.HoldOpen:
+		return wallet.Reason(fmt.Sprintf("hold %q cannot expire: it is %s already", c.HoldID, h.state))
+	case !h.isDue(at):
+		return wallet.Reason(fmt.Sprintf("hold %q cannot expire before %s", c.HoldID, clockTime(h.expires)))
+	case first != c.HoldID:
+		return wallet.Reason(fmt.Sprintf("hold %q is due before it", first))
+	}
+	return ""
+}
+
+// noPlace is why a hold is not placed.
+func (b balance) noPlace(c wallet.Command, at time.Time, available decimal.Decimal) wallet.Reason {
+	switch h := (hold{}).changed(c, at); {
+	case h.isDue(at):
+		return wallet.ReasonHoldExpired
+	case amountOf(c).GreaterThan(available):
+		return wallet.ReasonInsufficientFunds
+	case b.open() >= mostOpen:
+		return wallet.ReasonTooManyHolds
+	}
+	return ""
+}
+
+// noChange is why a hold is not captured, released, raised or extended.
+func (b balance) noChange(c wallet.Command, at time.Time, available decimal.Decimal) wallet.Reason {
+	before := b.hold(c.HoldID)
+	after := before.changed(c, at)
+	extends := c.ExpiresIn != "" || !c.ExpiresAt.IsZero()
+	switch {
+	case before.state == "":
+		return wallet.ReasonHoldNotFound
+	case before.state == wallet.HoldExpired:
+		return wallet.ReasonHoldExpired
+	case before.state != wallet.HoldOpen:
+		return wallet.ReasonHoldClosed
+	case c.Type != wallet.TypeHold && amountOf(c).GreaterThan(before.left()):
+		return wallet.ReasonHoldExceeded
+	case c.Type == wallet.TypeHold && extends && (before.expires.IsZero() || !after.expires.After(before.expires)):
+		return wallet.ReasonExpiryNotLater
+	case c.Type == wallet.TypeHold && amountOf(c).GreaterThan(available):
+		return wallet.ReasonInsufficientFunds
+	}
+	return ""
+}
+
+// changed is a hold after a command that may be carried out; one without a state is placed.
+func (h hold) changed(c wallet.Command, at time.Time) hold {
+	amount := amountOf(c)
+	if amount.IsZero() && c.Type != wallet.TypeHold { // all that is left
+		amount = h.left()
+	}
+	switch c.Type {
+	case wallet.TypeHold:
+		if h.state == "" {
+			h.state = wallet.HoldOpen
+		}
+		h.amount = h.amount.Add(amount)
+		if d, err := time.ParseDuration(c.ExpiresIn); err == nil { // scripts have no days
+			h.expires = at.Add(d)
+		} else if !c.ExpiresAt.IsZero() {
+			h.expires = c.ExpiresAt
+		}
+	case wallet.TypeCapture:
+		h.captured = h.captured.Add(amount)
+		if !c.Partial || h.left().IsZero() {
+			h = h.ended(wallet.HoldCaptured)
+		}
+	case wallet.TypeRelease:
+		h.released = h.released.Add(amount)
+		if h.left().IsZero() {
+			h.state = wallet.HoldReleased
+		}
+	case wallet.TypeExpire:
+		h = h.ended(wallet.HoldExpired)
+	}
+	return h
+}
+
+// hold is the one of an id; without a state if there is none.
+func (b balance) hold(id string) hold {
+	if b.holds == nil {
+		return hold{}
+	}
+	return b.holds.byID[id]
+}
+
+// all are the holds in the order of their ids.
+func (b balance) all() (ids []string) {
+	if b.holds == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(b.holds.byID))
+}
+
+// held is what open holds reserve together.
+func (b balance) held() (sum decimal.Decimal) {
+	if b.holds != nil {
+		for _, h := range b.holds.byID {
+			if h.state == wallet.HoldOpen {
+				sum = sum.Add(h.left())
+			}
+		}
+	}
+	return sum
+}
+
+func (b balance) open() (n int64) {
+	if b.holds != nil {
+		for _, h := range b.holds.byID {
+			if h.state == wallet.HoldOpen {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// due finds the hold that has to expire next, if its time is over.
+func (b balance) due(at time.Time) (found bool, first string) {
+	if b.holds == nil {
+		return false, ""
+	}
+	for id, h := range b.holds.byID {
+		if !h.isDue(at) {
+			continue
+		}
+		soonest := b.holds.byID[first].expires
+		if !found || h.expires.Before(soonest) || h.expires.Equal(soonest) && id < first {
+			found, first = true, id
+		}
+	}
+	return found, first
+}
+
+// with is a copy with one hold changed.
+func (h *holds) with(id string, changed hold) *holds {
+	after := &holds{map[string]hold{}}
+	if h != nil {
+		after.byID = maps.Clone(h.byID)
+	}
+	after.byID[id] = changed
+	return after
+}
+
+// holdOf names the hold that a command is about.
+func holdOf(c wallet.Command) string {
+	if c.HoldID == "" {
+		return c.ID
+	}
+	return c.HoldID
+}
+
+func amountOf(c wallet.Command) decimal.Decimal {
+	return decimal.RequireFromString("0" + c.Amount.String())
+}
+
+func clockTime(at time.Time) string { return at.UTC().Format("15:04:05.000000") }
+
 // differs says how an answer or a record is not what the model says; empty if it is.
 func (b balance) differs(after balance, o outcome, r wallet.Result) string {
 	version := int64(0)
 	if o.status == wallet.StatusApplied {
 		version = after.version
+	}
+	left := decimal.Decimal{}
+	if o.hold.state == wallet.HoldOpen {
+		left = o.hold.left()
 	}
 	switch {
 	case r.Status != o.status || r.Reason != o.reason:
@@ -75,10 +308,16 @@ func (b balance) differs(after balance, o outcome, r wallet.Result) string {
 		return fmt.Sprintf("has version %d, the rules say %d", r.Version, version)
 	case r.Position != after.position:
 		return fmt.Sprintf("has position %d, the rules say %d", r.Position, after.position)
-	case !r.HoldBefore.IsZero() || !r.HoldAfter.IsZero():
-		return "has a hold, which nobody placed"
-	case r.TotalAfter.IsNegative():
-		return "makes the total negative"
+	case !sameNumber(r.HoldBefore, o.holdBefore) || !sameNumber(r.HoldAfter, o.holdAfter):
+		return fmt.Sprintf("goes from hold %s to %s, open holds come to %s and then %s", r.HoldBefore, r.HoldAfter, o.holdBefore, o.holdAfter)
+	case r.HoldState != o.hold.state || o.holdID != "" && r.HoldID != o.holdID:
+		return fmt.Sprintf("leaves hold %q %s, the rules say that hold %q is %s", r.HoldID, r.HoldState, o.holdID, o.hold.state)
+	case !sameNumber(r.HoldLeft, left):
+		return fmt.Sprintf("leaves %s of hold %q, the rules say %s", r.HoldLeft, r.HoldID, left)
+	case !r.HoldExpiresAt.Equal(o.hold.expires):
+		return fmt.Sprintf("has hold %q expire at %s, the rules say %s", r.HoldID, clockTime(r.HoldExpiresAt), clockTime(o.hold.expires))
+	case r.TotalAfter.IsNegative() || r.HoldAfter.IsNegative() || r.HoldAfter.Cmp(r.TotalAfter) > 0:
+		return fmt.Sprintf("breaks 0 <= hold %s <= total %s", r.HoldAfter, r.TotalAfter)
 	default:
 		return ""
 	}
@@ -87,5 +326,3 @@ func (b balance) differs(after balance, o outcome, r wallet.Result) string {
 func sameNumber(a wallet.Amount, b decimal.Decimal) bool {
 	return decimal.RequireFromString(a.String()).Equal(b)
 }
-
-func canonical(a wallet.Amount) string { return decimal.RequireFromString(a.String()).String() }

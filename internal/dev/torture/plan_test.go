@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/dev/devstack"
 )
 
@@ -56,6 +57,7 @@ func TestALongPlanHasEverything(t *testing.T) {
 
 	ways, conflicting, reused, conflicts, atOnce := map[Way]bool{}, map[Way]bool{}, 0, 0, 0
 	script, hashes := p.Script(0), map[string]string{}
+	types, ofOwn, placed := map[wallet.CommandType]int{}, 0, map[string]int{}
 	for range 2000 {
 		step := script.Next()
 		if len(step.Sends) > 1 {
@@ -65,6 +67,13 @@ func TestALongPlanHasEverything(t *testing.T) {
 			ways[send.Way] = true
 			for _, c := range send.Commands {
 				require.NoError(t, c.Validate())
+				types[c.Type]++
+				if at, known := placed[c.HoldID]; known && at == step.Wallet {
+					ofOwn++
+				}
+				if c.Type == wallet.TypeHold && c.HoldID == "" {
+					placed[c.ID] = step.Wallet
+				}
 				hash := c.RequestHash().String()
 				if before, known := hashes[c.ID]; known && before == hash {
 					reused++
@@ -80,6 +89,10 @@ func TestALongPlanHasEverything(t *testing.T) {
 	for _, way := range []Way{Signal, Update, BareUpdate, Batch, StrayStep} {
 		require.True(t, conflicting[way], "%s with an id that has other content", way)
 	}
+	for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease} {
+		require.Greater(t, types[of], 100, of)
+	}
+	require.Greater(t, ofOwn, 300, "commands on holds of the same wallet")
 	require.Positive(t, reused)
 	require.Positive(t, conflicts)
 	require.Positive(t, atOnce)

@@ -34,7 +34,8 @@ type Report struct {
 
 	Entries  int            `json:"journal_entries"`
 	Events   int            `json:"events"`
-	Refusals map[string]int `json:"refusals"` // entries, by reason
+	Applied  map[string]int `json:"applied"`  // entries, by type
+	Refusals map[string]int `json:"refusals"` // and by reason
 
 	ServersBack    time.Duration `json:"servers_back_ns"`    // after the end of the faults
 	Recovery       time.Duration `json:"recovery_ns"`        // until each command had its answer
@@ -46,6 +47,7 @@ type Report struct {
 	Violations []Violation `json:"violations"`
 
 	resent atomic.Int64
+	healed time.Time
 	// ownEvents is how many events one run of the busiest wallet that nobody touched
 	// would have at least, had it never continued as new.
 	ownEvents int
@@ -54,7 +56,7 @@ type Report struct {
 func newReport(p Plan) *Report {
 	return &Report{
 		Plan: p, Seed: p.Options.Seed, StartedAt: time.Now(), Violations: []Violation{},
-		FaultsByKind: map[string]int{}, Effects: map[string]int{}, Attempts: map[string]int{}, Failures: map[string]int{}, Refusals: map[string]int{},
+		FaultsByKind: map[string]int{}, Effects: map[string]int{}, Attempts: map[string]int{}, Failures: map[string]int{}, Applied: map[string]int{}, Refusals: map[string]int{},
 	}
 }
 
@@ -125,6 +127,7 @@ func (r *Report) Write(w io.Writer) {
 	fmt.Fprintf(w, "commands   %d, journal entries %d, events %d\n", r.Commands, r.Entries, r.Events)
 	fmt.Fprintf(w, "answers    %d, of which replays %d, id_conflicts %d\n", r.Answers, r.Replays, r.Conflict)
 	writeCounts(w, "attempts", r.Attempts)
+	writeCounts(w, "applied", r.Applied)
 	writeCounts(w, "refusals", r.Refusals)
 	writeCounts(w, "failures", r.Failures)
 	writeCounts(w, "faults", r.FaultsByKind)

@@ -3,6 +3,7 @@ package torture
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ func (s Step) String() string {
 	for _, send := range s.Sends {
 		text := string(send.Way)
 		for _, c := range send.Commands {
-			text += " " + c.String()
+			text += " " + asked(c)
 		}
 		sends = append(sends, text)
 	}
@@ -60,6 +61,7 @@ type Script struct {
 	r       *rand.Rand
 	steps   int
 	sent    []sentBefore // some of what came before, to send it again
+	holds   []sentBefore // the last that it has placed, for others to be of
 }
 
 type sentBefore struct {
@@ -74,6 +76,10 @@ func (p Plan) Script(client int) *Script {
 
 // rememberedCommands of a client may come again.
 const rememberedCommands = 50
+
+// rememberedHolds are captured, released and raised: about as many as a client places while
+// one of them is open.
+const rememberedHolds = 12
 
 // Next is the client's next step.
 func (s *Script) Next() Step {
@@ -93,15 +99,15 @@ func (s *Script) Next() Step {
 		step.Wallet = before.wallet
 		step.Sends = []Send{{s.wayOfOther(), []wallet.Command{s.other(before.command)}}}
 	case n < 15:
-		step.Sends = []Send{{Garbage, []wallet.Command{s.command(0)}}}
+		step.Sends = []Send{{Garbage, []wallet.Command{{ID: s.id(0), Type: wallet.TypeAdd, Amount: s.amount()}}}}
 	case n < 27:
 		send := Send{Way: Batch}
 		for i := range 2 + s.r.IntN(24) {
-			send.Commands = append(send.Commands, s.command(i))
+			send.Commands = append(send.Commands, s.command(step.Wallet, i))
 		}
 		step.Sends = []Send{send}
 	case n < 40: // several at once: duplicates, sometimes with other content
-		command := s.command(0)
+		command := s.command(step.Wallet, 0)
 		step.Sends = []Send{{s.way(), []wallet.Command{command}}}
 		for range 1 + s.r.IntN(3) {
 			if s.r.IntN(4) == 0 {
@@ -112,10 +118,16 @@ func (s *Script) Next() Step {
 		}
 	case n < 43: // stray steps that all want the same row
 		for i := range 2 + s.r.IntN(5) {
-			step.Sends = append(step.Sends, Send{StrayStep, []wallet.Command{s.command(i)}})
+			step.Sends = append(step.Sends, Send{StrayStep, []wallet.Command{s.command(step.Wallet, i)}})
+		}
+	case n < 60 && len(s.holds) > 0: // of a hold, sometimes several that all want the same
+		of := s.holds[s.r.IntN(len(s.holds))]
+		step.Wallet = of.wallet
+		for i := range pick(s.r, []weighted[int]{{70, 1}, {15, 2}, {15, 4}}) {
+			step.Sends = append(step.Sends, Send{s.way(), []wallet.Command{s.ofHold(of.command.ID, i)}})
 		}
 	default:
-		step.Sends = []Send{{s.way(), []wallet.Command{s.command(0)}}}
+		step.Sends = []Send{{s.way(), []wallet.Command{s.command(step.Wallet, 0)}}}
 	}
 	if step.Sends[0].Way != Garbage {
 		s.remember(step)
@@ -145,18 +157,81 @@ func (s *Script) wayOfOther() Way {
 	return pick(s.r, []weighted[Way]{{30, Update}, {25, Signal}, {25, BareUpdate}, {10, Batch}, {10, StrayStep}})
 }
 
-// command is a new one. About every fourth is refused.
-func (s *Script) command(i int) wallet.Command {
-	c := wallet.Command{
-		ID:   fmt.Sprintf("c%d-%d-%d", s.client, s.steps, i),
-		Type: pick(s.r, []weighted[wallet.CommandType]{{4, wallet.TypeCreate}, {52, wallet.TypeAdd}, {44, wallet.TypeSubtract}}),
-	}
-	if c.Type != wallet.TypeCreate {
-		c.Amount = s.amount()
-	}
+// id is of the step's command number i.
+func (s *Script) id(i int) string { return fmt.Sprintf("c%d-%d-%d", s.client, s.steps, i) }
+
+// command is a new one for a wallet. About every fourth is refused.
+func (s *Script) command(of, i int) wallet.Command {
+	c := s.anyCommand(of, i)
 	if s.r.IntN(4) == 0 {
 		c.Actor, c.Description = fmt.Sprintf("client %d", s.client), "größer, 更大, bigger | \"quoted\""
 		c.Metadata = map[string]string{"step": fmt.Sprint(s.steps), "": "an empty key"}
+	}
+	return c
+}
+
+func (s *Script) anyCommand(of, i int) wallet.Command {
+	c := wallet.Command{
+		ID: s.id(i),
+		Type: pick(s.r, []weighted[wallet.CommandType]{
+			{4, wallet.TypeCreate}, {44, wallet.TypeAdd}, {32, wallet.TypeSubtract}, {14, wallet.TypeHold}, {6, wallet.TypeCapture},
+		}),
+	}
+	switch c.Type {
+	case wallet.TypeCreate:
+	case wallet.TypeHold:
+		c.Amount = s.amount()
+		s.expires(&c)
+		s.holds = append(s.holds, sentBefore{of, c})
+		s.holds = s.holds[max(0, len(s.holds)-rememberedHolds):]
+	case wallet.TypeCapture: // or another command on a hold
+		return s.ofHold(s.holdIn(of), i)
+	default:
+		c.Amount = s.amount()
+	}
+	return c
+}
+
+// expires draws when a hold ends: mostly soon.
+func (s *Script) expires(c *wallet.Command) {
+	switch n := s.r.IntN(100); {
+	case n < 83:
+		c.ExpiresIn = fmt.Sprintf("%ds", 1+s.r.IntN(20))
+	case n < 88:
+		c.ExpiresAt = time.Date(2099, 12, 31, 23, 59, 59, 0, time.UTC)
+	case n < 90: // it is over already
+		c.ExpiresAt = time.Date(2001, 2, 3, 4, 5, 6, 7000, time.UTC)
+	}
+}
+
+// holdIn is a hold that was placed in a wallet. Sometimes it is one of another wallet, or none.
+func (s *Script) holdIn(of int) string {
+	if s.r.IntN(10) > 0 {
+		for _, h := range slices.Backward(s.holds) {
+			if h.wallet == of {
+				return h.command.ID
+			}
+		}
+	}
+	if len(s.holds) > 0 && s.r.IntN(3) > 0 {
+		return s.holds[s.r.IntN(len(s.holds))].command.ID
+	}
+	return "nobody placed this"
+}
+
+// ofHold captures, releases, raises or extends a hold, all of it or a part.
+func (s *Script) ofHold(holdID string, i int) wallet.Command {
+	c := wallet.Command{ID: s.id(i), HoldID: holdID, Type: pick(s.r, []weighted[wallet.CommandType]{{50, wallet.TypeCapture}, {25, wallet.TypeRelease}, {25, wallet.TypeHold}})}
+	if s.r.IntN(3) > 0 {
+		c.Amount = wallet.MustAmount(fmt.Sprint(1 + s.r.IntN(15)))
+	}
+	switch c.Type {
+	case wallet.TypeCapture:
+		c.Partial = s.r.IntN(2) == 0
+	case wallet.TypeHold:
+		if c.Amount == (wallet.Amount{}) || s.r.IntN(2) == 0 {
+			c.ExpiresIn = fmt.Sprintf("%ds", 1+s.r.IntN(20))
+		}
 	}
 	return c
 }
@@ -173,8 +248,7 @@ func (s *Script) amount() wallet.Amount {
 
 // other is another command under the same id.
 func (s *Script) other(c wallet.Command) wallet.Command {
-	c.Type, c.Amount = wallet.TypeAdd, wallet.MustAmount(fmt.Sprint(100+s.r.IntN(100)))
-	return c
+	return wallet.Command{ID: c.ID, Type: wallet.TypeAdd, Amount: wallet.MustAmount(fmt.Sprint(100 + s.r.IntN(100))), Description: c.Description}
 }
 
 func (s *Script) remember(step Step) {

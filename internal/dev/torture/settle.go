@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -51,6 +52,40 @@ func (r *Report) settle(ctx context.Context, w *world, h *history) error {
 		})
 	}
 	return group.Wait()
+}
+
+const (
+	sqlStillOpen = `SELECT count(*)
+		FROM wallet_holds
+		WHERE state = 'open' AND expires_at < clock_timestamp() + interval '1 minute' AND greatest(expires_at, $1) > clock_timestamp() - $2::interval`
+
+	sqlUnrecorded = `SELECT count(*)
+		FROM wallet_assets AS a
+		WHERE version > coalesce((SELECT max(version) FROM wallet_asset_events AS e WHERE e.user_id = a.user_id AND e.currency = a.currency), 0)`
+)
+
+// recordPatience is how long an expiry may lack its event.
+const recordPatience = 5 * time.Second
+
+// awaitExpiries waits until the holds that expire soon have done so, with their events, or
+// have had their time for it.
+func (w *world) awaitExpiries(ctx context.Context, healed time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, w.plan.Options.Patience)
+	defer cancel()
+	await := func(patience time.Duration, sql string, args ...any) (err error) {
+		left := 1
+		for begun := time.Now(); left > 0 && err == nil && time.Since(begun) < patience && sleep(ctx, retryPause); {
+			err = w.owner.QueryRow(ctx, sql, args...).Scan(&left)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	if err := await(w.plan.Options.Patience, sqlStillOpen, healed, expiryPatience); err != nil {
+		return err
+	}
+	return await(recordPatience, sqlUnrecorded)
 }
 
 // missing are the signals that were accepted and are not in the journal.

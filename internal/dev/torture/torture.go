@@ -81,18 +81,21 @@ func Run(ctx context.Context, plan Plan) (_ *Report, err error) {
 		clients.Go(func() error { c.run(load, answers, plan.Script(i)); return nil })
 	}
 	r.Faults = w.inflict(load, plan.Faults)
-	healed := time.Now()
+	r.healed = time.Now()
 	if err := w.awaitServers(ctx); err != nil {
 		return nil, err
 	}
-	r.ServersBack = time.Since(healed)
+	r.ServersBack = time.Since(r.healed)
 	impatience := time.AfterFunc(plan.Options.Patience, giveUp) // what has no answer then is a violation
 	_ = clients.Wait()                                          // none fails
 	impatience.Stop()
 	if err := r.settle(ctx, w, h); err != nil {
 		return nil, err
 	}
-	r.Recovery = time.Since(healed)
+	r.Recovery = time.Since(r.healed)
+	if err := w.awaitExpiries(ctx, r.healed); err != nil {
+		return nil, err
+	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}

@@ -44,6 +44,9 @@ type record struct {
 	journal []wallet.Entry
 	events  []trail.Event
 	asset   *wallet.Asset // nil if there is none
+	holds   []wallet.Hold // rows of wallet_holds
+	// healed is since when nothing hurts the servers any more, read when this was read.
+	healed, read time.Time
 }
 
 // walletCheck compares what callers of one wallet were told with what is written down.
@@ -122,7 +125,7 @@ func (c *walletCheck) violateAt(at time.Time, position int64, ids []string, form
 	for _, e := range c.record.journal {
 		if position > 0 && e.Position >= position-entriesAround && e.Position <= position+entriesAround {
 			near = append(near, e.CommandID)
-			v.Around = append(v.Around, fmt.Sprintf("journal  %8.3f  %s %s by %q: %s", e.RecordedAt.Sub(c.start).Seconds(), e.Type, e.Amount, e.CommandID, describe(e.Result())))
+			v.Around = append(v.Around, fmt.Sprintf("journal  %8.3f  %s %s by %q%s: %s", e.RecordedAt.Sub(c.start).Seconds(), e.Type, e.Amount, e.CommandID, ofHold(e.Command()), describe(e.Result())))
 		}
 	}
 	if len(ids) == 0 {
