@@ -39,7 +39,7 @@ all is done, and what is wrong is named.`,
 			}
 			var wrong trail.Report
 			var done []repaired
-			err = a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
+			err = withWriterPool(cmd.Context(), a.database, func(pool *pgxpool.Pool) (err error) {
 				wrong, done, err = repair(cmd.Context(), pool, userID, currency)
 				return err
 			})
