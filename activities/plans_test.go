@@ -20,7 +20,7 @@ import (
 // explain lets Postgres tell how many rows each part of each statement reads.
 const explain = `LOAD 'auto_explain';
 	SET auto_explain.log_min_duration = 0; SET auto_explain.log_analyze = on; SET auto_explain.log_timing = off;
-	SET auto_explain.log_level = notice`
+	SET auto_explain.log_nested_statements = on; SET auto_explain.log_level = notice`
 
 var rowsOfNode = regexp.MustCompile(`actual rows=(\d+) loops=|Rows Removed by Filter: (\d+)`)
 

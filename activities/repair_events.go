@@ -39,20 +39,14 @@ type Repaired struct {
 func (a *Activities) RepairEvents(ctx context.Context, ref wallet.AssetRef) (Repaired, error) {
 	repaired, err := inTransaction(ctx, a, func(t transaction) (repaired Repaired, err error) {
 		request := &pgx.Batch{}
-		request.Queue(sqlLockAssets, []string{ref.UserID}, []string{ref.Currency}) // two at once would append a range twice
 		request.Queue(sqlRepairEvents, ref.UserID, ref.Currency)
-		request.Queue(sqlRepairFeed, ref.UserID, ref.Currency)
 		results, err := t.begin(ctx, request)
 		if err != nil {
 			return repaired, err
 		}
 		defer results.Close()
-		for _, count := range []*int64{new(int64), &repaired.Events, &repaired.Ranges} {
-			tag, err := results.Exec()
-			if err != nil {
-				return repaired, err
-			}
-			*count = tag.RowsAffected()
+		if err := results.QueryRow().Scan(&repaired.Events, &repaired.Ranges); err != nil {
+			return repaired, err
 		}
 		if err := results.Close(); err != nil {
 			return repaired, err

@@ -43,7 +43,10 @@ const (
 		VALUES ($1, $2, $3)
 		ON CONFLICT DO NOTHING`
 
-	sqlConsumerExists = `SELECT EXISTS (SELECT FROM wallet_feed_consumers WHERE name = $1)`
+	// Row security hides from others that they may not move it: they would wait for ever.
+	sqlConsumerRole = `SELECT role, NOT row_security_active('wallet_feed_consumers') OR wallet_feed_is_own(role)
+		FROM wallet_feed_consumers
+		WHERE name = $1`
 
 	// Without a lock, which would write even where there is nothing to do.
 	sqlHasMore = `SELECT EXISTS (
@@ -104,19 +107,33 @@ func Consume(ctx context.Context, db *pgxpool.Pool, o Options, handle Handler) e
 }
 
 func register(ctx context.Context, db *pgxpool.Pool, o Options) error {
-	var exists bool
-	if err := db.QueryRow(ctx, sqlConsumerExists, o.Name).Scan(&exists); err != nil || exists {
+	err := checkRole(ctx, db, o.Name)
+	if !errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
 	var begin Cursor
 	if o.FromEnd {
-		var err error
 		if begin, err = End(ctx, db); err != nil {
 			return err
 		}
 	}
-	_, err := db.Exec(ctx, sqlAddConsumer, o.Name, begin.Row, begin.Version)
-	return err
+	if _, err := db.Exec(ctx, sqlAddConsumer, o.Name, begin.Row, begin.Version); err != nil {
+		return err
+	}
+	return checkRole(ctx, db, o.Name) // another may have been faster
+}
+
+// checkRole fails if there is no consumer of a name, or if it is another role's.
+func checkRole(ctx context.Context, db *pgxpool.Pool, name string) error {
+	var role string
+	var own bool
+	if err := db.QueryRow(ctx, sqlConsumerRole, name).Scan(&role, &own); err != nil {
+		return err
+	}
+	if !own {
+		return fmt.Errorf("it belongs to the role %q: connect as that role or a member of it, or use another name", role)
+	}
+	return nil
 }
 
 // consume hands out the next events, and reports whether there were any.

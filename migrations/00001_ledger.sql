@@ -117,6 +117,26 @@ CREATE TABLE wallet_asset_events (
 );
 COMMENT ON TABLE wallet_asset_events IS 'The audit trail that other modules read: one event for each applied journal entry, equal to it. Append-only.';
 
+-- What is recorded: the columns of wallet_asset_events, in their order. A type without an
+-- event gives NULL, which the table refuses.
+CREATE VIEW wallet_entry_events AS
+SELECT user_id, currency, version,
+    CASE type
+        WHEN 'create'   THEN 'wallet_asset.created'
+        WHEN 'add'      THEN 'wallet_asset.added'
+        WHEN 'subtract' THEN 'wallet_asset.subtracted'
+        WHEN 'hold'     THEN 'wallet_asset.held'
+        WHEN 'capture'  THEN 'wallet_asset.captured'
+        WHEN 'release'  THEN 'wallet_asset.released'
+        WHEN 'expire'   THEN 'wallet_asset.hold_expired'
+    END AS event_type,
+    command_id, amount, total_before, total_after, hold_before, hold_after, description, actor, metadata,
+    recorded_at AS occurred_at, position, hash,
+    hold_id, expires_in, expires_at, partial, hold_state, hold_left, hold_expires_at
+FROM wallet_commands
+WHERE version IS NOT NULL;
+COMMENT ON VIEW wallet_entry_events IS 'Each applied journal entry as the event that repeats it.';
+
 CREATE TABLE wallet_holds (
     user_id    text COLLATE "C" NOT NULL,
     currency   text COLLATE "C" NOT NULL,
@@ -143,8 +163,8 @@ COMMENT ON COLUMN wallet_holds.updated_at IS 'when its last journal entry was re
 CREATE INDEX wallet_holds_open ON wallet_holds (user_id, currency, expires_at, hold_id) WHERE state = 'open';
 CREATE INDEX wallet_holds_due  ON wallet_holds (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
 
--- A service needs INSERT and SELECT on journal and events and nothing else. These
--- triggers stop even the tables' owner, in every replication role.
+-- Rights keep the service from changing journal and events. These triggers stop even the
+-- tables' owner, in every replication role.
 
 -- +goose StatementBegin
 CREATE FUNCTION wallet_append_only() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -8,8 +8,8 @@
 -- Ids are given out in one order and can commit in another; package feed says how a
 -- reader passes over none. Per wallet they are in the order of the versions: who
 -- appends to a trail waits, at its first row, for whoever is appending to it. The
--- step that appends events writes their range in the same transaction; a trigger
--- could not, where the events are distributed and the feed is not.
+-- function that appends events writes their range too; a trigger could not, where the
+-- events are distributed and the feed is not.
 CREATE TABLE wallet_feed (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id       text COLLATE "C" NOT NULL,
@@ -28,18 +28,132 @@ ALTER TABLE wallet_feed ENABLE ALWAYS TRIGGER append_only_truncate;
 -- in the feed. All columns that they read, so that they read nothing but the index.
 CREATE INDEX wallet_feed_of_wallet ON wallet_feed (user_id, currency, first_version, last_version);
 
+-- Nobody but the owner may INSERT into trail and feed. The service calls these two
+-- functions, which run with the owner's rights and take nothing from the caller but the
+-- names of wallets: what they append, they read from the journal.
+--
+-- They are the only statements of their transaction that touch a wallet's rows, because
+-- Citus opens a connection for each role, and one does not see what the other has not
+-- committed yet. So the last version is read here, and not by the caller.
+
+-- Appends an event for each applied entry that comes after the last event of its wallet,
+-- and their range to the feed. Returns the last version of each wallet, in order. Give
+-- several wallets sorted, or two calls may wait for each other.
+
+-- +goose StatementBegin
+CREATE FUNCTION wallet_record_events(users text[], currencies text[]) RETURNS SETOF bigint
+LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    recorded   bigint;
+    appended   bigint;
+    range_from bigint;
+    range_to   bigint;
+BEGIN
+    FOR i IN 1 .. cardinality(users) LOOP
+        -- Not max(version), which is planned as a scan of the whole trail as long as
+        -- Postgres has no statistics.
+        recorded := coalesce((SELECT version FROM wallet_asset_events
+            WHERE user_id = users[i] AND currency = currencies[i] ORDER BY version DESC LIMIT 1), 0);
+        range_from := NULL;
+        -- All are inserted before the loop begins, and so before an id of the feed is taken.
+        FOR appended IN
+            INSERT INTO wallet_asset_events
+            SELECT *
+            FROM wallet_entry_events
+            WHERE user_id = users[i] AND currency = currencies[i] AND version > recorded
+            ORDER BY version
+            ON CONFLICT DO NOTHING
+            RETURNING version
+        LOOP
+            IF range_from IS NOT NULL AND appended <> range_to + 1 THEN
+                INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
+                VALUES (users[i], currencies[i], range_from, range_to);
+                range_from := NULL;
+            END IF;
+            range_from := coalesce(range_from, appended);
+            range_to := appended;
+        END LOOP;
+        IF range_from IS NOT NULL THEN
+            INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
+            VALUES (users[i], currencies[i], range_from, range_to);
+        END IF;
+        RETURN NEXT coalesce((SELECT version FROM wallet_asset_events
+            WHERE user_id = users[i] AND currency = currencies[i] ORDER BY version DESC LIMIT 1), 0);
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
+
+-- Appends the events that are missing anywhere in a wallet's trail, and ranges for the
+-- events that are in none. It reads the whole journal of the wallet.
+
+-- +goose StatementBegin
+CREATE FUNCTION wallet_repair_events(of_user text, of_currency text, OUT events bigint, OUT ranges bigint)
+LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    last_event bigint;
+BEGIN
+    -- Two at once would append a range twice.
+    PERFORM FROM wallet_assets WHERE user_id = of_user AND currency = of_currency FOR NO KEY UPDATE;
+
+    INSERT INTO wallet_asset_events
+    SELECT *
+    FROM wallet_entry_events AS entry
+    WHERE user_id = of_user AND currency = of_currency
+        AND NOT EXISTS (SELECT FROM wallet_asset_events AS known
+            WHERE known.user_id = entry.user_id AND known.currency = entry.currency AND known.version = entry.version)
+    ORDER BY version
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS events = ROW_COUNT;
+
+    last_event := (SELECT version FROM wallet_asset_events
+        WHERE user_id = of_user AND currency = of_currency ORDER BY version DESC LIMIT 1);
+    -- Now that no event is missing, those in no range follow each other without gaps, but
+    -- for what other ranges have.
+    INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
+    SELECT of_user, of_currency, min(version), max(version)
+    FROM (
+        SELECT version, version - row_number() OVER (ORDER BY version) AS run
+        FROM (
+            SELECT version
+            FROM wallet_asset_events
+            WHERE user_id = of_user AND currency = of_currency
+            EXCEPT
+            SELECT generate_series(first_version, least(last_version, last_event))
+            FROM wallet_feed
+            WHERE user_id = of_user AND currency = of_currency
+        ) AS unseen
+    ) AS runs
+    GROUP BY run
+    ORDER BY min(version);
+    GET DIAGNOSTICS ranges = ROW_COUNT;
+END
+$$;
+-- +goose StatementEnd
+
 CREATE TABLE wallet_feed_consumers (
-    name          text COLLATE "C" PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 128),
-    after_id      bigint NOT NULL,  -- the last event that was handled: its row of the feed
-    after_version bigint NOT NULL,  -- and its version within that row
-    updated_at    timestamptz NOT NULL DEFAULT now()
+    name       text COLLATE "C" PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 128),
+    role       text   NOT NULL DEFAULT current_user,
+    after_id   bigint NOT NULL,  -- the last row of the feed that was handled
+    after_version bigint NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE wallet_feed_consumers IS 'How far each consumer of the feed has come.';
+COMMENT ON TABLE  wallet_feed_consumers      IS 'How far each consumer of the feed has come.';
+COMMENT ON COLUMN wallet_feed_consumers.role IS 'who registered it; besides the owner of the tables, only this role and its members may move it';
+
+-- Every consumer sees the others, and moves only its own.
+CREATE FUNCTION wallet_feed_is_own(role text) RETURNS boolean LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM pg_roles WHERE rolname = role AND pg_has_role(oid, 'USAGE'));
+
+ALTER TABLE wallet_feed_consumers ENABLE ROW LEVEL SECURITY;
+CREATE POLICY see ON wallet_feed_consumers FOR SELECT USING (true);
+CREATE POLICY own ON wallet_feed_consumers FOR ALL    USING (wallet_feed_is_own(role));
 
 -- The roles. They belong to the whole server, and so may be there from another
--- database. Neither can log in by itself: "wallet migrate up" lets wallet_app do so
+-- database. None can log in by itself: "wallet migrate up" lets wallet_app do so
 -- when it is given a password; or grant them to roles of your own.
---   wallet_app       the worker, and who reads: SELECT, and INSERT where it appends
+--   wallet_app       the worker: SELECT, INSERT into the journal, UPDATE of balances
+--   wallet_reader    people and programs that read and verify: SELECT
 --   wallet_consumer  a module that consumes the feed
 
 -- +goose StatementBegin
@@ -47,7 +161,7 @@ DO $$
 DECLARE
     role text;
 BEGIN
-    FOREACH role IN ARRAY ARRAY['wallet_app', 'wallet_consumer'] LOOP
+    FOREACH role IN ARRAY ARRAY['wallet_app', 'wallet_reader', 'wallet_consumer'] LOOP
         BEGIN
             IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
                 EXECUTE format('CREATE ROLE %I NOLOGIN', role);
@@ -62,14 +176,25 @@ BEGIN
         END;
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), role);
     END LOOP;
+
+    -- What they call is found here and nowhere else, whatever the caller's path is.
+    EXECUTE format('ALTER FUNCTION wallet_record_events(text[], text[]) SET search_path = %I, pg_temp', current_schema());
+    EXECUTE format('ALTER FUNCTION wallet_repair_events(text, text)     SET search_path = %I, pg_temp', current_schema());
 END
 $$;
 -- +goose StatementEnd
 
-GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_holds, wallet_commands, wallet_asset_events, wallet_feed, wallet_feed_consumers TO wallet_app;
-GRANT INSERT ON wallets, wallet_assets, wallet_holds, wallet_commands, wallet_asset_events, wallet_feed TO wallet_app;
+REVOKE EXECUTE ON FUNCTION wallet_record_events, wallet_repair_events FROM PUBLIC;
+GRANT  EXECUTE ON FUNCTION wallet_record_events, wallet_repair_events TO wallet_app;
+
+GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_holds, wallet_commands, wallet_asset_events, wallet_feed, wallet_feed_consumers
+    TO wallet_app, wallet_reader;
+
+GRANT INSERT ON wallets, wallet_assets, wallet_holds, wallet_commands TO wallet_app;
 GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, open_holds, next_expiry, updated_at) ON wallet_assets TO wallet_app;  -- and with it the row lock
 GRANT UPDATE (state, amount, captured, released, expires_at, updated_at, position) ON wallet_holds TO wallet_app;
 
 GRANT SELECT ON goose_db_version, currencies, wallet_asset_events, wallet_feed TO wallet_consumer;
-GRANT SELECT, INSERT, UPDATE, DELETE ON wallet_feed_consumers TO wallet_consumer;
+GRANT SELECT, INSERT, DELETE ON wallet_feed_consumers TO wallet_consumer;
+GRANT UPDATE (after_id, after_version, updated_at) ON wallet_feed_consumers TO wallet_consumer;
+

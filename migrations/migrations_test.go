@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/valueledger/wallet"
@@ -47,4 +48,30 @@ func TestTheSchemaKnowsTheTypesOfTheTable(t *testing.T) {
 		}
 		require.ElementsMatch(t, want, got, constraint)
 	}
+}
+
+// TestTheViewOfEventsFitsTheirTable compares what is recorded with the table of kinds, and
+// with the columns that it is inserted into by their order.
+func TestTheViewOfEventsFitsTheirTable(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	columns := func(relation string) (list []string) {
+		found, err := db.Query(t.Context(), `SELECT attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
+			WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum`, relation)
+		require.NoError(t, err)
+		list, err = pgx.CollectRows(found, pgx.RowTo[string])
+		require.NoError(t, err)
+		return list
+	}
+	require.Equal(t, columns("wallet_asset_events"), columns("wallet_entry_events"))
+
+	var definition string
+	require.NoError(t, db.QueryRow(t.Context(), `SELECT pg_get_viewdef('wallet_entry_events'::regclass)`).Scan(&definition))
+	var got, want []string
+	for _, match := range quoted.FindAllStringSubmatch(definition, -1) {
+		got = append(got, match[1])
+	}
+	for _, k := range wallet.Kinds() {
+		want = append(want, string(k.Type), k.Event)
+	}
+	require.ElementsMatch(t, want, got)
 }

@@ -15,9 +15,12 @@ import (
 	"github.com/xdg-go/scram"
 )
 
-// RoleApp is the role of the worker and of readers, with the least privileges that
-// these need.
-const RoleApp = "wallet_app"
+// The roles, each with the least privileges that it needs.
+const (
+	RoleApp      = "wallet_app"      // workers
+	RoleReader   = "wallet_reader"   // who reads and verifies
+	RoleConsumer = "wallet_consumer" // modules that consume the feed
+)
 
 // scramIterations is Postgres's own default.
 const scramIterations = 4096
@@ -74,8 +77,8 @@ const sqlRelations = `
 		('wallets',               '{INSERT}'),
 		('wallet_assets',         '{INSERT, UPDATE}'),
 		('wallet_commands',       '{INSERT}'),
-		('wallet_asset_events',   '{INSERT}'),
-		('wallet_feed',           '{INSERT}'),
+		('wallet_asset_events',   '{}'),
+		('wallet_feed',           '{}'),
 		('wallet_feed_consumers', '{}'),
 		('goose_db_version',      '{}')
 	)`

@@ -2,14 +2,23 @@ package migrations_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/feed"
 	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/migrations"
+	"github.com/valueledger/wallet/trail"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -36,7 +45,12 @@ func TestTheServiceMayOnlyAppend(t *testing.T) {
 		`DROP TRIGGER append_only_rows ON wallet_commands`, `DROP TRIGGER append_only_rows ON wallet_asset_events`,
 		`DROP FUNCTION wallet_append_only`, `CREATE OR REPLACE FUNCTION wallet_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`,
 		`SET session_replication_role = replica`, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`,
-		`SET ROLE wallet`, `ALTER ROLE wallet_app SUPERUSER`, `INSERT INTO wallet_feed_consumers VALUES ('x', 1, 1)`,
+		`SET ROLE wallet`, `ALTER ROLE wallet_app SUPERUSER`, `INSERT INTO wallet_feed_consumers (name, after_id, after_version) VALUES ('x', 1, 1)`,
+		// What is in trail and feed comes from the journal, by functions that do nothing else.
+		`INSERT INTO wallet_asset_events SELECT * FROM wallet_asset_events`, `INSERT INTO wallet_feed (user_id, currency, first_version, last_version) VALUES ('u1', 'USD', 1, 1)`,
+		`DO 'BEGIN LOCK TABLE wallet_feed IN ROW EXCLUSIVE MODE; END'`, `SELECT nextval(pg_get_serial_sequence('wallet_feed', 'id'))`,
+		`CREATE OR REPLACE FUNCTION wallet_record_events(text[], text[]) RETURNS SETOF bigint LANGUAGE sql AS 'SELECT 1'`,
+		`ALTER FUNCTION wallet_record_events SET search_path = pg_temp`, `CREATE TABLE wallet_entry_events ()`,
 	} {
 		_, err := app.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
 		require.ErrorContains(t, err, "42501", sql)
@@ -64,6 +78,9 @@ func TestExcessRightsAreNamed(t *testing.T) {
 		{`GRANT UPDATE (amount) ON wallet_commands TO r`, "it may UPDATE wallet_commands"},
 		{`GRANT TRIGGER ON wallet_commands TO r`, "it may TRIGGER wallet_commands"},
 		{`GRANT TRUNCATE ON wallet_assets TO r`, "it may TRUNCATE wallet_assets"},
+		{`GRANT INSERT ON wallet_asset_events TO r`, "it may INSERT wallet_asset_events"},
+		{`GRANT INSERT ON wallet_feed TO r`, "it may INSERT wallet_feed"},
+		{`GRANT wallet_consumer TO r`, "it may INSERT wallet_feed_consumers"},
 		{`GRANT INSERT ON currencies TO r`, "it may INSERT currencies"},
 	} {
 		t.Run(row.grant, func(t *testing.T) {
@@ -78,6 +95,150 @@ func TestExcessRightsAreNamed(t *testing.T) {
 			require.Equal(t, row.named, excess[0])
 		})
 	}
+}
+
+// as connects with the rights of a role that is a member of another, until the end of the
+// test.
+func as(t *testing.T, url, role, memberOf string) *pgxpool.Pool {
+	owner := testenv.Pool(t, url)
+	_, err := owner.Exec(t.Context(), `CREATE ROLE `+role+`; GRANT `+memberOf+` TO `+role, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	t.Cleanup(func() { // roles belong to the whole server
+		_, err := owner.Exec(context.Background(), `DROP OWNED BY `+role+`; DROP ROLE `+role, pgx.QueryExecModeSimpleProtocol)
+		require.NoError(t, err)
+	})
+	config, err := pgxpool.ParseConfig(url)
+	require.NoError(t, err)
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, `SET ROLE `+role)
+		return err
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+func roleName(t *testing.T) string {
+	return fmt.Sprintf("r%d_%d", os.Getpid(), time.Now().UnixNano())
+}
+
+// TestNobodyLeadsTheFunctionsElsewhere has a caller prepare tables of its own under the
+// names that the functions use.
+func TestNobodyLeadsTheFunctionsElsewhere(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	app := testenv.Pool(t, testenv.AppURL(t, url))
+	ref := wallet.AssetRef{UserID: "u1", Currency: "USD"}
+	_, err := activities.New(app).EnsureWalletAsset(t.Context(), ref)
+	require.NoError(t, err)
+	conn, err := app.Acquire(t.Context())
+	require.NoError(t, err)
+	defer conn.Release()
+	_, err = conn.Exec(t.Context(), `
+		CREATE TEMP TABLE wallet_entry_events (LIKE wallet_asset_events);
+		INSERT INTO pg_temp.wallet_entry_events SELECT * FROM public.wallet_asset_events;
+		UPDATE pg_temp.wallet_entry_events SET version = 2, total_after = 1000000;
+		CREATE TEMP TABLE wallet_feed (user_id text, currency text, first_version bigint, last_version bigint);
+		SET search_path = pg_temp, public`, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	var last, events, ranges int64
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT public.wallet_record_events('{u1}', '{USD}')`).Scan(&last))
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT * FROM public.wallet_repair_events('u1', 'USD')`).Scan(&events, &ranges))
+	require.Equal(t, []int64{1, 0, 0}, []int64{last, events, ranges})
+}
+
+// TestOnlyTheServiceCallsTheFunctions are those that append to trail and feed.
+func TestOnlyTheServiceCallsTheFunctions(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	for _, memberOf := range []string{migrations.RoleReader, migrations.RoleConsumer} {
+		db := as(t, url, roleName(t), memberOf)
+		for _, call := range []string{`SELECT wallet_record_events('{u1}', '{USD}')`, `SELECT wallet_repair_events('u1', 'USD')`} {
+			_, err := db.Exec(t.Context(), call)
+			require.ErrorContains(t, err, "42501", memberOf+": "+call)
+		}
+	}
+}
+
+// TestAReaderReadsAndVerifiesAndNoMore tries every way to write to every table.
+func TestAReaderReadsAndVerifiesAndNoMore(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	owner := testenv.Pool(t, url)
+	_, err := activities.New(owner).EnsureWalletAsset(t.Context(), wallet.AssetRef{UserID: "u1", Currency: "USD"})
+	require.NoError(t, err)
+	reader := as(t, url, roleName(t), migrations.RoleReader)
+
+	report, err := trail.New(reader).Verify(t.Context(), trail.VerifyOptions{})
+	require.NoError(t, err)
+	require.Empty(t, report.Findings)
+	require.EqualValues(t, 1, report.Events)
+	_, err = trail.New(reader).Commands(t.Context(), trail.CommandFilter{UserID: "u1"})
+	require.NoError(t, err)
+	_, err = feed.Lags(t.Context(), reader)
+	require.NoError(t, err)
+	enough := errors.New("enough")
+	require.ErrorIs(t, feed.Follow(t.Context(), reader, feed.FollowOptions{}, func(feed.Event) error { return enough }), enough)
+
+	rows, err := owner.Query(t.Context(), `SELECT oid::regclass::text, (SELECT attname FROM pg_attribute WHERE attrelid = pg_class.oid AND attnum = 1)
+		FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace`)
+	require.NoError(t, err)
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct{ Name, Column string }])
+	require.NoError(t, err)
+	require.Greater(t, len(tables), 8)
+	for _, table := range tables {
+		_, err := reader.Exec(t.Context(), `SELECT FROM `+table.Name)
+		require.NoError(t, err, table.Name)
+		for _, sql := range []string{
+			`INSERT INTO ` + table.Name + ` DEFAULT VALUES`, `UPDATE ` + table.Name + ` SET ` + table.Column + ` = DEFAULT`,
+			`DELETE FROM ` + table.Name, `TRUNCATE ` + table.Name, `SELECT FROM ` + table.Name + ` FOR UPDATE`,
+		} {
+			_, err := reader.Exec(t.Context(), sql)
+			require.ErrorContains(t, err, "42501", sql)
+		}
+	}
+	excess, err := migrations.ExcessRights(t.Context(), reader)
+	require.NoError(t, err)
+	require.Empty(t, excess)
+}
+
+// TestAConsumerMovesOnlyItsOwnPlace has two modules with roles of their own.
+func TestAConsumerMovesOnlyItsOwnPlace(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	group, other := roleName(t), roleName(t)
+	billing := as(t, url, group, migrations.RoleConsumer)
+	mail := as(t, url, other, migrations.RoleConsumer)
+	second := as(t, url, roleName(t), group) // another login of billing's
+	for pool, name := range map[*pgxpool.Pool]string{billing: "billing", mail: "mail"} {
+		_, err := pool.Exec(t.Context(), `INSERT INTO wallet_feed_consumers (name, after_id, after_version) VALUES ($1, 0, 0)`, name)
+		require.NoError(t, err)
+	}
+	rowsOf := func(pool *pgxpool.Pool, sql string) int64 {
+		tag, err := pool.Exec(t.Context(), sql)
+		require.NoError(t, err, sql)
+		return tag.RowsAffected()
+	}
+	require.EqualValues(t, 2, rowsOf(mail, `SELECT FROM wallet_feed_consumers`), "each sees all")
+	for _, sql := range []string{
+		`SELECT FROM wallet_feed_consumers WHERE name = 'billing' FOR UPDATE`,
+		`UPDATE wallet_feed_consumers SET after_id = 9 WHERE name = 'billing'`,
+		`DELETE FROM wallet_feed_consumers WHERE name = 'billing'`,
+	} {
+		require.Zero(t, rowsOf(mail, sql), sql)
+	}
+	for _, sql := range []string{
+		`INSERT INTO wallet_feed_consumers (name, role, after_id, after_version) VALUES ('third', '` + group + `', 0, 0)`,
+		`UPDATE wallet_feed_consumers SET role = '` + group + `'`, `TRUNCATE wallet_feed_consumers`,
+		`ALTER TABLE wallet_feed_consumers DISABLE ROW LEVEL SECURITY`,
+	} {
+		_, err := mail.Exec(t.Context(), sql)
+		require.ErrorContains(t, err, "42501", sql)
+	}
+	nobody := func(context.Context, pgx.Tx, []feed.Event) error { return nil }
+	require.ErrorContains(t, feed.Consume(t.Context(), mail, feed.Options{Name: "billing"}, nobody),
+		`it belongs to the role "`+group+`"`, "rather than wait for ever")
+
+	require.EqualValues(t, 1, rowsOf(second, `UPDATE wallet_feed_consumers SET after_id = 7 WHERE name = 'billing'`))
+	require.EqualValues(t, 1, rowsOf(billing, `DELETE FROM wallet_feed_consumers WHERE name = 'billing' AND after_id = 7`))
+	require.EqualValues(t, 1, rowsOf(testenv.Pool(t, url), `UPDATE wallet_feed_consumers SET after_id = 5`), "the owner moves all")
 }
 
 func TestSeveralMayLetTheServiceLogInAtOnce(t *testing.T) {

@@ -47,14 +47,16 @@ var All = []Mutation{
 		Name:      "events_of_all",
 		Mechanism: "Events are recorded of all applied entries that have none, however old they are.",
 		Edits: []Edit{{
-			File: "activities/record_events.go",
-			Old:  `AND version > last.version`,
-			New:  `AND recorded_at > clock_timestamp() - interval '0.5s' AND version > last.version`,
+			File: "migrations/00002_roles_and_feed.sql",
+			Old:  `AND version > recorded`,
+			New:  `AND occurred_at > clock_timestamp() - interval '0.5s' AND version > recorded`,
 		}, {
-			File: "activities/record_events.go",
-			Old:  `FROM unnest($1::text[], $2::text[]) AS wanted (u, c)`,
-			New: `FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
-		CROSS JOIN LATERAL (SELECT pg_sleep(0.05) OFFSET 0) AS time_for_a_crash`,
+			File: "migrations/00002_roles_and_feed.sql",
+			Old: `range_from := NULL;
+        -- All`,
+			New: `range_from := NULL;
+        PERFORM pg_sleep(0.05);  -- time for a crash
+        -- All`,
 		}},
 		Faults:   "postgres",
 		Problems: []string{"has no event", "its event is version"},

@@ -91,19 +91,3 @@ func values[F, V any](f wallet.Field, entries []wallet.Entry, encode func(*F) (V
 	}
 	return all, nil
 }
-
-// InsertEvents appends an event for each entry of a query that follows it: of rows of
-// wallet_commands as c, whose columns it repeats.
-var InsertEvents = func() string {
-	var columns, values []string
-	for _, f := range eventFields {
-		columns = append(columns, eventColumn(f))
-		values = append(values, "c."+f.Name)
-	}
-	types := ""
-	for _, k := range wallet.Kinds() { // no ELSE: a type without an event fails
-		types += fmt.Sprintf(" WHEN '%s' THEN '%s'", k.Type, k.Event)
-	}
-	return `INSERT INTO wallet_asset_events (` + strings.Join(columns, ", ") + `, event_type)
-		SELECT ` + strings.Join(values, ", ") + `, CASE c.type` + types + ` END `
-}()
