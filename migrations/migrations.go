@@ -11,14 +11,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
 //go:embed *.sql
@@ -40,34 +43,83 @@ type Status struct {
 	Applied bool   `json:"applied"`
 }
 
+const (
+	// lockTimeout is how long a migration waits for a table that somebody uses. All that
+	// comes after it waits behind it, the steps of every command too, and these give up after
+	// half a second (package activities). A migration that waits for transactions by its
+	// nature, such as CREATE INDEX CONCURRENTLY, has to set another one.
+	lockTimeout = "300ms"
+	// lockPause is between two tries: so long commands go on.
+	lockPause = 2 * time.Second
+	// lockPatience is how long a migration is tried in all.
+	lockPatience = 10 * time.Minute
+)
+
 // Up applies what is missing and returns the versions it applied, with an error too.
 // Two at once wait for each other on a Postgres advisory lock.
 func Up(ctx context.Context, databaseURL string) (applied []int64, err error) {
-	conn, err := pgx.Connect(ctx, databaseURL)
+	return UpNotify(ctx, databaseURL, func(error) {})
+}
+
+// UpNotify is Up, and calls waiting before each pause in which it waits for who has locked a
+// table.
+func UpNotify(ctx context.Context, databaseURL string, waiting func(error)) (applied []int64, err error) {
+	return up(ctx, databaseURL, files, waiting)
+}
+
+func up(ctx context.Context, databaseURL string, files fs.FS, waiting func(error)) (applied []int64, err error) {
+	conn, err := connect(ctx, databaseURL)
 	if err != nil {
 		return nil, err
 	}
-	err = errors.Join(checkForm(ctx, conn), conn.Close(ctx))
+	err = errors.Join(checkEncoding(ctx, conn), checkForm(ctx, conn), conn.Close(ctx))
 	if err != nil {
 		return nil, err
 	}
-	err = with(ctx, databaseURL, func(p *goose.Provider) error {
-		results, err := p.Up(ctx)
-		var partial *goose.PartialError
-		if errors.As(err, &partial) {
-			results = partial.Applied
-		}
-		for _, r := range results {
-			applied = append(applied, r.Source.Version)
-		}
+	err = with(ctx, databaseURL, files, postgres.PrepareToWrite, func(p *goose.Provider) error {
+		_, err := backoff.Retry(ctx, func() ([]*goose.MigrationResult, error) {
+			results, err := p.Up(ctx)
+			var partial *goose.PartialError
+			if errors.As(err, &partial) {
+				results = partial.Applied
+			}
+			for _, r := range results {
+				applied = append(applied, r.Source.Version)
+			}
+			return results, lockedOrPermanent(err)
+		}, backoff.WithBackOff(backoff.NewConstantBackOff(lockPause)), backoff.WithMaxElapsedTime(lockPatience),
+			backoff.WithNotify(func(err error, _ time.Duration) { waiting(err) }))
 		return err
 	})
 	return applied, err
 }
 
+const lockNotAvailable = "55P03" // SQLSTATE, after lock_timeout
+
+func lockedOrPermanent(err error) error {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == lockNotAvailable {
+		return fmt.Errorf("a transaction uses a table that is to be changed: look for the oldest xact_start in pg_stat_activity, and let it end: %w", err)
+	}
+	if err != nil {
+		return backoff.Permanent(err)
+	}
+	return nil
+}
+
+// connect connects to the server of a URL that takes writes.
+func connect(ctx context.Context, databaseURL string) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	config.ValidateConnect = postgres.PrepareToWrite
+	return pgx.ConnectConfig(ctx, config)
+}
+
 // List tells the state of each migration, oldest first.
 func List(ctx context.Context, databaseURL string) (list []Status, err error) {
-	err = with(ctx, databaseURL, func(p *goose.Provider) error {
+	err = with(ctx, databaseURL, files, nil, func(p *goose.Provider) error {
 		all, err := p.Status(ctx)
 		for _, s := range all {
 			list = append(list, Status{s.Source.Version, s.Source.Path, s.State == goose.StateApplied})
@@ -156,10 +208,17 @@ func checkForm(ctx context.Context, db Querier) error {
 	return nil
 }
 
-func with(ctx context.Context, databaseURL string, do func(*goose.Provider) error) error {
+// with does something with goose. validate, if not nil, chooses the server of a URL.
+func with(ctx context.Context, databaseURL string, files fs.FS, validate pgconn.ValidateConnectFunc, do func(*goose.Provider) error) error {
 	config, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return err
+	}
+	if validate != nil {
+		config.ValidateConnect = validate
+	}
+	if config.RuntimeParams["lock_timeout"] == "" {
+		config.RuntimeParams["lock_timeout"] = lockTimeout
 	}
 	var db *sql.DB = stdlib.OpenDB(*config)
 	defer db.Close()

@@ -45,7 +45,7 @@ func AllowLogin(ctx context.Context, databaseURL, password string) error {
 	encode := base64.StdEncoding.EncodeToString
 	verifier := fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", scramIterations, encode([]byte(salt)), encode(keys.StoredKey), encode(keys.ServerKey))
 
-	conn, err := pgx.Connect(ctx, databaseURL)
+	conn, err := connect(ctx, databaseURL)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,9 @@ your own means, or grant it to a role of yours. Connect workers as that role.`,
 			if err := a.needDatabase(); err != nil {
 				return err
 			}
-			applied, err := migrations.Up(cmd.Context(), a.owner.URL)
+			applied, err := migrations.UpNotify(cmd.Context(), a.owner.URL, func(err error) {
+				fmt.Fprintln(cmd.ErrOrStderr(), "trying again, commands go on meanwhile:", err)
+			})
 			for _, version := range applied {
 				fmt.Fprintf(cmd.OutOrStdout(), "applied migration %d\n", version)
 			}

@@ -1,0 +1,4 @@
+package migrations
+
+// UpFiles is UpNotify with other files.
+var UpFiles = up
