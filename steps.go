@@ -79,8 +79,9 @@ type State struct {
 	Version   int64  `json:"version"`
 	Position  int64  `json:"position"`
 	Hash      Hash   `json:"hash"` // of the last journal entry
-	// OpenHolds is how many holds are open, NextExpiry when the next of them expires.
-	OpenHolds  int64     `json:"open_holds,omitempty"`
+	// OpenHolds is how many holds are open.
+	OpenHolds int64 `json:"open_holds,omitempty"`
+	// NextExpiry is when the next of them expires; absent if none does.
 	NextExpiry time.Time `json:"next_expiry,omitzero"`
 	Queue      int       `json:"queue"`
 	Counts     Counts    `json:"counts"`

@@ -94,7 +94,7 @@ func newPastShell(t *testing.T) shell {
 		hold("2026-02-08 20:15:00", "order-1", "80", "2026-02-15 20:15:00"),
 		capture, last,
 		hold("2026-02-12 09:00:00", "order-2", "25", "2026-02-19 09:00:00"),
-		hold("2026-02-13 14:45:00", "deposit", "50", ""))
+		hold("2026-02-20 14:45:00", "deposit", "50", ""))
 	s := newShell(t, url)
 	out, errs, code := s.run("verify")
 	require.Zero(t, code, out+errs)
@@ -176,7 +176,7 @@ func TestListsOfAllWalletsGoOnAfterARow(t *testing.T) {
 		return list
 	}
 	all := []string{"u1 open", "u1 _auto-create", "u1 order-7", "u1 top-up-1", "u1 payout-1", "u2 _auto-create", "u2 bonus-1",
-		"u3 _auto-create", "u3 top-up-1", "u3 order-1", "u3 order-1/parcel-1", "u3 order-1/parcel-2", "u3 order-2", "u3 deposit"}
+		"u3 _auto-create", "u3 top-up-1", "u3 order-1", "u3 order-1/parcel-1", "u3 order-1/parcel-2", "u3 order-2", "u3 _expire/order-2", "u3 deposit"}
 	require.Equal(t, all, ids("events"))
 	require.Equal(t, all[:3], ids("events", "--limit", "3"))
 	require.Equal(t, all[3:], ids("events", "--after", "u1/USD/2"))
