@@ -25,7 +25,8 @@ type Command struct {
 	// ExpiresIn is after how long a hold expires, such as "15m", "24h" or "7d", by the clock
 	// of Postgres when it is placed.
 	ExpiresIn string `json:"expires_in,omitempty"`
-	// ExpiresAt is when a hold expires, in place of ExpiresIn; without both it never does.
+	// ExpiresAt is when a hold expires, at a time of its own. With neither of the two it
+	// never does.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// Partial keeps what a capture leaves of its hold reserved, for another one.
 	Partial     bool              `json:"partial,omitempty"`

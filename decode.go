@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -25,6 +26,9 @@ func DecodeCommand(data []byte) (Command, error) {
 	var command Command
 	if err := decodeJSON(data, "command", &command); err != nil {
 		return readableParts(data), err
+	}
+	if err := refuseEmpty(data); err != nil {
+		return command, err
 	}
 	return command, command.Validate()
 }
@@ -55,7 +59,12 @@ func DecodeBatch(data []byte) ([]Command, error) {
 }
 
 // DecodeInput reads the JSON that a workflow or an operation is started with.
-func DecodeInput(data []byte, into any) error { return decodeJSON(data, "input", into) }
+func DecodeInput(data []byte, into any) error {
+	if err := decodeJSON(data, "input", into); err != nil {
+		return err
+	}
+	return refuseEmpty(data)
+}
 
 // DecodeStart reads the JSON that a wallet's workflow is started with. Names that it does not
 // know are passed over: to refuse them would fail the run, and lose the command that may have
@@ -99,8 +108,53 @@ func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error)
 // asSent are the options under which nothing of the input is lost.
 var asSent = json.JoinOptions(
 	json.RejectUnknownMembers(true),
-	json.WithUnmarshalers(json.UnmarshalFromFunc(textPairs)),
+	json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(textPairs), json.UnmarshalFromFunc(moment))),
 )
+
+// moment reads a time. The first of all times, which some languages send for none, is
+// refused: it would stand for no expiry. What a run carries to the next has it for none.
+func moment(decoder *jsontext.Decoder, t *time.Time) error {
+	value, err := decoder.ReadValue()
+	if err != nil {
+		return err
+	}
+	*t = time.Time{}
+	if value.Kind() == 'n' {
+		return nil
+	}
+	var text string
+	if json.Unmarshal(value, &text) == nil && t.UnmarshalText([]byte(text)) == nil && (!t.IsZero() || strings.HasPrefix(string(decoder.StackPointer()), "/carried/")) {
+		return nil
+	}
+	field := fieldAt(decoder.StackPointer())
+	return invalid(field, string(value), "%s is %s: send a time such as 2026-01-31T12:00:00Z", field, shorten(string(value), 60))
+}
+
+// refuseEmpty refuses an empty text in a field of commands that not every type takes. A
+// program whose variable was not set must not hold for ever, say.
+func refuseEmpty(data []byte) error {
+	if !bytes.Contains(data, []byte(`""`)) {
+		return nil
+	}
+	decoder := jsontext.NewDecoder(bytes.NewReader(data))
+	for {
+		token, err := decoder.ReadToken()
+		if err != nil { // the end: what is no JSON was refused before
+			return nil
+		}
+		at := decoder.StackPointer()
+		_, length := decoder.StackIndex(decoder.StackDepth())
+		isValue := length%2 == 0 // the names of an object count too
+		if token.Kind() != '"' || token.String() != "" || !isValue || at.Parent().LastToken() == "metadata" {
+			continue
+		}
+		for _, f := range commandFields {
+			if name := at.LastToken(); name == f.name {
+				return invalid(name, "", "%s is empty: send %s, or leave it out", name, f.help)
+			}
+		}
+	}
+}
 
 // textPairs refuses null as a value of metadata, which would be stored as an empty text.
 func textPairs(decoder *jsontext.Decoder, pairs *map[string]string) error {

@@ -220,7 +220,7 @@ func Fold(before Account, prior map[string]Entry, commands []Received, now time.
 		now:    now, known: make(map[string]Entry, len(commands)),
 	}
 	f.Account.Holds = maps.Clone(before.Holds)
-	if !before.Exists() && !opens(commands) {
+	if !before.Exists() && !Opens(commands) {
 		f.record(Received{Command: AutoCreate()})
 	}
 	for _, h := range f.Account.dueHolds(now) {
@@ -271,7 +271,7 @@ func (f *folding) record(received Received) Entry {
 	return entry
 }
 
-// opens reports whether commands begin with the creation of their wallet asset.
-func opens(commands []Received) bool {
+// Opens reports whether commands begin with the creation of their wallet asset.
+func Opens(commands []Received) bool {
 	return len(commands) > 0 && commands[0].Malformed == "" && commands[0].Command.Type == TypeCreate
 }

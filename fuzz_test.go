@@ -84,6 +84,9 @@ func FuzzDecodeCommand(f *testing.F) {
 		`{"id":"order-7","type":"add","amount":"12.50","description":"d","actor":"a","metadata":{"k":"v"},"reply_to":{"workflow_id":"w","signal":"s"}}`,
 		`{"id":"order-7","type":"add","amount":12.5}`, `{"ID":"a","id":"b","type":"create"}`, `{"id":"\ud800","type":"create"}`,
 		`{"id":"a","type":"create","metadata":{"":""}}`, `{"id":"a","type":"subtract","amount":"1","metadata":null,"reply_to":null}`,
+		`{"id":"h","type":"hold","amount":"80","expires_in":"1d12h"}`, `{"id":"h","type":"hold","hold_id":"order-7","expires_at":"2026-01-31T12:00:00.123456+01:00"}`,
+		`{"id":"c","type":"capture","hold_id":"order-7","amount":"30","partial":true}`, `{"id":"r","type":"release","hold_id":"order-7","partial":null,"expires_in":null}`,
+		`{"id":"h","type":"hold","amount":"1","expires_at":"0001-01-01T00:00:00Z"}`, `{"id":"h","type":"hold","amount":"1","expires_in":""}`,
 		`{"id":"_a","type":"create"}`, `{"id":7}`, `[]`, `null`, ``, "\xff", `{"id":"a","type":"add","amount":"` + strings.Repeat("0", 90) + `1"}`,
 	} {
 		f.Add([]byte(data))

@@ -3,6 +3,7 @@ package wallet
 import (
 	"cmp"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -236,8 +237,8 @@ func (c Command) validateHold() error {
 		return invalid("expires_at", fieldText(&c.ExpiresAt), "command %s has both expires_in and expires_at: send one of them", quote(c.ID))
 	case !c.ExpiresAt.Equal(c.ExpiresAt.Truncate(time.Microsecond)):
 		return invalid("expires_at", fieldText(&c.ExpiresAt), "expires_at %s has more than 6 decimals of a second, which are not kept: send at most 6", fieldText(&c.ExpiresAt))
-	case !c.ExpiresAt.IsZero() && (c.ExpiresAt.Year() < 2000 || c.ExpiresAt.Year() > 9999):
-		return invalid("expires_at", fieldText(&c.ExpiresAt), "expires_at %s is not between the years 2000 and 9999", fieldText(&c.ExpiresAt))
+	case !c.ExpiresAt.IsZero() && (c.ExpiresAt.UTC().Year() < 2000 || c.ExpiresAt.UTC().Year() > 9999): // no JSON has a later one
+		return invalid("expires_at", fieldText(&c.ExpiresAt), "expires_at %s is out of range: send a time between the years 2000 and 9999", fieldText(&c.ExpiresAt))
 	case c.Type == TypeHold && c.Amount == (Amount{}) && c.HoldID == "":
 		return invalid("amount", "", "command %s has no amount: send %s", quote(c.ID), commandFields[0].help)
 	case c.Type == TypeHold && c.Amount == (Amount{}) && c.ExpiresIn == "" && c.ExpiresAt.IsZero():
@@ -246,37 +247,22 @@ func (c Command) validateHold() error {
 	return nil
 }
 
-// parseHoldDuration reads "15m", "7d" or "1d12h": whole days, hours, minutes and seconds.
+// holdDuration is whole days, hours, minutes and seconds, in this order.
+var holdDuration = regexp.MustCompile(`^(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?$`)
+
+// parseHoldDuration reads "15m", "7d" or "1d12h".
 func parseHoldDuration(text string) (time.Duration, error) {
-	bad := func() (time.Duration, error) {
-		return 0, invalid("expires_in", text, `expires_in %s is not a duration above 0 and of at most %d days: send one such as "90s", "15m", "24h" or "7d"`, quote(text), maxHoldDays)
-	}
-	rest, days := text, int64(0)
-	if before, after, found := strings.Cut(text, "d"); found {
-		n, err := strconv.ParseUint(before, 10, 16)
-		if err != nil {
-			return bad()
-		}
-		days, rest = int64(n), after
-	}
-	var d time.Duration
-	if rest != "" {
-		if strings.ContainsFunc(rest, func(r rune) bool { return !strings.ContainsRune("0123456789hms", r) }) || strings.Contains(rest, "ms") {
-			return bad()
-		}
-		var err error
-		if d, err = time.ParseDuration(rest); err != nil {
-			return bad()
+	seconds := int64(0)
+	if parts := holdDuration.FindStringSubmatch(text); parts != nil {
+		for i, unit := range []time.Duration{24 * time.Hour, time.Hour, time.Minute, time.Second} {
+			n, _ := strconv.ParseInt(parts[1+i], 10, 64) // nothing, or at most 9 digits
+			seconds += n * int64(unit/time.Second)
 		}
 	}
-	const day = 24 * time.Hour
-	if days > maxHoldDays || d > maxHoldDays*day {
-		return bad()
+	if seconds == 0 || seconds > maxHoldDays*24*60*60 {
+		return 0, invalid("expires_in", text, `expires_in %s is not a duration above 0 and of at most %d days: send one such as "90s", "15m", "24h", "7d" or "1d12h"`, quote(text), maxHoldDays)
 	}
-	if d += time.Duration(days) * day; d <= 0 || d > maxHoldDays*day {
-		return bad()
-	}
-	return d, nil
+	return time.Duration(seconds) * time.Second, nil
 }
 
 func timeText(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

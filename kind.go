@@ -82,6 +82,11 @@ var kinds = []Kind{
 // Kinds are all command types, those of the service among them.
 func Kinds() []Kind { return slices.Clone(kinds) }
 
+// CallersKinds are those that callers may send. Every way to send commands has each of them.
+func CallersKinds() []Kind {
+	return slices.DeleteFunc(Kinds(), func(k Kind) bool { return k.Service })
+}
+
 // KindOf looks a command type up.
 func KindOf(t CommandType) (Kind, bool) {
 	for _, k := range kinds {
@@ -113,10 +118,8 @@ func (k Kind) takes(field string) bool {
 // callersTypes names the types that callers may send: "create, add, subtract".
 func callersTypes() string {
 	var names []string
-	for _, k := range kinds {
-		if !k.Service {
-			names = append(names, string(k.Type))
-		}
+	for _, k := range CallersKinds() {
+		names = append(names, string(k.Type))
 	}
 	return strings.Join(names, ", ")
 }

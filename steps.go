@@ -31,6 +31,11 @@ type ApplyCommandsOutput struct {
 	// that was applied earlier was answered again, whose step may have been cut short before
 	// its event.
 	NeedsRecording bool `json:"needs_recording,omitempty"`
+	// HoldsChanged says that a hold was placed or changed; NextHolds are then some of those
+	// that are open, first those that expire first, and Expired is how many have expired.
+	HoldsChanged bool   `json:"holds_changed,omitempty"`
+	NextHolds    []Hold `json:"next_holds,omitempty"`
+	Expired      int    `json:"expired,omitempty"`
 	// Recorded says that RecordEvents was done too. It is false where that was not
 	// asked for, not needed, or failed: the commands are applied all the same.
 	Recorded bool `json:"recorded,omitempty"`
@@ -74,8 +79,11 @@ type State struct {
 	Version   int64  `json:"version"`
 	Position  int64  `json:"position"`
 	Hash      Hash   `json:"hash"` // of the last journal entry
-	Queue     int    `json:"queue"`
-	Counts    Counts `json:"counts"`
+	// OpenHolds is how many holds are open, NextExpiry when the next of them expires.
+	OpenHolds  int64     `json:"open_holds,omitempty"`
+	NextExpiry time.Time `json:"next_expiry,omitzero"`
+	Queue      int       `json:"queue"`
+	Counts     Counts    `json:"counts"`
 }
 
 // Counts are since the workflow was first started, over continue-as-new.

@@ -26,6 +26,7 @@ func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsI
 	done := outcomes[0]
 	out := wallet.ApplyCommandsOutput{
 		Asset: done.asset, Results: wallet.NewFacts(in.Commands, done.results), NeedsRecording: done.needsRecording(),
+		HoldsChanged: done.holds, NextHolds: done.nextHolds, Expired: done.expired,
 	}
 	if in.AndRecord && out.NeedsRecording {
 		out.Recorded = a.recordSoon(ctx, in.AssetRef)

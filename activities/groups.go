@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -58,6 +59,16 @@ const (
 			AS after (user_id, currency, total, hold, version, position, hash, format, updated_at, open_holds, holds_changed)
 		WHERE a.user_id = after.user_id AND a.currency = after.currency
 		RETURNING a.user_id, a.currency, a.next_expiry`
+
+	// The few that people are shown: those that expire first.
+	sqlNextHolds = `SELECT ` + rows.HoldColumns + `
+		FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
+		CROSS JOIN LATERAL (
+			SELECT *
+			FROM wallet_holds
+			WHERE user_id = wanted.u AND currency = wanted.c AND state = 'open'
+			ORDER BY expires_at, hold_id
+			LIMIT 5) AS h`
 
 	sqlOpenHolds = `SELECT u, c, count(h.hold_id), min(h.expires_at)
 		FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
@@ -130,13 +141,16 @@ type group struct {
 
 // outcome is what became of a group.
 type outcome struct {
-	asset   wallet.Asset // after its commands
-	results []wallet.Result
+	asset     wallet.Asset // after its commands
+	results   []wallet.Result
+	expired   int           // holds
+	nextHolds []wallet.Hold // open ones, where some were placed or changed
+	holds     bool          // some were
 }
 
 // needsRecording reports whether an outcome calls for RecordEvents: see ApplyCommandsOutput.
 func (o outcome) needsRecording() bool {
-	return slices.ContainsFunc(o.results, func(r wallet.Result) bool { return r.Status == wallet.StatusApplied })
+	return o.expired > 0 || slices.ContainsFunc(o.results, func(r wallet.Result) bool { return r.Status == wallet.StatusApplied })
 }
 
 // applyGroups applies the commands of several groups in one transaction: all of it or
@@ -163,11 +177,12 @@ func (a *Activities) applyGroups(ctx context.Context, groups []group) ([]outcome
 		if err != nil {
 			return nil, err
 		}
-		expiries, err := t.write(ctx, b)
+		written, err := t.write(ctx, b)
 		for i, g := range groups {
-			if next, changed := expiries[g.AssetRef]; changed {
+			if next, changed := written.expiries[g.AssetRef]; changed {
 				outcomes[i].asset.NextExpiry = next
 			}
+			outcomes[i].nextHolds = written.nextHolds[g.AssetRef]
 		}
 		return outcomes, err
 	})
@@ -421,7 +436,12 @@ func (b *books) fold(groups []group) ([]outcome, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the %s wallet of %q: %w", g.Currency, g.UserID, err)
 		}
-		outcomes[i] = outcome{f.Account.Asset, f.Results}
+		outcomes[i] = outcome{asset: f.Account.Asset, results: f.Results, holds: len(f.Holds) > 0}
+		for _, e := range f.Entries {
+			if e.Type == wallet.TypeExpire {
+				outcomes[i].expired++
+			}
+		}
 		if len(f.Entries) == 0 {
 			continue
 		}
@@ -438,19 +458,24 @@ func (b *books) fold(groups []group) ([]outcome, error) {
 	return outcomes, nil
 }
 
-// write appends the new entries to the journal, writes holds and balances and commits. It
-// returns when the next hold of each changed asset expires.
-func (t transaction) write(ctx context.Context, b books) (expiries map[wallet.AssetRef]time.Time, err error) {
+// written is what there is to know of the holds of assets after a transaction.
+type written struct {
+	expiries  map[wallet.AssetRef]time.Time // when the next expires; zero for never
+	nextHolds map[wallet.AssetRef][]wallet.Hold
+}
+
+// write appends the new entries to the journal, writes holds and balances and commits.
+func (t transaction) write(ctx context.Context, b books) (w written, err error) {
 	if len(b.changed) == 0 {
 		last := &pgx.Batch{}
 		last.Queue(sqlAwaitDurability)
-		return nil, t.commit(ctx, last)
+		return w, t.commit(ctx, last)
 	}
 	last := &pgx.Batch{}
 	if len(b.entries) > 0 {
 		parameters, err := rows.EntryParameters(b.entries)
 		if err != nil {
-			return nil, err
+			return w, err
 		}
 		last.Queue(rows.InsertEntries, parameters...)
 	}
@@ -459,18 +484,38 @@ func (t transaction) write(ctx context.Context, b books) (expiries map[wallet.As
 	}
 	before := last.Len()
 	last.Queue(sqlUpdateAssets, b.balances()...)
+	if len(b.written) > 0 {
+		users, currencies := columns(slices.SortedFunc(maps.Keys(b.written), compareRefs))
+		last.Queue(sqlNextHolds, users, currencies)
+	}
 	last.Queue(sqlCommit)
 	results := t.conn.SendBatch(ctx, last)
 	for range before {
 		if _, err := results.Exec(); err != nil {
-			return nil, errors.Join(err, results.Close())
+			return w, errors.Join(err, results.Close())
 		}
 	}
-	expiries, err = readExpiries(results)
+	w.expiries, err = readExpiries(results)
+	if err == nil && len(b.written) > 0 {
+		w.nextHolds, err = readNextHolds(results)
+	}
 	if closeErr := results.Close(); err == nil {
 		err = closeErr
 	}
-	return expiries, err
+	return w, err
+}
+
+func readNextHolds(results pgx.BatchResults) (map[wallet.AssetRef][]wallet.Hold, error) {
+	found, err := results.Query()
+	if err != nil {
+		return nil, err
+	}
+	holds, err := rows.CollectHolds(found)
+	next := map[wallet.AssetRef][]wallet.Hold{}
+	for _, h := range holds {
+		next[h.AssetRef] = append(next[h.AssetRef], h.Hold)
+	}
+	return next, err
 }
 
 func readExpiries(results pgx.BatchResults) (map[wallet.AssetRef]time.Time, error) {

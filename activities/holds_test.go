@@ -211,3 +211,41 @@ func TestAtMostAThousandHoldsAreOpen(t *testing.T) {
 	require.Equal(t, wallet.StatusApplied, s.apply(hold("now", "1", ""))[0].Status)
 	s.verified()
 }
+
+// TestTheSweepSeesToWalletsWithoutAWorkflow waits for its grace to pass.
+func TestTheSweepSeesToWalletsWithoutAWorkflow(t *testing.T) {
+	s := newSteps(t)
+	s.apply(add("funds", "100"), hold("short", "80", "1s"), hold("long", "1", "1h"))
+	s.record()
+	wallets, err := s.ExpireOverdue(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, wallets, "nothing is overdue yet")
+	_, err = s.db.Exec(t.Context(), `UPDATE wallet_holds SET expires_at = expires_at - interval '1 minute' WHERE hold_id = 'short'`)
+	require.NoError(t, err)
+	_, err = s.db.Exec(t.Context(), `UPDATE wallet_assets SET next_expiry = next_expiry - interval '1 minute'`)
+	require.NoError(t, err)
+	wallets, err = s.ExpireOverdue(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, wallets)
+	require.Equal(t, wallet.HoldExpired, s.holds()["short"].State)
+	require.Contains(t, s.events()[len(s.events())-1], "wallet_asset.hold_expired _expire/short")
+}
+
+// TestRepairMakesLostHoldsAgain deletes the rows of an open and a closed hold.
+func TestRepairMakesLostHoldsAgain(t *testing.T) {
+	s := newSteps(t)
+	s.apply(add("funds", "100"), hold("open", "10", "1h"), hold("closed", "10", ""), capture("c", "closed", "4", false))
+	s.record()
+	want := s.holds()
+	_, err := s.db.Exec(t.Context(), `DELETE FROM wallet_holds`)
+	require.NoError(t, err)
+	report, err := trail.New(s.db).Verify(t.Context(), trail.VerifyOptions{})
+	require.NoError(t, err)
+	require.Len(t, report.Findings, 1)
+	require.True(t, report.Findings[0].MissingHold)
+	repaired, err := s.RepairEvents(t.Context(), s.ref)
+	require.NoError(t, err)
+	require.Equal(t, int64(2), repaired.Holds)
+	require.Equal(t, want, s.holds())
+	s.verified()
+}

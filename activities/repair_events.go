@@ -3,10 +3,24 @@ package activities
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
+)
+
+var (
+	// All entries of holds, in a pass over the wallet's journal.
+	sqlEntriesOfHolds = `SELECT ` + rows.EntryColumns + `
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2 AND hold_state IS NOT NULL
+		ORDER BY position`
+
+	sqlInsertLostHolds = rows.InsertHolds + `
+		ON CONFLICT DO NOTHING`
 )
 
 // Repaired is what RepairEvents has appended.
@@ -14,6 +28,7 @@ type Repaired struct {
 	Events int64 `json:"events_appended"`
 	// Ranges of the feed for events that were in none, those that were missing among them.
 	Ranges int64 `json:"ranges_appended"`
+	Holds  int64 `json:"holds_restored"` // whose rows were lost
 }
 
 // RepairEvents appends the events that are missing anywhere in the trail of a
@@ -42,10 +57,40 @@ func (a *Activities) RepairEvents(ctx context.Context, ref wallet.AssetRef) (Rep
 		if err := results.Close(); err != nil {
 			return repaired, err
 		}
+		if repaired.Holds, err = t.restoreHolds(ctx, ref); err != nil {
+			return repaired, err
+		}
 		return repaired, t.commit(ctx, &pgx.Batch{})
 	})
 	if err != nil {
 		return Repaired{}, fmt.Errorf("repair events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
 	}
 	return repaired, nil
+}
+
+// restoreHolds inserts the rows of holds that the journal knows and that are gone.
+func (t transaction) restoreHolds(ctx context.Context, ref wallet.AssetRef) (int64, error) {
+	found, err := t.conn.Query(ctx, sqlEntriesOfHolds, ref.UserID, ref.Currency)
+	if err != nil {
+		return 0, err
+	}
+	entries, err := rows.CollectEntries(found)
+	if err != nil {
+		return 0, err
+	}
+	byHold := map[string][]wallet.Entry{}
+	for _, e := range entries {
+		byHold[e.Hold()] = append(byHold[e.Hold()], e)
+	}
+	var holds []rows.Hold
+	for _, id := range slices.Sorted(maps.Keys(byHold)) {
+		if h, placed := wallet.HoldOf(id, byHold[id]); placed {
+			holds = append(holds, rows.Hold{AssetRef: ref, Hold: h})
+		}
+	}
+	if len(holds) == 0 {
+		return 0, nil
+	}
+	tag, err := t.conn.Exec(ctx, sqlInsertLostHolds, rows.HoldParameters(holds)...)
+	return tag.RowsAffected(), err
 }

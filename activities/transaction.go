@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
 const (
@@ -26,10 +28,24 @@ const (
 	// that read much.
 	//
 	// What is answered must outlive a crash of the server, whatever the role's default is.
-	sqlSettings = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+	//
+	// A worker whose host loses power between the locks and the commit must not keep them
+	// until TCP gives it up. A step between its two batches only folds: one that takes longer
+	// than idle_in_transaction_session_timeout is of a worker that is gone or stands still,
+	// and is repeated. Who waits for a lock holds a connection meanwhile, which other wallets
+	// may need: lock_timeout is a quarter of the time that a step has for its first, quick
+	// tries (package workflows), so that each ends with an error that names the cause, and
+	// gives the connection back. It is shorter than Postgres's deadlock_timeout, so a deadlock
+	// ends in the same way.
+	//
+	// They are of the transaction, not of the session: pgbouncer in transaction mode gives
+	// each transaction another one.
+	sqlSettings = `SELECT ` + postgres.WritableColumns + `,
+		ARRAY[set_config('idle_in_transaction_session_timeout', '10s', true), set_config('lock_timeout', '500ms', true),
+		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
 		set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
 		set_config('jit', 'off', true),
-		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`
+		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)]`
 
 	// A transaction that only reads commits without waiting for what it has read to be
 	// durable, or replicated. One that writes this waits like any other that writes.
@@ -39,15 +55,22 @@ const (
 // transaction is one on a connection of its own.
 type transaction struct{ conn *pgxpool.Conn }
 
+// SQLSTATEs of a transaction that failed for the sake of another one.
+const (
+	serializationFailure = "40001"
+	deadlockDetected     = "40P01"
+	lockNotAvailable     = "55P03" // after lock_timeout
+)
+
 // inTransaction runs do in a transaction, which do ends with commit, and repeats it when
-// Postgres gave it up for the sake of another one. That is never a refusal of a command.
+// it failed for the sake of another one. That is never a refusal of a command.
 func inTransaction[T any](ctx context.Context, a *Activities, do func(transaction) (T, error)) (T, error) {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = 5*time.Millisecond, 200*time.Millisecond
 	return backoff.Retry(ctx, func() (T, error) {
 		value, err := try(ctx, a, do)
-		if err != nil && !isGivenUp(err) {
-			return value, backoff.Permanent(err)
+		if err != nil && !isWorthAnotherTry(ctx, err) {
+			return value, backoff.Permanent(inWords(err))
 		}
 		return value, err
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
@@ -62,16 +85,44 @@ func try[T any](ctx context.Context, a *Activities, do func(transaction) (T, err
 	// A connection that is still in its transaction is closed by this, which rolls back.
 	defer conn.Release()
 	value, err := do(transaction{conn})
-	if err != nil && ctx.Err() == nil {
+	var notWritable *postgres.NotWritableError
+	switch {
+	case errors.As(err, &notWritable):
+		_ = conn.Conn().Close(ctx) // the next one may lead to the server that takes writes
+	case err != nil && ctx.Err() == nil:
 		_, _ = conn.Exec(ctx, sqlRollback) // a refusal shall not cost a connection
 	}
 	return value, err
 }
 
-// isGivenUp recognizes a serialization failure and a deadlock.
-func isGivenUp(err error) bool {
+func isWorthAnotherTry(ctx context.Context, err error) bool {
+	switch sqlState(err) {
+	case serializationFailure, deadlockDetected:
+		return true
+	case lockNotAvailable:
+		// A step of a workflow has a deadline. Temporal tries it again, with longer pauses
+		// and in sight of the Web UI. For others there is nobody but us.
+		_, limited := ctx.Deadline()
+		return !limited
+	default:
+		return false
+	}
+}
+
+func sqlState(err error) string {
 	var refused *pgconn.PgError
-	return errors.As(err, &refused) && (refused.Code == "40001" || refused.Code == "40P01")
+	if errors.As(err, &refused) {
+		return refused.Code
+	}
+	return ""
+}
+
+// inWords says of a lock that was not to be had what to look at.
+func inWords(err error) error {
+	if sqlState(err) != lockNotAvailable {
+		return err
+	}
+	return fmt.Errorf("another session of Postgres has locked what this step needs, and keeps it: look in pg_stat_activity for a session that is idle in transaction or waits itself: %w", err)
 }
 
 // begin sends a batch as the beginning of a transaction; the results of what it queues are
@@ -82,12 +133,24 @@ func (t transaction) begin(ctx context.Context, b *pgx.Batch) (pgx.BatchResults,
 	whole.Queue(sqlSettings)
 	whole.QueuedQueries = append(whole.QueuedQueries, b.QueuedQueries...)
 	results := t.conn.SendBatch(ctx, whole)
-	for range 2 {
-		if _, err := results.Exec(); err != nil {
-			return nil, errors.Join(err, results.Close())
-		}
+	if err := t.readSettings(results); err != nil {
+		_ = results.Close() // says the same, or what follows from it
+		return nil, err
 	}
 	return results, nil
+}
+
+// readSettings reads the results of sqlBegin and sqlSettings. On a server that takes no
+// writes the rest of the batch has failed or changed nothing.
+func (t transaction) readSettings(results pgx.BatchResults) error {
+	if _, err := results.Exec(); err != nil {
+		return err
+	}
+	var inRecovery, readOnly bool
+	if err := results.QueryRow().Scan(&inRecovery, &readOnly, nil); err != nil {
+		return err
+	}
+	return postgres.Writable(t.conn.Conn().PgConn(), inRecovery, readOnly)
 }
 
 // commit sends a batch as the end of the transaction.

@@ -30,6 +30,9 @@ var ErrBehind = errors.New("the database is not migrated: run \"wallet migrate u
 // ErrOldForm says that a database was made before the schema was last written anew.
 var ErrOldForm = errors.New("the database was made by a version before 1.0.0 that stored wallets in another form, which is not carried over: start with a new database (of \"make run\": delete the folder .wallet)")
 
+// ErrEncoding says that a database cannot keep every text that a command may have.
+var ErrEncoding = errors.New("the database is not in UTF-8, in which alone it can keep every text of a command: make another one (CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0)")
+
 // Status is one migration and whether it has been applied.
 type Status struct {
 	Version int64  `json:"version"`
@@ -95,6 +98,9 @@ type Querier interface {
 // Check returns ErrBehind unless the database has every migration. It needs
 // nothing but the right to read goose's table.
 func Check(ctx context.Context, db Querier) error {
+	if err := checkEncoding(ctx, db); err != nil {
+		return err
+	}
 	var exists bool
 	if err := db.QueryRow(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&exists); err != nil {
 		return err
@@ -111,6 +117,17 @@ func Check(ctx context.Context, db Querier) error {
 	}
 	if version < Latest() {
 		return fmt.Errorf("%w (it is at version %d, this program needs %d)", ErrBehind, version, Latest())
+	}
+	return nil
+}
+
+func checkEncoding(ctx context.Context, db Querier) error {
+	var encoding string
+	if err := db.QueryRow(ctx, `SELECT current_setting('server_encoding')`).Scan(&encoding); err != nil {
+		return err
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("%w (its encoding is %s)", ErrEncoding, encoding)
 	}
 	return nil
 }

@@ -67,7 +67,8 @@ func AllowLogin(ctx context.Context, databaseURL, password string) error {
 // migrated side by side.
 const tupleConcurrentlyUpdated = "XX000"
 
-const sqlExcessRights = `
+// sqlRelations has what a worker needs to do to each table besides reading it.
+const sqlRelations = `
 	WITH relation (name, needed) AS (VALUES
 		('currencies',            '{}'::text[]),
 		('wallets',               '{INSERT}'),
@@ -77,7 +78,9 @@ const sqlExcessRights = `
 		('wallet_feed',           '{INSERT}'),
 		('wallet_feed_consumers', '{}'),
 		('goose_db_version',      '{}')
-	),
+	)`
+
+const sqlExcessRights = sqlRelations + `,
 	superuser AS (
 		SELECT FROM pg_roles WHERE rolname = current_user AND rolsuper
 	)
@@ -111,12 +114,32 @@ const sqlExcessRights = `
 	) AS rights
 	WHERE NOT EXISTS (SELECT FROM superuser)`
 
+// A row is updated in some of its columns only.
+const sqlMissingRights = sqlRelations + `
+	SELECT format('%s %s', privilege, name)
+	FROM relation
+	CROSS JOIN unnest('{SELECT}' || needed) AS privilege
+	WHERE NOT CASE privilege WHEN 'UPDATE' THEN has_any_column_privilege(name, privilege) ELSE has_table_privilege(name, privilege) END`
+
+// rowsQuerier is what the questions about rights need of a connection or pool.
+type rowsQuerier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// MissingRights lists the rights that a worker's role lacks, such as "INSERT
+// wallet_commands"; RoleApp has them all.
+func MissingRights(ctx context.Context, db rowsQuerier) ([]string, error) {
+	return queryTexts(ctx, db, sqlMissingRights)
+}
+
 // ExcessRights says in words which rights a worker's role has that it does not
 // need; with RoleApp there are none.
-func ExcessRights(ctx context.Context, db interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}) ([]string, error) {
-	rows, err := db.Query(ctx, sqlExcessRights)
+func ExcessRights(ctx context.Context, db rowsQuerier) ([]string, error) {
+	return queryTexts(ctx, db, sqlExcessRights)
+}
+
+func queryTexts(ctx context.Context, db rowsQuerier, sql string) ([]string, error) {
+	rows, err := db.Query(ctx, sql)
 	if err != nil {
 		return nil, err
 	}

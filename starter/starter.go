@@ -9,6 +9,12 @@
 // counts once and gives the first answer. A call ends with its answer, with a
 // final error (*wallet.UnappliedError, *wallet.InvalidError), or when its context
 // does; until then passing failures are retried.
+//
+// A refusal is an *wallet.UnappliedError, which has the Result. Its reason can be asked for
+// directly:
+//
+//	_, err := c.Capture(ctx, starter.Change{UserID: "u1", Currency: "USD", CommandID: "ship-7", HoldID: "order-7"})
+//	if errors.Is(err, wallet.ReasonHoldExpired) { // place another hold
 package starter
 
 import (
@@ -96,15 +102,24 @@ type Change struct {
 	UserID, Currency string
 	// CommandID is yours, unique within the user and currency: an order number,
 	// a row's key. The same id counts once.
-	CommandID   string
-	Amount      wallet.Amount // not for Create
+	CommandID string
+	Amount    wallet.Amount // not for Create; for Capture and Release all that is left if empty
+	// HoldID is the command id of the Hold that is captured, released, raised or extended.
+	HoldID string
+	// ExpiresIn ("15m", "24h", "7d") or ExpiresAt is for Hold, at most one of them.
+	ExpiresIn   string
+	ExpiresAt   time.Time
+	Partial     bool // for Capture: what is left stays reserved
 	Description string
 	Actor       string
 	Metadata    map[string]string
 }
 
 func (c Change) command(t wallet.CommandType) wallet.Command {
-	return wallet.Command{ID: c.CommandID, Type: t, Amount: c.Amount, Description: c.Description, Actor: c.Actor, Metadata: c.Metadata}
+	return wallet.Command{
+		ID: c.CommandID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
+		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
+	}
 }
 
 // Create opens a wallet asset with zero total and hold. Opening it again under
@@ -122,6 +137,32 @@ func (c *Client) Add(ctx context.Context, change Change) (wallet.Result, error) 
 // refused with insufficient_funds.
 func (c *Client) Subtract(ctx context.Context, change Change) (wallet.Result, error) {
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeSubtract))
+}
+
+// Hold reserves the amount: it stays in the total, but is no longer available. The hold's id
+// is the CommandID. After ExpiresIn, by the clock of Postgres, or at ExpiresAt, what is left
+// of it is available again; with neither it stays until it is captured or released. It is
+// refused with insufficient_funds if less than the amount is available.
+//
+// With a HoldID it changes that hold instead: the Amount, if there is one, is reserved on top,
+// and the expiry, if there is one, becomes the later one given.
+func (c *Client) Hold(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeHold))
+}
+
+// Capture takes the amount from the total, out of what HoldID reserves; without an Amount all
+// that is left of it. What is left after that is given back and the hold is closed, unless
+// Partial says that more will follow. Whatever else the wallet has spent meanwhile, a capture
+// of an open hold does not lack funds. It is refused with hold_exceeded if less is left, with
+// hold_expired or hold_closed if it comes too late, and with hold_not_found.
+func (c *Client) Capture(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeCapture))
+}
+
+// Release makes the amount that HoldID reserves available again; without an Amount all that
+// is left of it, which closes the hold. It is refused for the reasons of Capture.
+func (c *Client) Release(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeRelease))
 }
 
 // Apply sends one command and waits for its Result. A refusal returns the Result

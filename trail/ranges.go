@@ -159,6 +159,9 @@ func readFeed(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]inFeed, error
 			problem = fmt.Sprintf("last_version is %d, and first_version %d", last, first)
 		}
 		in := feed[at]
+		if problem == "" && first <= in.last {
+			problem = fmt.Sprintf("first_version is %d, and another range reaches to version %d", first, in.last)
+		}
 		if in.problem == "" {
 			in.problem = problem
 		}

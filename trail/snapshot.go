@@ -2,8 +2,6 @@ package trail
 
 import (
 	"context"
-	"sync"
-	"weak"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -43,19 +41,13 @@ func (r Reader) inSnapshot(ctx context.Context, n int, do func([]pgx.Tx) error) 
 	return do(txs)
 }
 
-// turns has a channel for each pool, by weak.Pointer[pgxpool.Pool]. Who has put into
-// it is the only one who is taking connections.
-var turns sync.Map
-
-// acquire takes n connections from the pool. Two who each held some and waited for
-// more would wait for each other for ever: so one at a time takes all of his. Who
-// has all waits for nobody, and gives them back.
+// acquire takes n connections from the pool. Two verifications that each held some and waited
+// for more would wait for each other for ever, so one at a time takes all of its own; it then
+// waits for nobody, and gives them back.
 func (r Reader) acquire(ctx context.Context, n int) (connections []*pgxpool.Conn, err error) {
-	entry, _ := turns.LoadOrStore(weak.Make(r.db), make(chan struct{}, 1))
-	turn := entry.(chan struct{})
 	select {
-	case turn <- struct{}{}:
-		defer func() { <-turn }()
+	case r.acquiring <- struct{}{}:
+		defer func() { <-r.acquiring }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -41,7 +41,7 @@ type Statement struct {
 	From       time.Time    // inclusive
 	To         time.Time    // exclusive
 	Opening    wallet.Asset // right before From; version 0 if there was no wallet yet
-	Closing    wallet.Asset // right before To
+	Closing    wallet.Asset // right before To; with what is due if To is now
 	Added      Turnover
 	Subtracted Turnover
 
@@ -61,7 +61,8 @@ type Turnover struct {
 func (r Reader) Statement(ctx context.Context, userID, currency string, from, to time.Time) (Statement, error) {
 	s := Statement{From: from, To: to, reader: r}
 	err := pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) (err error) {
-		if s.To.IsZero() {
+		toNow := s.To.IsZero()
+		if toNow {
 			if err := tx.QueryRow(ctx, sqlClock).Scan(&s.To); err != nil {
 				return err
 			}
@@ -72,6 +73,11 @@ func (r Reader) Statement(ctx context.Context, userID, currency string, from, to
 		}
 		if s.Closing, err = assetAt(ctx, tx, userID, currency, justBefore(s.To)); err != nil {
 			return err
+		}
+		if toNow && !s.Closing.Hold.IsZero() {
+			if err := readDue(ctx, tx, &s.Closing, &s.To); err != nil {
+				return err
+			}
 		}
 		if s.Opening, err = s.opening(ctx, tx); err != nil {
 			return err

@@ -13,11 +13,15 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// Reader reads from a database; it needs SELECT and nothing else.
-type Reader struct{ db *pgxpool.Pool }
+// Reader reads from a database; it needs SELECT and nothing else. A verification takes several
+// connections: let those on one pool go through one Reader, which lets them take turns.
+type Reader struct {
+	db        *pgxpool.Pool
+	acquiring chan struct{} // has an element while a verification takes its connections
+}
 
 // New makes a Reader on a pool.
-func New(db *pgxpool.Pool) Reader { return Reader{db} }
+func New(db *pgxpool.Pool) Reader { return Reader{db, make(chan struct{}, 1)} }
 
 // ErrNoWallet says that a user owns nothing in a currency, not even zero.
 var ErrNoWallet = errors.New("no such wallet")

@@ -41,7 +41,7 @@ type Report struct {
 // VerifyOptions restrict a verification to a user, or to one wallet asset.
 type VerifyOptions struct {
 	UserID, Currency string
-	// WithoutMissing passes over events and ranges of the feed that are only missing,
+	// WithoutMissing passes over events, ranges of the feed and holds that are only missing,
 	// so that what else is wrong behind them is seen.
 	WithoutMissing bool
 	// Patience is how long the event of an entry may take to be recorded; 2 seconds if

@@ -15,6 +15,8 @@
 package walletnexus
 
 import (
+	"time"
+
 	"github.com/nexus-rpc/sdk-go/nexus"
 
 	"github.com/valueledger/wallet"
@@ -27,11 +29,16 @@ const (
 	Endpoint = "wallet"
 )
 
-// The operations. The answer of the first four is the Result of the command.
+// The operations. There is one for each type of command that callers may send, by its name;
+// its answer, and that of Apply, is the Result of the command.
 var (
 	Create   = nexus.NewOperationReference[Change, wallet.Result]("create")
 	Add      = nexus.NewOperationReference[Change, wallet.Result]("add")
 	Subtract = nexus.NewOperationReference[Change, wallet.Result]("subtract")
+	// Hold reserves an amount, or raises or extends a hold; Capture and Release end it.
+	Hold    = nexus.NewOperationReference[Change, wallet.Result]("hold")
+	Capture = nexus.NewOperationReference[Change, wallet.Result]("capture")
+	Release = nexus.NewOperationReference[Change, wallet.Result]("release")
 	// Apply takes any command, but for its reply_to: that names a workflow of the
 	// wallet's namespace, and the operation has an answer of its own.
 	Apply = nexus.NewOperationReference[wallet.ApplyCommandInput, wallet.Result]("apply")
@@ -47,8 +54,13 @@ type Change struct {
 	// the caller's workflow id and a step. It is required: Temporal repeats an
 	// operation that got no answer, a caller repeats one that timed out, and only the
 	// same id makes both count once.
-	ID          string            `json:"id"`
-	Amount      wallet.Amount     `json:"amount,omitzero"` // not for create
+	ID string `json:"id"`
+	// Which of these an operation takes, and what they mean, is as for wallet.Command.
+	Amount      wallet.Amount     `json:"amount,omitzero"`
+	HoldID      string            `json:"hold_id,omitempty"`
+	ExpiresIn   string            `json:"expires_in,omitempty"`
+	ExpiresAt   time.Time         `json:"expires_at,omitzero"`
+	Partial     bool              `json:"partial,omitempty"`
 	Description string            `json:"description,omitempty"`
 	Actor       string            `json:"actor,omitempty"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
@@ -56,16 +68,22 @@ type Change struct {
 
 // Command is the change as a command of a type.
 func (c Change) Command(t wallet.CommandType) wallet.Command {
-	return wallet.Command{ID: c.ID, Type: t, Amount: c.Amount, Description: c.Description, Actor: c.Actor, Metadata: c.Metadata}
+	return wallet.Command{
+		ID: c.ID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
+		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
+	}
 }
 
 // AssetBalance is what a user owns in one currency, as it is in Postgres.
 type AssetBalance struct {
 	wallet.AssetRef
 	Total     wallet.Amount `json:"total"`
-	Hold      wallet.Amount `json:"hold"`
+	Hold      wallet.Amount `json:"hold"` // without what has expired
 	Available wallet.Amount `json:"available"`
-	Version   int64         `json:"version"`
-	Position  int64         `json:"position"`
-	Hash      wallet.Hash   `json:"hash"` // of the last journal entry
+	// Due is what has expired of the holds while its journal entry is still to come: the
+	// journal counts it as held, Hold and Available do not.
+	Due      wallet.Amount `json:"due,omitzero"`
+	Version  int64         `json:"version"`
+	Position int64         `json:"position"`
+	Hash     wallet.Hash   `json:"hash"` // of the last journal entry
 }

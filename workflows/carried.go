@@ -36,6 +36,7 @@ type Carried struct {
 	Queue        []wallet.Received `json:"queue,omitempty"` // nobody waits for their answer
 	Counts       wallet.Counts     `json:"counts"`
 	Recent       []wallet.Result   `json:"recent,omitempty"`
+	NextHolds    []wallet.Hold     `json:"next_holds,omitempty"` // open, those first that expire first
 	LastActivity time.Time         `json:"last_activity"`
 }
 
@@ -82,11 +83,14 @@ type idleTimer struct {
 
 func (t idleTimer) isDue() bool { return t.over || t.fired != nil && t.fired.IsReady() }
 
-// isIdle reports whether the idle timeout has passed since the last activity. Where the
-// timer fired too early for that, it is started for the rest.
+// isIdle reports whether the idle timeout has passed since the last activity, and no hold is
+// still to expire. Where the timer fired too early for that, it is started for the rest.
 func (w *walletAsset) isIdle(ctx workflow.Context) bool {
 	if !w.idle.isDue() {
 		return false
+	}
+	if next := w.carried.Asset.NextExpiry; next.After(w.carried.LastActivity) {
+		w.carried.LastActivity = next
 	}
 	w.startIdleTimer(ctx)
 	return w.idle.isDue()

@@ -45,6 +45,7 @@ func (w *walletAsset) details() string {
 	var b strings.Builder
 	w.writeTrouble(&b)
 	w.writeBalance(&b)
+	w.writeHolds(&b)
 	w.writeRecent(&b)
 	w.writeCounts(&b)
 	return b.String()
@@ -101,6 +102,33 @@ func (w *walletAsset) writeBalance(b *strings.Builder) {
 	fmt.Fprintf(b, "## %s · %s %s available\n\n", user, a.Available(), currency)
 	writeTable(b, []column{{"total", right}, {"hold", right}, {"available", right}, {"version", right}, {"in queue", right}},
 		[]string{a.Total.String(), a.Hold.String(), "**" + a.Available().String() + "**", fmt.Sprint(a.Version), fmt.Sprint(w.waiting())})
+}
+
+// writeHolds shows the open holds that expire first. How many there are is known in each run,
+// which they are since the last change of one.
+func (w *walletAsset) writeHolds(b *strings.Builder) {
+	a := w.carried.Asset
+	if a.OpenHolds == 0 {
+		return
+	}
+	fmt.Fprintf(b, "### %s\n\n", count(int(a.OpenHolds), "open hold", "open holds"))
+	if !a.NextExpiry.IsZero() {
+		fmt.Fprintf(b, "The next one expires at %s UTC.\n\n", a.NextExpiry.UTC().Format(timeOfTrouble))
+	}
+	var rows [][]string
+	for _, h := range w.carried.NextHolds {
+		expires := "never"
+		if !h.ExpiresAt.IsZero() {
+			expires = h.ExpiresAt.UTC().Format(timeOfTrouble)
+		}
+		rows = append(rows, []string{
+			markdown.Escape(markdown.Shorten(h.ID, maxShownID)), h.Left().String(), h.Captured.String(),
+			oneLine(h.PlacedAt.UTC().Format(timeOfCommand)), oneLine(expires),
+		})
+	}
+	if rows != nil {
+		writeTable(b, []column{{"hold", left}, {"left", right}, {"captured", right}, {"placed (UTC)", left}, {"expires (UTC)", left}}, rows...)
+	}
 }
 
 func (w *walletAsset) writeRecent(b *strings.Builder) {

@@ -22,6 +22,7 @@ import (
 type ledger struct {
 	asset   wallet.Asset
 	holds   map[string]wallet.Hold
+	clock   func() time.Time // nil: it stands still, and no hold expires
 	journal map[string]wallet.Entry
 	order   []string // command ids as they were recorded
 	batches []int
@@ -63,11 +64,21 @@ func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
 	if l.forgetful {
 		known = nil
 	}
-	f, err := wallet.Fold(wallet.Account{Asset: l.asset, Holds: l.holds}, known, commands, ledgerTime)
+	now := ledgerTime
+	if l.clock != nil {
+		now = l.clock()
+	}
+	f, err := wallet.Fold(wallet.Account{Asset: l.asset, Holds: l.holds}, known, commands, now)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
 	l.asset, l.holds = f.Account.Asset, f.Account.Holds
+	l.asset.NextExpiry = time.Time{}
+	for _, h := range l.holds {
+		if next := l.asset.NextExpiry; l.clock != nil && h.IsOpen() && !h.ExpiresAt.IsZero() && (next.IsZero() || h.ExpiresAt.Before(next)) {
+			l.asset.NextExpiry = h.ExpiresAt
+		}
+	}
 	for _, e := range f.Entries {
 		l.journal[e.CommandID] = e
 		l.order = append(l.order, e.CommandID)

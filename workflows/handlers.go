@@ -143,6 +143,7 @@ func (w *walletAsset) state() (wallet.State, error) {
 		UserID: w.ref.UserID, Currency: w.ref.Currency,
 		Total: a.Total, Hold: a.Hold, Available: a.Available(),
 		Version: a.Version, Position: a.Position, Hash: a.Hash,
+		OpenHolds: a.OpenHolds, NextExpiry: a.NextExpiry,
 		Queue: len(w.queue) + w.signals.Len(), Counts: w.carried.Counts,
 	}, nil
 }

@@ -31,6 +31,15 @@ func (w *walletAsset) countQueue() {
 	w.metrics.Timer(MetricQueue).Record(time.Duration(len(w.queue)) * time.Second)
 }
 
+// countExpired notes holds that the service itself has closed.
+func (w *walletAsset) countExpired(holds int) {
+	if holds > 0 {
+		w.metrics.WithTags(map[string]string{
+			"type": string(wallet.TypeExpire), "status": string(wallet.StatusApplied), "reason": "",
+		}).Counter(MetricCommands).Inc(int64(holds))
+	}
+}
+
 // countResults notes what became of commands. Those that were answered before are not
 // counted as commands again.
 func (w *walletAsset) countResults(results []wallet.Result) {

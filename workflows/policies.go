@@ -104,6 +104,9 @@ func isFinal(err error) bool {
 // applySummary is "apply 3 commands", and of one what it is. It goes into the history with
 // each step, so it stays short.
 func applySummary(commands []wallet.Received) string {
+	if len(commands) == 0 {
+		return "expire holds"
+	}
 	text := "apply " + count(len(commands), "command", "commands")
 	if c := commands[0]; len(commands) == 1 && c.Malformed == "" {
 		text += ": " + change(c.Command.Type, c.Command.Amount)

@@ -46,6 +46,7 @@ type walletAsset struct {
 	withoutKeys     bool // this run took what was encrypted for malformed
 
 	idle     idleTimer
+	expiry   expiryTimer
 	ensured  bool     // the asset was seen to exist in this run
 	recorded bool     // the audit trail has been completed once in this run
 	inHand   int      // commands that the steps run for
@@ -95,6 +96,7 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 		return err
 	}
 	w.startIdleTimer(work)
+	w.startExpiryTimer(work)
 	for {
 		w.awaitWork(ctx)
 		w.receiveSignals(ctx)
@@ -115,6 +117,10 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 				return w.giveUp(work, err)
 			}
 			w.carried.LastActivity = workflow.Now(ctx)
+		case w.expiry.isDue():
+			if err := w.expireHolds(work); err != nil {
+				return w.giveUp(work, err)
+			}
 		case w.isAwaited(ctx):
 			if err := workflow.Await(work, func() bool { return !w.isAwaited(ctx) || w.hasQueue() }); err != nil {
 				return err
@@ -132,7 +138,7 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 func (w *walletAsset) awaitWork(ctx workflow.Context) {
 	// Await's error is looked at as ctx.Err by the caller: it is nil where the condition held
 	// before the cancel was seen.
-	_ = workflow.Await(ctx, func() bool { return w.hasQueue() || w.mustContinueAsNew(ctx) || w.idle.isDue() })
+	_ = workflow.Await(ctx, func() bool { return w.hasQueue() || w.mustContinueAsNew(ctx) || w.idle.isDue() || w.expiry.isDue() })
 }
 
 // canTravel reports whether this run can end and the next one go on: what nobody waits for
@@ -184,7 +190,7 @@ func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
 // runSteps is the walk of commands through the steps: the wallet asset exists, its balance
 // and journal are changed, its events are recorded.
 func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received) ([]wallet.Result, error) {
-	if err := w.ensureExists(ctx, commands[0]); err != nil {
+	if err := w.ensureExists(ctx, commands); err != nil {
 		return nil, err
 	}
 	var out wallet.ApplyCommandsOutput
@@ -194,6 +200,11 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 	}
 	w.ensured = true
 	w.carried.Asset = out.Asset
+	if out.HoldsChanged {
+		w.carried.NextHolds = out.NextHolds
+	}
+	w.countExpired(out.Expired)
+	w.startExpiryTimer(ctx)
 	results, err := out.Results.Results(commands)
 	if err != nil { // a panic fails the workflow task, in sight: the commands are applied
 		panic(fmt.Errorf("step %s: %w", wallet.StepApplyCommands, err))
@@ -203,8 +214,8 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 
 // ensureExists is step 1, once in a run: commands that begin with a create bring the wallet
 // asset into being themselves.
-func (w *walletAsset) ensureExists(ctx workflow.Context, first wallet.Received) error {
-	if w.ensured || first.Malformed == "" && first.Command.Type == wallet.TypeCreate {
+func (w *walletAsset) ensureExists(ctx workflow.Context, commands []wallet.Received) error {
+	if w.ensured || wallet.Opens(commands) {
 		return nil
 	}
 	if err := w.step(ctx, wallet.StepEnsureWalletAsset, "ensure the wallet exists", w.ref, &w.carried.Asset); err != nil {

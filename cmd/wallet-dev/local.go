@@ -118,7 +118,7 @@ func (l *local) dialTemporal(ctx context.Context, logger *zap.Logger, keys *code
 	connection := client.Options{HostPort: l.stack.Temporal.Address(), Logger: service.SDKLogger(logger)}
 	service.WorkerConnection(&connection)
 	keys.Secure(&connection)
-	resourceid.Secure(&connection)
+	resourceid.EscapeHeader(&connection)
 	if err := telemetry.TraceClient(&connection); err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ func (a *app) currencyCommand() *cobra.Command {
 			if err := errors.Join(wallet.ValidateCurrency(args[0]), wallet.ValidateScale(scale)); err != nil {
 				return err
 			}
-			err := withPoolOf(cmd.Context(), a.owner, func(pool *pgxpool.Pool) error { return addCurrency(cmd.Context(), pool, args[0], scale) })
+			err := withWriterPool(cmd.Context(), a.owner, func(pool *pgxpool.Pool) error { return addCurrency(cmd.Context(), pool, args[0], scale) })
 			if err != nil {
 				return a.asOwner(err)
 			}

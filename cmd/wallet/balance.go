@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -19,8 +20,9 @@ type balance struct {
 	UserID    string        `json:"user_id"`
 	Currency  string        `json:"currency"`
 	Total     wallet.Amount `json:"total"`
-	Hold      wallet.Amount `json:"hold"`
+	Hold      wallet.Amount `json:"hold"` // without what is due
 	Available wallet.Amount `json:"available"`
+	Due       wallet.Amount `json:"due,omitzero"` // see wallet.Asset
 	Version   int64         `json:"version"`
 	Position  int64         `json:"position"`
 	Hash      wallet.Hash   `json:"hash"`
@@ -28,7 +30,7 @@ type balance struct {
 }
 
 func balanceOf(a wallet.Asset) balance {
-	return balance{a.UserID, a.Currency, a.Total, a.Hold, a.Available(), a.Version, a.Position, a.Hash, a.UpdatedAt}
+	return balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Due, a.Version, a.Position, a.Hash, a.UpdatedAt}
 }
 
 // pastOptions choose a balance of the past; the current one if none is set.
@@ -66,15 +68,29 @@ journal, with the position and the hash of the last entry of that time.`,
 			for i, x := range assets {
 				balances[i] = balanceOf(x)
 			}
-			return print(a, cmd, balances, table.Row{"user", "currency", "total", "hold", "available", "version", "updated"}, func(b balance) table.Row {
+			err = print(a, cmd, balances, table.Row{"user", "currency", "total", "hold", "available", "version", "updated"}, func(b balance) table.Row {
 				return table.Row{cli.Plain(b.UserID), b.Currency, b.Total, b.Hold, b.Available, b.Version, when(b.UpdatedAt)}
 			})
+			if err != nil || a.output != "table" {
+				return err
+			}
+			for _, b := range balances {
+				noteDue(cmd.OutOrStdout(), b)
+			}
+			return nil
 		},
 	}
 	cmd.Flags().Var(&past.at, "at", "as of this time, inclusive: RFC 3339, or a date for its midnight UTC")
 	cmd.Flags().Int64Var(&past.version, "version", 0, "right after the applied command of this number")
 	cmd.MarkFlagsMutuallyExclusive("at", "version")
 	return cmd
+}
+
+// noteDue explains a balance that is ahead of its journal.
+func noteDue(out io.Writer, b balance) {
+	if !b.Due.IsZero() {
+		fmt.Fprintf(out, "%s %s of holds has expired and is available again; the journal's entry of it is still to come\n", b.Due, b.Currency)
+	}
 }
 
 func readBalances(ctx context.Context, read trail.Reader, userID, currency string, past pastOptions, byVersion bool) ([]wallet.Asset, error) {

@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,35 +14,74 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// changeCommand is "wallet create|add|subtract".
-func (a *app) changeCommand(commandType wallet.CommandType) *cobra.Command {
-	var (
-		id, description, actor string
-		metadata               map[string]string
-		timeout                time.Duration
-	)
-	use, short, args := string(commandType)+" USER CURRENCY AMOUNT", "", 3
-	switch commandType {
-	case wallet.TypeCreate:
-		use, short, args = "create USER CURRENCY", "Open a user's wallet in a currency, with nothing in it", 2
-	case wallet.TypeAdd:
-		short = "Add an amount to a user's wallet"
-	case wallet.TypeSubtract:
-		short = "Subtract an amount from a user's wallet, if that much is available"
+// changeHelp is what the help text says of a type of command.
+type changeHelp struct{ use, short, long, example string }
+
+// changes has the help of each type that callers may send. The flags follow from the type.
+var changes = map[wallet.CommandType]changeHelp{
+	wallet.TypeCreate: {
+		use: "create USER CURRENCY", short: "Open a user's wallet in a currency, with nothing in it",
+		example: `  wallet create u1 USD --id open-1`,
+	},
+	wallet.TypeAdd: {
+		use: "add USER CURRENCY AMOUNT", short: "Add an amount to a user's wallet",
+		example: `  wallet add u1 USD 12.50 --id order-7 --description "refund"`,
+	},
+	wallet.TypeSubtract: {
+		use: "subtract USER CURRENCY AMOUNT", short: "Subtract an amount from a user's wallet, if that much is available",
+		example: `  wallet subtract u1 USD 12.50 --id order-7 --description "a coffee"`,
+	},
+	wallet.TypeHold: {
+		use: "hold USER CURRENCY [AMOUNT]", short: "Reserve an amount, if that much is available, until it is captured, released or expires",
+		long: `Reserve an amount, if that much is available. It stays in the wallet, but can only be
+captured ("wallet capture") or released ("wallet release"). The hold's id is the
+command's. Without --expires-in and --expires-at it never expires.
+
+With --hold it raises that hold by AMOUNT, or extends it to a later expiry, or both.`,
+		example: `  wallet hold u1 USD 80 --id order-7 --expires-in 15m
+  wallet hold u1 USD 5 --hold order-7 --id order-7-gift-wrap
+  wallet hold u1 USD --hold order-7 --expires-in 7d --id order-7-late`,
+	},
+	wallet.TypeCapture: {
+		use: "capture USER CURRENCY", short: "Take what a hold reserves, or a part of it",
+		long: `Take what a hold reserves, or a part of it. What is left after that is available again,
+and the hold is closed, unless --partial says that more will follow.`,
+		example: `  wallet capture u1 USD --hold order-7 --id order-7-shipped
+  wallet capture u1 USD --hold order-7 --amount 30 --partial --id order-7-parcel-1`,
+	},
+	wallet.TypeRelease: {
+		use: "release USER CURRENCY", short: "Make what a hold reserves, or a part of it, available again",
+		example: `  wallet release u1 USD --hold order-7 --id order-7-cancelled
+  wallet release u1 USD --hold order-7 --amount 10 --id order-7-item-2`,
+	},
+}
+
+// changeFlags are those of a command that changes a wallet.
+type changeFlags struct {
+	command   wallet.Command
+	amount    string
+	expiresAt timeFlag
+	timeout   time.Duration
+}
+
+// changeCommand is "wallet create", "wallet add" and so on.
+func (a *app) changeCommand(kind wallet.Kind) *cobra.Command {
+	f := changeFlags{command: wallet.Command{Type: kind.Type}}
+	help, args := changes[kind.Type], cobra.ExactArgs(2)
+	switch {
+	case slices.Contains(kind.Needs, "amount"):
+		args = cobra.ExactArgs(3)
+	case kind.Type == wallet.TypeHold:
+		args = cobra.RangeArgs(2, 3)
 	}
 	cmd := &cobra.Command{
-		Use: use, Short: short, Args: cobra.ExactArgs(args),
-		Example: fmt.Sprintf("  wallet %s --id order-7 --description \"refund\"", strings.NewReplacer("USER", "u1", "CURRENCY", "USD", "AMOUNT", "12.50").Replace(use)),
+		Use: help.use, Short: help.short, Long: help.long, Example: help.example, Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			command := wallet.Command{ID: id, Type: commandType, Description: description, Actor: actor, Metadata: metadata}
-			if len(args) == 3 {
-				amount, err := wallet.ParseAmount(args[2])
-				if err != nil {
-					return err
-				}
-				command.Amount = amount
+			command, err := f.read(cmd, args[2:])
+			if err != nil {
+				return err
 			}
-			if id == "" {
+			if command.ID == "" {
 				command.ID = "cli-" + rand.Text()
 				// Printed before it is sent: if the answer is lost, this is how to ask again.
 				fmt.Fprintf(cmd.ErrOrStderr(), "id %s (to try again: --id %s)\n", command.ID, command.ID)
@@ -52,17 +91,64 @@ func (a *app) changeCommand(commandType wallet.CommandType) *cobra.Command {
 				return err
 			}
 			defer temporal.Close()
-			return a.apply(cmd, wallets, timeout, wallet.ApplyCommandInput{
+			return a.apply(cmd, wallets, f.timeout, wallet.ApplyCommandInput{
 				AssetRef: wallet.AssetRef{UserID: args[0], Currency: args[1]}, Command: command,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&id, "id", "", "command id: sent again with the same id, the command counts once (generated and printed if empty)")
-	cmd.Flags().StringVar(&description, "description", "", "what it is for, at most 256 characters")
-	cmd.Flags().StringVar(&actor, "actor", "", "who asks for it")
-	cmd.Flags().StringToStringVar(&metadata, "metadata", nil, "key=value pairs to keep with it")
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the answer")
+	f.add(cmd, kind)
 	return cmd
+}
+
+// add gives a command the flags that its type takes.
+func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
+	flags, c := cmd.Flags(), &f.command
+	flags.StringVar(&c.ID, "id", "", "command id: sent again with the same id, the command counts once (generated and printed if empty)")
+	for _, field := range slices.Concat(kind.Needs, kind.Takes) {
+		switch field {
+		case "amount":
+			if slices.Contains(kind.Needs, "hold_id") {
+				flags.StringVar(&f.amount, "amount", "", "a part of the hold (all that is left if empty)")
+			}
+		case "hold_id":
+			flags.StringVar(&c.HoldID, "hold", "", "id of the hold: of the command that placed it")
+			if slices.Contains(kind.Needs, field) {
+				cobra.CheckErr(cmd.MarkFlagRequired("hold"))
+			}
+		case "expires_in":
+			flags.StringVar(&c.ExpiresIn, "expires-in", "", "how long it lasts, such as 90s, 15m, 24h or 7d")
+		case "expires_at":
+			flags.Var(&f.expiresAt, "expires-at", "when it expires: RFC 3339, or a date for its midnight UTC")
+			cmd.MarkFlagsMutuallyExclusive("expires-in", "expires-at")
+		case "partial":
+			flags.BoolVar(&c.Partial, "partial", false, "more will follow: what is left stays reserved")
+		}
+	}
+	flags.StringVar(&c.Description, "description", "", "what it is for, at most 256 characters")
+	flags.StringVar(&c.Actor, "actor", "", "who asks for it")
+	flags.StringToStringVar(&c.Metadata, "metadata", nil, "key=value pairs to keep with it")
+	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
+}
+
+// read makes the command. args are those behind USER and CURRENCY.
+func (f *changeFlags) read(cmd *cobra.Command, args []string) (wallet.Command, error) {
+	for _, name := range []string{"amount", "hold", "expires-in"} {
+		// A script's variable that is not set must not capture all, or hold for ever.
+		if flag := cmd.Flags().Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {
+			return wallet.Command{}, fmt.Errorf("--%s is empty: give it a value, or leave it out", name)
+		}
+	}
+	c := f.command
+	c.ExpiresAt = f.expiresAt.Time
+	if f.amount != "" {
+		args = []string{f.amount}
+	}
+	if len(args) == 0 {
+		return c, nil
+	}
+	var err error
+	c.Amount, err = wallet.ParseAmount(args[0])
+	return c, err
 }
 
 // apply sends a command and prints its result, of a refusal too.

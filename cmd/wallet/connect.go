@@ -4,27 +4,52 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.temporal.io/sdk/client"
 
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/starter"
 )
 
-// withPool connects to Postgres for the time of do.
+// withPool connects to Postgres to read, for the time of do. It says on stderr if what is
+// read may be old.
 func (a *app) withPool(ctx context.Context, do func(*pgxpool.Pool) error) error {
-	return withPoolOf(ctx, a.database, do)
+	pool, err := service.OpenReadPool(ctx, a.database)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if err := noteStandby(ctx, pool); err != nil {
+		return err
+	}
+	return do(pool)
 }
 
-func withPoolOf(ctx context.Context, database service.Database, do func(*pgxpool.Pool) error) error {
+// withWriterPool connects to a Postgres that takes writes, for the time of do.
+func withWriterPool(ctx context.Context, database service.Database, do func(*pgxpool.Pool) error) error {
 	pool, err := service.OpenPool(ctx, database)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
 	return do(pool)
+}
+
+func noteStandby(ctx context.Context, pool *pgxpool.Pool) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	standby, err := postgres.StandbyOf(ctx, conn.Conn())
+	if standby != nil {
+		fmt.Fprintln(os.Stderr, "note:", standby)
+	}
+	return err
 }
 
 const insufficientPrivilege = "42501" // SQLSTATE

@@ -90,11 +90,13 @@ by WALLET_DATABASE_URL. After "wallet-dev run", ". .wallet/env" sets them.`,
 	}
 	root.AddCommand(
 		a.workerCommand(), a.readyCommand(), a.migrateCommand(), a.setupCommand(),
-		a.changeCommand(wallet.TypeCreate), a.changeCommand(wallet.TypeAdd), a.changeCommand(wallet.TypeSubtract),
 		a.scheduleCommand(),
-		a.balanceCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.replayCommand(), a.currencyCommand(),
+		a.balanceCommand(), a.holdsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.replayCommand(), a.currencyCommand(),
 		a.codecServerCommand(), a.versionCommand(),
 	)
+	for _, kind := range wallet.CallersKinds() {
+		root.AddCommand(a.changeCommand(kind))
+	}
 	a.completeValues(root)
 	return root
 }

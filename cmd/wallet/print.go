@@ -37,7 +37,7 @@ func print[T any](a *app, cmd *cobra.Command, list []T, header table.Row, row fu
 const rowsPerTable = 1000
 
 // pagedTable prints a list of any length as one table after the other.
-type pagedTable struct{ table.Writer }
+type pagedTable struct{ *cli.Table }
 
 func newPagedTable(out io.Writer, header table.Row) pagedTable {
 	return pagedTable{cli.NewTable(out, header)}
@@ -55,8 +55,16 @@ func (a *app) printResult(cmd *cobra.Command, r wallet.Result) error {
 	if err := print(a, cmd, []wallet.Result{r}, cli.ResultHeader, cli.ResultRow); err != nil {
 		return err
 	}
-	if r.Message != "" && a.output == "table" {
+	if a.output != "table" {
+		return nil
+	}
+	switch {
+	case r.Message != "":
 		fmt.Fprintln(cmd.OutOrStdout(), r.Message)
+	case r.HoldState == wallet.HoldOpen:
+		fmt.Fprintf(cmd.OutOrStdout(), "hold %s is open: %s left, expires %s\n", cli.Plain(r.HoldID), r.HoldLeft, expiry(r.HoldExpiresAt))
+	case r.HoldState != "":
+		fmt.Fprintf(cmd.OutOrStdout(), "hold %s is %s\n", cli.Plain(r.HoldID), r.HoldState)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func (a *app) eventsCommand() *cobra.Command {
 				return a.follow(cmd, args, p.after)
 			}
 			return readPages(a, cmd, args, p, list[trail.Event]{
-				header: table.Row{"version", "event", "command", "amount", "before", "after", "at", "description"},
+				header: table.Row{"version", "event", "command", "amount", "before", "after", "at", "hold id", "description"},
 				page: func(read trail.Reader, scope wallet.AssetRef, after place, limit int) ([]trail.Event, error) {
 					return read.Events(cmd.Context(), trail.EventFilter{
 						UserID: scope.UserID, Currency: scope.Currency, Limit: limit,
@@ -36,7 +36,7 @@ func (a *app) eventsCommand() *cobra.Command {
 					return place{wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}, e.Version}
 				},
 				row: func(e trail.Event) table.Row {
-					return table.Row{e.Version, e.EventType, cli.Plain(e.CommandID), cli.Amount(e.Amount), e.TotalBefore, e.TotalAfter, when(e.OccurredAt), cli.Plain(e.Description)}
+					return table.Row{e.Version, e.EventType, cli.Plain(e.CommandID), cli.Amount(e.Amount), e.TotalBefore, e.TotalAfter, when(e.OccurredAt), cli.Plain(e.HoldID), cli.Plain(e.Description)}
 				},
 			})
 		},
@@ -52,11 +52,16 @@ type journalEntry struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
 	wallet.Result
-	RequestHash wallet.Hash       `json:"request_hash"`
-	Description string            `json:"description,omitempty"`
-	Actor       string            `json:"actor,omitempty"`
-	Metadata    map[string]string `json:"metadata,omitempty"`
-	PrevHash    wallet.Hash       `json:"prev_hash"`
+	RequestHash wallet.Hash `json:"request_hash"`
+	content
+	PrevHash wallet.Hash `json:"prev_hash"`
+}
+
+// content is what the command said that its Result does not repeat: of a name that both have,
+// encoding/json takes the Result's, which is less deep.
+type content struct {
+	wallet.Command
+	ID struct{} `json:"id,omitzero"` // it is the Result's command_id
 }
 
 func (a *app) commandsCommand() *cobra.Command {
@@ -78,7 +83,7 @@ func (a *app) commandsCommand() *cobra.Command {
 					})
 					page := make([]journalEntry, len(entries))
 					for i, e := range entries {
-						page[i] = journalEntry{e.UserID, e.Currency, e.Result(), e.RequestHash, e.Description, e.Actor, e.Metadata, e.PrevHash}
+						page[i] = journalEntry{e.UserID, e.Currency, e.Result(), e.RequestHash, content{Command: e.Command()}, e.PrevHash}
 					}
 					return page, err
 				},

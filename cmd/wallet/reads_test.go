@@ -27,27 +27,32 @@ type recorded struct {
 // that the steps write has Postgres's. The steps restore the balance from it and
 // record the events.
 func writeJournal(t *testing.T, db *pgxpool.Pool, userID, currency string, commands ...recorded) {
-	asset := wallet.Asset{UserID: userID, Currency: currency, Scale: 2}
+	ref := wallet.AssetRef{UserID: userID, Currency: currency}
+	account := wallet.Account{Asset: wallet.Asset{UserID: userID, Currency: currency, Scale: 2}}
 	for _, c := range commands {
 		at, err := time.Parse(time.DateTime, c.at)
 		require.NoError(t, err)
-		f, err := wallet.Fold(wallet.Account{Asset: asset}, nil, []wallet.Received{{Command: c.command}}, at)
+		f, err := wallet.Fold(account, nil, []wallet.Received{{Command: c.command}}, at)
 		require.NoError(t, err)
 		parameters, err := rows.EntryParameters(f.Entries)
 		require.NoError(t, err)
 		_, err = db.Exec(t.Context(), rows.InsertEntries, parameters...)
 		require.NoError(t, err)
-		asset = f.Account.Asset
+		for _, h := range f.Holds {
+			_, err = db.Exec(t.Context(), rows.UpsertHolds, rows.HoldParameters([]rows.Hold{{AssetRef: ref, Hold: h}})...)
+			require.NoError(t, err)
+		}
+		account = f.Account
 	}
-	steps, ref := activities.New(db), wallet.AssetRef{UserID: userID, Currency: currency}
+	steps := activities.New(db)
 	restored, err := steps.EnsureWalletAsset(t.Context(), ref)
 	require.NoError(t, err)
-	require.Equal(t, asset.Hash, restored.Hash)
+	require.Equal(t, account.Hash, restored.Hash)
 	_, err = steps.RecordEvents(t.Context(), ref)
 	require.NoError(t, err)
 }
 
-// newPastShell has the wallets of docs/reads.md: January and February of two users.
+// newPastShell has the wallets of docs/reads.md: January and February of three users.
 func newPastShell(t *testing.T) shell {
 	url := testenv.DatabaseURL(t)
 	db := testenv.Pool(t, url)
@@ -72,6 +77,24 @@ func newPastShell(t *testing.T) shell {
 		recorded{"2026-01-15 07:00:00", wallet.AutoCreate()},
 		add("2026-01-15 07:00:00", "bonus-1", "5", "welcome"),
 		subtract("2026-01-16 07:00:00", "order-1", "5.01", ""))
+	hold := func(at, id, amount, expiresAt string) recorded {
+		r := add(at, id, amount, "")
+		r.command.Type = wallet.TypeHold
+		if expiresAt != "" {
+			r.command.ExpiresAt, _ = time.Parse(time.DateTime, expiresAt)
+		}
+		return r
+	}
+	capture := add("2026-02-09 16:00:00", "order-1/parcel-1", "30", "")
+	capture.command.Type, capture.command.HoldID, capture.command.Partial = wallet.TypeCapture, "order-1", true
+	last := recorded{"2026-02-11 10:30:00", wallet.Command{ID: "order-1/parcel-2", Type: wallet.TypeCapture, HoldID: "order-1", Amount: wallet.MustAmount("45")}}
+	writeJournal(t, db, "u3", "USD",
+		recorded{"2026-02-01 08:00:00", wallet.AutoCreate()},
+		add("2026-02-01 08:00:00", "top-up-1", "200", ""),
+		hold("2026-02-08 20:15:00", "order-1", "80", "2026-02-15 20:15:00"),
+		capture, last,
+		hold("2026-02-12 09:00:00", "order-2", "25", "2026-02-19 09:00:00"),
+		hold("2026-02-13 14:45:00", "deposit", "50", ""))
 	s := newShell(t, url)
 	out, errs, code := s.run("verify")
 	require.Zero(t, code, out+errs)
@@ -110,11 +133,11 @@ func TestStatementAsCSVReadsBackVerbatim(t *testing.T) {
 	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
 	require.NoError(t, err)
 	require.Equal(t, [][]string{
-		{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "added", "subtracted", "total", "hold", "description", "actor", "metadata", "added_count", "subtracted_count"},
-		{"opening", "u1", "USD", "2026-01-31T00:00:00Z", "2", "", "", "", "", "12.50", "0.00", "", "", "", "", ""},
-		{"line", "u1", "USD", "2026-01-31T18:30:00Z", "3", "wallet_asset.added", "top-up-1", "100.00", "", "112.50", "0.00", "=1+1", "", "", "", ""},
-		{"line", "u1", "USD", "2026-02-03T08:15:00Z", "4", "wallet_asset.subtracted", "payout-1", "", "60.00", "52.50", "0.00", `to "Anna", monthly`, "payouts", `{"invoice":"2026-02/7"}`, "", ""},
-		{"closing", "u1", "USD", "2026-02-05T00:00:00Z", "4", "", "", "100.00", "60.00", "52.50", "0.00", "", "", "", "1", "1"},
+		{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "added", "subtracted", "total", "hold", "description", "actor", "metadata", "added_count", "subtracted_count"},
+		{"opening", "u1", "USD", "2026-01-31T00:00:00Z", "2", "", "", "", "", "", "12.50", "0.00", "", "", "", "", ""},
+		{"line", "u1", "USD", "2026-01-31T18:30:00Z", "3", "wallet_asset.added", "top-up-1", "", "100.00", "", "112.50", "0.00", "=1+1", "", "", "", ""},
+		{"line", "u1", "USD", "2026-02-03T08:15:00Z", "4", "wallet_asset.subtracted", "payout-1", "", "", "60.00", "52.50", "0.00", `to "Anna", monthly`, "payouts", `{"invoice":"2026-02/7"}`, "", ""},
+		{"closing", "u1", "USD", "2026-02-05T00:00:00Z", "4", "", "", "", "100.00", "60.00", "52.50", "0.00", "", "", "", "1", "1"},
 	}, rows)
 }
 
@@ -152,7 +175,8 @@ func TestListsOfAllWalletsGoOnAfterARow(t *testing.T) {
 		}
 		return list
 	}
-	all := []string{"u1 open", "u1 _auto-create", "u1 order-7", "u1 top-up-1", "u1 payout-1", "u2 _auto-create", "u2 bonus-1"}
+	all := []string{"u1 open", "u1 _auto-create", "u1 order-7", "u1 top-up-1", "u1 payout-1", "u2 _auto-create", "u2 bonus-1",
+		"u3 _auto-create", "u3 top-up-1", "u3 order-1", "u3 order-1/parcel-1", "u3 order-1/parcel-2", "u3 order-2", "u3 deposit"}
 	require.Equal(t, all, ids("events"))
 	require.Equal(t, all[:3], ids("events", "--limit", "3"))
 	require.Equal(t, all[3:], ids("events", "--after", "u1/USD/2"))

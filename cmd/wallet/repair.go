@@ -28,7 +28,8 @@ func (a *app) repairCommand() *cobra.Command {
 		Long: `Append the audit events that are missing for journaled commands, as after a crash
 together with a lost workflow; any next command of the wallet would do the same for
 the end of its trail. Append ranges to the feed for events that are in none: its
-consumers get them late. Nothing else is touched. If anything else is wrong, nothing at
+consumers get them late. Make the rows of holds that were lost again, from the journal.
+Nothing else is touched. If anything else is wrong, nothing at
 all is done, and what is wrong is named.`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,7 +39,7 @@ all is done, and what is wrong is named.`,
 			}
 			var wrong trail.Report
 			var done []repaired
-			err = a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
+			err = withWriterPool(cmd.Context(), a.database, func(pool *pgxpool.Pool) (err error) {
 				wrong, done, err = repair(cmd.Context(), pool, userID, currency)
 				return err
 			})
@@ -51,8 +52,8 @@ all is done, and what is wrong is named.`,
 			if err != nil && len(done) == 0 {
 				return err
 			}
-			return errors.Join(err, print(a, cmd, done, table.Row{"user", "currency", "events appended", "ranges appended"}, func(r repaired) table.Row {
-				return table.Row{cli.Plain(r.UserID), r.Currency, r.Events, r.Ranges}
+			return errors.Join(err, print(a, cmd, done, table.Row{"user", "currency", "events appended", "ranges appended", "holds restored"}, func(r repaired) table.Row {
+				return table.Row{cli.Plain(r.UserID), r.Currency, r.Events, r.Ranges, r.Holds}
 			}))
 		},
 	}
@@ -74,7 +75,7 @@ func repair(ctx context.Context, pool *pgxpool.Pool, userID, currency string) (w
 		return wrong, nil, err
 	}
 	for _, f := range report.Findings {
-		if !f.MissingEvent && !f.MissingRange {
+		if !f.MissingEvent && !f.MissingRange && !f.MissingHold {
 			return wrong, done, fmt.Errorf("the %s wallet of %q changed meanwhile: %s", f.Currency, f.UserID, f.Problem)
 		}
 		appended, err := steps.RepairEvents(ctx, wallet.AssetRef{UserID: f.UserID, Currency: f.Currency})

@@ -71,7 +71,7 @@ func (a *app) statementPrinter(out io.Writer) statementPrinter {
 	case "json":
 		return jsonStatement{json.NewEncoder(out)}
 	default:
-		return tableStatement{newPagedTable(out, table.Row{"at", "version", "event", "command", "added", "subtracted", "total", "description"}), out}
+		return tableStatement{newPagedTable(out, table.Row{"at", "version", "event", "command", "added", "subtracted", "total", "hold", "description"}), out}
 	}
 }
 
@@ -81,30 +81,36 @@ type tableStatement struct {
 }
 
 func (p tableStatement) opening(s trail.Statement) error {
-	p.pages.append(table.Row{when(s.From), cli.Number(s.Opening.Version), "opening balance", "", "", "", s.Opening.Total, ""})
+	p.pages.append(table.Row{when(s.From), cli.Number(s.Opening.Version), "opening balance", "", "", "", s.Opening.Total, s.Opening.Hold, ""})
 	return nil
 }
 
 func (p tableStatement) line(e trail.Event) error {
 	added, subtracted := sides(e)
-	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, e.TotalAfter, cli.Plain(e.Description)})
+	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, e.TotalAfter, e.HoldAfter, cli.Plain(e.Description)})
 	return nil
 }
 
 func (p tableStatement) closing(s trail.Statement) error {
-	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Total, ""})
+	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Total, s.Closing.Reserved(), ""})
 	p.pages.Render()
-	_, err := fmt.Fprintf(p.out, "%d added, %d subtracted\n", s.Added.Count, s.Subtracted.Count)
+	noteDue(p.out, balanceOf(s.Closing))
+	others := ""
+	if n := s.Closing.Version - s.Opening.Version - s.Added.Count - s.Subtracted.Count; n > 0 {
+		others = fmt.Sprintf(", %d without a change of the total", n)
+	}
+	_, err := fmt.Fprintf(p.out, "%d added, %d subtracted%s\n", s.Added.Count, s.Subtracted.Count, others)
 	return err
 }
 
-// sides gives the amount of an event in the column that it belongs to.
+// sides gives what an event changed of the total, in the column that it belongs to. Both are
+// empty for one that did not change it.
 func sides(e trail.Event) (added, subtracted string) {
-	switch e.EventType {
-	case "wallet_asset.added":
-		return e.Amount.String(), ""
-	case "wallet_asset.subtracted":
-		return "", e.Amount.String()
+	switch e.TotalAfter.Cmp(e.TotalBefore) {
+	case 1:
+		return e.TotalAfter.Sub(e.TotalBefore).String(), ""
+	case -1:
+		return "", e.TotalBefore.Sub(e.TotalAfter).String()
 	default:
 		return "", ""
 	}
@@ -115,13 +121,13 @@ func sides(e trail.Event) (added, subtracted string) {
 type csvStatement struct{ *csv.Writer }
 
 func (w csvStatement) opening(s trail.Statement) error {
-	header := []string{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "added", "subtracted", "total", "hold",
+	header := []string{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "added", "subtracted", "total", "hold",
 		"description", "actor", "metadata", "added_count", "subtracted_count"}
 	if err := w.Write(header); err != nil {
 		return err
 	}
 	o := s.Opening
-	return w.Write([]string{"opening", o.UserID, o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", o.Total.String(), o.Hold.String(),
+	return w.Write([]string{"opening", o.UserID, o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", o.Total.String(), o.Hold.String(),
 		"", "", "", "", ""})
 }
 
@@ -135,14 +141,14 @@ func (w csvStatement) line(e trail.Event) error {
 		}
 		metadata = string(encoded)
 	}
-	return w.Write([]string{"line", e.UserID, e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, e.CommandID, added, subtracted,
+	return w.Write([]string{"line", e.UserID, e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, e.CommandID, e.HoldID, added, subtracted,
 		e.TotalAfter.String(), e.HoldAfter.String(), e.Description, e.Actor, metadata, "", ""})
 }
 
 func (w csvStatement) closing(s trail.Statement) error {
 	c := s.Closing
-	err := w.Write([]string{"closing", c.UserID, c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(),
-		c.Total.String(), c.Hold.String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10)})
+	err := w.Write([]string{"closing", c.UserID, c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(),
+		c.Total.String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10)})
 	if err != nil {
 		return err
 	}

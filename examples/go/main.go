@@ -49,6 +49,7 @@ func run(ctx context.Context) error {
 
 	w := worker.New(temporal, taskQueue, worker.Options{})
 	w.RegisterWorkflow(Charge)
+	w.RegisterWorkflow(Deliver)
 	w.RegisterWorkflow(Refund)
 	w.RegisterActivity(&Activities{wallets})
 	if err := w.Start(); err != nil {
@@ -63,6 +64,7 @@ func run(ctx context.Context) error {
 		{"child", Charge, "order-7", "6.00"},
 		{"child", Charge, "order-8", "100"},
 		{"reply", Refund, "order-9", "0.50"},
+		{"hold", Deliver, "order-10", "8.00"},
 	} {
 		start := client.StartWorkflowOptions{ID: user + "-" + step.orderID, TaskQueue: taskQueue}
 		workflowRun, err := temporal.ExecuteWorkflow(ctx, start, step.workflow, user, step.orderID, step.amount)

@@ -74,3 +74,9 @@ update '{"id":"order-5","type":"subtract","amount":"100"}' | jq '.status, .reaso
 
 echo '# the balance'
 post "$wallet/query/state" '{}' | jq -S '.queryResult.payloads[0].data | @base64d | fromjson'
+
+echo '# reserve an amount for a quarter of an hour'
+update '{"id":"order-6","type":"hold","amount":"10","expires_in":"15m"}' | jq '{status, hold_id, hold_state, hold_left, total_after, hold_after}'
+
+echo '# charge a part of it; the rest is given back'
+update '{"id":"order-7","type":"capture","hold_id":"order-6","amount":"4"}' | jq '{status, hold_id, hold_state, hold_left, total_after, hold_after}'

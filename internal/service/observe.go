@@ -3,11 +3,12 @@ package service
 import (
 	"context"
 	"errors"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.temporal.io/sdk/client"
 
 	"github.com/valueledger/wallet/internal/service/telemetry"
-	"github.com/valueledger/wallet/migrations"
 )
 
 // HTTPOff as an address is no HTTP server.
@@ -25,19 +26,30 @@ func (s *Service) observe(o Options) error {
 	if err != nil || o.HTTPAddress == HTTPOff {
 		return err
 	}
-	s.http, err = telemetry.Serve(o.HTTPAddress, o.Metrics.Handler(), []telemetry.Check{
+	// A connection of its own, so that a probe finds out about Postgres and not about how
+	// busy the steps' pool is, and takes nothing from it. It is renewed, for who may do what
+	// is settled when a session begins.
+	own := o.Pool.Config()
+	own.MinConns, own.MinIdleConns, own.MaxConns, own.MaxConnLifetime = 0, 0, 1, time.Minute
+	if s.probe, err = pgxpool.NewWithConfig(context.Background(), own); err != nil {
+		return err
+	}
+	s.http, err = telemetry.Serve(o.HTTPAddress, o.Metrics.Handler(), o.Logger, []telemetry.Check{
 		{Name: "worker", Do: func(context.Context) error {
 			if !s.running.Load() {
 				return errNotRunning
 			}
 			return nil
 		}},
-		{Name: "postgres", Do: func(ctx context.Context) error { return migrations.Check(ctx, o.Pool) }},
+		{Name: "postgres", Do: func(ctx context.Context) error { return checkPostgres(ctx, s.probe) }},
 		{Name: "temporal", Do: func(ctx context.Context) error {
 			_, err := o.Temporal.CheckHealth(ctx, &client.CheckHealthRequest{})
 			return err
 		}},
 	})
+	if err != nil {
+		s.probe.Close()
+	}
 	return err
 }
 
@@ -53,5 +65,7 @@ func (s *Service) stopObserving() error {
 	if s.http == nil {
 		return nil
 	}
-	return s.http.Close()
+	err := s.http.Close()
+	s.probe.Close()
+	return err
 }

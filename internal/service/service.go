@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,9 +39,6 @@ const (
 	connectPatience = 10 * time.Second
 	// drainPatience is how long a stop waits for steps that are under way.
 	drainPatience = 20 * time.Second
-	// defaultPoolSize is the number of connections unless the database URL says
-	// pool_max_conns: steps are short, so this many serve far more wallets.
-	defaultPoolSize = 16
 )
 
 // NewLogger makes the log of the service and the SDK: level is debug, info, warn
@@ -90,7 +86,7 @@ func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.O
 		return nil, "", err
 	}
 	keys.Secure(&options)
-	resourceid.Secure(&options)
+	resourceid.EscapeHeader(&options)
 	if err := telemetry.TraceClient(&options); err != nil {
 		return nil, "", err
 	}
@@ -112,61 +108,13 @@ func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.O
 	return c, options.Namespace, nil
 }
 
-// Database is a Postgres, and the setting that its URL comes from: what to look at if
-// it is wrong.
-type Database struct{ URL, Setting string }
-
-// OpenPool connects to Postgres and checks that it answers and is migrated. It traces
-// if traces are on.
-func OpenPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
-	if database.URL == "" {
-		return nil, fmt.Errorf("%s is not set: give it the Postgres to use, such as postgres://user:password@host:5432/wallet", database.Setting)
-	}
-	config, err := pgxpool.ParseConfig(database.URL)
-	if err != nil {
-		return nil, fmt.Errorf("%s is not a connection string: %s", database.Setting, withoutURL(err))
-	}
-	if strings.Contains(config.ConnConfig.Host, "@") {
-		return nil, fmt.Errorf("%s has an @ in its password: write it as %%40", database.Setting)
-	}
-	if !strings.Contains(database.URL, "pool_max_conns") { // of a URL or of key=value pairs
-		config.MaxConns = defaultPoolSize
-	}
-	telemetry.TracePool(config)
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, connectPatience)
-	defer cancel()
-	where := fmt.Sprintf("%s:%d/%s", config.ConnConfig.Host, config.ConnConfig.Port, config.ConnConfig.Database)
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("no answer from Postgres at %s (%s; %s): %w", where, database.Setting, remedy(postgresHints, err), err)
-	}
-	if err := migrations.Check(ctx, pool); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("check Postgres at %s (%s): %w", where, database.Setting, err)
-	}
-	return pool, nil
-}
-
-// withoutURL is pgx's reason alone. It repeats the connection string, without the
-// password where it recognizes one.
-func withoutURL(err error) string {
-	text := err.Error()
-	if end := strings.LastIndex(text, "`: "); end >= 0 {
-		return text[end+len("`: "):]
-	}
-	return text
-}
-
 // Service is a running worker.
 type Service struct {
 	worker  worker.Worker
 	failed  chan error
 	running atomic.Bool
 	http    *telemetry.Server // nil where nobody asks
+	probe   *pgxpool.Pool     // of http's readiness
 	end     context.CancelFunc
 	tasks   sync.WaitGroup // besides the worker
 }
@@ -203,6 +151,12 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	} else if err != nil {
 		return nil, err
 	}
+	if err := checkPostgres(ctx, o.Pool); err != nil {
+		return nil, err
+	}
+	if err := warnOfPostgres(ctx, o); err != nil {
+		return nil, err
+	}
 	if excess, err := migrations.ExcessRights(ctx, o.Pool); err != nil {
 		return nil, fmt.Errorf("look up the rights of the database's role: %w", err)
 	} else if len(excess) > 0 {
@@ -227,7 +181,8 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	}
 	s.worker = worker.New(o.Temporal, o.TaskQueue, options)
 	workflows.Register(s.worker)
-	activities.New(o.Pool).Register(s.worker)
+	steps := activities.New(o.Pool)
+	steps.Register(s.worker)
 	sender.Register(s.worker)
 	schedules.Times{Temporal: o.Temporal, Namespace: o.Namespace}.Register(s.worker)
 	s.worker.RegisterNexusService(nexushandler.New(sender, o.Pool))
@@ -245,6 +200,7 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 			o.Metrics.Watch(background, telemetry.Watched{Temporal: o.Temporal, Namespace: o.Namespace, TaskQueue: o.TaskQueue, Pool: o.Pool})
 		})
 	}
+	s.tasks.Go(func() { sweepRegularly(background, steps, o.Logger) })
 	if o.VerifyEvery > 0 {
 		s.tasks.Go(func() { verifyRegularly(background, o) })
 	}

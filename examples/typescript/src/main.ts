@@ -5,7 +5,7 @@ import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import * as activities from './activities';
 import { sendCommands } from './client';
-import { charge, refund } from './workflows';
+import { charge, deliver, refund } from './workflows';
 
 const user = 'typescript';
 const taskQueue = 'example-typescript';
@@ -30,6 +30,7 @@ async function main() {
     console.log(`child: ${await run(charge, 'order-7', '6.00')}`);
     console.log(`child: ${await run(charge, 'order-8', '100')}`);
     console.log(`reply: ${await run(refund, 'order-9', '0.50')}`);
+    console.log(`hold: ${await run(deliver, 'order-10', '8.00')}`);
   });
   await workerConnection.close();
   await connection.close();

@@ -5,8 +5,12 @@ import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 
 export interface Command {
   id: string; // yours, unique in the wallet: sent again it counts once
-  type: 'create' | 'add' | 'subtract';
+  type: 'create' | 'add' | 'subtract' | 'hold' | 'capture' | 'release';
   amount?: string; // "12.50": a string, for a number would be rounded
+  hold_id?: string; // of the hold to capture, release, raise or extend
+  expires_in?: string; // of a hold: "15m", "7d"
+  expires_at?: string; // or a time: "2026-01-31T12:00:00Z"
+  partial?: boolean; // of a capture: what is left stays reserved
   description?: string;
   actor?: string;
   metadata?: Record<string, string>;
@@ -17,13 +21,17 @@ export interface Result {
   command_id: string;
   type: string;
   status: 'applied' | 'unapplied';
-  reason?: string; // insufficient_funds, already_exists, scale_exceeded, id_conflict, malformed; more may come
+  reason?: string; // insufficient_funds, already_exists, hold_expired, ...; more may come
   message?: string; // the reason for people
   amount?: string;
   total_before: string;
   total_after: string;
   hold_before: string;
   hold_after: string;
+  hold_id?: string; // of the hold that was placed or changed, and what became of it
+  hold_state?: 'open' | 'captured' | 'released' | 'expired';
+  hold_left?: string; // while it is open
+  hold_expires_at?: string;
   version?: number; // of the balance, if applied
   position?: number; // with hash: the receipt, of a refusal too, but for id_conflict
   hash?: string;
@@ -40,6 +48,8 @@ export interface State {
   version: number;
   position: number;
   hash: string;
+  open_holds?: number;
+  next_expiry?: string;
   queue: number;
   counts: { applied: number; replayed: number; unapplied?: Record<string, number> };
 }

@@ -1,7 +1,7 @@
 // Workflows that move value. They run in a worker of your own, next to the wallet's.
-import { condition, defineSignal, executeChild, proxyActivities, setHandler, workflowInfo } from '@temporalio/workflow';
+import { condition, defineSignal, executeChild, proxyActivities, setHandler, sleep, workflowInfo } from '@temporalio/workflow';
 import type * as activities from './activities';
-import { applyCommand, refusal, type Result } from './wallet';
+import { applyCommand, refusal, type Command, type Result } from './wallet';
 
 /** Charges a user by a child workflow, which brings the Result or fails with the refusal. */
 export async function charge(userId: string, orderId: string, amount: string): Promise<string> {
@@ -15,6 +15,31 @@ export async function charge(userId: string, orderId: string, amount: string): P
     const refused = refusal(err);
     if (!refused) throw err; // the worker's retries have been in vain
     return `not paid: ${refused.reason}`;
+  }
+}
+
+/**
+ * Reserves the price of an order at checkout and charges what ships. Of its two parcels the
+ * second is never ready, so its part of the hold expires.
+ */
+export async function deliver(userId: string, orderId: string, amount: string): Promise<string> {
+  const apply = (command: Command): Promise<Result> => executeChild('ApplyCommand', applyCommand(userId, 'USD', command));
+  const hold = await apply({ id: orderId, type: 'hold', amount, expires_in: '8s' }); // a shop has days
+  const parcel = await apply({
+    id: `${orderId}/parcel-1`,
+    type: 'capture',
+    hold_id: orderId,
+    amount: '5.00',
+    partial: true,
+  });
+  await sleep(Math.max(1, Date.parse(hold.hold_expires_at!) + 1000 - Date.now()));
+  try {
+    await apply({ id: `${orderId}/parcel-2`, type: 'capture', hold_id: orderId });
+    return 'all charged';
+  } catch (err) {
+    const refused = refusal(err);
+    if (refused?.reason !== 'hold_expired') throw err;
+    return `${parcel.amount} charged, ${parcel.hold_left} expired`;
   }
 }
 

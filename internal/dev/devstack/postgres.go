@@ -59,6 +59,42 @@ func startPostgres(ctx context.Context, dir string, port int, log func(string, .
 	return p, p.Start(ctx)
 }
 
+// StartPostgres starts a cluster without a Temporal beside it: see startPostgres.
+func StartPostgres(ctx context.Context, dir string, settings ...string) (*Postgres, error) {
+	ports, err := FreePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	return startPostgres(ctx, dir, ports[0], func(string, ...any) {}, settings...)
+}
+
+// Standby copies the cluster into dir and starts the copy as a hot standby, which
+// follows it by streaming replication until it is promoted. Its databases, roles and
+// passwords are those of p.
+func (p *Postgres) Standby(ctx context.Context, dir string, settings ...string) (*Postgres, error) {
+	ports, err := FreePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	standby := &Postgres{bin: p.bin, dir: dir, port: ports[0], pass: p.pass, args: settings}
+	data := filepath.Join(dir, "data")
+	if err := os.MkdirAll(data, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(data, 0o700); err != nil { // Postgres refuses any other
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "pg_basebackup"), "--pgdata", data,
+		"--write-recovery-conf", "--wal-method", "stream", "--checkpoint", "fast", "--no-sync", "--dbname", p.URL("postgres"))
+	if err := asServerUser(cmd, data); err != nil {
+		return nil, err
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("pg_basebackup: %w: %s", err, out)
+	}
+	return standby, standby.Start(ctx)
+}
+
 func (p *Postgres) passwordFile() string { return filepath.Join(p.dir, "password") }
 
 // init makes the cluster. It is moved to its place only when it is complete, so
@@ -187,6 +223,10 @@ func CreateDatabase(ctx context.Context, url, name string) error {
 // Stop ends the server in Postgres's fast mode: open transactions are rolled
 // back, what was committed is kept.
 func (p *Postgres) Stop() error { return p.process.Stop(syscall.SIGINT, 20*time.Second) }
+
+// StopImmediately ends the server in Postgres's immediate mode: what its processes had in
+// memory alone is lost, as in a crash.
+func (p *Postgres) StopImmediately() error { return p.process.Stop(syscall.SIGQUIT, 20*time.Second) }
 
 // await calls ready until it succeeds, the process ends or ctx does.
 func (p *Process) await(ctx context.Context, ready func(context.Context) error) error {

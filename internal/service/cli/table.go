@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -10,26 +11,57 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// NewTable begins a table whose columns of numbers are aligned to the right.
-func NewTable(out io.Writer, header table.Row) table.Writer {
-	t := table.NewWriter()
+// Table is a table whose columns of numbers are aligned to the right. It leaves the column
+// "hold id" out where no row has one: most wallets have no holds.
+type Table struct {
+	table.Writer
+	columns []table.ColumnConfig
+	holdID  int // the place of that column; -1 if there is none
+}
+
+// NewTable begins a table.
+func NewTable(out io.Writer, header table.Row) *Table {
+	t := &Table{table.NewWriter(), make([]table.ColumnConfig, len(header)), slices.Index(header, any("hold id"))}
 	t.SetOutputMirror(out)
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
 	t.AppendHeader(header)
-	var columns []table.ColumnConfig
 	for i, name := range header {
+		t.columns[i].Number = i + 1
 		switch name {
-		case "amount", "total", "before", "after", "hold", "available", "version", "position", "scale", "added", "subtracted":
-			columns = append(columns, table.ColumnConfig{Number: i + 1, Align: text.AlignRight})
+		case "amount", "total", "before", "after", "hold", "available", "version", "position", "scale", "added", "subtracted",
+			"captured", "released", "left":
+			t.columns[i].Align = text.AlignRight
 		}
 	}
-	t.SetColumnConfigs(columns)
+	t.ResetRows()
 	return t
 }
 
+// AppendRow adds a row.
+func (t *Table) AppendRow(row table.Row) {
+	if t.holdID >= 0 && row[t.holdID] != "" {
+		t.columns[t.holdID].Hidden = false
+	}
+	t.Writer.AppendRow(row)
+}
+
+// Render prints the table.
+func (t *Table) Render() {
+	t.SetColumnConfigs(t.columns)
+	t.Writer.Render()
+}
+
+// ResetRows begins the next table.
+func (t *Table) ResetRows() {
+	t.Writer.ResetRows()
+	if t.holdID >= 0 {
+		t.columns[t.holdID].Hidden = true
+	}
+}
+
 // ResultHeader names the columns of ResultRow.
-var ResultHeader = table.Row{"command", "type", "amount", "status", "before", "after", "version", "position"}
+var ResultHeader = table.Row{"command", "type", "amount", "status", "before", "after", "version", "position", "hold id"}
 
 // ResultRow shows what became of a command.
 func ResultRow(r wallet.Result) table.Row {
@@ -40,7 +72,7 @@ func ResultRow(r wallet.Result) table.Row {
 	if r.Replayed {
 		status += " (answered before)"
 	}
-	return table.Row{Plain(r.CommandID), r.Type, Amount(r.Amount), status, r.TotalBefore, r.TotalAfter, Number(r.Version), Number(r.Position)}
+	return table.Row{Plain(r.CommandID), r.Type, Amount(r.Amount), status, r.TotalBefore, r.TotalAfter, Number(r.Version), Number(r.Position), Plain(r.HoldID)}
 }
 
 // Plain shows text of any Unicode in one table cell without letting it drive the

@@ -28,10 +28,10 @@ const answerMargin = time.Second
 func New(wallets *starter.Client, db *pgxpool.Pool) *nexus.Service {
 	h := handler{wallets, trail.New(db)}
 	service := nexus.NewService(walletnexus.Service)
+	for _, kind := range wallet.CallersKinds() {
+		service.MustRegister(operation(string(kind.Type), h.change(kind.Type)))
+	}
 	service.MustRegister(
-		operation(walletnexus.Create.Name(), h.change(wallet.TypeCreate)),
-		operation(walletnexus.Add.Name(), h.change(wallet.TypeAdd)),
-		operation(walletnexus.Subtract.Name(), h.change(wallet.TypeSubtract)),
 		operation(walletnexus.Apply.Name(), h.apply),
 		operation(walletnexus.Balance.Name(), h.balance),
 	)
@@ -93,7 +93,7 @@ func (h handler) balance(ctx context.Context, data []byte) (balance walletnexus.
 		return balance, err
 	}
 	return walletnexus.AssetBalance{
-		AssetRef: ref, Total: a.Total, Hold: a.Hold, Available: a.Available(), Version: a.Version, Position: a.Position, Hash: a.Hash,
+		AssetRef: ref, Total: a.Total, Hold: a.Reserved(), Available: a.Available(), Due: a.Due, Version: a.Version, Position: a.Position, Hash: a.Hash,
 	}, nil
 }
 

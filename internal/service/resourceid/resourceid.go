@@ -16,9 +16,9 @@ import (
 
 const header = "temporal-resource-id"
 
-// Secure makes a client write the header in ASCII. Workers need it, and callers that do
+// EscapeHeader makes a client write the header in ASCII. Workers need it, and callers that do
 // not use For.
-func Secure(options *client.Options) {
+func EscapeHeader(options *client.Options) {
 	options.ConnectionOptions.DialOptions = append(options.ConnectionOptions.DialOptions, grpc.WithChainUnaryInterceptor(
 		func(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
 			sent, _ := metadata.FromOutgoingContext(ctx)

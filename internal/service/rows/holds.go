@@ -18,11 +18,14 @@ type Hold struct {
 	wallet.Hold
 }
 
-// UpsertHolds writes holds as they are now. Its parameters are those of HoldParameters.
-const UpsertHolds = `INSERT INTO wallet_holds (user_id, currency, hold_id, state, amount, captured, released, expires_at, placed_at, updated_at, position)
+// InsertHolds makes rows of holds. Its parameters are those of HoldParameters.
+const InsertHolds = `INSERT INTO wallet_holds (user_id, currency, hold_id, state, amount, captured, released, expires_at, placed_at, updated_at, position)
 	SELECT user_id, currency, hold_id, state, amount::numeric, captured::numeric, released::numeric, expires_at, placed_at, updated_at, position
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::bigint[])
-		AS h (user_id, currency, hold_id, state, amount, captured, released, expires_at, placed_at, updated_at, position)
+		AS h (user_id, currency, hold_id, state, amount, captured, released, expires_at, placed_at, updated_at, position)`
+
+// UpsertHolds writes holds as they are now.
+const UpsertHolds = InsertHolds + `
 	ON CONFLICT (user_id, currency, hold_id) DO UPDATE
 	SET state = excluded.state, amount = excluded.amount, captured = excluded.captured, released = excluded.released,
 		expires_at = excluded.expires_at, updated_at = excluded.updated_at, position = excluded.position`

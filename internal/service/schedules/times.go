@@ -35,23 +35,31 @@ func (t Times) scheduledTime(ctx context.Context, run wallet.ScheduledRun) (wall
 	return found, failure.Encode(err)
 }
 
-// For is the run that a start at any time stands for: that of the schedule's last time
-// up to then. A run that the schedule starts by itself, and one of a backfill, is for
-// its own time; one by hand, whose time is the click, is for the time before it, which
-// it pays only if that was not paid.
+// For is the run that a start at any time stands for. A run that the schedule starts by
+// itself, and one of a backfill, is for its own time: the clock shows one of the schedule's
+// times, or the server lists it. One by hand, whose time is the click, is for the last time
+// that the server lists before it, and pays that only if it was not paid.
+//
+// The server's list is no fixed set near a change of the clock. Daily at 02:30 in Berlin it
+// lists 01:30Z on the day with two 02:30s, 02:30Z if it is asked from 01:29:59Z on, and none
+// if it is asked from 00:45Z on. So it is asked from a steady time.
 func (t Times) For(ctx context.Context, run wallet.ScheduledRun) (wallet.ScheduledRun, error) {
-	description, err := t.Temporal.WorkflowService().DescribeSchedule(ctx, &workflowservice.DescribeScheduleRequest{Namespace: t.Namespace, ScheduleId: run.ScheduleID})
+	p, err := t.plan(ctx, run.ScheduleID)
 	if err != nil {
 		return run, final(run, err)
 	}
 	// The server lists the times with the jitter, and starts runs under those without it.
-	if jitter := description.GetSchedule().GetSpec().GetJitter().AsDuration(); jitter != 0 {
+	if jitter := p.spec.GetJitter().AsDuration(); jitter != 0 {
 		return run, invalid(run, "schedule %q has a jitter of %s, so that the time a run is for cannot be told: create it without", run.ScheduleID, jitter)
 	}
-	// Further back in ever longer steps: most runs are for the very second.
-	for end, step := run.At, time.Second; end.Year() >= 1970; step *= 8 {
-		start := end.Add(-step)
-		last, err := t.last(ctx, run.ScheduleID, start, end)
+	if at := run.At.Truncate(time.Second); p.has(at) {
+		run.At = at
+		return run, nil
+	}
+	// Further back in ever longer steps.
+	for end, step := run.At, time.Minute; end.Year() >= 1970; step *= 8 {
+		start := p.steady(end.Add(-step))
+		last, err := t.last(ctx, run.ScheduleID, p, start, end)
 		if err != nil {
 			return run, final(run, err)
 		}
@@ -64,32 +72,62 @@ func (t Times) For(ctx context.Context, run wallet.ScheduledRun) (wallet.Schedul
 	return run, invalid(run, "schedule %q has no time up to %s: wait for its first", run.ScheduleID, run.At.Format(time.RFC3339))
 }
 
-// last is the last time after start and up to end, or zero.
-func (t Times) last(ctx context.Context, scheduleID string, start, end time.Time) (last time.Time, err error) {
-	until := func(start time.Time) error {
-		page, err := t.Temporal.WorkflowService().ListScheduleMatchingTimes(ctx, &workflowservice.ListScheduleMatchingTimesRequest{
-			Namespace: t.Namespace, ScheduleId: scheduleID, StartTime: timestamppb.New(start), EndTime: timestamppb.New(end),
-		})
-		if n := len(page.GetStartTime()); n > 0 {
-			last = page.StartTime[n-1].AsTime()
-		}
-		return err
+// plan reads the times of a schedule.
+func (t Times) plan(ctx context.Context, scheduleID string) (plan, error) {
+	description, err := t.Temporal.WorkflowService().DescribeSchedule(ctx, &workflowservice.DescribeScheduleRequest{Namespace: t.Namespace, ScheduleId: scheduleID})
+	if err != nil {
+		return plan{}, err
 	}
-	// The server lists the first thousand of the span. Where that was not all, the rest
-	// is halved, not paged through.
-	for before := start; ; {
-		if err := until(before); err != nil || !last.After(before) || last.Equal(end) {
+	p, err := newPlan(description.GetSchedule().GetSpec())
+	if err != nil {
+		return plan{}, fmt.Errorf("read the times of schedule %q: %w", scheduleID, err)
+	}
+	return p, nil
+}
+
+// last is the last time after start, which is steady, and up to end, or zero.
+func (t Times) last(ctx context.Context, scheduleID string, p plan, start, end time.Time) (time.Time, error) {
+	page, err := t.page(ctx, scheduleID, start, end)
+	if err != nil || len(page) == 0 {
+		return time.Time{}, err
+	}
+	last := page[len(page)-1]
+	for {
+		page, err := t.page(ctx, scheduleID, last, end)
+		if err != nil || len(page) == 0 || !page[len(page)-1].After(last) {
 			return last, err
 		}
-		middle := last.Add(end.Sub(last) / 2)
-		if err := until(middle); err != nil {
-			return last, err
+		last = page[len(page)-1]
+		// More than one page: the rest is halved where that is possible.
+		middle := p.steady(last.Add(end.Sub(last) / 2))
+		if !middle.After(last) {
+			continue
 		}
-		if !last.After(middle) {
+		if page, err = t.page(ctx, scheduleID, middle, end); err != nil {
+			return time.Time{}, err
+		}
+		if len(page) > 0 {
+			last = page[len(page)-1]
+		} else {
 			end = middle
 		}
-		before = last
 	}
+}
+
+// page lists the first thousand times after start and up to end. A start is steady, or is a
+// time that the list before it ended with.
+func (t Times) page(ctx context.Context, scheduleID string, start, end time.Time) ([]time.Time, error) {
+	listed, err := t.Temporal.WorkflowService().ListScheduleMatchingTimes(ctx, &workflowservice.ListScheduleMatchingTimesRequest{
+		Namespace: t.Namespace, ScheduleId: scheduleID, StartTime: timestamppb.New(start), EndTime: timestamppb.New(end),
+	})
+	if err != nil {
+		return nil, err
+	}
+	times := make([]time.Time, len(listed.GetStartTime()))
+	for i, at := range listed.GetStartTime() {
+		times[i] = at.AsTime()
+	}
+	return times, nil
 }
 
 // final tells a schedule that is gone from a server that does not answer now.

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service"
@@ -35,6 +36,7 @@ type watched struct {
 	databaseURL string        // of the owner of the tables
 	queue, user string
 	wallets     *starter.Client
+	logs        *observer.ObservedLogs
 }
 
 func watch(t *testing.T) *watched {
@@ -57,8 +59,10 @@ func (w *watched) start() {
 	w.db, err = service.OpenPool(t.Context(), service.Database{URL: testenv.AppURL(t, w.databaseURL), Setting: "the test's"})
 	require.NoError(t, err)
 	t.Cleanup(w.db.Close)
+	core, logs := observer.New(zap.InfoLevel)
+	w.logs = logs
 	w.Service, err = service.Start(context.Background(), service.Options{
-		Temporal: w.temporal, Namespace: client.DefaultNamespace, Pool: w.db, TaskQueue: w.queue, Logger: zap.NewNop(),
+		Temporal: w.temporal, Namespace: client.DefaultNamespace, Pool: w.db, TaskQueue: w.queue, Logger: zap.New(core),
 		Metrics: metrics, HTTPAddress: "127.0.0.1:0", VerifyEvery: time.Hour,
 	})
 	require.NoError(t, err)

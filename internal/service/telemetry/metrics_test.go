@@ -11,10 +11,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/valueledger/wallet/internal/service/telemetry"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 var update = flag.Bool("update", false, "write the table of docs/metrics.md anew")
@@ -49,11 +53,38 @@ func TestReadyOnlyWhileEverythingAnswers(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	require.JSONEq(t, `{"worker": "ok", "postgres": "ok", "temporal": "ok"}`, body)
 
-	w.db.Close()
-	status, body = w.get("/readyz")
-	require.Equal(t, http.StatusServiceUnavailable, status)
-	require.Contains(t, body, `"postgres":"closed pool"`)
-	require.Contains(t, body, `"temporal":"ok"`)
+	const failed = "failed: the worker's log says why"
+	for range w.db.Config().MaxConns { // the steps' pool is busy
+		conn, err := w.db.Acquire(t.Context())
+		require.NoError(t, err)
+		defer conn.Release()
+	}
+	status, _ = w.get("/readyz")
+	require.Equal(t, http.StatusOK, status)
+
+	testenv.Exec(t, w.databaseURL, `REVOKE INSERT ON wallet_commands FROM wallet_app`)
+	for range 2 {
+		status, body = w.get("/readyz")
+		require.Equal(t, http.StatusServiceUnavailable, status)
+		require.JSONEq(t, `{"worker": "ok", "postgres": "`+failed+`", "temporal": "ok"}`, body)
+	}
+	require.Equal(t, 1, w.logs.FilterMessage("not ready").Len(), "the same is logged once")
+	require.Contains(t, w.logs.FilterMessage("not ready").All()[0].ContextMap()["error"], "lacks rights that a worker needs (INSERT wallet_commands)")
+	testenv.Exec(t, w.databaseURL, `GRANT INSERT ON wallet_commands TO wallet_app`)
+	status, _ = w.get("/readyz")
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, 1, w.logs.FilterMessage("ready again").Len())
+
+	database := w.db.Config().ConnConfig.Database
+	testenv.Exec(t, w.databaseURL, `ALTER DATABASE `+database+` SET default_transaction_read_only = on`,
+		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'wallet_app' AND datname = current_database()`)
+	require.Eventually(t, func() bool { // the first probe may only find its connection gone
+		status, _ = w.get("/readyz")
+		require.Equal(t, http.StatusServiceUnavailable, status)
+		return w.logs.FilterField(zap.String("check", "postgres")).FilterFieldKey("error").Filter(func(e observer.LoggedEntry) bool {
+			return strings.Contains(fmt.Sprint(e.ContextMap()["error"]), "begins transactions read-only")
+		}).Len() == 1
+	}, time.Minute, 20*time.Millisecond)
 	status, _ = w.get("/healthz")
 	require.Equal(t, http.StatusOK, status, "alive all the same")
 
@@ -73,7 +104,7 @@ func TestTheTableInTheDocsIsReal(t *testing.T) {
 	fmt.Fprintln(table, "| metric | type | labels | what |\n|---|---|---|---|")
 	for _, name := range slices.Sorted(maps.Keys(families)) {
 		f := families[name]
-		if !strings.HasPrefix(name, "wallet_") && !strings.HasPrefix(name, "pgxpool_") {
+		if !strings.HasPrefix(name, "wallet_") {
 			continue
 		}
 		labels := map[string]bool{}
@@ -102,7 +133,7 @@ func TestTheTableInTheDocsIsReal(t *testing.T) {
 }
 
 func TestNoAddressIsNotEveryInterface(t *testing.T) {
-	server, err := telemetry.Serve("", http.NotFoundHandler(), nil)
+	server, err := telemetry.Serve("", http.NotFoundHandler(), zap.NewNop(), nil)
 	if err == nil {
 		defer server.Close()
 	}

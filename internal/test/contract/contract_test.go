@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,16 +76,47 @@ func TestSchemaAndServiceAgreeOnCommands(t *testing.T) {
 		rapid.StringMatching(`0{0,2}[0-9]{37,39}(\.0{0,2})?`),
 		rapid.StringMatching(`0?[1-9][0-9]{0,36}\.[0-9]{0,37}`),
 		rapid.StringMatching(`0\.[0-9]{36,39}`),
+		rapid.SampledFrom([]string{"1", "12.50", "0.01", "1000"}),
 		rapid.SampledFrom([]string{"", "0", "0.00", ".", "1.", ".5", "-1", "+1", "1e2", " 1", "1,5", "NaN", "٣"}),
 	)
-	taken, refused := 0, 0
-	rapid.Check(t, func(t *rapid.T) {
-		fields := map[string]any{"id": part(t, "id", "a", "_a", "order-7"), "type": rapid.SampledFrom([]string{"create", "add", "subtract", "ADD", ""}).Draw(t, "type")}
-		for _, field := range []string{"amount", "actor", "description", "metadata", "reply_to", "extra"} {
-			if !rapid.Bool().Draw(t, "with "+field) {
+	expiresIn := rapid.OneOf(
+		rapid.StringMatching(`([0-9]{1,3}d)?([0-9]{1,3}h)?([0-9]{1,3}m)?([0-9]{1,8}s)?`),
+		rapid.StringMatching(`[0-9]{0,3}[dhms]?[0-9]{0,3}[dhms]?`),
+		rapid.SampledFrom([]string{"", "15m", "1d12h", "0s", "0d0h", "3650d", "1234567890s", "1s1d", "1m1m", "1.5h", "-1m", " 1m", "1m\n", "1M", "100ms", "١m"}),
+	)
+	expiresAt := rapid.OneOf(
+		rapid.StringMatching(`(1999|20[12][0-9]|9998)-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{0,8})?(Z|z|[+-][0-2][0-9]:[0-6][0-9])?`),
+		rapid.StringMatching(`2026-0[1-9]-1[0-9]T1[0-9]:[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6}0{0,4})?(Z|[+-]0[0-9]:[0-5][0-9])`),
+		rapid.SampledFrom([]string{"", "2026-01-31T12:00:00Z", "2000-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "1999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "10000-01-01T00:00:00Z",
+			"2028-02-29T00:00:00Z", "2027-02-29T00:00:00Z", "2026-12-31T23:59:60Z", "2026-01-31", "2026-01-31 12:00:00Z", "2026-01-31t12:00:00Z", "2026-01-31T12:00:00,5Z", "2026-01-31T12:00:00.Z",
+			"2026-01-31T24:00:00Z", "2026-01-31T1:00:00Z", "tomorrow"}),
+	)
+	taken, refused := map[string]int{}, map[string]int{}
+	check := func(t *rapid.T) {
+		kind := rapid.SampledFrom(append(wallet.CallersKinds(), wallet.Kind{Type: "ADD"}, wallet.Kind{Type: "expire"}, wallet.Kind{})).Draw(t, "type")
+		fields := map[string]any{"id": part(t, "id", "a", "_a", "order-7"), "type": string(kind.Type)}
+		for _, field := range []string{"amount", "hold_id", "expires_in", "expires_at", "partial", "actor", "description", "metadata", "reply_to", "extra"} {
+			tenths := 1
+			switch {
+			case field == "actor" || field == "description" || field == "metadata" || field == "reply_to":
+				tenths = 3
+			case slices.Contains(kind.Needs, field):
+				tenths = 9
+			case slices.Contains(kind.Takes, field):
+				tenths = 5
+			}
+			if rapid.IntRange(1, 10).Draw(t, "with "+field) > tenths {
 				continue
 			}
 			switch field {
+			case "hold_id":
+				fields[field] = part(t, field, "order-7", "", "a\nb")
+			case "expires_in":
+				fields[field] = expiresIn.Draw(t, field)
+			case "expires_at":
+				fields[field] = expiresAt.Draw(t, field)
+			case "partial":
+				fields[field] = rapid.SampledFrom([]any{true, true, false, "true", 1}).Draw(t, field)
 			case "amount":
 				fields[field] = amount.Draw(t, field)
 			case "actor":
@@ -105,11 +137,40 @@ func TestSchemaAndServiceAgreeOnCommands(t *testing.T) {
 		unfit := c.JSON(Command, data)
 		require.Equal(t, invalid == nil, unfit == nil, "service: %v\nschema: %v", invalid, unfit)
 		if invalid == nil {
-			taken++
+			taken[string(kind.Type)]++
 		} else {
-			refused++
+			refused[string(kind.Type)]++
 		}
-	})
-	require.Positive(t, taken)
-	require.Positive(t, refused)
+	}
+	for range 10 { // rapid has 100 for each, and some rules are met rarely
+		rapid.Check(t, check)
+	}
+	for _, kind := range wallet.CallersKinds() {
+		require.Positive(t, taken[string(kind.Type)], kind.Type)
+		require.Positive(t, refused[string(kind.Type)], kind.Type)
+	}
+}
+
+// TestTheContractHasEachType compares the table of docs/contract.md with that of the kinds.
+func TestTheContractHasEachType(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "contract.md"))
+	require.NoError(t, err)
+	for _, kind := range wallet.Kinds() {
+		var rows string
+		for _, line := range strings.Split(string(text), "\n") {
+			if strings.HasPrefix(line, "| `"+string(kind.Type)+"`") {
+				rows += strings.ReplaceAll(line, "as `capture`", "`hold_exceeded` `hold_not_found` `hold_closed` `hold_expired`")
+			}
+		}
+		want := []string{kind.Event}
+		for _, reason := range kind.Refuses {
+			want = append(want, string(reason))
+		}
+		if !kind.Service {
+			want = slices.Concat(want, kind.Needs, kind.Takes)
+		}
+		for _, name := range want {
+			require.Contains(t, rows, "`"+name+"`", kind.Type)
+		}
+	}
 }

@@ -142,7 +142,7 @@ func (g *generator) leaf(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Pattern: "^[0-9a-f]{64}$"}
 	case reflect.TypeFor[wallet.CommandType]():
 		var types []any
-		for _, k := range callersKinds() {
+		for _, k := range wallet.CallersKinds() {
 			types = append(types, k.Type)
 		}
 		return &jsonschema.Schema{Type: "string", Enum: types}

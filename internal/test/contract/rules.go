@@ -17,6 +17,11 @@ const (
 	name     = `^[^\x00-\x1f\x7f-\x9f]*$`
 	ownName  = `^[^_\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$`
 	currency = `^[A-Z][A-Z0-9_]{1,15}$`
+	// lasting is days, hours, minutes and seconds; that they come to 3650 days at most no
+	// pattern can say.
+	lasting = `^([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?$`
+	// moment is RFC 3339 with at most 6 decimals of a second, without leap seconds.
+	moment = `^[2-9][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,6}0*)?(Z|[+-][0-9]{2}:[0-9]{2})$`
 )
 
 // maxAmountCharacters is of what is parsed at all; zeros at both ends are not counted
@@ -34,6 +39,12 @@ func (g *generator) command() *jsonschema.Schema {
 	id := property(s, "id")
 	id.Pattern, id.MaxLength = ownName, length(wallet.MaxIDCharacters)
 	property(s, "amount").Examples = []any{"12.50"}
+	hold := property(s, "hold_id")
+	hold.Pattern, hold.MinLength, hold.MaxLength = name, length(1), length(wallet.MaxIDCharacters)
+	expiresIn := property(s, "expires_in")
+	expiresIn.Pattern, expiresIn.AllOf = lasting, []*jsonschema.Schema{{Pattern: notZero}}
+	expiresIn.Examples = []any{"15m", "1d12h"}
+	property(s, "expires_at").Pattern = moment
 	actor := property(s, "actor")
 	actor.Pattern, actor.MaxLength = name, length(wallet.MaxIDCharacters)
 	description := property(s, "description")
@@ -51,34 +62,41 @@ func (g *generator) command() *jsonschema.Schema {
 		{Not: &jsonschema.Schema{Pattern: tooManyDigits, Comments: fmt.Sprintf("more than %d digits", wallet.MaxAmountDigits)}},
 	}
 	s.AdditionalProperties, property(s, "reply_to").AdditionalProperties = jsonschema.FalseSchema, jsonschema.FalseSchema
-	for _, kind := range callersKinds() {
-		s.AllOf = append(s.AllOf, fieldsOf(kind))
+	for _, kind := range wallet.CallersKinds() {
+		s.AllOf = append(s.AllOf, fieldsOf(kind, s))
 	}
 	return s
 }
 
-// callersKinds are those whose commands callers may send.
-func callersKinds() (kinds []wallet.Kind) {
-	for _, k := range wallet.Kinds() {
-		if !k.Service {
-			kinds = append(kinds, k)
-		}
+// holdsOf is the rule of type hold over several fields: it has an amount, unless it extends
+// another, and at most one expiry.
+func holdsOf(then *jsonschema.Schema) {
+	then.AnyOf = []*jsonschema.Schema{
+		{Required: []string{"amount"}}, {Required: []string{"hold_id", "expires_in"}}, {Required: []string{"hold_id", "expires_at"}},
 	}
-	return kinds
+	then.Not = &jsonschema.Schema{Required: []string{"expires_in", "expires_at"}}
 }
 
 // fieldsOf is which fields a type needs, and which it does not take, of those that not every
 // type takes.
-func fieldsOf(kind wallet.Kind) *jsonschema.Schema {
+func fieldsOf(kind wallet.Kind, command *jsonschema.Schema) *jsonschema.Schema {
 	is := jsonschema.NewProperties()
 	is.Set("type", &jsonschema.Schema{Const: kind.Type})
 	then := &jsonschema.Schema{Required: kind.Needs, Properties: jsonschema.NewProperties()}
 	for _, other := range wallet.Kinds() {
 		for _, field := range append(slices.Clone(other.Needs), other.Takes...) {
-			if !slices.Contains(kind.Needs, field) && !slices.Contains(kind.Takes, field) {
-				then.Properties.Set(field, jsonschema.FalseSchema)
+			if slices.Contains(kind.Needs, field) || slices.Contains(kind.Takes, field) {
+				continue
 			}
+			none := jsonschema.FalseSchema
+			if property(command, field).Type == "boolean" {
+				none = &jsonschema.Schema{Const: false} // the same as none
+			}
+			then.Properties.Set(field, none)
 		}
+	}
+	if kind.Type == wallet.TypeHold {
+		holdsOf(then)
 	}
 	return &jsonschema.Schema{If: &jsonschema.Schema{Properties: is}, Then: then}
 }

@@ -21,7 +21,10 @@ type order struct {
 	Price                  wallet.Amount
 }
 
-var errTooPoor = errors.New("not enough in the wallet")
+var (
+	errTooPoor = errors.New("not enough in the wallet")
+	errTooLate = errors.New("the reservation has expired")
+)
 
 // charge subtracts the price of an order. After any error but errTooPoor, call it again:
 // the command's id contains the order's number, so the order is paid once.
@@ -61,6 +64,62 @@ func refunded(ctx context.Context, read trail.Reader, o order) (sum wallet.Amoun
 		}
 	}
 	return sum, nil
+}
+
+// checkout reserves the price of an order for a week.
+func checkout(ctx context.Context, wallets *starter.Client, o order) error {
+	_, err := wallets.Hold(ctx, starter.Change{
+		UserID: o.User, Currency: o.Currency, CommandID: "order-" + o.Number, Amount: o.Price, ExpiresIn: "7d",
+		Description: "order " + o.Number, Actor: "shop",
+	})
+	if errors.Is(err, wallet.ReasonInsufficientFunds) {
+		return errTooPoor
+	}
+	return err
+}
+
+// ship charges a parcel of an order. The last one closes the hold.
+func ship(ctx context.Context, wallets *starter.Client, o order, parcel string, worth wallet.Amount, last bool) error {
+	_, err := wallets.Capture(ctx, starter.Change{
+		UserID: o.User, Currency: o.Currency, CommandID: "order-" + o.Number + "/" + parcel, HoldID: "order-" + o.Number,
+		Amount: worth, Partial: !last, Actor: "shop",
+	})
+	switch {
+	case errors.Is(err, wallet.ReasonHoldExpired):
+		return errTooLate // do not ship: reserve again
+	case errors.Is(err, wallet.ReasonHoldExceeded):
+		return fmt.Errorf("a bug in the shop: %w", err)
+	}
+	return err
+}
+
+func TestTheHoldsOfTheGuides(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.wallets.Add(t.Context(), w.change("top-up", "100"))
+	require.NoError(t, err)
+	o := order{Number: "7", User: w.user, Currency: "USD", Price: wallet.MustAmount("80")}
+	for range 2 {
+		require.NoError(t, checkout(t.Context(), w.wallets, o))
+		require.NoError(t, ship(t.Context(), w.wallets, o, "1", wallet.MustAmount("30"), false))
+	}
+	require.ErrorIs(t, ship(t.Context(), w.wallets, o, "2", wallet.MustAmount("51"), true), wallet.ReasonHoldExceeded)
+	require.NoError(t, ship(t.Context(), w.wallets, o, "3", wallet.MustAmount("45"), true))
+	require.ErrorIs(t, ship(t.Context(), w.wallets, o, "4", wallet.MustAmount("5"), true), wallet.ReasonHoldClosed)
+	require.ErrorIs(t, checkout(t.Context(), w.wallets, order{Number: "8", User: w.user, Currency: "USD", Price: wallet.MustAmount("26")}), errTooPoor)
+
+	o.Number = "9"
+	placed, err := w.wallets.Hold(t.Context(), starter.Change{UserID: w.user, Currency: "USD", CommandID: "order-9", Amount: wallet.MustAmount("20"), ExpiresIn: "1s"})
+	require.NoError(t, err)
+	w.eventually("the hold expires", func() bool {
+		holds, err := w.read.Holds(t.Context(), trail.HoldFilter{UserID: w.user, State: wallet.HoldExpired})
+		require.NoError(t, err)
+		return len(holds) == 1 && holds[0].ID == placed.HoldID
+	})
+	require.ErrorIs(t, ship(t.Context(), w.wallets, o, "1", wallet.MustAmount("20"), true), errTooLate)
+	asset, err := w.read.Asset(t.Context(), w.user, "USD")
+	require.NoError(t, err)
+	require.Equal(t, "25.00", asset.Available().String())
+	w.requireSound()
 }
 
 func TestTheGoOfTheGuides(t *testing.T) {

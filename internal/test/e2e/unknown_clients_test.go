@@ -31,11 +31,11 @@ type message struct {
 
 var messages = []message{
 	{"fields in another order, with spaces", "", `{ "amount": "1", "type": "add", "id": "ID" }`},
-	{"a field that the wallet does not know", "", `{"id":"ID","type":"add","amount":"1","priority":5}`},
-	{"the first letter of a field in capitals", "", `{"Id":"ID","Type":"add","Amount":"1"}`},
-	{"a field in camelCase: unknown, so there is no reply", "", `{"id":"ID","type":"add","amount":"1","replyTo":{"workflow_id":"w","signal":"s"}}`},
-	{"a field twice: the last one counts", "", `{"id":"ID","type":"add","amount":"99","amount":"1"}`},
-	{"`null` for what may be absent", "", `{"id":"ID","type":"add","amount":"1","description":null,"metadata":null,"reply_to":null}`},
+	{"an unknown field", "", `{"id":"ID","type":"add","amount":"1","priority":5}`},
+	{"fields with a capital letter", "", `{"Id":"ID","Type":"add","Amount":"1"}`},
+	{"a field in camelCase", "", `{"id":"ID","type":"add","amount":"1","replyTo":{"workflow_id":"w","signal":"s"}}`},
+	{"a field twice", "", `{"id":"ID","type":"add","amount":"99","amount":"1"}`},
+	{"`null` for optional fields", "", `{"id":"ID","type":"add","amount":"1","description":null,"metadata":null,"reply_to":null}`},
 	{"zeros at both ends of the amount", "", `{"id":"ID","type":"add","amount":"01.0000"}`},
 	{"the amount as a number", "", `{"id":"ID","type":"add","amount":1.5}`},
 	{"the amount with an exponent", "", `{"id":"ID","type":"add","amount":"1e2"}`},
@@ -47,20 +47,20 @@ var messages = []message{
 	{"no type", "", `{"id":"ID","amount":"1"}`},
 	{"the type in capitals", "", `{"id":"ID","type":"ADD","amount":"1"}`},
 	{"the id as a number", "", `{"id":7,"type":"add","amount":"1"}`},
-	{"an id of the service", "", `{"id":"_mine","type":"add","amount":"1"}`},
+	{"an id reserved for the service", "", `{"id":"_mine","type":"add","amount":"1"}`},
 	{"a number in the metadata", "", `{"id":"ID","type":"add","amount":"1","metadata":{"order":7}}`},
 	{"JSON in a JSON string", "", `"{\"id\":\"ID\",\"type\":\"add\",\"amount\":\"1\"}"`},
 	{"an array of one command", "", `[{"id":"ID","type":"add","amount":"1"}]`},
-	{"no JSON", "", `{id: "ID", type: "add", amount: "1"}`},
-	{"more behind the JSON", "", `{"id":"ID","type":"add","amount":"1"} {}`},
+	{"not JSON", "", `{id: "ID", type: "add", amount: "1"}`},
+	{"more after the JSON", "", `{"id":"ID","type":"add","amount":"1"} {}`},
 	{"a byte order mark", "", "\ufeff" + `{"id":"ID","type":"add","amount":"1"}`},
 	{"Latin-1", "", "{\"id\":\"ID\",\"type\":\"add\",\"amount\":\"1\",\"description\":\"caf\xe9\"}"},
 	{"`null`", "", `null`},
 	{"nothing", "", ``},
-	{"SDKs' null", "binary/null", ``},
+	{"an SDK's null", "binary/null", ``},
 	{"bytes", "binary/plain", `{"id":"ID","type":"add","amount":"1"}`},
 	{"a protobuf message as JSON", "json/protobuf", `{"id":"ID","type":"add","amount":"1"}`},
-	{"compressed by a codec that the worker has not", "binary/zlib", "x\x9c\xab"},
+	{"compressed by a codec that the worker lacks", "binary/zlib", "x\x9c\xab"},
 	{"a payload without an encoding", "-", `{"id":"ID","type":"add","amount":"1"}`},
 }
 
@@ -147,7 +147,9 @@ func (w *world) updateRaw(id string, payloads ...*commonpb.Payload) string {
 	}
 	var failure *temporal.ApplicationError
 	require.ErrorAs(w.t, err, &failure)
-	text := strings.NewReplacer(id, "a", "|", `\|`, "<", "&lt;").Replace(failure.Message())
+	problem, remedy, _ := strings.Cut(failure.Message(), ": ")
+	require.NotEmpty(w.t, remedy, "what to do about it, which the table leaves out: %s", failure.Message())
+	text := strings.NewReplacer(id, "a", "|", `\|`, "<", "&lt;").Replace(problem)
 	return fmt.Sprintf("`%s`: %s", failure.Type(), text)
 }
 

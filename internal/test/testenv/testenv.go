@@ -176,7 +176,7 @@ func Dial(address string) (client.Client, error) {
 	quiet := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	options := client.Options{HostPort: address, Logger: log.NewStructuredLogger(quiet)}
 	service.WorkerConnection(&options)
-	resourceid.Secure(&options)
+	resourceid.EscapeHeader(&options)
 	return client.Dial(options)
 }
 

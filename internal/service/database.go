@@ -1,0 +1,195 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+
+	"github.com/valueledger/wallet/internal/service/postgres"
+	"github.com/valueledger/wallet/internal/service/telemetry"
+	"github.com/valueledger/wallet/migrations"
+)
+
+const (
+	// defaultPoolSize is the number of connections unless the database URL says
+	// pool_max_conns: steps are short, so this many serve far more wallets.
+	defaultPoolSize = 16
+	// hostPatience is how long a connection tries one of several servers before it goes on
+	// to the next, unless the URL says connect_timeout. pgx's two minutes would outlast a
+	// failover.
+	hostPatience = 3 * time.Second
+)
+
+// Database is a Postgres, and the setting that its URL comes from: what to look at if
+// it is wrong.
+type Database struct{ URL, Setting string }
+
+// OpenPool connects to Postgres for who writes, and checks that it answers and is
+// migrated. Of several servers in the URL it uses the one that takes writes, whatever
+// target_session_attrs says. It traces if traces are on.
+func OpenPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
+	config, err := database.config()
+	if err != nil {
+		return nil, err
+	}
+	config.ConnConfig.ValidateConnect = postgres.PrepareToWrite
+	return database.open(ctx, config)
+}
+
+// OpenReadPool is OpenPool for who only reads. Of several servers in the URL it uses the
+// primary, if that answers, unless target_session_attrs asks for another one: a standby
+// lags behind.
+func OpenReadPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
+	config, err := database.config()
+	if err != nil {
+		return nil, err
+	}
+	if len(servers(config)) == 1 || database.says("target_session_attrs", "PGTARGETSESSIONATTRS") {
+		return database.open(ctx, config)
+	}
+	any := config.Copy()
+	config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	if pool, err := database.open(ctx, config); err == nil {
+		return pool, nil
+	}
+	return database.open(ctx, any)
+}
+
+// says reports whether a parameter is set in the URL or its variable.
+func (d Database) says(parameter, variable string) bool {
+	return strings.Contains(d.URL, parameter) || os.Getenv(variable) != "" // of a URL or of key=value pairs
+}
+
+func (d Database) config() (*pgxpool.Config, error) {
+	if d.URL == "" {
+		return nil, fmt.Errorf("%s is not set: give it the Postgres to use, such as postgres://user:password@host:5432/wallet", d.Setting)
+	}
+	config, err := pgxpool.ParseConfig(d.URL)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not a connection string: %s", d.Setting, withoutURL(err))
+	}
+	if strings.Contains(config.ConnConfig.Host, "@") {
+		return nil, fmt.Errorf("%s has an @ in its password: write it as %%40", d.Setting)
+	}
+	if !d.says("pool_max_conns", "") {
+		config.MaxConns = defaultPoolSize
+	}
+	if len(servers(config)) > 1 && !d.says("connect_timeout", "PGCONNECT_TIMEOUT") {
+		config.ConnConfig.ConnectTimeout = hostPatience
+	}
+	telemetry.TracePool(config)
+	return config, nil
+}
+
+func (d Database) open(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	where := strings.Join(servers(config), ",") + "/" + config.ConnConfig.Database
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		var notWritable *postgres.NotWritableError
+		if errors.As(err, &notWritable) {
+			return nil, fmt.Errorf("no Postgres to write to at %s (%s): %w", where, d.Setting, err)
+		}
+		return nil, fmt.Errorf("no answer from Postgres at %s (%s; %s): %w", where, d.Setting, remedy(postgresHints, err), err)
+	}
+	if err := migrations.Check(ctx, pool); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("check Postgres at %s (%s): %w", where, d.Setting, err)
+	}
+	return pool, nil
+}
+
+// servers are the addresses in a URL, in its order.
+func servers(config *pgxpool.Config) []string {
+	list := []string{address(config.ConnConfig.Host, config.ConnConfig.Port)}
+	for _, f := range config.ConnConfig.Fallbacks { // the same again, where TLS may be left out
+		if a := address(f.Host, f.Port); !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+func address(host string, port uint16) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
+}
+
+// withoutURL is pgx's reason alone. It repeats the connection string, without the
+// password where it recognizes one.
+func withoutURL(err error) string {
+	text := err.Error()
+	if end := strings.LastIndex(text, "`: "); end >= 0 {
+		return text[end+len("`: "):]
+	}
+	return text
+}
+
+// checkPostgres returns an error unless a worker can work on what a connection of the
+// pool leads to. One that cannot be worked on is closed: the next may lead elsewhere.
+func checkPostgres(ctx context.Context, pool *pgxpool.Pool) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	err = checkConnection(ctx, conn)
+	if err != nil {
+		_ = conn.Conn().Close(ctx)
+	}
+	return err
+}
+
+func checkConnection(ctx context.Context, conn *pgxpool.Conn) error {
+	if err := postgres.CheckWritable(ctx, conn.Conn()); err != nil {
+		return err
+	}
+	if err := migrations.Check(ctx, conn); err != nil {
+		return err
+	}
+	config := conn.Conn().Config()
+	missing, err := migrations.MissingRights(ctx, conn)
+	if err != nil {
+		return fmt.Errorf("look up the rights of the role %s: %w", config.User, err)
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("the role %s on the server %s lacks rights that a worker needs (%s): connect as %s or a member of it, or as the owner of the tables GRANT them", config.User, postgres.Server(conn.Conn().PgConn()), strings.Join(missing, ", "), migrations.RoleApp)
+	}
+	return nil
+}
+
+const sqlRisks = `SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name`
+
+// warnOfPostgres logs what a worker can work with and should not have to.
+func warnOfPostgres(ctx context.Context, o Options) error {
+	rows, err := o.Pool.Query(ctx, sqlRisks)
+	if err != nil {
+		return fmt.Errorf("look up the settings of Postgres: %w", err)
+	}
+	off, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look up the settings of Postgres: %w", err)
+	}
+	if len(off) > 0 {
+		o.Logger.Warn("Postgres can lose or damage what it has answered when its machine crashes: set these to on", zap.Strings("off", off))
+	}
+	if risk := postgres.TransportRisk(o.Pool.Config().ConnConfig); risk != "" {
+		o.Logger.Warn("the connection to Postgres can be read or taken over on its way: set sslmode=verify-full and sslrootcert in the URL", zap.String("risk", risk))
+	}
+	return nil
+}

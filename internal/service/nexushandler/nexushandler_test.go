@@ -1,0 +1,28 @@
+package nexushandler
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/walletnexus"
+)
+
+// TestEveryTypeOfCommandIsAnOperation: what the service answers, and what callers find in
+// the contract.
+func TestEveryTypeOfCommandIsAnOperation(t *testing.T) {
+	var types []string
+	for _, kind := range wallet.CallersKinds() {
+		types = append(types, string(kind.Type))
+	}
+	changes := []string{
+		walletnexus.Create.Name(), walletnexus.Add.Name(), walletnexus.Subtract.Name(),
+		walletnexus.Hold.Name(), walletnexus.Capture.Name(), walletnexus.Release.Name(),
+	}
+	require.ElementsMatch(t, types, changes)
+	service := New(nil, nil)
+	for _, name := range append(changes, walletnexus.Apply.Name(), walletnexus.Balance.Name()) {
+		require.NotNil(t, service.Operation(name), name)
+	}
+}

@@ -1,0 +1,60 @@
+package testenv
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/migrations"
+)
+
+// OwnDatabase is the migrated database on a Postgres of OwnPostgres.
+const OwnDatabase = "wallet"
+
+// OwnPostgres starts a Postgres of the test's own, which it may stop, copy or set
+// otherwise. It has the database OwnDatabase, in which the service's role may log in.
+func OwnPostgres(t testing.TB, settings ...string) *devstack.Postgres {
+	server, err := devstack.StartPostgres(context.Background(), serverDir(t), append([]string{"fsync=off"}, settings...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+	require.NoError(t, server.CreateDatabase(t.Context(), OwnDatabase))
+	_, err = migrations.Up(t.Context(), server.URL(OwnDatabase))
+	require.NoError(t, err)
+	require.NoError(t, migrations.AllowLogin(t.Context(), server.URL(OwnDatabase), AppPassword))
+	return server
+}
+
+// Standby starts a hot standby of a Postgres.
+func Standby(t testing.TB, primary *devstack.Postgres, settings ...string) *devstack.Postgres {
+	standby, err := primary.Standby(context.Background(), serverDir(t), append([]string{"fsync=off"}, settings...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		standby.Process().Resume()
+		require.NoError(t, standby.Stop())
+	})
+	return standby
+}
+
+// serverDir is a folder that the server's user may pass.
+func serverDir(t testing.TB) string {
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
+	require.NoError(t, os.Chmod(dir, 0o755))
+	return dir
+}
+
+// Exec runs statements on a database, on a connection of their own.
+func Exec(t testing.TB, url string, statements ...string) {
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer conn.Close(context.Background())
+	for _, sql := range statements {
+		_, err := conn.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
+		require.NoError(t, err, sql)
+	}
+}

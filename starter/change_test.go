@@ -1,0 +1,36 @@
+package starter
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/walletnexus"
+)
+
+// TestAChangeHasAllThatACommandSays compares them field by field, so that a new field of a
+// command is not forgotten here.
+func TestAChangeHasAllThatACommandSays(t *testing.T) {
+	want := wallet.Command{
+		ID: "id", Type: wallet.TypeCapture, Amount: wallet.MustAmount("1"), HoldID: "hold", ExpiresIn: "15m", ExpiresAt: time.Unix(1, 0), Partial: true,
+		Description: "d", Actor: "a", Metadata: map[string]string{"k": "v"},
+	}
+	for v, i := reflect.ValueOf(want), 0; i < v.NumField(); i++ {
+		if name := v.Type().Field(i).Name; name != "ReplyTo" { // of signals alone
+			require.False(t, v.Field(i).IsZero(), "%s is not compared here", name)
+		}
+	}
+	change := Change{
+		CommandID: "id", Amount: want.Amount, HoldID: "hold", ExpiresIn: "15m", ExpiresAt: want.ExpiresAt, Partial: true,
+		Description: "d", Actor: "a", Metadata: want.Metadata,
+	}
+	require.Equal(t, want, change.command(wallet.TypeCapture))
+	operation := walletnexus.Change{
+		ID: "id", Amount: want.Amount, HoldID: "hold", ExpiresIn: "15m", ExpiresAt: want.ExpiresAt, Partial: true,
+		Description: "d", Actor: "a", Metadata: want.Metadata,
+	}
+	require.Equal(t, want, operation.Command(wallet.TypeCapture))
+}
