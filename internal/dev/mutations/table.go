@@ -16,6 +16,28 @@ var All = []Mutation{
 		Problems: []string{"the hash chain is broken"},
 	},
 	{
+		Name:      "available",
+		Mechanism: "What open holds reserve is not available to others.",
+		Edits: []Edit{{
+			File: "fold.go",
+			Old:  `return a.Total.Sub(a.Reserved())`,
+			New:  `return a.Total`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"panic"},
+	},
+	{
+		Name:      "closed_holds",
+		Mechanism: "A hold that was captured or released is not captured again.",
+		Edits: []Edit{{
+			File: "hold.go",
+			Old:  `case !h.IsOpen():`,
+			New:  `case false:`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"the rules say unapplied hold_closed"},
+	},
+	{
 		Name:      "dedupe",
 		Mechanism: "A step looks up which of its commands' ids the journal already has.",
 		Edits: []Edit{{
@@ -62,6 +84,23 @@ var All = []Mutation{
 		Problems: []string{"has no event", "its event is version"},
 	},
 	{
+		Name:      "expire_first",
+		Mechanism: "Holds that are due expire in the fold, before the first command, whoever sends it.",
+		Edits: []Edit{{
+			File: "fold.go",
+			Old: `for _, h := range f.Account.dueHolds(now) {
+		f.record(Received{Command: ExpireCommand(h.ID)})
+	}`,
+			New: `if len(commands) == 0 { // only the timer's step
+		for _, h := range f.Account.dueHolds(now) {
+			f.record(Received{Command: ExpireCommand(h.ID)})
+		}
+	}`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"first it has to expire"},
+	},
+	{
 		Name:      "fallback",
 		Mechanism: "A step that does not succeed quickly goes on as a regular activity, until it does.",
 		Edits: []Edit{{
@@ -82,6 +121,29 @@ var All = []Mutation{
 		}},
 		Faults:   "tamper",
 		Problems: []string{"was left without an answer"},
+	},
+	{
+		Name:      "holds_in_transaction",
+		Mechanism: "The rows of holds are committed together with the journal's entries that change them.",
+		Edits: []Edit{{
+			File: "activities/groups.go",
+			Old: `if holds := b.changedHolds(); len(holds) > 0 {
+		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
+	}`,
+			New: ``,
+		}, {
+			File: "activities/groups.go",
+			Old: `	last.Queue(sqlCommit)
+	results := t.conn.SendBatch(ctx, last)`,
+			New: `	last.Queue(sqlCommit)
+	if holds := b.changedHolds(); len(holds) > 0 {
+		last.Queue("SELECT pg_sleep(0.05)") // time for a crash between them
+		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
+	}
+	results := t.conn.SendBatch(ctx, last)`,
+		}},
+		Faults:   "postgres",
+		Problems: []string{"has no row", "the row of hold", "the rules say unapplied hold_"},
 	},
 	{
 		Name:      "one_transaction",
