@@ -23,6 +23,7 @@ const tracesPatience = 5 * time.Second
 // Execute runs the command that the program's arguments name, until SIGINT or SIGTERM, and
 // sends its traces if it makes any.
 func Execute(root *cobra.Command) error {
+	RefuseUnknown(root)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	stopTraces, err := telemetry.StartTraces(ctx)
