@@ -83,7 +83,7 @@ func TestHoldsFromTheShell(t *testing.T) {
 	require.Equal(t, "15m", entry["expires_in"])
 	require.Equal(t, "order-7", entry["hold_id"])
 	require.NotContains(t, entry, "id")
-	require.NoError(t, json.Unmarshal([]byte(s.reads("commands", "u1", "USD", "--after", "6", "--limit", "1", "-o", "json")), &entry))
+	require.NoError(t, json.Unmarshal([]byte(s.reads("commands", "u1", "USD", "--after", "7", "--limit", "1", "-o", "json")), &entry))
 	require.Equal(t, true, entry["partial"])
 }
 

@@ -97,15 +97,15 @@ func TestTheCommandsOfTheREADME(t *testing.T) {
 		require.NotContains(t, log, "order-7", "none for an applied one")
 	}()
 
-	out, _, code := s.run("add", "u1", "USD", "12.50", "--id", "order-7", "--description", "refund")
-	require.Equal(t, exitApplied, code)
+	out, errs, code := s.run("add", "u1", "USD", "12.50", "--id", "order-7", "--description", "refund")
+	require.Equal(t, exitApplied, code, errs)
 	require.Contains(t, out, "│ order-7 │ add  │  12.50 │ applied │   0.00 │ 12.50 │       2 │        2 │")
 
 	out, _, code = s.run("add", "u1", "USD", "12.5", "--id", "order-7", "--description", "refund")
 	require.Equal(t, exitApplied, code)
 	require.Contains(t, out, "applied (answered before)")
 
-	out, errs, code := s.run("subtract", "u1", "USD", "20", "--id", "order-8", "-o", "json")
+	out, errs, code = s.run("subtract", "u1", "USD", "20", "--id", "order-8", "-o", "json")
 	require.Equal(t, exitUnapplied, code)
 	require.Empty(t, errs)
 	var result map[string]any
