@@ -19,7 +19,7 @@ func (a *Activities) EnsureWalletAsset(ctx context.Context, ref wallet.AssetRef)
 		return wallet.Asset{}, failure.Encode(fmt.Errorf("ensure the %s wallet of %q: %w", ref.Currency, ref.UserID, err))
 	}
 	asset := outcomes[0].asset
-	if asset.Version == 1 { // it may be new
+	if asset.Version == 1 || outcomes[0].expired > 0 { // it may be new
 		if _, err := a.RecordEvents(ctx, ref); err != nil {
 			return wallet.Asset{}, err
 		}

@@ -234,6 +234,11 @@ func (t transaction) lock(ctx context.Context, groups []group, create bool) (boo
 		return books{}, err
 	}
 	b, err := readBooks(results, create, len(named[0].([]string)) > 0)
+	for _, asset := range b.assets { // one time for all, not before the last entry of any
+		if b.now.Before(asset.UpdatedAt) {
+			b.now = asset.UpdatedAt
+		}
+	}
 	if closeErr := results.Close(); err == nil {
 		err = closeErr
 	}
@@ -281,11 +286,6 @@ func readBooks(results pgx.BatchResults, create, named bool) (books, error) {
 	}
 	if err := results.QueryRow().Scan(&b.now); err != nil {
 		return b, err
-	}
-	for _, asset := range b.assets { // one time for all, not before the last entry of any
-		if b.now.Before(asset.UpdatedAt) {
-			b.now = asset.UpdatedAt
-		}
 	}
 	if named {
 		found, err := results.Query()
@@ -364,6 +364,10 @@ func (t transaction) restoreHold(ctx context.Context, b books, ref wallet.AssetR
 		put(b.holds, ref, h)
 		put(b.written, ref, h)
 		b.changed[ref] = true
+		if asset := b.assets[ref]; b.restored[ref] && h.IsOpen() { // whose open holds were counted without it
+			asset.OpenHolds++
+			b.assets[ref] = asset
+		}
 	}
 	return nil
 }

@@ -249,3 +249,29 @@ func TestRepairMakesLostHoldsAgain(t *testing.T) {
 	require.Equal(t, want, s.holds())
 	s.verified()
 }
+
+// TestNothingIsLeftButTheJournal loses the balance and the holds together.
+func TestNothingIsLeftButTheJournal(t *testing.T) {
+	s := newSteps(t)
+	s.apply(add("funds", "100"), hold("a", "80", "1h"))
+	_, err := s.db.Exec(t.Context(), `DELETE FROM wallet_holds; DELETE FROM wallet_assets`, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	require.Equal(t, wallet.StatusApplied, s.apply(capture("c", "a", "", false))[0].Status)
+	require.Zero(t, s.ensure().OpenHolds)
+	s.verified()
+}
+
+// TestRepairCountsOpenHoldsAgain has a step that counted while a row was gone.
+func TestRepairCountsOpenHoldsAgain(t *testing.T) {
+	s := newSteps(t)
+	first := s.apply(add("funds", "100"), hold("lost", "10", "1h"), hold("kept", "10", "2h"))[1]
+	_, err := s.db.Exec(t.Context(), `DELETE FROM wallet_holds WHERE hold_id = 'lost'`)
+	require.NoError(t, err)
+	s.apply(hold("next", "10", "3h")) // its expiry is looked up without the lost one
+	require.NotEqual(t, first.HoldExpiresAt, s.ensure().NextExpiry)
+	_, err = s.RepairEvents(t.Context(), s.ref)
+	require.NoError(t, err)
+	require.Equal(t, first.HoldExpiresAt, s.ensure().NextExpiry)
+	require.Equal(t, int64(3), s.ensure().OpenHolds)
+	s.verified()
+}

@@ -19,6 +19,14 @@ var (
 		WHERE user_id = $1 AND currency = $2 AND hold_state IS NOT NULL
 		ORDER BY position`
 
+	sqlRecountHolds = `UPDATE wallet_assets AS a
+		SET open_holds = h.open, next_expiry = h.next
+		FROM (
+			SELECT count(*) AS open, min(expires_at) AS next
+			FROM wallet_holds
+			WHERE user_id = $1 AND currency = $2 AND state = 'open') AS h
+		WHERE a.user_id = $1 AND a.currency = $2`
+
 	sqlInsertLostHolds = rows.InsertHolds + `
 		ON CONFLICT DO NOTHING`
 )
@@ -86,5 +94,9 @@ func (t transaction) restoreHolds(ctx context.Context, ref wallet.AssetRef) (int
 		return 0, nil
 	}
 	tag, err := t.conn.Exec(ctx, sqlInsertLostHolds, rows.HoldParameters(holds)...)
+	if err != nil || tag.RowsAffected() == 0 {
+		return 0, err
+	}
+	_, err = t.conn.Exec(ctx, sqlRecountHolds, ref.UserID, ref.Currency)
 	return tag.RowsAffected(), err
 }

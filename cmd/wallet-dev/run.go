@@ -105,7 +105,7 @@ logs              %s, %s
 
 Try in another terminal (Ctrl-C here stops everything):
   . %s
-  wallet add u1 USD 12.50 --id order-7 --description "refund"
+  wallet add u1 USD 12.50 --id top-up-7 --description "refund"
   wallet balance u1
   wallet events u1 USD
   temporal workflow update execute --workflow-id wallet-asset/USD/%s --name apply --input '{"id":"order-8","type":"subtract","amount":"1.50"}'`,
