@@ -64,7 +64,7 @@ func (c Client) Create(ctx context.Context, name string, in wallet.ApplyCommandI
 		ID: name, Spec: spec,
 		Action: &client.ScheduleWorkflowAction{
 			// The server appends the scheduled time.
-			ID:       wallet.ApplyCommandWorkflowID(in.UserID, in.Currency, "schedule/"+name),
+			ID:       wallet.ScheduledWorkflowID(in.UserID, in.Currency, name),
 			Workflow: wallet.WorkflowApplyCommand, Args: []any{in}, TaskQueue: c.TaskQueue,
 			TypedSearchAttributes: owner,
 		},
@@ -87,6 +87,9 @@ func validate(name string, in wallet.ApplyCommandInput) error {
 	most := wallet.MaxIDCharacters - len(wallet.ScheduledRun{ScheduleID: "n", At: time.Now()}.CommandID()) + 1
 	if n := utf8.RuneCountInString(name); n == 0 || n > most {
 		return fmt.Errorf("the name of schedule %q has %d characters: choose one of 1 to %d", name, n, most)
+	}
+	if n := len(name); n > wallet.MaxScheduleBytes {
+		return fmt.Errorf("the name of schedule %q has %d bytes in UTF-8: choose one of at most %d, which is what Temporal can store", name, n, wallet.MaxScheduleBytes)
 	}
 	in.Command.ID = run.CommandID()
 	return errors.Join(wallet.ValidateWallet(in.UserID, in.Currency), in.Command.Validate())
