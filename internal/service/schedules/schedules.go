@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -48,12 +49,19 @@ type Entry struct {
 	When     string             `json:"when"` // as it was asked for
 	Paused   bool               `json:"paused"`
 	Next     time.Time          `json:"next,omitzero"`
+	// ClockChanges are those of the next 12 months that matter to its times.
+	ClockChanges []ClockChange `json:"clock_changes,omitempty"`
+	// ClockUnknown says why those are not known.
+	ClockUnknown string `json:"clock_unknown,omitempty"`
 }
 
 // Create makes a schedule that starts ApplyCommand with the input at the times of the
 // spec. The command has no id: each time makes its own.
 func (c Client) Create(ctx context.Context, name string, in wallet.ApplyCommandInput, spec client.ScheduleSpec, when string) error {
 	if err := validate(name, in); err != nil {
+		return err
+	}
+	if _, err := loadZone(spec.TimeZoneName); err != nil {
 		return err
 	}
 	owner := temporal.NewSearchAttributes(
@@ -107,6 +115,7 @@ func (c Client) List(ctx context.Context, userID string) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	clocks := clockTeller{times: c.Times, told: map[string]Entry{}}
 	var entries []Entry
 	for all.HasNext() {
 		item, err := all.Next()
@@ -119,6 +128,11 @@ func (c Client) List(ctx context.Context, userID string) ([]Entry, error) {
 		entry, err := c.entry(item.ID, item.Memo, item.Paused, item.NextActionTimes)
 		if err != nil {
 			return nil, err
+		}
+		if item.Spec != nil && len(item.Spec.Calendars) > 0 && !slices.Contains([]string{"", "UTC"}, item.Spec.TimeZoneName) {
+			if err := clocks.tell(ctx, &entry, item.Spec); err != nil {
+				return nil, err
+			}
 		}
 		entries = append(entries, entry)
 	}
@@ -138,7 +152,13 @@ func (c Client) Get(ctx context.Context, name string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	return c.entry(name, description.Memo, description.Schedule.State.Paused, description.Info.NextActionTimes)
+	entry, err := c.entry(name, description.Memo, description.Schedule.State.Paused, description.Info.NextActionTimes)
+	if err != nil {
+		return Entry{}, err
+	}
+	clocks := clockTeller{times: c.Times, told: map[string]Entry{}}
+	err = clocks.tell(ctx, &entry, description.Schedule.Spec)
+	return entry, err
 }
 
 func (c Client) entry(name string, memo *commonpb.Memo, paused bool, next []time.Time) (entry Entry, err error) {
