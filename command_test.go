@@ -166,6 +166,15 @@ func TestWorkflowIDsFitTemporal(t *testing.T) {
 	require.LessOrEqual(t, len(ApplyCommandWorkflowID(slashes, "ABCDEFGHIJKLMNOP", wide)), maxWorkflowIDBytes)
 	require.LessOrEqual(t, len(WorkflowID(wide, "ABCDEFGHIJKLMNOP")), maxWorkflowIDBytes)
 	require.LessOrEqual(t, len(ApplyCommandWorkflowID(wide, "ABCDEFGHIJKLMNOP", wide)), maxWorkflowIDBytes)
+	require.Equal(t, "command/USD/u1/schedule/monthly", ScheduledWorkflowID("u1", "USD", "monthly"), "as ever")
+	for characters := range 98 {
+		run := ScheduledWorkflowID(wide, "ABCDEFGHIJKLMNOP", wide[:4*characters]) + "-2026-12-01T00:00:00Z"
+		require.LessOrEqual(t, len(run), maxWorkflowIDBytes)
+		run = ScheduledWorkflowID(slashes[:50], "USD", slashes[:characters]) + "-2026-12-01T00:00:00Z"
+		require.LessOrEqual(t, len(run), maxWorkflowIDBytes)
+	}
+	require.NotEqual(t, ScheduledWorkflowID(wide, "USD", "a"), ScheduledWorkflowID(wide, "USD", "b"))
+	require.LessOrEqual(t, len("temporal-sys-scheduler:")+MaxScheduleBytes, maxWorkflowIDBytes)
 	require.NotEqual(t, WorkflowID(wide, "USD"), WorkflowID(wide[4:]+"x", "USD"))
 	hashed := strings.TrimPrefix(WorkflowID(wide, "USD"), "wallet-asset-sha256/USD/")
 	require.Len(t, hashed, 64)

@@ -60,21 +60,33 @@ const maxWorkflowIDBytes = 255
 // WorkflowID is the id of the WalletAsset workflow of a user and currency. There is only
 // one: two ids for one wallet asset would be two locks.
 func WorkflowID(userID, currency string) string {
-	return boundedID("wallet-asset", currency, userID)
+	return boundedID(maxWorkflowIDBytes, "wallet-asset", currency, userID)
 }
 
 // ApplyCommandWorkflowID is the id of the short-lived workflow that carries one command:
 // starting it twice with one command id is one execution. No two commands have the same
 // one: a slash in the user id is written as %2F, a percent sign as %25.
 func ApplyCommandWorkflowID(userID, currency, commandID string) string {
-	return boundedID("command", currency, escapeSlash.Replace(userID)+"/"+commandID)
+	return boundedID(maxWorkflowIDBytes, "command", currency, escapeSlash.Replace(userID)+"/"+commandID)
 }
 
-// boundedID is kind/currency/rest or, where a store cannot keep that, kind-sha256/currency/
+// ScheduledWorkflowID is the id that a schedule gives its runs; the server appends a hyphen
+// and the time of each. It is ApplyCommandWorkflowID of the command "schedule/" and the name,
+// but for names so long that the time has no room.
+func ScheduledWorkflowID(userID, currency, name string) string {
+	const appended = len("-2026-12-01T00:00:00Z")
+	return boundedID(maxWorkflowIDBytes-appended, "command", currency, escapeSlash.Replace(userID)+"/schedule/"+name)
+}
+
+// MaxScheduleBytes bounds the name of a schedule: the server's own workflow of a schedule is
+// called temporal-sys-scheduler: and the name.
+const MaxScheduleBytes = maxWorkflowIDBytes - len("temporal-sys-scheduler:")
+
+// boundedID is kind/currency/rest or, where that has too many bytes, kind-sha256/currency/
 // and the SHA-256 of rest. The kind differs, so that no rest can be chosen to look like the
 // hash of another.
-func boundedID(kind, currency, rest string) string {
-	if id := kind + "/" + currency + "/" + rest; len(id) <= maxWorkflowIDBytes {
+func boundedID(most int, kind, currency, rest string) string {
+	if id := kind + "/" + currency + "/" + rest; len(id) <= most {
 		return id
 	}
 	sum := sha256.Sum256([]byte(rest))

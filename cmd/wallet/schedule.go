@@ -57,6 +57,9 @@ func (a *app) scheduleListCommand() *cobra.Command {
 	user := ""
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the schedules that send commands", Args: cobra.NoArgs,
+		Long: `List the schedules that send commands. Below the table, for the next 12 months: the
+dates on which a time does not exist or exists twice, because the clock changes, and
+what happens then.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withSchedules(cmd.Context(), func(c schedules.Client) error {
 				entries, err := c.List(cmd.Context(), user)
@@ -112,7 +115,7 @@ the first one, "answered before". The next scheduled time is paid at its time.`,
 }
 
 func (a *app) printSchedules(cmd *cobra.Command, entries []schedules.Entry) error {
-	return print(a, cmd, entries, table.Row{"schedule", "user", "currency", "type", "amount", "when", "next"}, func(e schedules.Entry) table.Row {
+	err := print(a, cmd, entries, table.Row{"schedule", "user", "currency", "type", "amount", "when", "next"}, func(e schedules.Entry) table.Row {
 		next := "paused"
 		switch {
 		case !e.Next.IsZero():
@@ -122,4 +125,16 @@ func (a *app) printSchedules(cmd *cobra.Command, entries []schedules.Entry) erro
 		}
 		return table.Row{cli.Plain(e.Name), cli.Plain(e.UserID), e.Currency, e.Type, cli.Amount(e.Amount), cli.Plain(e.When), next}
 	})
+	if err != nil || a.output == "json" { // which has them
+		return err
+	}
+	for _, e := range entries {
+		for _, change := range e.ClockChanges {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s, %s\n", cli.Plain(e.Name), cli.Plain(change.String()))
+		}
+		if e.ClockUnknown != "" {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s, changes of the clock: %s\n", cli.Plain(e.Name), cli.Plain(e.ClockUnknown))
+		}
+	}
+	return nil
 }

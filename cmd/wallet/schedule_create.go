@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 	schedulepb "go.temporal.io/api/schedule/v1"
 	"go.temporal.io/sdk/client"
@@ -46,6 +49,9 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.checkScheduled(cmd, in); err != nil {
+				return err
+			}
 			return a.withSchedules(cmd.Context(), func(c schedules.Client) error {
 				if err := c.Create(cmd.Context(), args[0], in, spec, times.String()); err != nil {
 					return err
@@ -79,6 +85,31 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 		cmd.MarkFlagsMutuallyExclusive(group...)
 	}
 	return cmd
+}
+
+// checkScheduled refuses what would be refused at each of the schedule's times.
+func (a *app) checkScheduled(cmd *cobra.Command, in wallet.ApplyCommandInput) error {
+	if err := wallet.ValidateWallet(in.UserID, in.Currency); err != nil {
+		return err
+	}
+	if a.database.URL == "" {
+		fmt.Fprintln(cmd.ErrOrStderr(), "not checked whether the currency is registered and has the amount's decimals: set WALLET_DATABASE_URL for that")
+		return nil
+	}
+	var scale int32
+	err := a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+		return pool.QueryRow(cmd.Context(), sqlGetCurrency, in.Currency).Scan(&scale)
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return wallet.UnknownCurrency(in.Currency)
+	}
+	if err != nil {
+		return fmt.Errorf("look up currency %s: %w", in.Currency, err)
+	}
+	if _, fits := in.Command.Amount.AtScale(scale); !fits {
+		return fmt.Errorf("amount %s has more decimals than %s allows (%d): each time of the schedule would be refused, choose a rounded amount", in.Command.Amount, in.Currency, scale)
+	}
+	return nil
 }
 
 func (t scheduledTimes) spec() (spec client.ScheduleSpec, err error) {

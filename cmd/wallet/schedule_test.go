@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/internal/service/schedules"
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
@@ -85,19 +86,65 @@ func TestWrongSchedulesAreRefused(t *testing.T) {
 		{create("--user", "u1", "--currency", "USD", "--add", "1"), "at least one of the flags in the group [cron every calendar] is required"},
 		{create("--user", "u1", "--currency", "USD", "--add", "1", "--subtract", "1", "--every", "1h"), "none of the others can be"},
 		{create("--user", "u1", "--currency", "usd", "--add", "1", "--every", "1h"), `currency "usd"`},
+		{create("--user", "u1", "--currency", "NONE", "--add", "1", "--every", "1h"), `currency "NONE" is not registered: use one that is, or have it added with "wallet currency add NONE --scale N"`},
+		{create("--user", "u1", "--currency", "USD", "--add", "1.999", "--every", "1h"), "amount 1.999 has more decimals than USD allows (2)"},
 		{create("--user", "u1", "--currency", "USD", "--add", "-1", "--every", "1h"), `amount "-1"`},
 		{create("--user", "u1", "--currency", "USD", "--add", "1", "--every", "1500ms"), "use whole seconds"},
 		{create("--user", "u1", "--currency", "USD", "--add", "1", "--cron", "tomorrow"), "CronString does not have 5-7 fields"},
-		{create("--user", "u1", "--currency", "USD", "--add", "1", "--cron", "0 0 1 * *", "--timezone", "Mars"), "Mars"},
+		{create("--user", "u1", "--currency", "USD", "--add", "1", "--cron", "0 0 1 * *", "--timezone", "Mars"), `time zone "Mars" is not known here`},
+		{create("--user", "u1", "--currency", "USD", "--add", "1", "--cron", "0 0 1 * *", "--timezone", "Local"), `time zone "Local" is another on each machine`},
 		{create("--user", "u1", "--currency", "USD", "--add", "1", "--calendar", `{"day":"1"}`), `unknown field "day"`},
 		{create("--user", "u1", "--currency", "USD", "--add", "1", "--calendar", `{"hour":"1 2"}`), `"1 2" is not a value`},
 		{[]string{"schedule", "create", strings.Repeat("n", 99), "--user", "u1", "--currency", "USD", "--add", "1", "--every", "1h"}, "has 99 characters: choose one of 1 to 98"},
+		{[]string{"schedule", "create", strings.Repeat("€", 78), "--user", "u1", "--currency", "USD", "--add", "1", "--every", "1h"}, "has 234 bytes in UTF-8: choose one of at most 232"},
+		{[]string{"schedule", "lst"}, `unknown command "lst" for "wallet schedule": did you mean list?`},
+		{[]string{"schedule", "delet", "x"}, `unknown command "delet" for "wallet schedule": did you mean delete?`},
 		{[]string{"schedule", "run", "nothing-of-this-name"}, `look up schedule "nothing-of-this-name"`},
 	} {
 		_, errs, code := s.run(row.args...)
 		require.Equal(t, exitError, code, row.args)
 		require.Contains(t, errs, row.message, row.args)
 	}
+}
+
+// TestASchedulesClockChangesArePrinted: with what is known of its currency.
+func TestASchedulesClockChangesArePrinted(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t))
+	name, user := testenv.Unique(t, "s"), testenv.Unique(t, "u")
+	create := []string{"schedule", "create", name, "--user", user, "--currency", "USD", "--add", "1.990", "--cron", "30 2 * * *", "--timezone", "Europe/Berlin"}
+	defer s.run("schedule", "delete", name)
+	out, errs, code := s.run(create...)
+	require.Zero(t, code, errs)
+	require.Empty(t, errs)
+	never, twice := name+`, \d{4}-03-\d\d in Europe/Berlin: 02:30 does not exist: skipped`, name+`, \d{4}-10-\d\d in Europe/Berlin: 02:30 exists twice: paid once, at \d{4}-10-\d\dT01:30:00Z`
+	require.Regexp(t, never, out)
+	require.Regexp(t, twice, out)
+	require.Eventually(t, func() bool { // the list lags behind
+		out, errs, code = s.run("schedule", "list", "--user", user)
+		require.Zero(t, code, errs)
+		return strings.Contains(out, name+",")
+	}, time.Minute, 200*time.Millisecond)
+	require.Regexp(t, never, out)
+	require.Regexp(t, twice, out)
+
+	out, errs, code = s.run("schedule", "list", "--user", user, "-o", "json")
+	require.Zero(t, code, errs)
+	var entry schedules.Entry
+	require.NoError(t, json.Unmarshal([]byte(out), &entry))
+	require.Len(t, entry.ClockChanges, 2)
+	for _, change := range entry.ClockChanges {
+		require.Equal(t, []string{"02:30"}, change.Times)
+	}
+
+	_, errs, code = s.run("schedule", "delete", name)
+	require.Zero(t, code, errs)
+	_, errs, code = s.with("WALLET_DATABASE_URL=").run(create...)
+	require.Zero(t, code)
+	require.Equal(t, 1, strings.Count(errs, "\n"))
+	require.Contains(t, errs, "not checked whether the currency is registered")
+	_, errs, code = s.with("WALLET_DATABASE_URL=postgres://nobody@127.0.0.1:1/none").run(create...)
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, "look up currency USD")
 }
 
 func TestSetupMayBeRepeatedAndLeadsTheEndpointHere(t *testing.T) {

@@ -1,7 +1,9 @@
 package schedules
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 	_ "time/tzdata" // the image has no time zones of its own
 
@@ -19,21 +21,29 @@ func newPlan(spec *schedulepb.ScheduleSpec) (p plan, err error) {
 	p.spec = spec
 	switch name := spec.GetTimezoneName(); {
 	case len(spec.GetTimezoneData()) > 0:
-		p.zone, err = time.LoadLocationFromTZData(name, spec.TimezoneData)
+		if p.zone, err = time.LoadLocationFromTZData(name, spec.TimezoneData); err != nil {
+			err = fmt.Errorf("the data of time zone %q cannot be read: %w", name, errZone)
+		}
 	default:
 		p.zone, err = loadZone(name)
 	}
 	return p, err
 }
 
+// errZone says that the clock of a schedule cannot be read here.
+var errZone = errors.New("use a name of the IANA database, such as Europe/Berlin")
+
+// errLocalZone is an errZone that no other worker mends.
+var errLocalZone = fmt.Errorf("time zone \"Local\" is another on each machine: %w", errZone)
+
 // loadZone finds a time zone by its name in the IANA database; UTC is "" too.
 func loadZone(name string) (*time.Location, error) {
-	if name == "Local" { // of the server, and of this machine another
-		return nil, fmt.Errorf("time zone %q is that of one machine: use the name of a place, such as Europe/Berlin", name)
+	if name == "Local" {
+		return nil, errLocalZone
 	}
 	zone, err := time.LoadLocation(name)
 	if err != nil {
-		return nil, fmt.Errorf("time zone %q is not known here: use a name of the IANA database, such as Europe/Berlin: %w", name, err)
+		return nil, fmt.Errorf("time zone %q is not known here: %w", name, errZone)
 	}
 	return zone, nil
 }
@@ -63,10 +73,12 @@ func (p plan) runsAt(t time.Time) bool {
 }
 
 // shows says whether a calendar of the schedule has a time of the clock.
-func (p plan) shows(wall time.Time) bool { return anyMatches(p.spec.GetStructuredCalendar(), wall) }
+func (p plan) shows(wall time.Time) bool {
+	return slices.ContainsFunc(p.spec.GetStructuredCalendar(), func(c *schedulepb.StructuredCalendarSpec) bool { return matches(c, wall) })
+}
 
 func (p plan) excludes(wall time.Time) bool {
-	return anyMatches(p.spec.GetExcludeStructuredCalendar(), wall)
+	return slices.ContainsFunc(p.spec.GetExcludeStructuredCalendar(), func(c *schedulepb.StructuredCalendarSpec) bool { return matches(c, wall) })
 }
 
 // clockOf is what a clock shows, as if it were UTC. Unlike an instant, it may be a time that
@@ -75,15 +87,14 @@ func clockOf(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.UTC)
 }
 
-func anyMatches(calendars []*schedulepb.StructuredCalendarSpec, wall time.Time) bool {
-	for _, c := range calendars {
-		if contains(c.GetMonth(), int(wall.Month())) && contains(c.GetDayOfMonth(), wall.Day()) && contains(c.GetDayOfWeek(), int(wall.Weekday())) &&
-			contains(c.GetHour(), wall.Hour()) && contains(c.GetMinute(), wall.Minute()) && contains(c.GetSecond(), wall.Second()) &&
-			(len(c.GetYear()) == 0 || contains(c.GetYear(), wall.Year())) {
-			return true
-		}
-	}
-	return false
+func matches(c *schedulepb.StructuredCalendarSpec, wall time.Time) bool {
+	return matchesMinute(c, wall) && contains(c.GetSecond(), wall.Second())
+}
+
+func matchesMinute(c *schedulepb.StructuredCalendarSpec, wall time.Time) bool {
+	return contains(c.GetMinute(), wall.Minute()) && contains(c.GetHour(), wall.Hour()) &&
+		contains(c.GetDayOfMonth(), wall.Day()) && contains(c.GetDayOfWeek(), int(wall.Weekday())) && contains(c.GetMonth(), int(wall.Month())) &&
+		(len(c.GetYear()) == 0 || contains(c.GetYear(), wall.Year()))
 }
 
 func contains(ranges []*schedulepb.Range, value int) bool {

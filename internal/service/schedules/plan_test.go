@@ -98,7 +98,7 @@ func TestASteadyTimeIsFarFromAChangeOfTheClock(t *testing.T) {
 
 func TestAZoneOfOneMachineOrOfNoneIsRefused(t *testing.T) {
 	_, err := loadZone("Local")
-	require.ErrorContains(t, err, `time zone "Local" is that of one machine`)
+	require.ErrorContains(t, err, `time zone "Local" is another on each machine`)
 	_, err = loadZone("Mars")
 	require.ErrorContains(t, err, `time zone "Mars" is not known here`)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -48,12 +49,19 @@ type Entry struct {
 	When     string             `json:"when"` // as it was asked for
 	Paused   bool               `json:"paused"`
 	Next     time.Time          `json:"next,omitzero"`
+	// ClockChanges are those of the next 12 months that matter to its times.
+	ClockChanges []ClockChange `json:"clock_changes,omitempty"`
+	// ClockUnknown says why those are not known.
+	ClockUnknown string `json:"clock_unknown,omitempty"`
 }
 
 // Create makes a schedule that starts ApplyCommand with the input at the times of the
 // spec. The command has no id: each time makes its own.
 func (c Client) Create(ctx context.Context, name string, in wallet.ApplyCommandInput, spec client.ScheduleSpec, when string) error {
 	if err := validate(name, in); err != nil {
+		return err
+	}
+	if _, err := loadZone(spec.TimeZoneName); err != nil {
 		return err
 	}
 	owner := temporal.NewSearchAttributes(
@@ -64,7 +72,7 @@ func (c Client) Create(ctx context.Context, name string, in wallet.ApplyCommandI
 		ID: name, Spec: spec,
 		Action: &client.ScheduleWorkflowAction{
 			// The server appends the scheduled time.
-			ID:       wallet.ApplyCommandWorkflowID(in.UserID, in.Currency, "schedule/"+name),
+			ID:       wallet.ScheduledWorkflowID(in.UserID, in.Currency, name),
 			Workflow: wallet.WorkflowApplyCommand, Args: []any{in}, TaskQueue: c.TaskQueue,
 			TypedSearchAttributes: owner,
 		},
@@ -88,6 +96,9 @@ func validate(name string, in wallet.ApplyCommandInput) error {
 	if n := utf8.RuneCountInString(name); n == 0 || n > most {
 		return fmt.Errorf("the name of schedule %q has %d characters: choose one of 1 to %d", name, n, most)
 	}
+	if n := len(name); n > wallet.MaxScheduleBytes {
+		return fmt.Errorf("the name of schedule %q has %d bytes in UTF-8: choose one of at most %d, which is what Temporal can store", name, n, wallet.MaxScheduleBytes)
+	}
 	in.Command.ID = run.CommandID()
 	return errors.Join(wallet.ValidateWallet(in.UserID, in.Currency), in.Command.Validate())
 }
@@ -104,6 +115,7 @@ func (c Client) List(ctx context.Context, userID string) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	clocks := clockTeller{times: c.Times, told: map[string]Entry{}}
 	var entries []Entry
 	for all.HasNext() {
 		item, err := all.Next()
@@ -116,6 +128,11 @@ func (c Client) List(ctx context.Context, userID string) ([]Entry, error) {
 		entry, err := c.entry(item.ID, item.Memo, item.Paused, item.NextActionTimes)
 		if err != nil {
 			return nil, err
+		}
+		if item.Spec != nil && len(item.Spec.Calendars) > 0 && !slices.Contains([]string{"", "UTC"}, item.Spec.TimeZoneName) {
+			if err := clocks.tell(ctx, &entry, item.Spec); err != nil {
+				return nil, err
+			}
 		}
 		entries = append(entries, entry)
 	}
@@ -135,7 +152,13 @@ func (c Client) Get(ctx context.Context, name string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	return c.entry(name, description.Memo, description.Schedule.State.Paused, description.Info.NextActionTimes)
+	entry, err := c.entry(name, description.Memo, description.Schedule.State.Paused, description.Info.NextActionTimes)
+	if err != nil {
+		return Entry{}, err
+	}
+	clocks := clockTeller{times: c.Times, told: map[string]Entry{}}
+	err = clocks.tell(ctx, &entry, description.Schedule.Spec)
+	return entry, err
 }
 
 func (c Client) entry(name string, memo *commonpb.Memo, paused bool, next []time.Time) (entry Entry, err error) {

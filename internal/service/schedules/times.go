@@ -46,7 +46,7 @@ func (t Times) scheduledTime(ctx context.Context, run wallet.ScheduledRun) (wall
 func (t Times) For(ctx context.Context, run wallet.ScheduledRun) (wallet.ScheduledRun, error) {
 	p, err := t.plan(ctx, run.ScheduleID)
 	if err != nil {
-		return run, final(run, err)
+		return run, final(run, err) // a newer worker may know a zone that this one does not
 	}
 	// The server lists the times with the jitter, and starts runs under those without it.
 	if jitter := p.spec.GetJitter().AsDuration(); jitter != 0 {
@@ -130,8 +130,11 @@ func (t Times) page(ctx context.Context, scheduleID string, start, end time.Time
 	return times, nil
 }
 
-// final tells a schedule that is gone from a server that does not answer now.
+// final tells a schedule that is gone, or cannot be read, from a server that does not answer now.
 func final(run wallet.ScheduledRun, err error) error {
+	if errors.Is(err, errLocalZone) {
+		return invalid(run, "schedule %q: %v, so that the time a run is for cannot be told: create it with another", run.ScheduleID, err)
+	}
 	var missing *serviceerror.NotFound
 	if errors.As(err, &missing) {
 		return invalid(run, "there is no schedule %q (any more), so that the time a run is for cannot be told: if it is owed, send the command by itself, with the id \"schedule/%s/\" and the scheduled time",

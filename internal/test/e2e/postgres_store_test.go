@@ -4,15 +4,20 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/dev/devstack"
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/resourceid"
+	"github.com/valueledger/wallet/internal/service/schedules"
 	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/starter"
@@ -35,6 +40,35 @@ func TestTemporalOnPostgresKeepsItsWallets(t *testing.T) {
 			answer, err := c.do("balance", wallet.AssetRef{UserID: "u1", Currency: "USD"})
 			require.NoError(t, err)
 			require.Equal(t, "12.50", answer["available"])
+		})
+
+		t.Run("schedules with the longest names", func(t *testing.T) {
+			s := schedules.Client{
+				Times:     schedules.Times{Temporal: temporal, Namespace: client.DefaultNamespace},
+				TaskQueue: wallet.DefaultTaskQueue, Converter: converter.GetDefaultDataConverter(),
+			}
+			user := strings.Repeat("u", 128)
+			for _, name := range []string{strings.Repeat("n", 98), strings.Repeat("€", wallet.MaxScheduleBytes/3)} {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				in := wallet.ApplyCommandInput{AssetRef: wallet.AssetRef{UserID: user, Currency: "USD"}, Command: add("", "10")}
+				require.NoError(t, s.Create(ctx, name, in, client.ScheduleSpec{CronExpressions: []string{"0 0 1 1 *"}}, ""))
+				handle := temporal.ScheduleClient().GetHandle(ctx, name)
+				require.NoError(t, handle.Trigger(ctx, client.ScheduleTriggerOptions{}))
+				var started *client.ScheduleWorkflowExecution
+				require.Eventually(t, func() bool {
+					description, err := handle.Describe(ctx)
+					if err != nil || len(description.Info.RecentActions) == 0 {
+						return false
+					}
+					started = description.Info.RecentActions[0].StartWorkflowResult
+					return true
+				}, time.Minute, 300*time.Millisecond)
+				var result wallet.Result
+				require.NoError(t, temporal.GetWorkflow(ctx, started.WorkflowID, started.FirstExecutionRunID).Get(ctx, &result))
+				require.Equal(t, wallet.StatusApplied, result.Status)
+				require.NoError(t, handle.Delete(ctx))
+			}
 		})
 
 		response, err := http.Get(stack.Temporal.UI())
@@ -67,7 +101,9 @@ func onPostgresStack(t *testing.T, dir string, do func(*devstack.Stack, client.C
 	pool, err := service.OpenPool(ctx, service.Database{URL: testenv.AppURL(t, stack.Postgres.URL("wallet"))})
 	require.NoError(t, err)
 	defer pool.Close()
-	temporal, err := client.DialContext(ctx, client.Options{HostPort: stack.Temporal.Address()})
+	options := client.Options{HostPort: stack.Temporal.Address()}
+	resourceid.EscapeHeader(&options)
+	temporal, err := client.DialContext(ctx, options)
 	require.NoError(t, err)
 	defer temporal.Close()
 	worker, err := service.Start(ctx, service.Options{

@@ -10,6 +10,8 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/valueledger/wallet/internal/service/schedules"
 )
 
 // TestTimesAtAClockChangeArePaidOnce runs schedules over the days on which their clocks
@@ -77,6 +79,76 @@ func TestARunByHandAtAClockChangePaysTheLastTime(t *testing.T) {
 	require.Empty(t, failures)
 	require.Len(t, results, 2)
 	require.Equal(t, []string{"2026-10-25T01:30:00Z"}, s.paid())
+}
+
+// TestClockChangesAreToldAsTheServerRunsThem compares what is told with what a clock shows
+// and with what the server lists for the year.
+func TestClockChangesAreToldAsTheServerRunsThem(t *testing.T) {
+	w := newWorld(t)
+	from, to := at("2026-09-01T00:00:00Z"), at("2027-09-01T00:00:00Z")
+	for _, row := range []struct {
+		cron, zone string
+		told       []string
+	}{
+		{"30 2 * * *", "Europe/Berlin", []string{
+			"2026-10-25 in Europe/Berlin: 02:30 exists twice: paid once, at 2026-10-25T01:30:00Z",
+			"2027-03-28 in Europe/Berlin: 02:30 does not exist: skipped",
+		}},
+		{"30 1 * * *", "America/New_York", []string{
+			"2026-11-01 in America/New_York: 01:30 exists twice: paid twice, at 2026-11-01T05:30:00Z and 2026-11-01T06:30:00Z",
+		}},
+		{"30 2 * * *", "America/New_York", []string{
+			"2027-03-14 in America/New_York: 02:30 does not exist: skipped",
+		}},
+		{"15 2 * * *", "Australia/Lord_Howe", []string{
+			"2026-10-04 in Australia/Lord_Howe: 02:15 does not exist: paid once, at 2026-10-03T15:45:00Z",
+		}},
+		{"45 1 * * *", "Australia/Lord_Howe", []string{
+			"2027-04-04 in Australia/Lord_Howe: 01:45 exists twice: paid once, at 2027-04-03T15:15:00Z",
+		}},
+		{"31,32 2 * * *", "Europe/Berlin", []string{
+			"2026-10-25 in Europe/Berlin: 02:31 and 02:32 exist twice: each paid once, the first at 2026-10-25T01:31:00Z",
+			"2027-03-28 in Europe/Berlin: 02:31 and 02:32 do not exist: skipped",
+		}},
+		{"* * * * *", "America/New_York", []string{
+			"2026-11-01 in America/New_York: 01:00 to 01:59 (60 times) exist twice: each paid twice, the first at 2026-11-01T05:00:00Z and 2026-11-01T06:00:00Z",
+			"2027-03-14 in America/New_York: 02:00 to 02:59 (60 times) do not exist: skipped",
+		}},
+		{"30 2 * * 0", "America/Havana", []string{
+			"2027-03-14 in America/Havana: 02:30 is left out by Temporal: skipped",
+		}},
+		{"0 0 1 * *", "Europe/Berlin", nil},
+		{"30 2 * * *", "Asia/Tokyo", nil},
+		{"30 2 * * *", "", nil},
+	} {
+		s := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{row.cron}, TimeZoneName: row.zone})
+		changes, err := s.c.ClockChanges(t.Context(), s.name, from, to)
+		require.NoError(t, err)
+		var told []string
+		for _, change := range changes {
+			told = append(told, change.String())
+		}
+		require.Equal(t, row.told, told, "%s %s", row.cron, row.zone)
+
+		zone, err := time.LoadLocation(row.zone)
+		require.NoError(t, err)
+		for _, change := range changes {
+			day, err := time.ParseInLocation(time.DateOnly, change.Date, zone)
+			require.NoError(t, err)
+			var listed []string
+			for _, text := range s.listed(day.Add(-6*time.Hour), day.Add(10*time.Hour)) { // from before the change
+				if at := at(text).In(zone); at.Format(time.DateOnly) == change.Date && slices.Contains(change.Times, at.Format("15:04")) {
+					listed = append(listed, text)
+				}
+			}
+			if len(change.Times) == 1 && change.Exist != schedules.ExistsNever {
+				require.Len(t, listed, change.PaidEach, change)
+			}
+			for _, paid := range change.Paid {
+				require.Contains(t, s.listed(paid.Add(-10*time.Hour), paid), paid.Format(time.RFC3339), change)
+			}
+		}
+	}
 }
 
 // listed are the times of the schedule, as the server has them.

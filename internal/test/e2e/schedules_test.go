@@ -276,7 +276,10 @@ func TestATimeThatCannotBeToldIsNotPaid(t *testing.T) {
 	w := newWorld(t)
 	jitter := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}, Jitter: time.Minute})
 	never := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}, StartAt: time.Now().Add(time.Hour)})
-	for s, message := range map[*schedule]string{jitter: "has a jitter of 1m0s", never: "has no time up to"} {
+	local := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"CRON_TZ=Local 0 0 1 * *"}})
+	for s, message := range map[*schedule]string{
+		jitter: "has a jitter of 1m0s", never: "has no time up to", local: `time zone "Local" is another on each machine`,
+	} {
 		require.NoError(t, s.Trigger(t.Context(), client.ScheduleTriggerOptions{}))
 		_, failures := s.ran(1)
 		require.Len(t, failures, 1)
