@@ -231,13 +231,14 @@ func fieldAt(at jsontext.Pointer) string {
 	return strings.Join(names, "/")
 }
 
-// reasonOf is what is wrong with the syntax, and where, without the library's own prefix.
+// reasonOf is what is wrong with the syntax, and where. The library's own messages change
+// their words from one call to the next.
 func reasonOf(err error) string {
 	var syntax *jsontext.SyntacticError
 	if errors.As(err, &syntax) && syntax.Err != nil {
 		return fmt.Sprintf("%v at byte %d", syntax.Err, syntax.ByteOffset)
 	}
-	return err.Error()
+	return "it has another shape"
 }
 
 // jsonShape names a Go kind as a JSON author would.

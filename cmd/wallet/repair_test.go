@@ -125,5 +125,5 @@ func TestRepairSaysWhatItDidBeforeItFailed(t *testing.T) {
 	out, errs, code := s.run("repair", "-o", "json")
 	require.Equal(t, exitError, code)
 	require.Contains(t, errs, "the disk is full")
-	require.Regexp(t, `^{"user_id":"u[12]","currency":"USD","events_appended":1,"ranges_appended":0,"holds_restored":0}\n$`, out)
+	require.Regexp(t, `^{"user_id":"u[12]","currency":"USD","events_appended":1,"ranges_appended":1,"holds_restored":0}\n$`, out)
 }
