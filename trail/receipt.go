@@ -51,8 +51,8 @@ func (r Reader) Receipt(ctx context.Context, userID, currency, commandID string)
 	if err != nil {
 		return Receipt{}, err
 	}
-	if len(entries) != 1 {
-		return Receipt{}, fmt.Errorf("the journal of the %s wallet of user %q has %d entries of command %q", currency, userID, len(entries), commandID)
+	if len(entries) == 0 {
+		return Receipt{}, fmt.Errorf("the journal of the %s wallet of user %q has no command %q", currency, userID, commandID)
 	}
 	e := entries[0]
 	return Receipt{e.UserID, e.Currency, e.CommandID, e.Position, e.Hash}, nil
