@@ -54,36 +54,36 @@ func TestHoldsFromTheShell(t *testing.T) {
 		require.Equal(t, exitUnapplied, code, "%s%s", out, errs)
 		require.Contains(t, out, want)
 	}
-	applied("", "add", "u1", "USD", "100", "--id", "funds")
-	applied("hold order-7 is open: 80.00 left, expires 20", "hold", "u1", "USD", "80", "--id", "order-7", "--expires-in", "15m")
-	refused("unapplied: insufficient_funds", "subtract", "u1", "USD", "21", "--id", "too-much")
-	applied("hold order-7 is open: 90.00 left", "hold", "u1", "USD", "10", "--hold", "order-7", "--id", "raise", "--expires-at", "2099-01-01")
-	applied("hold order-7 is open: 90.00 left, expires 2100-01-01", "hold", "u1", "USD", "--hold", "order-7", "--id", "extend", "--expires-at", "2100-01-01")
-	refused("hold_exceeded", "capture", "u1", "USD", "--hold", "order-7", "--amount", "90.01", "--id", "exceeds")
-	applied("hold order-7 is open: 60.00 left", "capture", "u1", "USD", "--hold", "order-7", "--amount", "30", "--partial", "--id", "parcel-1")
-	applied("hold order-7 is open: 50.00 left", "release", "u1", "USD", "--hold", "order-7", "--amount", "10", "--id", "item-2")
-	out := s.reads("balance", "u1", "USD")
-	require.Contains(t, out, "│ u1   │ USD      │ 70.00 │ 50.00 │     20.00 │")
-	applied("hold order-7 is captured", "capture", "u1", "USD", "--hold", "order-7", "--id", "parcel-2")
-	refused("hold_closed", "release", "u1", "USD", "--hold", "order-7", "--id", "late")
-	refused("hold_not_found", "capture", "u1", "USD", "--hold", "funds", "--id", "wrong")
+	applied("", "add", "u7", "USD", "100", "--id", "funds")
+	applied("hold order-7 is open: 80.00 left, expires 20", "hold", "u7", "USD", "80", "--id", "order-7", "--expires-in", "15m")
+	refused("unapplied: insufficient_funds", "subtract", "u7", "USD", "21", "--id", "too-much")
+	applied("hold order-7 is open: 90.00 left", "hold", "u7", "USD", "10", "--hold", "order-7", "--id", "raise", "--expires-at", "2099-01-01")
+	applied("hold order-7 is open: 90.00 left, expires 2100-01-01", "hold", "u7", "USD", "--hold", "order-7", "--id", "extend", "--expires-at", "2100-01-01")
+	refused("hold_exceeded", "capture", "u7", "USD", "--hold", "order-7", "--amount", "90.01", "--id", "exceeds")
+	applied("hold order-7 is open: 60.00 left", "capture", "u7", "USD", "--hold", "order-7", "--amount", "30", "--partial", "--id", "parcel-1")
+	applied("hold order-7 is open: 50.00 left", "release", "u7", "USD", "--hold", "order-7", "--amount", "10", "--id", "item-2")
+	out := s.reads("balance", "u7", "USD")
+	require.Contains(t, out, "│ u7   │ USD      │ 70.00 │ 50.00 │     20.00 │")
+	applied("hold order-7 is captured", "capture", "u7", "USD", "--hold", "order-7", "--id", "parcel-2")
+	refused("hold_closed", "release", "u7", "USD", "--hold", "order-7", "--id", "late")
+	refused("hold_not_found", "capture", "u7", "USD", "--hold", "funds", "--id", "wrong")
 
-	require.Contains(t, s.reads("holds", "u1"), "│ currency │ hold id │ state    │ amount │ captured │ released │ left │ placed")
-	require.Contains(t, s.reads("holds", "u1", "USD"), "│ order-7 │ captured │  90.00 │    80.00 │    10.00 │ 0.00 │ 20")
-	require.Equal(t, "user \"u1\" has no open holds in USD\n", s.reads("holds", "u1", "USD", "--state", "open"))
-	require.Contains(t, s.reads("commands", "u1", "USD"), "│ parcel-1     │ capture  │  30.00 │ applied                       │ 100.00 │  70.00 │       6 │        8 │ order-7 │")
-	require.Contains(t, s.reads("events", "u1", "USD"), "│ hold id │ description")
-	statement := s.reads("statement", "u1", "USD")
+	require.Contains(t, s.reads("holds", "u7"), "│ currency │ hold id │ state    │ amount │ captured │ released │ left │ placed")
+	require.Contains(t, s.reads("holds", "u7", "USD"), "│ order-7 │ captured │  90.00 │    80.00 │    10.00 │ 0.00 │ 20")
+	require.Equal(t, "user \"u7\" has no open holds in USD\n", s.reads("holds", "u7", "USD", "--state", "open"))
+	require.Contains(t, s.reads("commands", "u7", "USD"), "│ parcel-1     │ capture  │  30.00 │ applied                       │ 100.00 │  70.00 │       6 │        8 │ order-7 │")
+	require.Contains(t, s.reads("events", "u7", "USD"), "│ hold id │ description")
+	statement := s.reads("statement", "u7", "USD")
 	require.Contains(t, statement, "1 added, 2 subtracted, 5 without a change of the total")
 	require.Contains(t, statement, "wallet_asset.held     │ order-7      │        │            │ 100.00 │ 80.00 │")
 	require.Contains(t, statement, "wallet_asset.captured │ parcel-1     │        │      30.00 │  70.00 │ 60.00 │")
 
 	var entry map[string]any
-	require.NoError(t, json.Unmarshal([]byte(s.reads("commands", "u1", "USD", "--after", "2", "--limit", "1", "-o", "json")), &entry))
+	require.NoError(t, json.Unmarshal([]byte(s.reads("commands", "u7", "USD", "--after", "2", "--limit", "1", "-o", "json")), &entry))
 	require.Equal(t, "15m", entry["expires_in"])
 	require.Equal(t, "order-7", entry["hold_id"])
 	require.NotContains(t, entry, "id")
-	require.NoError(t, json.Unmarshal([]byte(s.reads("commands", "u1", "USD", "--after", "7", "--limit", "1", "-o", "json")), &entry))
+	require.NoError(t, json.Unmarshal([]byte(s.reads("commands", "u7", "USD", "--after", "7", "--limit", "1", "-o", "json")), &entry))
 	require.Equal(t, true, entry["partial"])
 }
 
@@ -93,19 +93,19 @@ func TestBadHoldsNameTheValue(t *testing.T) {
 		args    []string
 		message string
 	}{
-		{[]string{"capture", "u1", "USD", "--id", "a"}, `required flag(s) "hold" not set`},
-		{[]string{"capture", "u1", "USD", "30", "--hold", "h", "--id", "a"}, "accepts 2 arg(s), received 3"},
-		{[]string{"capture", "u1", "USD", "--hold", "h", "--amount", "", "--id", "a"}, "--amount is empty: give it a value, or leave it out"},
-		{[]string{"hold", "u1", "USD", "5", "--hold", "", "--id", "a"}, "--hold is empty"},
-		{[]string{"hold", "u1", "USD", "5", "--expires-in", "", "--id", "a"}, "--expires-in is empty"},
-		{[]string{"hold", "u1", "USD", "", "--hold", "h", "--id", "a"}, `amount "" is not a plain decimal`},
-		{[]string{"hold", "u1", "USD", "5", "--expires-in", "soon", "--id", "a"}, `expires_in "soon" is not a duration`},
-		{[]string{"hold", "u1", "USD", "5", "--expires-at", "", "--id", "a"}, `invalid argument "" for "--expires-at" flag`},
-		{[]string{"hold", "u1", "USD", "5", "--expires-in", "1m", "--expires-at", "2099-01-01", "--id", "a"}, "[expires-in expires-at]"},
-		{[]string{"hold", "u1", "USD", "--id", "a"}, `command "a" has no amount`},
+		{[]string{"capture", "u7", "USD", "--id", "a"}, `required flag(s) "hold" not set`},
+		{[]string{"capture", "u7", "USD", "30", "--hold", "h", "--id", "a"}, "accepts 2 arg(s), received 3"},
+		{[]string{"capture", "u7", "USD", "--hold", "h", "--amount", "", "--id", "a"}, "--amount is empty: give it a value, or leave it out"},
+		{[]string{"hold", "u7", "USD", "5", "--hold", "", "--id", "a"}, "--hold is empty"},
+		{[]string{"hold", "u7", "USD", "5", "--expires-in", "", "--id", "a"}, "--expires-in is empty"},
+		{[]string{"hold", "u7", "USD", "", "--hold", "h", "--id", "a"}, `amount "" is not a plain decimal`},
+		{[]string{"hold", "u7", "USD", "5", "--expires-in", "soon", "--id", "a"}, `expires_in "soon" is not a duration`},
+		{[]string{"hold", "u7", "USD", "5", "--expires-at", "", "--id", "a"}, `invalid argument "" for "--expires-at" flag`},
+		{[]string{"hold", "u7", "USD", "5", "--expires-in", "1m", "--expires-at", "2099-01-01", "--id", "a"}, "[expires-in expires-at]"},
+		{[]string{"hold", "u7", "USD", "--id", "a"}, `command "a" has no amount`},
 		{[]string{"holds"}, "accepts between 1 and 2 arg(s), received 0"},
-		{[]string{"holds", "u1"}, `user "u1": no such wallet`},
-		{[]string{"holds", "u1", "USD", "--state", "closed"}, `--state "closed" is unknown: use open, captured, released, expired`},
+		{[]string{"holds", "u7"}, `user "u7": no such wallet`},
+		{[]string{"holds", "u7", "USD", "--state", "closed"}, `--state "closed" is unknown: use open, captured, released, expired`},
 	} {
 		_, errs, code := s.run(row.args...)
 		require.Equal(t, exitError, code, row.args)

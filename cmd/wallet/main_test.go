@@ -92,7 +92,6 @@ func TestTheCommandsOfTheREADME(t *testing.T) {
 	stop := s.startWorker()
 	defer func() {
 		log := stop()
-		t.Log(log)
 		require.NotContains(t, log, "more rights than it needs")
 		require.Equal(t, 1, strings.Count(log, `"msg":"command refused"`), "one line per refused command")
 		require.NotContains(t, log, "order-7", "none for an applied one")
