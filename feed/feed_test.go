@@ -164,8 +164,8 @@ func TestAMissingEventStopsTheFeed(t *testing.T) {
 
 	_, err = steps.RepairEvents(t.Context(), wallet.AssetRef{UserID: "u1", Currency: "USD"})
 	require.NoError(t, err)
-	ids := consumeUntil(t, db, feed.Options{Name: "billing"}, 7)
-	require.Equal(t, []string{"USD/u1/1", "USD/u1/2", "USD/u1/3", "USD/u1/4", "USD/u1/5", "USD/u1/6", "USD/u1/4"}, ids, "what was repaired is handed out again")
+	ids := consumeUntil(t, db, feed.Options{Name: "billing"}, 6)
+	require.Equal(t, []string{"USD/u1/1", "USD/u1/2", "USD/u1/3", "USD/u1/4", "USD/u1/5", "USD/u1/6"}, ids, "what was repaired is in its place, once")
 }
 
 // TestFollowMissesAndDoublesNothingAcrossLostConnections ends its connections all the
