@@ -96,7 +96,7 @@ func TestAWorkerThatMayNotWriteDoesNotStart(t *testing.T) {
 	_, err = start(t, pool)
 	require.NoError(t, err)
 
-	for _, right := range []string{"INSERT", "UPDATE (hash, version, position, format, total_amount, hold_amount, updated_at)", "SELECT"} {
+	for _, right := range []string{"INSERT", "UPDATE (hash, version, position, format, total_amount, hold_amount, open_holds, next_expiry, updated_at)", "SELECT"} {
 		testenv.Exec(t, owner, `REVOKE `+right+` ON wallet_assets FROM wallet_app`)
 		_, err = start(t, pool)
 		verb, _, _ := strings.Cut(right, " ")
