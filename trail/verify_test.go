@@ -147,13 +147,12 @@ func TestVerifyTellsWhatTheFeedLacks(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	fill(t, db, 3)
 	openToTampering(t, db)
-	_, err := db.Exec(t.Context(), `UPDATE wallet_feed SET last_version = 2 WHERE user_id = 'u0001';
-		INSERT INTO wallet_feed SELECT id + 100, user_id, currency, 1, 4 FROM wallet_feed WHERE user_id = 'u0002'`, pgx.QueryExecModeSimpleProtocol)
+	_, err := db.Exec(t.Context(), `UPDATE wallet_feed SET last_version = 2 WHERE user_id = 'u0001'`)
 	require.NoError(t, err)
 	require.Equal(t, []trail.Finding{{
 		UserID: "u0001", Currency: "USD", Table: "wallet_feed", Position: 3, MissingRange: true,
 		Problem: `event of version 3 is in no range of the feed, its consumers do not see it: run "wallet repair"`,
-	}}, verify(t, db, trail.VerifyOptions{}).Findings, "a range twice is no harm")
+	}}, verify(t, db, trail.VerifyOptions{}).Findings)
 	require.Empty(t, verify(t, db, trail.VerifyOptions{WithoutMissing: true}).Findings)
 
 	_, err = db.Exec(t.Context(), `UPDATE wallet_feed SET last_version = 5 WHERE user_id = 'u0001'`)
@@ -162,6 +161,14 @@ func TestVerifyTellsWhatTheFeedLacks(t *testing.T) {
 		UserID: "u0001", Currency: "USD", Table: "wallet_feed", Position: 8,
 		Problem: `a range reaches to version 5, the journal has 4 applied commands`,
 	}}, verify(t, db, trail.VerifyOptions{WithoutMissing: true}).Findings)
+
+	_, err = db.Exec(t.Context(), `UPDATE wallet_feed SET last_version = 4 WHERE user_id = 'u0001';
+		INSERT INTO wallet_feed SELECT id + 100, user_id, currency, 1, 4 FROM wallet_feed WHERE user_id = 'u0002'`, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	require.Equal(t, []trail.Finding{{
+		UserID: "u0002", Currency: "USD", Table: "wallet_feed", Position: 8,
+		Problem: `first_version is 1, and another range reaches to version 4`,
+	}}, verify(t, db, trail.VerifyOptions{}).Findings, "a range twice would hand its events out twice")
 }
 
 func TestTwoVerificationsShareAPool(t *testing.T) {
