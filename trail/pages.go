@@ -109,9 +109,9 @@ type CommandFilter struct {
 
 // Commands reads a page of the journal, by user, currency and position.
 func (r Reader) Commands(ctx context.Context, f CommandFilter) ([]wallet.Entry, error) {
-	status := []wallet.Status{f.Status}
+	status := []string{string(f.Status)} // a plain type: in the query mode exec pgx knows no other
 	if f.Status == "" {
-		status = []wallet.Status{wallet.StatusApplied, wallet.StatusUnapplied}
+		status = []string{string(wallet.StatusApplied), string(wallet.StatusUnapplied)}
 	}
 	var found pgx.Rows
 	var err error

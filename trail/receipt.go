@@ -93,7 +93,7 @@ func (r Reader) CheckReceipt(ctx context.Context, receipt Receipt) (*Finding, er
 // compare says what is wrong with the entry on which found stands, or nothing.
 func (receipt Receipt) compare(found pgx.Rows) string {
 	var e wallet.Entry
-	problem := rows.Entries(found).Entry(found.RawValues(), &e)
+	problem := rows.Entries(found).Entry(rows.Values(found), &e)
 	_, known := wallet.RulesOf(e.Format)
 	switch {
 	case problem != "":

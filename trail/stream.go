@@ -29,7 +29,7 @@ func (s *stream) peek() bool {
 
 func (s *stream) take() { s.on = false }
 
-func (s *stream) row() [][]byte { return s.found.RawValues() }
+func (s *stream) row() [][]byte { return rows.Values(s.found) }
 
 // key is that of the row. Both of its columns come first in every query.
 func (s *stream) key() key {

@@ -77,6 +77,45 @@ func TestVerifyHoldsForWhatTheStepsWrote(t *testing.T) {
 	require.Zero(t, verify(t, db, trail.VerifyOptions{UserID: "u0300", Currency: "EUR"}).Wallets)
 }
 
+// TestEveryQueryModeWritesAndReadsTheSame has the modes that a pooler may call for. In some of
+// them all values come as text.
+func TestEveryQueryModeWritesAndReadsTheSame(t *testing.T) {
+	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
+		t.Run(mode, func(t *testing.T) {
+			url := testenv.DatabaseURL(t)
+			plain, db := testenv.Pool(t, url), testenv.Pool(t, url+"&default_query_exec_mode="+mode)
+			fill(t, db, 2)
+			ref := wallet.AssetRef{UserID: "u0001", Currency: "USD"}
+			fillHolds(t, db, ref)
+			fillHolds(t, db, ref) // each command is answered again
+
+			report := verify(t, db, trail.VerifyOptions{})
+			require.Equal(t, trail.Report{Wallets: 2, Entries: 2*8 + 6, Events: 2*4 + 5, Findings: []trail.Finding{}}, report)
+			require.Equal(t, report, verify(t, plain, trail.VerifyOptions{}))
+			read := func(db *pgxpool.Pool) (all []any) {
+				reader := trail.New(db)
+				asset, err := reader.Asset(t.Context(), ref.UserID, ref.Currency)
+				require.NoError(t, err)
+				entries, err := reader.Commands(t.Context(), trail.CommandFilter{UserID: ref.UserID, Currency: ref.Currency})
+				require.NoError(t, err)
+				events, err := reader.Events(t.Context(), trail.EventFilter{UserID: ref.UserID, Currency: ref.Currency})
+				require.NoError(t, err)
+				holds, err := reader.Holds(t.Context(), trail.HoldFilter{UserID: ref.UserID})
+				require.NoError(t, err)
+				receipt, err := reader.Receipt(t.Context(), ref.UserID, ref.Currency, "hold-2")
+				require.NoError(t, err)
+				finding, err := reader.CheckReceipt(t.Context(), receipt)
+				require.NoError(t, err)
+				require.Nil(t, finding)
+				require.Len(t, entries, 14)
+				require.Len(t, holds, 3)
+				return []any{asset, entries, events, holds, receipt}
+			}
+			require.Equal(t, read(plain), read(db))
+		})
+	}
+}
+
 // TestVerifyFindsWhatIsMissingMovedOrTwiceThere tampers as a superuser would,
 // triggers off, with one thing at a time, and puts it back.
 func TestVerifyFindsWhatIsMissingMovedOrTwiceThere(t *testing.T) {

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/valueledger/wallet"
 )
@@ -157,11 +159,57 @@ type Column struct {
 
 // Read reads the row on which found stands, and says what is wrong with it first.
 func Read(found pgx.Rows, columns ...Column) (problem string) {
-	values := found.RawValues()
+	values := Values(found)
 	for _, c := range columns {
 		if wrong := read(c.Of, values[columnIndex(found, c.Name)], c.Optional); wrong != "" && problem == "" {
 			problem = c.Name + " " + wrong
 		}
 	}
 	return problem
+}
+
+// Values are the columns of the row on which found stands, as this package reads them: numbers,
+// bytes and times in binary. In the query modes exec and simple_protocol, which a pooler may
+// call for, Postgres sends all of them as text.
+func Values(found pgx.Rows) [][]byte {
+	values, inText := found.RawValues(), true
+	for _, column := range found.FieldDescriptions() {
+		inText = inText && column.Format == pgtype.TextFormatCode
+	}
+	if !inText {
+		return values
+	}
+	values = slices.Clone(values)
+	for i, column := range found.FieldDescriptions() {
+		if values[i] != nil {
+			values[i] = binaryOf(found.Conn().TypeMap(), column.DataTypeOID, values[i])
+		}
+	}
+	return values
+}
+
+// binaryOf is a column's text in binary, if its type is one of those that are read so. What is
+// not of its type is left for the reader to refuse.
+func binaryOf(types *pgtype.Map, oid uint32, text []byte) []byte {
+	var value any
+	switch oid {
+	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID:
+		value = new(int64)
+	case pgtype.BoolOID:
+		value = new(bool)
+	case pgtype.ByteaOID:
+		value = new([]byte)
+	case pgtype.TimestamptzOID:
+		value = new(pgtype.Timestamptz) // which may be infinite
+	default:
+		return text
+	}
+	if err := types.Scan(oid, pgtype.TextFormatCode, text, value); err != nil {
+		return text
+	}
+	binary, err := types.Encode(oid, pgtype.BinaryFormatCode, value, nil)
+	if err != nil {
+		return text
+	}
+	return binary
 }

@@ -156,7 +156,7 @@ func CollectEntries(rows pgx.Rows) ([]wallet.Entry, error) {
 	var entries []wallet.Entry
 	for reader := Entries(rows); rows.Next(); {
 		var e wallet.Entry
-		if problem := reader.Entry(rows.RawValues(), &e); problem != "" {
+		if problem := reader.Entry(Values(rows), &e); problem != "" {
 			return nil, fmt.Errorf("entry %q at position %d of the %s wallet of user %q cannot be read: %s", e.CommandID, e.Position, e.Currency, e.UserID, problem)
 		}
 		entries = append(entries, e)
@@ -176,10 +176,10 @@ func CollectEvents(rows pgx.Rows) ([]Event, error) {
 	var events []Event
 	for reader := Events(rows); rows.Next(); {
 		var e Event
-		if problem := reader.Entry(rows.RawValues(), &e.Entry); problem != "" {
+		if problem := reader.Entry(Values(rows), &e.Entry); problem != "" {
 			return nil, fmt.Errorf("event of version %d of the %s wallet of user %q cannot be read: %s", e.Entry.Version, e.Entry.Currency, e.Entry.UserID, problem)
 		}
-		e.Type = reader.EventType(rows.RawValues())
+		e.Type = reader.EventType(Values(rows))
 		events = append(events, e)
 	}
 	return events, rows.Err()
