@@ -2,6 +2,7 @@ package starter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -151,6 +152,13 @@ func (c *Client) sendBatch(ref wallet.AssetRef, calls []*call) {
 		defer stop()
 	}
 	results, err := c.update(ctx, ref, commands)
+	if len(calls) > 1 && isMalformed(err) {
+		// One command that a worker does not understand, because this client is newer, must
+		// not fail the others. Halves find it.
+		c.sendBatch(ref, calls[:len(calls)/2])
+		c.sendBatch(ref, calls[len(calls)/2:])
+		return
+	}
 	for i, waiting := range calls {
 		if err != nil {
 			waiting.answer <- answer{err: err}
@@ -158,4 +166,9 @@ func (c *Client) sendBatch(ref wallet.AssetRef, calls []*call) {
 		}
 		waiting.answer <- answer{result: results[i]}
 	}
+}
+
+func isMalformed(err error) bool {
+	var invalid *wallet.InvalidError
+	return errors.As(err, &invalid) && invalid.Reason == wallet.ReasonMalformed
 }

@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/mocks"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/failure"
 )
 
 // sentBatches is a client whose updates note how many commands each has, and return
@@ -67,6 +68,50 @@ func TestWhatOneUpdateCannotHoldIsSentInSeveralAtOnce(t *testing.T) {
 		a := <-waiting.answer
 		require.NoError(t, a.err)
 		require.EqualValues(t, i%500+1, a.result.Version, "each caller gets its own answer")
+	}
+}
+
+// TestACommandThatTheWorkerDoesNotKnowFailsAlone has a worker of a version before this client.
+func TestACommandThatTheWorkerDoesNotKnowFailsAlone(t *testing.T) {
+	unknown := &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "type", Value: "newer", Message: "type newer is unknown"}
+	temporal := mocks.NewClient(t)
+	temporal.On("UpdateWorkflow", mock.Anything, mock.Anything).Return(
+		func(_ context.Context, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error) {
+			commands, isBatch := options.Args[0].([]wallet.Command)
+			if !isBatch {
+				commands = []wallet.Command{options.Args[0].(wallet.Command)}
+			}
+			for _, c := range commands {
+				if c.Type == "newer" {
+					return nil, failure.Encode(unknown)
+				}
+			}
+			if !isBatch {
+				return opened{}, nil
+			}
+			return answered{len(commands)}, nil
+		})
+	c, err := New(temporal, Options{})
+	require.NoError(t, err)
+	ref := wallet.AssetRef{UserID: "u1", Currency: "USD"}
+	c.running.Add(ref, struct{}{})
+	var calls []*call
+	for i := range 10 {
+		command := wallet.Command{ID: fmt.Sprint(i), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1.00")}
+		if i == 3 {
+			command.Type = "newer"
+		}
+		calls = append(calls, &call{t.Context(), command, make(chan answer, 1)})
+	}
+	c.sendBatch(ref, calls)
+	for i, waiting := range calls {
+		a := <-waiting.answer
+		if i == 3 {
+			require.ErrorAs(t, a.err, new(*wallet.InvalidError))
+			continue
+		}
+		require.NoError(t, a.err)
+		require.Positive(t, a.result.Version)
 	}
 }
 
