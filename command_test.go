@@ -139,8 +139,10 @@ func TestMalformedKeepsThePayload(t *testing.T) {
 	payload := []byte(`{"id":"order-7","type":"add","amount":12.5}`)
 	readable, err := DecodeCommand(payload)
 	require.Error(t, err)
-	m := Malformed(payload, "json/plain", readable, "_malformed-run-1", err)
-	require.Equal(t, "order-7", m.Command.ID)
+	m := Malformed(payload, "json/plain", readable, err)
+	require.Equal(t, MalformedID(payload, "json/plain"), m.Command.ID)
+	require.NoError(t, validateName("id", m.Command.ID))
+	require.Equal(t, "order-7", m.Command.Metadata["sent_id"])
 	require.Equal(t, TypeAdd, m.Command.Type)
 	require.Equal(t, string(payload), m.Command.Metadata["payload"])
 	require.Contains(t, m.Malformed, "12.5")
@@ -148,8 +150,8 @@ func TestMalformedKeepsThePayload(t *testing.T) {
 	for _, payload := range []string{"", "\xff\x00\xfe", `{"id":"_mine"}`, `{"id":7}`, strings.Repeat("é", 4000), "\x01{"} {
 		readable, err := DecodeCommand([]byte(payload))
 		require.Error(t, err)
-		m := Malformed([]byte(payload), "binary/\xff", readable, "_malformed-run-1", err)
-		require.Equal(t, "_malformed-run-1", m.Command.ID)
+		m := Malformed([]byte(payload), "binary/\xff", readable, err)
+		require.Equal(t, MalformedID([]byte(payload), "binary/\xff"), m.Command.ID)
 		for _, value := range m.Command.Metadata {
 			require.NoError(t, validateText("metadata", value), "Postgres can store it")
 		}

@@ -153,7 +153,7 @@ func (s *successor) after(r Result) {
 func (s *successor) expect(received Received, applied, replayed bool) Result {
 	c := received.Command
 	r := Result{
-		CommandID: c.ID, Type: c.Type, Status: StatusUnapplied, HoldID: c.holdID(), Amount: resultAmount(received, s.last.TotalAfter.decimals()),
+		CommandID: c.ID, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Status: StatusUnapplied, HoldID: c.holdID(), Amount: resultAmount(received, s.last.TotalAfter.decimals()),
 		TotalBefore: s.last.TotalAfter, TotalAfter: s.last.TotalAfter, HoldBefore: s.last.HoldAfter, HoldAfter: s.last.HoldAfter,
 		Position: s.last.Position + 1, RecordedAt: s.last.RecordedAt, Replayed: replayed,
 	}

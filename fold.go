@@ -107,7 +107,7 @@ func apply(before Account, received Received, now time.Time) (Account, Result) {
 	before.changed = nil
 	after, refused := decide(before, received, now)
 	r := Result{
-		CommandID: c.ID, Type: c.Type, Position: before.Position, HoldID: c.holdID(), Amount: resultAmount(received, before.Scale),
+		CommandID: c.ID, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Position: before.Position, HoldID: c.holdID(), Amount: resultAmount(received, before.Scale),
 		TotalBefore: before.Total, TotalAfter: before.Total, HoldBefore: before.Hold, HoldAfter: before.Hold,
 	}
 	if refused != nil {

@@ -97,7 +97,7 @@ func FuzzDecodeCommand(f *testing.F) {
 		received := Received{Command: command}
 		if err != nil {
 			requireRefusal(t, err)
-			received = Malformed(data, "json/plain", command, "_malformed-run-1", err)
+			received = Malformed(data, "json/plain", command, err)
 			_, result := Apply(Account{Asset: asset}, received, time.Unix(1, 0))
 			require.Equal(t, ReasonMalformed, result.Reason)
 		}

@@ -78,10 +78,17 @@ type Entry struct {
 // Result is the answer that this entry is the record of.
 func (e Entry) Result() Result {
 	return Result{
-		CommandID: e.CommandID, Type: e.Type, Status: e.Status, Reason: e.Reason, Message: e.Message,
+		CommandID: e.CommandID, SentID: sentID(e.Reason == ReasonMalformed, e.Metadata), Type: e.Type, Status: e.Status, Reason: e.Reason, Message: e.Message,
 		Amount: e.Amount, TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter,
 		HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter, Version: e.Version,
 		HoldID: e.Command().holdID(), HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
 		Position: e.Position, Hash: e.Hash, RecordedAt: e.RecordedAt,
 	}
+}
+
+func sentID(malformed bool, metadata map[string]string) string {
+	if !malformed {
+		return ""
+	}
+	return metadata[metadataSentID]
 }

@@ -26,22 +26,29 @@ func (r Received) Size() int {
 	return size
 }
 
-// Malformed makes the record of an undecodable or invalid command: under its own
-// id if that is usable, else under fallbackID, with the beginning of the payload
-// and the hash of all of it as metadata, so that what came can be seen and the
-// same payload is recognized when it comes again. Nothing of the readable parts
-// is taken over that would not pass validation.
-func Malformed(payload []byte, encoding string, readable Command, fallbackID string, cause error) Received {
+// metadataSentID is where the record of a malformed command has the id that it was sent under.
+const metadataSentID = "sent_id"
+
+// MalformedID is the id that a malformed command is recorded under. It is made of the payload,
+// so that the same payload has one entry however often it comes, and it is never the id that
+// was sent: the corrected command goes under that one.
+func MalformedID(payload []byte, encoding string) string {
+	return "_malformed-" + sha256Of(append([]byte(encoding+"\x00"), payload...)).String()
+}
+
+// Malformed makes the record of an undecodable or invalid command. Its metadata has the
+// beginning of the payload, the hash of all of it, and the id that was sent, if that is
+// usable. Of the rest it keeps only what is valid.
+func Malformed(payload []byte, encoding string, readable Command, cause error) Received {
 	const keptBytes = 1 << 10
-	id := readable.ID
-	if validateName("id", id) != nil || strings.HasPrefix(id, "_") {
-		id = fallbackID
-	}
-	command := Command{ID: id, Metadata: map[string]string{
+	command := Command{ID: MalformedID(payload, encoding), Metadata: map[string]string{
 		"payload":          storable(string(payload[:min(len(payload), keptBytes)])),
 		"payload_encoding": storable(encoding[:min(len(encoding), 100)]),
 		"payload_sha256":   sha256Of(payload).String(),
 	}}
+	if validateName("id", readable.ID) == nil {
+		command.Metadata[metadataSentID] = readable.ID
+	}
 	if kind, known := KindOf(readable.Type); known && !kind.Service {
 		command.Type = readable.Type
 	}

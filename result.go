@@ -37,7 +37,10 @@ const (
 // are the place of its journal entry in the wallet asset's hash chain, also when
 // it was refused.
 type Result struct {
-	CommandID   string      `json:"command_id"`
+	CommandID string `json:"command_id"`
+	// SentID is the id of a malformed command as it was sent, if it could be read. Its entry
+	// is under an id of its own, so that the corrected command can go under this one.
+	SentID      string      `json:"sent_id,omitempty"`
 	Type        CommandType `json:"type"` // empty if it could not be read
 	Status      Status      `json:"status"`
 	Reason      Reason      `json:"reason,omitempty"`  // why unapplied

@@ -319,11 +319,13 @@ func TestMalformedIsRecordedWithItsPayload(t *testing.T) {
 	payload := []byte("{\"id\":\"m\",\"amount\":1}\x00\xff")
 	readable, err := wallet.DecodeCommand(payload)
 	require.Error(t, err)
-	malformed := wallet.Malformed(payload, "json/plain", readable, "_malformed-run-1", err)
+	malformed := wallet.Malformed(payload, "json/plain", readable, err)
 	require.Equal(t, wallet.ReasonMalformed, s.apply(malformed)[0].Reason)
 	require.True(t, s.apply(malformed)[0].Replayed)
 	e := s.journal()[1]
-	require.Equal(t, "_malformed-run-1", e.CommandID)
+	require.Equal(t, wallet.MalformedID(payload, "json/plain"), e.CommandID)
+	require.Equal(t, "m", e.Result().SentID)
+	require.Equal(t, wallet.StatusApplied, s.apply(add("m", "1"))[0].Status, "the corrected command has its own id")
 	require.Equal(t, wallet.CommandType(""), e.Type)
 	require.Equal(t, e.Hash, e.ComputeHash())
 }

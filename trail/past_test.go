@@ -39,7 +39,7 @@ func drawWallet(t *rapid.T, db *pgxpool.Pool) wallet.AssetRef {
 			c.Amount = wallet.MustAmount(rapid.SampledFrom([]string{"1", "2.5", "7", "0.001", "40"}).Draw(t, "amount"))
 		}
 		if rapid.IntRange(0, 9).Draw(t, "malformed") == 0 {
-			return wallet.Malformed([]byte("x"), "json/plain", wallet.Command{}, fmt.Sprint("_malformed-", n), errors.New("no good"))
+			return wallet.Malformed([]byte(fmt.Sprint("x", n)), "json/plain", wallet.Command{}, errors.New("no good"))
 		}
 		return wallet.Received{Command: c}
 	})

@@ -48,7 +48,7 @@ func fill(t *testing.T, db *pgxpool.Pool, wallets int) {
 			received(wallet.TypeSubtract, "c", "300"),
 			received(wallet.TypeAdd, "d", "1.005"),
 			received(wallet.TypeCreate, "e", ""),
-			wallet.Malformed([]byte("x"), "json/plain", wallet.Command{}, "_malformed-x-1", errors.New("no good")),
+			wallet.Malformed([]byte("x"), "json/plain", wallet.Command{}, errors.New("no good")),
 			received(wallet.TypeAdd, "f", "2.25"),
 		}})
 		require.NoError(t, err)

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -139,7 +140,7 @@ func (w *walletAsset) writeRecent(b *strings.Builder) {
 			total = ""
 		}
 		rows = append(rows, []string{
-			markdown.Escape(markdown.Shorten(r.CommandID, maxShownID)), oneLine(change(r.Type, r.Amount)), outcome(r), total, oneLine(r.RecordedAt.UTC().Format(timeOfCommand)),
+			markdown.Escape(markdown.Shorten(cmp.Or(r.SentID, r.CommandID), maxShownID)), oneLine(change(r.Type, r.Amount)), outcome(r), total, oneLine(r.RecordedAt.UTC().Format(timeOfCommand)),
 		})
 	}
 	if rows != nil {

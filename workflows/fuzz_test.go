@@ -42,7 +42,7 @@ func FuzzSignal(f *testing.F) {
 		var invalid *wallet.InvalidError
 		require.ErrorAs(t, err, &invalid)
 		require.NotEmpty(t, invalid.Field)
-		record := wallet.Malformed(data, encoding, command, "_malformed-run-1", err)
+		record := wallet.Malformed(data, encoding, command, err)
 		require.NotEmpty(t, record.Malformed)
 		payloads, err := converter.GetDefaultDataConverter().ToPayloads(record)
 		require.NoError(t, err)
@@ -50,7 +50,7 @@ func FuzzSignal(f *testing.F) {
 		var arrived wallet.Received
 		require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(payloads, &arrived))
 		require.Equal(t, record, arrived)
-		again := wallet.Malformed(data, encoding, command, "_malformed-run-1", invalid)
+		again := wallet.Malformed(data, encoding, command, invalid)
 		require.Equal(t, record.Command.RequestHash(), again.Command.RequestHash(), "the same payload is recognized")
 	})
 }

@@ -129,11 +129,7 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 			w.enqueue(wallet.Received{Command: command}, nil)
 			continue
 		}
-		w.malformed++
-		// The original run's id stays the same when a run is reset, so that a
-		// signal that is delivered again is recognized.
-		fallbackID := fmt.Sprintf("_malformed-%s-%d", workflow.GetInfo(ctx).OriginalRunID, w.malformed)
-		w.enqueue(wallet.Malformed(payload.Payload().GetData(), payloads.Encoding(payload.Payload()), command, fallbackID, err), nil)
+		w.enqueue(wallet.Malformed(payload.Payload().GetData(), payloads.Encoding(payload.Payload()), command, err), nil)
 	}
 }
 
@@ -155,7 +151,7 @@ func (w *walletAsset) result(payload converter.RawValue) (wallet.Result, error) 
 		return wallet.Result{}, errors.New(`the query takes the id of a command, as a JSON string: "order-7"`)
 	}
 	for i := len(w.carried.Recent) - 1; i >= 0; i-- {
-		if w.carried.Recent[i].CommandID == commandID {
+		if r := w.carried.Recent[i]; r.CommandID == commandID || r.SentID == commandID {
 			return w.carried.Recent[i], nil
 		}
 	}

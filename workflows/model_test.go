@@ -213,7 +213,7 @@ func (r *modelledRun) expect(commands []model.Command) []model.Answer {
 	commands = slices.Clone(commands)
 	for i, c := range commands {
 		if c.Malformed { // its content is what could not be read
-			commands[i] = model.Command{ID: c.ID, Type: c.Type, Malformed: true, Content: malformedContent(c)}
+			commands[i] = model.Command{ID: malformedID(r.rt, c), Type: c.Type, Malformed: true, Content: malformedContent(c)}
 		}
 	}
 	if commands[0].Type != "create" || commands[0].Malformed {
@@ -290,6 +290,13 @@ func (r *modelledRun) results(got *answers, a arrival) []wallet.Result {
 	}
 	require.NoError(r.rt, got.err)
 	return []wallet.Result{got.value.(wallet.Result)}
+}
+
+// malformedID is the id that a malformed command is recorded under.
+func malformedID(t require.TestingT, c model.Command) string {
+	payload, err := converter.GetDefaultDataConverter().ToPayload(sent(c))
+	require.NoError(t, err)
+	return wallet.MalformedID(payload.GetData(), converter.MetadataEncodingJSON)
 }
 
 // malformedContent is all that a malformed command says, in one text.

@@ -40,7 +40,6 @@ type walletAsset struct {
 	queue   []queued
 
 	signalsReceived int  // in this run, which is what Temporal limits
-	malformed       int  // in this run, to number them
 	replies         int  // signals to reply_to that are under way
 	updateBytes     int  // of the updates that are under way
 	withoutKeys     bool // this run took what was encrypted for malformed

@@ -3,7 +3,6 @@ package torture
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/valueledger/wallet"
@@ -12,8 +11,7 @@ import (
 
 // autoCreate is the service's own command, which opens a wallet.
 const (
-	autoCreate      = "_auto-create"
-	malformedPrefix = "_malformed-"
+	autoCreate = "_auto-create"
 )
 
 // checkJournal walks the journal beside the model: positions and versions without
@@ -151,7 +149,7 @@ func sameEvent(a, b trail.Event) bool {
 func (c *walletCheck) checkOrigins() {
 	for _, e := range c.record.journal {
 		own := e.CommandID == autoCreate && e.Position == 1 || e.Type == wallet.TypeExpire && e.CommandID == expirePrefix+e.HoldID
-		if own || strings.HasPrefix(e.CommandID, malformedPrefix) {
+		if own {
 			continue
 		}
 		sent := c.byID[e.CommandID]

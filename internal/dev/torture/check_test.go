@@ -103,7 +103,9 @@ func (s *story) send(way Way, c wallet.Command) {
 	switch way {
 	case Garbage:
 		a.accepted = true
-		s.fold(wallet.Malformed([]byte(`{}`), "json/plain", wallet.Command{ID: c.ID}, "", errors.New("no type")))
+		received := wallet.Malformed([]byte(`{}`), "json/plain", wallet.Command{}, errors.New("no type"))
+		received.Command.ID = c.ID
+		s.fold(received)
 	case Signal:
 		a.accepted = true
 		s.fold(wallet.Received{Command: c})

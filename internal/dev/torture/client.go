@@ -116,8 +116,7 @@ func (c *caller) send(ctx context.Context, ref wallet.AssetRef, send Send) ([]wa
 	case Signal:
 		return nil, c.starter.Send(ctx, ref.UserID, ref.Currency, first)
 	case Garbage:
-		garbage := map[string]string{"id": first.ID, "type": "nonsense", "amount": "much"}
-		_, err := c.temporal.SignalWithStartWorkflow(ctx, wallet.WorkflowID(ref.UserID, ref.Currency), wallet.SignalCommand, garbage,
+		_, err := c.temporal.SignalWithStartWorkflow(ctx, wallet.WorkflowID(ref.UserID, ref.Currency), wallet.SignalCommand, garbagePayload(first.Description),
 			bareStart(ref), wallet.WorkflowWalletAsset, ref)
 		return nil, err
 	case Update:

@@ -66,6 +66,11 @@ func TestALongPlanHasEverything(t *testing.T) {
 		for _, send := range step.Sends {
 			ways[send.Way] = true
 			for _, c := range send.Commands {
+				if send.Way == Garbage {
+					_, err := wallet.DecodeCommand(garbagePayload(c.Description))
+					require.Error(t, err)
+					continue
+				}
 				require.NoError(t, c.Validate())
 				types[c.Type]++
 				if at, known := placed[c.HoldID]; known && at == step.Wallet {

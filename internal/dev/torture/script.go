@@ -1,11 +1,14 @@
 package torture
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
+
+	"go.temporal.io/sdk/converter"
 
 	"github.com/valueledger/wallet"
 )
@@ -99,7 +102,7 @@ func (s *Script) Next() Step {
 		step.Wallet = before.wallet
 		step.Sends = []Send{{s.wayOfOther(), []wallet.Command{s.other(before.command)}}}
 	case n < 15:
-		step.Sends = []Send{{Garbage, []wallet.Command{{ID: s.id(0), Type: wallet.TypeAdd, Amount: s.amount()}}}}
+		step.Sends = []Send{{Garbage, []wallet.Command{garbage(s.id(0))}}}
 	case n < 27:
 		send := Send{Way: Batch}
 		for i := range 2 + s.r.IntN(24) {
@@ -259,4 +262,15 @@ func (s *Script) remember(step Step) {
 			s.sent[s.r.IntN(rememberedCommands)] = sentBefore{step.Wallet, c}
 		}
 	}
+}
+
+// garbagePayload is a signal whose id can be read and nothing else.
+func garbagePayload(id string) json.RawMessage {
+	return json.RawMessage(fmt.Sprintf(`{"id":%q,"type":"nonsense","amount":"much"}`, id))
+}
+
+// garbage stands for a malformed signal under the id that its record has. Description is the
+// id that is sent.
+func garbage(id string) wallet.Command {
+	return wallet.Command{ID: wallet.MalformedID(garbagePayload(id), converter.MetadataEncodingJSON), Type: wallet.TypeAdd, Description: id}
 }

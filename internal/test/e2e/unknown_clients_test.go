@@ -169,10 +169,11 @@ func (w *world) signalRaw(id string, payloads ...*commonpb.Payload) string {
 		require.Equal(w.t, id, last.CommandID)
 		require.Equal(w.t, "1.00", last.Amount.String())
 		return "applied"
-	case last.CommandID == id:
-		return fmt.Sprintf("`%s`, under its id", last.Reason)
+	case last.Result().SentID == id:
+		require.True(w.t, strings.HasPrefix(last.CommandID, "_malformed-"), last.CommandID)
+		return fmt.Sprintf("`%s`, with `sent_id`", last.Reason)
 	default:
 		require.True(w.t, strings.HasPrefix(last.CommandID, "_malformed-"), last.CommandID)
-		return fmt.Sprintf("`%s`, under `_malformed-...`", last.Reason)
+		return fmt.Sprintf("`%s`", last.Reason)
 	}
 }
