@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -82,13 +83,22 @@ func (c Command) Validate() error {
 	return nil
 }
 
-// validate refuses what Temporal would refuse of a workflow, whose task would
-// fail with it again and again.
+// validate refuses what Temporal would refuse from a workflow, whose task would fail with it
+// again and again; control characters, at which Temporal's Postgres store fails; and wallets,
+// which would take the Result for a command.
 func (to ReplyTo) validate() error {
 	if to.WorkflowID == "" || to.Signal == "" || len(to.WorkflowID)+len(to.Signal) > maxReplyToBytes ||
 		!utf8.ValidString(to.WorkflowID) || !utf8.ValidString(to.Signal) {
 		return invalid("reply_to", to.WorkflowID, "reply_to needs \"workflow_id\" and \"signal\", at most %d bytes together (got %s and %s)",
 			maxReplyToBytes, quote(to.WorkflowID), quote(to.Signal))
+	}
+	for _, text := range []string{to.WorkflowID, to.Signal} {
+		if strings.ContainsFunc(text, unicode.IsControl) {
+			return invalid("reply_to", text, "reply_to has a control character in %s: remove it", quote(text))
+		}
+	}
+	if isWalletWorkflow(to.WorkflowID) {
+		return invalid("reply_to", to.WorkflowID, "reply_to names the workflow of a wallet, %s: name the workflow that waits for the result", quote(to.WorkflowID))
 	}
 	return nil
 }
@@ -173,22 +183,22 @@ func validateText(field, value string) error {
 // not much more: batches are divided by it.
 func (c Command) Size() int {
 	const names, holdNames = 160, 120 // of the fields, with their punctuation, and of expires_at
-	size := names + sizeAsJSON(c.ID) + sizeAsJSON(string(c.Type)) + sizeAsJSON(c.Amount.String()) +
-		sizeAsJSON(c.Description) + sizeAsJSON(c.Actor) + sizeAsJSON(c.HoldID) + sizeAsJSON(c.ExpiresIn)
+	size := names + SizeAsJSON(c.ID) + SizeAsJSON(string(c.Type)) + SizeAsJSON(c.Amount.String()) +
+		SizeAsJSON(c.Description) + SizeAsJSON(c.Actor) + SizeAsJSON(c.HoldID) + SizeAsJSON(c.ExpiresIn)
 	if c.HoldID != "" || c.ExpiresIn != "" || c.Partial || !c.ExpiresAt.IsZero() {
 		size += holdNames
 	}
 	for _, key := range sortedKeys(c.Metadata) {
-		size += sizeAsJSON(key) + sizeAsJSON(c.Metadata[key]) + len(`"":"",`)
+		size += SizeAsJSON(key) + SizeAsJSON(c.Metadata[key]) + len(`"":"",`)
 	}
 	if c.ReplyTo != nil {
-		size += sizeAsJSON(c.ReplyTo.WorkflowID) + sizeAsJSON(c.ReplyTo.Signal)
+		size += SizeAsJSON(c.ReplyTo.WorkflowID) + SizeAsJSON(c.ReplyTo.Signal)
 	}
 	return size
 }
 
-// sizeAsJSON counts what may be written as \u003c with all its six bytes.
-func sizeAsJSON(s string) int {
+// SizeAsJSON is the length of a text as JSON in any encoder's escaping, or more: it counts what may be written as \u003c with all its six bytes.
+func SizeAsJSON(s string) int {
 	size := len(s)
 	for i := range len(s) {
 		switch b := s[i]; {

@@ -57,10 +57,17 @@ const (
 // VARCHAR(255) for a workflow's id, and a start with a longer one is retried for ever.
 const maxWorkflowIDBytes = 255
 
+const walletAssetPrefix = "wallet-asset"
+
 // WorkflowID is the id of the WalletAsset workflow of a user and currency. There is only
 // one: two ids for one wallet asset would be two locks.
 func WorkflowID(userID, currency string) string {
-	return boundedID(maxWorkflowIDBytes, "wallet-asset", currency, userID)
+	return boundedID(maxWorkflowIDBytes, walletAssetPrefix, currency, userID)
+}
+
+// isWalletWorkflow reports whether an id is one that WorkflowID makes.
+func isWalletWorkflow(id string) bool {
+	return strings.HasPrefix(id, walletAssetPrefix+"/") || strings.HasPrefix(id, walletAssetPrefix+hashedKind+"/")
 }
 
 // ApplyCommandWorkflowID is the id of the short-lived workflow that carries one command:
@@ -82,6 +89,8 @@ func ScheduledWorkflowID(userID, currency, name string) string {
 // called temporal-sys-scheduler: and the name.
 const MaxScheduleBytes = maxWorkflowIDBytes - len("temporal-sys-scheduler:")
 
+const hashedKind = "-sha256"
+
 // boundedID is kind/currency/rest or, where that has too many bytes, kind-sha256/currency/
 // and the SHA-256 of rest. The kind differs, so that no rest can be chosen to look like the
 // hash of another.
@@ -90,7 +99,7 @@ func boundedID(most int, kind, currency, rest string) string {
 		return id
 	}
 	sum := sha256.Sum256([]byte(rest))
-	return kind + "-sha256/" + currency + "/" + hex.EncodeToString(sum[:])
+	return kind + hashedKind + "/" + currency + "/" + hex.EncodeToString(sum[:])
 }
 
 var escapeSlash = strings.NewReplacer("/", "%2F", "%", "%25")

@@ -1,8 +1,11 @@
 package workflows
 
 import (
+	"encoding/json"
+	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 
@@ -17,6 +20,9 @@ const (
 	// maxReplies under way at once: the server fails a workflow task that would
 	// make it more than 2,000 signals to other workflows.
 	maxReplies = 1500
+	// replyTimeout is how long a wallet waits for replies to be delivered before it goes on
+	// without them. The server delivers them in milliseconds, or not at all.
+	replyTimeout = 10 * time.Second
 	// maxRecent results are kept for the query "result".
 	maxRecent = 100
 )
@@ -47,16 +53,43 @@ func (c *Carried) remember(r wallet.Result) {
 	c.Recent = append(c.Recent, r)
 }
 
-func decodeInput(payload converter.RawValue) (WalletAssetInput, error) {
-	var input WalletAssetInput
+// startInput is WalletAssetInput as it is read: what cannot be used must not fail the run, and
+// lose the commands that came with its start.
+type startInput struct {
+	wallet.AssetRef
+	IdleTimeout jsontext.Value `json:"idle_timeout"`
+	Carried     jsontext.Value `json:"carried"`
+}
+
+// decodeInput reads what a run is started with: by the run before it if continued, else by a
+// caller. It says of what it ignores why.
+func decodeInput(payload converter.RawValue, continued bool) (input WalletAssetInput, ignored string, err error) {
 	data, err := payloads.JSON(payload)
 	if err != nil {
-		return input, err
+		return input, "", err
 	}
-	if err := wallet.DecodeStart(data, &input); err != nil {
-		return input, err
+	var start startInput
+	if err := wallet.DecodeStart(data, &start); err != nil {
+		return input, "", err
 	}
-	return input, wallet.ValidateWallet(input.UserID, input.Currency)
+	input.AssetRef = start.AssetRef
+	if err := wallet.ValidateWallet(input.UserID, input.Currency); err != nil {
+		return input, "", err
+	}
+	if len(start.IdleTimeout) > 0 {
+		if err := json.Unmarshal(start.IdleTimeout, &input.IdleTimeout); err != nil {
+			ignored = fmt.Sprintf(`idle_timeout %.60s is not a duration such as "24h": this wallet has none`, start.IdleTimeout)
+		}
+	}
+	switch {
+	case len(start.Carried) == 0:
+	case !continued:
+		// Balances, results and a queue that nobody has checked.
+		ignored = "carried is for continue-as-new alone: it is ignored"
+	default:
+		return input, ignored, wallet.DecodeStart(data, &input)
+	}
+	return input, ignored, nil
 }
 
 func (w *walletAsset) mustContinueAsNew(ctx workflow.Context) bool {
@@ -72,6 +105,10 @@ func (w *walletAsset) continueAsNew(ctx workflow.Context) error {
 		AssetRef: w.ref, IdleTimeout: wallet.Duration{Duration: w.idleTimeout}, Carried: &carried,
 	})
 }
+
+// isSoon reports whether a timeout that a run was started with, if it was, can matter. The
+// server ends a run at it, with the commands that are in it.
+func isSoon(timeout time.Duration) bool { return timeout > 0 && timeout < 365*24*time.Hour }
 
 // idleTimer fires once when the wallet may have been idle for long enough. It is
 // not restarted for each command, which would cost two events each: when it

@@ -68,6 +68,9 @@ func (w *walletAsset) showUntil(ctx workflow.Context, done workflow.Future) erro
 func (w *walletAsset) waiting() int { return w.inHand + len(w.queue) + w.signals.Len() }
 
 func (w *walletAsset) writeTrouble(b *strings.Builder) {
+	if w.ignored != "" {
+		fmt.Fprintf(b, "> ⚠ **Start input:** %s\n\n", markdown.Escape(w.ignored))
+	}
 	if w.trouble == nil {
 		return
 	}

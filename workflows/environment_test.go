@@ -170,6 +170,9 @@ func (e *environment) update(argument any) *answers {
 }
 
 func (e *environment) run(input any) error {
+	if input, ok := input.(workflows.WalletAssetInput); ok && input.Carried != nil {
+		e.SetContinuedExecutionRunID("the-run-before")
+	}
 	e.ExecuteWorkflow(wallet.WorkflowWalletAsset, input)
 	require.True(e.t, e.IsWorkflowCompleted())
 	return e.GetWorkflowError()

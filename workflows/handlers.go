@@ -41,14 +41,14 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	})
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApply, w.handleApply, workflow.UpdateHandlerOptions{
 		Description: `One command, answered with its Result: {"id": "order-7", "type": "subtract", "amount": "12.50"}` + commandHelp,
-		Validator: func(payload converter.RawValue) error {
+		Validator: func(ctx workflow.Context, payload converter.RawValue) error {
 			if err := checkBytes(payload); err != nil {
 				return failure.Encode(err)
 			}
 			if _, err := decodeCommand(payload); err != nil {
 				return failure.Encode(err)
 			}
-			return failure.Encode(w.checkRoom(payload, 1))
+			return failure.Encode(w.checkRoom(ctx, payload, 1))
 		},
 	}); err != nil {
 		return err
@@ -159,7 +159,7 @@ func (w *walletAsset) result(payload converter.RawValue) (wallet.Result, error) 
 }
 
 // validBatch refuses a batch before it leaves a trace.
-func (w *walletAsset) validBatch(payload converter.RawValue) error {
+func (w *walletAsset) validBatch(ctx workflow.Context, payload converter.RawValue) error {
 	if err := checkBytes(payload); err != nil {
 		return failure.Encode(err)
 	}
@@ -167,7 +167,7 @@ func (w *walletAsset) validBatch(payload converter.RawValue) error {
 	if err != nil {
 		return failure.Encode(err)
 	}
-	return failure.Encode(w.checkRoom(payload, len(commands)))
+	return failure.Encode(w.checkRoom(ctx, payload, len(commands)))
 }
 
 func decodeCommand(payload converter.RawValue) (wallet.Command, error) {

@@ -20,7 +20,7 @@ const (
 // nobody (a signal).
 type queued struct {
 	received wallet.Received
-	bytes    int
+	bytes    int // of the command, and of the reply to it
 	update   *update
 }
 
@@ -33,7 +33,16 @@ type update struct {
 }
 
 func (w *walletAsset) enqueue(received wallet.Received, u *update) {
-	w.queue = append(w.queue, queued{received, received.Size(), u})
+	w.queue = append(w.queue, queued{received, sizeWithReply(received), u})
+}
+
+// sizeWithReply is the size of a command and of what is sent to its reply_to, which names the
+// command again.
+func sizeWithReply(received wallet.Received) int {
+	if received.Command.ReplyTo == nil {
+		return received.Size()
+	}
+	return 2*received.Size() + 2*resultBytes
 }
 
 // submit queues an update's commands and waits for their answers. Signals that
@@ -42,6 +51,7 @@ func (w *walletAsset) submit(ctx workflow.Context, payload converter.RawValue, c
 	size := sizeOf(payload, len(commands))
 	w.updateBytes += size
 	defer func() { w.updateBytes -= size }()
+	w.noticeEnd(ctx)
 	w.receiveSignals(ctx)
 	future, done := workflow.NewFuture(ctx)
 	u := &update{commands: len(commands), done: done, span: ctx.Value(SpanContextKey)}

@@ -2,8 +2,10 @@ package workflows
 
 import (
 	"fmt"
+	"time"
 
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
 )
@@ -17,6 +19,37 @@ const (
 	// resultBytes is what a Result as JSON usually takes.
 	resultBytes = 1 << 9
 )
+
+// maxTaskBytes is how much of a workflow task's answer may be step results and replies before
+// the next batch. Together with a batch, and with updates of maxBytesUnderWay, it stays below
+// the 4 MB that the server takes.
+const maxTaskBytes = 1 << 18
+
+// taskBytes counts what the current workflow task will send to the server, besides updates.
+type taskBytes struct{ task, bytes int }
+
+// sends counts bytes of the current workflow task.
+func (w *walletAsset) sends(ctx workflow.Context, bytes int) {
+	if task := workflow.GetInfo(ctx).GetCurrentHistoryLength(); w.task.task != task {
+		w.task = taskBytes{task: task}
+	}
+	w.task.bytes += bytes
+}
+
+// awaitRoomInTask begins another workflow task if the current one has enough to send.
+func (w *walletAsset) awaitRoomInTask(ctx workflow.Context) error {
+	w.sends(ctx, 0)
+	if w.task.bytes <= maxTaskBytes {
+		return nil
+	}
+	return workflow.NewTimerWithOptions(ctx, time.Millisecond, workflow.TimerOptions{Summary: "another workflow task"}).Get(ctx, nil)
+}
+
+// replySize is at least what a reply takes.
+func replySize(to *wallet.ReplyTo, r wallet.Result) int {
+	const usual = 1 << 10 // the fields but ids and message
+	return usual + len(to.WorkflowID) + len(to.Signal) + wallet.SizeAsJSON(r.CommandID) + wallet.SizeAsJSON(r.SentID) + wallet.SizeAsJSON(r.HoldID) + wallet.SizeAsJSON(r.Message)
+}
 
 // sizeOf is what an update takes of maxBytesUnderWay.
 func sizeOf(payload converter.RawValue, commands int) int {
@@ -32,8 +65,32 @@ func checkBytes(payload converter.RawValue) error {
 	return nil
 }
 
-// checkRoom refuses an update that is too large for now.
-func (w *walletAsset) checkRoom(payload converter.RawValue, commands int) error {
+// historyLimit is where a run refuses updates, so that it comes to its end. It can continue as
+// new only while no update is in flight, and under steady load another one may always be: its
+// history would grow until the server terminates the run, with the signals in it.
+type historyLimit struct{ bytes, events int }
+
+// noticeEnd sets the limit when a run learns that it has to continue as new: at half as much
+// history again, which is far from where the server ends a run and leaves time for the run to
+// end without refusing anything.
+func (w *walletAsset) noticeEnd(ctx workflow.Context) {
+	if w.limit == (historyLimit{}) && w.mustContinueAsNew(ctx) {
+		info := workflow.GetInfo(ctx)
+		w.limit = historyLimit{info.GetCurrentHistorySize() * 3 / 2, info.GetCurrentHistoryLength() * 3 / 2}
+	}
+}
+
+// isOverdue reports whether a run should have continued as new by now. Only validators ask.
+func (w *walletAsset) isOverdue(ctx workflow.Context) bool {
+	info := workflow.GetInfo(ctx)
+	return w.limit != (historyLimit{}) && (info.GetCurrentHistorySize() >= w.limit.bytes || info.GetCurrentHistoryLength() >= w.limit.events)
+}
+
+// checkRoom refuses an update that is too large for now, or that would keep a run from its end.
+func (w *walletAsset) checkRoom(ctx workflow.Context, payload converter.RawValue, commands int) error {
+	if w.isOverdue(ctx) {
+		return fmt.Errorf("%w: the history of this wallet's workflow is full, and a new run begins as soon as the updates in flight are answered: send it again in a moment", wallet.ErrBusy)
+	}
 	if size := sizeOf(payload, commands); w.updateBytes > 0 && w.updateBytes+size > maxBytesUnderWay {
 		return fmt.Errorf("%w: updates of %d bytes, with their answers, are under way, and %d more would be over %d: send it again in a moment",
 			wallet.ErrBusy, w.updateBytes, size, maxBytesUnderWay)

@@ -34,14 +34,20 @@ type walletAsset struct {
 	idleTimeout time.Duration
 	carried     Carried // but for Queue, which is queue below
 
+	ignored    string // what of the start input could not be used, and why
+	hasTimeout bool   // the server will end this run, whatever is in it
+
 	log     log.Logger
 	metrics client.MetricsHandler
 	signals workflow.ReceiveChannel
 	queue   []queued
 
 	signalsReceived int  // in this run, which is what Temporal limits
-	replies         int  // signals to reply_to that are under way
-	updateBytes     int  // of the updates that are under way
+	replies         int  // signals to reply_to that are in flight
+	repliesLate     bool // the server does not deliver them
+	updateBytes     int  // of the updates that are in flight
+	limit           historyLimit
+	task            taskBytes
 	withoutKeys     bool // this run took what was encrypted for malformed
 
 	idle     idleTimer
@@ -53,7 +59,8 @@ type walletAsset struct {
 }
 
 func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAsset, error) {
-	input, err := decodeInput(payload)
+	info := workflow.GetInfo(ctx)
+	input, ignored, err := decodeInput(payload, info.ContinuedExecutionRunID != "")
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +72,11 @@ func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAs
 		idleTimeout: input.IdleTimeout.Duration,
 		log:         log.With(workflow.GetLogger(ctx), "user_id", input.UserID, "currency", input.Currency),
 		metrics:     workflow.GetMetricsHandler(ctx),
+		ignored:     ignored,
+		hasTimeout:  isSoon(info.WorkflowExecutionTimeout) || isSoon(info.WorkflowRunTimeout),
+	}
+	if ignored != "" {
+		w.log.Warn("a part of the start input cannot be used", "problem", ignored)
 	}
 	if input.Carried != nil {
 		w.carried = *input.Carried
@@ -98,10 +110,11 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 	w.startExpiryTimer(work)
 	for {
 		w.awaitWork(ctx)
+		w.noticeEnd(ctx)
 		w.receiveSignals(ctx)
 		switch {
 		case w.canTravel(ctx):
-			if w.replies == 0 {
+			if w.replies == 0 || w.repliesLate {
 				return w.continueAsNew(ctx)
 			}
 			// More commands now might mean more replies, without an end.
@@ -110,6 +123,9 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 			}
 		case len(w.queue) > 0:
 			if err := w.awaitReplies(work, maxReplies-wallet.MaxBatch); err != nil {
+				return err
+			}
+			if err := w.awaitRoomInTask(work); err != nil {
 				return err
 			}
 			if err := w.execute(work, w.takeBatch()); err != nil {
@@ -121,11 +137,14 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 				return w.giveUp(work, err)
 			}
 		case w.isAwaited(ctx):
-			if err := workflow.Await(work, func() bool { return !w.isAwaited(ctx) || w.hasQueue() }); err != nil {
+			if err := w.awaitCallers(ctx, work); err != nil {
 				return err
 			}
 		case ctx.Err() != nil: // cancelled, and everything that came is answered
 			return ctx.Err()
+		case w.hasTimeout && !w.isAwaited(ctx):
+			w.log.Info("workflow was started with a timeout, so it completes before that ends it; the next command starts it again")
+			return nil
 		case w.isIdle(work):
 			w.log.Info("wallet is idle, its workflow completes; the next command starts it again")
 			return nil
@@ -137,7 +156,9 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 func (w *walletAsset) awaitWork(ctx workflow.Context) {
 	// Await's error is looked at as ctx.Err by the caller: it is nil where the condition held
 	// before the cancel was seen.
-	_ = workflow.Await(ctx, func() bool { return w.hasQueue() || w.mustContinueAsNew(ctx) || w.idle.isDue() || w.expiry.isDue() })
+	_ = workflow.Await(ctx, func() bool {
+		return w.hasQueue() || w.mustContinueAsNew(ctx) || w.idle.isDue() || w.expiry.isDue() || w.hasTimeout
+	})
 }
 
 // canTravel reports whether this run can end and the next one go on: what nobody waits for
@@ -146,9 +167,26 @@ func (w *walletAsset) canTravel(ctx workflow.Context) bool {
 	return ctx.Err() == nil && w.mustContinueAsNew(ctx) && w.queueSize() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)
 }
 
-// awaitReplies waits until at most so many replies are under way.
+// awaitReplies waits until at most so many replies are in flight. Replies that the server
+// cannot deliver must not hold a wallet up, so it does not wait for ever.
 func (w *walletAsset) awaitReplies(ctx workflow.Context, most int) error {
-	return workflow.Await(ctx, func() bool { return w.replies <= most })
+	if w.replies <= most || w.repliesLate {
+		return nil
+	}
+	delivered, err := workflow.AwaitWithTimeout(ctx, replyTimeout, func() bool { return w.replies <= most })
+	if err == nil && !delivered {
+		w.repliesLate = true
+		w.log.Warn("replies are not delivered, going on without them", "replies", w.replies)
+	}
+	return err
+}
+
+// awaitCallers waits for what isAwaited tells of, unless there is something else to do.
+func (w *walletAsset) awaitCallers(ctx, work workflow.Context) error {
+	if workflow.AllHandlersFinished(ctx) && ctx.Err() != nil { // only replies keep it from its end
+		return w.awaitReplies(work, 0)
+	}
+	return workflow.Await(work, func() bool { return !w.isAwaited(ctx) || w.hasQueue() || w.expiry.isDue() })
 }
 
 func (w *walletAsset) hasQueue() bool { return len(w.queue) > 0 || w.signals.Len() > 0 }
@@ -156,7 +194,7 @@ func (w *walletAsset) hasQueue() bool { return len(w.queue) > 0 || w.signals.Len
 // isAwaited reports whether somebody waits for this run: an update handler or a reply that
 // is under way.
 func (w *walletAsset) isAwaited(ctx workflow.Context) bool {
-	return w.replies > 0 || !workflow.AllHandlersFinished(ctx)
+	return w.replies > 0 && !w.repliesLate || !workflow.AllHandlersFinished(ctx)
 }
 
 // execute runs the steps for a batch and answers its commands. It returns an
@@ -197,6 +235,7 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 	if err := w.step(ctx, wallet.StepApplyCommands, applySummary(commands), input, &out); err != nil {
 		return nil, err
 	}
+	w.sends(ctx, len(out.Results)*4/3) // as base64
 	w.ensured = true
 	w.carried.Asset = out.Asset
 	if out.HoldsChanged {
@@ -252,7 +291,9 @@ func (w *walletAsset) note(r wallet.Result) {
 		counts.Unapplied[r.Reason]++
 		w.log.Info("command refused", "command_id", r.CommandID, "reason", r.Reason, "message", r.Message)
 	}
-	w.carried.remember(r)
+	if r.Reason != wallet.ReasonIDConflict { // or a stray command would hide the result of the one that has the id
+		w.carried.remember(r)
+	}
 }
 
 // reply signals a result to the workflow that asked for it. A target that is
@@ -261,13 +302,20 @@ func (w *walletAsset) reply(ctx workflow.Context, to *wallet.ReplyTo, r wallet.R
 	if to == nil {
 		return
 	}
+	if w.replies >= maxReplies {
+		w.log.Warn("reply not sent, too many are undelivered", "command_id", r.CommandID, "workflow_id", to.WorkflowID)
+		return
+	}
 	w.replies++
+	w.sends(ctx, replySize(to, r))
 	sent := workflow.SignalExternalWorkflow(ctx, to.WorkflowID, "", to.Signal, r)
 	workflow.GoNamed(ctx, "reply", func(ctx workflow.Context) {
 		if err := sent.Get(ctx, nil); err != nil {
 			w.log.Warn("reply not delivered", "command_id", r.CommandID, "workflow_id", to.WorkflowID, "error", err)
 		}
-		w.replies--
+		if w.replies--; w.replies == 0 {
+			w.repliesLate = false
+		}
 	})
 }
 
@@ -277,15 +325,24 @@ func (w *walletAsset) giveUp(ctx workflow.Context, cause error) error {
 	w.trouble = &trouble{cause: cause, impossible: true}
 	w.showDetails(ctx)
 	for {
-		if err := workflow.Await(ctx, func() bool { return !w.isAwaited(ctx) || w.hasQueue() }); err != nil {
-			return err
-		}
 		w.receiveSignals(ctx)
-		for _, q := range w.queue {
-			w.refuse(ctx, q, cause)
-		}
-		w.queue = nil
-		if !w.isAwaited(ctx) {
+		switch {
+		case len(w.queue) > 0:
+			if err := w.awaitReplies(ctx, maxReplies-wallet.MaxBatch); err != nil {
+				return err
+			}
+			for _, q := range w.takeBatch() {
+				w.refuse(ctx, q, cause)
+			}
+		case !workflow.AllHandlersFinished(ctx):
+			if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) || w.hasQueue() }); err != nil {
+				return err
+			}
+		case w.isAwaited(ctx):
+			if err := w.awaitReplies(ctx, 0); err != nil {
+				return err
+			}
+		default:
 			return nil
 		}
 	}

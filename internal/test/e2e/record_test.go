@@ -84,7 +84,10 @@ func TestRecordHistories(t *testing.T) {
 	var unapplied *wallet.UnappliedError
 	require.ErrorAs(t, err, &unapplied)
 	require.NoError(t, w.temporal.SignalWorkflow(ctx, w.workflowID(), "", wallet.SignalCommand, "malformed"))
-	for _, target := range []string{"nobody", other.workflowID()} {
+	waiting, err := w.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: "waiting", TaskQueue: "no-workers"}, "Waiting")
+	require.NoError(t, err)
+	require.NoError(t, w.wallets.Send(ctx, other.user, "USD", add("signaled", "1")))
+	for _, target := range []string{"nobody", waiting.GetID()} {
 		reply := add("reply-to-"+target, "1")
 		reply.ReplyTo = &wallet.ReplyTo{WorkflowID: target, Signal: wallet.SignalCommand}
 		require.NoError(t, w.wallets.Send(ctx, w.user, "USD", reply))

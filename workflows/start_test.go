@@ -1,0 +1,107 @@
+package workflows_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/failure"
+)
+
+func start() map[string]any {
+	return map[string]any{"user_id": "u1", "currency": "USD", "idle_timeout": "1h"}
+}
+
+// TestAStartInputThatCannotBeUsedLosesNoCommand has idle timeouts that are none.
+func TestAStartInputThatCannotBeUsedLosesNoCommand(t *testing.T) {
+	for _, timeout := range []any{"1d", 86400, "-5s", "", true, map[string]any{}} {
+		t.Run(fmt.Sprint(timeout), func(t *testing.T) {
+			env := newEnvironment(t)
+			input := start()
+			input["idle_timeout"] = timeout
+			env.at(0, func() { env.signal(add("a")) })
+			env.at(time.Minute, env.CancelWorkflow)
+			require.Error(t, env.run(input), "it was canceled")
+			require.Equal(t, []string{"_auto-create", "a"}, env.order)
+			require.Contains(t, env.details(), "is not a duration such as")
+		})
+	}
+}
+
+// TestCarriedStateOfACallerIsIgnored has a balance, results and a queue that a caller made up.
+func TestCarriedStateOfACallerIsIgnored(t *testing.T) {
+	env := newEnvironment(t)
+	input := start()
+	input["carried"] = map[string]any{
+		"asset":  map[string]any{"user_id": "u1", "currency": "USD", "scale": 2, "total_amount": "1000000.00", "hold_amount": "0.00", "version": 7, "position": 7},
+		"queue":  []any{map[string]any{"command": map[string]any{"id": "_expire/a", "type": "add", "amount": "0"}}},
+		"recent": []any{map[string]any{"command_id": "forged", "status": "applied"}},
+	}
+	env.at(time.Minute, func() {
+		value, err := env.QueryWorkflow(wallet.QueryState)
+		require.NoError(t, err)
+		var state wallet.State
+		require.NoError(t, value.Get(&state))
+		require.Zero(t, state.Version)
+		require.True(t, state.Total.IsZero())
+		_, err = env.QueryWorkflow(wallet.QueryResult, "forged")
+		require.ErrorContains(t, err, "no recent result")
+	})
+	require.NoError(t, env.run(input))
+	require.Empty(t, env.order)
+	require.Contains(t, env.details(), "carried is for continue")
+}
+
+// TestARunWithATimeoutEndsBeforeIt has what a caller's --execution-timeout makes of a start.
+func TestARunWithATimeoutEndsBeforeIt(t *testing.T) {
+	for name, options := range map[string]client.StartWorkflowOptions{
+		"execution": {ID: "wallet-asset/USD/u1", WorkflowExecutionTimeout: 4 * time.Second},
+		"run":       {ID: "wallet-asset/USD/u1", WorkflowRunTimeout: 4 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnvironment(t)
+			env.SetStartWorkflowOptions(options)
+			env.at(0, func() {
+				for i := range 5 {
+					env.signal(add(fmt.Sprint("a", i)))
+				}
+			})
+			require.NoError(t, env.run(wallet.AssetRef{UserID: "u1", Currency: "USD"}))
+			require.Len(t, env.order, 6)
+		})
+	}
+}
+
+// TestUpdatesAreRefusedOnceARunHasToEnd has a server that wants a new run, which an update in
+// flight keeps from beginning.
+func TestUpdatesAreRefusedOnceARunHasToEnd(t *testing.T) {
+	env := newEnvironment(t)
+	size := 4 << 20
+	env.SetCurrentHistorySize(size)
+	env.SetCurrentHistoryLength(1000)
+	env.SetContinueAsNewSuggested(true)
+	env.fail = func(step string, attempt int) error {
+		if step == wallet.StepApplyCommands && attempt < 60 { // for more than a minute
+			return fmt.Errorf("Postgres is slow")
+		}
+		return nil
+	}
+	var waits, accepted, refused *answers
+	env.at(0, func() { waits = env.update(add("waits")) })
+	env.at(10*time.Second, func() { accepted = env.update(add("accepted")) })
+	env.at(20*time.Second, func() {
+		env.SetCurrentHistorySize(size * 2)
+		refused = env.update(add("refused"))
+	})
+	err := env.run(wallet.AssetRef{UserID: "u1", Currency: "USD"})
+	require.ErrorAs(t, err, new(*workflow.ContinueAsNewError))
+	require.True(t, waits.done)
+	require.True(t, accepted.done)
+	require.ErrorIs(t, failure.Decode(refused.rejected), wallet.ErrBusy)
+	require.Equal(t, []string{"_auto-create", "waits", "accepted"}, env.order)
+}
