@@ -7,10 +7,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/service/failure"
 )
 
 func start() map[string]any {
@@ -86,7 +86,7 @@ func TestUpdatesAreRefusedOnceARunHasToEnd(t *testing.T) {
 	env.SetCurrentHistoryLength(1000)
 	env.SetContinueAsNewSuggested(true)
 	env.fail = func(step string, attempt int) error {
-		if step == wallet.StepApplyCommands && attempt < 60 { // for more than a minute
+		if step == wallet.StepApplyCommands && attempt < 16 { // for half a minute
 			return fmt.Errorf("Postgres is slow")
 		}
 		return nil
@@ -102,6 +102,9 @@ func TestUpdatesAreRefusedOnceARunHasToEnd(t *testing.T) {
 	require.ErrorAs(t, err, new(*workflow.ContinueAsNewError))
 	require.True(t, waits.done)
 	require.True(t, accepted.done)
-	require.ErrorIs(t, failure.Decode(refused.rejected), wallet.ErrBusy)
+	var failed *temporal.ApplicationError
+	require.ErrorAs(t, refused.rejected, &failed)
+	require.Equal(t, wallet.FailureBusy, failed.Type())
+	require.ErrorContains(t, failed, "a new run begins as soon as")
 	require.Equal(t, []string{"_auto-create", "waits", "accepted"}, env.order)
 }
