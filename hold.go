@@ -62,9 +62,12 @@ func (h Hold) close(as HoldState) Hold {
 	return h
 }
 
+// ExpirePrefix and the hold's id are the id of the command that lets it expire.
+const ExpirePrefix = "_expire/"
+
 // ExpireCommand is the command that the service itself records when a hold has expired.
 func ExpireCommand(holdID string) Command {
-	return Command{ID: "_expire/" + holdID, Type: TypeExpire, HoldID: holdID}
+	return Command{ID: ExpirePrefix + holdID, Type: TypeExpire, HoldID: holdID}
 }
 
 // dueHolds are the holds that have expired, by their expiry, then their id.

@@ -17,9 +17,24 @@ type AssetRef struct {
 type ApplyCommandsInput struct {
 	AssetRef
 	Commands []Received `json:"commands"`
+	// LastSeen is the end of the journal as the sender last saw it; absent if it has not.
+	LastSeen Head `json:"last_seen,omitzero"`
 	// AndRecord asks to go on with RecordEvents, after the commit, where something was
 	// applied: one activity less in the history and on its way.
 	AndRecord bool `json:"and_record,omitempty"`
+}
+
+// Head is the end of a wallet asset's journal.
+type Head struct {
+	Position int64 `json:"position"`
+	Hash     Hash  `json:"hash"`
+}
+
+// IsLostIn reports whether the journal that an asset is the end of cannot have this head in it:
+// it is shorter, or as long and another one. Whoever saw it was answered from a server whose
+// last commits are gone, after a restore or a failover to a standby that lagged behind.
+func (h Head) IsLostIn(a Asset) bool {
+	return h.Position > a.Position || h.Position > 0 && h.Position == a.Position && h.Hash != a.Hash
 }
 
 // ApplyCommandsOutput is the asset as it was when the commands were committed, and
@@ -36,6 +51,8 @@ type ApplyCommandsOutput struct {
 	HoldsChanged bool   `json:"holds_changed,omitempty"`
 	NextHolds    []Hold `json:"next_holds,omitempty"`
 	Expired      int    `json:"expired,omitempty"`
+	// LostEntries says that the journal lacks entries that LastSeen was the end of.
+	LostEntries bool `json:"lost_entries,omitempty"`
 	// Recorded says that RecordEvents was done too. It is false where that was not
 	// asked for, not needed, or failed: the commands are applied all the same.
 	Recorded bool `json:"recorded,omitempty"`

@@ -3,7 +3,7 @@
 // and safe beside itself: the row of the wallet asset is the lock, the journal is
 // the memory of what was done.
 //
-// Read in this order: apply_commands.go (the step), groups.go (what a transaction does to
+// Read in this order: apply_commands.go (the step), apply_groups.go (what a transaction does to
 // the wallets that it is about), transaction.go, record_events.go.
 package activities
 

@@ -19,14 +19,14 @@ const andRecordPatience = 500 * time.Millisecond
 // created. It fails for good with InvalidCommand if the currency is not registered; any
 // other failure is worth a retry. RecordEvents may follow: see AndRecord.
 func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput) (wallet.ApplyCommandsOutput, error) {
-	outcomes, err := a.applyGroups(ctx, []group{{in.AssetRef, in.Commands}})
+	outcomes, err := a.applyGroups(ctx, []group{{in.AssetRef, in.Commands, in.LastSeen}})
 	if err != nil {
 		return wallet.ApplyCommandsOutput{}, failure.Encode(fmt.Errorf("apply commands to the %s wallet of %q: %w", in.Currency, in.UserID, err))
 	}
 	done := outcomes[0]
 	out := wallet.ApplyCommandsOutput{
 		Asset: done.asset, Results: wallet.NewFacts(in.Commands, done.results), NeedsRecording: done.needsRecording(),
-		HoldsChanged: done.holds, NextHolds: done.nextHolds, Expired: done.expired,
+		HoldsChanged: done.holdsChanged, NextHolds: done.nextHolds, Expired: done.expired, LostEntries: done.lostEntries,
 	}
 	if in.AndRecord && out.NeedsRecording {
 		out.Recorded = a.recordSoon(ctx, in.AssetRef)

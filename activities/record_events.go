@@ -34,15 +34,7 @@ func (a *Activities) RecordEvents(ctx context.Context, ref wallet.AssetRef) (wal
 
 func (t transaction) recordEvents(ctx context.Context, ref wallet.AssetRef) (out wallet.RecordEventsOutput, err error) {
 	whole := &pgx.Batch{}
-	whole.Queue(sqlRecordEvents, []string{ref.UserID}, []string{ref.Currency})
+	whole.Queue(sqlRecordEvents, []string{ref.UserID}, []string{ref.Currency}).QueryRow(func(row pgx.Row) error { return row.Scan(&out.Version) })
 	whole.Queue(sqlCommit)
-	results, err := t.begin(ctx, whole)
-	if err != nil {
-		return out, err
-	}
-	err = results.QueryRow().Scan(&out.Version)
-	if closeErr := results.Close(); err == nil {
-		err = closeErr
-	}
-	return out, err
+	return out, t.begin(ctx, whole)
 }

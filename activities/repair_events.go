@@ -46,20 +46,14 @@ type Repaired struct {
 // repair" calls it, after it has seen that journal and balance agree.
 func (a *Activities) RepairEvents(ctx context.Context, ref wallet.AssetRef) (Repaired, error) {
 	repaired, err := inTransaction(ctx, a, func(t transaction) (repaired Repaired, err error) {
-		request := &pgx.Batch{}
-		request.Queue(sqlRepairEvents, ref.UserID, ref.Currency)
-		results, err := t.begin(ctx, request)
-		if err != nil {
+		batch := &pgx.Batch{}
+		batch.Queue(sqlRepairEvents, ref.UserID, ref.Currency).QueryRow(func(row pgx.Row) error {
+			return row.Scan(&repaired.Events, &repaired.Ranges)
+		})
+		if err := t.begin(ctx, batch); err != nil {
 			return repaired, err
 		}
-		defer results.Close()
-		if err := results.QueryRow().Scan(&repaired.Events, &repaired.Ranges); err != nil {
-			return repaired, err
-		}
-		if err := results.Close(); err != nil {
-			return repaired, err
-		}
-		if repaired.Holds, err = t.restoreHolds(ctx, ref); err != nil {
+		if repaired.Holds, err = t.repairHolds(ctx, ref); err != nil {
 			return repaired, err
 		}
 		return repaired, t.commit(ctx, &pgx.Batch{})
@@ -70,8 +64,9 @@ func (a *Activities) RepairEvents(ctx context.Context, ref wallet.AssetRef) (Rep
 	return repaired, nil
 }
 
-// restoreHolds inserts the rows of holds that the journal knows and that are gone.
-func (t transaction) restoreHolds(ctx context.Context, ref wallet.AssetRef) (int64, error) {
+// repairHolds inserts the rows of holds that the journal knows and that are gone, and counts
+// the open ones again.
+func (t transaction) repairHolds(ctx context.Context, ref wallet.AssetRef) (int64, error) {
 	found, err := t.conn.Query(ctx, sqlEntriesOfHolds, ref.UserID, ref.Currency)
 	if err != nil {
 		return 0, err
@@ -94,7 +89,7 @@ func (t transaction) restoreHolds(ctx context.Context, ref wallet.AssetRef) (int
 		return 0, nil
 	}
 	tag, err := t.conn.Exec(ctx, sqlInsertLostHolds, rows.HoldParameters(holds)...)
-	if err != nil || tag.RowsAffected() == 0 {
+	if err != nil {
 		return 0, err
 	}
 	_, err = t.conn.Exec(ctx, sqlRecountHolds, ref.UserID, ref.Currency)

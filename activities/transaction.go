@@ -125,29 +125,20 @@ func inWords(err error) error {
 	return fmt.Errorf("another session of Postgres has locked what this step needs, and keeps it: look in pg_stat_activity for a session that is idle in transaction or waits itself: %w", err)
 }
 
-// begin sends a batch as the beginning of a transaction; the results of what it queues are
-// read from what it returns.
-func (t transaction) begin(ctx context.Context, b *pgx.Batch) (pgx.BatchResults, error) {
+// begin sends a batch as the beginning of a transaction, and reads its results.
+func (t transaction) begin(ctx context.Context, batch *pgx.Batch) error {
 	whole := &pgx.Batch{}
 	whole.Queue(sqlBegin)
-	whole.Queue(sqlSettings)
-	whole.QueuedQueries = append(whole.QueuedQueries, b.QueuedQueries...)
-	results := t.conn.SendBatch(ctx, whole)
-	if err := t.readSettings(results); err != nil {
-		_ = results.Close() // says the same, or what follows from it
-		return nil, err
-	}
-	return results, nil
+	whole.Queue(sqlSettings).QueryRow(t.checkWritable)
+	whole.QueuedQueries = append(whole.QueuedQueries, batch.QueuedQueries...)
+	return t.conn.SendBatch(ctx, whole).Close()
 }
 
-// readSettings reads the results of sqlBegin and sqlSettings. On a server that takes no
-// writes the rest of the batch has failed or changed nothing.
-func (t transaction) readSettings(results pgx.BatchResults) error {
-	if _, err := results.Exec(); err != nil {
-		return err
-	}
+// checkWritable reads what sqlSettings says of the server. Where that takes no writes, the rest
+// of the batch has failed or changed nothing.
+func (t transaction) checkWritable(row pgx.Row) error {
 	var inRecovery, readOnly bool
-	if err := results.QueryRow().Scan(&inRecovery, &readOnly, nil); err != nil {
+	if err := row.Scan(&inRecovery, &readOnly, nil); err != nil {
 		return err
 	}
 	return postgres.Writable(t.conn.Conn().PgConn(), inRecovery, readOnly)

@@ -41,11 +41,11 @@ var All = []Mutation{
 		Name:      "dedupe",
 		Mechanism: "A step looks up which of its commands' ids the journal already has.",
 		Edits: []Edit{{
-			File: "activities/groups.go",
-			Old: `for _, e := range prior {
-		b.know(e)
+			File: "activities/lock.go",
+			Old: `for _, e := range entries {
+		l.of(wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}).prior[e.CommandID] = e
 	}`,
-			New: `_ = prior`,
+			New: `_ = entries`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"a step ran into a constraint"},
@@ -55,12 +55,14 @@ var All = []Mutation{
 		Mechanism: "Before a run ends, it takes the signals that have arrived into its queue.",
 		Edits: []Edit{{
 			File: "workflows/wallet_asset.go",
-			Old: `w.awaitWork(ctx)
-		w.receiveSignals(ctx)`,
-			New: `w.awaitWork(ctx)
+			Old: `w.noticeEnd(ctx)
+		w.receiveSignals(ctx)
+		switch`,
+			New: `w.noticeEnd(ctx)
 		if !w.mustContinueAsNew(ctx) {
 			w.receiveSignals(ctx)
-		}`,
+		}
+		switch`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"was accepted, but is not recorded"},
@@ -126,21 +128,21 @@ var All = []Mutation{
 		Name:      "holds_in_transaction",
 		Mechanism: "The rows of holds are committed together with the journal's entries that change them.",
 		Edits: []Edit{{
-			File: "activities/groups.go",
-			Old: `if holds := b.changedHolds(); len(holds) > 0 {
+			File: "activities/apply_groups.go",
+			Old: `if holds := l.holdsToWrite(); len(holds) > 0 {
 		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
 	}`,
 			New: ``,
 		}, {
-			File: "activities/groups.go",
-			Old: `	last.Queue(sqlCommit)
-	results := t.conn.SendBatch(ctx, last)`,
-			New: `	last.Queue(sqlCommit)
-	if holds := b.changedHolds(); len(holds) > 0 {
+			File: "activities/apply_groups.go",
+			Old:  `return t.commit(ctx, last)`,
+			New: `if holds := l.holdsToWrite(); len(holds) > 0 {
+		last.Queue(sqlCommit)
 		last.Queue("SELECT pg_sleep(0.05)") // time for a crash between them
+		last.Queue(sqlBegin)
 		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
 	}
-	results := t.conn.SendBatch(ctx, last)`,
+	return t.commit(ctx, last)`,
 		}},
 		Faults:   "postgres",
 		Problems: []string{"has no row", "the row of hold", "the rules say unapplied hold_"},
@@ -149,13 +151,12 @@ var All = []Mutation{
 		Name:      "one_transaction",
 		Mechanism: "The journal's entries and the balance are committed together.",
 		Edits: []Edit{{
-			File: "activities/groups.go",
-			Old:  `last.Queue(sqlUpdateAssets, b.balances()...)`,
+			File: "activities/apply_groups.go",
+			Old:  `last.Queue(sqlUpdateAssets, balances(changed)...)`,
 			New: `last.Queue(sqlCommit)
 		last.Queue("SELECT pg_sleep(0.05)") // time for a crash between them
 		last.Queue(sqlBegin)
-		before += 3
-		last.Queue(sqlUpdateAssets, b.balances()...)`,
+		last.Queue(sqlUpdateAssets, balances(changed)...)`,
 		}},
 		Faults:   "postgres",
 		Problems: []string{"a step ran into a constraint", "the balance is total"},
@@ -175,7 +176,7 @@ var All = []Mutation{
 		Name:      "row_lock",
 		Mechanism: "A step locks the row of its wallet asset, so that no two write to one wallet at once.",
 		Edits: []Edit{{
-			File: "activities/groups.go",
+			File: "activities/lock.go",
 			Old:  `FOR NO KEY UPDATE) AS asset`,
 			New:  `) AS asset`,
 		}},

@@ -153,6 +153,9 @@ func (r Repetition) Differs(entry, event [][]byte) string {
 // CollectEntries reads all rows of a query of EntryColumns.
 func CollectEntries(rows pgx.Rows) ([]wallet.Entry, error) {
 	defer rows.Close()
+	if err := rows.Err(); err != nil { // of a query in a batch: there are no columns
+		return nil, err
+	}
 	var entries []wallet.Entry
 	for reader := Entries(rows); rows.Next(); {
 		var e wallet.Entry
@@ -173,6 +176,9 @@ type Event struct {
 // CollectEvents reads all rows of a query of EventColumns.
 func CollectEvents(rows pgx.Rows) ([]Event, error) {
 	defer rows.Close()
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
 	var events []Event
 	for reader := Events(rows); rows.Next(); {
 		var e Event
@@ -185,15 +191,37 @@ func CollectEvents(rows pgx.Rows) ([]Event, error) {
 	return events, rows.Err()
 }
 
+// CollectAssets reads all rows of a query of AssetColumns.
+func CollectAssets(found pgx.Rows) ([]wallet.Asset, error) {
+	return pgx.CollectRows(found, ScanAsset)
+}
+
 // ScanAsset reads a row of AssetColumns.
-func ScanAsset(row pgx.CollectableRow) (a wallet.Asset, err error) {
-	var nextExpiry *time.Time
-	err = row.Scan(&a.UserID, &a.Currency, &a.Total, &a.Hold, &a.Version, &a.Position, &a.Hash, &a.Format, &a.OpenHolds, &nextExpiry, &a.UpdatedAt, &a.Scale)
-	a.UpdatedAt = a.UpdatedAt.UTC()
-	if nextExpiry != nil {
-		a.NextExpiry = nextExpiry.UTC()
+func ScanAsset(row pgx.CollectableRow) (wallet.Asset, error) {
+	s, err := pgx.RowToStructByName[storedAsset](row)
+	a := wallet.Asset{
+		UserID: s.UserID, Currency: s.Currency, Scale: s.Scale, Total: s.Total, Hold: s.Hold, Version: s.Version, Position: s.Position,
+		OpenHolds: s.OpenHolds, Hash: s.Hash, Format: s.Format, UpdatedAt: s.UpdatedAt.UTC(),
+	}
+	if s.NextExpiry != nil {
+		a.NextExpiry = s.NextExpiry.UTC()
 	}
 	return a, err
+}
+
+type storedAsset struct {
+	UserID     string        `db:"user_id"`
+	Currency   string        `db:"currency"`
+	Scale      int32         `db:"scale"`
+	Total      wallet.Amount `db:"total_amount"`
+	Hold       wallet.Amount `db:"hold_amount"`
+	Version    int64         `db:"version"`
+	Position   int64         `db:"position"`
+	OpenHolds  int64         `db:"open_holds"`
+	NextExpiry *time.Time    `db:"next_expiry"`
+	Hash       wallet.Hash   `db:"hash"`
+	Format     int64         `db:"format"`
+	UpdatedAt  time.Time     `db:"updated_at"`
 }
 
 // epoch is 2000-01-01, from which Postgres counts microseconds.

@@ -1,0 +1,188 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
+)
+
+// group is the commands of one wallet asset in a transaction. One without commands makes sure
+// that the asset exists, and that holds that are due have expired.
+type group struct {
+	wallet.AssetRef
+	commands []wallet.Received
+	lastSeen wallet.Head // of the asset, by whoever sends the commands; zero if unknown
+}
+
+// outcome is what became of a group.
+type outcome struct {
+	asset        wallet.Asset // after its commands
+	results      []wallet.Result
+	expired      int           // holds
+	holdsChanged bool          // some were placed or changed
+	nextHolds    []wallet.Hold // then those that are open, the next to expire first
+	lostEntries  bool          // the journal ends before what lastSeen says, or differently
+}
+
+// needsRecording reports whether an outcome calls for RecordEvents: see ApplyCommandsOutput.
+func (o outcome) needsRecording() bool {
+	return o.expired > 0 || slices.ContainsFunc(o.results, func(r wallet.Result) bool { return r.Status == wallet.StatusApplied })
+}
+
+// applyGroups applies the commands of several groups in one transaction: all of it or
+// nothing. Wallet assets that are missing are created. It returns an outcome for each group,
+// in their order, or an *wallet.InvalidError if a currency is not registered.
+func (a *Activities) applyGroups(ctx context.Context, groups []group) ([]outcome, error) {
+	return inTransaction(ctx, a, func(t transaction) ([]outcome, error) {
+		l, err := t.lock(ctx, groups)
+		if err == nil && l.lacksSome() {
+			// Rows are made and locked in one order, so those that are locked already have
+			// to be let go first.
+			if err := t.rollback(ctx); err != nil {
+				return nil, err
+			}
+			l, err = t.createAndLock(ctx, groups)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := t.readMissing(ctx, l, groups); err != nil {
+			return nil, err
+		}
+		outcomes, err := l.fold(groups)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.write(ctx, l); err != nil {
+			return nil, err
+		}
+		for i, g := range groups {
+			asset := l.of(g.AssetRef)
+			outcomes[i].asset.NextExpiry, outcomes[i].nextHolds = asset.NextExpiry, asset.nextHolds
+		}
+		return outcomes, nil
+	})
+}
+
+// fold applies the commands of the groups in the order given.
+func (l *lockedAssets) fold(groups []group) ([]outcome, error) {
+	outcomes := make([]outcome, len(groups))
+	for i, g := range groups {
+		a := l.of(g.AssetRef)
+		lost := g.lastSeen.IsLostIn(a.Asset)
+		f, err := wallet.Fold(wallet.Account{Asset: a.Asset, Holds: a.holds}, a.prior, g.commands, l.now)
+		if err != nil {
+			return nil, fmt.Errorf("the %s wallet of %q: %w", g.Currency, g.UserID, err)
+		}
+		outcomes[i] = outcome{asset: f.Account.Asset, results: f.Results, holdsChanged: len(f.Holds) > 0, lostEntries: lost}
+		for _, e := range f.Entries {
+			a.prior[e.CommandID] = e
+			if e.Type == wallet.TypeExpire {
+				outcomes[i].expired++
+			}
+		}
+		if len(f.Entries) > 0 {
+			a.Asset, a.holds, a.changed = f.Account.Asset, f.Account.Holds, true
+			l.entries = append(l.entries, f.Entries...)
+		}
+		for _, h := range f.Holds {
+			a.holdsToWrite[h.ID] = h
+		}
+	}
+	return outcomes, nil
+}
+
+const (
+	sqlUpdateAssets = `UPDATE wallet_assets AS a
+		SET total_amount = after.total::numeric, hold_amount = after.hold::numeric,
+			version = after.version, position = after.position, hash = after.hash, format = after.format, updated_at = after.updated_at,
+			open_holds = after.open_holds,
+			next_expiry = CASE WHEN after.holds_changed THEN (
+				SELECT expires_at
+				FROM wallet_holds AS h
+				WHERE h.user_id = a.user_id AND h.currency = a.currency AND h.state = 'open' AND h.expires_at IS NOT NULL
+				ORDER BY expires_at
+				LIMIT 1) ELSE a.next_expiry END
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bigint[], $9::timestamptz[], $10::bigint[], $11::boolean[])
+			AS after (user_id, currency, total, hold, version, position, hash, format, updated_at, open_holds, holds_changed)
+		WHERE a.user_id = after.user_id AND a.currency = after.currency`
+
+	// The holds that the Web UI shows, earliest expiry first: NULL, for never, sorts last.
+	sqlNextHolds = `SELECT ` + rows.HoldColumns + `
+		FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
+		CROSS JOIN LATERAL (
+			SELECT *
+			FROM wallet_holds
+			WHERE user_id = wanted.u AND currency = wanted.c AND state = 'open'
+			ORDER BY expires_at, hold_id
+			LIMIT 5) AS h`
+)
+
+// write appends the new entries to the journal, writes holds and balances and commits.
+func (t transaction) write(ctx context.Context, l *lockedAssets) error {
+	last := &pgx.Batch{}
+	if len(l.entries) > 0 {
+		parameters, err := rows.EntryParameters(l.entries)
+		if err != nil {
+			return err
+		}
+		last.Queue(rows.InsertEntries, parameters...)
+	}
+	if holds := l.holdsToWrite(); len(holds) > 0 {
+		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
+	}
+	if changed := l.where(func(a *lockedAsset) bool { return a.changed }); len(changed) > 0 {
+		last.Queue(sqlUpdateAssets, balances(changed)...)
+	} else {
+		last.Queue(sqlAwaitDurability)
+	}
+	if changed := l.where((*lockedAsset).holdsChanged); len(changed) > 0 {
+		users, currencies := columns(changed)
+		last.Queue(sqlNextHolds, users, currencies).Query(l.readNextHolds)
+	}
+	return t.commit(ctx, last)
+}
+
+// readNextHolds reads the holds that are open after the transaction.
+func (l *lockedAssets) readNextHolds(found pgx.Rows) error {
+	holds, err := rows.CollectHolds(found)
+	if err != nil {
+		return err
+	}
+	for _, a := range l.where((*lockedAsset).holdsChanged) {
+		a.NextExpiry = time.Time{}
+	}
+	for _, h := range holds {
+		a := l.of(h.AssetRef)
+		if len(a.nextHolds) == 0 {
+			a.NextExpiry = h.ExpiresAt
+		}
+		a.nextHolds = append(a.nextHolds, h.Hold)
+	}
+	return nil
+}
+
+// balances are the parameters of sqlUpdateAssets.
+func balances(assets []*lockedAsset) []any {
+	users, currencies := columns(assets)
+	var (
+		totals, holds                           []string
+		versions, positions, formats, openHolds []int64
+		hashes                                  [][]byte
+		times                                   []time.Time
+		holdsChanged                            []bool
+	)
+	for _, a := range assets {
+		totals, holds = append(totals, a.Total.String()), append(holds, a.Hold.String())
+		versions, positions, formats = append(versions, a.Version), append(positions, a.Position), append(formats, a.Format)
+		hashes, times = append(hashes, a.Hash[:]), append(times, a.UpdatedAt)
+		openHolds, holdsChanged = append(openHolds, a.OpenHolds), append(holdsChanged, a.holdsChanged())
+	}
+	return []any{users, currencies, totals, holds, versions, positions, hashes, formats, times, openHolds, holdsChanged}
+}
