@@ -130,10 +130,10 @@ func moment(decoder *jsontext.Decoder, t *time.Time) error {
 	return invalid(field, string(value), "%s is %s: send a time such as 2026-01-31T12:00:00Z", field, shorten(string(value), 60))
 }
 
-// refuseEmpty refuses an empty text in a field of commands that not every type takes. A
-// program whose variable was not set must not hold for ever, say.
+// refuseEmpty refuses an empty text, and null, in a field of commands that not every type takes:
+// a program whose variable was not set must not place a hold that never expires, for example.
 func refuseEmpty(data []byte) error {
-	if !bytes.Contains(data, []byte(`""`)) {
+	if !bytes.Contains(data, []byte(`""`)) && !bytes.Contains(data, []byte(`null`)) {
 		return nil
 	}
 	decoder := jsontext.NewDecoder(bytes.NewReader(data))
@@ -145,12 +145,17 @@ func refuseEmpty(data []byte) error {
 		at := decoder.StackPointer()
 		_, length := decoder.StackIndex(decoder.StackDepth())
 		isValue := length%2 == 0 // the names of an object count too
-		if token.Kind() != '"' || token.String() != "" || !isValue || at.Parent().LastToken() == "metadata" {
+		isEmpty := token.Kind() == 'n' || token.Kind() == '"' && token.String() == ""
+		if !isEmpty || !isValue || at.Parent().LastToken() == "metadata" {
 			continue
+		}
+		is, value := "is empty", ""
+		if token.Kind() == 'n' {
+			is, value = "is null", "null"
 		}
 		for _, f := range commandFields {
 			if name := at.LastToken(); name == f.name {
-				return invalid(name, "", "%s is empty: send %s, or leave it out", name, f.help)
+				return invalid(name, value, "%s %s: send %s, or leave it out", name, is, f.help)
 			}
 		}
 	}

@@ -97,7 +97,7 @@ func place(a Account, c Command, now time.Time) (Account, *refusal) {
 		return a, refuse(ReasonTooManyHolds, "%d holds are open, and no more than %d may be: capture or release some first", a.OpenHolds, MaxOpenHolds)
 	}
 	zero := c.Amount.Sub(c.Amount)
-	return a.reserve(Hold{ID: c.ID, State: HoldOpen, Amount: c.Amount, Captured: zero, Released: zero, ExpiresAt: expiresAt, PlacedAt: now}, Hold{})
+	return a.replaceHold(Hold{}, Hold{ID: c.ID, State: HoldOpen, Amount: c.Amount, Captured: zero, Released: zero, ExpiresAt: expiresAt, PlacedAt: now}), nil
 }
 
 func raise(a Account, c Command, now time.Time) (Account, *refusal) {
@@ -113,7 +113,7 @@ func raise(a Account, c Command, now time.Time) (Account, *refusal) {
 	}
 	if !expiresAt.IsZero() {
 		if before.ExpiresAt.IsZero() || !expiresAt.After(before.ExpiresAt) {
-			return a, refuse(ReasonExpiryNotLater, "hold %s expires %s, which is not before %s: send a later time, or none to keep it",
+			return a, refuse(ReasonExpiryNotLater, "hold %s already expires %s, and %s is not later: send a later time, or none to keep it",
 				quote(c.HoldID), expiryText(before.ExpiresAt), timeText(expiresAt))
 		}
 		after.ExpiresAt = expiresAt
@@ -121,17 +121,13 @@ func raise(a Account, c Command, now time.Time) (Account, *refusal) {
 	if available := a.Available(); c.Amount.Cmp(available) > 0 {
 		return a, refuse(ReasonInsufficientFunds, "cannot raise hold %s by %s %s: %s available (total %s, hold %s)", quote(c.HoldID), c.Amount, a.Currency, available, a.Total, a.Hold)
 	}
-	return a.reserve(after, before)
+	return a.replaceHold(before, after), nil
 }
 
 // capture takes what is held, or a part of it. What is left after it is given back, unless
 // the command says that more will follow.
 func capture(a Account, c Command, now time.Time) (Account, *refusal) {
-	before, refused := a.openHold(c.HoldID, now)
-	if refused != nil {
-		return a, refused
-	}
-	amount, refused := before.part(c, a.Currency)
+	before, amount, refused := a.partOfHold(c, now)
 	if refused != nil {
 		return a, refused
 	}
@@ -141,16 +137,12 @@ func capture(a Account, c Command, now time.Time) (Account, *refusal) {
 		after = after.close(HoldCaptured)
 	}
 	a.Total = a.Total.Sub(amount)
-	return a.reserve(after, before)
+	return a.replaceHold(before, after), nil
 }
 
 // release gives back what is held, or a part of it.
 func release(a Account, c Command, now time.Time) (Account, *refusal) {
-	before, refused := a.openHold(c.HoldID, now)
-	if refused != nil {
-		return a, refused
-	}
-	amount, refused := before.part(c, a.Currency)
+	before, amount, refused := a.partOfHold(c, now)
 	if refused != nil {
 		return a, refused
 	}
@@ -159,7 +151,7 @@ func release(a Account, c Command, now time.Time) (Account, *refusal) {
 	if after.Left().IsZero() {
 		after.State = HoldReleased
 	}
-	return a.reserve(after, before)
+	return a.replaceHold(before, after), nil
 }
 
 // expire gives back what is left of a hold whose time is over.
@@ -168,7 +160,7 @@ func expire(a Account, c Command, now time.Time) (Account, *refusal) {
 	if !known || !before.IsDue(now) { // only a forged journal says otherwise
 		return a, refuse(ReasonHoldNotFound, "hold %s is not due", quote(c.HoldID))
 	}
-	return a.reserve(before.close(HoldExpired), before)
+	return a.replaceHold(before, before.close(HoldExpired)), nil
 }
 
 // openHold is a hold that can be changed. One that is due has expired, even if its entry is
@@ -186,29 +178,33 @@ func (a Account) openHold(id string, now time.Time) (Hold, *refusal) {
 	return h, nil
 }
 
-// part is the amount of a command on a hold: all that is left if it names none.
-func (h Hold) part(c Command, currency string) (Amount, *refusal) {
-	if c.Amount.IsZero() {
-		return h.Left(), nil
+// partOfHold is the open hold that a command is about, and how much of it: all that is left if
+// the command names no amount.
+func (a Account) partOfHold(c Command, now time.Time) (Hold, Amount, *refusal) {
+	h, refused := a.openHold(c.HoldID, now)
+	switch {
+	case refused != nil:
+		return h, Amount{}, refused
+	case c.Amount.IsZero():
+		return h, h.Left(), nil
+	case c.Amount.Cmp(h.Left()) > 0:
+		return h, Amount{}, refuse(ReasonHoldExceeded, "hold %s has only %s %s left, less than %s: send at most what is left, under a new id", quote(h.ID), h.Left(), a.Currency, c.Amount)
 	}
-	if c.Amount.Cmp(h.Left()) > 0 {
-		return Amount{}, refuse(ReasonHoldExceeded, "hold %s has %s %s left, and %s is more: send at most what is left, under a new id", quote(h.ID), h.Left(), currency, c.Amount)
-	}
-	return c.Amount, nil
+	return h, c.Amount, nil
 }
 
-// reserve puts a hold in the place of what it was before.
-func (a Account) reserve(after, before Hold) (Account, *refusal) {
-	if before.ID != "" {
+// replaceHold puts a hold in the place of what it was before, which is empty for a new one.
+func (a Account) replaceHold(before, after Hold) Account {
+	if before.IsOpen() {
 		a.Hold = a.Hold.Sub(before.Left())
 		a.OpenHolds--
 	}
-	a.Hold = a.Hold.Add(after.Left())
 	if after.IsOpen() {
+		a.Hold = a.Hold.Add(after.Left())
 		a.OpenHolds++
 	}
 	a.changed = &after
-	return a, nil
+	return a
 }
 
 // expiry is when the hold of a command ends; zero if it names no time.

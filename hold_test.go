@@ -45,6 +45,9 @@ func TestHoldCommandsThatAreRefusedBeforeTheyLeaveATrace(t *testing.T) {
 		"a partial hold":           {`{"id":"a","type":"hold","amount":"1","partial":true}`, `hold takes no partial`},
 		"a subtract from a hold":   {`{"id":"a","type":"subtract","amount":"1","hold_id":"h"}`, `subtract takes no hold_id, got "h": leave it out`},
 		"the service's own type":   {`{"id":"a","type":"expire","hold_id":"h"}`, `type "expire" is unknown: send one of create, add, subtract, hold, capture, release`},
+		"a null expiry":            {`{"id":"a","type":"hold","amount":"1","expires_in":null}`, `expires_in is null: send `},
+		"a null time":              {`{"id":"a","type":"hold","amount":"1","expires_at":null}`, `expires_at is null: send `},
+		"a null hold":              {`{"id":"a","type":"hold","amount":"1","hold_id":null}`, `hold_id is null: send `},
 		"a misspelt field":         {`{"id":"a","type":"hold","amount":"1","expiresIn":"15m"}`, `command has no field "expiresIn"`},
 		"a duration within a name": {`{"id":"a","type":"hold","amount":"1","expires_in":"15m\n"}`, `is not a duration`},
 	} {
@@ -55,7 +58,7 @@ func TestHoldCommandsThatAreRefusedBeforeTheyLeaveATrace(t *testing.T) {
 		})
 	}
 	for _, json := range []string{
-		`{"id":"a","type":"hold","amount":"1","hold_id":null,"expires_in":null,"expires_at":null,"description":"","metadata":{"hold_id":"","expires_in":""}}`,
+		`{"id":"a","type":"hold","amount":"1","description":"","reply_to":null,"metadata":{"hold_id":"","expires_in":""}}`,
 		`{"id":"a","type":"hold","hold_id":"h","expires_at":"2026-01-31T13:00:00.123456+01:00"}`,
 		`{"id":"a","type":"capture","hold_id":"h","partial":false}`,
 		`{"id":"a","type":"hold","amount":"1","expires_at":"9999-12-31T23:59:59Z"}`,

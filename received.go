@@ -26,6 +26,8 @@ func (r Received) Size() int {
 	return size
 }
 
+const malformedPrefix = "_malformed-"
+
 // metadataSentID is where the record of a malformed command has the id that it was sent under.
 const metadataSentID = "sent_id"
 
@@ -33,7 +35,7 @@ const metadataSentID = "sent_id"
 // so that the same payload has one entry however often it comes, and it is never the id that
 // was sent: the corrected command goes under that one.
 func MalformedID(payload []byte, encoding string) string {
-	return "_malformed-" + sha256Of(append([]byte(encoding+"\x00"), payload...)).String()
+	return malformedPrefix + sha256Of(append([]byte(encoding+"\x00"), payload...)).String()
 }
 
 // Malformed makes the record of an undecodable or invalid command. Its metadata has the
@@ -56,6 +58,17 @@ func Malformed(payload []byte, encoding string, readable Command, cause error) R
 		command.ReplyTo = readable.ReplyTo
 	}
 	return Received{Command: command, Malformed: storable(cause.Error())}
+}
+
+// Validate refuses what neither DecodeCommand nor Malformed makes.
+func (r Received) Validate() error {
+	if r.Malformed == "" {
+		return r.Command.Validate()
+	}
+	if id := strings.TrimPrefix(r.Command.ID, malformedPrefix); id == r.Command.ID || new(Hash).UnmarshalText([]byte(id)) != nil {
+		return invalid("id", r.Command.ID, "id %s is not one of a malformed command", quote(r.Command.ID))
+	}
+	return r.Command.validateMetadata()
 }
 
 // storable makes any bytes text that Postgres and protobuf take.

@@ -30,6 +30,9 @@ type Head struct {
 	Hash     Hash  `json:"hash"`
 }
 
+// Head is the end of the asset's journal.
+func (a Asset) Head() Head { return Head{a.Position, a.Hash} }
+
 // IsLostIn reports whether the journal that an asset is the end of cannot have this head in it:
 // it is shorter, or as long and another one. Whoever saw it was answered from a server whose
 // last commits are gone, after a restore or a failover to a standby that lagged behind.
@@ -56,6 +59,14 @@ type ApplyCommandsOutput struct {
 	// Recorded says that RecordEvents was done too. It is false where that was not
 	// asked for, not needed, or failed: the commands are applied all the same.
 	Recorded bool `json:"recorded,omitempty"`
+}
+
+// EnsureWalletAssetOutput is the asset as it is, with some of its open holds, first those that
+// expire first. Expired holds were closed on the way.
+type EnsureWalletAssetOutput struct {
+	Asset     Asset  `json:"asset"`
+	NextHolds []Hold `json:"next_holds,omitempty"`
+	Expired   int    `json:"expired,omitempty"`
 }
 
 // RecordEventsOutput says how far the audit trail reaches.

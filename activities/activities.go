@@ -8,12 +8,15 @@
 package activities
 
 import (
+	"context"
+
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/feed"
+	"github.com/valueledger/wallet/internal/service/heartbeat"
 )
 
 // Activities holds what the steps share. Its methods are registered as
@@ -29,10 +32,19 @@ func New(db *pgxpool.Pool) *Activities { return &Activities{db, feed.NewAnnounce
 // Register names the steps as the workflow calls them.
 func (a *Activities) Register(r worker.ActivityRegistry) {
 	for name, step := range map[string]any{
-		wallet.StepEnsureWalletAsset: a.EnsureWalletAsset,
-		wallet.StepApplyCommands:     a.ApplyCommands,
-		wallet.StepRecordEvents:      a.RecordEvents,
+		wallet.StepEnsureWalletAsset: withHeartbeat(a.EnsureWalletAsset),
+		wallet.StepApplyCommands:     withHeartbeat(a.ApplyCommands),
+		wallet.StepRecordEvents:      withHeartbeat(a.RecordEvents),
 	} {
 		r.RegisterActivityWithOptions(step, activity.RegisterOptions{Name: name})
+	}
+}
+
+// withHeartbeat lets a step that runs as a regular activity be tried again soon after its worker
+// has died.
+func withHeartbeat[In, Out any](step func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
+	return func(ctx context.Context, in In) (Out, error) {
+		defer heartbeat.Keep(ctx, heartbeat.Every)()
+		return step(ctx, in)
 	}
 }

@@ -2,7 +2,9 @@ package activities
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/valueledger/wallet"
@@ -19,6 +21,7 @@ const andRecordPatience = 500 * time.Millisecond
 // created. It fails for good with InvalidCommand if the currency is not registered; any
 // other failure is worth a retry. RecordEvents may follow: see AndRecord.
 func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput) (wallet.ApplyCommandsOutput, error) {
+	in.Commands = checked(in.Commands)
 	outcomes, err := a.applyGroups(ctx, []group{{in.AssetRef, in.Commands, in.LastSeen}})
 	if err != nil {
 		return wallet.ApplyCommandsOutput{}, failure.Encode(fmt.Errorf("apply commands to the %s wallet of %q: %w", in.Currency, in.UserID, err))
@@ -41,4 +44,20 @@ func (a *Activities) recordSoon(ctx context.Context, ref wallet.AssetRef) bool {
 	defer cancel()
 	_, err := a.RecordEvents(ctx, ref)
 	return err == nil
+}
+
+// checked are commands of which those that no caller may send are recorded as malformed. The
+// workflow has checked what it takes; a step is not to depend on who calls it.
+func checked(commands []wallet.Received) []wallet.Received {
+	good := slices.Clone(commands)
+	for i, received := range commands {
+		if err := received.Validate(); err != nil {
+			payload, encodingErr := json.Marshal(received)
+			if encodingErr != nil {
+				payload = []byte(encodingErr.Error())
+			}
+			good[i] = wallet.Malformed(payload, "json/plain", received.Command, err)
+		}
+	}
+	return good
 }

@@ -142,8 +142,8 @@ func (t transaction) write(ctx context.Context, l *lockedAssets) error {
 	} else {
 		last.Queue(sqlAwaitDurability)
 	}
-	if changed := l.where((*lockedAsset).holdsChanged); len(changed) > 0 {
-		users, currencies := columns(changed)
+	if shown := l.where((*lockedAsset).showsHolds); len(shown) > 0 {
+		users, currencies := columns(shown)
 		last.Queue(sqlNextHolds, users, currencies).Query(l.readNextHolds)
 	}
 	return t.commit(ctx, last)
@@ -155,7 +155,7 @@ func (l *lockedAssets) readNextHolds(found pgx.Rows) error {
 	if err != nil {
 		return err
 	}
-	for _, a := range l.where((*lockedAsset).holdsChanged) {
+	for _, a := range l.where((*lockedAsset).showsHolds) {
 		a.NextExpiry = time.Time{}
 	}
 	for _, h := range holds {

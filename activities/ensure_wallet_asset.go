@@ -13,16 +13,16 @@ import (
 // "_auto-create", version 1), and then its creation event. It fails for good with
 // InvalidCommand (unknown_currency) if the currency is not registered; any other failure is
 // worth a retry.
-func (a *Activities) EnsureWalletAsset(ctx context.Context, ref wallet.AssetRef) (wallet.Asset, error) {
+func (a *Activities) EnsureWalletAsset(ctx context.Context, ref wallet.AssetRef) (wallet.EnsureWalletAssetOutput, error) {
 	outcomes, err := a.applyGroups(ctx, []group{{AssetRef: ref}})
 	if err != nil {
-		return wallet.Asset{}, failure.Encode(fmt.Errorf("ensure the %s wallet of %q: %w", ref.Currency, ref.UserID, err))
+		return wallet.EnsureWalletAssetOutput{}, failure.Encode(fmt.Errorf("ensure the %s wallet of %q: %w", ref.Currency, ref.UserID, err))
 	}
-	asset := outcomes[0].asset
-	if asset.Version == 1 || outcomes[0].expired > 0 { // it may be new
+	done := outcomes[0]
+	if done.asset.Version == 1 || done.expired > 0 { // it may be new
 		if _, err := a.RecordEvents(ctx, ref); err != nil {
-			return wallet.Asset{}, err
+			return wallet.EnsureWalletAssetOutput{}, err
 		}
 	}
-	return asset, nil
+	return wallet.EnsureWalletAssetOutput{Asset: done.asset, NextHolds: done.nextHolds, Expired: done.expired}, nil
 }

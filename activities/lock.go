@@ -85,10 +85,18 @@ type lockedAsset struct {
 	prior    map[string]wallet.Entry // the journal's entries of the commands' ids
 	holds    map[string]wallet.Hold  // that the commands name, or that are due
 	restored bool                    // its row was lost, its journal was not
+	// withoutCommands is true of an asset of a group without commands.
+	withoutCommands bool
 
 	changed      bool // the row is to be written
 	holdsToWrite map[string]wallet.Hold
 	nextHolds    []wallet.Hold // once holds are written: those that are open
+}
+
+// showsHolds reports whether the next holds are asked for: where they have changed, and in a step
+// without commands, which begins a run of the wallet's workflow.
+func (a *lockedAsset) showsHolds() bool {
+	return a.holdsChanged() || a.withoutCommands && a.OpenHolds > 0
 }
 
 func (a *lockedAsset) holdsChanged() bool { return len(a.holdsToWrite) > 0 || a.restored }
@@ -121,6 +129,11 @@ func newLockedAssets(groups []group) *lockedAssets {
 		l.all = append(l.all, &lockedAsset{
 			ref: ref, prior: map[string]wallet.Entry{}, holds: map[string]wallet.Hold{}, holdsToWrite: map[string]wallet.Hold{},
 		})
+	}
+	for _, g := range groups {
+		if a := l.of(g.AssetRef); len(g.commands) == 0 {
+			a.withoutCommands = true
+		}
 	}
 	return l
 }
@@ -239,7 +252,7 @@ func (l *lockedAssets) readHolds(found pgx.Rows) error {
 // holds that are named and have no row.
 func (t transaction) readMissing(ctx context.Context, l *lockedAssets, groups []group) error {
 	batch := &pgx.Batch{}
-	if due := l.withDueHolds(groups); len(due) > 0 {
+	if due := l.withDueHolds(); len(due) > 0 {
 		users, currencies := columns(due)
 		times := make([]time.Time, len(due))
 		for i, a := range due {
@@ -267,10 +280,9 @@ func (t transaction) readMissing(ctx context.Context, l *lockedAssets, groups []
 
 // withDueHolds are the assets with holds that may be due. A group without commands is there to
 // let holds expire, so it looks even where the row knows of none.
-func (l *lockedAssets) withDueHolds(groups []group) []*lockedAsset {
+func (l *lockedAssets) withDueHolds() []*lockedAsset {
 	return l.where(func(a *lockedAsset) bool {
-		return !a.NextExpiry.IsZero() && !a.now(l.now).Before(a.NextExpiry) ||
-			slices.ContainsFunc(groups, func(g group) bool { return g.AssetRef == a.ref && len(g.commands) == 0 })
+		return a.withoutCommands || !a.NextExpiry.IsZero() && !a.now(l.now).Before(a.NextExpiry)
 	})
 }
 

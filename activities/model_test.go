@@ -146,8 +146,8 @@ type walletUnderTest struct {
 func (w *walletUnderTest) do(ctx context.Context, s step) string {
 	switch s.name {
 	case wallet.StepEnsureWalletAsset:
-		asset, err := w.steps.EnsureWalletAsset(ctx, w.ref)
-		return told(nil, asset, err)
+		out, err := w.steps.EnsureWalletAsset(ctx, w.ref)
+		return told(nil, out.Asset, err)
 	case wallet.StepRecordEvents:
 		_, err := w.steps.RecordEvents(ctx, w.ref)
 		return told(nil, wallet.Asset{}, err)

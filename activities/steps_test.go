@@ -53,9 +53,9 @@ func (s steps) apply(commands ...wallet.Received) []wallet.Result {
 }
 
 func (s steps) ensure() wallet.Asset {
-	asset, err := s.EnsureWalletAsset(context.Background(), s.ref)
+	out, err := s.EnsureWalletAsset(context.Background(), s.ref)
 	require.NoError(s.t, err)
-	return asset
+	return out.Asset
 }
 
 func (s steps) record() int64 {

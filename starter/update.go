@@ -16,6 +16,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/service/heartbeat"
 	"github.com/valueledger/wallet/internal/service/resourceid"
 )
 
@@ -175,33 +176,11 @@ func (c *Client) Register(r worker.ActivityRegistry) {
 
 // sendCommand returns the Result of a refused command too.
 func (c *Client) sendCommand(ctx context.Context, in wallet.ApplyCommandInput) (wallet.Result, error) {
-	defer keepAlive(ctx, aliveEvery)()
+	defer heartbeat.Keep(ctx, heartbeat.Every)()
 	result, err := c.Apply(ctx, in.UserID, in.Currency, in.Command)
 	var unapplied *wallet.UnappliedError
 	if errors.As(err, &unapplied) {
 		return result, nil
 	}
 	return result, failure.Encode(err)
-}
-
-// aliveEvery is well below the heartbeat timeout of the activity.
-const aliveEvery = 3 * time.Second
-
-// keepAlive lets Temporal know that an activity is still at work, until stop is called.
-// Without it the death of a worker would be noticed when the activity's time is over.
-func keepAlive(ctx context.Context, every time.Duration) (stop func()) {
-	done := make(chan struct{})
-	go func() {
-		ticker := time.NewTicker(every)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				activity.RecordHeartbeat(ctx)
-			case <-done:
-				return
-			}
-		}
-	}()
-	return func() { close(done) }
 }

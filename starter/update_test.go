@@ -9,38 +9,11 @@ import (
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/mocks"
-	"go.temporal.io/sdk/testsuite"
 
 	"github.com/valueledger/wallet"
 )
-
-func TestAnActivityThatWaitsIsHeardOf(t *testing.T) {
-	var suite testsuite.WorkflowTestSuite
-	env := suite.NewTestActivityEnvironment()
-	heard := make(chan struct{}, 1)
-	env.SetOnActivityHeartbeatListener(func(*activity.Info, converter.EncodedValues) {
-		select {
-		case heard <- struct{}{}:
-		default:
-		}
-	})
-	waits := func(ctx context.Context) error {
-		defer keepAlive(ctx, time.Millisecond)()
-		select {
-		case <-heard:
-			return nil
-		case <-time.After(time.Minute):
-			return context.DeadlineExceeded
-		}
-	}
-	env.RegisterActivity(waits)
-	_, err := env.ExecuteActivity(waits)
-	require.NoError(t, err)
-}
 
 func TestWalletsThatStandStillKeepNoOtherWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

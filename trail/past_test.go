@@ -152,9 +152,9 @@ func TestReadsAtAPastTimeOfUsersWithManyCurrenciesOrNone(t *testing.T) {
 	read, steps := trail.New(db), activities.New(db)
 	var created []wallet.Asset
 	for _, currency := range []string{"USD", "EUR", "JPY"} {
-		asset, err := steps.EnsureWalletAsset(t.Context(), wallet.AssetRef{UserID: "u1", Currency: currency})
+		out, err := steps.EnsureWalletAsset(t.Context(), wallet.AssetRef{UserID: "u1", Currency: currency})
 		require.NoError(t, err)
-		created = append(created, asset)
+		created = append(created, out.Asset)
 	}
 	currencies := func(at time.Time) (list []string) {
 		assets, err := read.AssetsAt(t.Context(), "u1", at)

@@ -85,7 +85,8 @@ func TestStatementsEqualAReplayOfTheirSpan(t *testing.T) {
 func TestStatementsAreExactWhileWritesGoOn(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	read, steps, ref := trail.New(db), activities.New(db), wallet.AssetRef{UserID: "u1", Currency: "USD"}
-	created, err := steps.EnsureWalletAsset(t.Context(), ref)
+	out, err := steps.EnsureWalletAsset(t.Context(), ref)
+	created := out.Asset
 	require.NoError(t, err)
 	apply := func(from, n int) {
 		var batch []wallet.Received

@@ -23,6 +23,9 @@ const (
 	// replyTimeout is how long a wallet waits for replies to be delivered before it goes on
 	// without them. The server delivers them in milliseconds, or not at all.
 	replyTimeout = 10 * time.Second
+	// minIdleWait is how long an idle wallet at least waits before it looks again whether its
+	// holds have expired.
+	minIdleWait = time.Hour
 	// maxRecent results are kept for the query "result".
 	maxRecent = 100
 )
@@ -44,6 +47,15 @@ type Carried struct {
 	Recent       []wallet.Result   `json:"recent,omitempty"`
 	NextHolds    []wallet.Hold     `json:"next_holds,omitempty"` // open, those first that expire first
 	LastActivity time.Time         `json:"last_activity"`
+	Lost         *LostEntries      `json:"lost,omitempty"`
+}
+
+// LostEntries is what a wallet saw when its journal had lost entries: the head that it had seen,
+// and the one that was there after the next step.
+type LostEntries struct {
+	Seen  wallet.Head `json:"seen"`
+	Found wallet.Head `json:"found"`
+	At    time.Time   `json:"at"`
 }
 
 func (c *Carried) remember(r wallet.Result) {
@@ -126,8 +138,9 @@ func (w *walletAsset) isIdle(ctx workflow.Context) bool {
 	if !w.idle.isDue() {
 		return false
 	}
-	if next := w.carried.Asset.NextExpiry; next.After(w.carried.LastActivity) {
-		w.carried.LastActivity = next
+	if !w.carried.Asset.NextExpiry.IsZero() { // the hold may be captured or released before
+		w.idle = idleTimer{fired: workflow.NewTimer(ctx, max(w.idleTimeout, minIdleWait))}
+		return false
 	}
 	w.startIdleTimer(ctx)
 	return w.idle.isDue()

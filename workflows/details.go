@@ -68,6 +68,10 @@ func (w *walletAsset) showUntil(ctx workflow.Context, done workflow.Future) erro
 func (w *walletAsset) waiting() int { return w.inHand + len(w.queue) + w.signals.Len() }
 
 func (w *walletAsset) writeTrouble(b *strings.Builder) {
+	if lost := w.carried.Lost; lost != nil {
+		fmt.Fprintf(b, "> ⚠ **Postgres has lost entries of this wallet** (noticed %s UTC): position %d was answered, and the journal went on at %d. Commands that were answered before may be missing: send them again under their ids.\n\n",
+			lost.At.UTC().Format(timeOfTrouble), lost.Seen.Position, lost.Found.Position)
+	}
 	if w.ignored != "" {
 		fmt.Fprintf(b, "> ⚠ **Start input:** %s\n\n", markdown.Escape(w.ignored))
 	}

@@ -86,17 +86,17 @@ func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
 	return f.Results, nil
 }
 
-func (l *ledger) EnsureWalletAsset(context.Context, wallet.AssetRef) (wallet.Asset, error) {
+func (l *ledger) EnsureWalletAsset(context.Context, wallet.AssetRef) (wallet.EnsureWalletAssetOutput, error) {
 	if err := l.try(wallet.StepEnsureWalletAsset); err != nil {
-		return wallet.Asset{}, failure.Encode(err)
+		return wallet.EnsureWalletAssetOutput{}, failure.Encode(err)
 	}
 	l.ensures++
 	if !l.asset.Exists() {
 		if _, err := l.apply(nil); err != nil {
-			return wallet.Asset{}, err
+			return wallet.EnsureWalletAssetOutput{}, err
 		}
 	}
-	return l.asset, l.done(wallet.StepEnsureWalletAsset, nil)
+	return wallet.EnsureWalletAssetOutput{Asset: l.asset}, l.done(wallet.StepEnsureWalletAsset, nil)
 }
 
 func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput) (wallet.ApplyCommandsOutput, error) {

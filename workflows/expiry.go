@@ -10,7 +10,10 @@ import (
 
 // minExpiryWait is how long a wallet waits before it asks again, where its clock is ahead of
 // Postgres's and a hold is not due there yet.
-const minExpiryWait = time.Second
+const (
+	minExpiryWait = time.Second
+	maxExpiryWait = 30 * time.Second
+)
 
 // expiryTimer fires when the next hold of the wallet expires. There is one at a time: a hold
 // that expires later leaves it alone, and one that is closed lets it fire in vain, so that no
@@ -33,7 +36,7 @@ func (w *walletAsset) startExpiryTimer(ctx workflow.Context) {
 		w.expiry.cancel()
 	}
 	timerCtx, cancel := workflow.WithCancel(ctx)
-	wait := max(next.Sub(workflow.Now(ctx)), minExpiryWait)
+	wait := max(next.Sub(workflow.Now(ctx)), minExpiryWait, w.expiryWait)
 	w.expiry = expiryTimer{next, workflow.NewTimerWithOptions(timerCtx, wait, workflow.TimerOptions{Summary: "a hold expires"}), cancel}
 }
 
@@ -41,11 +44,15 @@ func (w *walletAsset) startExpiryTimer(ctx workflow.Context) {
 // Where none is due by now, the timer is started again.
 func (w *walletAsset) expireHolds(ctx workflow.Context) error {
 	w.expiry = expiryTimer{}
+	w.expiryWait = min(max(2*w.expiryWait, minExpiryWait), maxExpiryWait)
 	if next := w.carried.Asset.NextExpiry; !next.IsZero() && !workflow.Now(ctx).Before(next) {
 		if _, err := w.runSteps(ctx, []wallet.Received{}); err != nil {
 			return err
 		}
 		w.showDetails(ctx)
+	}
+	if next := w.carried.Asset.NextExpiry; next.IsZero() || workflow.Now(ctx).Before(next) {
+		w.expiryWait = 0
 	}
 	w.startExpiryTimer(ctx)
 	return nil

@@ -14,6 +14,8 @@ const (
 	MetricAnswered = "wallet_commands_answered"
 	MetricCommands = "wallet_commands"
 	MetricQueue    = "wallet_queue_length"
+	// MetricLostEntries counts wallets whose journal lacks entries that were answered.
+	MetricLostEntries = "wallet_journal_entries_lost"
 )
 
 // countReceived notes commands that came by "signal" or "update". What is received and

@@ -11,6 +11,7 @@ import (
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/service/heartbeat"
 )
 
 // quickOptions are for the first try of a step, inside the workflow task. It is
@@ -34,6 +35,7 @@ func quickOptions(summary string) workflow.LocalActivityOptions {
 func patientOptions(summary string) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		StartToCloseTimeout: 30 * time.Second,
+		HeartbeatTimeout:    heartbeat.Timeout,
 		RetryPolicy:         untilItWorks(),
 		Summary:             summary,
 	}
@@ -43,7 +45,7 @@ func patientOptions(summary string) workflow.ActivityOptions {
 // repeated with the same command id, which is harmless; so is one whose worker is heard
 // of no more, which says so every few seconds (starter.sendCommand).
 func sendOptions() workflow.ActivityOptions {
-	return workflow.ActivityOptions{StartToCloseTimeout: time.Minute, HeartbeatTimeout: 10 * time.Second, RetryPolicy: untilItWorks()}
+	return workflow.ActivityOptions{StartToCloseTimeout: time.Minute, HeartbeatTimeout: heartbeat.Timeout, RetryPolicy: untilItWorks()}
 }
 
 // lookupOptions are for a few questions to Temporal, which are asked again from the start

@@ -50,12 +50,14 @@ type walletAsset struct {
 	task            taskBytes
 	withoutKeys     bool // this run took what was encrypted for malformed
 
-	idle     idleTimer
-	expiry   expiryTimer
-	ensured  bool     // the asset was seen to exist in this run
-	recorded bool     // the audit trail has been completed once in this run
-	inHand   int      // commands that the steps run for
-	trouble  *trouble // what keeps the current step from succeeding
+	idle   idleTimer
+	expiry expiryTimer
+	// expiryWait grows while the clocks disagree: see minExpiryWait.
+	expiryWait time.Duration
+	ensured    bool     // the asset was seen to exist
+	recorded   bool     // the audit trail has been completed once in this run
+	inHand     int      // commands that the steps run for
+	trouble    *trouble // what keeps the current step from succeeding
 }
 
 func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAsset, error) {
@@ -84,6 +86,7 @@ func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAs
 			w.enqueue(received, nil)
 		}
 		w.carried.Queue = nil
+		w.ensured = w.carried.Asset.Exists()
 	} else {
 		w.carried.LastActivity = workflow.Now(ctx)
 	}
@@ -231,12 +234,15 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 		return nil, err
 	}
 	var out wallet.ApplyCommandsOutput
-	input := wallet.ApplyCommandsInput{AssetRef: w.ref, Commands: commands, AndRecord: true}
+	input := wallet.ApplyCommandsInput{AssetRef: w.ref, Commands: commands, LastSeen: w.carried.Asset.Head(), AndRecord: true}
 	if err := w.step(ctx, wallet.StepApplyCommands, applySummary(commands), input, &out); err != nil {
 		return nil, err
 	}
 	w.sends(ctx, len(out.Results)*4/3) // as base64
 	w.ensured = true
+	if out.LostEntries {
+		w.noteLostEntries(ctx, out.Asset)
+	}
 	w.carried.Asset = out.Asset
 	if out.HoldsChanged {
 		w.carried.NextHolds = out.NextHolds
@@ -250,15 +256,18 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 	return results, w.recordEvents(ctx, out)
 }
 
-// ensureExists is step 1, once in a run: commands that begin with a create bring the wallet
+// ensureExists is step 1, once for a workflow and the runs that continue it: commands that begin with a create bring the wallet
 // asset into being themselves.
 func (w *walletAsset) ensureExists(ctx workflow.Context, commands []wallet.Received) error {
 	if w.ensured || wallet.Opens(commands) {
 		return nil
 	}
-	if err := w.step(ctx, wallet.StepEnsureWalletAsset, "ensure the wallet exists", w.ref, &w.carried.Asset); err != nil {
+	var out wallet.EnsureWalletAssetOutput
+	if err := w.step(ctx, wallet.StepEnsureWalletAsset, "ensure the wallet exists", w.ref, &out); err != nil {
 		return err
 	}
+	w.carried.Asset, w.carried.NextHolds = out.Asset, out.NextHolds
+	w.countExpired(out.Expired)
 	w.ensured = true
 	return nil
 }
@@ -386,4 +395,14 @@ func refuseToRun(ctx workflow.Context, cause error) error {
 		}
 	}
 	return refused
+}
+
+// noteLostEntries tells, once, that Postgres has lost entries that were answered. The wallet goes
+// on with what the journal has: nobody here can bring the rest back.
+func (w *walletAsset) noteLostEntries(ctx workflow.Context, found wallet.Asset) {
+	seen := w.carried.Asset.Head()
+	w.carried.Lost = &LostEntries{Seen: seen, Found: found.Head(), At: workflow.Now(ctx).UTC()}
+	w.metrics.Counter(MetricLostEntries).Inc(1)
+	w.log.Error("the journal has lost entries that were answered: Postgres was restored to an earlier time, or failed over to a standby that lagged behind",
+		"seen_position", seen.Position, "seen_hash", seen.Hash.String(), "position", found.Position, "hash", found.Hash.String())
 }

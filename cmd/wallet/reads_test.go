@@ -47,7 +47,7 @@ func writeJournal(t *testing.T, db *pgxpool.Pool, userID, currency string, comma
 	steps := activities.New(db)
 	restored, err := steps.EnsureWalletAsset(t.Context(), ref)
 	require.NoError(t, err)
-	require.Equal(t, account.Hash, restored.Hash)
+	require.Equal(t, account.Hash, restored.Asset.Hash)
 	_, err = steps.RecordEvents(t.Context(), ref)
 	require.NoError(t, err)
 }

@@ -173,8 +173,11 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 		// Of a workflow that does not give way. The SDK's second is over too soon on a
 		// machine that stands still for one, and then fails a task that has done no wrong.
 		DeadlockDetectionTimeout: 10 * time.Second,
-		OnFatalError:             func(err error) { s.failed <- err },
-		DeploymentOptions:        deployment(o.Version),
+		// With two kinds of pollers taking turns, a burst to one wallet turns all of them to its
+		// sticky queue, and first commands of other wallets wait for seconds.
+		WorkflowTaskPollerBehavior: worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{}),
+		OnFatalError:               func(err error) { s.failed <- err },
+		DeploymentOptions:          deployment(o.Version),
 	}
 	if o.Metrics != nil {
 		options.Interceptors = append(options.Interceptors, o.Metrics.Steps())

@@ -92,6 +92,21 @@ func TestRecordHistories(t *testing.T) {
 		reply.ReplyTo = &wallet.ReplyTo{WorkflowID: target, Signal: wallet.SignalCommand}
 		require.NoError(t, w.wallets.Send(ctx, w.user, "USD", reply))
 	}
+	held := []wallet.Command{
+		{ID: "held", Type: wallet.TypeHold, Amount: wallet.MustAmount("4"), ExpiresIn: "1h"},
+		{ID: "held-more", Type: wallet.TypeHold, HoldID: "held", Amount: wallet.MustAmount("1"), ExpiresIn: "2h"},
+		{ID: "capture", Type: wallet.TypeCapture, HoldID: "held", Amount: wallet.MustAmount("2"), Partial: true},
+		{ID: "capture-too-much", Type: wallet.TypeCapture, HoldID: "held", Amount: wallet.MustAmount("99")},
+		{ID: "release", Type: wallet.TypeRelease, HoldID: "held", Amount: wallet.MustAmount("1")},
+		{ID: "release-unknown", Type: wallet.TypeRelease, HoldID: "nobody's"},
+		{ID: "hold-too-much", Type: wallet.TypeHold, Amount: wallet.MustAmount("9999")},
+		{ID: "held-shorter", Type: wallet.TypeHold, HoldID: "held", ExpiresIn: "1m"},
+		{ID: "all", Type: wallet.TypeCapture, HoldID: "held"},
+		{ID: "closed", Type: wallet.TypeRelease, HoldID: "held"},
+		{ID: "held-on", Type: wallet.TypeHold, Amount: wallet.MustAmount("1"), ExpiresIn: "1h"},
+	}
+	_, err = w.wallets.ApplyBatch(ctx, w.user, "USD", held)
+	require.NoError(t, err)
 	applied, refused := w.applyCommand(subtract("f", "2")), w.applyCommand(subtract("g", "2000"))
 
 	w.continueAsNewWithAQueue()
@@ -112,13 +127,14 @@ func TestRecordHistories(t *testing.T) {
 		updated   = enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED
 		reply     = enumspb.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED
 		noReply   = enumspb.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED
+		timer     = enumspb.EVENT_TYPE_TIMER_STARTED
 		continued = enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW
 		labelled  = enumspb.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES
 		completed = enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
 		failed    = enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED
 	)
-	w.saveHistory("wallet_asset", workflow.Execution{ID: w.workflowID(), RunID: first}, signaled, step, regular, updated, reply, noReply, continued)
-	w.saveHistory("wallet_asset_continued", workflow.Execution{ID: w.workflowID(), RunID: w.runID()}, step, updated)
+	w.saveHistory("wallet_asset", workflow.Execution{ID: w.workflowID(), RunID: first}, signaled, step, regular, updated, reply, noReply, timer, continued)
+	w.saveHistory("wallet_asset_continued", workflow.Execution{ID: w.workflowID(), RunID: w.runID()}, step, updated, timer)
 	w.saveHistory("wallet_asset_auto_create", workflow.Execution{ID: other.workflowID()}, signaled, step, updated)
 	w.saveHistory("wallet_asset_foreign", workflow.Execution{ID: foreign.workflowID()}, signaled, step, labelled)
 	w.saveHistory("wallet_asset_without_keys", workflow.Execution{ID: stray.workflowID()}, signaled, step, updated)
