@@ -4,20 +4,19 @@ import (
 	"strings"
 )
 
-// Received is a command as it reached a wallet: a good one, or the trace of one
-// that could not be understood and is recorded all the same.
+// Received is a command as it reached a wallet: either a valid one, or the record of one that
+// could not be understood.
 type Received struct {
 	Command Command `json:"command"`
-	// Malformed says what was wrong; empty for a good command.
+	// Malformed says what was wrong; empty for a valid command.
 	Malformed string `json:"malformed,omitempty"`
 }
 
-// maxMalformedBytes is what a reason takes as JSON at most.
+// maxMalformedBytes is the most that Malformed takes as JSON.
 const maxMalformedBytes = 2 << 10
 
-// Size is Command.Size for what came with a reason for its refusal. It does not depend
-// on the words of that: a run's batches are cut by it, on replay too, and other versions
-// have other words.
+// Size is Command.Size plus room for Malformed, whatever its text. A run splits batches by it,
+// on replay too, and the text may differ between versions.
 func (r Received) Size() int {
 	size := r.Command.Size() + len(`{"command":,"malformed":""}`)
 	if r.Malformed != "" {
@@ -26,11 +25,10 @@ func (r Received) Size() int {
 	return size
 }
 
-// Malformed makes the record of an undecodable or invalid command: under its own
-// id if that is usable, else under fallbackID, with the beginning of the payload
-// and the hash of all of it as metadata, so that what came can be seen and the
-// same payload is recognized when it comes again. Nothing of the readable parts
-// is taken over that would not pass validation.
+// Malformed records a command that cannot be decoded or is invalid. It uses the command's own
+// id if that is valid, otherwise fallbackID. Metadata holds the beginning of the payload and
+// the hash of all of it, to show what came and to recognize the same payload when it comes
+// again. Parts of readable that would not pass validation are dropped.
 func Malformed(payload []byte, encoding string, readable Command, fallbackID string, cause error) Received {
 	const keptBytes = 1 << 10
 	id := readable.ID
@@ -51,7 +49,7 @@ func Malformed(payload []byte, encoding string, readable Command, fallbackID str
 	return Received{Command: command, Malformed: storable(cause.Error())}
 }
 
-// storable makes any bytes text that Postgres and protobuf take.
+// storable turns any bytes into text that Postgres and protobuf accept.
 func storable(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "�"), "\x00", "�")
 }

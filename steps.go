@@ -2,12 +2,11 @@ package wallet
 
 import "time"
 
-// What goes into the activities, and what comes out. The workflow knows these shapes and
-// nothing else of how a step is done. Each step may run twice, at any time, from two workers
-// at once, and changes nothing the second time.
+// Inputs and outputs of the activities: all that the workflow knows of a step. A step may run
+// twice, at any time, from two workers at once; the second run changes nothing.
 
-// AssetRef names a wallet asset. It is the input of EnsureWalletAsset and
-// RecordEvents, and of the WalletAsset workflow as a caller starts it.
+// AssetRef names a wallet asset. It is the input of EnsureWalletAsset and RecordEvents, and
+// what a caller starts the WalletAsset workflow with.
 type AssetRef struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
@@ -17,31 +16,29 @@ type AssetRef struct {
 type ApplyCommandsInput struct {
 	AssetRef
 	Commands []Received `json:"commands"`
-	// AndRecord asks to go on with RecordEvents, after the commit, where something was
-	// applied: one activity less in the history and on its way.
+	// AndRecord asks the step to run RecordEvents too, after the commit, if a command was
+	// applied. That saves an activity in the history, and its round trip.
 	AndRecord bool `json:"and_record,omitempty"`
 }
 
-// ApplyCommandsOutput is the asset as it was when the commands were committed, and
-// what became of them.
+// ApplyCommandsOutput is the asset after the commands were committed, and their results.
 type ApplyCommandsOutput struct {
 	Asset   Asset `json:"asset"`
 	Results Facts `json:"results"`
-	// NeedsRecording says that RecordEvents is called for: a command was applied, or one
-	// that was applied earlier was answered again, whose step may have been cut short before
-	// its event.
+	// NeedsRecording says that RecordEvents must run: a command was applied, or an earlier one
+	// was answered again, whose step may have crashed before recording its event.
 	NeedsRecording bool `json:"needs_recording,omitempty"`
-	// HoldsChanged says that a hold was placed or changed; NextHolds are then some of those
-	// that are open, first those that expire first, and Expired is how many have expired.
+	// HoldsChanged says that a hold was placed or changed. In that case NextHolds are the open
+	// holds that expire first (not all of them), and Expired is how many have expired.
 	HoldsChanged bool   `json:"holds_changed,omitempty"`
 	NextHolds    []Hold `json:"next_holds,omitempty"`
 	Expired      int    `json:"expired,omitempty"`
-	// Recorded says that RecordEvents was done too. It is false where that was not
-	// asked for, not needed, or failed: the commands are applied all the same.
+	// Recorded says that RecordEvents ran too. It is false if it was not asked for, not needed,
+	// or failed; the commands are applied in any case.
 	Recorded bool `json:"recorded,omitempty"`
 }
 
-// RecordEventsOutput says how far the audit trail reaches.
+// RecordEventsOutput says up to which version the audit trail is complete.
 type RecordEventsOutput struct {
 	Version int64 `json:"version"` // of the last event
 }
@@ -52,15 +49,15 @@ type ApplyCommandInput struct {
 	Command Command `json:"command"`
 }
 
-// ScheduledRun is what started an ApplyCommand: a schedule, for a time. It is the
-// input of ScheduledTime, and its output, where the time is one of the schedule's.
+// ScheduledRun says which schedule started an ApplyCommand, and for what time. It is the input
+// of ScheduledTime, and also its output if that time is one of the schedule's.
 type ScheduledRun struct {
 	ScheduleID string    `json:"schedule_id"`
 	At         time.Time `json:"at"`
 }
 
-// CommandID is the one id that the command of a schedule's time may have, so that it
-// counts once, whatever causes its runs. It is empty without a schedule.
+// CommandID derives one id per schedule and scheduled time, so the command counts once however
+// often that time is run. Without a schedule it is empty.
 func (r ScheduledRun) CommandID() string {
 	if r.ScheduleID == "" {
 		return ""
@@ -68,8 +65,8 @@ func (r ScheduledRun) CommandID() string {
 	return "schedule/" + r.ScheduleID + "/" + r.At.UTC().Format(time.RFC3339)
 }
 
-// State is the answer of the query "state": the balance after the last command
-// that this workflow has handled, and what it is doing.
+// State is the answer to the query "state": the balance after the last command that this
+// workflow handled, and what it is doing.
 type State struct {
 	UserID    string `json:"user_id"`
 	Currency  string `json:"currency"`
@@ -81,13 +78,13 @@ type State struct {
 	Hash      Hash   `json:"hash"` // of the last journal entry
 	// OpenHolds is how many holds are open.
 	OpenHolds int64 `json:"open_holds,omitempty"`
-	// NextExpiry is when the next of them expires; absent if none does.
+	// NextExpiry is when the next hold expires; absent if none does.
 	NextExpiry time.Time `json:"next_expiry,omitzero"`
 	Queue      int       `json:"queue"`
 	Counts     Counts    `json:"counts"`
 }
 
-// Counts are since the workflow was first started, over continue-as-new.
+// Counts are totals since the workflow was first started, across continue-as-new.
 type Counts struct {
 	Applied   int64            `json:"applied"`
 	Replayed  int64            `json:"replayed"` // answered again, nothing changed
