@@ -8,11 +8,10 @@ import (
 	"github.com/valueledger/wallet/internal/service/failure"
 )
 
-// EnsureWalletAsset is the pre-hook of every command but create: it finds the
-// wallet asset, or creates it with zero total and hold and its journal entry (id
-// "_auto-create", version 1), and then its creation event. It fails for good with
-// InvalidCommand (unknown_currency) if the currency is not registered; any other failure is
-// worth a retry.
+// EnsureWalletAsset runs before every command but create: it finds the wallet asset, or creates
+// it with zero total and hold, with its journal entry (id "_auto-create", version 1) and then
+// its creation event. It fails for good with InvalidCommand (unknown_currency) if the currency
+// is not registered; any other failure can be retried.
 func (a *Activities) EnsureWalletAsset(ctx context.Context, ref wallet.AssetRef) (wallet.Asset, error) {
 	outcomes, err := a.applyGroups(ctx, []group{{AssetRef: ref}})
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/valueledger/wallet/internal/service/payloads"
 )
 
-// commandHelp is what the user of a form has to know beyond an example.
+// commandHelp is what the user of a form must know besides an example.
 var commandHelp = func() string {
 	var types []string
 	for _, k := range wallet.Kinds() {
@@ -32,9 +32,9 @@ var commandHelp = func() string {
 	return ". Types: " + strings.Join(types, ", ") + ". The amount is a string. An id counts once."
 }()
 
-// setHandlers names what a wallet answers to. Commands are taken as raw payloads:
-// the SDK drops a signal that it cannot decode, and rejects such an update with
-// an error that does not name the value.
+// setHandlers registers the signals, updates and queries of a wallet. It takes commands as raw
+// payloads: the SDK drops a signal that it cannot decode, and rejects such an update with an
+// error that does not show the value.
 func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	w.signals = workflow.GetSignalChannelWithOptions(ctx, wallet.SignalCommand, workflow.SignalChannelOptions{
 		Description: `One command, without an answer: {"id": "order-7", "type": "add", "amount": "12.50"}` + commandHelp,
@@ -111,9 +111,8 @@ func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.R
 	return wallet.FactsOf(commands, u.results), nil
 }
 
-// receiveSignals moves every signal that has arrived into the queue. It never
-// blocks: a reader blocked in Receive would hold a signal that the check before
-// continue-as-new cannot see.
+// receiveSignals moves every signal that has arrived into the queue. It never blocks: a reader
+// blocked in Receive would hold a signal that the check before continue-as-new cannot see.
 func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 	earlier := w.signalsReceived
 	defer func() { w.countReceived("signal", w.signalsReceived-earlier) }()
@@ -130,8 +129,8 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 			continue
 		}
 		w.malformed++
-		// The original run's id stays the same when a run is reset, so that a
-		// signal that is delivered again is recognized.
+		// The original run's id stays the same when a run is reset, so a signal that is
+		// delivered again gets the same id.
 		fallbackID := fmt.Sprintf("_malformed-%s-%d", workflow.GetInfo(ctx).OriginalRunID, w.malformed)
 		w.enqueue(wallet.Malformed(payload.Payload().GetData(), payloads.Encoding(payload.Payload()), command, fallbackID, err), nil)
 	}
@@ -162,7 +161,7 @@ func (w *walletAsset) result(payload converter.RawValue) (wallet.Result, error) 
 	return wallet.Result{}, fmt.Errorf("no recent result for command %q: the last %d are kept here, all are in the journal (\"wallet commands\"), and sending the command again gives its first answer", commandID, maxRecent)
 }
 
-// validBatch refuses a batch before it leaves a trace.
+// validBatch refuses a bad batch before it is written to the history.
 func (w *walletAsset) validBatch(payload converter.RawValue) error {
 	if err := checkBytes(payload); err != nil {
 		return failure.Encode(err)
@@ -182,8 +181,8 @@ func decodeCommand(payload converter.RawValue) (wallet.Command, error) {
 	return wallet.DecodeCommand(data)
 }
 
-// decodeSignal takes what is encrypted for an encoding like any other that is not JSON.
-// Who has keys does not come here with it (mustHaveKey).
+// decodeSignal treats an encrypted payload like any other encoding that is not JSON. On a
+// worker with keys, mustHaveKey has already stopped such a signal.
 func decodeSignal(payload converter.RawValue) (wallet.Command, error) {
 	command, err := decodeCommand(payload)
 	var unreadable *codec.UnreadableError
