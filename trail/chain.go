@@ -11,7 +11,7 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// storedAsset is a row of wallet_assets, and what is wrong with it in itself.
+// storedAsset is a row of wallet_assets, and what is wrong with the row itself.
 type storedAsset struct {
 	wallet.Asset
 	problem string
@@ -41,15 +41,15 @@ func readAsset(found pgx.Rows) (a storedAsset) {
 	return a
 }
 
-// chain follows one journal from its first entry, and remembers the first thing
-// that is wrong: what comes after a bad row is bad because of it.
+// chain follows one journal from its first entry and remembers the first problem: rows after a
+// bad one are bad because of it.
 type chain struct {
 	key     key
-	want    wallet.Account // as the journal says so far
+	want    wallet.Account // according to the journal so far
 	have    *storedAsset
 	finding *Finding
 
-	current wallet.Entry // used again for each entry
+	current wallet.Entry // reused for each entry
 	problem string       // of its row
 	event   wallet.Entry
 	repeats rows.Repetition
@@ -77,20 +77,20 @@ func (c *chain) wrong(table string, position int64, format string, args ...any) 
 	}
 }
 
-// read reads the entry on which a stream stands.
+// read reads a stream's current row as an entry.
 func (c *chain) read(entries *stream) *wallet.Entry {
 	c.problem = entries.reader.Entry(entries.row(), &c.current)
 	return &c.current
 }
 
-// readEvent reads the event on which a stream stands.
+// readEvent reads a stream's current row as an event.
 func (c *chain) readEvent(events *stream) *wallet.Entry {
 	events.reader.Entry(events.row(), &c.event)
 	return &c.event
 }
 
-// entry checks a journal entry against the ones before it, and the event that goes with it,
-// if there is one.
+// entry checks a journal entry against the ones before it, and against its event if there is
+// one.
 func (c *chain) entry(e *wallet.Entry, entries, events *stream, hasEvent bool) {
 	if c.finding == nil {
 		c.checkRow(e)
@@ -111,7 +111,7 @@ func (c *chain) wrongEntry(e *wallet.Entry, format string, args ...any) {
 	c.wrong("wallet_commands", e.Position, "entry %q: "+format, append([]any{e.CommandID}, args...)...)
 }
 
-// checkRow checks what an entry has to be whatever the rules say.
+// checkRow checks what must be true of an entry whatever the rules say.
 func (c *chain) checkRow(e *wallet.Entry) {
 	_, formatKnown := wallet.RulesOf(e.Format)
 	kind, typeKnown := wallet.KindOf(e.Type)
@@ -142,10 +142,10 @@ func (c *chain) checkRow(e *wallet.Entry) {
 	}
 }
 
-// unknownFormat is what is wrong with an entry that a later version has written.
+// unknownFormat says what is wrong with an entry written by a later version.
 func unknownFormat(format int64) string { return (&wallet.UnknownFormatError{Format: format}).Error() }
 
-// checkOutcome derives the entry again from the account before it, by the rules of its
+// checkOutcome derives the entry again from the account before it, with the rules of its
 // format.
 func (c *chain) checkOutcome(e *wallet.Entry) {
 	rules, _ := wallet.RulesOf(e.Format)
@@ -155,7 +155,7 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 		received.Malformed = e.Message
 	}
 	after, result := rules.Apply(c.want, received, e.RecordedAt)
-	// The rules say whether there is a message; its wording may be another release's,
+	// The rules decide whether there is a message. Its wording may come from another release,
 	// and the hash covers it.
 	if result.Message != "" && e.Message != "" {
 		result.Message = e.Message
@@ -180,9 +180,9 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 	}
 }
 
-// sameOutcome compares all that NewEntry did not take from the entry itself, but for
-// the place in the chain. If it is the same, so is what was hashed: the row does not
-// have to be hashed again.
+// sameOutcome compares everything that NewEntry did not take from the entry itself, except the
+// place in the chain. If it is the same, so is what was hashed, and the row does not have to be
+// hashed again.
 func sameOutcome(e, want *wallet.Entry) bool {
 	return e.Hash == want.Hash && e.RequestHash == want.RequestHash && e.Version == want.Version &&
 		e.Status == want.Status && e.Reason == want.Reason && e.Message == want.Message && e.Amount.Same(want.Amount) &&
@@ -191,7 +191,7 @@ func sameOutcome(e, want *wallet.Entry) bool {
 		e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
 }
 
-// checkEvent checks that an event repeats its entry, which is right, byte for byte.
+// checkEvent checks that an event repeats its entry, which has been checked, byte for byte.
 func (c *chain) checkEvent(e *wallet.Entry, entries, events *stream) {
 	if column := c.repeats.Differs(entries.row(), events.row()); column != "" {
 		c.wrong("wallet_asset_events", e.Position, "event of version %d does not repeat %s of journal entry %q", e.Version, column, e.CommandID)
@@ -219,8 +219,8 @@ func (c *chain) strayEvent(event *wallet.Entry) {
 	c.wrong("wallet_asset_events", event.Position, "event of version %d (command %q) has no applied journal entry", event.Version, event.CommandID)
 }
 
-// end checks feed and balance against the end of the journal, and returns what is
-// wrong with the wallet asset, if anything is.
+// end checks the feed and the balance against the end of the journal, and returns what is wrong
+// with the wallet asset, if anything.
 func (c *chain) end() *Finding {
 	if c.feed.problem != "" {
 		c.wrong("wallet_feed", c.want.Position, "%s", c.feed.problem)
