@@ -40,7 +40,7 @@ func TestAStepIsRefusedByAStandby(t *testing.T) {
 		err := s.try(t.Context(), command)
 		var notWritable *postgres.NotWritableError
 		require.ErrorAs(t, err, &notWritable)
-		require.ErrorContains(t, err, fmt.Sprintf("the server 127.0.0.1:%d is a standby (in recovery) and takes no writes: connect to the primary", standby.Port()))
+		require.ErrorContains(t, err, fmt.Sprintf("the server 127.0.0.1:%d is a standby (in recovery) and does not accept writes: connect to the primary", standby.Port()))
 	}
 	testenv.Exec(t, standby.URL("postgres"), `SELECT pg_promote()`)
 	require.Equal(t, wallet.StatusApplied, s.apply(add("b", "1"))[0].Status)

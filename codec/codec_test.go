@@ -78,7 +78,7 @@ func TestTheFirstKeyEncryptsAndAllDecrypt(t *testing.T) {
 	for name, row := range map[string]struct{ with, by, message string }{
 		"unknown":              {two, one, `key "k2", and this program does not have that key`},
 		"no keys":              {one, "", `key "k1", and this program has no keys`},
-		"another under its id": {newKey("k1"), one, `key "k1", and this program has another key under that id`},
+		"another under its id": {newKey("k1"), one, `key "k1", and this program has a different key with that id`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := read(row.with, row.by)
@@ -207,5 +207,5 @@ func TestAPayloadThatIsEncryptedTwiceIsNotTakenForOneWithoutKeys(t *testing.T) {
 	var unreadable *UnreadableError
 	require.ErrorAs(t, Unreadable(decoded[0]), &unreadable)
 	require.False(t, unreadable.NoKeys())
-	require.ErrorContains(t, unreadable, "it is encrypted once more inside")
+	require.ErrorContains(t, unreadable, "it is encrypted twice")
 }

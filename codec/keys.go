@@ -71,7 +71,7 @@ func Parse(text string) (*Keys, error) {
 			return nil, fmt.Errorf(`key %d (%s) has %d bytes, AES-256 needs %d: make one with "openssl rand -base64 %d"`, i+1, id, len(secret), keyBytes, keyBytes)
 		}
 		if slices.Contains(k.IDs(), id) {
-			return nil, fmt.Errorf("two keys have the id %s: give each key an id of its own, for ever", id)
+			return nil, fmt.Errorf("two keys have the id %s: give each key its own id, and never reuse it", id)
 		}
 		block, err := aes.NewCipher(secret)
 		if err != nil {

@@ -11,8 +11,8 @@ import (
 const (
 	problemNoKeys     = "this program has no keys"
 	problemUnknownKey = "this program does not have that key"
-	problemTwice      = "it is encrypted once more inside"
-	problemOtherKey   = "this program has another key under that id, or the payload was changed"
+	problemTwice      = "it is encrypted twice"
+	problemOtherKey   = "this program has a different key with that id, or the payload was changed"
 )
 
 // UnreadableError is for an encrypted payload that this program cannot open. It reveals nothing

@@ -40,7 +40,7 @@ func RegisterSearchAttributes(ctx context.Context, c client.Client, namespace st
 		case !exists:
 			missing[name] = enumspb.INDEXED_VALUE_TYPE_KEYWORD
 		case kind != enumspb.INDEXED_VALUE_TYPE_KEYWORD:
-			return fmt.Errorf("search attribute %s of namespace %q is of type %s, not Keyword: remove it with \"temporal operator search-attribute remove --name %s\" and try again", name, namespace, kind, name)
+			return fmt.Errorf("search attribute %s of namespace %q has type %s, not Keyword: remove it with \"temporal operator search-attribute remove --name %s\" and try again", name, namespace, kind, name)
 		}
 	}
 	if len(missing) == 0 {

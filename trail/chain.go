@@ -122,23 +122,23 @@ func (c *chain) checkRow(e *wallet.Entry) {
 	case c.problem != "":
 		c.wrongEntry(e, "%s", c.problem)
 	case e.Position != c.want.Position+1:
-		c.wrongEntry(e, "position %d follows position %d: entries between are missing, or it was moved", e.Position, c.want.Position)
+		c.wrongEntry(e, "position %d follows position %d: the entries in between are missing, or it was moved", e.Position, c.want.Position)
 	case e.PrevHash != c.want.Hash:
-		c.wrongEntry(e, "prev_hash is not the hash of the entry before")
+		c.wrongEntry(e, "prev_hash is not the hash of the previous entry")
 	case !formatKnown:
 		c.wrongEntry(e, "%s", unknownFormat(e.Format))
 	case e.Format < c.want.Format:
-		c.wrongEntry(e, "its format %d follows one of format %d: formats never decrease", e.Format, c.want.Format)
+		c.wrongEntry(e, "its format %d follows format %d: formats never decrease", e.Format, c.want.Format)
 	case malformed && e.Message == "":
-		c.wrongEntry(e, "it is malformed, and has no message that says why")
+		c.wrongEntry(e, "it is malformed but has no message that says why")
 	case !malformed && !typeKnown:
 		c.wrongEntry(e, "type %q is unknown", e.Type)
 	case !malformed && e.Amount.IsZero() && slices.Contains(kind.Needs, "amount"):
 		c.wrongEntry(e, "it has no amount")
 	case e.RecordedAt.Before(c.want.UpdatedAt):
-		c.wrongEntry(e, "recorded_at is before that of the entry before")
+		c.wrongEntry(e, "recorded_at is earlier than that of the previous entry")
 	case c.want.Position == 0 && (e.Type != wallet.TypeCreate || e.Status != wallet.StatusApplied):
-		c.wrongEntry(e, "the first entry is no creation")
+		c.wrongEntry(e, "the first entry is not a create")
 	}
 }
 
@@ -171,7 +171,7 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 	case e.ComputeHash() != e.Hash:
 		c.wrongEntry(e, "a column was changed: the hash of the row is not %s", e.Hash)
 	case e.RequestHash != want.RequestHash:
-		c.wrongEntry(e, "request_hash is not that of its content")
+		c.wrongEntry(e, "request_hash does not match its content")
 	case (want.Message == "") != (e.Message == ""):
 		c.wrongEntry(e, "it is %s, and its message is %q", e.Status, e.Message)
 	default:
@@ -226,7 +226,7 @@ func (c *chain) end() *Finding {
 		c.wrong("wallet_feed", c.want.Position, "%s", c.feed.problem)
 	}
 	if c.finding == nil && c.feed.last > c.want.Version {
-		c.wrong("wallet_feed", c.want.Position, "a range reaches to version %d, the journal has %d applied commands", c.feed.last, c.want.Version)
+		c.wrong("wallet_feed", c.want.Position, "a range goes up to version %d, but the journal has %d applied commands", c.feed.last, c.want.Version)
 	}
 	if c.finding != nil || c.have == nil {
 		return c.finding
@@ -236,19 +236,19 @@ func (c *chain) end() *Finding {
 	wrong := func(format string, args ...any) { c.wrong("wallet_assets", want.Position, format, args...) }
 	switch {
 	case want.Position == 0:
-		wrong("the wallet has a balance and no journal")
+		wrong("the wallet has a balance but no journal")
 	case have.Position != want.Position:
-		wrong("position is %d, the journal ends at %d", have.Position, want.Position)
+		wrong("position is %d, but the journal ends at %d", have.Position, want.Position)
 	case have.Hash != want.Hash:
 		wrong("hash is not that of the last journal entry")
 	case have.Format != want.Format:
-		wrong("format is %d, that of the last journal entry is %d", have.Format, want.Format)
+		wrong("format is %d, but that of the last journal entry is %d", have.Format, want.Format)
 	case have.Version != want.Version:
-		wrong("version is %d, the journal has %d applied commands", have.Version, want.Version)
+		wrong("version is %d, but the journal has %d applied commands", have.Version, want.Version)
 	case !have.Total.Same(want.Total) || !have.Hold.Same(want.Hold):
 		wrong("total %s and hold %s are not those of the journal (%s, %s)", have.Total, have.Hold, want.Total, want.Hold)
 	case have.OpenHolds != want.OpenHolds:
-		wrong("open_holds is %d, the journal leaves %d open", have.OpenHolds, want.OpenHolds)
+		wrong("open_holds is %d, but the journal leaves %d open", have.OpenHolds, want.OpenHolds)
 	case !have.NextExpiry.Equal(nextExpiry(want.Holds)):
 		wrong("next_expiry is not that of the hold that expires next")
 	case !have.UpdatedAt.Equal(want.UpdatedAt):

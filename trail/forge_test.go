@@ -119,13 +119,13 @@ func TestVerifyFindsAChainThatNoRuleAllows(t *testing.T) {
 	}{
 		"an unknown type":             {func(e *wallet.Entry) { e.Type = "gift" }, `type "gift" is unknown`},
 		"no type":                     {func(e *wallet.Entry) { e.Type = "" }, `type "" is unknown`},
-		"a negative amount":           {func(e *wallet.Entry) { e.Amount = negative }, `amount is "-5", which no amount can be`},
+		"a negative amount":           {func(e *wallet.Entry) { e.Amount = negative }, `amount is "-5", which is not a valid amount`},
 		"an amount of zero":           {func(e *wallet.Entry) { e.Amount = wallet.Amount{}; e.TotalAfter = e.TotalBefore }, `has no amount`},
 		"more than was asked for":     {func(e *wallet.Entry) { e.TotalAfter = wallet.MustAmount("11.00") }, "the rules give another outcome"},
 		"a version that jumps":        {func(e *wallet.Entry) { e.Version = 7 }, "the rules give another outcome"},
 		"a hold out of nowhere":       {func(e *wallet.Entry) { e.HoldAfter = wallet.MustAmount("1.00") }, "the rules give another outcome"},
-		"malformed without a message": {func(e *wallet.Entry) { e.Reason, e.Type, e.Status = wallet.ReasonMalformed, "", wallet.StatusUnapplied }, "malformed, and has no message"},
-		"a time before the last":      {func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(-1e9) }, "recorded_at is before"},
+		"malformed without a message": {func(e *wallet.Entry) { e.Reason, e.Type, e.Status = wallet.ReasonMalformed, "", wallet.StatusUnapplied }, "malformed but has no message"},
+		"a time before the last":      {func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(-1e9) }, "recorded_at is earlier"},
 		"a message where none is":     {func(e *wallet.Entry) { e.Message = "well done" }, `it is applied, and its message is "well done"`},
 		"a wrong request hash":        {func(e *wallet.Entry) { e.Description = "other" }, "request_hash"},
 	} {

@@ -55,7 +55,7 @@ func (c *chain) checkHolds() {
 		}
 	}
 	if left.Cmp(c.want.Hold) != 0 {
-		c.wrong("wallet_holds", c.want.Position, "open holds come to %s, the journal's hold is %s", left, c.want.Hold)
+		c.wrong("wallet_holds", c.want.Position, "open holds add up to %s, but the journal's hold is %s", left, c.want.Hold)
 		return
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.want.Holds)) {
@@ -69,7 +69,7 @@ func (c *chain) checkHolds() {
 		case have.problem != "":
 			c.wrong("wallet_holds", want.Position, "hold %q: %s", id, have.problem)
 		case !sameHold(have.Hold, want):
-			c.wrong("wallet_holds", want.Position, "hold %q is not what the journal makes of it: the row has %+v, the journal gives %+v", id, have.Hold, want)
+			c.wrong("wallet_holds", want.Position, "hold %q differs from the journal: the row has %+v, the journal gives %+v", id, have.Hold, want)
 		}
 		if c.finding != nil {
 			return

@@ -161,7 +161,7 @@ func readFeed(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]inFeed, error
 		}
 		in := feed[at]
 		if problem == "" && first <= in.last {
-			problem = fmt.Sprintf("first_version is %d, and another range reaches to version %d", first, in.last)
+			problem = fmt.Sprintf("first_version is %d, but another range goes up to version %d", first, in.last)
 		}
 		if in.problem == "" {
 			in.problem = problem

@@ -101,11 +101,11 @@ func (receipt Receipt) compare(found pgx.Rows) string {
 	case receipt.CommandID != "" && e.CommandID != receipt.CommandID:
 		return fmt.Sprintf("command %q is at this position, the receipt is for %q", e.CommandID, receipt.CommandID)
 	case e.Hash != receipt.Hash:
-		return "the entry has another hash than the receipt: it, or one before it, was changed and the chain was made anew"
+		return "the entry's hash differs from the receipt's: it, or one before it, was changed, and the chain was rebuilt"
 	case !known:
 		return unknownFormat(e.Format)
 	case e.ComputeHash() != e.Hash:
-		return "a column of the entry was changed: its hash is not that of the row"
+		return "a column of the entry was changed: its hash does not match the row"
 	}
 	return ""
 }

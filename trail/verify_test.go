@@ -198,7 +198,7 @@ func TestVerifyTellsWhatTheFeedLacks(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []trail.Finding{{
 		UserID: "u0001", Currency: "USD", Table: "wallet_feed", Position: 8,
-		Problem: `a range reaches to version 5, the journal has 4 applied commands`,
+		Problem: `a range goes up to version 5, but the journal has 4 applied commands`,
 	}}, verify(t, db, trail.VerifyOptions{WithoutMissing: true}).Findings)
 
 	_, err = db.Exec(t.Context(), `UPDATE wallet_feed SET last_version = 4 WHERE user_id = 'u0001';
@@ -206,7 +206,7 @@ func TestVerifyTellsWhatTheFeedLacks(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []trail.Finding{{
 		UserID: "u0002", Currency: "USD", Table: "wallet_feed", Position: 8,
-		Problem: `first_version is 1, and another range reaches to version 4`,
+		Problem: `first_version is 1, but another range goes up to version 4`,
 	}}, verify(t, db, trail.VerifyOptions{}).Findings, "a range twice would hand its events out twice")
 }
 

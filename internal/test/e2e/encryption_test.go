@@ -236,7 +236,7 @@ func TestACommandUnderAnUnknownKeyWaitsForIt(t *testing.T) {
 	one, two := newKey("k1"), newKey("k2")
 	for name, row := range map[string]struct{ before, after, problem string }{
 		"the worker has another key": {one, two + "," + one, "does not have that key"},
-		"another under its id":       {newKey("k2"), two, "has another key under that id"},
+		"another under its id":       {newKey("k2"), two, "has a different key with that id"},
 		"the worker has no keys":     {"", two, "has no keys"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,7 +263,7 @@ func TestACommandUnderAnUnknownKeyWaitsForIt(t *testing.T) {
 			other := *w
 			other.user += "-runs"
 			handled := int64(0)
-			if row.before != "" && row.problem != "has another key under that id" {
+			if row.before != "" && row.problem != "has a different key with that id" {
 				_, err := other.wallets.Add(t.Context(), other.change("before", "1"))
 				require.NoError(t, err)
 				_, err = ahead.Add(t.Context(), other.change("update", "1"))

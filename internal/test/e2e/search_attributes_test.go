@@ -151,7 +151,7 @@ func TestASearchAttributeOfAnotherTypeIsNamed(t *testing.T) {
 	require.NoError(t, err)
 	err = starter.RegisterSearchAttributes(t.Context(), temporal, name)
 	require.Error(t, err)
-	contains(t, err.Error(), "search attribute WalletCurrency of namespace", "is of type Int, not Keyword", "temporal operator search-attribute remove --name WalletCurrency")
+	contains(t, err.Error(), "search attribute WalletCurrency of namespace", "has type Int, not Keyword", "temporal operator search-attribute remove --name WalletCurrency")
 }
 
 // TestACommandIsTakenWithoutSearchAttributes also where the caller sets them, as package
