@@ -15,8 +15,8 @@ import (
 	"github.com/valueledger/wallet/migrations"
 )
 
-// TestAMigrationLetsCommandsGoOn alters a table that a long transaction reads. What comes
-// after an ALTER TABLE that waits, waits as well.
+// TestAMigrationLetsCommandsGoOn alters a table that a long transaction reads. Statements after
+// a waiting ALTER TABLE wait too.
 func TestAMigrationLetsCommandsGoOn(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	files := fstest.MapFS{}

@@ -91,7 +91,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		if err := os.Chmod(dir, 0o755); err != nil { // the server's user passes through
+		if err := os.Chmod(dir, 0o755); err != nil { // the server's user must be able to enter it
 			return err
 		}
 	}
@@ -134,7 +134,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 	return nil
 }
 
-// specs returns what to run on each store, and fills in the stores.
+// specs returns the runs for each store, and fills in the stores.
 func (f *benchFlags) specs() (func(store string) []bench.Spec, error) {
 	if len(f.stores) == 0 {
 		f.stores = []string{string(devstack.StorePostgres)}

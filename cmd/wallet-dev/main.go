@@ -1,5 +1,5 @@
-// Command wallet-dev is for those who work on Wallet or try it out: it runs everything on
-// one machine, measures wallets and tries to break them. No deployment needs it.
+// Command wallet-dev is for people who work on Wallet or try it out: it runs everything on one
+// machine, measures wallets and tries to break them. No deployment needs it.
 package main
 
 import (
@@ -40,8 +40,8 @@ var outputs = []string{"table", "json"}
 
 const outputUsage = "table for people, json for machines"
 
-// findWallet returns the program wallet beside this one. It looks nowhere else: another
-// wallet may be of another version.
+// findWallet returns the program wallet next to this one. It looks nowhere else: another wallet
+// may have a different version.
 func findWallet() (string, error) {
 	self, err := os.Executable()
 	if err != nil {

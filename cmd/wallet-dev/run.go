@@ -25,7 +25,7 @@ the data again. Temporal's data of one --temporal-store is not seen by the other
 the wallets are the same.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			program, err := findWallet() // the shell of the user has to find it
+			program, err := findWallet() // it must be on the PATH of the user's shell
 			if err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func (o *localOptions) addFlags(cmd *cobra.Command) {
 	cmd.PreRunE = readPortVariables
 }
 
-// portVariables fix the ports whose flags are not given.
+// portVariables set the ports whose flags are not given.
 var portVariables = map[string]string{
 	"postgres-port": "WALLET_POSTGRES_PORT",
 	"temporal-port": "WALLET_TEMPORAL_PORT",
@@ -87,8 +87,8 @@ func readPortVariables(cmd *cobra.Command, _ []string) error {
 	return nil
 }
 
-// stay tells the user how to reach what runs, and returns at Ctrl-C, or with the reason
-// why a part ended by itself. programs is the folder for the PATH of the shell.
+// stay tells the user how to reach what is running, and returns at Ctrl-C, or with the reason
+// why a part stopped. programs is the folder for the shell's PATH.
 func (l *local) stay(ctx context.Context, programs string) error {
 	envFile := filepath.Join(l.options.stack.Dir, "env")
 	if err := l.writeEnv(envFile, programs); err != nil {

@@ -73,7 +73,7 @@ func runTorture(cmd *cobra.Command, plan torture.Plan, output string) error {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		if err := os.Chmod(dir, 0o755); err != nil { // the server's user passes through
+		if err := os.Chmod(dir, 0o755); err != nil { // the server's user must be able to enter it
 			return err
 		}
 		o.Dir = dir

@@ -13,7 +13,7 @@ import (
 
 func verifyBenchCommand() *cobra.Command {
 	var o verifybench.Options
-	step, databaseURL := "", "" // what another process of this command does
+	step, databaseURL := "", "" // set in child processes of this command
 	cmd := &cobra.Command{
 		Use: "verifybench", Short: `Measure the speed and the memory of "wallet verify", on servers of its own`, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -43,7 +43,7 @@ func verifyBenchCommand() *cobra.Command {
 	flags.StringVar(&step, "step", "", "do only this")
 	flags.StringVar(&databaseURL, "database-url", "", "of the step")
 	for _, name := range []string{"step", "database-url"} {
-		_ = flags.MarkHidden(name) // there is such a flag
+		_ = flags.MarkHidden(name) // the flag exists
 	}
 	return cmd
 }
