@@ -25,9 +25,9 @@ func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "wallet-dev",
 		Short: "Run, measure and try to break Wallet on one machine",
-		Long: `Run, measure and try to break Wallet on one machine, on servers of its own.
+		Long: `Run, measure and try to break Wallet on one machine, on separate servers.
 
-Exit codes: 0 done, 1 error, or a promise of Wallet that was not kept.`,
+Exit codes: 0 success, 1 error, or Wallet broke a promise.`,
 		SilenceUsage:  true,
 		SilenceErrors: true, // printed once, by main
 	}
@@ -49,7 +49,7 @@ func findWallet() (string, error) {
 	}
 	program := filepath.Join(filepath.Dir(self), "wallet")
 	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
-		return "", errors.New(program + ` is missing: "make bin/wallet bin/wallet-dev" builds both programs`)
+		return "", errors.New(program + ` is missing: build both programs with "make bin/wallet bin/wallet-dev"`)
 	} else if err != nil {
 		return "", err
 	}
