@@ -13,8 +13,8 @@ import (
 const minExpiryWait = time.Second
 
 // expiryTimer fires when the wallet's next hold expires. There is only one at a time. A later
-// hold does not change it, and if its hold is closed it still fires and finds nothing to do: so
-// a command hardly ever costs a timer event.
+// hold does not change it, and if its hold is closed it still fires and finds nothing to do:
+// that way most commands cost no timer event.
 type expiryTimer struct {
 	at     time.Time
 	fired  workflow.Future // nil if none is running

@@ -19,7 +19,7 @@ import (
 type Inflicted struct {
 	Fault
 	Begun  time.Time
-	Missed string // why it could not be, if so: a workflow that did not run, say
+	Missed string // why it could not be inflicted, for example because a workflow was not running; empty if it was
 	// Succeeded lists tampering statements that nothing stopped.
 	Succeeded []string
 }

@@ -24,7 +24,7 @@ type Wallet struct {
 	Handling Handling
 }
 
-// Handling is what happens to a wallet's workflow besides the faults of servers.
+// Handling is what is done to a wallet's workflow, in addition to the faults of servers.
 type Handling int
 
 // A terminated workflow may lose signals that were not applied yet, as documented; their sender
