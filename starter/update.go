@@ -40,7 +40,7 @@ func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wal
 		return []wallet.Result{result}, err
 	})
 	if err == nil && len(results) != len(commands) {
-		err = fmt.Errorf("the wallet answered only %d of %d commands", len(results), len(commands))
+		err = fmt.Errorf("the wallet answered %d of %d commands", len(results), len(commands))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("update the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
