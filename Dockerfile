@@ -1,6 +1,6 @@
 FROM golang:1.26.8-bookworm AS build
 WORKDIR /src
-# Before the sources, so that a change of code does not download the modules again.
+# Before the sources, so that a code change does not download the modules again.
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .

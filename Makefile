@@ -6,7 +6,7 @@ export WALLET_DEV_DIR ?= .wallet
 TEMPORAL_CLI_VERSION := 1.5.1
 GORELEASER_VERSION := v2.15.4
 
-# Of each run of "make bench", which takes less than 6 minutes with it.
+# Per run of "make bench", which then takes less than 6 minutes.
 BENCH_DURATION ?= 6s
 
 # Temporal on Postgres: the server of a deployment, its schemas and its Web UI.
@@ -27,7 +27,7 @@ demo: bin/wallet-dev $(temporal_of_store) ## the same, but stop after the demons
 test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a real Temporal
 	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m ./...
 
-# UPDATE=-update writes the expected outputs anew. npm's packages are installed by the test.
+# UPDATE=-update rewrites the expected outputs. The test installs npm's packages.
 test-examples: bin/wallet bin/wallet-dev bin/temporal ## the examples in TypeScript, Go, HTTP and for the Temporal CLI, on real servers
 	@missing=""; for tool in curl jq node npm; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -37,7 +37,7 @@ test-examples: bin/wallet bin/wallet-dev bin/temporal ## the examples in TypeScr
 race: bin/temporal ## the race detector on what is concurrent
 	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/test/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue|Model' -short
 
-# The same seed makes the same plan; the duration is of load and faults, on each store.
+# The same seed makes the same plan; DURATION is how long load and faults last on each store.
 DURATION ?= 40s
 SEED ?= 7
 faults: bin/wallet bin/wallet-dev bin/temporal $(TEMPORAL_SERVER) ## kill, pause, cut off everything under load, then check: make faults DURATION=20m SEED=7
@@ -99,7 +99,7 @@ bin/prometheus:
 		(cd "$$dir" && apt-get download -q prometheus && dpkg -x prometheus_*.deb .); \
 		cp "$$dir/usr/bin/prometheus" "$$dir/usr/bin/promtool" bin/; fi
 
-# Docker is not needed for this: the file is only read.
+# Docker is not needed for this: it only parses the file.
 check-compose: ## docker-compose.yml is valid
 	@if ! command -v docker-compose >/dev/null && ! docker compose version >/dev/null 2>&1; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends docker-compose; \
@@ -123,7 +123,7 @@ bin/wallet:
 bin/wallet-dev:
 	@$(GO) build -o bin/wallet-dev ./cmd/wallet-dev
 
-# The first build takes minutes; it is remembered until the pins change.
+# The first build takes minutes; the result is kept until the pins change.
 bin/temporal: tools/go.mod tools/go.sum
 	@echo "building the Temporal CLI $(TEMPORAL_CLI_VERSION), which takes a few minutes the first time ..."
 	cd tools && $(GO) build -ldflags "-s -w -X github.com/temporalio/cli/temporalcli.Version=$(TEMPORAL_CLI_VERSION)" -o ../bin/temporal github.com/temporalio/cli/cmd/temporal

@@ -10,25 +10,22 @@ import (
 )
 
 const (
-	// MaxAmountDigits is how many digits, before and after the point together,
-	// the amount of a command may have. 38 is the precision of SQL's widest
-	// portable decimal.
+	// MaxAmountDigits limits the digits of a command's amount, before and after the point
+	// together. 38 is the precision of SQL's widest portable decimal.
 	MaxAmountDigits = 38
-	// maxParsedDigits bounds what is parsed at all, totals in answers among it: 38
-	// whole digits, up to 24 decimals (MaxScale), and room for a sum of 10^38 such
-	// amounts.
+	// maxParsedDigits limits what is parsed at all, including totals in answers: 38 whole
+	// digits, up to 24 decimals (MaxScale), and room for a sum of 10^38 such amounts.
 	maxParsedDigits = 100
 )
 
-// Amount is an exact decimal in major units: "12.50" is twelve and a half. In
-// JSON it is always a string, because most JSON readers make a binary fraction
-// of a number, and 0.1 is none. It remembers its decimals, so that "0.00" stays
-// "0.00". The zero value is 0.
+// Amount is an exact decimal in major units: "12.50" is twelve and a half. In JSON it is always
+// a string, because most JSON readers turn a number into a binary fraction, which cannot
+// represent 0.1. It remembers its decimals: "0.00" stays "0.00". The zero value is 0.
 type Amount struct{ value decimal.Decimal }
 
-// ParseAmount reads plain decimal notation: digits, at most one point with digits
-// on both sides, no sign, no exponent, no spaces, at most 100 digits. It returns
-// an *InvalidError that names the text and what to send instead.
+// ParseAmount reads plain decimal notation: digits, at most one point with digits on both
+// sides, no sign, no exponent, no spaces, at most 100 digits. Otherwise it returns an
+// *InvalidError with the text and what to send instead.
 func ParseAmount(text string) (Amount, error) {
 	digits, points := 0, 0
 	for i := 0; i < len(text); i++ {
@@ -54,7 +51,7 @@ func ParseAmount(text string) (Amount, error) {
 	return Amount{value}, nil
 }
 
-// MustAmount is ParseAmount for constants in a program: it panics on bad input.
+// MustAmount is ParseAmount for constants: it panics on bad input.
 func MustAmount(text string) Amount {
 	amount, err := ParseAmount(text)
 	if err != nil {
@@ -72,14 +69,14 @@ func tooManyDigits(text string, digits int) error {
 	return invalid("amount", text, "amount %s has %d digits: at most %d are allowed", quote(text), digits, MaxAmountDigits)
 }
 
-// String gives plain notation with the amount's own decimals.
+// String returns plain notation with the amount's own decimals.
 func (a Amount) String() string {
 	var room [maxParsedDigits]byte
 	return string(a.appendText(room[:0]))
 }
 
-// appendText appends what String gives. Amounts that fit 64 bits, which is nearly
-// all, are spared the arithmetic of larger ones.
+// appendText appends what String returns. Amounts that fit in 64 bits, which is nearly all of
+// them, skip the slower big-number arithmetic.
 func (a Amount) appendText(text []byte) []byte {
 	decimals := -int(a.value.Exponent())
 	if decimals < 0 || decimals >= maxParsedDigits || a.value.Sign() < 0 || a.value.NumDigits() > 18 {
@@ -103,7 +100,7 @@ func (a Amount) appendText(text []byte) []byte {
 	return append(text, digits[whole:]...)
 }
 
-// Same reports whether a and b are equal in their decimals too.
+// Same reports whether a and b are equal, including their number of decimals.
 func (a Amount) Same(b Amount) bool {
 	return a.value.Exponent() == b.value.Exponent() && a.value.Cmp(b.value) == 0
 }
@@ -111,17 +108,17 @@ func (a Amount) Same(b Amount) bool {
 // IsZero reports whether the amount is 0; JSON's omitzero uses it too.
 func (a Amount) IsZero() bool { return a.value.IsZero() }
 
-// IsNegative can only be true of a result of Sub.
+// IsNegative can only be true for a result of Sub.
 func (a Amount) IsNegative() bool { return a.value.IsNegative() }
 
-// Cmp is -1, 0 or 1 as a is below, equal to or above b; decimals do not matter.
+// Cmp returns -1, 0 or 1 if a is below, equal to or above b, regardless of decimals.
 func (a Amount) Cmp(b Amount) int { return a.value.Cmp(b.value) }
 
 func (a Amount) Add(b Amount) Amount { return Amount{a.value.Add(b.value)} }
 func (a Amount) Sub(b Amount) Amount { return Amount{a.value.Sub(b.value)} }
 
-// Canonical drops the zeros at the end of the decimals: the one form of "12.5",
-// "12.50" and "012.500", which request hashes use because it needs no currency.
+// Canonical drops trailing zeros: "12.5", "12.50" and "012.500" share one form. Request hashes
+// use it because it does not depend on the currency.
 func (a Amount) Canonical() Amount {
 	text := a.String()
 	if !strings.Contains(text, ".") || !strings.HasSuffix(text, "0") {
@@ -130,8 +127,8 @@ func (a Amount) Canonical() Amount {
 	return Amount{decimal.RequireFromString(strings.TrimRight(strings.TrimRight(text, "0"), "."))}
 }
 
-// AtScale gives the same amount with exactly scale decimals: the one form that
-// answers and rows use. It reports false when that would need rounding.
+// AtScale returns the same amount with exactly scale decimals, as answers and rows use it. It
+// reports false if that would need rounding.
 func (a Amount) AtScale(scale int32) (Amount, bool) {
 	fixed := a.value.Truncate(scale)
 	if !fixed.Equal(a.value) {
@@ -143,7 +140,7 @@ func (a Amount) AtScale(scale int32) (Amount, bool) {
 	return Amount{fixed}, true
 }
 
-// digits counts those of the canonical form, leading zeros aside.
+// digits counts the digits of the canonical form, without leading zeros.
 func (a Amount) digits() int {
 	text := strings.TrimLeft(strings.Replace(a.Canonical().String(), ".", "", 1), "0")
 	return max(len(text), int(-min(a.Canonical().value.Exponent(), 0)))
@@ -152,7 +149,8 @@ func (a Amount) digits() int {
 // MarshalJSON writes a string.
 func (a Amount) MarshalJSON() ([]byte, error) { return json.Marshal(a.String()) }
 
-// UnmarshalJSON reads a string, and says so to a caller who sends a number or null.
+// UnmarshalJSON reads a string. If a caller sends a number or null, the error says to send a
+// string.
 func (a *Amount) UnmarshalJSON(data []byte) error {
 	var text string
 	if err := json.Unmarshal(data, &text); err != nil || string(data) == "null" {
@@ -167,8 +165,7 @@ func (a *Amount) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Scan reads a column (text, or NULL for 0); it makes Amount a database/sql
-// Scanner.
+// Scan reads a text column, with NULL as 0; it makes Amount a database/sql Scanner.
 func (a *Amount) Scan(column any) error {
 	switch text := column.(type) {
 	case nil:
@@ -183,5 +180,5 @@ func (a *Amount) Scan(column any) error {
 	}
 }
 
-// decimals counts those of the amount's own text.
+// decimals counts the decimals in the amount's own text.
 func (a Amount) decimals() int32 { return max(-a.value.Exponent(), 0) }

@@ -55,7 +55,7 @@ func TestAmountIsNeverRoundedToAScale(t *testing.T) {
 		fits  bool
 	}{
 		{"12.5", 2, "12.50", true},
-		{"12.500", 2, "12.50", true}, // the zero at the end says nothing
+		{"12.500", 2, "12.50", true}, // a trailing zero adds nothing
 		{"1.005", 2, "1.005", false},
 		{"1.5", 0, "1.5", false},
 		{"1.0", 0, "1", true},

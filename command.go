@@ -10,48 +10,46 @@ import (
 	"unicode/utf8"
 )
 
-// Command asks for one change of one wallet asset. Sent again with the same id
-// and content it counts once and gives the first answer.
+// Command asks for one change to one wallet asset. If it is sent again with the same id and
+// content, it counts once and gets the first answer.
 type Command struct {
-	// ID is the caller's, 1 to 128 characters, unique within user and currency.
-	// Ids that begin with "_" are the service's own.
+	// ID is chosen by the caller: 1 to 128 characters, unique within user and currency. Ids
+	// that begin with "_" are reserved for the service.
 	ID   string      `json:"id"`
 	Type CommandType `json:"type"`
-	// Amount is above 0 where it is sent. Create takes none; without it capture and release
-	// are of all that is left of the hold.
+	// Amount must be above 0 if it is sent. Create takes none. Capture and release without an
+	// amount apply to everything left of the hold.
 	Amount Amount `json:"amount,omitzero"`
-	// HoldID is the hold that a capture or a release is of, or that another hold raises or
-	// extends: the id of the command that placed it.
+	// HoldID is the hold to capture, release, raise or extend: the id of the command that
+	// placed it.
 	HoldID string `json:"hold_id,omitempty"`
-	// ExpiresIn is after how long a hold expires, such as "15m", "24h" or "7d", by the clock
-	// of Postgres when it is placed.
+	// ExpiresIn is how long after it is placed a hold expires, for example "15m", "24h" or
+	// "7d", by Postgres's clock.
 	ExpiresIn string `json:"expires_in,omitempty"`
-	// ExpiresAt is when a hold expires, at a time of its own. With neither of the two it
-	// never does.
+	// ExpiresAt is the time at which a hold expires. Without expires_in and expires_at it never
+	// expires.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
-	// Partial keeps what a capture leaves of its hold reserved, for another one.
+	// Partial keeps the rest of the hold reserved after a capture, for another capture.
 	Partial     bool              `json:"partial,omitempty"`
 	Description string            `json:"description,omitempty"` // at most 256 characters
 	Actor       string            `json:"actor,omitempty"`       // who asked; at most 128 characters
 	Metadata    map[string]string `json:"metadata,omitempty"`    // at most 4 KiB as JSON
-	// ReplyTo is where the Result is signalled to, at least once.
+	// ReplyTo is the workflow that the Result is signalled to, at least once.
 	ReplyTo *ReplyTo `json:"reply_to,omitempty"`
 }
 
 // maxReplyToBytes is Temporal's default limit of an id (limit.maxIDLength).
 const maxReplyToBytes = 1000
 
-// ReplyTo names a workflow of the same namespace and the signal that brings it
-// the Result. It is not part of a command's content: a retry may ask for its
-// answer elsewhere.
+// ReplyTo names a workflow in the same namespace and the signal that delivers the Result to it.
+// It is not part of a command's content: a retry may ask for its answer elsewhere.
 type ReplyTo struct {
 	WorkflowID string `json:"workflow_id"`
 	Signal     string `json:"signal"`
 }
 
-// Validate checks a caller's command. It returns an *InvalidError that names the
-// value and the remedy. What depends on the currency or the balance is decided
-// by Apply.
+// Validate checks a caller's command. It returns an *InvalidError with the value and what to
+// send instead. Rules that depend on the currency or the balance are left to Apply.
 func (c Command) Validate() error {
 	if err := validateName("id", c.ID); err != nil {
 		return err
@@ -103,9 +101,9 @@ func (to ReplyTo) validate() error {
 	return nil
 }
 
-// validateFields checks the type, and the fields that some types take and others do not: a
-// field that the type does not take is refused, because it may have been meant for another
-// type, or for a newer version of this service.
+// validateFields checks the type and the fields that only some types take. A field that the
+// type does not take is refused: it may have been meant for another type, or for a newer
+// version of this service.
 func (c Command) validateFields() error {
 	kind, known := KindOf(c.Type)
 	if !known || kind.Service {
@@ -127,7 +125,8 @@ func (c Command) validateFields() error {
 	return c.validateHold()
 }
 
-// holdID names the hold that a command is about: a hold that it places has its own id.
+// holdID is the hold that a command concerns. A hold that a command places has that command's
+// id.
 func (c Command) holdID() string {
 	if c.HoldID == "" && c.Type == TypeHold {
 		return c.ID
@@ -149,7 +148,7 @@ func (c Command) validateMetadata() error {
 	if len(c.Metadata) == 0 {
 		return nil
 	}
-	for _, key := range sortedKeys(c.Metadata) { // one order, so that one error
+	for _, key := range sortedKeys(c.Metadata) { // sorted, so the same input always gives the same error
 		if err := validateText("metadata key", key); err != nil {
 			return err
 		}
@@ -168,7 +167,7 @@ func (c Command) validateMetadata() error {
 	return nil
 }
 
-// validateText refuses what Postgres's text cannot hold verbatim.
+// validateText refuses what Postgres's text type cannot store unchanged.
 func validateText(field, value string) error {
 	if !utf8.ValidString(value) {
 		return invalid(field, value, "%s %s is not valid UTF-8", field, quote(value))
@@ -179,8 +178,8 @@ func validateText(field, value string) error {
 	return nil
 }
 
-// Size is at least the length of the command as JSON, in any encoder's escaping, and
-// not much more: batches are divided by it.
+// Size is an upper bound, and a close one, on the length of the command as JSON with any
+// encoder's escaping. Batches are split by it.
 func (c Command) Size() int {
 	const names, holdNames = 160, 120 // of the fields, with their punctuation, and of expires_at
 	size := names + SizeAsJSON(c.ID) + SizeAsJSON(string(c.Type)) + SizeAsJSON(c.Amount.String()) +

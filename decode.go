@@ -13,15 +13,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Input is taken as it is or refused, never changed on the way in: a name that is unknown or
-// given twice is refused, and so is text that is not valid Unicode, of which encoding/json
-// would keep the last, or replace parts silently. An unknown name may be a misspelt one, or
-// one that only a newer version knows: to ignore it would do something else than was asked
-// for.
+// Input is accepted as it is or refused, never changed on the way in. Unknown names, duplicate
+// names and invalid Unicode are refused; encoding/json would silently keep the last duplicate
+// or replace the bad bytes. An unknown name may be a typo, or a field that only a newer version
+// knows: ignoring it would do something other than what was asked for.
 
-// DecodeCommand reads a caller's JSON and validates it. On failure it returns an
-// *InvalidError, and a Command that has the id and type if those could be read, so that the
-// refusal can be recorded under them.
+// DecodeCommand reads a caller's JSON and validates it. On failure it returns an *InvalidError,
+// and a Command with whatever id and type could be read, so the refusal can be recorded under
+// that id.
 func DecodeCommand(data []byte) (Command, error) {
 	var command Command
 	if err := decodeJSON(data, "command", &command); err != nil {
@@ -33,8 +32,8 @@ func DecodeCommand(data []byte) (Command, error) {
 	return command, command.Validate()
 }
 
-// DecodeBatch reads a JSON array of 1 to 500 commands. One bad command refuses
-// the whole batch, with its place in the message.
+// DecodeBatch reads a JSON array of 1 to 500 commands. One bad command refuses the whole batch;
+// the message gives its index.
 func DecodeBatch(data []byte) ([]Command, error) {
 	var items []jsontext.Value
 	if err := decodeJSON(data, "batch", &items); err != nil {
@@ -66,9 +65,9 @@ func DecodeInput(data []byte, into any) error {
 	return refuseEmpty(data)
 }
 
-// DecodeStart reads the JSON that a wallet's workflow is started with. Names that it does not
-// know are passed over: to refuse them would fail the run, and lose the command that may have
-// come with the start; and none of them decides what a command does.
+// DecodeStart reads the JSON that a wallet's workflow is started with. It ignores unknown
+// names: refusing them would fail the run and lose the command that may have come with the
+// start, and no name in the input affects what a command does.
 func DecodeStart(data []byte, into any) error {
 	return decodeJSON(data, "input", into, json.RejectUnknownMembers(false))
 }
@@ -105,14 +104,15 @@ func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error)
 	return in, in.Command.Validate()
 }
 
-// asSent are the options under which nothing of the input is lost.
+// asSent are the options for decoding input without losing any of it.
 var asSent = json.JoinOptions(
 	json.RejectUnknownMembers(true),
 	json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(textPairs), json.UnmarshalFromFunc(moment))),
 )
 
-// moment reads a time. The first of all times, which some languages send for none, is
-// refused: it would stand for no expiry. What a run carries to the next has it for none.
+// moment reads a time. It refuses the zero time, which some languages send when they mean no
+// time: the hold would then never expire. In the state that a run carries to the next, the zero
+// time does mean none.
 func moment(decoder *jsontext.Decoder, t *time.Time) error {
 	value, err := decoder.ReadValue()
 	if err != nil {
@@ -139,7 +139,7 @@ func refuseEmpty(data []byte) error {
 	decoder := jsontext.NewDecoder(bytes.NewReader(data))
 	for {
 		token, err := decoder.ReadToken()
-		if err != nil { // the end: what is no JSON was refused before
+		if err != nil { // the end: decodeJSON has refused anything that is not JSON
 			return nil
 		}
 		at := decoder.StackPointer()
@@ -161,7 +161,7 @@ func refuseEmpty(data []byte) error {
 	}
 }
 
-// textPairs refuses null as a value of metadata, which would be stored as an empty text.
+// textPairs refuses null as a metadata value, which would be stored as an empty string.
 func textPairs(decoder *jsontext.Decoder, pairs *map[string]string) error {
 	var nullable map[string]*string
 	if err := json.UnmarshalDecode(decoder, &nullable); err != nil {
@@ -180,7 +180,7 @@ func textPairs(decoder *jsontext.Decoder, pairs *map[string]string) error {
 	return nil
 }
 
-// decodeJSON unmarshals with errors in the caller's terms.
+// decodeJSON unmarshals and puts errors in the caller's terms.
 func decodeJSON(data []byte, what string, into any, options ...json.Options) error {
 	if !utf8.Valid(data) {
 		return invalid(what, string(data), "%s is not valid UTF-8, send UTF-8: %s", what, quote(string(data)))
@@ -214,7 +214,7 @@ func decodeJSON(data []byte, what string, into any, options ...json.Options) err
 	}
 }
 
-// wrongShape says what a field must be instead of what it is.
+// wrongShape says what type a field must have, and what it got.
 func wrongShape(err *json.SemanticError, what string) error {
 	field, shape := fieldAt(err.JSONPointer), jsonShape(err.GoType.Kind())
 	kind := jsonKind(err.JSONKind)
@@ -227,7 +227,7 @@ func wrongShape(err *json.SemanticError, what string) error {
 	return invalid(field, kind, "%s of %s must not be a JSON %s: send %s", field, what, kind, shape)
 }
 
-// fieldAt names the place of an error: "reply_to/signal".
+// fieldAt returns the path to an error: "reply_to/signal".
 func fieldAt(at jsontext.Pointer) string {
 	var names []string
 	for name := range at.Tokens() {
@@ -236,8 +236,8 @@ func fieldAt(at jsontext.Pointer) string {
 	return strings.Join(names, "/")
 }
 
-// reasonOf is what is wrong with the syntax, and where. The library's own messages change
-// their words from one call to the next.
+// reasonOf says what is wrong with the syntax, and where. It avoids the library's own messages,
+// whose wording changes from one call to the next.
 func reasonOf(err error) string {
 	var syntax *jsontext.SyntacticError
 	if errors.As(err, &syntax) && syntax.Err != nil {
@@ -279,7 +279,7 @@ func jsonKind(kind jsontext.Kind) string {
 	}
 }
 
-// readableParts picks id and type out of a command that cannot be taken whole.
+// readableParts reads id, type and reply_to from a command that cannot be decoded as a whole.
 func readableParts(data []byte) Command {
 	var fields map[string]jsontext.Value
 	var command Command

@@ -8,10 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDependenciesPointInward holds the layout: the rules know neither Temporal
-// nor SQL, the workflows know no SQL, and neither does the starter. The program of a
-// deployment links nothing that only measures Wallet, breaks it or runs its servers.
-// (procfs it does link: Prometheus's own client reads the process's memory and CPU with it.)
+// TestDependenciesPointInward checks the layers: the rules import neither Temporal nor SQL, and
+// neither the workflows nor the starter import SQL. The deployed program links nothing that
+// only measures Wallet, breaks it or runs its servers. (It does link procfs: Prometheus's own
+// client uses it to read the process's memory and CPU.)
 func TestDependenciesPointInward(t *testing.T) {
 	for folder, forbidden := range map[string][]string{
 		".":             {"go.temporal.io/", "github.com/jackc/", "database/sql"},

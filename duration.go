@@ -2,7 +2,7 @@ package wallet
 
 import "time"
 
-// Duration is a time.Duration that is written as Go does ("1h30m") in JSON.
+// Duration is a time.Duration written in JSON as Go writes it ("1h30m").
 type Duration struct{ time.Duration }
 
 // MarshalText writes "1h30m0s".

@@ -8,13 +8,12 @@ import (
 	"time"
 )
 
-// encoder collects fields one after the other, each behind its length as 8 bytes
-// big endian, so that no field can bleed into the next: ("ab","c") and ("a","bc")
-// differ. They are hashed all at once, since many small writes cost more than the
-// hash does.
+// encoder collects fields one after the other, each preceded by its length as 8 bytes big
+// endian, so that fields cannot run into each other: ("ab","c") and ("a","bc") differ. They are
+// hashed in one go, because many small writes cost more than the hash itself.
 type encoder []byte
 
-// encoders are used again: a verification needs millions.
+// encoders are reused: a verification needs millions.
 var encoders = sync.Pool{New: func() any { return &encoder{} }}
 
 func newEncoder(domain string) *encoder {
@@ -75,7 +74,7 @@ func (e *encoder) field(of any) {
 	}
 }
 
-// sum is the end of an encoder's use.
+// sum hashes what was written and returns the encoder to the pool: do not use it afterwards.
 func (e *encoder) sum() Hash {
 	h := sha256.Sum256(*e)
 	encoders.Put(e)

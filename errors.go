@@ -26,8 +26,8 @@ func (e *UnappliedError) Unwrap() error { return e.Result.Reason }
 // Error makes a Reason something that errors.Is can look for.
 func (r Reason) Error() string { return string(r) }
 
-// InvalidError is input that no wallet takes: it names the field, the value and
-// the remedy. Its JSON is the details of the InvalidCommand failure.
+// InvalidError is input that no wallet accepts. It gives the field, the value and what to send
+// instead. Its JSON is the details of the InvalidCommand failure.
 type InvalidError struct {
 	Reason  Reason `json:"reason"` // malformed or unknown_currency
 	Field   string `json:"field"`
@@ -37,11 +37,11 @@ type InvalidError struct {
 
 func (e *InvalidError) Error() string { return e.Message }
 
-// ErrBusy says that a wallet has too much under way to take another update now.
+// ErrBusy says that a wallet has too much in progress to accept another update now.
 var ErrBusy = errors.New("the wallet is busy")
 
-// UnknownFormatError says that a journal has entries of a format that this build does not
-// know. It passes when a newer worker goes on.
+// UnknownFormatError says that a journal has entries in a format that this build does not know.
+// A newer worker can continue the wallet.
 type UnknownFormatError struct{ Format int64 }
 
 func (e *UnknownFormatError) Error() string {
@@ -52,8 +52,8 @@ func invalid(field, value, format string, args ...any) error {
 	return &InvalidError{Reason: ReasonMalformed, Field: field, Value: shorten(value, 60), Message: shorten(fmt.Sprintf(format, args...), 1000)}
 }
 
-// shorten bounds a caller's text and makes it storable, for messages travel in
-// protobuf, which refuses broken UTF-8.
+// shorten cuts a caller's text and makes it storable: messages travel in protobuf, which
+// refuses invalid UTF-8.
 func shorten(text string, characters int) string {
 	runes := []rune(storable(text[:min(len(text), 4*characters+4)]))
 	if len(runes) > characters {
@@ -62,7 +62,7 @@ func shorten(text string, characters int) string {
 	return string(runes)
 }
 
-// InvalidEncoding is the error for a payload that is not in the encoding wanted.
+// InvalidEncoding is the error for a payload in an encoding that is not supported.
 func InvalidEncoding(got, want string) error {
 	return invalid("encoding", got, "payload encoding %s is not supported: send %s", quote(got), want)
 }

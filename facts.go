@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// Facts are the Results of consecutive commands in few bytes, for what is written into a
-// workflow's history and read again many times. They are read back without the rules of the
-// ledger: what does not follow from the command itself, or from the result before it by
-// counting, is in them. In JSON they are base64.
+// Facts are the Results of consecutive commands in a compact form, because a workflow's history
+// stores them and they are read many times. Reading them back does not use the ledger's rules:
+// anything that does not follow from the command itself, or from counting on from the previous
+// result, is stored. In JSON they are base64.
 //
 // The form, for each result: a byte of flags (1 applied, 2 replayed), then a number (uvarint)
-// with a bit for each of resultFields that differs from what expectedResult says, then the
-// texts of those, each behind its length (uvarint). A reader passes over bits that it does
-// not know, which a later version has set.
+// with a bit for each of resultFields that differs from what successor.expect returns, then the
+// texts of those fields, each preceded by its length (uvarint). A reader skips bits that it
+// does not know, which a later version has set.
 type Facts []byte
 
-// resultFields are the fields of a Result that Facts may have. A field's bit is its place:
-// new ones come at the end, and none goes.
+// resultFields are the fields of a Result that Facts may hold. A field's bit is its index: add
+// new ones at the end, and never remove one.
 var resultFields = []func(*Result) any{
 	func(r *Result) any { return &r.Hash },
 	func(r *Result) any { return &r.TotalAfter },
@@ -46,7 +46,7 @@ const (
 	flagReplayed
 )
 
-// NewFacts shortens the results of commands.
+// NewFacts encodes the results of commands.
 func NewFacts(commands []Received, results []Result) Facts {
 	facts := make(Facts, 0, len(results)*(len(Hash{})+16))
 	var values []byte
@@ -77,10 +77,10 @@ func NewFacts(commands []Received, results []Result) Facts {
 	return facts
 }
 
-// errFacts says that facts are not those of the commands that they are read for.
+// errFacts says that facts do not belong to the commands they are read for.
 var errFacts = errors.New("the stored answers cannot be read: they do not belong to these commands, or are damaged")
 
-// Results gives one Result for each of the commands that the facts are of.
+// Results returns one Result for each of the commands that the facts were made for.
 func (f Facts) Results(commands []Received) ([]Result, error) {
 	results := make([]Result, 0, len(commands))
 	rest, follows := []byte(f), successor{}
@@ -117,12 +117,12 @@ func (f Facts) Results(commands []Received) ([]Result, error) {
 	return results, nil
 }
 
-// FactsOf is NewFacts for commands of an update.
+// FactsOf is NewFacts for the commands of an update.
 func FactsOf(commands []Command, results []Result) Facts {
 	return NewFacts(asReceived(commands), results)
 }
 
-// ResultsFor is Results for commands of an update.
+// ResultsFor is Results for the commands of an update.
 func (f Facts) ResultsFor(commands []Command) ([]Result, error) {
 	return f.Results(asReceived(commands))
 }
@@ -135,7 +135,7 @@ func asReceived(commands []Command) []Received {
 	return received
 }
 
-// successor knows the last result that has a place of its own in the journal.
+// successor remembers the last result with its own position in the journal.
 type successor struct {
 	last    Result
 	version int64
@@ -149,7 +149,7 @@ func (s *successor) after(r Result) {
 	s.version = max(s.version, r.Version)
 }
 
-// expect is the next result if nothing happened but that positions and versions count on.
+// expect returns the next result if only positions and versions count on.
 func (s *successor) expect(received Received, applied, replayed bool) Result {
 	c := received.Command
 	r := Result{
@@ -180,7 +180,7 @@ func sameField(a, b any) bool {
 	panic(fmt.Sprintf("wallet: a %T is no field of a result", a))
 }
 
-// appendField writes a value behind its length.
+// appendField writes a value preceded by its length.
 func appendField(b []byte, of any) []byte {
 	var text string
 	switch v := of.(type) {
@@ -224,7 +224,7 @@ func readField(of any, value []byte) (err error) {
 	return err
 }
 
-// readInteger reads a number, of which 0 has no text.
+// readInteger reads a number; 0 is stored as an empty text.
 func readInteger(text []byte) (int64, error) {
 	if len(text) == 0 {
 		return 0, nil

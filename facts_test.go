@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestFactsGiveTheResultsAgain folds a history of batches with retries, conflicts and
-// refusals among them, sends the results as JSON, and reads them back.
+// TestFactsGiveTheResultsAgain folds a history of batches with retries, conflicts and refusals,
+// sends the results as JSON, and reads them back.
 func TestFactsGiveTheResultsAgain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		account := Account{Asset: Asset{UserID: "u1", Currency: "USD", Scale: rapid.Int32Range(0, 3).Draw(t, "scale")}}
@@ -61,8 +61,8 @@ func asJSON(t require.TestingT, value any) string {
 	return string(encoded)
 }
 
-// TestFactsAreForever reads facts that are in histories: whatever becomes of the rules and
-// of their words, they give what was answered then.
+// TestFactsAreForever reads facts from existing histories: even if the rules or their wording
+// change, they must give the answers that were given then.
 func TestFactsAreForever(t *testing.T) {
 	commands := []Command{
 		{ID: "a", Type: TypeAdd, Amount: MustAmount("12.5")},
@@ -95,7 +95,7 @@ func TestFactsOfALaterVersionCanBeRead(t *testing.T) {
 	later := "of a later version"
 	resultFields = append(resultFields[:len(resultFields):len(resultFields)], func(r *Result) any {
 		if r.Position == 1 && r.Hash.IsZero() && r.TotalAfter.IsZero() {
-			return new(string) // of the expected one
+			return new(string) // as in the expected result
 		}
 		return &later
 	})
@@ -126,7 +126,7 @@ func FuzzFacts(f *testing.F) {
 	})
 }
 
-// BenchmarkFacts is of a batch of 500: what a worker spends on writing and reading its
+// BenchmarkFacts uses a batch of 500. It measures how long a worker takes to write and read its
 // answers, and how many bytes each takes.
 func BenchmarkFacts(b *testing.B) {
 	commands := make([]Command, MaxBatch)

@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// Field is one field of a journal entry. The table EntryFields is the one place where they
-// are listed: what inserts, reads, verifies, hashes and exports entries goes through it.
+// Field is one field of a journal entry. EntryFields is the only list of them: the code that
+// inserts, reads, verifies, hashes and exports entries uses it.
 type Field struct {
-	// Name is that of the column, and in the hash of a field that is not fixed.
+	// Name is the column's name. In the hash, it is also the name of a field that is not fixed.
 	Name string
-	// Of is where an entry has it: a *string, *int64, *Amount, *Hash, *time.Time, *bool or
-	// *map[string]string.
+	// Of returns a pointer to the field in an entry: a *string, *int64, *Amount, *Hash,
+	// *time.Time, *bool or *map[string]string.
 	Of func(*Entry) any
-	// Optional is true of a field that is NULL where it is not set.
+	// Optional fields are NULL if they are not set.
 	Optional bool
-	// InEvent is true of a field that the event of an applied entry repeats.
+	// InEvent fields are repeated in the event of an applied entry.
 	InEvent bool
-	// fixed fields are hashed by their place in this table, which therefore never changes,
-	// the others by their names, and only where they are set: so a field that comes later
-	// changes the hash of no entry without it.
+	// fixed fields are hashed by their place in this table, so their order must never change.
+	// The others are hashed by name, and only if they are set: a field added later changes no
+	// hash of an entry without it.
 	fixed bool
 }
 
 // EntryFields are the fields of an entry, in the order of the columns of wallet_commands.
-// Format and Hash, which the hash is not over as fields, come after them.
+// Format and Hash come last; the hash does not cover them as fields.
 var EntryFields = []Field{
 	{Name: "user_id", Of: func(e *Entry) any { return &e.UserID }, InEvent: true, fixed: true},
 	{Name: "currency", Of: func(e *Entry) any { return &e.Currency }, InEvent: true, fixed: true},
@@ -60,22 +60,21 @@ var EntryFields = []Field{
 	{Name: "hash", Of: func(e *Entry) any { return &e.Hash }, InEvent: true},
 }
 
-// inHash reports whether a field is hashed, by its place or by its name. The format is part
-// of the hash as the name of the recipe.
+// inHash reports whether a field is hashed, by place or by name. The format is covered too: its
+// constant begins the hash.
 func (f Field) inHash() bool { return f.Name != "format" && f.Name != "hash" }
 
-// commandField is a field of a command that not every type takes. All of them are its
-// content: what tells a retry from a reused id.
+// commandField is a field of a command that only some types take. All of them are part of a
+// command's content, which is what tells a retry from a reused id.
 type commandField struct {
 	name string
 	of   func(*Command) any
-	// entry is where the journal keeps it.
+	// entry returns the field's place in the journal entry.
 	entry func(*Entry) any
 	help  string // what to send
 }
 
-// commandFields are those fields. The first is hashed by its place, the others by their
-// names.
+// commandFields lists those fields. The first is hashed by its place, the others by name.
 var commandFields = []commandField{
 	{"amount", func(c *Command) any { return &c.Amount }, func(e *Entry) any { return &e.Amount }, `it as a string, such as "12.50"`},
 	{"hold_id", func(c *Command) any { return &c.HoldID }, func(e *Entry) any { return &e.HoldID }, "the id of the command that placed the hold"},
@@ -84,7 +83,7 @@ var commandFields = []commandField{
 	{"partial", func(c *Command) any { return &c.Partial }, func(e *Entry) any { return &e.Partial }, "true"},
 }
 
-// fieldText is the one text of a field's value, empty where it is not set.
+// fieldText returns the canonical text of a field's value, empty if it is not set.
 func fieldText(of any) string {
 	switch v := of.(type) {
 	case *string:
@@ -111,7 +110,7 @@ func fieldText(of any) string {
 	return ""
 }
 
-// copyField sets a field to the value of another of the same type.
+// copyField copies a value from one field to another of the same type.
 func copyField(to, from any) {
 	switch v := from.(type) {
 	case *string:
@@ -132,8 +131,8 @@ func copyField(to, from any) {
 // pair is a named field in a hash.
 type pair struct{ name, text string }
 
-// pairs writes how many there are, then each name and text, ordered by the bytes of the
-// name. Those that are not set are left out.
+// pairs writes how many pairs are set, then the name and text of each, sorted by the bytes of
+// the name.
 func (e *encoder) pairs(all []pair) {
 	all = slices.DeleteFunc(all, func(p pair) bool { return p.text == "" })
 	slices.SortFunc(all, func(a, b pair) int { return strings.Compare(a.name, b.name) })

@@ -13,21 +13,21 @@ type Asset struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
 	Scale    int32  `json:"scale"`        // the currency's decimals
-	Total    Amount `json:"total_amount"` // all that the user owns
+	Total    Amount `json:"total_amount"` // everything the user owns
 	Hold     Amount `json:"hold_amount"`  // the part of it that is reserved
-	// Due is the part of Hold whose holds have expired, and that is available, while the
-	// journal's entry of that is still to come. Only reads of the present know it.
+	// Due is the part of Hold whose holds have expired but have no expire entry in the journal
+	// yet. It is already available. Only reads of the current balance set it.
 	Due      Amount `json:"due_amount,omitzero"`
 	Version  int64  `json:"version"`  // applied commands
 	Position int64  `json:"position"` // recorded commands
-	// OpenHolds is how many holds are open; NextExpiry is when the next of them expires, zero
+	// OpenHolds is how many holds are open. NextExpiry is when the next of them expires, zero
 	// if none does.
 	OpenHolds  int64     `json:"open_holds,omitempty"`
 	NextExpiry time.Time `json:"next_expiry,omitzero"`
 	Hash       Hash      `json:"hash"`   // of the last journal entry
 	Format     int64     `json:"format"` // of that entry; 0 before the first
-	// UpdatedAt is when that entry was recorded. Time never runs backwards along
-	// a chain, so that "the balance at a time" has one answer.
+	// UpdatedAt is when that entry was recorded. Time never runs backwards along a chain, so
+	// "the balance at a time" has exactly one answer.
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
@@ -37,7 +37,7 @@ func (a Asset) Exists() bool { return a.Version > 0 }
 // Available is what may be subtracted: total minus what is reserved.
 func (a Asset) Available() Amount { return a.Total.Sub(a.Reserved()) }
 
-// Reserved is hold without what has expired.
+// Reserved is Hold without what has expired.
 func (a Asset) Reserved() Amount { return a.Hold.Sub(a.Due) }
 
 // After is the asset after an entry of its journal.
@@ -50,15 +50,15 @@ func (a Asset) After(e Entry) Asset {
 	return a
 }
 
-// Account is what a command is decided on: the asset, and what else of it the command
-// needs: the holds that it names, and those whose time is over.
+// Account is what a command is decided on: the asset, the holds that the command names, and the
+// holds that are due to expire.
 type Account struct {
 	Asset
 	Holds   map[string]Hold
-	changed *Hold // by the command that was decided last
+	changed *Hold // by the last command decided
 }
 
-// Changed is the hold that the command that was decided last has placed or changed.
+// Changed is the hold that the last command placed or changed.
 func (a Account) Changed() (Hold, bool) {
 	if a.changed == nil {
 		return Hold{}, false
@@ -66,7 +66,7 @@ func (a Account) Changed() (Hold, bool) {
 	return *a.changed, true
 }
 
-// Keep remembers a hold as it is now.
+// Keep stores the current state of a hold.
 func (a *Account) Keep(h Hold) {
 	if a.Holds == nil {
 		a.Holds = map[string]Hold{}
@@ -90,16 +90,16 @@ func refuse(reason Reason, format string, args ...any) *refusal {
 	return &refusal{reason, fmt.Sprintf(format, args...)}
 }
 
-// Apply decides a command that has not been seen before. It is pure. The rules of the types
-// are in the table kinds; those that hold for all of them are here. It fills every field of
-// the Result but Hash and RecordedAt, which the entry has.
+// Apply decides a command that has not been seen before. It is pure. The table kinds has the
+// rules for each type; rules for all types are here. It fills every field of the Result except
+// Hash and RecordedAt, which come from the entry.
 func Apply(before Account, received Received, now time.Time) (Account, Result) {
 	return formats[CurrentFormat].Apply(before, received, now)
 }
 
-// apply is the rules of format 1. Their order decides which reason a refusal gives: a
-// command that cannot be understood first, then one that can never fit the currency, then
-// one that does not fit the balance.
+// apply implements the rules of format 1. Their order decides which reason a refusal gives:
+// first a command that cannot be understood, then one that can never fit the currency, then one
+// that does not fit the balance.
 func apply(before Account, received Received, now time.Time) (Account, Result) {
 	c := received.Command
 	before.Total, before.Hold = atScale(before.Total, before.Scale), atScale(before.Hold, before.Scale)
@@ -148,7 +148,7 @@ func decide(before Account, received Received, now time.Time) (Account, *refusal
 	return kind.apply(before, c, now)
 }
 
-// resultAmount is a command's amount with the currency's decimals, where those are enough.
+// resultAmount is a command's amount with the currency's decimals, if they are enough.
 func resultAmount(received Received, scale int32) Amount {
 	if received.Malformed != "" || received.Command.Amount == (Amount{}) {
 		return Amount{}
@@ -168,8 +168,8 @@ func atScale(a Amount, scale int32) Amount {
 	return fixed
 }
 
-// Answer gives the result of a command whose id is taken: the first answer again,
-// or an id_conflict if its content is another.
+// Answer returns the result of a command whose id is already used: the first answer again, or
+// an id_conflict if the content differs.
 func Answer(prior Entry, a Asset, c Command) Result {
 	if rules, known := formats[prior.Format]; known && prior.RequestHash == rules.RequestHash(c) {
 		r := prior.Result()
@@ -189,19 +189,18 @@ func Answer(prior Entry, a Asset, c Command) Result {
 // Folded is what commands did to an account.
 type Folded struct {
 	Account Account
-	Entries []Entry  // to append to the journal, those of the service among them
+	Entries []Entry  // to append to the journal, including the service's own
 	Results []Result // one for each command, in order
-	Holds   []Hold   // that were placed or changed, as they are afterwards
+	Holds   []Hold   // placed or changed, in their final state
 }
 
-// Fold runs commands in order over an account. prior holds the journal entries of those ids
-// among them that are taken. now is Postgres's clock. The service's own
-// entries come first: an account that does not exist is opened, unless the first command is
-// a create, and holds that are due expire, so that nobody waits for funds that an expired
-// hold has reserved.
+// Fold runs commands in order on an account. prior holds the journal entries of those commands
+// whose ids are already used. now is Postgres's clock. The service's own entries come first: it
+// creates an account that does not exist, unless the first command is a create, and it expires
+// the holds that are due, so that nobody has to wait for funds that an expired hold reserves.
 //
-// It returns an *UnknownFormatError, and changes nothing, if the journal has entries of a
-// later format than this build writes.
+// If the journal has entries in a later format than this build writes, it changes nothing and
+// returns an *UnknownFormatError.
 func Fold(before Account, prior map[string]Entry, commands []Received, now time.Time) (Folded, error) {
 	if before.Format > CurrentFormat {
 		return Folded{}, &UnknownFormatError{before.Format}
@@ -244,11 +243,11 @@ func Fold(before Account, prior map[string]Entry, commands []Received, now time.
 	return f.Folded, nil
 }
 
-// folding is a Fold under way.
+// folding is a Fold in progress.
 type folding struct {
 	Folded
 	now     time.Time
-	known   map[string]Entry // those of this fold, by id
+	known   map[string]Entry // the entries of this fold, by id
 	changed map[string]Hold
 }
 
@@ -271,7 +270,7 @@ func (f *folding) record(received Received) Entry {
 	return entry
 }
 
-// Opens reports whether commands begin with the creation of their wallet asset.
+// Opens reports whether the first command creates the wallet asset.
 func Opens(commands []Received) bool {
 	return len(commands) > 0 && commands[0].Malformed == "" && commands[0].Command.Type == TypeCreate
 }

@@ -156,9 +156,9 @@ func TestTimeNeverRunsBackwardsAlongAChain(t *testing.T) {
 	require.Equal(t, noon, f.Entries[0].RecordedAt)
 }
 
-// TestFoldKeepsItsPromises drives random commands, with repeated ids, other
-// content under a used id, overdrafts and malformed ones, in random batches, and
-// compares with the plainest possible model.
+// TestFoldKeepsItsPromises runs random commands in random batches, with repeated ids, different
+// content under a used id, overdrafts and malformed commands, and compares the outcome with the
+// simplest possible model.
 func TestFoldKeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		scale := rapid.Int32Range(0, 4).Draw(t, "scale")
@@ -191,10 +191,10 @@ func TestFoldKeepsItsPromises(t *testing.T) {
 			require.NoError(t, err)
 			after, entries, results := folded.Account.Asset, folded.Entries, folded.Results
 			require.Len(t, results, len(commands))
-			for i, r := range results { // order kept, one answer each
+			for i, r := range results { // one answer each, in order
 				require.Equal(t, commands[i].Command.ID, r.CommandID)
 			}
-			// Folding the same again changes nothing and gives the same answers.
+			// Folding the same commands again changes nothing and gives the same answers.
 			seen := map[string]Entry{}
 			for id, e := range byID {
 				seen[id] = e
@@ -250,7 +250,7 @@ func TestFoldKeepsItsPromises(t *testing.T) {
 	})
 }
 
-// TestEveryFieldIsInTheHash changes each field of the table in turn.
+// TestEveryFieldIsInTheHash changes each field of EntryFields in turn.
 func TestEveryFieldIsInTheHash(t *testing.T) {
 	asset, _ := fold(t, dollars(), Command{ID: "open", Type: TypeCreate})
 	f, err := Fold(Account{Asset: asset}, nil, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("5"), Description: "d", Actor: "x",

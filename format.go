@@ -3,15 +3,15 @@ package wallet
 import "time"
 
 // CurrentFormat is the format of the entries that this build writes. Formats never decrease
-// along a chain: a build that meets an entry of a later format does not write after it.
+// along a chain: a build that finds an entry of a later format does not write after it.
 const CurrentFormat = 1
 
-// Rules are how the entries of one format were decided and hashed. Only who proves a journal
-// needs those of other formats: what was answered is kept, and never derived again.
+// Rules are how the entries of one format were decided and hashed. Only verifying a journal
+// needs the rules of other formats: recorded answers are kept and never derived again.
 type Rules struct {
 	format  int64
-	entry   string // the constant that an entry's hash begins with
-	command string // and that of a request hash
+	entry   string // the constant at the start of an entry's hash
+	command string // the constant at the start of a request hash
 	apply   func(Account, Received, time.Time) (Account, Result)
 }
 
@@ -20,19 +20,19 @@ var formats = map[int64]Rules{
 	1: {format: 1, entry: "wallet-entry-v1", command: "wallet-command-v1", apply: apply},
 }
 
-// RulesOf returns the rules of a format, and false for one that is not known to this build.
+// RulesOf returns the rules of a format, and false if this build does not know it.
 func RulesOf(format int64) (Rules, bool) {
 	r, ok := formats[format]
 	return r, ok
 }
 
-// Apply decides a command as the rules of the format did: see the function Apply.
+// Apply decides a command by the rules of this format: see the function Apply.
 func (r Rules) Apply(before Account, received Received, now time.Time) (Account, Result) {
 	return r.apply(before, received, now)
 }
 
-// RequestHash is the SHA-256 of a command's content: everything but its id and reply_to. An
-// id that comes back with another hash is an id_conflict.
+// RequestHash is the SHA-256 of a command's content: everything but its id and reply_to. An id
+// that is sent again with another hash is an id_conflict.
 func (r Rules) RequestHash(c Command) Hash { return r.encodeCommand(c).sum() }
 
 func (r Rules) encodeCommand(c Command) *encoder {
@@ -50,13 +50,12 @@ func (r Rules) encodeCommand(c Command) *encoder {
 	return e
 }
 
-// RequestHash is that of the current format.
+// RequestHash uses the current format.
 func (c Command) RequestHash() Hash { return formats[CurrentFormat].RequestHash(c) }
 
-// ComputeHash derives the entry's hash from every other field, PrevHash among them: those
-// that are fixed by their place, then the others that are set by their names. Whoever reads
-// the row can do the same and compare. It is zero for a format that this build does not
-// know.
+// ComputeHash derives the entry's hash from every other field, including PrevHash: fixed fields
+// by their place, then the others that are set, by name. Anyone who reads the row can do the
+// same and compare. For a format that this build does not know it is zero.
 func (e Entry) ComputeHash() Hash {
 	rules, known := formats[e.Format]
 	if !known {
@@ -80,8 +79,8 @@ func (r Rules) encodeEntry(e Entry) *encoder {
 	return enc
 }
 
-// NewEntry makes the journal entry of a result that Apply gave for the asset before it, at
-// Postgres's time, and links it to the chain.
+// NewEntry makes the journal entry for a result of Apply and links it to the chain. before is
+// the asset that Apply got; recordedAt is Postgres's time.
 func (r Rules) NewEntry(before Asset, c Command, result Result, recordedAt time.Time) Entry {
 	e := Entry{
 		UserID: before.UserID, Currency: before.Currency, Position: result.Position,
@@ -104,7 +103,7 @@ func (r Rules) NewEntry(before Asset, c Command, result Result, recordedAt time.
 	return e
 }
 
-// Command is the command that this entry is the record of, without its reply_to.
+// Command returns the command that this entry records, without its reply_to.
 func (e Entry) Command() Command {
 	c := Command{ID: e.CommandID, Type: e.Type, Description: e.Description, Actor: e.Actor, Metadata: e.Metadata}
 	for _, f := range commandFields {

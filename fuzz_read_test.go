@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// reader reads what encoder wrote, by the description in docs/design.md.
+// reader reads what encoder wrote, as described in docs/design.md.
 type reader struct {
 	t    *testing.T
 	left []byte
@@ -50,7 +50,7 @@ func (r *reader) metadata() map[string]string {
 	return m
 }
 
-// partsOfCommandWorkflowID reads an id of ApplyCommandWorkflowID.
+// partsOfCommandWorkflowID parses an id made by ApplyCommandWorkflowID.
 func partsOfCommandWorkflowID(t *testing.T, workflowID, currency string) (user, command string) {
 	rest, ok := strings.CutPrefix(workflowID, "command/"+currency+"/")
 	require.True(t, ok)

@@ -13,10 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// "make fuzz" runs these with input of its own; go test runs the seeds, and what was
-// found, in testdata/fuzz.
+// "make fuzz" runs these with generated input; go test runs the seeds and earlier findings in
+// testdata/fuzz.
 
-// requireRefusal checks what every refusal has: the field, and a message that can be
+// requireRefusal checks what every refusal must have: the field, and a message that can be
 // shown, sent and stored.
 func requireRefusal(t *testing.T, err error) *InvalidError {
 	var invalid *InvalidError
@@ -33,7 +33,7 @@ func requireRefusal(t *testing.T, err error) *InvalidError {
 
 var plainDecimal = regexp.MustCompile(`\A[0-9]+(\.[0-9]+)?\z`)
 
-// FuzzAmount compares with exact fractions: what is taken, and what it is worth.
+// FuzzAmount compares with exact fractions: which texts are accepted, and their value.
 func FuzzAmount(f *testing.F) {
 	for _, text := range []string{"12.50", "0.000000000000000001", "007.500", "1e9", "-1", ".5", "5.", "NaN", "٣", "1 ", strings.Repeat("9", 38), strings.Repeat("9", 101)} {
 		f.Add(text, uint8(2))
@@ -77,8 +77,8 @@ func FuzzAmount(f *testing.F) {
 	})
 }
 
-// FuzzDecodeCommand decodes, encodes and decodes: what is taken stays as it is; what is
-// not is recorded.
+// FuzzDecodeCommand decodes, encodes and decodes again: a valid command must not change, and an
+// invalid one must be recordable.
 func FuzzDecodeCommand(f *testing.F) {
 	for _, data := range []string{
 		`{"id":"order-7","type":"add","amount":"12.50","description":"d","actor":"a","metadata":{"k":"v"},"reply_to":{"workflow_id":"w","signal":"s"}}`,
@@ -118,8 +118,8 @@ func FuzzDecodeCommand(f *testing.F) {
 	})
 }
 
-// requireTravels checks what holds of all that reaches the steps: it is the same behind
-// its way there, it has a name, it can be stored, and the fold takes it.
+// requireTravels checks every command that reaches the steps: it survives the trip as JSON, it
+// has an id, it can be stored, and the fold accepts it.
 func requireTravels(t *testing.T, asset Asset, received Received) {
 	data, err := json.Marshal(received)
 	require.NoError(t, err)
@@ -145,7 +145,7 @@ func requireTravels(t *testing.T, asset Asset, received Received) {
 	require.Equal(t, after.Total.Cmp(asset.Total) != 0, results[0].Status == StatusApplied && results[0].Type != TypeCreate)
 }
 
-// FuzzDecodeBatch holds that a batch is taken exactly if each of its commands is.
+// FuzzDecodeBatch checks that a batch is accepted if and only if each of its commands is.
 func FuzzDecodeBatch(f *testing.F) {
 	for _, data := range []string{`[{"id":"a","type":"create"},{"id":"b","type":"add","amount":"1"}]`, `[]`, `{}`, `[null]`, `[[]]`, `[{"id":"a"}]`, `null`} {
 		f.Add([]byte(data))
@@ -167,8 +167,8 @@ func FuzzDecodeBatch(f *testing.F) {
 	})
 }
 
-// FuzzCommandIsKeptVerbatim builds a command from texts. If it is valid it is the same
-// behind JSON, and if not the refusal names one of its fields.
+// FuzzCommandIsKeptVerbatim builds a command from texts. If it is valid, it must survive JSON
+// unchanged; if not, the refusal must name one of its fields.
 func FuzzCommandIsKeptVerbatim(f *testing.F) {
 	f.Add("order-7", "add", "12.50", "a refund", "ops", "k", "v", "", "", "w", "s")
 	f.Add("💶'\"%s../", "subtract", "1.50", "\u202e\n\t\\", "ü", "\u2028", "<script>", "k\x01", "\x7f", "", "")
@@ -193,14 +193,14 @@ func FuzzCommandIsKeptVerbatim(f *testing.F) {
 		back, err := DecodeCommand(data)
 		require.NoError(t, err, "%s", data)
 		require.True(t, c.Amount.Cmp(back.Amount) == 0)
-		back.Amount = c.Amount // a zero may come without its decimals
+		back.Amount = c.Amount // a zero may lose its decimals
 		require.True(t, reflect.DeepEqual(c, back), "%+v is not %+v", c, back)
 		require.Equal(t, c.RequestHash(), back.RequestHash())
 	})
 }
 
-// FuzzWorkflowIDs holds that two wallets never have one workflow id, and two commands
-// neither: the parts can be read off it again.
+// FuzzWorkflowIDs checks that two wallets never share a workflow id, and neither do two
+// commands: the parts can be read back from the id.
 func FuzzWorkflowIDs(f *testing.F) {
 	f.Add("u1", "USD", "order-7")
 	f.Add("a/b", "USD", "c")
@@ -210,7 +210,7 @@ func FuzzWorkflowIDs(f *testing.F) {
 	f.Add(strings.Repeat("💶", 128), "ABCDEFGHIJKLMNOP", strings.Repeat("💶", 128))
 	f.Add("a\x00", "usd", "_x")
 	f.Fuzz(func(t *testing.T, user, currency, id string) {
-		if !utf8.ValidString(user) || !utf8.ValidString(currency) { // which JSON cannot say
+		if !utf8.ValidString(user) || !utf8.ValidString(currency) { // JSON cannot carry these
 			requireRefusal(t, ValidateWallet(user, currency))
 			return
 		}
@@ -252,8 +252,8 @@ func FuzzWorkflowIDs(f *testing.F) {
 	})
 }
 
-// FuzzHashesAreOfEverything reads an entry's fields off the bytes that are hashed:
-// what can be read back cannot be the same for two entries.
+// FuzzHashesAreOfEverything reads an entry's fields back from the bytes that are hashed. If
+// that works, no two different entries have the same bytes.
 func FuzzHashesAreOfEverything(f *testing.F) {
 	f.Add("u1", "order-7", "add", "12.50", "applied", "", "", "0.00", "12.50", "refund", "ops", "k", "v", "", "", int64(3), int64(2), int64(1_700_000_000_123_456), []byte("p"))
 	f.Add("ab", "c", "", "0", "unapplied", "malformed", "m", "0", "0", "\x00\x00\x00\x00\x00\x00\x00\x01", "", "a", "", "", "a", int64(-1), int64(0), int64(-1), []byte{})
@@ -285,7 +285,7 @@ func FuzzHashesAreOfEverything(f *testing.F) {
 		require.Empty(t, read.left)
 		for _, pair := range [][2]*Amount{{&e.Amount, &back.Amount}, {&e.TotalBefore, &back.TotalBefore}, {&e.TotalAfter, &back.TotalAfter}, {&e.HoldBefore, &back.HoldBefore}, {&e.HoldAfter, &back.HoldAfter}} {
 			require.True(t, pair[0].Same(*pair[1]))
-			*pair[1] = *pair[0] // the same in other words
+			*pair[1] = *pair[0] // the same value, written differently
 		}
 		require.Equal(t, e, back)
 

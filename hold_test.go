@@ -86,7 +86,8 @@ func TestDurationsOfHolds(t *testing.T) {
 	}
 }
 
-// TestAHoldExpiresAtItsVeryMoment decides a capture a microsecond before, and at it.
+// TestAHoldExpiresAtItsVeryMoment decides a capture one microsecond before the expiry, and
+// exactly at it.
 func TestAHoldExpiresAtItsVeryMoment(t *testing.T) {
 	placed, err := Fold(Account{Asset: dollars()}, nil, good(
 		Command{ID: "funds", Type: TypeAdd, Amount: MustAmount("100")},
@@ -108,7 +109,7 @@ func TestAHoldExpiresAtItsVeryMoment(t *testing.T) {
 	require.Equal(t, []string{"_expire/h", "c", "s"}, []string{then.Entries[0].CommandID, then.Entries[1].CommandID, then.Entries[2].CommandID})
 	require.Equal(t, HoldExpired, then.Holds[0].State)
 
-	// One that would have expired when it is placed is refused, not placed and expired.
+	// A hold whose expiry has passed when it is placed is refused, not placed and then expired.
 	for _, row := range []struct {
 		at     time.Time
 		reason Reason
@@ -119,7 +120,7 @@ func TestAHoldExpiresAtItsVeryMoment(t *testing.T) {
 	}
 }
 
-// modelHold is a hold in cents, and microseconds after noon.
+// modelHold is a hold, in cents and in microseconds after noon.
 type modelHold struct {
 	amount, captured, released int64
 	state                      HoldState
@@ -130,7 +131,7 @@ func (h modelHold) left() int64 { return h.amount - h.captured - h.released }
 
 func (h *modelHold) end(state HoldState) { h.released, h.state = h.amount-h.captured, state }
 
-// modelWallet is the rules of holds again, in whole numbers.
+// modelWallet implements the rules of holds a second time, in whole numbers.
 type modelWallet struct {
 	total int64
 	holds map[string]*modelHold
@@ -143,7 +144,7 @@ func (m *modelWallet) hold() (sum int64) {
 	return sum
 }
 
-// ids are those of the holds, open ones first.
+// ids returns the ids of the holds, open ones first.
 func (m *modelWallet) ids() []string {
 	return slices.SortedFunc(maps.Keys(m.holds), func(a, b string) int {
 		return cmp.Or(-cmp.Compare(m.holds[a].left(), m.holds[b].left()), cmp.Compare(a, b))
@@ -158,16 +159,16 @@ func (m *modelWallet) expire(now int64) {
 	}
 }
 
-// modelCommand is a command in the model's numbers; 0 is what was not sent.
+// modelCommand is a command in the model's numbers; 0 means not sent.
 type modelCommand struct {
 	kind             CommandType
 	id, holdID       string
 	amount           int64
-	lasts, expiresAt int64 // the second is a time, which may be before noon
+	lasts, expiresAt int64 // expiresAt is a time, possibly before noon
 	partial          bool
 }
 
-// apply returns why the command is refused, empty if it is not.
+// apply returns the reason for a refusal, or an empty string.
 func (m *modelWallet) apply(c modelCommand, now int64) Reason {
 	available := m.total - m.hold()
 	expires := c.expiresAt
@@ -253,8 +254,8 @@ func (c modelCommand) command() Command {
 	return command
 }
 
-// drawHoldCommand makes a command that passes validation: on a hold that there is, mostly,
-// and with amounts and expiries close to what is allowed.
+// drawHoldCommand makes a valid command, mostly on an existing hold, with amounts and expiries
+// close to the limits.
 func (m *modelWallet) drawHoldCommand(t *rapid.T, id string, now int64) modelCommand {
 	c := modelCommand{id: id, kind: rapid.SampledFrom([]CommandType{TypeAdd, TypeSubtract, TypeHold, TypeHold, TypeHold, TypeCapture, TypeCapture, TypeRelease}).Draw(t, "type")}
 	amounts, expiries := []int64{1, 100, 2500, m.total - m.hold(), m.total - m.hold() + 1}, []int64{now - 1, now, now + 1, now + 2, now + 1_000_000, now + 2_500_000}
@@ -285,9 +286,8 @@ func (m *modelWallet) drawHoldCommand(t *rapid.T, id string, now int64) modelCom
 	return c
 }
 
-// TestHoldsKeepTheirPromises drives random commands, again and again under the same ids, over
-// a clock that meets expiries to the microsecond. The fold gets the holds that a step reads
-// for it, and no others.
+// TestHoldsKeepTheirPromises runs random commands, with repeated ids, on a clock that hits
+// expiries to the microsecond. The fold gets only the holds that a step would read for it.
 func TestHoldsKeepTheirPromises(t *testing.T) {
 	applied, reasons := map[CommandType]int{}, map[Reason]int{}
 	rapid.Check(t, func(t *rapid.T) {
@@ -341,7 +341,7 @@ func TestHoldsKeepTheirPromises(t *testing.T) {
 				}
 			}
 
-			// What came out is what the model has.
+			// The outcome matches the model.
 			asset, journal = folded.Account.Asset, append(journal, folded.Entries...)
 			for _, h := range folded.Holds {
 				if before, known := holds[h.ID]; known {
@@ -372,7 +372,7 @@ func TestHoldsKeepTheirPromises(t *testing.T) {
 			require.Equal(t, open, asset.OpenHolds)
 			require.False(t, asset.Hold.IsNegative() || asset.Available().IsNegative())
 
-			// The same again gives the same answers.
+			// Sending the same again gives the same answers.
 			for _, e := range folded.Entries {
 				prior[e.CommandID] = e
 			}
@@ -385,7 +385,7 @@ func TestHoldsKeepTheirPromises(t *testing.T) {
 			}
 		}
 
-		// Each hold is in its entries.
+		// Each hold can be rebuilt from its entries.
 		for id, h := range holds {
 			derived, placed := HoldOf(id, journal)
 			require.True(t, placed)

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Hash is a SHA-256, in JSON and text as 64 hexadecimal digits.
+// Hash is a SHA-256, written in JSON and text as 64 hexadecimal digits.
 type Hash [sha256.Size]byte
 
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 func (h Hash) IsZero() bool   { return h == Hash{} }
 
-// MarshalText writes hexadecimal digits; the zero hash, which the first entry of
-// a chain has before it, is 64 zeros.
+// MarshalText writes hexadecimal digits. The PrevHash of a chain's first entry is the zero
+// hash: 64 zeros.
 func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
 // UnmarshalText reads what MarshalText wrote.
@@ -38,9 +38,8 @@ func (h *Hash) Scan(column any) error {
 
 func sha256Of(b []byte) Hash { return sha256.Sum256(b) }
 
-// Entry is a row of the journal: a command that reached a wallet asset, what
-// became of it, and its place in the asset's hash chain. Entries are never
-// changed.
+// Entry is a row of the journal: a command that reached a wallet asset, what it did, and its
+// place in the asset's hash chain. Entries never change.
 type Entry struct {
 	UserID      string
 	Currency    string
@@ -60,14 +59,14 @@ type Entry struct {
 	Description string
 	Actor       string
 	Metadata    map[string]string
-	// What the command said of a hold: see Command.
+	// What the command asked of a hold: see Command.
 	HoldID    string
 	ExpiresIn string
 	ExpiresAt time.Time
 	Partial   bool
-	// What it made of it: see Result.
+	// What the hold became: see Result.
 	HoldState     HoldState
-	HoldLeft      Amount // with the currency's decimals; 0 where nothing is left
+	HoldLeft      Amount // with the currency's decimals; 0 if nothing is left
 	HoldExpiresAt time.Time
 	RecordedAt    time.Time // UTC, microseconds
 	PrevHash      Hash
@@ -75,7 +74,7 @@ type Entry struct {
 	Format        int64 // see Rules
 }
 
-// Result is the answer that this entry is the record of.
+// Result returns the answer that this entry records.
 func (e Entry) Result() Result {
 	return Result{
 		CommandID: e.CommandID, SentID: sentID(e.Reason == ReasonMalformed, e.Metadata), Type: e.Type, Status: e.Status, Reason: e.Reason, Message: e.Message,

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTheHashOfAnEntryIsForever pins the encoding: journals and receipts that
-// exist hold hashes of it.
+// TestTheHashOfAnEntryIsForever pins the encoding: existing journals and receipts contain these
+// hashes.
 func TestTheHashOfAnEntryIsForever(t *testing.T) {
 	rules, _ := RulesOf(1)
 	entry := rules.NewEntry(
@@ -23,8 +23,8 @@ func TestTheHashOfAnEntryIsForever(t *testing.T) {
 	require.Equal(t, "f5c8d9bdb2746f669802da3072a73e994a86e26e35afa0338dd03b7682f2fa36", refusal.Hash.String())
 }
 
-// TestALaterFieldChangesNoEarlierHash adds a field, under a format of its own, beside entries
-// from before.
+// TestALaterFieldChangesNoEarlierHash adds a field in a format of its own, next to entries from
+// before it.
 func TestALaterFieldChangesNoEarlierHash(t *testing.T) {
 	fields, known, content := EntryFields, formats, commandFields
 	defer func() { EntryFields, formats, commandFields = fields, known, content }()

@@ -17,26 +17,26 @@ const (
 	TypeHold     CommandType = "hold"     // amount is reserved, if that much is available
 	TypeCapture  CommandType = "capture"  // total shrinks by what was reserved, or a part of it
 	TypeRelease  CommandType = "release"  // what was reserved, or a part of it, is available again
-	TypeExpire   CommandType = "expire"   // by the service: the time of a hold is over
+	TypeExpire   CommandType = "expire"   // by the service: a hold's time is over
 )
 
-// Kind is what there is to know of a command type. All that lists types is derived from the
-// table kinds or checked against it.
+// Kind describes a command type. Every other list of types is derived from the table kinds or
+// checked against it.
 type Kind struct {
 	Type  CommandType
 	Event string   // the event_type of an applied one
-	Needs []string // the fields that it must have, of those that not every type takes
-	Takes []string // and those that it may have
-	// Refuses are the reasons of its own why it may not be applied.
+	Needs []string // required fields, out of those that only some types take
+	Takes []string // optional fields, out of the same
+	// Refuses lists the type's own reasons for a refusal.
 	Refuses []Reason
-	// Service is true of a type that only the service itself records.
+	// Service types are recorded only by the service itself.
 	Service bool
-	// apply is the rule: the account after the command, or a refusal. Amounts have the
-	// currency's decimals. now is the time at which the entry is recorded.
+	// apply is the rule: it returns the account after the command, or a refusal. Amounts have
+	// the currency's decimals. now is when the entry is recorded.
 	apply func(before Account, c Command, now time.Time) (Account, *refusal)
 }
 
-// kinds is the one place where the command types are listed.
+// kinds is the only list of the command types.
 var kinds = []Kind{
 	{
 		Type: TypeCreate, Event: "wallet_asset.created", Refuses: []Reason{ReasonAlreadyExists},
@@ -79,10 +79,11 @@ var kinds = []Kind{
 	{Type: TypeExpire, Event: "wallet_asset.hold_expired", Needs: []string{"hold_id"}, apply: expire, Service: true},
 }
 
-// Kinds are all command types, those of the service among them.
+// Kinds returns all command types, including the service's own.
 func Kinds() []Kind { return slices.Clone(kinds) }
 
-// CallersKinds are those that callers may send. Every way to send commands has each of them.
+// CallersKinds returns the types that callers may send. Every way to send commands supports all
+// of them.
 func CallersKinds() []Kind {
 	return slices.DeleteFunc(Kinds(), func(k Kind) bool { return k.Service })
 }
@@ -97,7 +98,7 @@ func KindOf(t CommandType) (Kind, bool) {
 	return Kind{}, false
 }
 
-// RecordedReasons are the reasons that an entry of the journal can have: those of any
+// RecordedReasons returns the reasons that a journal entry can have: those that apply to any
 // command, and those of the types.
 func RecordedReasons() []Reason {
 	all := []Reason{ReasonMalformed, ReasonScaleExceeded}
@@ -115,7 +116,7 @@ func (k Kind) takes(field string) bool {
 	return slices.Contains(k.Needs, field) || slices.Contains(k.Takes, field)
 }
 
-// callersTypes names the types that callers may send: "create, add, subtract".
+// callersTypes lists the types that callers may send: "create, add, subtract".
 func callersTypes() string {
 	var names []string
 	for _, k := range CallersKinds() {

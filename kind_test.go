@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestANewTypeIsARowOfTheTable makes a type up: it is validated, decided, journaled and
+// TestANewTypeIsARowOfTheTable invents a type: it must be validated, decided, journaled and
 // answered like any other.
 func TestANewTypeIsARowOfTheTable(t *testing.T) {
 	before := kinds

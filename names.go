@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// Names that Temporal clients of any language use. They are the contract: none of them
-// changes.
+// Names that Temporal clients in any language use. They are the contract and never change.
 const (
 	DefaultTaskQueue = "wallet"
 
@@ -17,8 +16,8 @@ const (
 	SignalCommand    = "command"
 	UpdateApply      = "apply"
 	UpdateApplyBatch = "apply_batch"
-	// UpdateApplyBrief is apply_batch with its answer as Facts: for callers that can read
-	// those, such as package starter.
+	// UpdateApplyBrief is apply_batch with Facts as its answer, for callers that can read them,
+	// such as package starter.
 	UpdateApplyBrief = "apply_batch_brief"
 	QueryState       = "state"
 	QueryResult      = "result"
@@ -26,14 +25,12 @@ const (
 	SearchAttributeUserID   = "WalletUserId"
 	SearchAttributeCurrency = "WalletCurrency"
 
-	// FailureUnappliedCommand is the type of the failure that brings a refusal; its details
-	// are the Result.
+	// FailureUnappliedCommand is the failure type of a refusal; its details are the Result.
 	FailureUnappliedCommand = "UnappliedCommand"
-	// FailureInvalidCommand is the type of the failure of bad input; its details are the
-	// InvalidError.
+	// FailureInvalidCommand is the failure type of bad input; its details are the InvalidError.
 	FailureInvalidCommand = "InvalidCommand"
-	// FailureBusy is the type of the failure of an update that a wallet takes later: the
-	// same may be sent again.
+	// FailureBusy is the failure type of an update that the wallet cannot accept yet: send the
+	// same update again later.
 	FailureBusy = "Busy"
 )
 
@@ -46,15 +43,15 @@ const (
 	// ActivitySendCommand is the one step of ApplyCommand: an update-with-start of the
 	// wallet's workflow, which workflow code cannot do itself.
 	ActivitySendCommand = "SendCommand"
-	// ActivityTakesSearchAttributes tells the WalletAsset workflow whether its namespace
-	// takes its search attributes.
+	// ActivityTakesSearchAttributes tells the WalletAsset workflow whether its namespace has
+	// the search attributes it sets.
 	ActivityTakesSearchAttributes = "TakesSearchAttributes"
-	// ActivityScheduledTime tells ApplyCommand which time of its schedule a run is for.
+	// ActivityScheduledTime tells ApplyCommand for which scheduled time it runs.
 	ActivityScheduledTime = "ScheduledTime"
 )
 
-// maxWorkflowIDBytes is what every store of Temporal can keep: the SQL stores have
-// VARCHAR(255) for a workflow's id, and a start with a longer one is retried for ever.
+// maxWorkflowIDBytes fits every Temporal store: the SQL stores have VARCHAR(255) for a
+// workflow's id, and a start with a longer id is retried forever.
 const maxWorkflowIDBytes = 255
 
 const walletAssetPrefix = "wallet-asset"
@@ -70,23 +67,23 @@ func isWalletWorkflow(id string) bool {
 	return strings.HasPrefix(id, walletAssetPrefix+"/") || strings.HasPrefix(id, walletAssetPrefix+hashedKind+"/")
 }
 
-// ApplyCommandWorkflowID is the id of the short-lived workflow that carries one command:
-// starting it twice with one command id is one execution. No two commands have the same
-// one: a slash in the user id is written as %2F, a percent sign as %25.
+// ApplyCommandWorkflowID is the id of the short-lived workflow that sends one command, so
+// starting it twice with one command id is one execution. Different commands have different
+// ids: a slash in the user id is written as %2F, a percent sign as %25.
 func ApplyCommandWorkflowID(userID, currency, commandID string) string {
 	return boundedID(maxWorkflowIDBytes, "command", currency, escapeSlash.Replace(userID)+"/"+commandID)
 }
 
-// ScheduledWorkflowID is the id that a schedule gives its runs; the server appends a hyphen
-// and the time of each. It is ApplyCommandWorkflowID of the command "schedule/" and the name,
-// but for names so long that the time has no room.
+// ScheduledWorkflowID is the id that a schedule gives its runs; the server appends a hyphen and
+// the time of each run. It is the ApplyCommandWorkflowID of the command "schedule/" plus the
+// name, unless the name is so long that the time would not fit.
 func ScheduledWorkflowID(userID, currency, name string) string {
 	const appended = len("-2026-12-01T00:00:00Z")
 	return boundedID(maxWorkflowIDBytes-appended, "command", currency, escapeSlash.Replace(userID)+"/schedule/"+name)
 }
 
-// MaxScheduleBytes bounds the name of a schedule: the server's own workflow of a schedule is
-// called temporal-sys-scheduler: and the name.
+// MaxScheduleBytes limits the name of a schedule: the server's own workflow for a schedule is
+// called temporal-sys-scheduler: plus the name.
 const MaxScheduleBytes = maxWorkflowIDBytes - len("temporal-sys-scheduler:")
 
 const hashedKind = "-sha256"

@@ -4,20 +4,19 @@ import (
 	"strings"
 )
 
-// Received is a command as it reached a wallet: a good one, or the trace of one
-// that could not be understood and is recorded all the same.
+// Received is a command as it reached a wallet: either a valid one, or the record of one that
+// could not be understood.
 type Received struct {
 	Command Command `json:"command"`
-	// Malformed says what was wrong; empty for a good command.
+	// Malformed says what was wrong; empty for a valid command.
 	Malformed string `json:"malformed,omitempty"`
 }
 
-// maxMalformedBytes is what a reason takes as JSON at most.
+// maxMalformedBytes is the most that Malformed takes as JSON.
 const maxMalformedBytes = 2 << 10
 
-// Size is Command.Size for what came with a reason for its refusal. It does not depend
-// on the words of that: a run's batches are cut by it, on replay too, and other versions
-// have other words.
+// Size is Command.Size plus room for Malformed, whatever its text. A run splits batches by it,
+// on replay too, and the text may differ between versions.
 func (r Received) Size() int {
 	size := r.Command.Size() + len(`{"command":,"malformed":""}`)
 	if r.Malformed != "" {

@@ -2,12 +2,11 @@ package wallet
 
 import "time"
 
-// What goes into the activities, and what comes out. The workflow knows these shapes and
-// nothing else of how a step is done. Each step may run twice, at any time, from two workers
-// at once, and changes nothing the second time.
+// Inputs and outputs of the activities: all that the workflow knows of a step. A step may run
+// twice, at any time, from two workers at once; the second run changes nothing.
 
-// AssetRef names a wallet asset. It is the input of EnsureWalletAsset and
-// RecordEvents, and of the WalletAsset workflow as a caller starts it.
+// AssetRef names a wallet asset. It is the input of EnsureWalletAsset and RecordEvents, and
+// what a caller starts the WalletAsset workflow with.
 type AssetRef struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
@@ -45,12 +44,11 @@ func (h Head) IsLostIn(a Asset) bool {
 type ApplyCommandsOutput struct {
 	Asset   Asset `json:"asset"`
 	Results Facts `json:"results"`
-	// NeedsRecording says that RecordEvents is called for: a command was applied, or one
-	// that was applied earlier was answered again, whose step may have been cut short before
-	// its event.
+	// NeedsRecording says that RecordEvents must run: a command was applied, or an earlier one
+	// was answered again, whose step may have crashed before recording its event.
 	NeedsRecording bool `json:"needs_recording,omitempty"`
-	// HoldsChanged says that a hold was placed or changed; NextHolds are then some of those
-	// that are open, first those that expire first, and Expired is how many have expired.
+	// HoldsChanged says that a hold was placed or changed. In that case NextHolds are the open
+	// holds that expire first (not all of them), and Expired is how many have expired.
 	HoldsChanged bool   `json:"holds_changed,omitempty"`
 	NextHolds    []Hold `json:"next_holds,omitempty"`
 	Expired      int    `json:"expired,omitempty"`
@@ -80,15 +78,15 @@ type ApplyCommandInput struct {
 	Command Command `json:"command"`
 }
 
-// ScheduledRun is what started an ApplyCommand: a schedule, for a time. It is the
-// input of ScheduledTime, and its output, where the time is one of the schedule's.
+// ScheduledRun says which schedule started an ApplyCommand, and for what time. It is the input
+// of ScheduledTime, and also its output if that time is one of the schedule's.
 type ScheduledRun struct {
 	ScheduleID string    `json:"schedule_id"`
 	At         time.Time `json:"at"`
 }
 
-// CommandID is the one id that the command of a schedule's time may have, so that it
-// counts once, whatever causes its runs. It is empty without a schedule.
+// CommandID derives one id per schedule and scheduled time, so the command counts once however
+// often that time is run. Without a schedule it is empty.
 func (r ScheduledRun) CommandID() string {
 	if r.ScheduleID == "" {
 		return ""
@@ -96,8 +94,8 @@ func (r ScheduledRun) CommandID() string {
 	return "schedule/" + r.ScheduleID + "/" + r.At.UTC().Format(time.RFC3339)
 }
 
-// State is the answer of the query "state": the balance after the last command
-// that this workflow has handled, and what it is doing.
+// State is the answer to the query "state": the balance after the last command that this
+// workflow handled, and what it is doing.
 type State struct {
 	UserID    string `json:"user_id"`
 	Currency  string `json:"currency"`
@@ -109,13 +107,13 @@ type State struct {
 	Hash      Hash   `json:"hash"` // of the last journal entry
 	// OpenHolds is how many holds are open.
 	OpenHolds int64 `json:"open_holds,omitempty"`
-	// NextExpiry is when the next of them expires; absent if none does.
+	// NextExpiry is when the next hold expires; absent if none does.
 	NextExpiry time.Time `json:"next_expiry,omitzero"`
 	Queue      int       `json:"queue"`
 	Counts     Counts    `json:"counts"`
 }
 
-// Counts are since the workflow was first started, over continue-as-new.
+// Counts are totals since the workflow was first started, across continue-as-new.
 type Counts struct {
 	Applied   int64            `json:"applied"`
 	Replayed  int64            `json:"replayed"` // answered again, nothing changed

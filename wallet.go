@@ -1,15 +1,14 @@
-// Package wallet is the vocabulary and the rules of Wallet, an internal balance
-// and asset ledger: what a command is, what it does to a balance, what is
-// written down about it, and which input is refused and why.
+// Package wallet defines the terms and rules of Wallet, an internal balance and asset ledger:
+// what a command is, what it does to a balance, what is recorded about it, and which input is
+// refused and why.
 //
-// It is pure Go: it knows neither Temporal nor SQL. The workflow of package
-// workflows orders the commands of one wallet asset, the activities of package
-// activities apply them in Postgres through the fold of this package, and
-// package starter is how a program sends them.
+// It is pure Go and uses neither Temporal nor SQL. The workflow in package workflows puts the
+// commands of one wallet asset in order, the activities in package activities apply them in
+// Postgres using the fold in this package, and package starter lets a program send them.
 //
-// Read next: command.go (what comes in), kind.go (what each type of command does),
-// fold.go (how it is done), result.go (what goes out), journal.go (what is kept),
-// steps.go (how the workflow asks for it).
+// Read next: command.go (what comes in), kind.go (what each type of command does), fold.go (how
+// it is done), result.go (what goes out), journal.go (what is kept), steps.go (how the workflow
+// asks for it).
 package wallet
 
 import (
@@ -26,18 +25,18 @@ const (
 	MaxIDCharacters          = 128
 	MaxDescriptionCharacters = 256
 	MaxMetadataBytes         = 4 << 10
-	// MaxScale leaves 14 whole digits of an amount's 38 for the currency with
-	// the most decimals in use (NEAR has 24, ether 18).
+	// MaxScale leaves 14 of an amount's 38 digits for the whole part, even for the currency
+	// with the most decimals in use (NEAR has 24, ether 18).
 	MaxScale = 24
 )
 
-// MaxBatch is how many commands one apply_batch update, and one transaction,
-// may carry: enough that a commit's cost vanishes among them, few enough that
-// their results stay far below the 2 MB that Temporal allows one payload.
+// MaxBatch is how many commands fit into one apply_batch update and one transaction: enough to
+// make the cost of a commit negligible, and few enough to keep their results far below
+// Temporal's limit of 2 MB per payload.
 const MaxBatch = 500
 
-// MaxUpdateBytes is how large the payload of an update may be. Temporal terminates a
-// workflow that accepts one over 2 MB.
+// MaxUpdateBytes limits the payload of an update. Temporal terminates a workflow that accepts
+// one over 2 MB.
 const MaxUpdateBytes = 2_000_000
 
 // TooManyBytes refuses an update of more than MaxUpdateBytes.
@@ -45,8 +44,7 @@ func TooManyBytes(n int) error {
 	return invalid("payload", fmt.Sprint(n), "the update has %d bytes: send at most %d, in several updates if these are many commands", n, MaxUpdateBytes)
 }
 
-// ValidateWallet checks the two names that make a wallet asset. It returns an
-// *InvalidError.
+// ValidateWallet checks the two names of a wallet asset. It returns an *InvalidError.
 func ValidateWallet(userID, currency string) error {
 	if err := ValidateUserID(userID); err != nil {
 		return err
@@ -54,16 +52,14 @@ func ValidateWallet(userID, currency string) error {
 	return ValidateCurrency(currency)
 }
 
-// ValidateUserID accepts 1 to 128 characters of any Unicode but control
-// characters. The id is kept verbatim: no trimming, no case folding, no
-// normalization.
+// ValidateUserID accepts 1 to 128 Unicode characters except control characters. The id is
+// stored unchanged: no trimming, no case folding, no normalization.
 func ValidateUserID(userID string) error {
 	return validateName("user_id", userID)
 }
 
-// ValidateCurrency accepts a code of 2 to 16 characters, [A-Z][A-Z0-9_]{1,15}:
-// ISO 4217 codes, and names such as POINTS or GOLD_COIN. Whether the currency is
-// registered is Postgres's to say.
+// ValidateCurrency accepts a code of 2 to 16 characters, [A-Z][A-Z0-9_]{1,15}: ISO 4217 codes,
+// and names such as POINTS or GOLD_COIN. Postgres decides whether the currency is registered.
 func ValidateCurrency(currency string) error {
 	ok := len(currency) >= 2 && len(currency) <= 16
 	for i := 0; ok && i < len(currency); i++ {
@@ -101,8 +97,8 @@ func validateName(field, value string) error {
 	return nil
 }
 
-// quote shows a caller's value in a message, shortened so that a message stays
-// readable and bounded.
+// quote formats a caller's value for a message, shortened to keep the message readable and
+// bounded.
 func quote(value string) string {
 	const most = 60
 	runes := []rune(value[:min(len(value), 4*most+4)])

@@ -1,7 +1,7 @@
-// Package activities is the three steps of a command, as Temporal activities on
-// Postgres: EnsureWalletAsset, ApplyCommands, RecordEvents. Each is idempotent
-// and safe beside itself: the row of the wallet asset is the lock, the journal is
-// the memory of what was done.
+// Package activities implements the three steps of a command as Temporal activities on
+// Postgres: EnsureWalletAsset, ApplyCommands, RecordEvents. Each is idempotent and safe to run
+// concurrently with itself: the wallet asset's row is the lock, and the journal records what
+// was done.
 //
 // Read in this order: apply_commands.go (the step), apply_groups.go (what a transaction does to
 // the wallets that it is about), transaction.go, record_events.go.
@@ -19,17 +19,17 @@ import (
 	"github.com/valueledger/wallet/internal/service/heartbeat"
 )
 
-// Activities holds what the steps share. Its methods are registered as
-// activities by Register and may be called directly.
+// Activities holds what the steps share. Register registers its methods as activities; they can
+// also be called directly.
 type Activities struct {
 	db   *pgxpool.Pool
 	feed *feed.Announcer
 }
 
-// New makes the steps on a pool. Its role needs the rights of wallet_app.
+// New makes the steps on a pool. The pool's role needs the rights of wallet_app.
 func New(db *pgxpool.Pool) *Activities { return &Activities{db, feed.NewAnnouncer(db)} }
 
-// Register names the steps as the workflow calls them.
+// Register registers the steps under the names that the workflow calls.
 func (a *Activities) Register(r worker.ActivityRegistry) {
 	for name, step := range map[string]any{
 		wallet.StepEnsureWalletAsset: withHeartbeat(a.EnsureWalletAsset),

@@ -11,15 +11,16 @@ import (
 	"github.com/valueledger/wallet/internal/service/failure"
 )
 
-// andRecordPatience is how long ApplyCommands, when it is done, waits for RecordEvents:
-// less than what remains of its own time, or its answer would be lost with it.
+// andRecordPatience is how long ApplyCommands waits for RecordEvents after its own work. It
+// must be less than what remains of the step's own time, or the step's answer would be lost
+// too.
 const andRecordPatience = 500 * time.Millisecond
 
-// ApplyCommands applies at most 500 commands, in order, in one transaction: lock
-// the row, look up which ids are taken, fold, append to the journal, write the
-// balance. A refused command is a result like any other. An asset that is missing is
-// created. It fails for good with InvalidCommand if the currency is not registered; any
-// other failure is worth a retry. RecordEvents may follow: see AndRecord.
+// ApplyCommands applies at most 500 commands, in order, in one transaction: lock the row, look
+// up which ids are already used, fold, append to the journal, write the balance. A refused
+// command is a result like any other. A missing asset is created. It fails for good with
+// InvalidCommand if the currency is not registered; any other failure can be retried.
+// RecordEvents may follow: see AndRecord.
 func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput) (wallet.ApplyCommandsOutput, error) {
 	in.Commands = checked(in.Commands)
 	outcomes, err := a.applyGroups(ctx, []group{{in.AssetRef, in.Commands, in.LastSeen}})
@@ -37,8 +38,8 @@ func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsI
 	return out, nil
 }
 
-// recordSoon is RecordEvents for a step that has done its own work. It reports whether it
-// succeeded; if not, the workflow sees to it.
+// recordSoon runs RecordEvents for a step that has done its own work. It reports whether it
+// succeeded; if not, the workflow runs it.
 func (a *Activities) recordSoon(ctx context.Context, ref wallet.AssetRef) bool {
 	ctx, cancel := context.WithTimeout(ctx, andRecordPatience)
 	defer cancel()

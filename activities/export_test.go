@@ -6,8 +6,8 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// LockAndStop locks a wallet asset as a step does and goes no further, like a worker whose
-// host has lost its power. Its connection stays open until the pool is closed.
+// LockAndStop locks a wallet asset as a step does and then stops, like a worker whose host has
+// lost power. Its connection stays open until the pool is closed.
 func (a *Activities) LockAndStop(ctx context.Context, ref wallet.AssetRef) error {
 	conn, err := a.acquire(ctx)
 	if err != nil {

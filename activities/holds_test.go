@@ -93,7 +93,7 @@ func TestEachWrongHoldHasItsReason(t *testing.T) {
 		"refused": wallet.ReasonHoldNotFound, "foreign": wallet.ReasonHoldNotFound, "unknown": wallet.ReasonHoldNotFound, "funds": wallet.ReasonHoldNotFound,
 		"released": wallet.ReasonHoldClosed, "captured": wallet.ReasonHoldClosed,
 	} {
-		for range 2 { // the same for ever under its id
+		for range 2 { // the same answer every time for its id
 			require.Equal(t, want, s.apply(capture("capture "+id, id, "", false))[0].Reason, id)
 			require.Equal(t, want, s.apply(release("release "+id, id))[0].Reason, id)
 		}
@@ -127,7 +127,7 @@ func TestAHundredCapturesAtOnce(t *testing.T) {
 	s.verified()
 }
 
-// TestAnExpiredHoldBlocksNothing lets holds expire with nobody there.
+// TestAnExpiredHoldBlocksNothing expires holds while no worker is running.
 func TestAnExpiredHoldBlocksNothing(t *testing.T) {
 	s := newSteps(t)
 	results := s.apply(add("funds", "100"), hold("short", "80", "1s"), hold("kept", "10", "1s"), hold("long", "10", "1h"))
@@ -154,13 +154,13 @@ func TestAnExpiredHoldBlocksNothing(t *testing.T) {
 	require.Equal(t, 1, expiries)
 }
 
-// awaitClock waits until Postgres's clock has come to a time.
+// awaitClock waits until Postgres's clock reaches a time.
 func (s steps) awaitClock(at time.Time) {
 	_, err := s.db.Exec(context.Background(), `SELECT pg_sleep(greatest(0, extract(epoch FROM $1::timestamptz - clock_timestamp())) + 0.001)`, at)
 	require.NoError(s.t, err)
 }
 
-// TestNobodyHasToSendACommand expires by a step without commands, once.
+// TestNobodyHasToSendACommand expires a hold with a step without commands, once.
 func TestNobodyHasToSendACommand(t *testing.T) {
 	s := newSteps(t)
 	r := s.apply(add("funds", "100"), hold("short", "80", "1s"))[1]
@@ -175,7 +175,7 @@ func TestNobodyHasToSendACommand(t *testing.T) {
 	s.verified()
 }
 
-// TestALostHoldComesBackFromTheJournal deletes rows that are derived.
+// TestALostHoldComesBackFromTheJournal deletes derived rows.
 func TestALostHoldComesBackFromTheJournal(t *testing.T) {
 	s := newSteps(t)
 	s.apply(add("funds", "100"), hold("a", "80", "1h"), capture("part", "a", "30", true))
@@ -212,7 +212,7 @@ func TestAtMostAThousandHoldsAreOpen(t *testing.T) {
 	s.verified()
 }
 
-// TestTheSweepSeesToWalletsWithoutAWorkflow waits for its grace to pass.
+// TestTheSweepSeesToWalletsWithoutAWorkflow waits for the sweep's grace period to pass.
 func TestTheSweepSeesToWalletsWithoutAWorkflow(t *testing.T) {
 	s := newSteps(t)
 	s.apply(add("funds", "100"), hold("short", "80", "1s"), hold("long", "1", "1h"))
@@ -231,7 +231,7 @@ func TestTheSweepSeesToWalletsWithoutAWorkflow(t *testing.T) {
 	require.Contains(t, s.events()[len(s.events())-1], "wallet_asset.hold_expired _expire/short")
 }
 
-// TestRepairMakesLostHoldsAgain deletes the rows of an open and a closed hold.
+// TestRepairMakesLostHoldsAgain deletes the rows of an open hold and a closed one.
 func TestRepairMakesLostHoldsAgain(t *testing.T) {
 	s := newSteps(t)
 	s.apply(add("funds", "100"), hold("open", "10", "1h"), hold("closed", "10", ""), capture("c", "closed", "4", false))
@@ -250,7 +250,7 @@ func TestRepairMakesLostHoldsAgain(t *testing.T) {
 	s.verified()
 }
 
-// TestNothingIsLeftButTheJournal loses the balance and the holds together.
+// TestNothingIsLeftButTheJournal deletes the balance and the holds together.
 func TestNothingIsLeftButTheJournal(t *testing.T) {
 	s := newSteps(t)
 	s.apply(add("funds", "100"), hold("a", "80", "1h"))
@@ -261,13 +261,13 @@ func TestNothingIsLeftButTheJournal(t *testing.T) {
 	s.verified()
 }
 
-// TestRepairCountsOpenHoldsAgain has a step that counted while a row was gone.
+// TestRepairCountsOpenHoldsAgain runs a step that counts holds while a row is missing.
 func TestRepairCountsOpenHoldsAgain(t *testing.T) {
 	s := newSteps(t)
 	first := s.apply(add("funds", "100"), hold("lost", "10", "1h"), hold("kept", "10", "2h"))[1]
 	_, err := s.db.Exec(t.Context(), `DELETE FROM wallet_holds WHERE hold_id = 'lost'`)
 	require.NoError(t, err)
-	s.apply(hold("next", "10", "3h")) // its expiry is looked up without the lost one
+	s.apply(hold("next", "10", "3h")) // this looks up the next expiry without the lost hold
 	require.NotEqual(t, first.HoldExpiresAt, s.ensure().NextExpiry)
 	_, err = s.RepairEvents(t.Context(), s.ref)
 	require.NoError(t, err)

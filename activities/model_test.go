@@ -19,16 +19,15 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// step is a call of one of the three steps, for a wallet of the test.
+// step is a call of one of the three steps for the test's wallet.
 type step struct {
 	name      string
 	andRecord bool
 	commands  []model.Command
 }
 
-// TestTheStepsAreTheModel calls the steps in any order, repeated, at the same time and
-// cut short, with ids that were used, and compares every answer and all rows with the
-// model.
+// TestTheStepsAreTheModel calls the steps in any order, repeated, concurrently and cut short,
+// with ids already used, and compares every answer and all rows with the model.
 func TestTheStepsAreTheModel(t *testing.T) {
 	testenv.FewCases(t, 20)
 	s := newSteps(t)
@@ -42,7 +41,7 @@ func TestTheStepsAreTheModel(t *testing.T) {
 			{s, wallet.AssetRef{UserID: user + "'s %s", Currency: "USD"}, model.New(2)},
 			{s, wallet.AssetRef{UserID: user, Currency: "NOPE"}, &model.Wallet{Unknown: true}},
 		}
-		if rapid.IntRange(0, 2).Draw(t, "funded") > 0 { // else most holds find nothing to reserve
+		if rapid.IntRange(0, 2).Draw(t, "funded") > 0 { // otherwise most holds find nothing to reserve
 			for _, w := range wallets[:3] {
 				w.one(t, step{name: wallet.StepApplyCommands, commands: []model.Command{{ID: "funds", Type: "add", Amount: "100"}}})
 			}
@@ -55,7 +54,7 @@ func TestTheStepsAreTheModel(t *testing.T) {
 				draw(t).together(t, []step{same, same, same})
 			},
 			"together": func(t *rapid.T) { draw(t).together(t, rapid.SliceOfN(anyStep, 2, 3).Draw(t, "steps")) },
-			"wait": func(t *rapid.T) { // for a hold to expire, if one does so soon
+			"wait": func(t *rapid.T) { // for a hold to expire, if one will soon
 				patience := rapid.SampledFrom([]time.Duration{100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond, time.Second}).Draw(t, "patience")
 				if next := draw(t).model.NextExpiry(); !next.IsZero() && time.Until(next) < patience {
 					s.awaitClock(next)
@@ -71,7 +70,7 @@ func TestTheStepsAreTheModel(t *testing.T) {
 	})
 	report, err := trail.New(s.db).Verify(context.Background(), trail.VerifyOptions{Parallel: 1})
 	require.NoError(t, err)
-	for _, finding := range report.Findings { // a missing event was never asked for
+	for _, finding := range report.Findings { // a missing event may never have been requested
 		require.Equal(t, "wallet_asset_events", finding.Table, finding.Problem)
 	}
 }
@@ -118,7 +117,7 @@ var (
 		return c
 	})
 	anyHold = rapid.SampledFrom([]string{"h", "i", "j"})
-	// anySoon is no time, or one that comes, or goes by, while a test runs.
+	// anySoon is either no time, or one that comes or passes during the test.
 	anySoon = rapid.Custom(func(t *rapid.T) time.Time {
 		in := rapid.SampledFrom([]time.Duration{0, -time.Second, 10 * time.Millisecond, 30 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond}).Draw(t, "in")
 		if in == 0 {
@@ -142,7 +141,7 @@ type walletUnderTest struct {
 	model *model.Wallet
 }
 
-// do calls a step as the workflow does, and tells what came of it.
+// do calls a step as the workflow does, and returns its outcome as text.
 func (w *walletUnderTest) do(ctx context.Context, s step) string {
 	switch s.name {
 	case wallet.StepEnsureWalletAsset:
@@ -162,7 +161,7 @@ func (w *walletUnderTest) do(ctx context.Context, s step) string {
 		results, err = out.Results.Results(commands)
 	}
 	if err == nil && s.andRecord && !out.Recorded && out.NeedsRecording {
-		_, err = w.steps.RecordEvents(ctx, w.ref) // it had too little time
+		_, err = w.steps.RecordEvents(ctx, w.ref) // the step had too little time for it
 	}
 	answers := make([]model.Answer, len(results))
 	for i, r := range results {
@@ -171,7 +170,7 @@ func (w *walletUnderTest) do(ctx context.Context, s step) string {
 	return told(answers, out.Asset, err)
 }
 
-// answerOf is a result as the model would give it.
+// answerOf converts a result to the model's form.
 func answerOf(r wallet.Result) model.Answer {
 	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason),
 		Before: r.TotalBefore.String(), After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
@@ -185,7 +184,7 @@ func answerOf(r wallet.Result) model.Answer {
 	return a
 }
 
-// expect is what the model says of the same; it goes on from there.
+// expect runs the step on the model and returns the outcome.
 func expect(m *model.Wallet, s step) string {
 	asset := func() wallet.Asset {
 		return wallet.Asset{Total: wallet.MustAmount(m.Total()), Hold: wallet.MustAmount(m.Held()), OpenHolds: m.Open(), NextExpiry: m.NextExpiry(),
@@ -242,8 +241,8 @@ func (w *walletUnderTest) one(t *rapid.T, s step) {
 	w.compareEvents(t, w.model.Recorded)
 }
 
-// together calls steps at the same time. What they tell has to be what the model says
-// of them one after the other, in some order.
+// together calls steps concurrently. Their outcomes must match the model's when it runs them
+// one after the other in some order.
 func (w *walletUnderTest) together(t *rapid.T, all []step) {
 	before, got := w.clock(t), make([]string, len(all))
 	var group sync.WaitGroup
@@ -254,8 +253,8 @@ func (w *walletUnderTest) together(t *rapid.T, all []step) {
 	w.anyOf(t, before, got, all, orders(len(all)))
 }
 
-// cutShort ends a step's context while it is under way, so that nobody knows whether it
-// was done, and calls it again.
+// cutShort cancels a step's context while it runs, so nobody knows whether it was done, and
+// calls it again.
 func (w *walletUnderTest) cutShort(t *rapid.T, s step, after time.Duration) {
 	before := w.clock(t)
 	ctx, cancel := context.WithTimeout(context.Background(), after)
@@ -264,19 +263,20 @@ func (w *walletUnderTest) cutShort(t *rapid.T, s step, after time.Duration) {
 	w.anyOf(t, before, []string{w.do(context.Background(), s), ""}, []step{s, s}, [][]int{{0}, {1, 0}})
 }
 
-// clock is Postgres's.
+// clock returns Postgres's time.
 func (w *walletUnderTest) clock(t *rapid.T) (now time.Time) {
 	require.NoError(t, w.steps.db.QueryRow(context.Background(), `SELECT clock_timestamp()`).Scan(&now))
 	return now.UTC()
 }
 
-// anyOf looks for an order of steps, which began after a time, in which the model tells the
-// same, and goes on from there. What is told of a step that was cut short is not compared.
+// anyOf looks for an order of the steps that makes the model produce the same outcomes, and
+// keeps the model's state after it. began is a time before any of them. The outcome of a step
+// that was cut short is not compared.
 func (w *walletUnderTest) anyOf(t *rapid.T, began time.Time, got []string, all []step, possible [][]int) {
 	search := &search{got: got, steps: all, journal: w.journal(), began: began}
 	for _, order := range possible {
 		recorded := w.model.Recorded
-		if m := search.follow(w.model, order); m != nil { // which of the events were recorded depends on more than the order
+		if m := search.follow(w.model, order); m != nil { // the order alone does not decide which events were recorded
 			w.model = m
 			m.Recorded = w.compareEvents(t, recorded)
 			return
@@ -286,18 +286,18 @@ func (w *walletUnderTest) anyOf(t *rapid.T, began time.Time, got []string, all [
 		"steps: %+v\ngot:\n%s\nthe model, by order:\n%s", all, strings.Join(got, "\n"), strings.Join(search.wanted, "\n"))
 }
 
-// search compares steps with the model.
+// search compares the outcomes of steps with the model.
 type search struct {
 	got     []string
 	steps   []step
 	journal []wallet.Entry // after all of them
 	began   time.Time
-	wanted  []string // what the model told on the way
+	wanted  []string // the model's outcomes so far
 }
 
-// follow gives the model after steps in an order, or nil where it tells something else. The
-// time of a step is that of the entry that the journal has next; of one that has recorded
-// nothing, that before it was called.
+// follow returns the model after the steps in this order, or nil if an outcome differs. A
+// step's time is that of its next journal entry, or, if it recorded nothing, the time before it
+// was called.
 func (s *search) follow(m *model.Wallet, order []int) *model.Wallet {
 	if len(order) == 0 {
 		return m
@@ -315,7 +315,7 @@ func (s *search) follow(m *model.Wallet, order []int) *model.Wallet {
 			continue
 		}
 		if after.Position() > int64(len(s.journal)) || after.Position() > m.Position() && now.Equal(s.began) {
-			continue // it has recorded something, and not at that time
+			continue // it recorded something, and not at that time
 		}
 		if end := s.follow(after, order[1:]); end != nil {
 			return end
@@ -324,7 +324,7 @@ func (s *search) follow(m *model.Wallet, order []int) *model.Wallet {
 	return nil
 }
 
-// orders are all of n things.
+// orders returns all orders of n things.
 func orders(n int) [][]int {
 	if n == 0 {
 		return [][]int{{}}
@@ -338,9 +338,9 @@ func orders(n int) [][]int {
 	return all
 }
 
-// compareEvents checks that the trail is the beginning of what was applied, with at
-// least so many events, and returns how many there are. There may be more, since a
-// RecordEvents that was cut short may still be under way in Postgres.
+// compareEvents checks that the trail is a prefix of what was applied, with at least that many
+// events, and returns how many there are. There may be more, because a RecordEvents that was
+// cut short may still be running in Postgres.
 func (w *walletUnderTest) compareEvents(t *rapid.T, least int64) int64 {
 	rows, err := w.steps.db.Query(context.Background(), `SELECT command_id FROM wallet_asset_events WHERE user_id = $1 AND currency = $2 ORDER BY version`, w.ref.UserID, w.ref.Currency)
 	require.NoError(t, err)
@@ -358,7 +358,7 @@ func (w *walletUnderTest) compareEvents(t *rapid.T, least int64) int64 {
 	return int64(len(events))
 }
 
-// compareRows checks balance, journal and events.
+// compareRows checks the balance, journal and events.
 func (w *walletUnderTest) compareRows(t *rapid.T) {
 	w.compareEvents(t, w.model.Recorded)
 	asset, err := trail.New(w.steps.db).Asset(context.Background(), w.ref.UserID, w.ref.Currency)
@@ -390,7 +390,7 @@ func (w *walletUnderTest) compareRows(t *rapid.T) {
 
 func (w *walletUnderTest) journal() []wallet.Entry { return w.ofWallet().journal() }
 
-// ofWallet are the steps for this wallet.
+// ofWallet returns the steps for this wallet.
 func (w *walletUnderTest) ofWallet() steps {
 	of := w.steps
 	of.ref = w.ref

@@ -17,18 +17,18 @@ import (
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
-// explain lets Postgres tell how many rows each part of each statement reads.
+// explain makes Postgres log how many rows each part of each statement reads.
 const explain = `LOAD 'auto_explain';
 	SET auto_explain.log_min_duration = 0; SET auto_explain.log_analyze = on; SET auto_explain.log_timing = off;
 	SET auto_explain.log_nested_statements = on; SET auto_explain.log_level = notice`
 
 var rowsOfNode = regexp.MustCompile(`actual rows=(\d+) loops=|Rows Removed by Filter: (\d+)`)
 
-// TestNoStepReadsAWholeJournal keeps the plans that are made while the tables are
-// nearly empty, as in a worker that has just been started on a new database, and looks
-// at what they cost when the wallet has become large.
+// TestNoStepReadsAWholeJournal keeps the plans that were made while the tables were nearly
+// empty, as in a worker just started on a new database, and checks their cost once the wallet
+// has become large.
 func TestNoStepReadsAWholeJournal(t *testing.T) {
-	// Which index looks cheaper depends on how large each is when a plan is made.
+	// Which index looks cheaper depends on the sizes of the tables when a plan is made.
 	for _, size := range []int{1, 10, 30, 60, 100, 200, 500} {
 		for _, analyzed := range []bool{false, true} {
 			t.Run(fmt.Sprint(size, analyzed), func(t *testing.T) { noStepReadsAWholeJournal(t, size, analyzed) })
@@ -67,7 +67,7 @@ func noStepReadsAWholeJournal(t *testing.T, size int, analyzed bool) {
 		s.apply(batch(fmt.Sprint("small-", i), size)...)
 		s.record()
 	}
-	if analyzed { // Postgres takes the tables for small from now on
+	if analyzed { // from now on Postgres considers the tables small
 		_, err = db.Exec(t.Context(), `ANALYZE`)
 		require.NoError(t, err)
 		for i := range 5 {
@@ -85,7 +85,7 @@ func noStepReadsAWholeJournal(t *testing.T, size int, analyzed bool) {
 	}
 	plans = nil
 	s.ensure()
-	s.apply(append(batch("last", 3), add("small-3-0", "1"))...) // the last one is a retry
+	s.apply(append(batch("last", 3), add("small-3-0", "1"))...) // the last command is a retry
 	s.record()
 	read := 0
 	for _, plan := range plans {

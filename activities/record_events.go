@@ -10,17 +10,17 @@ import (
 	"github.com/valueledger/wallet/internal/service/failure"
 )
 
-// The service may not insert into trail and feed itself: see the schema.
+// The service has no right to insert into trail and feed itself: see the schema.
 const (
 	sqlRecordEvents = `SELECT wallet_record_events($1::text[], $2::text[])`
 	sqlRepairEvents = `SELECT events, ranges FROM wallet_repair_events($1, $2)`
 )
 
-// RecordEvents appends an event for each applied journal entry that has none yet.
-// It takes no list of them, so whatever was cut short earlier (a crash, a
-// terminated workflow, a lost history) is completed by the next call. Two at
-// once are safe: both begin right after the last committed event and go on
-// without a gap, and what one has inserted the other waits for and skips.
+// RecordEvents appends an event for each applied journal entry that has none yet. It takes no
+// list of entries, so the next call completes whatever was cut short earlier by a crash, a
+// terminated workflow or a lost history. Two concurrent calls are safe: both begin right after
+// the last committed event and continue without a gap, and each waits for and skips what the
+// other has inserted.
 func (a *Activities) RecordEvents(ctx context.Context, ref wallet.AssetRef) (wallet.RecordEventsOutput, error) {
 	out, err := inTransaction(ctx, a, func(t transaction) (wallet.RecordEventsOutput, error) {
 		return t.recordEvents(ctx, ref)

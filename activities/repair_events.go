@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	// All entries of holds, in a pass over the wallet's journal.
+	// All entries that concern holds, in one pass over the wallet's journal.
 	sqlEntriesOfHolds = `SELECT ` + rows.EntryColumns + `
 		FROM wallet_commands
 		WHERE user_id = $1 AND currency = $2 AND hold_state IS NOT NULL
@@ -31,19 +31,19 @@ var (
 		ON CONFLICT DO NOTHING`
 )
 
-// Repaired is what RepairEvents has appended.
+// Repaired counts what RepairEvents has repaired.
 type Repaired struct {
 	Events int64 `json:"events_appended"`
-	// Ranges of the feed for events that were in none, those that were missing among them.
+	// Ranges of the feed for events that were in none, including events that were missing
+	// themselves.
 	Ranges int64 `json:"ranges_appended"`
-	Holds  int64 `json:"holds_restored"` // whose rows were lost
+	Holds  int64 `json:"holds_restored"` // hold rows that were lost
 }
 
-// RepairEvents appends the events that are missing anywhere in the trail of a
-// wallet asset, and ranges of the feed for the events that are in none. What it
-// appends to the feed comes at its end, so that consumers get these events late, those
-// that were missing perhaps a second time. It is no step of the workflow: "wallet
-// repair" calls it, after it has seen that journal and balance agree.
+// RepairEvents appends the events that are missing anywhere in the trail of a wallet asset, and
+// ranges of the feed for events that are in none. What it adds to the feed comes at the end, so
+// consumers get these events late, and perhaps a missing one for the second time. It is not a
+// step of the workflow: "wallet repair" calls it after checking that journal and balance agree.
 func (a *Activities) RepairEvents(ctx context.Context, ref wallet.AssetRef) (Repaired, error) {
 	repaired, err := inTransaction(ctx, a, func(t transaction) (repaired Repaired, err error) {
 		batch := &pgx.Batch{}

@@ -17,36 +17,37 @@ import (
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
-// stepsOn are steps on a Postgres of the test's own.
+// stepsOn returns steps on the test's own Postgres.
 func stepsOn(t *testing.T, server *devstack.Postgres) steps {
 	owner := server.URL(testenv.OwnDatabase)
 	return steps{activities.New(testenv.Pool(t, testenv.AppURL(t, owner))), t, testenv.Pool(t, owner), wallet.AssetRef{UserID: "u1", Currency: "USD"}}
 }
 
-// try is one try of a step.
+// try runs a step once.
 func (s steps) try(ctx context.Context, commands ...wallet.Received) error {
 	_, err := s.ApplyCommands(ctx, wallet.ApplyCommandsInput{AssetRef: s.ref, Commands: commands})
 	return err
 }
 
-// TestAStepIsRefusedByAStandby promotes it: the same step, on the same pool, is done then.
+// TestAStepIsRefusedByAStandby then promotes the standby: the same step on the same pool must
+// succeed.
 func TestAStepIsRefusedByAStandby(t *testing.T) {
 	primary := testenv.OwnPostgres(t)
 	stepsOn(t, primary).apply(create("open"), add("a", "1"))
 	standby := testenv.Standby(t, primary)
 	s := stepsOn(t, standby)
-	for _, command := range []wallet.Received{add("b", "1"), add("a", "1")} { // new, or answered before
+	for _, command := range []wallet.Received{add("b", "1"), add("a", "1")} { // one new, one answered before
 		err := s.try(t.Context(), command)
 		var notWritable *postgres.NotWritableError
 		require.ErrorAs(t, err, &notWritable)
-		require.ErrorContains(t, err, fmt.Sprintf("the server 127.0.0.1:%d is a standby (in recovery) and takes no writes: connect to the primary", standby.Port()))
+		require.ErrorContains(t, err, fmt.Sprintf("the server 127.0.0.1:%d is a standby (in recovery) and does not accept writes: connect to the primary", standby.Port()))
 	}
 	testenv.Exec(t, standby.URL("postgres"), `SELECT pg_promote()`)
 	require.Equal(t, wallet.StatusApplied, s.apply(add("b", "1"))[0].Status)
 }
 
-// TestAStepIsRefusedWhereTransactionsBeginReadOnly looks also whether the pool lets go of
-// sessions that began like that.
+// TestAStepIsRefusedWhereTransactionsBeginReadOnly also checks that the pool drops sessions
+// that began read-only.
 func TestAStepIsRefusedWhereTransactionsBeginReadOnly(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	owner, database := testenv.Pool(t, url), ""
@@ -58,8 +59,9 @@ func TestAStepIsRefusedWhereTransactionsBeginReadOnly(t *testing.T) {
 	require.Equal(t, wallet.StatusApplied, s.apply(add("a", "1"))[0].Status)
 }
 
-// TestAnAnsweredCommandSurvivesAnImmediateStop stops a server whose role does not wait for
-// its commits, right after each answer. The log is written as late as Postgres allows.
+// TestAnAnsweredCommandSurvivesAnImmediateStop uses a role whose commits do not wait for the
+// disk, writes the log as late as Postgres allows, and stops the server right after each
+// answer.
 func TestAnAnsweredCommandSurvivesAnImmediateStop(t *testing.T) {
 	server := testenv.OwnPostgres(t, "wal_writer_delay=10s")
 	testenv.Exec(t, server.URL("postgres"), `ALTER ROLE wallet_app SET synchronous_commit = off`)
@@ -87,9 +89,9 @@ func synchronous(t *testing.T) (primary, standby *devstack.Postgres) {
 	return primary, standby
 }
 
-// TestARetryIsAnsweredWhenItsAnswerIsReplicated pauses the standby that commits wait for.
-// The first try of a command is given up while it waits, which leaves its commit visible
-// and in one place only. A retry reads it there.
+// TestARetryIsAnsweredWhenItsAnswerIsReplicated pauses the standby that commits wait for. The
+// first try of a command is abandoned while it waits: its commit is then visible, but exists on
+// one server only. A retry reads it there.
 func TestARetryIsAnsweredWhenItsAnswerIsReplicated(t *testing.T) {
 	primary, standby := synchronous(t)
 	s := stepsOn(t, primary)
@@ -118,9 +120,9 @@ func TestARetryIsAnsweredWhenItsAnswerIsReplicated(t *testing.T) {
 	require.True(t, (<-answered).Replayed)
 }
 
-// TestLockedWalletsLeaveConnectionsForOthers has more wallets locked by another session
-// than the pool has connections, each with a step that is tried again and again, as
-// Temporal does. A wallet that nobody locks goes on.
+// TestLockedWalletsLeaveConnectionsForOthers lets another session lock more wallets than the
+// pool has connections, and keeps retrying a step for each, as Temporal does. A wallet that is
+// not locked must still make progress.
 func TestLockedWalletsLeaveConnectionsForOthers(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	const connections, locked, commands = 4, 12, 20
@@ -170,8 +172,8 @@ func TestLockedWalletsLeaveConnectionsForOthers(t *testing.T) {
 	}
 }
 
-// TestAWorkerThatIsGoneLeavesItsWallets has one stop between the locks and the commit. Its
-// connection stays open: nobody tells Postgres.
+// TestAWorkerThatIsGoneLeavesItsWallets stops a worker between the locks and the commit. Its
+// connection stays open, so nothing tells Postgres.
 func TestAWorkerThatIsGoneLeavesItsWallets(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	s := steps{activities.New(testenv.Pool(t, testenv.AppURL(t, url))), t, testenv.Pool(t, url), wallet.AssetRef{UserID: "u1", Currency: "USD"}}

@@ -251,8 +251,8 @@ func TestRecordTwoAtOnceLeavesNoGap(t *testing.T) {
 	require.Len(t, events, 101)
 }
 
-// TestRepairAtOnceAppendsOnce repairs a wallet that the feed has lost, with an event or
-// without, while more events are recorded.
+// TestRepairAtOnceAppendsOnce repairs a wallet whose ranges are missing from the feed, with and
+// without its events, while more events are recorded.
 func TestRepairAtOnceAppendsOnce(t *testing.T) {
 	s := newSteps(t)
 	s.apply(create("open"), add("a", "1"), add("b", "1"), add("c", "1"))
@@ -289,8 +289,8 @@ func TestRepairAtOnceAppendsOnce(t *testing.T) {
 		for _, r := range repaired {
 			ranges += r.Ranges
 		}
-		// One repair finds what is missing, and one may be quicker than the step with the event
-		// of the new command.
+		// One repair finds what is missing. Another may record the new command's event before
+		// the step does.
 		require.Contains(t, []int64{1, 2}, ranges)
 	}
 }

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// sweepGrace leaves a wallet's own workflow, which has a timer, the time to be first.
+	// sweepGrace gives the wallet's own workflow, which has a timer, time to act first.
 	sweepGrace = 15 * time.Second
-	// maxSwept wallets are looked after in one sweep; the rest wait for the next.
+	// maxSwept is how many wallets one sweep handles; the rest wait for the next.
 	maxSwept = 1000
 )
 
@@ -26,9 +26,9 @@ const sqlOverdue = `SELECT DISTINCT user_id, currency
 		ORDER BY expires_at
 		LIMIT $2) AS overdue`
 
-// ExpireOverdue lets the holds expire that are overdue because the workflow of their wallet
-// is gone or stands still, with their events. It returns how many wallets it looked after.
-// Every worker may call it, at the same time too.
+// ExpireOverdue expires holds that are overdue because their wallet's workflow is gone or
+// stuck, and records the events. It returns how many wallets it handled. Every worker may call
+// it, even at the same time.
 func (a *Activities) ExpireOverdue(ctx context.Context) (wallets int, err error) {
 	found, err := a.db.Query(ctx, sqlOverdue, sweepGrace, maxSwept)
 	if err != nil {

@@ -1,16 +1,17 @@
-// Package codec encrypts what Temporal stores of wallets: inputs, results, signals,
-// updates, failures and summaries. Workers, callers and the codec server of the Web UI
-// share the keys; Temporal never has them.
+// Package codec encrypts what Temporal stores about wallets: inputs, results, signals, updates,
+// failures and summaries. Workers, callers and the Web UI's codec server share the keys;
+// Temporal never has them.
 //
 //	keys, err := codec.FromEnv() // WALLET_PAYLOAD_KEYS
 //	options := client.Options{HostPort: "temporal:7233"}
 //	keys.Secure(&options)
 //	c, err := client.Dial(options)
 //
-// Without keys nothing is encrypted. Payloads of before are read in either case.
+// Without keys nothing is encrypted. Unencrypted payloads from earlier stay readable either
+// way.
 //
-// The format is the one that Temporal's own encryption samples use in each SDK, so
-// that callers in other languages need nothing of the wallet's.
+// The format is that of Temporal's own encryption samples in each SDK, so callers in other
+// languages need no code from this project.
 package codec
 
 import (
@@ -29,17 +30,17 @@ const Encoding = "binary/encrypted"
 // The metadata of an encrypted payload.
 const (
 	metadataKeyID = "encryption-key-id"
-	// metadataProblem says why a payload was passed on as it came.
+	// metadataProblem says why a payload was passed on unchanged.
 	metadataProblem = "encryption-problem"
 )
 
-// Secure makes a client encrypt and decrypt: payloads, and the messages and stack
-// traces of failures.
+// Secure makes a client encrypt and decrypt payloads, and the messages and stack traces of
+// failures.
 func (k *Keys) Secure(options *client.Options) {
 	options.DataConverter, options.FailureConverter = k.DataConverter(), k.FailureConverter()
 }
 
-// FailureConverter reads the details of failures too.
+// FailureConverter also reads the details of failures.
 func (k *Keys) FailureConverter() converter.FailureConverter {
 	data := k.DataConverter()
 	plain := temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{DataConverter: data})
@@ -49,7 +50,7 @@ func (k *Keys) FailureConverter() converter.FailureConverter {
 	return failureConverter{plain, data}
 }
 
-// DataConverter is the SDK's default one behind the encryption.
+// DataConverter is the SDK's default converter with encryption.
 func (k *Keys) DataConverter() converter.DataConverter {
 	return converter.NewCodecDataConverter(converter.NewCompositeDataConverter(
 		converter.NewNilPayloadConverter(),
@@ -61,7 +62,7 @@ func (k *Keys) DataConverter() converter.DataConverter {
 	), k)
 }
 
-// Encode encrypts with the first key; without keys payloads stay as they are.
+// Encode encrypts with the first key; without keys, payloads stay as they are.
 func (k *Keys) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
 	if !k.encrypts() {
 		return payloads, nil
@@ -75,16 +76,16 @@ func (k *Keys) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error)
 		}
 		encrypted[i] = &commonpb.Payload{
 			Metadata: map[string][]byte{converter.MetadataEncoding: []byte(Encoding), metadataKeyID: []byte(first.id)},
-			Data:     first.aead.Seal(nil, nil, plain, nil), // with a random nonce of its own
+			Data:     first.aead.Seal(nil, nil, plain, nil), // with its own random nonce
 		}
 	}
 	return encrypted, nil
 }
 
-// Decode decrypts what is encrypted. What no key opens is passed on with the reason,
-// not refused: the SDK would drop a signal, or fail a workflow, that cannot be decoded.
-// Who asks for a value gets an *UnreadableError; the wallet's workflow, which takes
-// payloads as they are, waits for a worker that has the key.
+// Decode decrypts what is encrypted. A payload that no key opens is passed on with the reason
+// instead of being refused: the SDK would drop a signal that cannot be decoded, or fail the
+// workflow. A reader of the value gets an *UnreadableError; the wallet's workflow, which takes
+// raw payloads, waits for a worker that has the key.
 func (k *Keys) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
 	decoded := make([]*commonpb.Payload, len(payloads))
 	for i, payload := range payloads {

@@ -78,7 +78,7 @@ func TestTheFirstKeyEncryptsAndAllDecrypt(t *testing.T) {
 	for name, row := range map[string]struct{ with, by, message string }{
 		"unknown":              {two, one, `key "k2", and this program does not have that key`},
 		"no keys":              {one, "", `key "k1", and this program has no keys`},
-		"another under its id": {newKey("k1"), one, `key "k1", and this program has another key under that id`},
+		"another under its id": {newKey("k1"), one, `key "k1", and this program has a different key with that id`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := read(row.with, row.by)
@@ -143,7 +143,7 @@ func TestFailuresAreEncryptedToo(t *testing.T) {
 			require.Equal(t, "secret detail", detail)
 			require.Equal(t, text == "", strings.Contains(failure.String(), "secret message"), "what was decoded stays encrypted")
 
-			// The SDK gives back the failure that it was given, decoded.
+			// The SDK returns the failure it was given, decoded.
 			again := options.FailureConverter.ErrorToFailure(fmt.Errorf("secret context: %w", back))
 			for _, f := range []*failurepb.Failure{options.FailureConverter.ErrorToFailure(back), again} {
 				require.Equal(t, text == "", strings.Contains(f.String(), "secret message"))
@@ -180,8 +180,8 @@ func TestBadKeysAreNamedAndNeverShown(t *testing.T) {
 	}
 }
 
-// sealedByPython is "hello" as the codec of Temporal's Python sample would seal it, made
-// with Python's cryptography package under the key and nonce below.
+// sealedByPython is "hello" as the codec in Temporal's Python sample would encrypt it, made
+// with Python's cryptography package and the key and nonce below.
 const sealedByPython = "bm9uY2Utb2YtMTJiiq8bW2K/9QxAK0YcXXX9/eeUe7OzYHYJdvc/NAGdr4CvxFlSMLZ1DNX/geRJ0V2Y/A=="
 
 func TestTheFormatIsThatOfTemporalsSamples(t *testing.T) {
@@ -207,5 +207,5 @@ func TestAPayloadThatIsEncryptedTwiceIsNotTakenForOneWithoutKeys(t *testing.T) {
 	var unreadable *UnreadableError
 	require.ErrorAs(t, Unreadable(decoded[0]), &unreadable)
 	require.False(t, unreadable.NoKeys())
-	require.ErrorContains(t, unreadable, "it is encrypted once more inside")
+	require.ErrorContains(t, unreadable, "it is encrypted twice")
 }

@@ -7,9 +7,9 @@ import (
 )
 
 // failureConverter encrypts messages and stack traces. The SDK's own option for that
-// (EncodeCommonAttributes) leaves them readable in a failure that was decoded before it
-// is recorded, as that of a local activity is: it decodes in place, and gives the same
-// failure back for the error that it made of it. So this one works on copies.
+// (EncodeCommonAttributes) leaves them readable if a failure is decoded before it is recorded,
+// as a local activity's is: the SDK decodes in place, and returns that same failure for the
+// error it made from it. So this converter works on copies.
 type failureConverter struct {
 	converter.FailureConverter
 	data converter.DataConverter
@@ -22,7 +22,7 @@ func (c failureConverter) FailureToError(failure *failurepb.Failure) error {
 	return c.FailureConverter.FailureToError(proto.Clone(failure).(*failurepb.Failure))
 }
 
-// encoded is the SDK's message of a failure whose message is elsewhere.
+// encoded is the SDK's placeholder for a message that was moved into the encrypted attributes.
 const encoded = "Encoded failure"
 
 func (c failureConverter) ErrorToFailure(err error) *failurepb.Failure {
@@ -33,7 +33,7 @@ func (c failureConverter) ErrorToFailure(err error) *failurepb.Failure {
 	failure = proto.Clone(failure).(*failurepb.Failure)
 	for f := failure; f != nil; f = f.Cause {
 		if f.EncodedAttributes != nil && f.Message == encoded {
-			continue // it came encrypted, under a key that is not here
+			continue // it came encrypted with a key that we do not have
 		}
 		if converter.EncodeCommonFailureAttributes(c.data, f) != nil {
 			f.Message, f.StackTrace = encoded, ""

@@ -16,20 +16,20 @@ const Setting = "WALLET_PAYLOAD_KEYS"
 
 const keyBytes = 32 // AES-256
 
-// maxKeyID is less than the length of a key in base64: an id is shown to people, and a
-// key that was mistaken for one must not be.
+// maxKeyID is less than the length of a key in base64: ids are shown to people, and a key
+// entered as an id by mistake must not be.
 const maxKeyID = 32
 
 var keyID = regexp.MustCompile(fmt.Sprintf(`^[A-Za-z0-9._-]{1,%d}$`, maxKeyID))
 
-// Plain in place of the first key encrypts nothing: with it everybody learns to read a
-// key before anybody uses it.
+// Plain, as the first key, encrypts nothing: use it to give every program a key for reading
+// before any program writes with it.
 const Plain = "plain"
 
-// Keys encrypt payloads with the first and decrypt with each. It is a
+// Keys encrypt payloads with the first key and decrypt with any of them. It is a
 // converter.PayloadCodec.
 type Keys struct {
-	plain bool // the first is Plain
+	plain bool // the first key is Plain
 	keys  []key
 }
 
@@ -38,7 +38,7 @@ type key struct {
 	aead cipher.AEAD
 }
 
-// FromEnv reads the keys of WALLET_PAYLOAD_KEYS.
+// FromEnv reads the keys from WALLET_PAYLOAD_KEYS.
 func FromEnv() (*Keys, error) {
 	keys, err := Parse(os.Getenv(Setting))
 	if err != nil {
@@ -47,8 +47,8 @@ func FromEnv() (*Keys, error) {
 	return keys, nil
 }
 
-// Parse reads "id:base64,id:base64": names, and 32 bytes for each; the first may be
-// "plain". Empty text is no keys. No part of a key is in its errors.
+// Parse reads "id:base64,id:base64": names, and 32 bytes each; the first may be "plain". An
+// empty text means no keys. Its errors contain no part of a key.
 func Parse(text string) (*Keys, error) {
 	k := &Keys{}
 	if strings.TrimSpace(text) == "" {
@@ -71,7 +71,7 @@ func Parse(text string) (*Keys, error) {
 			return nil, fmt.Errorf(`key %d (%s) has %d bytes, AES-256 needs %d: make one with "openssl rand -base64 %d"`, i+1, id, len(secret), keyBytes, keyBytes)
 		}
 		if slices.Contains(k.IDs(), id) {
-			return nil, fmt.Errorf("two keys have the id %s: give each key an id of its own, for ever", id)
+			return nil, fmt.Errorf("two keys have the id %s: give each key its own id, and never reuse it", id)
 		}
 		block, err := aes.NewCipher(secret)
 		if err != nil {
@@ -86,10 +86,10 @@ func Parse(text string) (*Keys, error) {
 	return k, nil
 }
 
-// encrypts tells whether the first is a key.
+// encrypts reports whether the first entry is a key.
 func (k *Keys) encrypts() bool { return len(k.keys) > 0 && !k.plain }
 
-// IDs are the names of the keys, in their order.
+// IDs returns the names of the keys, in order.
 func (k *Keys) IDs() []string {
 	ids := make([]string, len(k.keys))
 	for i, key := range k.keys {
@@ -98,7 +98,7 @@ func (k *Keys) IDs() []string {
 	return ids
 }
 
-// String has the names alone, whatever prints it.
+// String shows only the names, so no print statement can leak a key.
 func (k *Keys) String() string { return "keys " + strings.Join(k.IDs(), ", ") }
 
 // GoString is String, for %#v.

@@ -11,12 +11,12 @@ import (
 const (
 	problemNoKeys     = "this program has no keys"
 	problemUnknownKey = "this program does not have that key"
-	problemTwice      = "it is encrypted once more inside"
-	problemOtherKey   = "this program has another key under that id, or the payload was changed"
+	problemTwice      = "it is encrypted twice"
+	problemOtherKey   = "this program has a different key with that id, or the payload was changed"
 )
 
-// UnreadableError is of a payload that is encrypted and that this program cannot open.
-// It says nothing about what is in it.
+// UnreadableError is for an encrypted payload that this program cannot open. It reveals nothing
+// of the content.
 type UnreadableError struct{ KeyID, Problem string }
 
 func (e *UnreadableError) Error() string {
@@ -24,12 +24,13 @@ func (e *UnreadableError) Error() string {
 		e.KeyID, e.Problem, Setting)
 }
 
-// NoKeys tells that the program has no keys at all: it is not one that encrypts.
+// NoKeys reports whether the program has no keys at all, which means that it does not use
+// encryption.
 func (e *UnreadableError) NoKeys() bool { return e.Problem == problemNoKeys }
 
-// Unreadable returns an *UnreadableError for a payload that is still encrypted, else
-// nil. What the payload says of itself is its sender's word, so no more of it is taken
-// over than can be one of this package's.
+// Unreadable returns an *UnreadableError for a payload that is still encrypted, otherwise nil.
+// A payload's sender chooses its metadata, so only values that this package could have written
+// are used.
 func Unreadable(payload *commonpb.Payload) error {
 	metadata := payload.GetMetadata()
 	if string(metadata[converter.MetadataEncoding]) != Encoding {
@@ -44,7 +45,7 @@ func Unreadable(payload *commonpb.Payload) error {
 	return unreadable
 }
 
-// unreadableConverter makes the error for whoever wants a value.
+// unreadableConverter returns the error to whoever wants a value.
 type unreadableConverter struct{}
 
 func (unreadableConverter) Encoding() string { return Encoding }

@@ -1,5 +1,5 @@
-// Package examples has the test that runs the examples as their readers would: beside
-// "wallet-dev run", with the environment that it writes.
+// Package examples has the test that runs the examples as readers would: next to "wallet-dev
+// run", with the environment that it writes.
 package examples
 
 import (
@@ -28,8 +28,8 @@ import (
 
 var update = flag.Bool("update", false, "write the expected outputs anew")
 
-// TestTheExamplesPrintWhatTheySay compares each example's output with its expected.txt.
-// "make test-examples UPDATE=-update" writes those anew.
+// TestTheExamplesPrintWhatTheySay compares each example's output with its expected.txt. "make
+// test-examples UPDATE=-update" rewrites those files.
 func TestTheExamplesPrintWhatTheySay(t *testing.T) {
 	if os.Getenv("WALLET_TEST_EXAMPLES") == "" {
 		t.Skip(`run by "make test-examples"`)
@@ -69,7 +69,7 @@ func TestTheExamplesPrintWhatTheySay(t *testing.T) {
 	checkPayloads(t, env)
 }
 
-// checkWorkflowIDs compares the ids that TypeScript makes with Go's.
+// checkWorkflowIDs compares TypeScript's workflow ids with Go's.
 func checkWorkflowIDs(t *testing.T) {
 	users := []string{"u1", "a/b", "100%", "50%2F/é", "a//%"}
 	in, err := json.Marshal(users)
@@ -87,7 +87,7 @@ console.log(JSON.stringify(JSON.parse(process.argv[1]).map(u => [walletAsset(u, 
 	}
 }
 
-// TestTheDocsShowWhatRuns: the TypeScript in the docs is that of the example.
+// TestTheDocsShowWhatRuns checks that the TypeScript in the docs is the example's.
 func TestTheDocsShowWhatRuns(t *testing.T) {
 	first, err := os.ReadFile("typescript/src/first.ts")
 	require.NoError(t, err)
@@ -105,7 +105,7 @@ func unindent(text string) string {
 	return regexp.MustCompile(`(?m)^ +`).ReplaceAllString(text, "")
 }
 
-// checkPayloads holds what the examples sent, and were answered, against the schemas.
+// checkPayloads checks what the examples sent and received against the schemas.
 func checkPayloads(t *testing.T, env string) {
 	address, err := exec.Command("sh", "-c", `. "$0" && printf %s "$TEMPORAL_ADDRESS"`, env).Output()
 	require.NoError(t, err)
@@ -137,7 +137,7 @@ func startServers(t *testing.T) (env string) {
 	program, err := filepath.Abs("../bin/wallet-dev")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) { // initdb's user passes through
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) { // initdb's user must be able to enter it
 		require.NoError(t, os.Chmod(d, 0o755))
 	}
 	log, err := os.Create(filepath.Join(dir, "log"))
@@ -145,7 +145,7 @@ func startServers(t *testing.T) (env string) {
 	defer log.Close()
 	cmd := exec.Command(program, "run", "--dir", filepath.Join(dir, "wallet"))
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C ends this test, and that the servers
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C ends this test, and the test ends the servers
 	require.NoError(t, cmd.Start(), `"make bin/wallet bin/wallet-dev" builds it`)
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -167,9 +167,9 @@ func startServers(t *testing.T) (env string) {
 	}
 }
 
-// installTypeScript has the versions of package-lock.json; "npm ci" wants packages of all platforms
-// in it, which not every registry has. It is what the example's README says. npm's registry may be out of
-// reach, but not in CI.
+// installTypeScript installs the versions in package-lock.json as the example's README says.
+// "npm ci" would need packages for all platforms in it, which not every registry has. npm's
+// registry may be unreachable, but not in CI.
 func installTypeScript(t *testing.T) {
 	cmd := exec.Command("sh", "-c", "npm install --no-save --ignore-scripts && npm run build")
 	cmd.Dir = "typescript"
@@ -187,7 +187,7 @@ var volatile = []struct {
 	pattern *regexp.Regexp
 	name    string
 }{
-	// protojson has one space or two behind a colon, as the build of the server will have it.
+	// protojson writes one or two spaces after a colon, depending on the server's build.
 	{regexp.MustCompile(`": +`), `": `},
 	{regexp.MustCompile(` +\n`), "\n"},
 	{regexp.MustCompile(`[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}`), "<uuid>"},

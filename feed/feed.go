@@ -1,21 +1,21 @@
-// Package feed hands the events of all wallets to other modules, in the order of
-// each wallet: durably, to consumers that keep their place in Postgres (Consume),
-// or live, to whoever looks on (Follow). Nothing is passed over.
+// Package feed delivers the events of all wallets to other modules, in order within each
+// wallet: durably, to consumers whose position is stored in Postgres (Consume), or live, to
+// anyone watching (Follow). No event is skipped.
 //
-// # How nothing is passed over
+// # How no event is skipped
 //
-// Each transaction that appends events to a wallet's trail inserts a row into
-// wallet_feed: a range of versions under the next id of one sequence. Ids
-// are given out in one order and commit in another, so the highest id that a reader
-// sees says nothing about the lower ones. A reader therefore goes on only
+// Each transaction that appends events to a wallet's trail inserts a row into wallet_feed: a
+// range of versions with the next id of one sequence. Transactions get ids in one order and
+// commit in another, so the highest id that a reader sees says nothing about the lower ones. A
+// reader therefore only advances
 //
 //   - along ids without a gap: those are all there; or
 //   - past a gap, once every transaction that was writing to wallet_feed when the gap
 //     was seen has ended. Such a transaction holds a lock on the table from before it
-//     takes an id until after its commit is visible, and pg_locks shows it. Then the
-//     missing id is there, or was rolled back and never will be.
+//     takes an id until after its commit is visible, and pg_locks shows the lock. By then
+//     the missing id is there, or it was rolled back and never will be.
 //
-// So a transaction that hangs holds the feed up and never makes it lose an event.
+// So a hanging transaction delays the feed but never makes it lose an event.
 package feed
 
 import (
@@ -33,19 +33,20 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// MaxBatch is how many events a consumer is given at a time, at most and by default.
+// MaxBatch is the maximum and default number of events that a consumer gets at a time.
 const MaxBatch = 500
 
-// Event is an event with its place in the feed.
+// Event is an event with its position in the feed.
 type Event struct {
-	// ID is the same each time that the event is handed out: dedupe on it. It is
-	// "<currency>/<user id>/<version>", as 17 in "USD/u1/17".
+	// ID is the same each time the event is delivered: use it to deduplicate. It is
+	// "<currency>/<user id>/<version>", for example "USD/u1/17".
 	ID     string `json:"event_id"`
 	Cursor Cursor `json:"cursor"`
 	trail.Event
 }
 
-// Cursor is a place in the feed: after an event. The zero Cursor is before the first.
+// Cursor is a position in the feed, right after an event. The zero Cursor is before the first
+// event.
 type Cursor struct {
 	Row     int64 // id of the row in wallet_feed
 	Version int64 // of the event, within the row's range
@@ -54,7 +55,7 @@ type Cursor struct {
 // String writes "<row>-<version>", which ParseCursor reads.
 func (c Cursor) String() string { return fmt.Sprintf("%d-%d", c.Row, c.Version) }
 
-// MarshalText writes what String does.
+// MarshalText writes the same as String.
 func (c Cursor) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // UnmarshalText reads what MarshalText wrote.
@@ -63,7 +64,7 @@ func (c *Cursor) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// ParseCursor reads a Cursor; "0" is the one before the first event.
+// ParseCursor reads a Cursor; "0" is before the first event.
 func ParseCursor(s string) (Cursor, error) {
 	if s == "0" {
 		return Cursor{}, nil
@@ -77,12 +78,12 @@ func ParseCursor(s string) (Cursor, error) {
 	return Cursor{int64(r), int64(v)}, nil
 }
 
-// ErrEventMissing says that an event was deleted from the trail, which only somebody
-// who switches its triggers off can do.
+// ErrEventMissing says that an event was deleted from the trail, which is only possible with
+// its triggers switched off.
 var ErrEventMissing = errors.New("an event of the feed is missing in the trail: run \"wallet verify\", then \"wallet repair\"")
 
-// ErrStandby says that the feed was read on a standby, which does not know who is
-// writing on the primary.
+// ErrStandby says that the feed was read on a standby, which does not know what is being
+// written on the primary.
 var ErrStandby = errors.New("this Postgres is a standby: read the feed on the primary")
 
 const (
@@ -92,7 +93,7 @@ const (
 		ORDER BY id
 		LIMIT $2`
 
-	// Who has inserted and not yet committed. A prepared transaction is among them.
+	// Transactions that have inserted and not yet committed, including prepared ones.
 	sqlWriters = `SELECT virtualtransaction
 		FROM pg_locks
 		WHERE locktype = 'relation' AND relation = 'wallet_feed'::regclass AND mode = 'RowExclusiveLock'
@@ -106,8 +107,8 @@ const (
 		LIMIT 1`
 )
 
-// LIMIT keeps Postgres from joining whole trails by hash, which it does where it
-// knows of few wallets.
+// LIMIT keeps Postgres from hash-joining whole trails, which it does if its statistics show few
+// wallets.
 var sqlEvents = `SELECT ` + rows.EventColumns + `
 	FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
 		AS range (id, range_user_id, range_currency, first_version, last_version)
@@ -120,8 +121,8 @@ var sqlEvents = `SELECT ` + rows.EventColumns + `
 		LIMIT last_version - first_version + 1) AS event
 	ORDER BY id, version`
 
-// querier is a pool or a READ COMMITTED transaction: each statement has to see what
-// was committed before it.
+// querier is a pool or a READ COMMITTED transaction: each statement must see everything
+// committed before it.
 type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
@@ -134,10 +135,10 @@ type versions struct {
 	First, Last      int64
 }
 
-// page reads at most limit events after a place, those of the ranges that keep
-// wants, and returns the place after the last range that was looked at: it moves on
-// even if keep wanted none. Where an event is missing in the trail it ends before it,
-// and fails only if there is nothing before.
+// page reads at most limit events after a cursor, from the ranges that keep accepts. It returns
+// the cursor after the last range it examined, so it advances even if keep accepted none. If an
+// event is missing in the trail, it stops before that event, and fails only if there is nothing
+// before it.
 func page(ctx context.Context, db querier, after Cursor, limit int, keep func(userID, currency string) bool) ([]Event, Cursor, error) {
 	ranges, err := settled(ctx, db, after, limit)
 	if err != nil {
@@ -166,10 +167,10 @@ func page(ctx context.Context, db querier, after Cursor, limit int, keep func(us
 	return events, after, err
 }
 
-// before reports whether a range has events after the place.
+// before reports whether a range has events after the cursor.
 func (c Cursor) before(r versions) bool { return r.ID > c.Row || r.Last > c.Version }
 
-// versionIn is the version within a row, 0 before and after it.
+// versionIn is the version within a row, 0 for any other row.
 func (c Cursor) versionIn(row int64) int64 {
 	if c.Row == row {
 		return c.Version
@@ -177,8 +178,8 @@ func (c Cursor) versionIn(row int64) int64 {
 	return 0
 }
 
-// settled reads ranges from a place on, the one of the place itself first, as far as
-// no id can still turn up between them.
+// settled reads ranges from a cursor on, starting with the cursor's own range, up to the point
+// where a missing id could still appear.
 func settled(ctx context.Context, db querier, after Cursor, limit int) ([]versions, error) {
 	ranges, err := readRanges(ctx, db, after, limit)
 	if err != nil {
@@ -208,7 +209,7 @@ func readRanges(ctx context.Context, db querier, after Cursor, limit int) ([]ver
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[versions])
 }
 
-// withoutGap counts the ranges whose ids follow each other from an id on.
+// withoutGap counts the ranges whose ids follow an id without a gap.
 func withoutGap(ranges []versions, after int64) int {
 	for i, r := range ranges {
 		if r.ID > after+1 {
@@ -219,7 +220,7 @@ func withoutGap(ranges []versions, after int64) int {
 	return len(ranges)
 }
 
-// awaitWriters waits until those who are writing to wallet_feed now have ended.
+// awaitWriters waits until the transactions that are writing to wallet_feed now have ended.
 func awaitWriters(ctx context.Context, db querier) error {
 	if err := onPrimary(ctx, db); err != nil {
 		return err
@@ -271,8 +272,8 @@ func writers(ctx context.Context, db querier) (map[string]bool, error) {
 	return set, err
 }
 
-// load reads the events of ranges, which are count. With ErrEventMissing it returns
-// those before the missing one.
+// load reads the events of ranges, count in total. With ErrEventMissing it returns the events
+// before the missing one.
 func load(ctx context.Context, db querier, ranges []versions, count int) ([]Event, error) {
 	if count == 0 {
 		return nil, nil
@@ -305,8 +306,8 @@ func load(ctx context.Context, db querier, ranges []versions, count int) ([]Even
 	return events, nil
 }
 
-// End is the place after the last event that has been committed: what is committed
-// from now on comes after it.
+// End returns the cursor after the last committed event: anything committed from now on comes
+// after it.
 func End(ctx context.Context, db *pgxpool.Pool) (end Cursor, err error) {
 	err = db.QueryRow(ctx, sqlEnd).Scan(&end.Row, &end.Version)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -314,6 +315,6 @@ func End(ctx context.Context, db *pgxpool.Pool) (end Cursor, err error) {
 	} else if err != nil {
 		return Cursor{}, err
 	}
-	// Who has taken a lower id commits before this returns.
+	// Every transaction that took a lower id commits before this returns.
 	return end, awaitWriters(ctx, db)
 }

@@ -20,8 +20,7 @@ import (
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
-// deposit applies n adds to a wallet, makes it if it is not there, and records the
-// events.
+// deposit applies n adds to a wallet, creating it if necessary, and records the events.
 func deposit(t testing.TB, steps *activities.Activities, userID string, n int) {
 	ctx := context.Background()
 	ref := wallet.AssetRef{UserID: userID, Currency: "USD"}
@@ -38,8 +37,7 @@ func deposit(t testing.TB, steps *activities.Activities, userID string, n int) {
 	require.NoError(t, err)
 }
 
-// consumeUntil consumes under a name until it has been handed n events, and returns
-// their ids.
+// consumeUntil consumes under a name until it gets n events, and returns their ids.
 func consumeUntil(t *testing.T, db *pgxpool.Pool, o feed.Options, n int) (ids []string) {
 	ctx, stop := context.WithCancel(t.Context())
 	require.NoError(t, feed.Consume(ctx, db, o, func(_ context.Context, tx pgx.Tx, events []feed.Event) error {
@@ -48,7 +46,7 @@ func consumeUntil(t *testing.T, db *pgxpool.Pool, o feed.Options, n int) (ids []
 			ids = append(ids, e.ID)
 		}
 		if len(ids) >= n {
-			// Only after the commit: the place has to move with the last of them.
+			// Stop after the commit, so that the position has moved past the last of them.
 			time.AfterFunc(100*time.Millisecond, stop)
 		}
 		return nil
@@ -106,8 +104,8 @@ func TestWhatAHandlerRefusesComesAgain(t *testing.T) {
 	require.Equal(t, 4, n)
 }
 
-// TestNothingIsPassedOverWhenIdsCommitOutOfOrder holds a transaction open that has
-// taken an id, while later ids are committed.
+// TestNothingIsPassedOverWhenIdsCommitOutOfOrder keeps a transaction open that has taken an id
+// while later ids are committed.
 func TestNothingIsPassedOverWhenIdsCommitOutOfOrder(t *testing.T) {
 	for end, want := range map[string][]string{
 		"COMMIT":   {"USD/u1/1", "USD/slow/1", "USD/u2/1", "USD/u2/2"},
@@ -129,7 +127,7 @@ func TestNothingIsPassedOverWhenIdsCommitOutOfOrder(t *testing.T) {
 			require.NoError(t, err)
 			deposit(t, steps, "u2", 1)
 
-			// What is before the gap comes at once, what is behind it does not.
+			// Events before the gap are delivered at once, events after it are not.
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			got := make(chan feed.Event, 10)
@@ -168,8 +166,8 @@ func TestAMissingEventStopsTheFeed(t *testing.T) {
 	require.Equal(t, []string{"USD/u1/1", "USD/u1/2", "USD/u1/3", "USD/u1/4", "USD/u1/5", "USD/u1/6"}, ids, "what was repaired is in its place, once")
 }
 
-// TestFollowMissesAndDoublesNothingAcrossLostConnections ends its connections all the
-// time.
+// TestFollowMissesAndDoublesNothingAcrossLostConnections terminates its connections over and
+// over.
 func TestFollowMissesAndDoublesNothingAcrossLostConnections(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	db := testenv.Pool(t, url)
@@ -216,8 +214,8 @@ func TestCursorIsReadAsItIsWritten(t *testing.T) {
 	}
 }
 
-// TestNoPageReadsAWholeTrail asks Postgres how many rows are read for a page of few
-// events of one large wallet, which it knows to be the only one.
+// TestNoPageReadsAWholeTrail asks Postgres how many rows it reads for a page of a few events of
+// one large wallet, the only one its statistics know.
 func TestNoPageReadsAWholeTrail(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	_, err := db.Exec(t.Context(), `
@@ -246,7 +244,7 @@ func TestNoPageReadsAWholeTrail(t *testing.T) {
 	}
 }
 
-// TestFollowLeavesNoConnection ends many of them with an error.
+// TestFollowLeavesNoConnection ends many followers with an error.
 func TestFollowLeavesNoConnection(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	deposit(t, activities.New(db), "u1", 1)
@@ -261,7 +259,7 @@ func TestFollowLeavesNoConnection(t *testing.T) {
 	}, time.Minute, 20*time.Millisecond)
 }
 
-// TestAnIdleConsumerWritesNothing looks at who locked its row last.
+// TestAnIdleConsumerWritesNothing checks which transaction last locked its row.
 func TestAnIdleConsumerWritesNothing(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	deposit(t, activities.New(db), "u1", 1)
@@ -277,7 +275,7 @@ func TestAnIdleConsumerWritesNothing(t *testing.T) {
 	require.Equal(t, before, after, "its row was not locked")
 }
 
-// TestASequenceThatFellBehindIsNoticed is what a switch to a logical replica leaves.
+// TestASequenceThatFellBehindIsNoticed sets up the state after a switch to a logical replica.
 func TestASequenceThatFellBehindIsNoticed(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	steps := activities.New(db)

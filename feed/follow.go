@@ -17,9 +17,9 @@ type FollowOptions struct {
 	UserID, Currency string // empty for all
 }
 
-// Follow calls show with each event after a place, once and in order, as they come,
-// until ctx ends (which is no error) or show fails. While the database is away it
-// waits, and goes on where it was. It needs SELECT and nothing else.
+// Follow calls show for each event after a cursor, once and in order, as they arrive, until ctx
+// ends (which is not an error) or show fails. If the database is unavailable, it waits and
+// continues where it was. It only needs SELECT.
 func Follow(ctx context.Context, db *pgxpool.Pool, o FollowOptions, show func(Event) error) error {
 	keep := func(userID, currency string) bool {
 		return (o.UserID == "" || o.UserID == userID) && (o.Currency == "" || o.Currency == currency)
@@ -55,13 +55,13 @@ func Follow(ctx context.Context, db *pgxpool.Pool, o FollowOptions, show func(Ev
 	return nil
 }
 
-// passing reports whether a failure is of the connection or of the server as a whole,
-// and not of what was asked.
+// passing reports whether a failure concerns the connection or the server as a whole, and not
+// the query.
 func passing(err error) bool {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
-		// Connection exception, insufficient resources, operator intervention (such as a
-		// shutdown), system error.
+		// Connection exception, insufficient resources, operator intervention (a shutdown, for
+		// example), system error.
 		for _, class := range []string{"08", "53", "57", "58"} {
 			if strings.HasPrefix(refused.Code, class) {
 				return true

@@ -22,10 +22,10 @@ import (
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
-// The test's program is the consumer too, when these are set.
+// The test binary acts as the consumer if these are set.
 const (
 	envConsumer = "FEED_TEST_CONSUMER" // database URL
-	envLog      = "FEED_TEST_LOG"      // file to which it appends what it is handed
+	envLog      = "FEED_TEST_LOG"      // file to which it appends what it gets
 )
 
 func TestMain(m *testing.M) {
@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 	testenv.Main(m)
 }
 
-// consumeForever writes each event to a file, which may see it again, and to a table
-// through the transaction, which may not.
+// consumeForever writes each event to a file, which may get it again, and to a table in the
+// transaction, which must not.
 func consumeForever(url, path string) {
 	check := func(err error) {
 		if err != nil {
@@ -56,16 +56,16 @@ func consumeForever(url, path string) {
 			}
 		}
 		_, err := log.Write(lines.Bytes())
-		if rand.IntN(8) == 0 { // room for a kill before the commit; seldom, as who lags behind meets no gap
+		if rand.IntN(8) == 0 { // time for a kill before the commit; seldom, because a consumer that lags behind sees no gaps
 			time.Sleep(50 * time.Millisecond)
 		}
 		return err
 	}))
 }
 
-// TestAKilledConsumerSeesEachEventInOrder runs 8 writers on 4 wallets, with commits
-// that are delayed at random and ids that are rolled back, and two consumers of one
-// name that are killed again and again.
+// TestAKilledConsumerSeesEachEventInOrder runs 8 writers on 4 wallets, with random delays
+// before commits and some ids rolled back, and two consumers with the same name that are killed
+// over and over.
 func TestAKilledConsumerSeesEachEventInOrder(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	db := testenv.Pool(t, url)
@@ -129,7 +129,7 @@ func TestAKilledConsumerSeesEachEventInOrder(t *testing.T) {
 	kill(0)
 	kill(1)
 
-	// At least once, and never ahead of an event that has not been seen.
+	// In the file: at least once, and never ahead of an event that was not delivered yet.
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	newest, lines := map[string]int{}, strings.Split(strings.TrimSpace(string(text)), "\n")
@@ -146,7 +146,7 @@ func TestAKilledConsumerSeesEachEventInOrder(t *testing.T) {
 		sum += n
 	}
 	require.Equal(t, total, sum)
-	// Exactly once through the transaction, in order.
+	// In the table: exactly once, in order.
 	var disorder int
 	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*) FROM (
 		SELECT version, row_number() OVER (PARTITION BY user_id ORDER BY id) AS n FROM sink) AS s WHERE version <> n`).Scan(&disorder))

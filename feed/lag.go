@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Lag is how far a consumer is behind. An append holds one event or several, and ids of
-// appends that were rolled back count too, so it says about how much there is to do.
+// Lag is how far a consumer is behind, in appends. An append has one or several events, and
+// rolled-back appends count too, so it is only a rough measure of the work left.
 type Lag struct {
 	Consumer string
 	Appends  int64
@@ -18,7 +18,7 @@ const sqlLags = `SELECT name, greatest(0, coalesce((SELECT max(id) FROM wallet_f
 		FROM wallet_feed_consumers
 		ORDER BY name`
 
-// Lags tells of every consumer, at the cost of two steps into an index.
+// Lags returns the lag of every consumer, at the cost of two index lookups.
 func Lags(ctx context.Context, db *pgxpool.Pool) ([]Lag, error) {
 	rows, err := db.Query(ctx, sqlLags)
 	if err != nil {

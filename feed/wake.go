@@ -10,13 +10,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// channel is notified after events were appended. A notification only wakes: what
-// there is to read is found by cursor, so that a lost one costs time and nothing else.
+// channel is notified after events were appended. A notification only wakes readers: they find
+// what to read by cursor, so a lost notification only costs time.
 const channel = "wallet_feed"
 
-// announceDelay is how long appends are gathered into one notification. Postgres
-// commits transactions that notify one after the other, so the steps do not notify
-// themselves, and not each time.
+// announceDelay is how long appends are collected into one notification. Postgres commits
+// transactions that notify one after the other, so the steps do not notify themselves, and not
+// for every append.
 const announceDelay = 20 * time.Millisecond
 
 const (
@@ -24,7 +24,7 @@ const (
 	sqlListen   = `LISTEN ` + channel
 )
 
-// Announcer tells those who wait for events that there are new ones.
+// Announcer notifies readers that there are new events.
 type Announcer struct {
 	db      *pgxpool.Pool
 	pending atomic.Bool
@@ -33,28 +33,28 @@ type Announcer struct {
 // NewAnnouncer makes an Announcer on a pool.
 func NewAnnouncer(db *pgxpool.Pool) *Announcer { return &Announcer{db: db} }
 
-// Announce returns at once. The notification follows soon; it fails silently, as who
-// waits also looks by himself.
+// Announce returns at once. The notification follows soon. If it fails, nothing is reported,
+// because readers also poll.
 func (a *Announcer) Announce() {
 	if !a.pending.CompareAndSwap(false, true) {
 		return
 	}
 	time.AfterFunc(announceDelay, func() {
-		a.pending.Store(false) // first: what is appended from here on is announced anew
+		a.pending.Store(false) // first: appends from here on get another notification
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		_, _ = a.db.Exec(ctx, sqlAnnounce)
 	})
 }
 
-// waker wakes who waits for events: when some are announced, and every poll.
+// waker wakes a reader when events are announced, and at every poll interval.
 type waker struct {
 	announced chan struct{}
 	poll      time.Duration
 }
 
-// newWaker listens on a connection of its own until ctx ends. A pooler in transaction
-// mode passes no notifications on: then there is the poll.
+// newWaker listens on its own connection until ctx ends. A pooler in transaction mode does not
+// pass on notifications: the poll covers that.
 func newWaker(ctx context.Context, db *pgxpool.Pool, poll time.Duration) *waker {
 	w := &waker{make(chan struct{}, 1), poll}
 	go func() {
@@ -69,7 +69,7 @@ func newWaker(ctx context.Context, db *pgxpool.Pool, poll time.Duration) *waker 
 }
 
 func (w *waker) listen(ctx context.Context, config *pgxpool.Config, connected func()) error {
-	if config.BeforeConnect != nil { // it may know a newer password
+	if config.BeforeConnect != nil { // it may have a newer password
 		if err := config.BeforeConnect(ctx, config.ConnConfig); err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (w *waker) listen(ctx context.Context, config *pgxpool.Config, connected fu
 	}
 	connected()
 	for {
-		select { // also right after connecting: something may have come before
+		select { // also right after connecting: something may have arrived before
 		case w.announced <- struct{}{}:
 		default:
 		}
@@ -94,7 +94,7 @@ func (w *waker) listen(ctx context.Context, config *pgxpool.Config, connected fu
 	}
 }
 
-// wait returns when there may be something to read, or ctx has ended.
+// wait returns when there may be something to read or ctx has ended.
 func (w *waker) wait(ctx context.Context) {
 	timer := time.NewTimer(w.poll)
 	defer timer.Stop()

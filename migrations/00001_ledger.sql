@@ -1,11 +1,11 @@
 -- +goose Up
 
--- Every primary and unique key of a wallet's rows begins with user_id, so that
--- the tables can be distributed by user on Citus as they are. Keys compare by
--- bytes (COLLATE "C"): cheaper, and the same order in every locale.
+-- Every primary and unique key of a wallet's rows begins with user_id, so the tables can be
+-- distributed by user on Citus unchanged. Keys compare by bytes (COLLATE "C"): cheaper, and the
+-- same order in every locale.
 --
--- Amounts are numeric without precision: numeric(38,2) would round silently.
--- NaN and Infinity compare above every number, so "< 'Infinity'" excludes both.
+-- Amounts are numeric without precision: numeric(38,2) would round silently. NaN and Infinity
+-- compare above every number, so "< 'Infinity'" excludes both.
 
 CREATE TABLE currencies (
     code  text COLLATE "C" PRIMARY KEY CHECK (code ~ '^[A-Z][A-Z0-9_]{1,15}$'),
@@ -33,7 +33,7 @@ CREATE TABLE wallet_assets (
     updated_at   timestamptz NOT NULL,
     PRIMARY KEY (user_id, currency),
     CHECK (0 <= hold_amount AND hold_amount <= total_amount AND total_amount < 'Infinity')
-) WITH (fillfactor = 50);  -- room for new versions of a hot row on its own page
+) WITH (fillfactor = 50);  -- keeps new versions of a hot row on its own page
 COMMENT ON TABLE  wallet_assets          IS 'The balance of a user in a currency, and the head of its hash chain.';
 COMMENT ON COLUMN wallet_assets.version  IS 'applied commands, from 1 without gaps; creation is 1';
 COMMENT ON COLUMN wallet_assets.position IS 'journal entries, from 1 without gaps';
@@ -64,7 +64,7 @@ CREATE TABLE wallet_commands (
     metadata     jsonb,
     recorded_at  timestamptz NOT NULL,
     prev_hash    bytea   NOT NULL CHECK (length(prev_hash) = 32),
-    hold_id      text COLLATE "C",  -- as the command said
+    hold_id      text COLLATE "C",  -- from the command
     expires_in   text,
     expires_at   timestamptz,
     partial      boolean,
@@ -117,7 +117,7 @@ CREATE TABLE wallet_asset_events (
 );
 COMMENT ON TABLE wallet_asset_events IS 'The audit trail that other modules read: one event for each applied journal entry, equal to it. Append-only.';
 
--- What is recorded: the columns of wallet_asset_events, in their order. A type without an
+-- What RecordEvents inserts: the columns of wallet_asset_events, in order. A type without an
 -- event gives NULL, which the table refuses.
 CREATE VIEW wallet_entry_events AS
 SELECT user_id, currency, version,
@@ -158,12 +158,11 @@ COMMENT ON COLUMN wallet_holds.hold_id    IS 'id of the command that placed it';
 COMMENT ON COLUMN wallet_holds.amount     IS 'reserved, raises included; what is neither captured nor released is left';
 COMMENT ON COLUMN wallet_holds.updated_at IS 'when its last journal entry was recorded, at position';
 
--- For those of a wallet that are open, by their expiry, and for those of all wallets whose
--- time is over.
+-- For a wallet's open holds by expiry, and for overdue holds of all wallets.
 CREATE INDEX wallet_holds_open ON wallet_holds (user_id, currency, expires_at, hold_id) WHERE state = 'open';
 CREATE INDEX wallet_holds_due  ON wallet_holds (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
 
--- Rights keep the service from changing journal and events. These triggers stop even the
+-- Privileges stop the service from changing journal and events. These triggers stop even the
 -- tables' owner, in every replication role.
 
 -- +goose StatementBegin
@@ -184,9 +183,9 @@ ALTER TABLE wallet_commands     ENABLE ALWAYS TRIGGER append_only_truncate;
 ALTER TABLE wallet_asset_events ENABLE ALWAYS TRIGGER append_only_rows;
 ALTER TABLE wallet_asset_events ENABLE ALWAYS TRIGGER append_only_truncate;
 
--- A currency that was registered wrongly can be deleted while no wallet uses it
--- (the foreign key sees to that), but its scale cannot be changed: every amount
--- written with it would mean something else.
+-- A currency registered by mistake can be deleted while no wallet uses it (the foreign key
+-- checks that), but its scale cannot be changed: every amount written with it would mean
+-- something else.
 
 -- +goose StatementBegin
 CREATE FUNCTION wallet_currency_is_fixed() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -200,9 +199,9 @@ $$;
 CREATE TRIGGER fixed BEFORE UPDATE ON currencies FOR EACH ROW EXECUTE FUNCTION wallet_currency_is_fixed();
 ALTER TABLE currencies ENABLE ALWAYS TRIGGER fixed;
 
--- ISO 4217's currencies of circulation and its funds codes, with their minor
--- units (list one of the standard; metals and testing codes have none there and
--- are left out, as are codes that were withdrawn).
+-- ISO 4217's currencies in circulation and its funds codes, with their minor units (list one of
+-- the standard; metals and testing codes have none there and are left out, like withdrawn
+-- codes).
 INSERT INTO currencies (code, scale)
 SELECT code, scale
 FROM (VALUES

@@ -1,15 +1,15 @@
 -- +goose Up
 
--- The feed: one row for each time that events were appended to a wallet's trail.
--- It gives all wallets' events one order that a consumer can keep its place in. It
--- is a table of its own because nothing in an event is left out of the hash of its
--- journal entry, and a place in the feed is known only after that.
+-- The feed: one row each time events are appended to a wallet's trail. It gives all wallets'
+-- events one order in which a consumer can keep its position. It is a separate table because
+-- everything in an event is covered by the hash of its journal entry, and its position in the
+-- feed is only known after that.
 --
--- Ids are given out in one order and can commit in another; package feed says how a
--- reader passes over none. Per wallet they are in the order of the versions: who
--- appends to a trail waits, at its first row, for whoever is appending to it. The
--- function that appends events writes their range too; a trigger could not, where the
--- events are distributed and the feed is not.
+-- Ids are assigned in one order and can commit in another; package feed explains how a reader
+-- still skips none. Within a wallet, ids follow the versions: a transaction that appends to a
+-- trail waits, at its first row, for any other that is appending to it. The function that
+-- appends events also writes their range; a trigger could not, where the events are distributed
+-- and the feed is not.
 CREATE TABLE wallet_feed (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id       text COLLATE "C" NOT NULL,
@@ -24,21 +24,21 @@ CREATE TRIGGER append_only_truncate BEFORE TRUNCATE         ON wallet_feed FOR E
 ALTER TABLE wallet_feed ENABLE ALWAYS TRIGGER append_only_rows;
 ALTER TABLE wallet_feed ENABLE ALWAYS TRIGGER append_only_truncate;
 
--- For "wallet verify" and "wallet repair", which look whether each event of a wallet is
--- in the feed. All columns that they read, so that they read nothing but the index.
+-- For "wallet verify" and "wallet repair", which check that each event of a wallet is in the
+-- feed. It has all columns that they read, so they read only the index.
 CREATE INDEX wallet_feed_of_wallet ON wallet_feed (user_id, currency, first_version, last_version);
 
--- Nobody but the owner may INSERT into trail and feed. The service calls these two
--- functions, which run with the owner's rights and take nothing from the caller but the
--- names of wallets: what they append, they read from the journal.
+-- Only the owner may INSERT into trail and feed. The service calls these two functions, which
+-- run with the owner's rights and take only the names of wallets from the caller: they read
+-- what they append from the journal.
 --
--- They are the only statements of their transaction that touch a wallet's rows, because
--- Citus opens a connection for each role, and one does not see what the other has not
--- committed yet. So the last version is read here, and not by the caller.
+-- They are the only statements of their transaction that touch a wallet's rows, because Citus
+-- opens a connection for each role, and one does not see what another has not committed yet. So
+-- the last version is read here, not by the caller.
 
--- Appends an event for each applied entry that comes after the last event of its wallet,
--- and their range to the feed. Returns the last version of each wallet, in order. Give
--- several wallets sorted, or two calls may wait for each other.
+-- Appends an event for each applied entry after the last event of its wallet, and their range
+-- to the feed. Returns the last version of each wallet, in order. Pass several wallets sorted,
+-- or two calls may deadlock.
 
 -- +goose StatementBegin
 CREATE FUNCTION wallet_record_events(users text[], currencies text[]) RETURNS SETOF bigint
@@ -50,8 +50,7 @@ DECLARE
     range_to   bigint;
 BEGIN
     FOR i IN 1 .. cardinality(users) LOOP
-        -- Not max(version), which is planned as a scan of the whole trail as long as
-        -- Postgres has no statistics.
+        -- Not max(version): without statistics Postgres plans it as a scan of the whole trail.
         recorded := coalesce((SELECT version FROM wallet_asset_events
             WHERE user_id = users[i] AND currency = currencies[i] ORDER BY version DESC LIMIT 1), 0);
         range_from := NULL;
@@ -84,8 +83,8 @@ END
 $$;
 -- +goose StatementEnd
 
--- Appends the events that are missing anywhere in a wallet's trail, and ranges for the
--- events that are in none. It reads the whole journal of the wallet.
+-- Appends the events that are missing anywhere in a wallet's trail, and ranges for events that
+-- are in none. It reads the wallet's whole journal.
 
 -- +goose StatementBegin
 CREATE FUNCTION wallet_repair_events(of_user text, of_currency text, OUT events bigint, OUT ranges bigint)
@@ -93,7 +92,7 @@ LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     last_event bigint;
 BEGIN
-    -- Two at once would append a range twice.
+    -- Two concurrent calls would append a range twice.
     PERFORM FROM wallet_assets WHERE user_id = of_user AND currency = of_currency FOR NO KEY UPDATE;
 
     INSERT INTO wallet_asset_events
@@ -108,8 +107,8 @@ BEGIN
 
     last_event := (SELECT version FROM wallet_asset_events
         WHERE user_id = of_user AND currency = of_currency ORDER BY version DESC LIMIT 1);
-    -- Now that no event is missing, those in no range follow each other without gaps, but
-    -- for what other ranges have.
+    -- Now that no event is missing, events without a range are contiguous, except where another
+    -- range covers some of them.
     INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
     SELECT of_user, of_currency, min(version), max(version)
     FROM (
@@ -134,14 +133,14 @@ $$;
 CREATE TABLE wallet_feed_consumers (
     name       text COLLATE "C" PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 128),
     role       text   NOT NULL DEFAULT current_user,
-    after_id   bigint NOT NULL,  -- the last row of the feed that was handled
+    after_id   bigint NOT NULL,  -- the last handled row of the feed
     after_version bigint NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE  wallet_feed_consumers      IS 'How far each consumer of the feed has come.';
 COMMENT ON COLUMN wallet_feed_consumers.role IS 'who registered it; besides the owner of the tables, only this role and its members may move it';
 
--- Every consumer sees the others, and moves only its own.
+-- Every consumer sees the others' rows, but moves only its own.
 CREATE FUNCTION wallet_feed_is_own(role text) RETURNS boolean LANGUAGE sql STABLE
 RETURN EXISTS (SELECT FROM pg_roles WHERE rolname = role AND pg_has_role(oid, 'USAGE'));
 
@@ -149,9 +148,9 @@ ALTER TABLE wallet_feed_consumers ENABLE ROW LEVEL SECURITY;
 CREATE POLICY see ON wallet_feed_consumers FOR SELECT USING (true);
 CREATE POLICY own ON wallet_feed_consumers FOR ALL    USING (wallet_feed_is_own(role));
 
--- The roles. They belong to the whole server, and so may be there from another
--- database. None can log in by itself: "wallet migrate up" lets wallet_app do so
--- when it is given a password; or grant them to roles of your own.
+-- The roles. They belong to the whole server, so another database may have created them. None
+-- can log in by default: "wallet migrate up" lets wallet_app log in if it gets a password, or
+-- grant the roles to your own.
 --   wallet_app       the worker: SELECT, INSERT into the journal, UPDATE of balances
 --   wallet_reader    people and programs that read and verify: SELECT
 --   wallet_consumer  a module that consumes the feed
@@ -168,7 +167,7 @@ BEGIN
             END IF;
         EXCEPTION
             WHEN duplicate_object OR unique_violation THEN
-                NULL;  -- the migration of another database was faster
+                NULL;  -- another database's migration created it first
             WHEN insufficient_privilege THEN
                 RAISE EXCEPTION 'role % is missing and % may not create it', role, current_user
                     USING ERRCODE = 'insufficient_privilege',
@@ -177,7 +176,7 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), role);
     END LOOP;
 
-    -- What they call is found here and nowhere else, whatever the caller's path is.
+    -- Fix the search_path: otherwise a caller could make them call something else.
     EXECUTE format('ALTER FUNCTION wallet_record_events(text[], text[]) SET search_path = %I, pg_temp', current_schema());
     EXECUTE format('ALTER FUNCTION wallet_repair_events(text, text)     SET search_path = %I, pg_temp', current_schema());
 END
@@ -191,7 +190,7 @@ GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_hol
     TO wallet_app, wallet_reader;
 
 GRANT INSERT ON wallets, wallet_assets, wallet_holds, wallet_commands TO wallet_app;
-GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, open_holds, next_expiry, updated_at) ON wallet_assets TO wallet_app;  -- and with it the row lock
+GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, open_holds, next_expiry, updated_at) ON wallet_assets TO wallet_app;  -- this also allows the row lock
 GRANT UPDATE (state, amount, captured, released, expires_at, updated_at, position) ON wallet_holds TO wallet_app;
 
 GRANT SELECT ON goose_db_version, currencies, wallet_asset_events, wallet_feed TO wallet_consumer;

@@ -1,4 +1,4 @@
 package migrations
 
-// UpFiles is UpNotify with other files.
+// UpFiles is UpNotify with different files.
 var UpFiles = up

@@ -1,7 +1,6 @@
-// Package migrations is the schema: numbered SQL files, embedded in the binary
-// and applied in order. From version 1.0.0 on a file that was released is never changed; what
-// is wrong with it is mended by the next one. Until then the files are written anew, and a
-// database of before is refused.
+// Package migrations contains the schema: numbered SQL files, embedded in the binary and
+// applied in order. From version 1.0.0 on a released file never changes; the next one fixes it.
+// Until then the files may be rewritten, and an older database is refused.
 package migrations
 
 import (
@@ -30,10 +29,10 @@ var files embed.FS
 // ErrBehind says that a database lacks migrations this program needs.
 var ErrBehind = errors.New("the database is not migrated: run \"wallet migrate up\"")
 
-// ErrOldForm says that a database was made before the schema was last written anew.
+// ErrOldForm says that a database was created before the schema was last rewritten.
 var ErrOldForm = errors.New("the database was made by a version before 1.0.0 that stored wallets in another form, which is not carried over: start with a new database (of \"make run\": delete the folder .wallet)")
 
-// ErrEncoding says that a database cannot keep every text that a command may have.
+// ErrEncoding says that a database cannot store every text that a command may contain.
 var ErrEncoding = errors.New("the database is not in UTF-8, in which alone it can keep every text of a command: make another one (CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0)")
 
 // Status is one migration and whether it has been applied.
@@ -44,25 +43,25 @@ type Status struct {
 }
 
 const (
-	// lockTimeout is how long a migration waits for a table that somebody uses. All that
-	// comes after it waits behind it, the steps of every command too, and these give up after
-	// half a second (package activities). A migration that waits for transactions by its
-	// nature, such as CREATE INDEX CONCURRENTLY, has to set another one.
+	// lockTimeout is how long a migration waits for a table that is in use. Everything after it
+	// queues behind it, including the steps of every command, which give up after half a second
+	// (package activities). A migration that has to wait for transactions, for example CREATE
+	// INDEX CONCURRENTLY, must set its own timeout.
 	lockTimeout = "300ms"
-	// lockPause is between two tries: so long commands go on.
+	// lockPause is the pause between two tries, in which commands continue.
 	lockPause = 2 * time.Second
-	// lockPatience is how long a migration is tried in all.
+	// lockPatience is how long a migration keeps trying in total.
 	lockPatience = 10 * time.Minute
 )
 
-// Up applies what is missing and returns the versions it applied, with an error too.
-// Two at once wait for each other on a Postgres advisory lock.
+// Up applies missing migrations and returns their versions, even with an error. Concurrent
+// calls wait for each other on a Postgres advisory lock.
 func Up(ctx context.Context, databaseURL string) (applied []int64, err error) {
 	return UpNotify(ctx, databaseURL, func(error) {})
 }
 
-// UpNotify is Up, and calls waiting before each pause in which it waits for who has locked a
-// table.
+// UpNotify is Up, but calls waiting before each pause in which it waits for a transaction that
+// has locked a table.
 func UpNotify(ctx context.Context, databaseURL string, waiting func(error)) (applied []int64, err error) {
 	return up(ctx, databaseURL, files, waiting)
 }
@@ -107,7 +106,7 @@ func lockedOrPermanent(err error) error {
 	return nil
 }
 
-// connect connects to the server of a URL that takes writes.
+// connect connects to the server in a URL that accepts writes.
 func connect(ctx context.Context, databaseURL string) (*pgx.Conn, error) {
 	config, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
@@ -117,7 +116,7 @@ func connect(ctx context.Context, databaseURL string) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, config)
 }
 
-// List tells the state of each migration, oldest first.
+// List returns the state of each migration, oldest first.
 func List(ctx context.Context, databaseURL string) (list []Status, err error) {
 	err = with(ctx, databaseURL, files, nil, func(p *goose.Provider) error {
 		all, err := p.Status(ctx)
@@ -129,7 +128,7 @@ func List(ctx context.Context, databaseURL string) (list []Status, err error) {
 	return list, err
 }
 
-// Latest is the newest version this program carries.
+// Latest is the newest version in this program.
 func Latest() int64 {
 	names, err := fs.Glob(files, "*.sql")
 	if err != nil || len(names) == 0 {
@@ -142,13 +141,13 @@ func Latest() int64 {
 	return version
 }
 
-// Querier is what Check needs of a connection or pool.
+// Querier is what Check needs from a connection or pool.
 type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Check returns ErrBehind unless the database has every migration. It needs
-// nothing but the right to read goose's table.
+// Check returns ErrBehind unless the database has every migration. It only needs to read
+// goose's table.
 func Check(ctx context.Context, db Querier) error {
 	if err := checkEncoding(ctx, db); err != nil {
 		return err
@@ -184,8 +183,8 @@ func checkEncoding(ctx context.Context, db Querier) error {
 	return nil
 }
 
-// sqlMissingColumns names the columns that an entry has and the journal of an older form
-// lacks; none where there is no journal yet.
+// sqlMissingColumns lists the columns of an entry that an older journal lacks; none if there is
+// no journal yet.
 const sqlMissingColumns = `SELECT coalesce(string_agg(name, ', '), '')
 	FROM unnest($1::text[]) AS wanted (name)
 	WHERE to_regclass('wallet_commands') IS NOT NULL
@@ -208,7 +207,7 @@ func checkForm(ctx context.Context, db Querier) error {
 	return nil
 }
 
-// with does something with goose. validate, if not nil, chooses the server of a URL.
+// with runs do with goose. validate, if not nil, chooses a server from the URL.
 func with(ctx context.Context, databaseURL string, files fs.FS, validate pgconn.ValidateConnectFunc, do func(*goose.Provider) error) error {
 	config, err := pgx.ParseConfig(databaseURL)
 	if err != nil {

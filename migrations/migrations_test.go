@@ -12,7 +12,7 @@ import (
 	"github.com/valueledger/wallet/migrations"
 )
 
-// TestADatabaseOfAnOlderFormIsRefused takes a column away that came after its form.
+// TestADatabaseOfAnOlderFormIsRefused removes a column that older databases do not have.
 func TestADatabaseOfAnOlderFormIsRefused(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	require.NoError(t, migrations.Check(t.Context(), db))
@@ -50,8 +50,8 @@ func TestTheSchemaKnowsTheTypesOfTheTable(t *testing.T) {
 	}
 }
 
-// TestTheViewOfEventsFitsTheirTable compares what is recorded with the table of kinds, and
-// with the columns that it is inserted into by their order.
+// TestTheViewOfEventsFitsTheirTable compares the view with the table of kinds, and with the
+// columns that its rows are inserted into, in order.
 func TestTheViewOfEventsFitsTheirTable(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	columns := func(relation string) (list []string) {

@@ -15,21 +15,20 @@ import (
 	"github.com/xdg-go/scram"
 )
 
-// The roles, each with the least privileges that it needs.
+// The roles, each with the least privileges it needs.
 const (
 	RoleApp      = "wallet_app"      // workers
-	RoleReader   = "wallet_reader"   // who reads and verifies
+	RoleReader   = "wallet_reader"   // people and programs that read and verify
 	RoleConsumer = "wallet_consumer" // modules that consume the feed
 )
 
 // scramIterations is Postgres's own default.
 const scramIterations = 4096
 
-// AllowLogin lets RoleApp log in with a password. Postgres is given what it would
+// AllowLogin lets RoleApp log in with a password. Postgres gets the verifier that it would
 // store (pg_authid.rolpassword), never the password itself, which it might log.
 func AllowLogin(ctx context.Context, databaseURL, password string) error {
-	// What other characters are normalized to, libraries disagree about: the role
-	// could not log in.
+	// Libraries disagree on how to normalize other characters: the role could not log in.
 	if strings.ContainsFunc(password, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return fmt.Errorf("the password of %s has characters other than printable ASCII: choose another", RoleApp)
 	}
@@ -51,7 +50,8 @@ func AllowLogin(ctx context.Context, databaseURL, password string) error {
 	}
 	defer conn.Close(ctx)
 	_, err = backoff.Retry(ctx, func() (pgconn.CommandTag, error) {
-		// ALTER ROLE takes no parameters; the verifier is of letters, digits and "$:+/=-".
+		// ALTER ROLE takes no parameters; the verifier consists of letters, digits and
+		// "$:+/=-".
 		tag, err := conn.Exec(ctx, `ALTER ROLE `+RoleApp+` LOGIN PASSWORD '`+verifier+`'`)
 		var refused *pgconn.PgError
 		if errors.As(err, &refused) && refused.Code != tupleConcurrentlyUpdated {
@@ -65,12 +65,11 @@ func AllowLogin(ctx context.Context, databaseURL, password string) error {
 	return nil
 }
 
-// tupleConcurrentlyUpdated is the code of the internal error that one of two ALTER
-// ROLE at a time gets: roles belong to the whole server, whose databases may be
-// migrated side by side.
+// tupleConcurrentlyUpdated is the code of the internal error for one of two concurrent ALTER
+// ROLEs: roles belong to the whole server, and its databases may be migrated at the same time.
 const tupleConcurrentlyUpdated = "XX000"
 
-// sqlRelations has what a worker needs to do to each table besides reading it.
+// sqlRelations lists what a worker must be able to do to each table besides reading it.
 const sqlRelations = `
 	WITH relation (name, needed) AS (VALUES
 		('currencies',            '{}'::text[]),
@@ -117,26 +116,26 @@ const sqlExcessRights = sqlRelations + `,
 	) AS rights
 	WHERE NOT EXISTS (SELECT FROM superuser)`
 
-// A row is updated in some of its columns only.
+// Only some columns of a row are updated.
 const sqlMissingRights = sqlRelations + `
 	SELECT format('%s %s', privilege, name)
 	FROM relation
 	CROSS JOIN unnest('{SELECT}' || needed) AS privilege
 	WHERE NOT CASE privilege WHEN 'UPDATE' THEN has_any_column_privilege(name, privilege) ELSE has_table_privilege(name, privilege) END`
 
-// rowsQuerier is what the questions about rights need of a connection or pool.
+// rowsQuerier is what the checks of rights need from a connection or pool.
 type rowsQuerier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// MissingRights lists the rights that a worker's role lacks, such as "INSERT
+// MissingRights lists the rights that a worker's role lacks, for example "INSERT
 // wallet_commands"; RoleApp has them all.
 func MissingRights(ctx context.Context, db rowsQuerier) ([]string, error) {
 	return queryTexts(ctx, db, sqlMissingRights)
 }
 
-// ExcessRights says in words which rights a worker's role has that it does not
-// need; with RoleApp there are none.
+// ExcessRights describes the rights that a worker's role has but does not need; RoleApp has
+// none.
 func ExcessRights(ctx context.Context, db rowsQuerier) ([]string, error) {
 	return queryTexts(ctx, db, sqlExcessRights)
 }

@@ -46,7 +46,7 @@ func TestTheServiceMayOnlyAppend(t *testing.T) {
 		`DROP FUNCTION wallet_append_only`, `CREATE OR REPLACE FUNCTION wallet_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`,
 		`SET session_replication_role = replica`, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`,
 		`SET ROLE wallet`, `ALTER ROLE wallet_app SUPERUSER`, `INSERT INTO wallet_feed_consumers (name, after_id, after_version) VALUES ('x', 1, 1)`,
-		// What is in trail and feed comes from the journal, by functions that do nothing else.
+		// Trail and feed are only filled from the journal, by functions that do nothing else.
 		`INSERT INTO wallet_asset_events SELECT * FROM wallet_asset_events`, `INSERT INTO wallet_feed (user_id, currency, first_version, last_version) VALUES ('u1', 'USD', 1, 1)`,
 		`DO 'BEGIN LOCK TABLE wallet_feed IN ROW EXCLUSIVE MODE; END'`, `SELECT nextval(pg_get_serial_sequence('wallet_feed', 'id'))`,
 		`CREATE OR REPLACE FUNCTION wallet_record_events(text[], text[]) RETURNS SETOF bigint LANGUAGE sql AS 'SELECT 1'`,
@@ -86,7 +86,7 @@ func TestExcessRightsAreNamed(t *testing.T) {
 		t.Run(row.grant, func(t *testing.T) {
 			tx, err := owner.Begin(t.Context())
 			require.NoError(t, err)
-			defer tx.Rollback(context.Background()) // roles belong to the whole server: these end here
+			defer tx.Rollback(context.Background()) // roles belong to the whole server: the rollback removes these
 			_, err = tx.Exec(t.Context(), `CREATE ROLE r; GRANT wallet_app TO r; `+row.grant+`; SET LOCAL ROLE r`, pgx.QueryExecModeSimpleProtocol)
 			require.NoError(t, err, row.grant)
 			excess, err := migrations.ExcessRights(t.Context(), tx)
@@ -97,8 +97,7 @@ func TestExcessRightsAreNamed(t *testing.T) {
 	}
 }
 
-// as connects with the rights of a role that is a member of another, until the end of the
-// test.
+// as connects with the rights of a role that is a member of another, until the end of the test.
 func as(t *testing.T, url, role, memberOf string) *pgxpool.Pool {
 	owner := testenv.Pool(t, url)
 	_, err := owner.Exec(t.Context(), `CREATE ROLE `+role+`; GRANT `+memberOf+` TO `+role, pgx.QueryExecModeSimpleProtocol)
@@ -123,8 +122,8 @@ func roleName(t *testing.T) string {
 	return fmt.Sprintf("r%d_%d", os.Getpid(), time.Now().UnixNano())
 }
 
-// TestNobodyLeadsTheFunctionsElsewhere has a caller prepare tables of its own under the
-// names that the functions use.
+// TestNobodyLeadsTheFunctionsElsewhere has a caller create tables with the names that the
+// functions use.
 func TestNobodyLeadsTheFunctionsElsewhere(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	app := testenv.Pool(t, testenv.AppURL(t, url))
@@ -147,7 +146,7 @@ func TestNobodyLeadsTheFunctionsElsewhere(t *testing.T) {
 	require.Equal(t, []int64{1, 0, 0}, []int64{last, events, ranges})
 }
 
-// TestOnlyTheServiceCallsTheFunctions are those that append to trail and feed.
+// TestOnlyTheServiceCallsTheFunctions checks the functions that append to trail and feed.
 func TestOnlyTheServiceCallsTheFunctions(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	for _, memberOf := range []string{migrations.RoleReader, migrations.RoleConsumer} {
@@ -159,7 +158,7 @@ func TestOnlyTheServiceCallsTheFunctions(t *testing.T) {
 	}
 }
 
-// TestAReaderReadsAndVerifiesAndNoMore tries every way to write to every table.
+// TestAReaderReadsAndVerifiesAndNoMore tries every way of writing to every table.
 func TestAReaderReadsAndVerifiesAndNoMore(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	owner := testenv.Pool(t, url)
@@ -200,13 +199,13 @@ func TestAReaderReadsAndVerifiesAndNoMore(t *testing.T) {
 	require.Empty(t, excess)
 }
 
-// TestAConsumerMovesOnlyItsOwnPlace has two modules with roles of their own.
+// TestAConsumerMovesOnlyItsOwnPlace uses two modules, each with its own role.
 func TestAConsumerMovesOnlyItsOwnPlace(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	group, other := roleName(t), roleName(t)
 	billing := as(t, url, group, migrations.RoleConsumer)
 	mail := as(t, url, other, migrations.RoleConsumer)
-	second := as(t, url, roleName(t), group) // another login of billing's
+	second := as(t, url, roleName(t), group) // another login of billing
 	for pool, name := range map[*pgxpool.Pool]string{billing: "billing", mail: "mail"} {
 		_, err := pool.Exec(t.Context(), `INSERT INTO wallet_feed_consumers (name, after_id, after_version) VALUES ($1, 0, 0)`, name)
 		require.NoError(t, err)

@@ -15,8 +15,8 @@ import (
 	"github.com/valueledger/wallet/migrations"
 )
 
-// TestAMigrationLetsCommandsGoOn alters a table that a long transaction reads. What comes
-// after an ALTER TABLE that waits, waits as well.
+// TestAMigrationLetsCommandsGoOn alters a table that a long transaction reads. Statements after
+// a waiting ALTER TABLE wait too.
 func TestAMigrationLetsCommandsGoOn(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	files := fstest.MapFS{}
@@ -82,7 +82,7 @@ func TestMigrationsFindTheServerThatTakesWrites(t *testing.T) {
 		func(url string) error { _, err := migrations.Up(t.Context(), url); return err },
 		func(url string) error { return migrations.AllowLogin(t.Context(), url, testenv.AppPassword) },
 	} {
-		require.ErrorContains(t, do(standby.URL(testenv.OwnDatabase)), "is a standby (in recovery) and takes no writes")
+		require.ErrorContains(t, do(standby.URL(testenv.OwnDatabase)), "is a standby (in recovery) and does not accept writes")
 		config, err := pgx.ParseConfig(primary.URL(testenv.OwnDatabase))
 		require.NoError(t, err)
 		require.NoError(t, do(fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d,127.0.0.1:%d/%s?sslmode=disable",

@@ -11,15 +11,15 @@ import (
 	"github.com/valueledger/wallet/walletnexus"
 )
 
-// TestAChangeHasAllThatACommandSays compares them field by field, so that a new field of a
-// command is not forgotten here.
+// TestAChangeHasAllThatACommandSays compares Change and Command field by field, so that nobody
+// forgets a new field of Command here.
 func TestAChangeHasAllThatACommandSays(t *testing.T) {
 	want := wallet.Command{
 		ID: "id", Type: wallet.TypeCapture, Amount: wallet.MustAmount("1"), HoldID: "hold", ExpiresIn: "15m", ExpiresAt: time.Unix(1, 0), Partial: true,
 		Description: "d", Actor: "a", Metadata: map[string]string{"k": "v"},
 	}
 	for v, i := reflect.ValueOf(want), 0; i < v.NumField(); i++ {
-		if name := v.Type().Field(i).Name; name != "ReplyTo" { // of signals alone
+		if name := v.Type().Field(i).Name; name != "ReplyTo" { // only for signals
 			require.False(t, v.Field(i).IsZero(), "%s is not compared here", name)
 		}
 	}

@@ -11,30 +11,29 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// maxBatchBytes keeps an apply_batch below the 2 MB that Temporal allows one
-// payload.
+// maxBatchBytes keeps an apply_batch below Temporal's limit of 2 MB per payload.
 const maxBatchBytes = 1 << 20
 
-// maxBatchesAtOnce is how many updates are sent to one wallet at once where one cannot hold
-// all that is queued. The server allows one workflow 10 in flight, and other processes need
-// some.
+// maxBatchesAtOnce is how many updates are sent to one wallet concurrently if one update cannot
+// hold all that is queued. The server allows 10 in flight per workflow, and other processes
+// need some of them.
 const maxBatchesAtOnce = 4
 
-// quietYields is how often a queue lets other goroutines run, without another call coming
-// in, before its batch is taken to be complete. A few microseconds for a lone call.
+// quietYields is how often a queue yields to other goroutines without a new call arriving
+// before it considers its batch complete. For a lone call that is a few microseconds.
 const quietYields = 16
 
-// queue is the calls of this process to one wallet asset that have not been sent yet. While
-// an update is under way calls queue up, and go together in the next one; a lone call goes
-// at once. Without it a busy caller would run into the 10 updates that the server allows in
-// flight for one workflow.
+// queue holds this process's calls to one wallet asset that have not been sent yet. While an
+// update is in flight, calls queue up and go together in the next one; a lone call goes
+// immediately. Without it a busy caller would hit the server's limit of 10 updates in flight
+// per workflow.
 type queue struct{ waiting []*call }
 
-// call is a command whose caller waits.
+// call is a command whose caller is waiting.
 type call struct {
 	ctx     context.Context
 	command wallet.Command
-	answer  chan answer // buffered: a caller may have gone
+	answer  chan answer // buffered: the caller may be gone
 }
 
 type answer struct {
@@ -64,7 +63,7 @@ func (c *Client) enqueue(ctx context.Context, ref wallet.AssetRef, command walle
 	}
 }
 
-// sendQueue sends a queue's calls until none waits.
+// sendQueue sends a queue's calls until the queue is empty.
 func (c *Client) sendQueue(ref wallet.AssetRef, q *queue) {
 	for {
 		c.awaitMore(q)
@@ -80,9 +79,9 @@ func (c *Client) sendQueue(ref wallet.AssetRef, q *queue) {
 	}
 }
 
-// awaitMore lets those who are about to call do so, as long as the queue grows by it.
-// Callers that have just been answered often have their next command at once: without
-// this the quickest of them would be sent alone, and the rest would wait for its answer.
+// awaitMore yields to other callers for as long as the queue keeps growing. Callers that have
+// just been answered often have their next command ready: without this the quickest of them
+// would be sent alone, and the rest would wait for its answer.
 func (c *Client) awaitMore(q *queue) {
 	for before, quiet := -1, 0; quiet < quietYields; quiet++ {
 		c.mu.Lock()
@@ -98,8 +97,8 @@ func (c *Client) awaitMore(q *queue) {
 	}
 }
 
-// takeBatches takes the next calls out of a queue, in batches for one update each. It ends
-// the queue, and returns nil, if there are none.
+// takeBatches takes the next calls out of a queue, in batches of one update each. If there are
+// none, it removes the queue and returns nil.
 func (c *Client) takeBatches(ref wallet.AssetRef, q *queue) (batches [][]*call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,8 +115,8 @@ func (c *Client) takeBatches(ref wallet.AssetRef, q *queue) (batches [][]*call) 
 	return batches
 }
 
-// takeBatch takes calls for one update, at most 500 and 1 MB, leaving out those whose caller
-// has gone.
+// takeBatch takes calls for one update, at most 500 and 1 MB, and drops those whose caller is
+// gone.
 func (q *queue) takeBatch() (calls []*call) {
 	bytes := 0
 	for len(q.waiting) > 0 && len(calls) < wallet.MaxBatch {
@@ -134,8 +133,8 @@ func (q *queue) takeBatch() (calls []*call) {
 	return calls
 }
 
-// sendBatch sends calls in one update and hands out the answers. The update is given
-// up only when every caller has gone.
+// sendBatch sends calls in one update and distributes the answers. The update is only abandoned
+// if every caller is gone.
 func (c *Client) sendBatch(ref wallet.AssetRef, calls []*call) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(calls[0].ctx))
 	defer cancel()

@@ -15,8 +15,8 @@ import (
 	"github.com/valueledger/wallet/internal/service/failure"
 )
 
-// sentBatches is a client whose updates note how many commands each has, and return
-// together, once there are as many as wanted.
+// sentBatches returns a client whose updates report their number of commands, and return
+// together once there are as many as wanted.
 func sentBatches(t *testing.T, want int) (c *Client, commands chan int) {
 	commands = make(chan int, want)
 	all := make(chan struct{})
@@ -35,7 +35,7 @@ func sentBatches(t *testing.T, want int) (c *Client, commands chan int) {
 	return c, commands
 }
 
-// answered is an update that has its answer: so many commands, applied to a new wallet.
+// answered is an update that has been answered: that many commands, applied to a new wallet.
 type answered struct{ commands int }
 
 func (answered) WorkflowID() string { return "" }
@@ -61,7 +61,7 @@ func TestWhatOneUpdateCannotHoldIsSentInSeveralAtOnce(t *testing.T) {
 	}
 	c.queues[ref] = q
 	calls := q.waiting
-	c.sendQueue(ref, q) // would wait for ever if one update waited for another
+	c.sendQueue(ref, q) // would never return if one update waited for another
 	require.ElementsMatch(t, []int{500, 500, 200}, []int{<-sent, <-sent, <-sent})
 	require.Empty(t, c.queues)
 	for i, waiting := range calls {

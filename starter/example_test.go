@@ -11,8 +11,8 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// The README's first command. It is compiled, not run: the end-to-end tests do
-// the same on real servers.
+// The README's first command. It is compiled but not run: the end-to-end tests do the same on
+// real servers.
 func Example() {
 	ctx := context.Background()
 	temporalClient, err := client.Dial(client.Options{})
@@ -37,7 +37,7 @@ func Example() {
 	}
 }
 
-// An order is reserved at checkout and charged when its parcels leave. What never leaves is
+// An order is reserved at checkout and charged when its parcels ship. What never ships becomes
 // available again after a week.
 func ExampleClient_Hold() {
 	ctx := context.Background()

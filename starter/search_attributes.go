@@ -22,13 +22,13 @@ var (
 	searchCurrency = temporal.NewSearchAttributeKeyKeyword(wallet.SearchAttributeCurrency)
 )
 
-// searchAttributesPatience is longer than any namespace cache of a server lives.
+// searchAttributesPatience is longer than a server caches its namespaces.
 const searchAttributesPatience = 30 * time.Second
 
-// RegisterSearchAttributes makes WalletUserId and WalletCurrency (Keyword) known
-// to a namespace, unless they are, and waits until it takes them. Without them
-// a wallet runs, but is not found by its user. Temporal takes no notice when an
-// attribute exists with another type, so that is checked here.
+// RegisterSearchAttributes registers WalletUserId and WalletCurrency (Keyword) in a namespace,
+// unless they exist, and waits until the server accepts them. Without them a wallet runs but
+// cannot be found by its user. Temporal does not report it if an attribute exists with another
+// type, so this checks that too.
 func RegisterSearchAttributes(ctx context.Context, c client.Client, namespace string) error {
 	existing, err := c.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
 	if err != nil {
@@ -40,7 +40,7 @@ func RegisterSearchAttributes(ctx context.Context, c client.Client, namespace st
 		case !exists:
 			missing[name] = enumspb.INDEXED_VALUE_TYPE_KEYWORD
 		case kind != enumspb.INDEXED_VALUE_TYPE_KEYWORD:
-			return fmt.Errorf("search attribute %s of namespace %q is of type %s, not Keyword: remove it with \"temporal operator search-attribute remove --name %s\" and try again", name, namespace, kind, name)
+			return fmt.Errorf("search attribute %s of namespace %q has type %s, not Keyword: remove it with \"temporal operator search-attribute remove --name %s\" and try again", name, namespace, kind, name)
 		}
 	}
 	if len(missing) == 0 {
@@ -54,9 +54,8 @@ func RegisterSearchAttributes(ctx context.Context, c client.Client, namespace st
 	return awaitSearchAttributes(ctx, c, namespace)
 }
 
-// awaitSearchAttributes waits until the server takes the attributes. It reads
-// namespaces anew every few seconds, and refuses to start a wallet's workflow
-// before that.
+// awaitSearchAttributes waits until the server accepts the attributes. The server refreshes
+// namespaces every few seconds; until then it refuses to start a wallet's workflow.
 func awaitSearchAttributes(ctx context.Context, c client.Client, namespace string) error {
 	ctx, cancel := context.WithTimeout(ctx, searchAttributesPatience)
 	defer cancel()
@@ -64,27 +63,27 @@ func awaitSearchAttributes(ctx context.Context, c client.Client, namespace strin
 	_, err := backoff.Retry(ctx, func() (any, error) {
 		err := trySearchAttributes(ctx, c, namespace)
 		var unknown *serviceerror.InvalidArgument
-		if err != nil && !errors.As(err, &unknown) && !isPassing(err) { // many workers at once exceed the server's rate
+		if err != nil && !errors.As(err, &unknown) && !isPassing(err) { // many workers at once exceed the server's rate limit
 			return nil, backoff.Permanent(err)
 		}
 		return nil, err
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
 	if err != nil {
-		return fmt.Errorf("search attributes of namespace %q are registered, but the server does not take them: %w", namespace, err)
+		return fmt.Errorf("search attributes of namespace %q are registered, but the server does not accept them: %w", namespace, err)
 	}
 	return nil
 }
 
-// trySearchAttributes asks for workflows with impossible values. The server refuses that,
-// with an InvalidArgument, as long as it does not know the attributes as Keywords.
+// trySearchAttributes queries for workflows with impossible values. The server answers with an
+// InvalidArgument until it knows the attributes as Keywords.
 func trySearchAttributes(ctx context.Context, c client.Client, namespace string) error {
 	query := fmt.Sprintf("%s = '_' AND %s = '_'", wallet.SearchAttributeUserID, wallet.SearchAttributeCurrency)
 	_, err := c.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Namespace: namespace, Query: query})
 	return err
 }
 
-// takesSearchAttributes is the activity behind wallet.ActivityTakesSearchAttributes, for
-// the Client's own namespace. Once they are there nobody takes them away.
+// takesSearchAttributes is the activity behind wallet.ActivityTakesSearchAttributes, for the
+// Client's own namespace. It asks until the attributes exist: nobody removes them afterwards.
 func (c *Client) takesSearchAttributes(ctx context.Context) (bool, error) {
 	if c.searchable.Load() {
 		return true, nil

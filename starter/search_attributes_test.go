@@ -11,7 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// busyServer refuses queries until it has done so often enough.
+// busyServer refuses a given number of queries before it answers.
 type busyServer struct {
 	client.Client
 	refusals []error

@@ -13,9 +13,9 @@ import (
 	"github.com/valueledger/wallet/internal/service/resourceid"
 )
 
-// Send signals one command and does not wait for its Result: once it returns nil
-// the command is durable and will be handled in order of arrival. Calls for one
-// wallet go one after the other.
+// Send signals one command and does not wait for its Result: once it returns nil the command is
+// durable and will be handled in order of arrival. Calls for one wallet are sent one after the
+// other.
 func (c *Client) Send(ctx context.Context, userID, currency string, command wallet.Command) error {
 	if err := validate(userID, currency, command); err != nil {
 		return err
@@ -40,18 +40,17 @@ func (c *Client) Send(ctx context.Context, userID, currency string, command wall
 	return nil
 }
 
-// gate lets one signal to a wallet through at a time. Several at once gain
-// nothing, since the server takes them one by one, and as few as eight senders
-// keep its lock on the workflow so busy that the workflow's own tasks, which wait
-// at a lower priority, are never handed to a worker: measured on Temporal 1.29.1,
-// 10,000 signals went in before the first was handled, and there the server's
-// limit for one run is.
+// gate sends one signal to a wallet at a time. Concurrent signals gain nothing, because the
+// server accepts them one by one, and as few as eight senders keep the server's lock on the
+// workflow so busy that the workflow's own tasks, which wait at a lower priority, never reach a
+// worker: measured on Temporal 1.29.1, 10,000 signals went in before the first was handled, and
+// that is the server's limit for one run.
 type gate struct {
 	*semaphore.Weighted
 	users int
 }
 
-// enter waits for the gate of a wallet; leave opens it for the next.
+// enter waits for a wallet's gate; leave opens it for the next.
 func (c *Client) enter(ctx context.Context, ref wallet.AssetRef) (leave func(), err error) {
 	c.mu.Lock()
 	g := c.gates[ref]
@@ -76,8 +75,8 @@ func (c *Client) enter(ctx context.Context, ref wallet.AssetRef) (leave func(), 
 }
 
 // signalsLimit is Temporal's message for a run's 10,001st signal. It comes as an
-// InvalidArgument like real mistakes, so only the words tell it. It passes: the
-// wallet continues as new after 2,000 signals as soon as a worker gets to it.
+// InvalidArgument like a real mistake, so only its text distinguishes it. It is temporary: the
+// wallet continues as new after 2,000 signals, as soon as a worker gets to it.
 const signalsLimit = "exceeded workflow execution limit for signal events"
 
 func isSignalsLimit(err error) bool {

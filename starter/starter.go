@@ -1,17 +1,16 @@
-// Package starter is how a Go program uses wallets: it starts, signals and
-// updates their workflows.
+// Package starter is how a Go program uses wallets: it starts, signals and updates their
+// workflows.
 //
 //	c, err := starter.New(temporalClient, starter.Options{})
 //	res, err := c.Add(ctx, starter.Change{UserID: "u1", Currency: "USD", CommandID: "order-7", Amount: amount})
 //	var unapplied *wallet.UnappliedError // errors.As
 //
-// Every call may be repeated with the same command id after any failure: it
-// counts once and gives the first answer. A call ends with its answer, with a
-// final error (*wallet.UnappliedError, *wallet.InvalidError), or when its context
-// does; until then passing failures are retried.
+// Every call can be repeated with the same command id after any failure: it counts once and
+// returns the first answer. A call retries temporary failures until it gets its answer, a final
+// error (*wallet.UnappliedError, *wallet.InvalidError), or its context ends.
 //
-// A refusal is an *wallet.UnappliedError, which has the Result. Its reason can be asked for
-// directly:
+// A refusal is a *wallet.UnappliedError, which contains the Result. Check for its reason with
+// errors.Is:
 //
 //	_, err := c.Capture(ctx, starter.Change{UserID: "u1", Currency: "USD", CommandID: "ship-7", HoldID: "order-7"})
 //	if errors.Is(err, wallet.ReasonHoldExpired) { // place another hold
@@ -36,35 +35,35 @@ import (
 	"github.com/valueledger/wallet/internal/service/resourceid"
 )
 
-// maxRunning is how many wallets a Client remembers to be running; some 100 bytes each.
+// maxRunning is how many wallets a Client remembers as running, at about 100 bytes each.
 const maxRunning = 10_000
 
-// maxUpdates is how many updates a Client has under way, of all wallets. The rest wait
-// here: thousands at once time out in the server, and their retries keep it from those
-// that it could do. Measured on Temporal 1.29.1 with 5,000 new wallets.
+// maxUpdates is how many updates a Client has in flight, over all wallets. The rest wait here:
+// thousands at once time out in the server, and their retries use up the capacity for those
+// that it could handle. Measured on Temporal 1.29.1 with 5,000 new wallets.
 const maxUpdates = 256
 
-// updatePatience is how long an update counts among the maxUpdates. In a flood of new
+// updatePatience is how long an update counts towards maxUpdates. Even in a flood of new
 // wallets each is answered sooner.
 const updatePatience = 10 * time.Second
 
 // Options of a Client.
 type Options struct {
-	// TaskQueue is where the wallet's workers listen; "wallet" if empty.
+	// TaskQueue is the task queue of the wallet's workers; "wallet" if empty.
 	TaskQueue string
-	// IdleTimeout lets the workflow of a wallet complete when no command came for
-	// so long; the next command starts it again. 0 keeps it running.
+	// IdleTimeout completes a wallet's workflow after that long without a command; the next
+	// command starts it again. 0 keeps it running.
 	IdleTimeout time.Duration
 }
 
-// Client sends commands to wallets. It is safe for concurrent use; calls for one
-// wallet that overlap are sent together.
+// Client sends commands to wallets. It is safe for concurrent use; overlapping calls for one
+// wallet are sent together.
 type Client struct {
 	temporal client.Client
 	options  Options
 
 	running    *lru.Cache[wallet.AssetRef, struct{}] // wallets whose workflow answered
-	searchable atomic.Bool                           // the namespace takes the search attributes
+	searchable atomic.Bool                           // the namespace has the search attributes
 
 	updates *semaphore.Weighted // maxUpdates
 
@@ -73,10 +72,9 @@ type Client struct {
 	gates  map[wallet.AssetRef]*gate  // of signals
 }
 
-// New makes a Client on a Temporal client, whose namespace it uses. A client on a
-// fast network spends less CPU with client.ConnectionOptions{GrpcCompression:
-// &client.GrpcCompressionNone{}}. Where workers encrypt (WALLET_PAYLOAD_KEYS) it needs the
-// same keys: see package codec.
+// New makes a Client on a Temporal client and its namespace. On a fast network,
+// client.ConnectionOptions{GrpcCompression: &client.GrpcCompressionNone{}} saves CPU. If
+// workers encrypt (WALLET_PAYLOAD_KEYS), the client needs the same keys: see package codec.
 func New(temporalClient client.Client, options Options) (*Client, error) {
 	if temporalClient == nil {
 		return nil, errors.New("starter.New needs a Temporal client")
@@ -97,16 +95,16 @@ func New(temporalClient client.Client, options Options) (*Client, error) {
 	}, nil
 }
 
-// Change is a command together with the wallet it is for.
+// Change is a command and the wallet it is for.
 type Change struct {
 	UserID, Currency string
-	// CommandID is yours, unique within the user and currency: an order number,
-	// a row's key. The same id counts once.
+	// CommandID is your own id, unique within the user and currency: an order number, a row's
+	// key. The same id counts once.
 	CommandID string
-	Amount    wallet.Amount // not for Create; for Capture and Release all that is left if empty
-	// HoldID is the command id of the Hold that is captured, released, raised or extended.
+	Amount    wallet.Amount // not for Create; if empty, Capture and Release use all that is left
+	// HoldID is the command id of the Hold to capture, release, raise or extend.
 	HoldID string
-	// ExpiresIn ("15m", "24h", "7d") or ExpiresAt is for Hold, at most one of them.
+	// ExpiresIn ("15m", "24h", "7d") and ExpiresAt are for Hold; set at most one of them.
 	ExpiresIn   string
 	ExpiresAt   time.Time
 	Partial     bool // for Capture: what is left stays reserved
@@ -122,8 +120,8 @@ func (c Change) command(t wallet.CommandType) wallet.Command {
 	}
 }
 
-// Create opens a wallet asset with zero total and hold. Opening it again under
-// another id is refused with already_exists.
+// Create opens a wallet asset with zero total and hold. Opening it again with another id is
+// refused with already_exists.
 func (c *Client) Create(ctx context.Context, change Change) (wallet.Result, error) {
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeCreate))
 }
@@ -133,41 +131,40 @@ func (c *Client) Add(ctx context.Context, change Change) (wallet.Result, error) 
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeAdd))
 }
 
-// Subtract takes the amount from the total if that much is available, else it is
-// refused with insufficient_funds.
+// Subtract takes the amount from the total if that much is available; otherwise it is refused
+// with insufficient_funds.
 func (c *Client) Subtract(ctx context.Context, change Change) (wallet.Result, error) {
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeSubtract))
 }
 
-// Hold reserves the amount: it stays in the total, but is no longer available. The hold's id
-// is the CommandID. After ExpiresIn, by the clock of Postgres, or at ExpiresAt, what is left
-// of it is available again; with neither it stays until it is captured or released. It is
+// Hold reserves the amount: it stays in the total but is no longer available. The hold's id is
+// the CommandID. After ExpiresIn, by Postgres's clock, or at ExpiresAt, what is left of it
+// becomes available again; with neither it stays until it is captured or released. It is
 // refused with insufficient_funds if less than the amount is available.
 //
-// With a HoldID it changes that hold instead: the Amount, if there is one, is reserved on top,
-// and the expiry, if there is one, becomes the later one given.
+// With a HoldID it changes that hold instead: an Amount is reserved on top, and an expiry
+// replaces the hold's expiry, which can only move to a later time.
 func (c *Client) Hold(ctx context.Context, change Change) (wallet.Result, error) {
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeHold))
 }
 
-// Capture takes the amount from the total, out of what HoldID reserves; without an Amount all
-// that is left of it. What is left after that is given back and the hold is closed, unless
-// Partial says that more will follow. Whatever else the wallet has spent meanwhile, a capture
-// of an open hold does not lack funds. It is refused with hold_exceeded if less is left, with
-// hold_expired or hold_closed if it comes too late, and with hold_not_found.
+// Capture takes the amount from the total, out of what HoldID reserves; without an Amount it
+// takes all that is left of the hold. The rest is then released and the hold is closed, unless
+// Partial says that more captures will follow. A capture of an open hold never lacks funds,
+// whatever else the wallet has spent meanwhile. It is refused with hold_exceeded if less is
+// left, with hold_expired or hold_closed if it comes too late, and with hold_not_found.
 func (c *Client) Capture(ctx context.Context, change Change) (wallet.Result, error) {
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeCapture))
 }
 
-// Release makes the amount that HoldID reserves available again; without an Amount all that
-// is left of it, which closes the hold. It is refused for the reasons of Capture.
+// Release makes the amount that HoldID reserves available again; without an Amount it releases
+// all that is left, which closes the hold. It is refused for the same reasons as Capture.
 func (c *Client) Release(ctx context.Context, change Change) (wallet.Result, error) {
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeRelease))
 }
 
-// Apply sends one command and waits for its Result. A refusal returns the Result
-// and an *wallet.UnappliedError; bad input returns an *wallet.InvalidError and
-// leaves no trace.
+// Apply sends one command and waits for its Result. A refusal returns the Result and a
+// *wallet.UnappliedError; bad input returns a *wallet.InvalidError and is not recorded.
 func (c *Client) Apply(ctx context.Context, userID, currency string, command wallet.Command) (wallet.Result, error) {
 	if err := validate(userID, currency, command); err != nil {
 		return wallet.Result{}, err
@@ -179,11 +176,10 @@ func (c *Client) Apply(ctx context.Context, userID, currency string, command wal
 	return result, result.Err()
 }
 
-// ApplyBatch sends 1 to 500 commands for one wallet in one update (several, one
-// after the other, if they are more than 1 MB) and returns one Result for each, in
-// order. A refusal is a Result like any other; it does not stop the commands after
-// it. The whole batch is refused with an *wallet.InvalidError if one of its
-// commands is invalid.
+// ApplyBatch sends 1 to 500 commands for one wallet in one update (or several, one after the
+// other, if they exceed 1 MB) and returns one Result for each, in order. A refusal is a Result
+// like any other and does not stop the commands after it. If one command is invalid, the whole
+// batch is refused with a *wallet.InvalidError.
 func (c *Client) ApplyBatch(ctx context.Context, userID, currency string, commands []wallet.Command) ([]wallet.Result, error) {
 	if len(commands) == 0 || len(commands) > wallet.MaxBatch {
 		return nil, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "batch", Value: fmt.Sprint(len(commands)),
@@ -212,15 +208,14 @@ func (c *Client) ApplyBatch(ctx context.Context, userID, currency string, comman
 	return all, nil
 }
 
-// State asks the wallet's workflow for its balance after the last handled command
-// and for its queue. It fails with Temporal's NotFound if the workflow was never
-// started.
+// State asks the wallet's workflow for its balance after the last handled command and for its
+// queue. It fails with Temporal's NotFound if the workflow was never started.
 func (c *Client) State(ctx context.Context, userID, currency string) (wallet.State, error) {
 	return query[wallet.State](ctx, c, userID, currency, wallet.QueryState)
 }
 
-// Result asks the wallet's workflow for the Result of a recent command, one that
-// was sent with Send, say.
+// Result asks the wallet's workflow for the Result of a recent command, for example one sent
+// with Send.
 func (c *Client) Result(ctx context.Context, userID, currency, commandID string) (wallet.Result, error) {
 	return query[wallet.Result](ctx, c, userID, currency, wallet.QueryResult, commandID)
 }
@@ -254,7 +249,7 @@ func (c *Client) input(ref wallet.AssetRef) workflowInput {
 	return workflowInput{ref, wallet.Duration{Duration: c.options.IdleTimeout}}
 }
 
-// startOptions start the wallet's workflow, or use the one that runs.
+// startOptions starts the wallet's workflow, or uses the one that is running.
 func (c *Client) startOptions(ref wallet.AssetRef) client.StartWorkflowOptions {
 	return client.StartWorkflowOptions{
 		ID:                       wallet.WorkflowID(ref.UserID, ref.Currency),
@@ -269,10 +264,11 @@ func (c *Client) startOptions(ref wallet.AssetRef) client.StartWorkflowOptions {
 	}
 }
 
-// maxSummaryBytes is Temporal's limit.
+// maxSummaryBytes is Temporal's limit for a summary.
 const maxSummaryBytes = 200
 
-// summary is shown by the Web UI, as Markdown: "u1 · USD", with a long user id cut short.
+// summary returns what the Web UI shows, as Markdown: "u1 · USD", with a long user id
+// shortened.
 func summary(ref wallet.AssetRef) string {
 	for characters := wallet.MaxIDCharacters; ; characters-- {
 		text := markdown.Escape(markdown.Shorten(ref.UserID, characters)) + " · " + markdown.Escape(ref.Currency)

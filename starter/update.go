@@ -49,8 +49,8 @@ func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wal
 	return results, nil
 }
 
-// acquireSlot waits until there is room among the maxUpdates. An update that is not answered soon
-// gives its place up: wallets that stand still must not keep the others from theirs.
+// acquireSlot waits for a free slot among the maxUpdates. An update that is not answered soon
+// gives up its slot: stuck wallets must not block the others.
 func (c *Client) acquireSlot(ctx context.Context) (leave func(), err error) {
 	if err := c.updates.Acquire(ctx, 1); err != nil {
 		return nil, context.Cause(ctx)
@@ -60,7 +60,7 @@ func (c *Client) acquireSlot(ctx context.Context) (leave func(), err error) {
 	return func() { late.Stop(); release() }, nil
 }
 
-// updateBatch asks for the answers in brief.
+// updateBatch asks for the answers in short form.
 func (c *Client) updateBatch(ctx context.Context, ref wallet.AssetRef, commands []wallet.Command) ([]wallet.Result, error) {
 	var facts wallet.Facts
 	if err := c.updateOnce(ctx, ref, wallet.UpdateApplyBrief, commands, &facts); err != nil {
@@ -69,13 +69,13 @@ func (c *Client) updateBatch(ctx context.Context, ref wallet.AssetRef, commands 
 	return facts.ResultsFor(commands)
 }
 
-// updateOnce starts the wallet's workflow along with the update, unless it ran when
-// this client last heard of it: starting costs the server as much as the update.
+// updateOnce starts the wallet's workflow along with the update, unless this client knows that
+// it was running: a start costs the server as much as the update.
 func (c *Client) updateOnce(ctx context.Context, ref wallet.AssetRef, name string, argument, result any) error {
 	ctx = resourceid.For(ctx, wallet.WorkflowID(ref.UserID, ref.Currency))
 	options := client.UpdateWorkflowOptions{
-		// No update id: Temporal would answer a known id without looking at the
-		// content, and forgets it with the run. The command id is what counts.
+		// No update id: Temporal would answer a known id without looking at the content, and
+		// forgets it when the run ends. The command id decides.
 		WorkflowID:   wallet.WorkflowID(ref.UserID, ref.Currency),
 		UpdateName:   name,
 		Args:         []any{argument},
@@ -115,10 +115,10 @@ func (c *Client) updateWithStart(ctx context.Context, ref wallet.AssetRef, start
 	})
 }
 
-// withoutLabel takes the search attributes out of a start that the server has refused,
-// and tells whether there were any. A namespace may lack them, and a server that has
-// just come up may not know them yet: that must not cost a command. The wallet labels
-// itself once its namespace takes them.
+// withoutLabel removes the search attributes from a start that the server has refused, and
+// reports whether there were any. A namespace may lack them, and a server that has just started
+// may not know them yet: a command must not fail because of that. The wallet labels itself once
+// its namespace has them.
 func withoutLabel(refused error, start *client.StartWorkflowOptions) bool {
 	var argument *serviceerror.InvalidArgument
 	if !errors.As(refused, &argument) || isSignalsLimit(refused) || start.TypedSearchAttributes.Size() == 0 {
@@ -143,12 +143,12 @@ func retry[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
 }
 
-// acceptedUpdateLost is the type of Temporal's failure of an update whose
-// workflow ended (was terminated, say) before the update did.
+// acceptedUpdateLost is the type of Temporal's failure for an update whose workflow ended
+// before the update did, because it was terminated for example.
 const acceptedUpdateLost = "AcceptedUpdateCompletedWorkflow"
 
-// isPassing tells what another try may not meet again: a workflow between two
-// runs, a server that is busy, starting or gone, a worker that is late.
+// isPassing reports whether another try may succeed: the workflow is between two runs, the
+// server is busy, starting or gone, or a worker is late.
 func isPassing(err error) bool {
 	var application *temporal.ApplicationError
 	if errors.As(err, &application) {
@@ -167,8 +167,8 @@ func isPassing(err error) bool {
 	return isSignalsLimit(err)
 }
 
-// Register makes the Client the one activity of the ApplyCommand workflow, and the
-// WalletAsset workflow's way to ask its namespace.
+// Register registers the Client's activities: the only one of the ApplyCommand workflow, and
+// the one that tells the WalletAsset workflow about its namespace.
 func (c *Client) Register(r worker.ActivityRegistry) {
 	r.RegisterActivityWithOptions(c.sendCommand, activity.RegisterOptions{Name: wallet.ActivitySendCommand})
 	r.RegisterActivityWithOptions(c.takesSearchAttributes, activity.RegisterOptions{Name: wallet.ActivityTakesSearchAttributes})

@@ -11,7 +11,7 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// storedAsset is a row of wallet_assets, and what is wrong with it in itself.
+// storedAsset is a row of wallet_assets, and what is wrong with the row itself.
 type storedAsset struct {
 	wallet.Asset
 	problem string
@@ -41,15 +41,15 @@ func readAsset(found pgx.Rows) (a storedAsset) {
 	return a
 }
 
-// chain follows one journal from its first entry, and remembers the first thing
-// that is wrong: what comes after a bad row is bad because of it.
+// chain follows one journal from its first entry and remembers the first problem: rows after a
+// bad one are bad because of it.
 type chain struct {
 	key     key
-	want    wallet.Account // as the journal says so far
+	want    wallet.Account // according to the journal so far
 	have    *storedAsset
 	finding *Finding
 
-	current wallet.Entry // used again for each entry
+	current wallet.Entry // reused for each entry
 	problem string       // of its row
 	event   wallet.Entry
 	repeats rows.Repetition
@@ -77,20 +77,20 @@ func (c *chain) wrong(table string, position int64, format string, args ...any) 
 	}
 }
 
-// read reads the entry on which a stream stands.
+// read reads a stream's current row as an entry.
 func (c *chain) read(entries *stream) *wallet.Entry {
 	c.problem = entries.reader.Entry(entries.row(), &c.current)
 	return &c.current
 }
 
-// readEvent reads the event on which a stream stands.
+// readEvent reads a stream's current row as an event.
 func (c *chain) readEvent(events *stream) *wallet.Entry {
 	events.reader.Entry(events.row(), &c.event)
 	return &c.event
 }
 
-// entry checks a journal entry against the ones before it, and the event that goes with it,
-// if there is one.
+// entry checks a journal entry against the ones before it, and against its event if there is
+// one.
 func (c *chain) entry(e *wallet.Entry, entries, events *stream, hasEvent bool) {
 	if c.finding == nil {
 		c.checkRow(e)
@@ -111,7 +111,7 @@ func (c *chain) wrongEntry(e *wallet.Entry, format string, args ...any) {
 	c.wrong("wallet_commands", e.Position, "entry %q: "+format, append([]any{e.CommandID}, args...)...)
 }
 
-// checkRow checks what an entry has to be whatever the rules say.
+// checkRow checks what must be true of an entry whatever the rules say.
 func (c *chain) checkRow(e *wallet.Entry) {
 	_, formatKnown := wallet.RulesOf(e.Format)
 	kind, typeKnown := wallet.KindOf(e.Type)
@@ -122,30 +122,30 @@ func (c *chain) checkRow(e *wallet.Entry) {
 	case c.problem != "":
 		c.wrongEntry(e, "%s", c.problem)
 	case e.Position != c.want.Position+1:
-		c.wrongEntry(e, "position %d follows position %d: entries between are missing, or it was moved", e.Position, c.want.Position)
+		c.wrongEntry(e, "position %d follows position %d: the entries in between are missing, or it was moved", e.Position, c.want.Position)
 	case e.PrevHash != c.want.Hash:
-		c.wrongEntry(e, "prev_hash is not the hash of the entry before")
+		c.wrongEntry(e, "prev_hash is not the hash of the previous entry")
 	case !formatKnown:
 		c.wrongEntry(e, "%s", unknownFormat(e.Format))
 	case e.Format < c.want.Format:
-		c.wrongEntry(e, "its format %d follows one of format %d: formats never decrease", e.Format, c.want.Format)
+		c.wrongEntry(e, "its format %d follows format %d: formats never decrease", e.Format, c.want.Format)
 	case malformed && e.Message == "":
-		c.wrongEntry(e, "it is malformed, and has no message that says why")
+		c.wrongEntry(e, "it is malformed but has no message that says why")
 	case !malformed && !typeKnown:
 		c.wrongEntry(e, "type %q is unknown", e.Type)
 	case !malformed && e.Amount.IsZero() && slices.Contains(kind.Needs, "amount"):
 		c.wrongEntry(e, "it has no amount")
 	case e.RecordedAt.Before(c.want.UpdatedAt):
-		c.wrongEntry(e, "recorded_at is before that of the entry before")
+		c.wrongEntry(e, "recorded_at is earlier than that of the previous entry")
 	case c.want.Position == 0 && (e.Type != wallet.TypeCreate || e.Status != wallet.StatusApplied):
-		c.wrongEntry(e, "the first entry is no creation")
+		c.wrongEntry(e, "the first entry is not a create")
 	}
 }
 
-// unknownFormat is what is wrong with an entry that a later version has written.
+// unknownFormat says what is wrong with an entry written by a later version.
 func unknownFormat(format int64) string { return (&wallet.UnknownFormatError{Format: format}).Error() }
 
-// checkOutcome derives the entry again from the account before it, by the rules of its
+// checkOutcome derives the entry again from the account before it, with the rules of its
 // format.
 func (c *chain) checkOutcome(e *wallet.Entry) {
 	rules, _ := wallet.RulesOf(e.Format)
@@ -155,7 +155,7 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 		received.Malformed = e.Message
 	}
 	after, result := rules.Apply(c.want, received, e.RecordedAt)
-	// The rules say whether there is a message; its wording may be another release's,
+	// The rules decide whether there is a message. Its wording may come from another release,
 	// and the hash covers it.
 	if result.Message != "" && e.Message != "" {
 		result.Message = e.Message
@@ -171,7 +171,7 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 	case e.ComputeHash() != e.Hash:
 		c.wrongEntry(e, "a column was changed: the hash of the row is not %s", e.Hash)
 	case e.RequestHash != want.RequestHash:
-		c.wrongEntry(e, "request_hash is not that of its content")
+		c.wrongEntry(e, "request_hash does not match its content")
 	case (want.Message == "") != (e.Message == ""):
 		c.wrongEntry(e, "it is %s, and its message is %q", e.Status, e.Message)
 	default:
@@ -180,9 +180,9 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 	}
 }
 
-// sameOutcome compares all that NewEntry did not take from the entry itself, but for
-// the place in the chain. If it is the same, so is what was hashed: the row does not
-// have to be hashed again.
+// sameOutcome compares everything that NewEntry did not take from the entry itself, except the
+// place in the chain. If it is the same, so is what was hashed, and the row does not have to be
+// hashed again.
 func sameOutcome(e, want *wallet.Entry) bool {
 	return e.Hash == want.Hash && e.RequestHash == want.RequestHash && e.Version == want.Version &&
 		e.Status == want.Status && e.Reason == want.Reason && e.Message == want.Message && e.Amount.Same(want.Amount) &&
@@ -191,7 +191,7 @@ func sameOutcome(e, want *wallet.Entry) bool {
 		e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
 }
 
-// checkEvent checks that an event repeats its entry, which is right, byte for byte.
+// checkEvent checks that an event repeats its entry, which has been checked, byte for byte.
 func (c *chain) checkEvent(e *wallet.Entry, entries, events *stream) {
 	if column := c.repeats.Differs(entries.row(), events.row()); column != "" {
 		c.wrong("wallet_asset_events", e.Position, "event of version %d does not repeat %s of journal entry %q", e.Version, column, e.CommandID)
@@ -219,14 +219,14 @@ func (c *chain) strayEvent(event *wallet.Entry) {
 	c.wrong("wallet_asset_events", event.Position, "event of version %d (command %q) has no applied journal entry", event.Version, event.CommandID)
 }
 
-// end checks feed and balance against the end of the journal, and returns what is
-// wrong with the wallet asset, if anything is.
+// end checks the feed and the balance against the end of the journal, and returns what is wrong
+// with the wallet asset, if anything.
 func (c *chain) end() *Finding {
 	if c.feed.problem != "" {
 		c.wrong("wallet_feed", c.want.Position, "%s", c.feed.problem)
 	}
 	if c.finding == nil && c.feed.last > c.want.Version {
-		c.wrong("wallet_feed", c.want.Position, "a range reaches to version %d, the journal has %d applied commands", c.feed.last, c.want.Version)
+		c.wrong("wallet_feed", c.want.Position, "a range goes up to version %d, but the journal has %d applied commands", c.feed.last, c.want.Version)
 	}
 	if c.finding != nil || c.have == nil {
 		return c.finding
@@ -236,19 +236,19 @@ func (c *chain) end() *Finding {
 	wrong := func(format string, args ...any) { c.wrong("wallet_assets", want.Position, format, args...) }
 	switch {
 	case want.Position == 0:
-		wrong("the wallet has a balance and no journal")
+		wrong("the wallet has a balance but no journal")
 	case have.Position != want.Position:
-		wrong("position is %d, the journal ends at %d", have.Position, want.Position)
+		wrong("position is %d, but the journal ends at %d", have.Position, want.Position)
 	case have.Hash != want.Hash:
 		wrong("hash is not that of the last journal entry")
 	case have.Format != want.Format:
-		wrong("format is %d, that of the last journal entry is %d", have.Format, want.Format)
+		wrong("format is %d, but that of the last journal entry is %d", have.Format, want.Format)
 	case have.Version != want.Version:
-		wrong("version is %d, the journal has %d applied commands", have.Version, want.Version)
+		wrong("version is %d, but the journal has %d applied commands", have.Version, want.Version)
 	case !have.Total.Same(want.Total) || !have.Hold.Same(want.Hold):
 		wrong("total %s and hold %s are not those of the journal (%s, %s)", have.Total, have.Hold, want.Total, want.Hold)
 	case have.OpenHolds != want.OpenHolds:
-		wrong("open_holds is %d, the journal leaves %d open", have.OpenHolds, want.OpenHolds)
+		wrong("open_holds is %d, but the journal leaves %d open", have.OpenHolds, want.OpenHolds)
 	case !have.NextExpiry.Equal(nextExpiry(want.Holds)):
 		wrong("next_expiry is not that of the hold that expires next")
 	case !have.UpdatedAt.Equal(want.UpdatedAt):

@@ -9,8 +9,7 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// Event is a row of wallet_asset_events: one applied command, as the modules
-// around the wallet see it.
+// Event is a row of wallet_asset_events: one applied command, as other modules see it.
 type Event struct {
 	UserID      string            `json:"user_id"`
 	Currency    string            `json:"currency"`
@@ -28,14 +27,14 @@ type Event struct {
 	OccurredAt  time.Time         `json:"occurred_at"`
 	Position    int64             `json:"position"` // of its journal entry
 	Hash        wallet.Hash       `json:"hash"`     // of its journal entry
-	// Of the hold that was placed or changed: see wallet.Result.
+	// The hold that was placed or changed: see wallet.Result.
 	HoldID        string           `json:"hold_id,omitempty"`
 	HoldState     wallet.HoldState `json:"hold_state,omitempty"`
 	HoldLeft      wallet.Amount    `json:"hold_left,omitzero"`
 	HoldExpiresAt time.Time        `json:"hold_expires_at,omitzero"`
 }
 
-// EventOf is the event that an applied journal entry has to have.
+// EventOf returns the event that an applied journal entry must have.
 func EventOf(e wallet.Entry) Event {
 	kind, _ := wallet.KindOf(e.Type)
 	return eventOf(kind.Event, e)

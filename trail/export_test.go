@@ -6,8 +6,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Lookups are the statements that read no more than a page of rows, whatever the
-// size of the tables, each with parameters for the rows of plans_test.go.
+// Lookups are the statements that read at most a page of rows, however large the tables are,
+// each with parameters for the rows of plans_test.go.
 var Lookups = map[string]string{
 	sqlAssetAt:          `'big', 'USD', '2026-01-01T08:00:00Z'`,
 	sqlAssetAtVersion:   `'big', 'USD', 70000`,
@@ -22,7 +22,7 @@ var Lookups = map[string]string{
 	sqlCommandsOfAll:    `'', '', 0, 1000, '{applied,unapplied}'`,
 }
 
-// InSnapshot gives do n transactions which all see the same.
+// InSnapshot calls do with n transactions that all see the same data.
 func (r Reader) InSnapshot(ctx context.Context, n int, do func([]pgx.Tx) error) error {
 	return r.inSnapshot(ctx, n, do)
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// forge puts a chain of the forger's own in the place of u0001's: journal, events,
-// feed and balance agree with each other. Without entries nothing is left of the wallet.
+// forge replaces u0001's chain with a forged one: journal, events, feed and balance agree with
+// each other. Without entries nothing is left of the wallet.
 func forge(t *testing.T, db *pgxpool.Pool, entries []wallet.Entry) {
 	ref := wallet.AssetRef{UserID: "u0001", Currency: "USD"}
 	batch := &pgx.Batch{}
@@ -45,7 +45,7 @@ func forge(t *testing.T, db *pgxpool.Pool, entries []wallet.Entry) {
 	require.NoError(t, err)
 }
 
-// refold makes a chain anew, with the times that the old one has.
+// refold rebuilds a chain with the times of the old one.
 func refold(t *testing.T, entries []wallet.Entry) (forged []wallet.Entry) {
 	asset := wallet.Asset{UserID: "u0001", Currency: "USD", Scale: 2}
 	for _, e := range entries {
@@ -60,11 +60,11 @@ func refold(t *testing.T, entries []wallet.Entry) (forged []wallet.Entry) {
 	return forged
 }
 
-// victim is the wallet that is tampered with.
+// victim is the wallet to tamper with.
 var victim = wallet.AssetRef{UserID: "u0001", Currency: "USD"}
 
-// TestOnlyReceiptsAndHeadsFindAChainMadeAnew does what a forger with all rights
-// can: verify alone has nothing to compare with, what others kept is.
+// TestOnlyReceiptsAndHeadsFindAChainMadeAnew does what a forger with all rights can do: verify
+// has nothing to compare the chain with, but receipts that others kept reveal it.
 func TestOnlyReceiptsAndHeadsFindAChainMadeAnew(t *testing.T) {
 	for name, row := range map[string]struct {
 		change  func([]wallet.Entry) []wallet.Entry
@@ -109,8 +109,8 @@ func TestOnlyReceiptsAndHeadsFindAChainMadeAnew(t *testing.T) {
 	}
 }
 
-// TestVerifyFindsAChainThatNoRuleAllows forges entries whose hashes are right and
-// whose content the service would never have written.
+// TestVerifyFindsAChainThatNoRuleAllows forges entries with correct hashes whose content the
+// service would never have written.
 func TestVerifyFindsAChainThatNoRuleAllows(t *testing.T) {
 	negative := wallet.MustAmount("0").Sub(wallet.MustAmount("5"))
 	for name, row := range map[string]struct {
@@ -119,13 +119,13 @@ func TestVerifyFindsAChainThatNoRuleAllows(t *testing.T) {
 	}{
 		"an unknown type":             {func(e *wallet.Entry) { e.Type = "gift" }, `type "gift" is unknown`},
 		"no type":                     {func(e *wallet.Entry) { e.Type = "" }, `type "" is unknown`},
-		"a negative amount":           {func(e *wallet.Entry) { e.Amount = negative }, `amount is "-5", which no amount can be`},
+		"a negative amount":           {func(e *wallet.Entry) { e.Amount = negative }, `amount is "-5", which is not a valid amount`},
 		"an amount of zero":           {func(e *wallet.Entry) { e.Amount = wallet.Amount{}; e.TotalAfter = e.TotalBefore }, `has no amount`},
 		"more than was asked for":     {func(e *wallet.Entry) { e.TotalAfter = wallet.MustAmount("11.00") }, "the rules give another outcome"},
 		"a version that jumps":        {func(e *wallet.Entry) { e.Version = 7 }, "the rules give another outcome"},
 		"a hold out of nowhere":       {func(e *wallet.Entry) { e.HoldAfter = wallet.MustAmount("1.00") }, "the rules give another outcome"},
-		"malformed without a message": {func(e *wallet.Entry) { e.Reason, e.Type, e.Status = wallet.ReasonMalformed, "", wallet.StatusUnapplied }, "malformed, and has no message"},
-		"a time before the last":      {func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(-1e9) }, "recorded_at is before"},
+		"malformed without a message": {func(e *wallet.Entry) { e.Reason, e.Type, e.Status = wallet.ReasonMalformed, "", wallet.StatusUnapplied }, "malformed but has no message"},
+		"a time before the last":      {func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(-1e9) }, "recorded_at is earlier"},
 		"a message where none is":     {func(e *wallet.Entry) { e.Message = "well done" }, `it is applied, and its message is "well done"`},
 		"a wrong request hash":        {func(e *wallet.Entry) { e.Description = "other" }, "request_hash"},
 	} {
@@ -149,8 +149,8 @@ func TestVerifyFindsAChainThatNoRuleAllows(t *testing.T) {
 	}
 }
 
-// TestVerifyTakesTheWordingOfARefusalFromTheEntry keeps what an earlier release has
-// worded otherwise from being accused.
+// TestVerifyTakesTheWordingOfARefusalFromTheEntry checks that a refusal worded differently by
+// an earlier release is not reported.
 func TestVerifyTakesTheWordingOfARefusalFromTheEntry(t *testing.T) {
 	for name, row := range map[string]struct {
 		change  func(e *wallet.Entry) // of entry 4, a refusal

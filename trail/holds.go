@@ -12,7 +12,7 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// storedHold is a row of wallet_holds, and what is wrong with it in itself.
+// storedHold is a row of wallet_holds, and what is wrong with the row itself.
 type storedHold struct {
 	wallet.Hold
 	problem string
@@ -45,8 +45,8 @@ func readHolds(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]map[string]s
 	return holds, found.Err()
 }
 
-// checkHolds compares the rows of a wallet's holds with what its journal made of them, and
-// their sum with the balance's hold.
+// checkHolds compares the rows of a wallet's holds with what the journal says, and their sum
+// with the balance's hold.
 func (c *chain) checkHolds() {
 	left := c.want.Hold.Sub(c.want.Hold)
 	for _, h := range c.want.Holds {
@@ -55,7 +55,7 @@ func (c *chain) checkHolds() {
 		}
 	}
 	if left.Cmp(c.want.Hold) != 0 {
-		c.wrong("wallet_holds", c.want.Position, "open holds come to %s, the journal's hold is %s", left, c.want.Hold)
+		c.wrong("wallet_holds", c.want.Position, "open holds add up to %s, but the journal's hold is %s", left, c.want.Hold)
 		return
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.want.Holds)) {
@@ -69,7 +69,7 @@ func (c *chain) checkHolds() {
 		case have.problem != "":
 			c.wrong("wallet_holds", want.Position, "hold %q: %s", id, have.problem)
 		case !sameHold(have.Hold, want):
-			c.wrong("wallet_holds", want.Position, "hold %q is not what the journal makes of it: the row has %+v, the journal gives %+v", id, have.Hold, want)
+			c.wrong("wallet_holds", want.Position, "hold %q differs from the journal: the row has %+v, the journal gives %+v", id, have.Hold, want)
 		}
 		if c.finding != nil {
 			return
@@ -87,7 +87,7 @@ func sameHold(a, b wallet.Hold) bool {
 		a.ExpiresAt.Equal(b.ExpiresAt) && a.PlacedAt.Equal(b.PlacedAt) && a.UpdatedAt.Equal(b.UpdatedAt) && a.Position == b.Position
 }
 
-// nextExpiry is when the next of the open holds expires; zero if none does.
+// nextExpiry returns when the next open hold expires; zero if none does.
 func nextExpiry(holds map[string]wallet.Hold) (next time.Time) {
 	for _, h := range holds {
 		if h.IsOpen() && !h.ExpiresAt.IsZero() && (next.IsZero() || h.ExpiresAt.Before(next)) {
@@ -104,7 +104,7 @@ const (
 		ORDER BY currency, hold_id
 		LIMIT $6`
 
-	// sqlDueAmount is at a time, or now.
+	// sqlDueAmount is what is due at a given time, or now.
 	sqlDueAmount = `SELECT coalesce(sum(amount - captured - released), 0)::text
 		FROM wallet_holds
 		WHERE user_id = $1 AND currency = $2 AND state = 'open' AND expires_at <= coalesce($3::timestamptz, clock_timestamp())`
@@ -117,7 +117,7 @@ type Hold struct {
 	Left wallet.Amount `json:"left"` // what is still reserved
 }
 
-// HoldFilter chooses a page of a user's holds, after a place.
+// HoldFilter selects a page of a user's holds, after a given hold.
 type HoldFilter struct {
 	UserID, Currency string
 	State            wallet.HoldState
@@ -126,11 +126,11 @@ type HoldFilter struct {
 	Limit            int
 }
 
-// Holds reads a page of a user's holds, by currency and id. One whose time is over counts as
-// expired, whether its entry is written already or not.
+// Holds reads a page of a user's holds, by currency and id. A hold past its expiry counts as
+// expired, with or without an entry for it.
 func (r Reader) Holds(ctx context.Context, f HoldFilter) ([]Hold, error) {
 	state := f.State
-	if state == wallet.HoldExpired { // some of the open ones are too: decided below, by the clock
+	if state == wallet.HoldExpired { // some open ones have expired too: checked below, by the clock
 		state = ""
 	}
 	var now time.Time
@@ -164,7 +164,7 @@ func (r Reader) Holds(ctx context.Context, f HoldFilter) ([]Hold, error) {
 	return page, nil
 }
 
-// countDue counts what has expired, and has no entry yet, as available.
+// countDue counts holds that have expired but have no entry yet as available.
 func (r Reader) countDue(ctx context.Context, a *wallet.Asset) error {
 	if a.NextExpiry.IsZero() {
 		return nil
@@ -172,7 +172,7 @@ func (r Reader) countDue(ctx context.Context, a *wallet.Asset) error {
 	return readDue(ctx, r.db, a, nil)
 }
 
-// readDue reads what is due of a balance of the present, at a time or now.
+// readDue reads how much of the current balance is due, at a given time or now.
 func readDue(ctx context.Context, db interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }, a *wallet.Asset, at *time.Time) error {

@@ -10,11 +10,11 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// MaxPage is how many rows a page has at most, and where no limit is given.
+// MaxPage is the maximum and default number of rows in a page.
 const MaxPage = 1000
 
-// One statement for each scope: a condition such as ($1 = ” OR user_id = $1) could
-// not end a scan of the index where the user's rows end.
+// One statement for each scope: with a condition like "$1 is empty OR user_id = $1" Postgres
+// could not stop an index scan where the user's rows end.
 var (
 	sqlEventsOfWallet = `SELECT ` + rows.EventColumns + `
 		FROM wallet_asset_events
@@ -53,16 +53,15 @@ var (
 		LIMIT $4`
 )
 
-// EventFilter chooses a page of events: those of all wallets, of a user's, or of
-// one, after a place. The place is the user, currency and version of the last
-// event of the page before; what UserID and Currency name needs no After.
+// EventFilter selects a page of events, after a given one, of all wallets, of a user's, or of
+// one. After is the user, currency and version of the previous page's last event; parts already
+// set by UserID and Currency can be left out.
 //
-// Within a wallet, pages have no gap and no row twice, however many events are
-// written meanwhile: they only come at the end (or, by "wallet repair", where one
-// was missing). Over several wallets that is so for each of them, but what a page
-// has passed is not read again: an event that is committed later in an earlier
-// wallet, or in a new one whose key comes before, is not in a later page. Who has
-// to see every event follows a feed, not pages.
+// Within a wallet, pages have no gaps and no duplicates, however many events are written
+// meanwhile: new events only come at the end (or, with "wallet repair", where one was missing).
+// Over several wallets this is true for each of them, but a page is not read again: an event
+// that is committed later in a wallet already passed, or in a new one that sorts before, is in
+// no later page. To see every event, follow the feed instead.
 type EventFilter struct {
 	UserID, Currency string
 	AfterUserID      string
@@ -91,13 +90,13 @@ func (r Reader) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	return CollectEvents(found)
 }
 
-// CommandFilter chooses a page of the journal, like EventFilter, with the position
-// in place of the version. A page of the journal is complete in the same way.
+// CommandFilter selects a page of the journal, like EventFilter, with the position in place of
+// the version. Pages of the journal are complete in the same way.
 //
-// Status restricts it to applied or unapplied commands. There is no index for
-// that, since every command would pay for it: the entries in between are read and
-// left out, so that a page costs as much as the stretch of the journal that it
-// comes from, and the whole rest of the scope if less than Limit are left.
+// Status restricts it to applied or unapplied commands. There is no index for that, because
+// every command would pay for it. The entries in between are read and skipped, so a page costs
+// as much as the stretch of journal it covers, or the whole rest of the scope if fewer than
+// Limit are left.
 type CommandFilter struct {
 	UserID, Currency string
 	Status           wallet.Status
@@ -109,7 +108,7 @@ type CommandFilter struct {
 
 // Commands reads a page of the journal, by user, currency and position.
 func (r Reader) Commands(ctx context.Context, f CommandFilter) ([]wallet.Entry, error) {
-	status := []string{string(f.Status)} // a plain type: in the query mode exec pgx knows no other
+	status := []string{string(f.Status)} // a plain type: pgx knows no other in query mode exec
 	if f.Status == "" {
 		status = []string{string(wallet.StatusApplied), string(wallet.StatusUnapplied)}
 	}
@@ -131,7 +130,7 @@ func (r Reader) Commands(ctx context.Context, f CommandFilter) ([]wallet.Entry, 
 	return rows.CollectEntries(found)
 }
 
-// errCurrencyOfAll refuses what no index serves: every key begins with the user.
+// errCurrencyOfAll refuses a query that no index supports: every key begins with the user.
 var errCurrencyOfAll = errors.New("a page of one currency needs a user")
 
 func pageSize(limit int) int {

@@ -15,8 +15,8 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// allPages reads events and commands of a scope to their end in pages of random
-// size, and gives the last version and position of each wallet.
+// allPages reads all events and commands of a scope in pages of random size, and returns the
+// last version and position of each wallet.
 func allPages(t *testing.T, read trail.Reader, userID, currency string) (versions, positions map[wallet.AssetRef]int64) {
 	versions, positions = map[wallet.AssetRef]int64{}, map[wallet.AssetRef]int64{}
 	events := trail.EventFilter{UserID: userID, Currency: currency}

@@ -12,22 +12,20 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// ErrNoVersion says that a wallet has not come to a version yet, or that there
-// can be none of that number.
+// ErrNoVersion says that a wallet has not reached a version yet, or that the number cannot be a
+// version.
 var ErrNoVersion = errors.New("no such version")
 
 const (
-	// sqlAssetAt finds the last entry at or before a time, and the last applied one,
-	// by bisection: positions and versions have no gaps, and time never runs
-	// backwards along a chain. So a journal of a million entries needs 20 look-ups in
-	// the index of each, and no index on recorded_at, which every command would pay
-	// for. The last applied entry is not sought backwards from the last entry: a
-	// million refusals may lie between.
+	// sqlAssetAt finds the last entry at or before a time, and the last applied one, by
+	// bisection: positions and versions have no gaps, and time never runs backwards along a
+	// chain. A journal of a million entries needs 20 index lookups for each, and no index on
+	// recorded_at, which every command would pay for. It does not search backwards from the
+	// last entry for the last applied one, because a million refusals may lie between.
 	//
-	// In both, what low names was recorded at or before the time (0 is before the
-	// journal) and what high names after it, or not at all; they close in until they
-	// are neighbours. LIMIT 1 keeps the planner from turning look-ups into a join that
-	// reads the whole journal.
+	// In both searches, low is recorded at or before the time (0 is before the journal) and
+	// high after it or not at all; they close in until they are adjacent. LIMIT 1 keeps the
+	// planner from turning lookups into a join that reads the whole journal.
 	sqlAssetAt = `WITH RECURSIVE
 		entry (low, high) AS (
 			SELECT 0::bigint, (SELECT coalesce(max(position), 0) + 1 FROM wallet_commands WHERE user_id = $1 AND currency = $2)
@@ -71,8 +69,8 @@ const (
 
 	sqlNewestVersion = `SELECT coalesce(max(version), 0) FROM wallet_commands WHERE user_id = $1 AND currency = $2`
 
-	// sqlJournals names the currencies in which a user has a journal, and when it
-	// began. It goes from one currency to the next, past the entries of each.
+	// sqlJournals lists the currencies in which a user has a journal, and when each began. It
+	// jumps from one currency to the next without reading the entries in between.
 	sqlJournals = `WITH RECURSIVE journal (currency) AS (
 			SELECT min(currency) FROM wallet_commands WHERE user_id = $1
 			UNION ALL
@@ -87,14 +85,13 @@ const (
 		ORDER BY currency`
 )
 
-// AssetAt reads what a balance was at a time, and the head of its chain then, from
-// the journal: all entries with recorded_at at or before the time, UpdatedAt being
-// that of the last of them. It returns ErrNoWallet if the wallet did not exist
-// yet.
+// AssetAt reads a balance at a given time, and the head of its chain then, from the journal: it
+// includes all entries with recorded_at at or before the time, and UpdatedAt is that of the
+// last one. It returns ErrNoWallet if the wallet did not exist yet.
 //
-// The answer for a past time never changes once the transactions that were under
-// way then have ended: an entry has the time at which its transaction got hold of
-// the wallet, and is seen when it commits, normally milliseconds later.
+// The answer for a past time never changes once the transactions running at that time have
+// ended: an entry's time is when its transaction locked the wallet, and the entry becomes
+// visible at its commit, normally milliseconds later.
 func (r Reader) AssetAt(ctx context.Context, userID, currency string, at time.Time) (asset wallet.Asset, err error) {
 	err = pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) error {
 		asset, err = assetAt(ctx, tx, userID, currency, at)
@@ -103,8 +100,8 @@ func (r Reader) AssetAt(ctx context.Context, userID, currency string, at time.Ti
 	return asset, err
 }
 
-// AssetsAt reads all balances that a user had at a time, by currency, like
-// AssetAt. It returns ErrNoWallet if there was none yet.
+// AssetsAt reads all balances that a user had at a given time, by currency, like AssetAt. It
+// returns ErrNoWallet if there was none yet.
 func (r Reader) AssetsAt(ctx context.Context, userID string, at time.Time) (assets []wallet.Asset, err error) {
 	err = pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) error {
 		journals, err := readJournals(ctx, tx, userID)
@@ -129,9 +126,9 @@ func (r Reader) AssetsAt(ctx context.Context, userID string, at time.Time) (asse
 	return assets, err
 }
 
-// AssetAtVersion reads what a balance was right after its applied command of that
-// number, and the head of its chain then. It returns ErrNoVersion if there is no
-// such version, ErrNoWallet if the wallet was never created.
+// AssetAtVersion reads a balance right after the applied command with that version, and the
+// head of its chain then. It returns ErrNoVersion if there is no such version, ErrNoWallet if
+// the wallet was never created.
 func (r Reader) AssetAtVersion(ctx context.Context, userID, currency string, version int64) (wallet.Asset, error) {
 	found, err := r.db.Query(ctx, sqlAssetAtVersion, userID, currency, version)
 	if err != nil {
@@ -151,7 +148,7 @@ func (r Reader) AssetAtVersion(ctx context.Context, userID, currency string, ver
 	return asset, fmt.Errorf("version %d of the %s wallet of user %q: %w: its versions are 1 to %d", version, currency, userID, ErrNoVersion, newest)
 }
 
-// assetAt is AssetAt in a snapshot that its caller has.
+// assetAt is AssetAt within the caller's snapshot.
 func assetAt(ctx context.Context, tx pgx.Tx, userID, currency string, at time.Time) (wallet.Asset, error) {
 	found, err := tx.Query(ctx, sqlAssetAt, userID, currency, at)
 	if err != nil {
@@ -204,7 +201,7 @@ func notYet(userID, currency string, at time.Time, journals []journal) error {
 	}
 }
 
-// gaps is what a look-up finds that has to find something.
+// gaps is the error for a lookup that finds nothing where something must exist.
 func gaps(userID, currency string) error {
 	return fmt.Errorf("the journal of the %s wallet of user %q has gaps: run \"wallet verify\"", currency, userID)
 }

@@ -20,8 +20,8 @@ import (
 
 var users atomic.Int64
 
-// drawWallet writes a wallet of a new user through the steps: random commands,
-// refusals of every kind among them, in transactions of random size.
+// drawWallet writes a wallet of a new user with the steps: random commands, including refusals
+// of every kind, in transactions of random size.
 func drawWallet(t *rapid.T, db *pgxpool.Pool) wallet.AssetRef {
 	ref := wallet.AssetRef{UserID: fmt.Sprint("user-", users.Add(1)), Currency: rapid.SampledFrom([]string{"USD", "JPY", "BHD"}).Draw(t, "currency")}
 	steps, ctx, n := activities.New(db), context.Background(), 0
@@ -50,8 +50,8 @@ func drawWallet(t *rapid.T, db *pgxpool.Pool) wallet.AssetRef {
 	return ref
 }
 
-// replay folds the entries of a journal that keep holds for, from nothing, and
-// gives the state before the first and after each of them.
+// replay folds a journal from scratch and returns the state before the first entry and after
+// each entry.
 func replay(t require.TestingT, ref wallet.AssetRef, scale int32, journal []wallet.Entry) []wallet.Asset {
 	zero, _ := wallet.Amount{}.AtScale(scale)
 	states := []wallet.Asset{{UserID: ref.UserID, Currency: ref.Currency, Scale: scale, Total: zero, Hold: zero}}
@@ -70,7 +70,7 @@ func replay(t require.TestingT, ref wallet.AssetRef, scale int32, journal []wall
 	return states
 }
 
-// stateAt is the last of the states that was recorded at or before a time.
+// stateAt returns the last state recorded at or before a time.
 func stateAt(states []wallet.Asset, at time.Time) wallet.Asset {
 	found := states[0]
 	for _, state := range states[1:] {
@@ -81,7 +81,7 @@ func stateAt(states []wallet.Asset, at time.Time) wallet.Asset {
 	return found
 }
 
-// drawTime prefers the edges: just before, at and after the time of an entry.
+// drawTime prefers times just before, at and just after an entry.
 func drawTime(t *rapid.T, states []wallet.Asset, label string) time.Time {
 	entry := rapid.SampledFrom(states[1:]).Draw(t, label+": entry")
 	return entry.UpdatedAt.Add(rapid.SampledFrom([]time.Duration{
@@ -127,7 +127,7 @@ func TestReadsAtAPastTimeEqualAReplayUpToIt(t *testing.T) {
 		for _, state := range states[1:] {
 			at, err := read.AssetAtVersion(ctx, ref.UserID, ref.Currency, state.Version)
 			require.NoError(t, err)
-			if at.Position == state.Position { // else it is a refusal after it
+			if at.Position == state.Position { // otherwise it is a refusal after it
 				requireAsset(t, state, at)
 			}
 		}
@@ -142,7 +142,7 @@ func TestReadsAtAPastTimeEqualAReplayUpToIt(t *testing.T) {
 	})
 }
 
-// requireAsset compares to the last field, amounts by their text.
+// requireAsset compares every field, amounts by their text.
 func requireAsset(t require.TestingT, want, got wallet.Asset) {
 	require.Equal(t, fmt.Sprintf("%+v", want), fmt.Sprintf("%+v", got))
 }

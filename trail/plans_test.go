@@ -12,8 +12,8 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// manyRows is one wallet whose 120,000 entries end in 20,000 refusals, between
-// 5,000 small ones.
+// manyRows inserts one wallet with 120,000 entries, the last 20,000 of them refusals, among
+// 5,000 small wallets.
 const manyRows = `
 	INSERT INTO wallet_commands (user_id, currency, position, command_id, type, amount, request_hash, status, reason,
 		total_before, total_after, hold_before, hold_after, version, recorded_at, prev_hash, hash, format)
@@ -33,8 +33,8 @@ const manyRows = `
 
 var rowsOfNode = regexp.MustCompile(`rows=(\d+) loops=|Rows Removed by Filter: (\d+)`)
 
-// TestNoLookUpReadsMoreThanAPage asks Postgres how many rows each part of each
-// statement has read, with the plan for its parameters and the one for any.
+// TestNoLookUpReadsMoreThanAPage asks Postgres how many rows each part of each statement reads,
+// with a custom and a generic plan.
 func TestNoLookUpReadsMoreThanAPage(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	conn, err := db.Acquire(t.Context())

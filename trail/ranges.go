@@ -13,13 +13,13 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// walletsPerRange is how many wallets one range query streams: enough to pay for
-// the query, few enough that their balances are no memory worth a thought.
+// walletsPerRange is how many wallets one range query streams: enough to be worth the query,
+// few enough that their balances need little memory.
 const walletsPerRange = 256
 
 const (
-	// An outer join shows a row that is twice there as two, and none as NULL, where
-	// a subquery would fail.
+	// An outer join returns a duplicate row twice and a missing one as NULL, where a subquery
+	// would fail.
 	sqlVerifyAssets = `SELECT a.user_id, a.currency, a.total_amount::text, a.hold_amount::text, a.version, a.position, a.hash, a.format, a.open_holds, a.next_expiry,
 			a.created_at, a.updated_at, c.scale, w.user_id AS wallet
 		FROM wallet_assets AS a
@@ -29,7 +29,7 @@ const (
 			AND ($1 = '' OR a.user_id = $1) AND ($2 = '' OR a.currency = $2)
 		ORDER BY a.user_id, a.currency`
 
-	// inRange is: after the first key, up to the second; NULL is no limit.
+	// inRange means after the first key and up to the second; NULL means no limit.
 	inRange = `($1::text IS NULL OR (user_id, currency) > ($1, $2)) AND ($3::text IS NULL OR (user_id, currency) <= ($3, $4))
 			AND ($5 = '' OR user_id = $5) AND ($6 = '' OR currency = $6)`
 
@@ -54,14 +54,14 @@ var (
 // scope is what a verification reads: all wallets, a user's or one.
 type scope struct {
 	key
-	// eventsUpTo is the last version that has to have its event.
+	// eventsUpTo is the last version that must have its event.
 	eventsUpTo     int64
-	withoutMissing bool // as of VerifyOptions
+	withoutMissing bool // see VerifyOptions
 }
 
-// keyRange is the wallets of a scope after one key up to another, with their balances.
-// The first has no beginning and the last no end, so that rows without a balance are
-// seen wherever they are.
+// keyRange is a range of a scope's wallets, after one key and up to another, with their
+// balances. The first range has no lower bound and the last no upper bound, so that rows
+// without a balance are found wherever they are.
 type keyRange struct {
 	scope
 	after, upTo *key
@@ -86,10 +86,11 @@ type verification struct {
 	entries *atomic.Int64
 	mu      sync.Mutex
 	report  Report
-	waiting map[key]waiting // those that are not in the report's findings yet
+	waiting map[key]waiting // not in the report's findings yet
 }
 
-// reportWith is the report with those as findings that wait for events in vain.
+// reportWith returns the report plus findings for the wallets whose events did not come in
+// time.
 func (v *verification) reportWith(inVain map[key]waiting) Report {
 	report := v.report
 	for _, w := range inVain {
@@ -98,7 +99,7 @@ func (v *verification) reportWith(inVain map[key]waiting) Report {
 	return report
 }
 
-// cut reads the balances of a scope and hands them out in ranges.
+// cut reads the balances of a scope and splits them into ranges.
 func (v *verification) cut(ctx context.Context, tx pgx.Tx, s scope, ranges chan<- keyRange) error {
 	found, err := tx.Query(ctx, sqlVerifyAssets, s.userID, s.currency)
 	if err != nil {
@@ -135,14 +136,14 @@ func (v *verification) cut(ctx context.Context, tx pgx.Tx, s scope, ranges chan<
 	return send(next)
 }
 
-// inFeed is what the feed has of a wallet asset.
+// inFeed is what the feed contains of a wallet asset.
 type inFeed struct {
-	upTo    int64 // each version from 1 to this one
+	upTo    int64 // every version from 1 to this one is in the feed
 	last    int64 // the last version
 	problem string
 }
 
-// readFeed reads a range's part of the feed, of which no more is kept than that.
+// readFeed summarizes a range's part of the feed.
 func readFeed(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]inFeed, error) {
 	found, err := tx.Query(ctx, sqlVerifyFeed, k.args()...)
 	if err != nil {
@@ -160,7 +161,7 @@ func readFeed(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]inFeed, error
 		}
 		in := feed[at]
 		if problem == "" && first <= in.last {
-			problem = fmt.Sprintf("first_version is %d, and another range reaches to version %d", first, in.last)
+			problem = fmt.Sprintf("first_version is %d, but another range goes up to version %d", first, in.last)
 		}
 		if in.problem == "" {
 			in.problem = problem
@@ -208,12 +209,12 @@ func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k 
 	if err := errors.Join(entryRows.Err(), eventRows.Err()); err != nil {
 		return fmt.Errorf("read the trail: %w", err)
 	}
-	for at := range k.assets { // those no row of the trail belongs to
+	for at := range k.assets { // wallets without any row in the trail
 		checked.add(newChain(at, k))
 		delete(k.feed, at)
 		delete(k.holds, at)
 	}
-	for at := range k.feed { // nor any balance
+	for at := range k.feed { // and without a balance
 		checked.add(newChain(at, k))
 		delete(k.holds, at)
 	}
@@ -226,7 +227,7 @@ func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k 
 	return nil
 }
 
-// chain checks one wallet asset, whose rows both streams stand before.
+// chain checks one wallet asset; both streams are at its first rows.
 func (v *verification) chain(c *chain, entries, events *stream) {
 	for entries.of(c.key) {
 		e := c.read(entries)
@@ -249,7 +250,7 @@ func (v *verification) chain(c *chain, entries, events *stream) {
 	v.add(c)
 }
 
-// add counts a chain that has come to its end, and takes what is wrong with it.
+// add counts a finished chain and records what is wrong with it.
 func (v *verification) add(c *chain) {
 	v.report.Wallets++
 	switch f := c.end(); {
@@ -261,7 +262,7 @@ func (v *verification) add(c *chain) {
 	}
 }
 
-// merge takes over what was found in one range.
+// merge adds what was found in one range.
 func (v *verification) merge(checked *verification) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -271,7 +272,7 @@ func (v *verification) merge(checked *verification) {
 	maps.Copy(v.waiting, checked.waiting)
 }
 
-// firstKey is the smaller key of two streams, of which one may have ended.
+// firstKey returns the smaller key of two streams, one of which may have ended.
 func firstKey(entries, events *stream) key {
 	switch {
 	case !entries.peek():

@@ -13,11 +13,11 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// Receipt is what the holder of an answer can keep: the place of a journal entry
-// in its chain, and its hash, which covers every column of the entry and all
-// entries before it. Who has one can tell later whether the journal was changed,
-// even by somebody who can write to the database and compute every hash anew. The
-// head of a chain is the receipt of its last entry.
+// Receipt is what a caller can keep of an answer: the place of a journal entry in its chain,
+// and its hash, which covers every column of the entry and all entries before it. With a
+// receipt anyone can tell later whether the journal was changed, even by somebody who can write
+// to the database and recompute every hash. The head of a chain is the receipt of its last
+// entry.
 type Receipt struct {
 	UserID    string      `json:"user_id"`
 	Currency  string      `json:"currency"`
@@ -41,7 +41,7 @@ const sqlHeads = `SELECT user_id, currency, position, hash
 	WHERE ($1 = '' OR user_id = $1) AND ($2 = '' OR currency = $2)
 	ORDER BY user_id, currency`
 
-// Receipt makes the receipt of a command, applied or refused, from the journal.
+// Receipt returns the receipt of a command, applied or refused, from the journal.
 func (r Reader) Receipt(ctx context.Context, userID, currency, commandID string) (Receipt, error) {
 	found, err := r.db.Query(ctx, sqlEntryByID, userID, currency, commandID)
 	if err != nil {
@@ -58,7 +58,7 @@ func (r Reader) Receipt(ctx context.Context, userID, currency, commandID string)
 	return Receipt{e.UserID, e.Currency, e.CommandID, e.Position, e.Hash}, nil
 }
 
-// Heads calls do with the head of each chain: of all, of a user, or one.
+// Heads calls do with the head of each chain: of all users, of one user, or of one wallet.
 func (r Reader) Heads(ctx context.Context, userID, currency string, do func(Receipt) error) error {
 	found, err := r.db.Query(ctx, sqlHeads, userID, currency)
 	if err != nil {
@@ -69,9 +69,9 @@ func (r Reader) Heads(ctx context.Context, userID, currency string, do func(Rece
 	return err
 }
 
-// CheckReceipt returns nil if the journal still has exactly that entry at that
-// place, or a Finding that says in words what became of it. It checks the one
-// entry; Verify checks that the chain behind it holds.
+// CheckReceipt returns nil if the journal still has exactly that entry at that place, otherwise
+// a Finding that says what happened to it. It checks only that entry; Verify checks the chain
+// before it.
 func (r Reader) CheckReceipt(ctx context.Context, receipt Receipt) (*Finding, error) {
 	found, err := r.db.Query(ctx, sqlEntryAt, receipt.UserID, receipt.Currency, receipt.Position)
 	if err != nil {
@@ -90,7 +90,7 @@ func (r Reader) CheckReceipt(ctx context.Context, receipt Receipt) (*Finding, er
 	return &Finding{UserID: receipt.UserID, Currency: receipt.Currency, Table: "wallet_commands", Position: receipt.Position, Problem: problem}, nil
 }
 
-// compare says what is wrong with the entry on which found stands, or nothing.
+// compare says what is wrong with the current row of found, or nothing.
 func (receipt Receipt) compare(found pgx.Rows) string {
 	var e wallet.Entry
 	problem := rows.Entries(found).Entry(rows.Values(found), &e)
@@ -101,17 +101,17 @@ func (receipt Receipt) compare(found pgx.Rows) string {
 	case receipt.CommandID != "" && e.CommandID != receipt.CommandID:
 		return fmt.Sprintf("command %q is at this position, the receipt is for %q", e.CommandID, receipt.CommandID)
 	case e.Hash != receipt.Hash:
-		return "the entry has another hash than the receipt: it, or one before it, was changed and the chain was made anew"
+		return "the entry's hash differs from the receipt's: it, or one before it, was changed, and the chain was rebuilt"
 	case !known:
 		return unknownFormat(e.Format)
 	case e.ComputeHash() != e.Hash:
-		return "a column of the entry was changed: its hash is not that of the row"
+		return "a column of the entry was changed: its hash does not match the row"
 	}
 	return ""
 }
 
-// CheckReceipts reads receipts or heads, one JSON object after the other, and
-// checks each. It returns how many it read.
+// CheckReceipts reads receipts or heads, one JSON object after the other, and checks each. It
+// returns how many it has read.
 func (r Reader) CheckReceipts(ctx context.Context, from io.Reader) (read int64, findings []Finding, err error) {
 	for decoder := json.NewDecoder(from); ; read++ {
 		var receipt Receipt

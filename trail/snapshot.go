@@ -7,21 +7,20 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// A plan that serves every range would have to read to the end of the table for
-// each. The name of a snapshot comes from Postgres; SET takes no parameters.
+// With a generic plan each range would read to the end of the table. The name of a snapshot
+// comes from Postgres, and SET takes no parameters.
 const sqlJoinSnapshot = `SET LOCAL plan_cache_mode = force_custom_plan; SET TRANSACTION SNAPSHOT `
 
 var snapshotOptions = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 
-// inSnapshot gives do n transactions on connections of their own, which all see the
-// same.
+// inSnapshot calls do with n transactions on separate connections that all see the same data.
 func (r Reader) inSnapshot(ctx context.Context, n int, do func([]pgx.Tx) error) error {
 	connections, err := r.acquire(ctx, n)
 	if err != nil {
 		return err
 	}
 	for _, connection := range connections {
-		defer connection.Release() // one that is still in its transaction is closed
+		defer connection.Release() // closes a connection that is still in a transaction
 	}
 	txs, snapshot := make([]pgx.Tx, n), ""
 	for i, connection := range connections {
@@ -42,8 +41,8 @@ func (r Reader) inSnapshot(ctx context.Context, n int, do func([]pgx.Tx) error) 
 }
 
 // acquire takes n connections from the pool. Two verifications that each held some and waited
-// for more would wait for each other for ever, so one at a time takes all of its own; it then
-// waits for nobody, and gives them back.
+// for more would deadlock, so only one at a time takes connections, all that it needs;
+// afterwards it waits for nothing and returns them.
 func (r Reader) acquire(ctx context.Context, n int) (connections []*pgxpool.Conn, err error) {
 	select {
 	case r.acquiring <- struct{}{}:

@@ -28,8 +28,8 @@ func (endsAtBegin) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.T
 
 func (endsAtBegin) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// TestASnapshotThatCannotBeginGivesAllConnectionsBack: one that was kept would keep the
-// pool from closing, and so a worker from stopping.
+// TestASnapshotThatCannotBeginGivesAllConnectionsBack: a leaked connection would keep the pool
+// from closing, and so a worker from stopping.
 func TestASnapshotThatCannotBeginGivesAllConnectionsBack(t *testing.T) {
 	config, err := pgxpool.ParseConfig(testenv.DatabaseURL(t))
 	require.NoError(t, err)

@@ -30,34 +30,33 @@ var sqlStatementLines = `SELECT ` + rows.EntryColumns + `
 	ORDER BY version
 	LIMIT $5`
 
-// Statement is what became of a balance in a span of time: Opening plus what was
-// added minus what was subtracted is Closing.
+// Statement shows how a balance changed in a period: Opening plus what was added minus what was
+// subtracted equals Closing.
 //
-// It is taken from the journal, so it is complete also where a crash has left
-// events unwritten. The span of versions is decided in one snapshot and entries
-// never change, so the lines that are read afterwards fit the balances, whatever is
-// written meanwhile.
+// It comes from the journal, so it is complete even if a crash has left events unwritten. One
+// snapshot fixes the range of versions and entries never change, so the lines read afterwards
+// match the balances whatever is written meanwhile.
 type Statement struct {
 	From       time.Time    // inclusive
 	To         time.Time    // exclusive
-	Opening    wallet.Asset // right before From; version 0 if there was no wallet yet
-	Closing    wallet.Asset // right before To; with what is due if To is now
+	Opening    wallet.Asset // right before From; version 0 if the wallet did not exist yet
+	Closing    wallet.Asset // right before To; includes what is due if To is now
 	Added      Turnover
 	Subtracted Turnover
 
 	reader Reader
 }
 
-// Turnover is what moved in one direction.
+// Turnover is the total moved in one direction.
 type Turnover struct {
 	Count int64         `json:"count"`
 	Sum   wallet.Amount `json:"sum"`
 }
 
-// Statement reads the balances before and after a span of time and what moved in
-// between. A zero from is the wallet's beginning, a zero to is now, by Postgres's
-// clock. It returns ErrNoWallet if the wallet did not exist before to. Balances
-// are looked up as AssetAt does; the turnover takes one pass over the span.
+// Statement reads the balances before and after a period and what moved in between. A zero from
+// is the wallet's beginning, a zero to is now, by Postgres's clock. It returns ErrNoWallet if
+// the wallet did not exist before to. Balances are looked up as in AssetAt; the turnover takes
+// one pass over the period.
 func (r Reader) Statement(ctx context.Context, userID, currency string, from, to time.Time) (Statement, error) {
 	s := Statement{From: from, To: to, reader: r}
 	err := pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) (err error) {
@@ -115,13 +114,13 @@ func (s *Statement) turnover(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	for _, sum := range []*wallet.Amount{&s.Added.Sum, &s.Subtracted.Sum} {
-		*sum, _ = sum.AtScale(s.Closing.Scale) // a sum of nothing has no decimals
+		*sum, _ = sum.AtScale(s.Closing.Scale) // an empty sum has no decimals
 	}
 	return nil
 }
 
-// Lines reads the events of the span, oldest first, a page at a time. It ends with
-// the first error.
+// Lines reads the events of the period, oldest first, one page at a time. It stops at the first
+// error.
 func (s Statement) Lines(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for after := s.Opening.Version; after < s.Closing.Version; {
@@ -152,7 +151,7 @@ func (s Statement) page(ctx context.Context, after int64) ([]wallet.Entry, error
 	return page, err
 }
 
-// justBefore is the last instant before a time. Postgres's times are whole
-// microseconds and pgx cuts off what is finer, so "at or before" this instant is
-// the same as "before" the time.
+// justBefore returns the last instant before a time. Postgres's times are whole microseconds
+// and pgx truncates anything finer, so "at or before" this instant is the same as "before" the
+// time.
 func justBefore(t time.Time) time.Time { return t.Add(-time.Nanosecond) }

@@ -16,8 +16,8 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// requireStatement checks a statement against its own lines: each begins where the
-// one before ended, and the totals are theirs.
+// requireStatement checks a statement against its own lines: each begins where the previous one
+// ended, and the totals add up.
 func requireStatement(t require.TestingT, s trail.Statement) (lines []trail.Event) {
 	total, added, subtracted := s.Opening.Total, wallet.Amount{}, wallet.Amount{}
 	var counts [2]int64

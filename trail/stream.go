@@ -6,22 +6,22 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// key names a wallet asset, of which a row may be there without any other.
+// key names a wallet asset, whose rows may be missing in some tables.
 type key struct{ userID, currency string }
 
-// before is the order of all queries of a verification.
+// before is the sort order of all queries of a verification.
 func (k key) before(other key) bool {
 	return k.userID < other.userID || k.userID == other.userID && k.currency < other.currency
 }
 
-// stream is journal entries or events, each looked at before it is taken.
+// stream reads journal entries or events with one row of lookahead.
 type stream struct {
 	found  pgx.Rows
 	reader rows.Reader
-	on     bool // a row that is not taken
+	on     bool // on a row that is not taken yet
 }
 
-// peek reports whether there is a row. It stands on it until it is taken.
+// peek reports whether there is a row, and stays on it until it is taken.
 func (s *stream) peek() bool {
 	s.on = s.on || s.found.Next()
 	return s.on
@@ -31,13 +31,13 @@ func (s *stream) take() { s.on = false }
 
 func (s *stream) row() [][]byte { return rows.Values(s.found) }
 
-// key is that of the row. Both of its columns come first in every query.
+// key returns the row's key. Its two columns come first in every query.
 func (s *stream) key() key {
 	row := s.row()
 	return key{string(row[0]), string(row[1])}
 }
 
-// of reports whether there is a row, and it belongs to the key.
+// of reports whether there is a row with that key.
 func (s *stream) of(k key) bool {
 	if !s.peek() {
 		return false

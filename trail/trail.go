@@ -1,5 +1,5 @@
-// Package trail reads what the wallets have written: balances, the journal of
-// commands and the audit trail of events. It changes nothing.
+// Package trail reads what the wallets have written: balances, the journal of commands and the
+// audit trail of events. It changes nothing.
 package trail
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// Reader reads from a database; it needs SELECT and nothing else. A verification takes several
-// connections: let those on one pool go through one Reader, which lets them take turns.
+// Reader reads from a database and only needs SELECT. A verification takes several connections:
+// use one Reader for all verifications on a pool, so that they take turns.
 type Reader struct {
 	db        *pgxpool.Pool
 	acquiring chan struct{} // has an element while a verification takes its connections

@@ -11,26 +11,26 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Finding is the first thing that is wrong with a wallet asset.
+// Finding is the first problem found in a wallet asset.
 type Finding struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
 	Table    string `json:"table"` // wallet_commands, wallet_asset_events, wallet_feed or wallet_assets
-	// Position of the bad row in the journal, or of the one it should agree with; 0
-	// where there is none.
+	// Position of the bad row in the journal, or of the entry that it should match; 0 if there
+	// is none.
 	Position int64  `json:"position,omitempty"`
 	Problem  string `json:"problem"`
-	// MissingEvent is true where an applied entry only lacks its event, which
-	// "wallet repair" appends.
+	// MissingEvent is true if an applied entry only lacks its event, which "wallet repair"
+	// appends.
 	MissingEvent bool `json:"missing_event,omitempty"`
-	// MissingHold is true where a hold only lacks its row, which "wallet repair" makes again.
+	// MissingHold is true if a hold only lacks its row, which "wallet repair" restores.
 	MissingHold bool `json:"missing_hold,omitempty"`
-	// MissingRange is true where an event is only in no range of the feed, so that no
+	// MissingRange is true if an event is only missing from the ranges of the feed, so no
 	// consumer ever sees it. "wallet repair" appends one.
 	MissingRange bool `json:"missing_range,omitempty"`
 }
 
-// Report is what a verification has read, and what it found.
+// Report says what a verification has read and found.
 type Report struct {
 	Wallets  int64     `json:"wallets"`
 	Entries  int64     `json:"entries"`
@@ -41,43 +41,43 @@ type Report struct {
 // VerifyOptions restrict a verification to a user, or to one wallet asset.
 type VerifyOptions struct {
 	UserID, Currency string
-	// WithoutMissing passes over events, ranges of the feed and holds that are only missing,
-	// so that what else is wrong behind them is seen.
+	// WithoutMissing ignores events, ranges of the feed and holds that are only missing, to
+	// reveal other problems behind them.
 	WithoutMissing bool
-	// Patience is how long the event of an entry may take to be recorded; 2 seconds if
-	// 0, not at all if negative.
+	// Patience is how long to wait for an entry's event to be recorded; 2 seconds if 0, not at
+	// all if negative.
 	Patience time.Duration
-	Parallel int           // ranges at a time, on two connections each; what the pool allows if 0
-	Entries  *atomic.Int64 // counts along for a progress bar; may be nil
+	Parallel int           // ranges at a time, on two connections each; 0 means as many as the pool allows
+	Entries  *atomic.Int64 // updated for a progress bar; may be nil
 }
 
-// Only a hint, which no balance may make fail.
+// Only an estimate, clamped so that no balance can make it fail.
 const sqlExpectedEntries = `SELECT least(greatest(coalesce(sum(position), 0), 0), 9223372036854775807)::bigint
 		FROM wallet_assets
 		WHERE ($1 = '' OR user_id = $1) AND ($2 = '' OR currency = $2)`
 
-// ExpectedEntries is how many journal entries a verification is going to read, if
-// the balances are right about it.
+// ExpectedEntries is how many journal entries a verification will read, if the balances are
+// correct.
 func (r Reader) ExpectedEntries(ctx context.Context, userID, currency string) (n int64, err error) {
 	err = r.db.QueryRow(ctx, sqlExpectedEntries, userID, currency).Scan(&n)
 	return n, err
 }
 
-// defaultPatience is far longer than the step that records events takes.
+// defaultPatience is far longer than the step takes to record events.
 const defaultPatience = 2 * time.Second
 
-// Verify derives everything again from the rows, in one snapshot, without writing:
-// the hash chain and positions of each journal, its request hashes, each entry as
-// the fold would have made it from the one before (totals, holds, versions,
-// refusals), one event for each applied entry and equal to it, each event in the feed,
-// and the balance as the end of the journal. It names the first bad row of each wallet asset; no row
-// is so bad that the others are not read.
+// Verify recomputes everything from the rows, in one snapshot, without writing: the hash chain
+// and positions of each journal, its request hashes, each entry as the fold would have made it
+// from the previous one (totals, holds, versions, refusals), one matching event for each
+// applied entry, each event in the feed, and the balance against the end of the journal. It
+// reports the first bad row of each wallet asset; a bad row never stops it from reading the
+// others.
 //
-// The service goes on meanwhile, and an entry is committed before its event is: a
-// wallet that only lacks events is looked at again when they have come, and is a
-// finding only if they do not.
+// The service keeps running meanwhile, and an entry is committed before its event. If a wallet
+// only lacks events, Verify checks it again once they have come, and reports it only if they do
+// not.
 //
-// Memory does not grow with the number of rows: journal and events of a range of
+// Memory does not grow with the number of rows: the journal and the events of a range of
 // wallets are read side by side on two connections.
 func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if o.Entries == nil {
@@ -106,7 +106,7 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 		again = append(again, scope{at, first.waiting[at].known, false})
 		delete(first.waiting, at)
 	}
-	o.Entries = &atomic.Int64{} // these have been counted
+	o.Entries = &atomic.Int64{} // these were counted already
 	second, err := r.look(ctx, o, again)
 	first.report.Findings = append(first.report.Findings, second.reportWith(second.waiting).Findings...)
 	return first.reportWith(first.waiting), err
@@ -116,7 +116,7 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 func (r Reader) look(ctx context.Context, o VerifyOptions, scopes []scope) (*verification, error) {
 	v := &verification{entries: o.Entries, report: Report{Findings: []Finding{}}, waiting: map[key]waiting{}}
 	if len(scopes) > 1 || scopes[0].currency != "" {
-		o.Parallel = min(o.Parallel, len(scopes)) // each is one range
+		o.Parallel = min(o.Parallel, len(scopes)) // each scope is one range
 	}
 	err := r.inSnapshot(ctx, 1+2*o.Parallel, func(txs []pgx.Tx) error {
 		group, ctx := errgroup.WithContext(ctx)

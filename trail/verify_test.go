@@ -20,18 +20,18 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// fill writes wallets with every kind of entry, through the steps.
+// fill writes wallets with every kind of entry, using the steps.
 func fill(t *testing.T, db *pgxpool.Pool, wallets int) {
 	steps := activities.New(db)
 	ctx := context.Background()
 	received := func(commandType wallet.CommandType, id, amount string) wallet.Received {
 		c := wallet.Command{ID: id, Type: commandType, Description: "d-é-" + id, Actor: "actor", Metadata: map[string]string{"key": "value"}}
 		switch id {
-		case "a": // nothing that may be left out
+		case "a": // without any optional field
 			c.Description, c.Actor, c.Metadata = "", "", nil
-		case "b": // what looks like JSON
+		case "b": // text that looks like JSON
 			c.Metadata = map[string]string{"plain": "{, : }", "": "", "more": ", "}
-		case "d", "f": // what JSON has to escape
+		case "d", "f": // text that JSON must escape
 			c.Metadata = map[string]map[string]string{"d": {`quote"d`: `": "`}, "f": {"path": `back\slash`}}[id]
 		}
 		if amount != "" {
@@ -77,7 +77,7 @@ func TestVerifyHoldsForWhatTheStepsWrote(t *testing.T) {
 	require.Zero(t, verify(t, db, trail.VerifyOptions{UserID: "u0300", Currency: "EUR"}).Wallets)
 }
 
-// TestEveryQueryModeWritesAndReadsTheSame has the modes that a pooler may call for. In some of
+// TestEveryQueryModeWritesAndReadsTheSame uses the modes that a pooler may require. In some of
 // them all values come as text.
 func TestEveryQueryModeWritesAndReadsTheSame(t *testing.T) {
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
@@ -87,7 +87,7 @@ func TestEveryQueryModeWritesAndReadsTheSame(t *testing.T) {
 			fill(t, db, 2)
 			ref := wallet.AssetRef{UserID: "u0001", Currency: "USD"}
 			fillHolds(t, db, ref)
-			fillHolds(t, db, ref) // each command is answered again
+			fillHolds(t, db, ref) // each command gets its first answer again
 
 			report := verify(t, db, trail.VerifyOptions{})
 			require.Equal(t, trail.Report{Wallets: 2, Entries: 2*8 + 6, Events: 2*4 + 5, Findings: []trail.Finding{}}, report)
@@ -116,8 +116,8 @@ func TestEveryQueryModeWritesAndReadsTheSame(t *testing.T) {
 	}
 }
 
-// TestVerifyFindsWhatIsMissingMovedOrTwiceThere tampers as a superuser would,
-// triggers off, with one thing at a time, and puts it back.
+// TestVerifyFindsWhatIsMissingMovedOrTwiceThere tampers as a superuser would, with triggers
+// off, one change at a time, and undoes each.
 func TestVerifyFindsWhatIsMissingMovedOrTwiceThere(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	fill(t, db, 3)
@@ -139,20 +139,20 @@ func TestVerifyFindsWhatIsMissingMovedOrTwiceThere(t *testing.T) {
 		`DELETE FROM wallet_asset_events WHERE user_id = 'u0001'`,
 		`DELETE FROM wallet_commands WHERE user_id = 'u0001'; DELETE FROM wallet_assets WHERE user_id = 'u0001'`,
 		`DELETE FROM wallet_commands WHERE user_id = 'u0001'; DELETE FROM wallet_asset_events WHERE user_id = 'u0001'`,
-		// Two entries change places, and two events.
+		// Swap two entries, and two events.
 		`UPDATE wallet_commands SET position = 11 - position WHERE user_id = 'u0001' AND position IN (5, 6)`,
 		`UPDATE wallet_asset_events SET version = 5 - version WHERE user_id = 'u0001' AND version IN (2, 3)`,
-		// The tail goes, of journal and events alike.
+		// Remove the tail of both journal and events.
 		`DELETE FROM wallet_commands WHERE user_id = 'u0001' AND position > 6; DELETE FROM wallet_asset_events WHERE user_id = 'u0001' AND position > 6`,
-		// Rows that are twice there, and one of a version that nothing has.
+		// Duplicate rows, and one with a version that nothing else has.
 		`INSERT INTO wallets (user_id) VALUES ('u0001')`,
 		`INSERT INTO wallet_assets SELECT * FROM kept_wallet_assets WHERE user_id = 'u0001'`,
 		`INSERT INTO wallet_commands SELECT * FROM kept_wallet_commands WHERE user_id = 'u0001' AND position = 3`,
 		`INSERT INTO wallet_asset_events SELECT * FROM kept_wallet_asset_events WHERE user_id = 'u0001' AND version = 3`,
 		`INSERT INTO wallet_asset_events SELECT * FROM kept_wallet_asset_events WHERE user_id = 'u0001' AND version = 1;
 			UPDATE wallet_asset_events SET version = 9 WHERE ctid = (SELECT max(ctid) FROM wallet_asset_events)`,
-		// The feed lacks the wallet, its beginning, its end and its middle; it has more
-		// than the wallet has, and what nobody has.
+		// The feed lacks the wallet, its beginning, its end or its middle; it has more than the
+		// wallet has, or a wallet that does not exist.
 		`DELETE FROM wallet_feed WHERE user_id = 'u0001'`,
 		`UPDATE wallet_feed SET first_version = 2 WHERE user_id = 'u0001'`,
 		`UPDATE wallet_feed SET last_version = 3 WHERE user_id = 'u0001'`,
@@ -198,7 +198,7 @@ func TestVerifyTellsWhatTheFeedLacks(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []trail.Finding{{
 		UserID: "u0001", Currency: "USD", Table: "wallet_feed", Position: 8,
-		Problem: `a range reaches to version 5, the journal has 4 applied commands`,
+		Problem: `a range goes up to version 5, but the journal has 4 applied commands`,
 	}}, verify(t, db, trail.VerifyOptions{WithoutMissing: true}).Findings)
 
 	_, err = db.Exec(t.Context(), `UPDATE wallet_feed SET last_version = 4 WHERE user_id = 'u0001';
@@ -206,7 +206,7 @@ func TestVerifyTellsWhatTheFeedLacks(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []trail.Finding{{
 		UserID: "u0002", Currency: "USD", Table: "wallet_feed", Position: 8,
-		Problem: `first_version is 1, and another range reaches to version 4`,
+		Problem: `first_version is 1, but another range goes up to version 4`,
 	}}, verify(t, db, trail.VerifyOptions{}).Findings, "a range twice would hand its events out twice")
 }
 

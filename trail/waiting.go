@@ -7,15 +7,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ApplyCommands and RecordEvents are two transactions: between them an entry has no
-// event yet, and every snapshot of a busy service shows some.
+// ApplyCommands and RecordEvents are two transactions: in between an entry has no event yet, so
+// every snapshot of a busy service shows some.
 
-// waiting is a wallet asset whose only fault is that events are missing, from some
-// entry on.
+// waiting is a wallet asset whose only problem is that events are missing from some entry on.
 type waiting struct {
 	finding Finding
 	version int64 // of the first entry without an event
-	// known is the wallet's version at that time. Later entries have had less time.
+	// known is the wallet's version at that time. Later entries have had less time to get an
+	// event.
 	known int64
 }
 
@@ -27,8 +27,8 @@ const (
 		JOIN wallet_asset_events USING (user_id, currency, version)`
 )
 
-// awaitEvents returns the wallets whose first missing event has come, when all have or
-// patience ends.
+// awaitEvents waits until every wallet's first missing event has come, or patience ends, and
+// returns the wallets whose event has come.
 func (r Reader) awaitEvents(ctx context.Context, patience time.Duration, missing map[key]waiting) (recorded map[key]bool, err error) {
 	if len(missing) == 0 || patience < 0 {
 		return nil, nil

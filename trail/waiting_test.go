@@ -16,7 +16,7 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// applyWithoutEvents adds to u0001's wallet as the first of the two transactions does.
+// applyWithoutEvents adds to u0001's wallet like the first of the two transactions.
 func applyWithoutEvents(t *testing.T, db *pgxpool.Pool, ids ...string) {
 	for _, id := range ids {
 		_, err := activities.New(db).ApplyCommands(context.Background(), wallet.ApplyCommandsInput{AssetRef: victim, Commands: []wallet.Received{
@@ -41,8 +41,8 @@ func recordEvent(t *testing.T, db *pgxpool.Pool, version int64, actor string) {
 	require.NoError(t, err)
 }
 
-// TestVerifyWaitsForEventsThatAreStillToCome looks on while the service is between the
-// entry and its event. fill has left u0001 with 4 versions.
+// TestVerifyWaitsForEventsThatAreStillToCome runs while the service is between the entry and
+// its event. fill has left u0001 with 4 versions.
 func TestVerifyWaitsForEventsThatAreStillToCome(t *testing.T) {
 	for name, row := range map[string]struct {
 		meanwhile func(t *testing.T, db *pgxpool.Pool) // versions 5 and 6 have no event

@@ -6,17 +6,17 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// failure is what Temporal's application errors have. They are found by their
-// methods, so that a caller's version of the SDK is its own.
+// failure has the methods of Temporal's application errors. Finding errors by their methods
+// lets callers use any version of the SDK.
 type failure interface {
 	Type() string
 	Details(valuePtrs ...any) error
 }
 
-// Decode finds in the error of an operation the *wallet.UnappliedError of a refusal
-// or the *wallet.InvalidError of bad input. Other errors come back as they are.
+// Decode finds the *wallet.UnappliedError of a refusal, or the *wallet.InvalidError of bad
+// input, in an operation's error. It returns other errors unchanged.
 func Decode(err error) error {
-	// A server may put an application error around the service's own.
+	// A server may wrap the service's application error in its own.
 	for cause := err; cause != nil; cause = errors.Unwrap(cause) {
 		found, ok := cause.(failure)
 		if !ok {

@@ -1,5 +1,5 @@
-// Package walletnexus is the contract of the Nexus service "wallet", by which a
-// workflow of any namespace moves value and gets a durable answer:
+// Package walletnexus is the contract of the Nexus service "wallet". A workflow in any
+// namespace uses it to move value and get a durable answer:
 //
 //	wallets := workflow.NewNexusClient(walletnexus.Endpoint, walletnexus.Service)
 //	add := wallets.ExecuteOperation(ctx, walletnexus.Add, walletnexus.Change{
@@ -9,9 +9,9 @@
 //	var result wallet.Result
 //	err := walletnexus.Decode(add.Get(ctx, &result))
 //
-// A refusal fails the operation for good, with the Result in it; bad input is a
-// BAD_REQUEST; everything else is retried by Temporal, with the same command id,
-// until the operation's own timeout. It imports nothing of the service.
+// A refusal fails the operation for good and contains the Result; bad input is a BAD_REQUEST;
+// Temporal retries everything else with the same command id until the operation's own timeout.
+// This package imports nothing of the service.
 package walletnexus
 
 import (
@@ -23,14 +23,14 @@ import (
 )
 
 const (
-	// Service is the name of the service. None of its names changes.
+	// Service is the name of the service. None of the names in this package may change.
 	Service = "wallet"
-	// Endpoint is the name of the Nexus endpoint unless an operator chose another.
+	// Endpoint is the name of the Nexus endpoint, unless an operator chose another.
 	Endpoint = "wallet"
 )
 
-// The operations. There is one for each type of command that callers may send, by its name;
-// its answer, and that of Apply, is the Result of the command.
+// The operations: one for each type of command that callers may send, with the type's name.
+// Their answer, and that of Apply, is the Result of the command.
 var (
 	Create   = nexus.NewOperationReference[Change, wallet.Result]("create")
 	Add      = nexus.NewOperationReference[Change, wallet.Result]("add")
@@ -39,23 +39,22 @@ var (
 	Hold    = nexus.NewOperationReference[Change, wallet.Result]("hold")
 	Capture = nexus.NewOperationReference[Change, wallet.Result]("capture")
 	Release = nexus.NewOperationReference[Change, wallet.Result]("release")
-	// Apply takes any command, but for its reply_to: that names a workflow of the
-	// wallet's namespace, and the operation has an answer of its own.
+	// Apply takes any command but not its reply_to: that names a workflow in the wallet's own
+	// namespace, and the operation has its own answer.
 	Apply = nexus.NewOperationReference[wallet.ApplyCommandInput, wallet.Result]("apply")
 	// Balance fails with NOT_FOUND if the user owns nothing in the currency, not even zero.
 	Balance = nexus.NewOperationReference[wallet.AssetRef, AssetBalance]("balance")
 )
 
-// Change is a command together with the wallet it is for. Its type is the name of
-// the operation.
+// Change is a command and the wallet it is for. The operation's name is its type.
 type Change struct {
 	wallet.AssetRef
-	// ID is the command's, unique within the user and currency: an order number, or
-	// the caller's workflow id and a step. It is required: Temporal repeats an
-	// operation that got no answer, a caller repeats one that timed out, and only the
-	// same id makes both count once.
+	// ID is the command's id, unique within the user and currency: an order number, or the
+	// caller's workflow id and a step. It is required: Temporal repeats an operation that got
+	// no answer, a caller repeats one that timed out, and only the same id makes both count
+	// once.
 	ID string `json:"id"`
-	// Which of these an operation takes, and what they mean, is as for wallet.Command.
+	// For which operations take these, and what they mean, see wallet.Command.
 	Amount      wallet.Amount     `json:"amount,omitzero"`
 	HoldID      string            `json:"hold_id,omitempty"`
 	ExpiresIn   string            `json:"expires_in,omitempty"`
@@ -66,7 +65,7 @@ type Change struct {
 	Metadata    map[string]string `json:"metadata,omitempty"`
 }
 
-// Command is the change as a command of a type.
+// Command returns the change as a command of a type.
 func (c Change) Command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.ID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
@@ -74,14 +73,14 @@ func (c Change) Command(t wallet.CommandType) wallet.Command {
 	}
 }
 
-// AssetBalance is what a user owns in one currency, as it is in Postgres.
+// AssetBalance is what a user owns in one currency, according to Postgres.
 type AssetBalance struct {
 	wallet.AssetRef
 	Total     wallet.Amount `json:"total"`
 	Hold      wallet.Amount `json:"hold"` // without what has expired
 	Available wallet.Amount `json:"available"`
-	// Due is what has expired of the holds while its journal entry is still to come: the
-	// journal counts it as held, Hold and Available do not.
+	// Due is what has expired of the holds but has no journal entry yet: the journal still
+	// counts it as held, Hold and Available do not.
 	Due      wallet.Amount `json:"due,omitzero"`
 	Version  int64         `json:"version"`
 	Position int64         `json:"position"`

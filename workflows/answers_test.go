@@ -17,9 +17,9 @@ import (
 	"github.com/valueledger/wallet/workflows"
 )
 
-// TestAReplayGivesTheRecordedAnswers compares what the handlers of updates return when a
-// history is replayed with what the history says that they returned, to the last byte.
-// TestAnswersOutliveTheRules of internal/dev/mutations runs it with other rules.
+// TestAReplayGivesTheRecordedAnswers replays histories and compares what the update handlers
+// return with what the history says they returned, byte for byte. TestAnswersOutliveTheRules in
+// internal/dev/mutations runs it with different rules.
 func TestAReplayGivesTheRecordedAnswers(t *testing.T) {
 	files, err := filepath.Glob("testdata/wallet_asset*.json")
 	require.NoError(t, err)
@@ -64,7 +64,7 @@ func recordedAnswer(done *historypb.WorkflowExecutionUpdateCompletedEventAttribu
 	return string(done.GetOutcome().GetSuccess().GetPayloads()[0].GetData())
 }
 
-// answersGiven notes what the handlers of updates return, as JSON.
+// answersGiven records what the update handlers return, as JSON.
 type answersGiven struct {
 	interceptor.WorkerInterceptorBase
 	answers []string

@@ -12,12 +12,11 @@ import (
 	"github.com/valueledger/wallet/internal/service/payloads"
 )
 
-// ApplyCommand carries one command to its wallet and returns the Result. It is
-// for those who can start a workflow but not update another one: parent workflows
-// in any SDK, schedules, the CLI's "workflow execute", the Web UI's Start button.
-// A refused command fails it with UnappliedCommand, bad input with
-// InvalidCommand. Input: wallet.ApplyCommandInput; started by a schedule, its command
-// needs no id, which is made from the scheduled time then.
+// ApplyCommand sends one command to its wallet and returns the Result. It is for callers that
+// can start a workflow but not update another one: parent workflows in any SDK, schedules, the
+// CLI's "workflow execute", the Web UI's Start button. It fails with UnappliedCommand if the
+// command is refused and with InvalidCommand on bad input. Input: wallet.ApplyCommandInput. If
+// a schedule starts it, the command needs no id: the id is made from the scheduled time.
 func ApplyCommand(ctx workflow.Context, payload converter.RawValue) (wallet.Result, error) {
 	mustBeReadable(payload)
 	input, err := applyCommandInput(ctx, payload)
@@ -45,7 +44,7 @@ func applyCommandInput(ctx workflow.Context, payload converter.RawValue) (wallet
 	if err != nil || run.ScheduleID == "" || input.Command.ID != run.CommandID() {
 		return input, err
 	}
-	// The time of a run by hand is the click, not a scheduled one.
+	// A run triggered by hand has the time of the click, not a scheduled time.
 	var scheduled wallet.ScheduledRun
 	ctx = workflow.WithActivityOptions(ctx, lookupOptions())
 	if err := workflow.ExecuteActivity(ctx, wallet.ActivityScheduledTime, run).Get(ctx, &scheduled); err != nil {
@@ -55,8 +54,8 @@ func applyCommandInput(ctx workflow.Context, payload converter.RawValue) (wallet
 	return input, nil
 }
 
-// scheduledRun says which schedule started this run, and for what time; it is zero
-// for a run that none started.
+// scheduledRun says which schedule started this run, and for what time; it is zero if no
+// schedule did.
 func scheduledRun(ctx workflow.Context) (run wallet.ScheduledRun) {
 	//lint:ignore SA1019 GetTypedSearchAttributes leaves these out: it wants a type with each, and the server sets none
 	attributes := workflow.GetInfo(ctx).SearchAttributes.GetIndexedFields()

@@ -13,8 +13,8 @@ import (
 	"github.com/valueledger/wallet/workflows"
 )
 
-// TestTheDeathOfTheWorkerThatSendsIsNoticedSoon: without a heartbeat timeout it would be
-// when the activity's time is over.
+// TestTheDeathOfTheWorkerThatSendsIsNoticedSoon checks the heartbeat timeout: without it the
+// worker's death would go unnoticed until the activity times out.
 func TestTheDeathOfTheWorkerThatSendsIsNoticedSoon(t *testing.T) {
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()

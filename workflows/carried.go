@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// maxSignals per run: the server refuses a run's 10,001st, and does not count
-	// signals when it suggests to continue as new.
+	// maxSignals limits the signals of a run: the server refuses the 10,001st, and ignores
+	// signals when it decides whether to suggest continue-as-new.
 	maxSignals = 2000
-	// maxReplies under way at once: the server fails a workflow task that would
-	// make it more than 2,000 signals to other workflows.
+	// maxReplies limits the replies in progress: the server fails a workflow task that would
+	// bring the pending signals to other workflows above 2,000.
 	maxReplies = 1500
 	// replyTimeout is how long a wallet waits for replies to be delivered before it goes on
 	// without them. The server delivers them in milliseconds, or not at all.
@@ -30,22 +30,22 @@ const (
 	maxRecent = 100
 )
 
-// WalletAssetInput starts a WalletAsset workflow. Callers send user_id and
-// currency, and idle_timeout if the workflow shall complete when no command came
-// for so long ("24h"); the next command starts it again.
+// WalletAssetInput starts a WalletAsset workflow. Callers send user_id, currency, and
+// optionally idle_timeout ("24h"): after that long without a command the workflow completes,
+// and the next command starts it again.
 type WalletAssetInput struct {
 	wallet.AssetRef
 	IdleTimeout wallet.Duration `json:"idle_timeout,omitzero"`
 	Carried     *Carried        `json:"carried,omitempty"`
 }
 
-// Carried is exactly what continue-as-new takes along.
+// Carried is everything that a run passes to the next with continue-as-new.
 type Carried struct {
 	Asset        wallet.Asset      `json:"asset"`
-	Queue        []wallet.Received `json:"queue,omitempty"` // nobody waits for their answer
+	Queue        []wallet.Received `json:"queue,omitempty"` // commands that nobody awaits an answer for
 	Counts       wallet.Counts     `json:"counts"`
 	Recent       []wallet.Result   `json:"recent,omitempty"`
-	NextHolds    []wallet.Hold     `json:"next_holds,omitempty"` // open, those first that expire first
+	NextHolds    []wallet.Hold     `json:"next_holds,omitempty"` // open holds, next to expire first
 	LastActivity time.Time         `json:"last_activity"`
 	Lost         *LostEntries      `json:"lost,omitempty"`
 }
@@ -127,13 +127,13 @@ func isSoon(timeout time.Duration) bool { return timeout > 0 && timeout < 365*24
 // fires, the rest of the time is waited for.
 type idleTimer struct {
 	fired workflow.Future // nil without an idle timeout
-	over  bool            // there was no time left
+	over  bool            // the idle timeout has passed
 }
 
 func (t idleTimer) isDue() bool { return t.over || t.fired != nil && t.fired.IsReady() }
 
-// isIdle reports whether the idle timeout has passed since the last activity, and no hold is
-// still to expire. Where the timer fired too early for that, it is started for the rest.
+// isIdle reports whether the idle timeout has passed since the last activity and no hold is
+// still due to expire. If the timer fired too early, it starts it again for the rest.
 func (w *walletAsset) isIdle(ctx workflow.Context) bool {
 	if !w.idle.isDue() {
 		return false

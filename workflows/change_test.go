@@ -16,8 +16,8 @@ import (
 	"github.com/valueledger/wallet/workflows"
 )
 
-// These are the example of docs/workflow-changes.md: a WalletAsset with a new step
-// before its first command, once as one would write it, once as it has to be written.
+// The example from docs/workflow-changes.md: a WalletAsset with a new step before its first
+// command, once written naively and once correctly.
 
 func changedCarelessly(ctx workflow.Context, payload converter.RawValue) error {
 	if err := lookUpLimits(ctx); err != nil {

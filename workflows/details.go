@@ -15,29 +15,29 @@ import (
 )
 
 const (
-	// maxShown commands are listed in the details.
+	// maxShown is how many commands the details list.
 	maxShown = 5
-	// maxShownID characters of a command's id are shown there, to keep the table on
-	// the screen; the query "result" and the journal have all of it.
+	// maxShownID is how many characters of a command's id they show, to fit the table on the
+	// screen. The query "result" and the journal have the full id.
 	maxShownID = 40
-	// maxShownCause characters of an error are shown.
+	// maxShownCause is how many characters of an error they show.
 	maxShownCause = 300
 
 	timeOfTrouble = "2006-01-02 15:04:05"
 	timeOfCommand = "02 Jan 2006 15:04"
 )
 
-// trouble is what keeps a wallet from going on, for people.
+// trouble is what stops a wallet from making progress, for people to read.
 type trouble struct {
 	since      time.Time
-	step       string // that is tried again until it works
+	step       string // retried until it succeeds
 	cause      error  // of its first failure
 	impossible bool   // the wallet can never exist
 }
 
-// showDetails sets what the Web UI shows of the wallet, as Markdown: in each run, after
-// each batch, whatever its size, and while a step fails. It is no event of the history,
-// and cheap beside a step (BenchmarkDetails), so it does not wait until somebody looks.
+// showDetails sets what the Web UI shows of the wallet, as Markdown: in each run, after each
+// batch of any size, and while a step fails. It adds no history event and is cheap compared
+// with a step (BenchmarkDetails), so there is no need to wait until somebody looks.
 func (w *walletAsset) showDetails(ctx workflow.Context) {
 	workflow.SetCurrentDetails(ctx, w.details())
 }
@@ -52,7 +52,8 @@ func (w *walletAsset) details() string {
 	return b.String()
 }
 
-// showUntil keeps the details true while a step is pending, for commands still come.
+// showUntil keeps the details up to date while a step is pending, because commands still
+// arrive.
 func (w *walletAsset) showUntil(ctx workflow.Context, done workflow.Future) error {
 	for !done.IsReady() {
 		shown := w.waiting()
@@ -64,7 +65,7 @@ func (w *walletAsset) showUntil(ctx workflow.Context, done workflow.Future) erro
 	return nil
 }
 
-// waiting counts the commands that have no answer yet.
+// waiting counts the commands without an answer.
 func (w *walletAsset) waiting() int { return w.inHand + len(w.queue) + w.signals.Len() }
 
 func (w *walletAsset) writeTrouble(b *strings.Builder) {
@@ -80,14 +81,14 @@ func (w *walletAsset) writeTrouble(b *strings.Builder) {
 	}
 	cause := markdown.Escape(markdown.Shorten(causeOf(w.trouble.cause), maxShownCause))
 	if w.trouble.impossible {
-		fmt.Fprintf(b, "> ⚠ **No wallet can be here:** %s\n\n", cause)
+		fmt.Fprintf(b, "> ⚠ **This wallet cannot exist:** %s\n\n", cause)
 		return
 	}
 	fmt.Fprintf(b, "> ⚠ **In trouble since %s UTC:** the step \"%s\" fails and is tried again until it works. Nothing is lost, %s. First failure: %s. The latest is under Pending Activities.\n\n",
 		w.trouble.since.UTC().Format(timeOfTrouble), w.trouble.step, count(w.waiting(), "command waits", "commands wait"), cause)
 }
 
-// causeOf is what went wrong, without the names of those it came through.
+// causeOf returns the root error's text, without its wrappers.
 func causeOf(err error) string {
 	var activity *temporal.ActivityError
 	if errors.As(err, &activity) {
@@ -104,7 +105,7 @@ func (w *walletAsset) writeBalance(b *strings.Builder) {
 	user, a := markdown.Escape(w.ref.UserID), w.carried.Asset
 	currency := markdown.Escape(w.ref.Currency)
 	if !a.Exists() {
-		fmt.Fprintf(b, "## %s · %s\n\nThe balance is not known here yet: the first command, a signal or an update, has it looked up.\n\n", user, currency)
+		fmt.Fprintf(b, "## %s · %s\n\nThe balance is not known here yet. The first command, a signal or an update, looks it up.\n\n", user, currency)
 		return
 	}
 	fmt.Fprintf(b, "## %s · %s %s available\n\n", user, a.Available(), currency)
@@ -112,8 +113,8 @@ func (w *walletAsset) writeBalance(b *strings.Builder) {
 		[]string{a.Total.String(), a.Hold.String(), "**" + a.Available().String() + "**", fmt.Sprint(a.Version), fmt.Sprint(w.waiting())})
 }
 
-// writeHolds shows the open holds that expire first. How many there are is known in each run,
-// which they are since the last change of one.
+// writeHolds shows the open holds that expire first. Every run knows how many are open, but
+// which ones only once a hold has changed in it.
 func (w *walletAsset) writeHolds(b *strings.Builder) {
 	a := w.carried.Asset
 	if a.OpenHolds == 0 {
@@ -143,7 +144,7 @@ func (w *walletAsset) writeRecent(b *strings.Builder) {
 	var rows [][]string
 	for _, r := range latest(w.carried.Recent, maxShown) {
 		total := r.TotalAfter.String()
-		if r.Replayed { // that of its first answer: it would not fit between the others
+		if r.Replayed { // the balance of its first answer would be out of order here
 			total = ""
 		}
 		rows = append(rows, []string{
@@ -157,7 +158,7 @@ func (w *walletAsset) writeRecent(b *strings.Builder) {
 	}
 }
 
-// change is "add 12.50", or only the type where there is no amount.
+// change returns "add 12.50", or only the type if there is no amount.
 func change(t wallet.CommandType, amount wallet.Amount) string {
 	if amount.IsZero() {
 		return string(t)
@@ -165,7 +166,7 @@ func change(t wallet.CommandType, amount wallet.Amount) string {
 	return string(t) + " " + amount.String()
 }
 
-// oneLine keeps a cell from being wrapped.
+// oneLine stops a cell from wrapping.
 func oneLine(text string) string { return strings.ReplaceAll(text, " ", "\u00a0") }
 
 func outcome(r wallet.Result) string {
@@ -191,7 +192,8 @@ func (w *walletAsset) writeCounts(b *strings.Builder) {
 	if refused > 0 {
 		fmt.Fprintf(b, " (%s)", strings.Join(reasons, ", "))
 	}
-	// The Web UI makes the frame a little too low for what is in it: let it cut this off.
+	// The Web UI makes the frame slightly too short for its content. Give it an extra line to
+	// cut off.
 	b.WriteString(".\n\n\u00a0\n")
 }
 
@@ -199,7 +201,7 @@ type column struct{ title, align string }
 
 const left, right = ":--", "--:"
 
-// gap keeps the columns apart: the Web UI's tables have no space between them.
+// gap separates the columns: the Web UI's tables have no space between them.
 const gap = "\u2003"
 
 func writeTable(b *strings.Builder, columns []column, rows ...[]string) {
@@ -228,7 +230,7 @@ func writeCell(b *strings.Builder, text string) {
 	b.WriteString(" ")
 }
 
-// latest gives the last n of a list, newest first.
+// latest returns the last n of a list, newest first.
 func latest[T any](list []T, n int) []T {
 	newest := make([]T, 0, n)
 	for i := len(list) - 1; i >= 0 && len(newest) < n; i-- {

@@ -15,8 +15,8 @@ type noSignals struct{ workflow.ReceiveChannel }
 
 func (noSignals) Len() int { return 0 }
 
-// BenchmarkDetails is what each batch pays for the details, with as much to show as there
-// can be:
+// BenchmarkDetails measures what the details cost each batch at most, when there is as much to
+// show as there can be:
 //
 //	go test ./workflows -run - -bench Details -benchmem
 func BenchmarkDetails(b *testing.B) {

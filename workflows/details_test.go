@@ -48,11 +48,11 @@ func TestDetailsTellTheStory(t *testing.T) {
 	require.Contains(t, after, "Commands since this workflow began: 1 applied, 1 answered before, 2 refused (1 insufficient_funds, 1 malformed).\n")
 }
 
-// TestDetailsTellOfTrouble has commands come while a step fails.
+// TestDetailsTellOfTrouble sends commands while a step fails.
 func TestDetailsTellOfTrouble(t *testing.T) {
 	env := newEnvironment(t)
 	env.fail = func(_ string, attempt int) error {
-		if attempt < 14 { // the test environment gives up after 10, and as many as fit into the first 2 s
+		if attempt < 14 { // the test environment gives up after 10 tries, plus those that fit into the first 2 s
 			return errors.New("no answer from <Postgres>")
 		}
 		return nil
@@ -71,8 +71,8 @@ func TestDetailsTellOfTrouble(t *testing.T) {
 	require.Equal(t, []string{"_auto-create", "a", "b", "c"}, env.order)
 }
 
-// TestDetailsNameRecordingAsTheStepInTrouble has a step of its own record, since recording
-// fails. The step is named by its summary, which is in the history too.
+// TestDetailsNameRecordingAsTheStepInTrouble makes recording fail, so it becomes its own step.
+// The step is named by its summary, which the history has too.
 func TestDetailsNameRecordingAsTheStepInTrouble(t *testing.T) {
 	env := newEnvironment(t)
 	env.fail = func(step string, attempt int) error {
@@ -98,7 +98,7 @@ func TestDetailsSayWhyNoWalletCanBe(t *testing.T) {
 	env.fail = func(string, int) error { return wallet.UnknownCurrency("USD") }
 	env.at(time.Second, func() { env.signal(add("a")) })
 	require.NoError(t, env.run(idleFor(time.Hour)))
-	require.Contains(t, env.details(), "> ⚠ **No wallet can be here:** currency &#34;USD&#34; is not registered")
+	require.Contains(t, env.details(), "> ⚠ **This wallet cannot exist:** currency &#34;USD&#34; is not registered")
 }
 
 const hostile = "a|b`c<img src=x onerror=alert(1)>[x](https://example.com)**"
@@ -121,7 +121,7 @@ func TestDetailsEscapeWhatCallersSend(t *testing.T) {
 	}
 }
 
-// TestHandlersExplainThemselves because the Web UI's forms show the descriptions.
+// TestHandlersExplainThemselves checks the descriptions, which the Web UI's forms show.
 func TestHandlersExplainThemselves(t *testing.T) {
 	env := newEnvironment(t)
 	require.NoError(t, env.run(idleFor(time.Hour)))

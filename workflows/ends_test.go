@@ -19,7 +19,7 @@ import (
 
 func TestContinueAsNewCarriesWhatNobodyWaitsFor(t *testing.T) {
 	env := newEnvironment(t)
-	const sent = 3*900 + 1 // the last 900 pass the limit of 2,000
+	const sent = 3*900 + 1 // the last 900 exceed the limit of 2,000
 	send := func(n int) {
 		for i := range n {
 			env.signal(add(fmt.Sprint("c-", env.sent+i)))
@@ -28,8 +28,8 @@ func TestContinueAsNewCarriesWhatNobodyWaitsFor(t *testing.T) {
 	}
 	env.at(time.Millisecond, func() { send(900) })
 	env.at(2*time.Millisecond, func() { send(900) })
-	// The last come while a step is under way, so that the run does not end before all
-	// of them are there: the test environment drops what comes after its end.
+	// The last signals arrive during a step. Otherwise the run could end before all of them
+	// arrive, and the test environment drops whatever comes after its end.
 	failures := 0
 	env.at(time.Minute, func() { failures = 8; send(1) })
 	env.at(time.Minute+2500*time.Millisecond, func() { send(900) })
@@ -49,7 +49,7 @@ func TestContinueAsNewCarriesWhatNobodyWaitsFor(t *testing.T) {
 	require.NotEmpty(t, input.Carried.Queue)
 	require.Equal(t, sent, len(env.order)-1+len(input.Carried.Queue), "nothing is lost")
 
-	// The next run goes on where this one ended.
+	// The next run continues where this one ended.
 	second := newEnvironment(t)
 	second.ledger.asset, second.ledger.journal, second.ledger.order = env.asset, env.journal, env.order
 	input.IdleTimeout = wallet.Duration{Duration: time.Hour}
@@ -60,8 +60,8 @@ func TestContinueAsNewCarriesWhatNobodyWaitsFor(t *testing.T) {
 	}
 }
 
-// TestContinueAsNewUnderLoad has updates and signals arrive all the time around a
-// suggested continue-as-new, and no answer is missing.
+// TestContinueAsNewUnderLoad sends updates and signals continuously around a suggested
+// continue-as-new. No answer may be missing.
 func TestContinueAsNewUnderLoad(t *testing.T) {
 	env := newEnvironment(t)
 	var waiting []*answers
@@ -76,16 +76,16 @@ func TestContinueAsNewUnderLoad(t *testing.T) {
 	var next *workflow.ContinueAsNewError
 	require.ErrorAs(t, err, &next)
 	accepted := 0
-	for i, a := range waiting { // Temporal tells the callers of the others to try again
+	for i, a := range waiting { // Temporal tells the other callers to try again
 		if a.accepted {
 			accepted++
 			require.True(t, a.done, "update %d was answered before the run ended", i)
 			require.NoError(t, a.err)
 		}
 	}
-	// Which command was the last before the end is the test environment's affair.
-	// Each signal came before the update of its number, so both of every accepted
-	// number are done or carried.
+	// The test environment decides which command comes last before the end. Each signal came
+	// before the update with its number, so both commands of every accepted number must be done
+	// or carried.
 	require.GreaterOrEqual(t, accepted, 26)
 	var input workflows.WalletAssetInput
 	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &input))
@@ -116,14 +116,14 @@ func TestCancelAnswersWhatHasArrived(t *testing.T) {
 	require.Equal(t, []string{"_auto-create", "a", "b"}, env.order)
 }
 
-// TestACancelIsNotLostWhereTheRunIsDueToContinue has both come while a step is
-// under way, and nothing or more commands with them.
+// TestACancelIsNotLostWhereTheRunIsDueToContinue sends a cancel during a step of a run that
+// must continue as new, with and without further commands.
 func TestACancelIsNotLostWhereTheRunIsDueToContinue(t *testing.T) {
 	for _, more := range []int{0, 3} {
 		env := newEnvironment(t)
 		env.fail = func(step string, _ int) error {
 			if step == wallet.StepApplyCommands && env.tries[step] == 1 {
-				return errors.New("connection refused") // so that it goes on as a regular activity
+				return errors.New("connection refused") // makes it continue as a regular activity
 			}
 			if step == wallet.StepApplyCommands && env.tries[step] == 2 {
 				env.CancelWorkflow()

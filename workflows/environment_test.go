@@ -18,24 +18,24 @@ import (
 	"github.com/valueledger/wallet/workflows"
 )
 
-// ledger is the three steps in memory, on the same fold, with the calls it got.
+// ledger runs the three steps in memory with the real fold, and records the calls it gets.
 type ledger struct {
 	asset   wallet.Asset
 	holds   map[string]wallet.Hold
-	clock   func() time.Time // nil: it stands still, and no hold expires
+	clock   func() time.Time // nil stops the clock, so no hold expires
 	journal map[string]wallet.Entry
 	order   []string // command ids as they were recorded
 	batches []int
 	events  int64
 	ensures int
 	fail    func(step string, attempt int) error
-	lose    func(step string) error // the answer of what was done
+	lose    func(step string) error // loses the answer of a step that succeeded
 	tries   map[string]int
 
-	forgetful bool // which ids were used: a fault that a test plants
+	forgetful bool // forgets which ids were used: a bug that a test plants
 }
 
-// ledgerTime is when everything is recorded: no hold expires.
+// ledgerTime is when everything is recorded, so no hold expires.
 var ledgerTime = time.Unix(0, 0).UTC()
 
 func newLedger() *ledger {
@@ -51,7 +51,7 @@ func (l *ledger) try(step string) error {
 	return nil
 }
 
-// done is the end of a step whose answer may be lost.
+// done ends a step; its answer may be lost.
 func (l *ledger) done(step string, err error) error {
 	if err == nil && l.lose != nil {
 		return l.lose(step)
@@ -150,7 +150,7 @@ func newEnvironment(t require.TestingT) *environment {
 
 func (e *environment) signal(argument any) { e.SignalWorkflow(wallet.SignalCommand, argument) }
 
-// answers collects what an update got.
+// answers collects what an update returned.
 type answers struct {
 	rejected error
 	accepted bool
@@ -194,7 +194,7 @@ func subtract(id string) wallet.Command {
 
 func add(id string) wallet.Command { return command(wallet.TypeAdd, id, "1") }
 
-// idleFor makes a workflow that ends by itself once the test's commands are done.
+// idleFor makes a workflow that completes on its own once the test's commands are done.
 func idleFor(d time.Duration) workflows.WalletAssetInput {
 	return workflows.WalletAssetInput{AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"}, IdleTimeout: wallet.Duration{Duration: d}}
 }

@@ -15,9 +15,9 @@ const (
 	maxExpiryWait = 30 * time.Second
 )
 
-// expiryTimer fires when the next hold of the wallet expires. There is one at a time: a hold
-// that expires later leaves it alone, and one that is closed lets it fire in vain, so that no
-// command costs an event for it.
+// expiryTimer fires when the wallet's next hold expires. There is only one at a time. A later
+// hold does not change it, and if its hold is closed it still fires and finds nothing to do:
+// that way most commands cost no timer event.
 type expiryTimer struct {
 	at     time.Time
 	fired  workflow.Future // nil if none is running
@@ -26,7 +26,7 @@ type expiryTimer struct {
 
 func (t expiryTimer) isDue() bool { return t.fired != nil && t.fired.IsReady() }
 
-// startExpiryTimer makes sure that the timer fires when the next hold expires, or before.
+// startExpiryTimer makes sure that the timer fires no later than the next expiry.
 func (w *walletAsset) startExpiryTimer(ctx workflow.Context) {
 	next := w.carried.Asset.NextExpiry
 	if next.IsZero() || w.expiry.fired != nil && !w.expiry.at.After(next) {
@@ -40,8 +40,8 @@ func (w *walletAsset) startExpiryTimer(ctx workflow.Context) {
 	w.expiry = expiryTimer{next, workflow.NewTimerWithOptions(timerCtx, wait, workflow.TimerOptions{Summary: "a hold expires"}), cancel}
 }
 
-// expireHolds lets the holds expire whose time is over: a step without commands does that.
-// Where none is due by now, the timer is started again.
+// expireHolds expires the holds that are due, with a step without commands. If none is due yet,
+// it starts the timer again.
 func (w *walletAsset) expireHolds(ctx workflow.Context) error {
 	w.expiry = expiryTimer{}
 	w.expiryWait = min(max(2*w.expiryWait, minExpiryWait), maxExpiryWait)

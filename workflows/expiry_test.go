@@ -15,7 +15,7 @@ func hold(id, amount, expiresIn string) wallet.Command {
 	return c
 }
 
-// TestAHoldExpiresByItself has the wallet's own timer, and one at a time.
+// TestAHoldExpiresByItself checks the wallet's own timer: one at a time.
 func TestAHoldExpiresByItself(t *testing.T) {
 	env := newEnvironment(t)
 	env.clock = env.Now

@@ -12,7 +12,7 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// payloadOf is what may come from anybody: any bytes that claim any encoding.
+// payloadOf makes a payload that anybody could send: any bytes that claim any encoding.
 func payloadOf(encoding string, data []byte) converter.RawValue {
 	p := &commonpb.Payload{Data: data}
 	if encoding != "" {
@@ -21,8 +21,8 @@ func payloadOf(encoding string, data []byte) converter.RawValue {
 	return converter.NewRawValue(p)
 }
 
-// FuzzSignal holds that whatever is signalled becomes a command, or a record of it that
-// goes to the steps as it is.
+// FuzzSignal checks that any signal becomes either a command or a malformed record that reaches
+// the steps unchanged.
 func FuzzSignal(f *testing.F) {
 	good := []byte(`{"id":"order-7","type":"add","amount":"12.50","reply_to":{"workflow_id":"w","signal":"s"}}`)
 	for _, encoding := range []string{"json/plain", "binary/null", "json/protobuf", "binary/protobuf", "binary/plain", "binary/encrypted", "", "json/plain ", "\xff"} {
@@ -55,8 +55,8 @@ func FuzzSignal(f *testing.F) {
 	})
 }
 
-// FuzzWalletInput holds that a wallet starts only with input that comes back as it was
-// from continue-as-new.
+// FuzzWalletInput checks that a wallet only starts with input that survives continue-as-new
+// unchanged.
 func FuzzWalletInput(f *testing.F) {
 	for _, input := range []string{`{"user_id":"u1","currency":"USD"}`, `{"user_id":"u1","currency":"USD","idle_timeout":"24h"}`,
 		`{"user_id":"u1","currency":"USD","idle_timeout":"-1s"}`, `{"user_id":"u1","currency":"USD","carried":{"asset":{},"queue":[{}],"counts":{"unapplied":null}}}`, `null`, `[]`, `{"user_id":1}`} {

@@ -16,7 +16,7 @@ import (
 	"github.com/valueledger/wallet/internal/service/payloads"
 )
 
-// commandHelp is what the user of a form has to know beyond an example.
+// commandHelp is what the user of a form must know besides an example.
 var commandHelp = func() string {
 	var types []string
 	for _, k := range wallet.Kinds() {
@@ -32,9 +32,9 @@ var commandHelp = func() string {
 	return ". Types: " + strings.Join(types, ", ") + ". The amount is a string. An id counts once."
 }()
 
-// setHandlers names what a wallet answers to. Commands are taken as raw payloads:
-// the SDK drops a signal that it cannot decode, and rejects such an update with
-// an error that does not name the value.
+// setHandlers registers the signals, updates and queries of a wallet. It takes commands as raw
+// payloads: the SDK drops a signal that it cannot decode, and rejects such an update with an
+// error that does not show the value.
 func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	w.signals = workflow.GetSignalChannelWithOptions(ctx, wallet.SignalCommand, workflow.SignalChannelOptions{
 		Description: `One command, without an answer: {"id": "order-7", "type": "add", "amount": "12.50"}` + commandHelp,
@@ -111,9 +111,8 @@ func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.R
 	return wallet.FactsOf(commands, u.results), nil
 }
 
-// receiveSignals moves every signal that has arrived into the queue. It never
-// blocks: a reader blocked in Receive would hold a signal that the check before
-// continue-as-new cannot see.
+// receiveSignals moves every signal that has arrived into the queue. It never blocks: a reader
+// blocked in Receive would hold a signal that the check before continue-as-new cannot see.
 func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 	earlier := w.signalsReceived
 	defer func() { w.countReceived("signal", w.signalsReceived-earlier) }()
@@ -178,8 +177,8 @@ func decodeCommand(payload converter.RawValue) (wallet.Command, error) {
 	return wallet.DecodeCommand(data)
 }
 
-// decodeSignal takes what is encrypted for an encoding like any other that is not JSON.
-// Who has keys does not come here with it (mustHaveKey).
+// decodeSignal treats an encrypted payload like any other encoding that is not JSON. On a
+// worker with keys, mustHaveKey has already stopped such a signal.
 func decodeSignal(payload converter.RawValue) (wallet.Command, error) {
 	command, err := decodeCommand(payload)
 	var unreadable *codec.UnreadableError

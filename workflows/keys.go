@@ -10,25 +10,25 @@ import (
 	"github.com/valueledger/wallet/codec"
 )
 
-// What a worker does with payloads that are encrypted under a key that it does not have.
+// What a worker does with payloads that it has no key for.
 
-// mustBeReadable fails the workflow task of an input or an update that this worker has no
-// key for. Validators refuse such updates, so it is replayed: a worker that had the key
-// took it. A run whose input is encrypted belongs to an installation that encrypts.
+// mustBeReadable fails the workflow task if this worker has no key for an input or an update.
+// Validators refuse such updates, so an update only gets here on replay: a worker that had the
+// key accepted it. If a run's input is encrypted, the installation uses encryption.
 func mustBeReadable(payload converter.RawValue) {
 	if err := codec.Unreadable(payload.Payload()); err != nil {
 		panic(err)
 	}
 }
 
-// mustHaveKey fails the workflow task of a signal that is encrypted with a key that this
-// worker lacks among its own. It is the operator's mistake, not the caller's, so the
-// command is neither refused nor recorded as malformed: it waits, in sight, for a worker
-// that has the key.
+// mustHaveKey fails the workflow task if a signal is encrypted with a key that is missing among
+// this worker's keys. That is the operator's mistake, not the caller's, so the command is
+// neither refused nor recorded as malformed: it waits, visibly, for a worker that has the key.
 //
-// A worker without any keys takes it for what it is there, an encoding that nobody
-// understands, or one stray client would stop a wallet for all. The history says so, and
-// no worker with keys reads another command in that place when it replays the run.
+// A worker without any keys treats the signal as malformed, as an encoding that nobody
+// supports. Otherwise one stray client could stop a wallet for everyone. The side effect
+// records this in the history, so a worker with keys that replays the run does not read a
+// command there.
 func (w *walletAsset) mustHaveKey(ctx workflow.Context, payload converter.RawValue) {
 	var unreadable *codec.UnreadableError
 	if !errors.As(codec.Unreadable(payload.Payload()), &unreadable) {
@@ -40,7 +40,7 @@ func (w *walletAsset) mustHaveKey(ctx workflow.Context, payload converter.RawVal
 	if w.withoutKeys {
 		return
 	}
-	defer func() { // where the history has nothing of it, a worker that had the key took the signal
+	defer func() { // if the history has no such side effect, a worker with the key accepted the signal
 		if problem := recover(); problem != nil {
 			panic(fmt.Errorf("%w (%v)", unreadable, problem))
 		}

@@ -7,7 +7,7 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// What a wallet counts, by the SDK's metrics handler: it counts nothing while a history
+// Metrics of a wallet, through the SDK's metrics handler, which counts nothing while a history
 // is replayed. No label names a user.
 const (
 	MetricReceived = "wallet_commands_received"
@@ -18,8 +18,8 @@ const (
 	MetricLostEntries = "wallet_journal_entries_lost"
 )
 
-// countReceived notes commands that came by "signal" or "update". What is received and
-// not answered is the queue; for their difference, both have to be there from the start.
+// countReceived counts commands that came by "signal" or "update". The queue is what was
+// received minus what was answered, so both series must exist from the start.
 func (w *walletAsset) countReceived(by string, commands int) {
 	if commands > 0 {
 		w.metrics.WithTags(map[string]string{"by": by}).Counter(MetricReceived).Inc(int64(commands))
@@ -27,13 +27,13 @@ func (w *walletAsset) countReceived(by string, commands int) {
 	}
 }
 
-// countQueue notes the length of the queue. The handler's one histogram is of a time; the
+// countQueue records the length of the queue. The handler's only histogram is a timer; the
 // worker's metrics know that these seconds are commands.
 func (w *walletAsset) countQueue() {
 	w.metrics.Timer(MetricQueue).Record(time.Duration(len(w.queue)) * time.Second)
 }
 
-// countExpired notes holds that the service itself has closed.
+// countExpired counts holds that the service itself has closed.
 func (w *walletAsset) countExpired(holds int) {
 	if holds > 0 {
 		w.metrics.WithTags(map[string]string{

@@ -21,25 +21,25 @@ import (
 	"github.com/valueledger/wallet/workflows"
 )
 
-// arrival is what comes to the wallet at one time: a message, or trouble.
+// arrival is what happens at one time: a message to the wallet, or a fault.
 type arrival struct {
-	wait     time.Duration // since the one before
+	wait     time.Duration // since the previous one
 	by       string        // signal, apply, apply_batch, apply_batch_brief or "" for none
 	commands []model.Command
-	// The next so many steps fail; or they are done, and their answer is lost.
+	// How many of the next steps fail, and how many succeed but lose their answer.
 	failing, losing int
 	continueAsNew   bool
 }
 
-// TestTheWorkflowIsTheModel sends messages of all kinds while steps fail, their answers
-// are lost and runs continue as new. Every answer, and the journal, has to be what the
-// model gives for the commands in the order in which they were sent.
+// TestTheWorkflowIsTheModel sends messages of all kinds while steps fail, answers get lost and
+// runs continue as new. Every answer, and the journal, must match what the model gives for the
+// commands in the order they were sent.
 func TestTheWorkflowIsTheModel(t *testing.T) {
 	testenv.FewCases(t, 60)
 	rapid.Check(t, func(rt *rapid.T) { follow(rt, anyPlan(rt), newLedger()) })
 }
 
-// anyPlan is what comes to a wallet.
+// anyPlan draws a plan of arrivals.
 func anyPlan(rt *rapid.T) (plan []arrival) {
 	rt.Repeat(map[string]func(*rapid.T){
 		"message": func(rt *rapid.T) {
@@ -93,7 +93,7 @@ var (
 	})
 )
 
-// follow runs the plan, over as many runs of the workflow as it has, beside the model.
+// follow runs the plan alongside the model, over as many runs of the workflow as it takes.
 func follow(rt *rapid.T, plan []arrival, kept *ledger) {
 	m := model.New(2)
 	m.Now = ledgerTime
@@ -141,7 +141,7 @@ func follow(rt *rapid.T, plan []arrival, kept *ledger) {
 		require.ErrorAs(rt, err, &next)
 		input = workflows.WalletAssetInput{}
 		require.NoError(rt, converter.GetDefaultDataConverter().FromPayloads(next.Input, &input))
-		if len(plan) == 0 { // what was carried is done by a last run
+		if len(plan) == 0 { // a last run handles what was carried
 			plan = []arrival{{}}
 		}
 	}
@@ -153,8 +153,8 @@ func follow(rt *rapid.T, plan []arrival, kept *ledger) {
 	require.Equal(rt, m.Version(), kept.events)
 }
 
-// together counts the arrivals that come at the time of the first. The suggestion to
-// continue as new comes later: the test environment drops what comes after a run's end.
+// together counts the arrivals at the time of the first one. The suggestion to continue as new
+// comes later: the test environment drops what arrives after a run's end.
 func together(plan []arrival) int {
 	for i, a := range plan {
 		if i > 0 && (a.wait > 0 || a.continueAsNew || plan[0].continueAsNew) {
@@ -169,18 +169,18 @@ type modelledRun struct {
 	*environment
 	rt      *rapid.T
 	model   *model.Wallet
-	waiting []func() // compare what updates were told
+	waiting []func() // compare the updates' answers
 
-	mu              sync.Mutex // steps run beside what arrives
+	mu              sync.Mutex // steps run while messages arrive
 	failing, losing int
-	lost            bool           // the answer of a step was
-	inARow          map[string]int // tries of a step that did not work
+	lost            bool           // a step's answer was lost
+	inARow          map[string]int // failed tries of a step
 }
 
 // mostInARow is less than the 10 tries after which the test environment gives up.
 const mostInARow = 8
 
-// trouble is what a step meets next.
+// trouble decides whether the next step fails.
 func (r *modelledRun) trouble(left *int, step string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -208,7 +208,7 @@ func (r *modelledRun) receive(a arrival) {
 	}
 }
 
-// expect gives commands to the model, with the steps that the workflow takes for them.
+// expect runs the commands on the model, with the steps that the workflow takes for them.
 func (r *modelledRun) expect(commands []model.Command) []model.Answer {
 	commands = slices.Clone(commands)
 	for i, c := range commands {
@@ -255,9 +255,9 @@ func (r *modelledRun) sendUpdate(a arrival) {
 		for i, result := range r.results(got, a) {
 			require.Equal(r.rt, wants[i].ID, result.CommandID)
 			answer := told(result)
-			if r.lost { // then the answer is that of a retry, which finds the command done
+			if r.lost { // the answer comes from a retry, which finds the command done
 				answer.Replayed = wants[i].Replayed
-				if wants[i].Reason == "id_conflict" { // with the balance of now
+				if wants[i].Reason == "id_conflict" { // it has the current balance
 					wants[i].Before, wants[i].After, wants[i].HoldBefore, wants[i].HoldAfter = answer.Before, answer.After, answer.HoldBefore, answer.HoldAfter
 				}
 			}
@@ -266,7 +266,7 @@ func (r *modelledRun) sendUpdate(a arrival) {
 	})
 }
 
-// results are an update's, however it was asked.
+// results returns an update's results, whichever update it was.
 func (r *modelledRun) results(got *answers, a arrival) []wallet.Result {
 	switch value := got.value.(type) {
 	case []wallet.Result:
@@ -304,7 +304,7 @@ func malformedContent(c model.Command) string {
 	return fmt.Sprint("malformed", c.Amount, c.HoldID, c.ExpiresIn, c.Partial, c.Content)
 }
 
-// sent is a command as a caller sends it; a malformed one has a number for its amount.
+// sent returns a command as a caller sends it; a malformed one has a number as its amount.
 func sent(c model.Command) any {
 	if c.Malformed {
 		return map[string]any{"id": c.ID, "type": c.Type, "amount": 1, "description": malformedContent(c)}

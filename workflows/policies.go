@@ -14,9 +14,8 @@ import (
 	"github.com/valueledger/wallet/internal/service/heartbeat"
 )
 
-// quickOptions are for the first try of a step, inside the workflow task. It is
-// short: while it lasts the server buffers what arrives, and a workflow task with
-// more than 100 buffered events fails.
+// quickOptions are for a step's first try, inside the workflow task. It is short: meanwhile the
+// server buffers what arrives, and a workflow task with more than 100 buffered events fails.
 func quickOptions(summary string) workflow.LocalActivityOptions {
 	return workflow.LocalActivityOptions{
 		ScheduleToCloseTimeout: 2 * time.Second,
@@ -29,9 +28,8 @@ func quickOptions(summary string) workflow.LocalActivityOptions {
 	}
 }
 
-// patientOptions are for a step that could not be done quickly: it is retried
-// until it succeeds, in sight of the Web UI, which shows it as pending with its
-// last failure.
+// patientOptions are for a step that did not succeed quickly: it is retried until it does. The
+// Web UI shows it as pending with its last failure.
 func patientOptions(summary string) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		StartToCloseTimeout: 30 * time.Second,
@@ -41,15 +39,15 @@ func patientOptions(summary string) workflow.ActivityOptions {
 	}
 }
 
-// sendOptions are for ApplyCommand's one activity. A try that takes longer is
-// repeated with the same command id, which is harmless; so is one whose worker is heard
-// of no more, which says so every few seconds (starter.sendCommand).
+// sendOptions are for ApplyCommand's one activity. A try that takes too long is repeated with
+// the same command id, which is harmless. So is a try whose worker stops sending heartbeats,
+// which it does every few seconds (starter.sendCommand).
 func sendOptions() workflow.ActivityOptions {
 	return workflow.ActivityOptions{StartToCloseTimeout: time.Minute, HeartbeatTimeout: heartbeat.Timeout, RetryPolicy: untilItWorks()}
 }
 
-// lookupOptions are for a few questions to Temporal, which are asked again from the start
-// if they are not answered. There is nothing to be heard of between them.
+// lookupOptions are for a few questions to Temporal. If they are not answered, they are simply
+// asked again, so there is no heartbeat.
 func lookupOptions() workflow.ActivityOptions {
 	return workflow.ActivityOptions{StartToCloseTimeout: 30 * time.Second, RetryPolicy: untilItWorks()}
 }
@@ -58,12 +56,12 @@ func untilItWorks() *temporal.RetryPolicy {
 	return &temporal.RetryPolicy{
 		InitialInterval:    200 * time.Millisecond,
 		BackoffCoefficient: 2,
-		MaximumInterval:    5 * time.Second, // at most so long after Postgres is back
+		MaximumInterval:    5 * time.Second, // the longest delay after Postgres is back
 	}
 }
 
-// step runs one step to its end: quickly if possible, patiently if not. It
-// returns only errors of the rules (*wallet.InvalidError).
+// step runs one step to completion: quickly if possible, patiently if not. The only errors it
+// returns are the rules' own (*wallet.InvalidError).
 func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, output any) error {
 	began := workflow.Now(ctx)
 	quick := workflow.WithLocalActivityOptions(ctx, quickOptions(summary))
@@ -81,16 +79,16 @@ func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, ou
 	w.trouble = nil
 	err = patient.Get(ctx, output)
 	if err != nil && !isFinal(err) {
-		// It was retried until it worked, so this is a result that cannot be read.
-		// A panic fails the workflow task, in sight, and keeps the queue for a
-		// worker that can; the step itself is done only once.
+		// It was retried until it succeeded, so this is a result that cannot be read. A panic
+		// fails the workflow task, visibly, and keeps the queue for a worker that can read it.
+		// The step itself is done only once.
 		panic(fmt.Errorf("step %s: %w", name, err))
 	}
 	return failure.Decode(err)
 }
 
-// panicIfUnreadable fails the workflow task of a worker that replays a step whose result
-// it has no key for. As a step that failed it would not fit the history.
+// panicIfUnreadable fails the workflow task if this worker replays a step whose result it has
+// no key for. Treating the step as failed would not match the history.
 func panicIfUnreadable(name string, err error) {
 	var unreadable *codec.UnreadableError
 	if errors.As(failure.Decode(err), &unreadable) {
@@ -103,8 +101,8 @@ func isFinal(err error) bool {
 	return errors.As(failure.Decode(err), &invalid)
 }
 
-// applySummary is "apply 3 commands", and of one what it is. It goes into the history with
-// each step, so it stays short.
+// applySummary returns "apply 3 commands", or for a single command also what it does. It is
+// stored in the history with each step, so it is short.
 func applySummary(commands []wallet.Received) string {
 	if len(commands) == 0 {
 		return "expire holds"
@@ -116,7 +114,7 @@ func applySummary(commands []wallet.Received) string {
 	return text
 }
 
-// count says how many, with the word for one or for another number.
+// count formats a number with the singular or the plural.
 func count(n int, one, others string) string {
 	if n == 1 {
 		return "1 " + one

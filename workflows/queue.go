@@ -9,22 +9,22 @@ import (
 )
 
 const (
-	// maxBatchBytes bounds the input of a step that has to run as a regular
-	// activity: Temporal refuses payloads over 2 MB.
+	// maxBatchBytes limits the input of a step that has to run as a regular activity: Temporal
+	// refuses payloads over 2 MB.
 	maxBatchBytes = 1 << 20
-	// maxCarriedBytes bounds what travels through continue-as-new in its input.
+	// maxCarriedBytes limits the queue that is passed on in the input of continue-as-new.
 	maxCarriedBytes = 1 << 20
 )
 
-// queued is a command in the queue, and who waits for its answer: an update, or
-// nobody (a signal).
+// queued is a command in the queue, and the update that waits for its answer (nil for a
+// signal).
 type queued struct {
 	received wallet.Received
 	bytes    int // of the command, and of the reply to it
 	update   *update
 }
 
-// update is an update handler that waits for the answers to all its commands.
+// update is an update handler waiting for the answers to all its commands.
 type update struct {
 	commands int
 	results  []wallet.Result
@@ -45,8 +45,8 @@ func sizeWithReply(received wallet.Received) int {
 	return 2*received.Size() + 2*resultBytes
 }
 
-// submit queues an update's commands and waits for their answers. Signals that
-// arrived before the update go first.
+// submit queues an update's commands and waits for their answers. Signals that arrived before
+// the update go first.
 func (w *walletAsset) submit(ctx workflow.Context, payload converter.RawValue, commands []wallet.Command) (*update, error) {
 	size := sizeOf(payload, len(commands))
 	w.updateBytes += size
@@ -63,7 +63,7 @@ func (w *walletAsset) submit(ctx workflow.Context, payload converter.RawValue, c
 	return u, err
 }
 
-// answer hands the results of a batch to those who wait for them.
+// answer passes the results of a batch to the updates that wait for them.
 func answer(batch []queued, results []wallet.Result) {
 	for i, q := range batch {
 		u := q.update
@@ -86,8 +86,8 @@ func (q queued) fail(cause error) {
 	q.update.done = nil
 }
 
-// takeBatch takes the head of the queue: at most 500 commands and 1 MB, and at
-// least one.
+// takeBatch takes the head of the queue: at most 500 commands and 1 MB, but at least one
+// command.
 func (w *walletAsset) takeBatch() []queued {
 	w.countQueue()
 	n, size := 0, 0

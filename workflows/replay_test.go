@@ -16,8 +16,8 @@ import (
 func startOptions(id string) client.StartWorkflowOptions { return client.StartWorkflowOptions{ID: id} }
 
 // TestRecordedHistoriesReplay replays what earlier builds of the workflows did on a real
-// server. "make record" recorded them. From version 1.0.0 on, those of released versions
-// stay.
+// server. "make record" recorded the histories. From version 1.0.0 on, histories of released
+// versions must stay.
 func TestRecordedHistoriesReplay(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.json")
 	require.NoError(t, err)
@@ -32,7 +32,7 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 			history, err := replay.Load(path)
 			require.NoError(t, err)
 			started := history.Events[0].GetWorkflowExecutionStartedEventAttributes()
-			var ref wallet.AssetRef // of the input: a wallet checks that it runs under its own id
+			var ref wallet.AssetRef // from the input: a wallet checks its workflow id
 			require.NoError(t, json.Unmarshal(started.Input.Payloads[0].Data, &ref))
 			require.NoError(t, replay.Check(nil, history, workflow.Execution{
 				ID: wallet.WorkflowID(ref.UserID, ref.Currency), RunID: started.OriginalExecutionRunId,

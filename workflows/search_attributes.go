@@ -16,16 +16,16 @@ var (
 	searchCurrency = temporal.NewSearchAttributeKeyKeyword(wallet.SearchAttributeCurrency)
 )
 
-// versionLabel is the change that lets a wallet label itself.
+// versionLabel is the change id for wallets that set their own search attributes.
 const versionLabel = "label"
 
-// label sets the search attributes of a wallet that was started without them, by a client
-// in another language, say, so that it is found by its user like any other. Those that
-// package starter starts have them, and get nothing more into their history.
+// label sets the search attributes of a wallet that was started without them, by a client in
+// another language for example, to make it searchable by user like any other. Wallets that
+// package starter starts already have them, and this adds nothing to their history.
 //
-// A workflow task that sets an attribute which the namespace does not have, or has with
-// another type, fails until it does. So the wallet asks first, and without an answer it
-// goes on without a label: the next run asks again.
+// A workflow task that sets an attribute which the namespace lacks, or has with another type,
+// fails until the namespace is fixed. So the wallet asks first, and without an answer it
+// continues without a label: the next run asks again.
 func (w *walletAsset) label(ctx workflow.Context) error {
 	if keyword(ctx, wallet.SearchAttributeUserID) == w.ref.UserID && keyword(ctx, wallet.SearchAttributeCurrency) == w.ref.Currency {
 		return nil
@@ -41,15 +41,15 @@ func (w *walletAsset) label(ctx workflow.Context) error {
 	})
 	err := workflow.ExecuteLocalActivity(once, wallet.ActivityTakesSearchAttributes).Get(ctx, &taken)
 	if err != nil || !taken {
-		w.log.Warn("the wallet is not found by search attributes: register them with \"wallet setup\"", "error", err)
+		w.log.Warn("the wallet cannot be found by its search attributes: register them with \"wallet setup\"", "error", err)
 		return nil
 	}
 	return workflow.UpsertTypedSearchAttributes(ctx, searchUserID.ValueSet(w.ref.UserID), searchCurrency.ValueSet(w.ref.Currency))
 }
 
-// keyword is a search attribute of the run, or empty if it is not one text. Some clients
-// send a list with one text, which Temporal takes, and at which the SDK's
-// GetTypedSearchAttributes panics.
+// keyword returns a search attribute of the run, or an empty string if it is not a single text.
+// Some clients send a list with one text: Temporal accepts that, but the SDK's
+// GetTypedSearchAttributes panics on it.
 func keyword(ctx workflow.Context, name string) (text string) {
 	//lint:ignore SA1019 a workflow must not panic over what its caller sent
 	payload := workflow.GetInfo(ctx).SearchAttributes.GetIndexedFields()[name]

@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// maxBytesUnderWay of all updates under way together, with their results. A worker
-	// sends back every update that it accepts, and all of a workflow task in one
-	// message, of which the server takes 4 MB: a larger one fails, and so does each
-	// retry, so that the wallet would answer nobody. A step's input of 1 MB may be in it.
+	// maxBytesUnderWay limits all updates in progress together, including their results. A
+	// worker sends back every update that it accepts, and all those of a workflow task in one
+	// message. The server takes 4 MB per message: a larger one fails, as does every retry, and
+	// the wallet would answer nobody. The message may also contain a step's input of 1 MB.
 	maxBytesUnderWay = 5 << 19
-	// resultBytes is what a Result as JSON usually takes.
+	// resultBytes is the usual size of a Result as JSON.
 	resultBytes = 1 << 9
 )
 
@@ -56,8 +56,8 @@ func sizeOf(payload converter.RawValue, commands int) int {
 	return len(payload.Payload().GetData()) + commands*resultBytes
 }
 
-// checkBytes refuses an update that is too large, before anything is made of it. Only
-// validators ask, as for checkRoom: what was accepted is accepted on replay.
+// checkBytes refuses an update that is too large, before decoding it. Like checkRoom it is for
+// validators only: an update that was accepted must be accepted on replay too.
 func checkBytes(payload converter.RawValue) error {
 	if n := len(payload.Payload().GetData()); n > wallet.MaxUpdateBytes {
 		return wallet.TooManyBytes(n)

@@ -4,13 +4,12 @@ import "go.temporal.io/sdk/workflow"
 
 type spanKey struct{}
 
-// SpanContextKey is where the worker's tracing, if it has any, keeps the span of a
-// workflow, or of an update, in its context.
+// SpanContextKey is the context key under which the worker's tracing, if any, keeps the span of
+// a workflow or an update.
 var SpanContextKey any = spanKey{}
 
-// inTraceOf lets the steps of a batch be seen in the trace of the first update in it, in
-// place of that of who once started the workflow. Traces travel in headers, which a
-// replay does not look at.
+// inTraceOf puts the steps of a batch into the trace of the batch's first update, instead of
+// the trace that once started the workflow. Traces travel in headers, which a replay ignores.
 func inTraceOf(ctx workflow.Context, batch []queued) workflow.Context {
 	for _, q := range batch {
 		if q.update != nil && q.update.span != nil {

@@ -57,10 +57,10 @@ func TestOrderOverSignalsAndUpdates(t *testing.T) {
 	require.Equal(t, want, env.order[1:])
 }
 
-// TestSignalsBeforeAnUpdateGoFirst has both arrive while a step is under way.
+// TestSignalsBeforeAnUpdateGoFirst sends both during a step.
 func TestSignalsBeforeAnUpdateGoFirst(t *testing.T) {
 	env := newEnvironment(t)
-	env.fail = func(step string, attempt int) error { // the first step falls back to a regular activity, which takes time
+	env.fail = func(step string, attempt int) error { // the first step takes time: it falls back to a regular activity
 		if step == wallet.StepApplyCommands && attempt < 8 {
 			return errors.New("connection refused")
 		}
@@ -80,7 +80,7 @@ func TestSignalsBeforeAnUpdateGoFirst(t *testing.T) {
 func TestWhatIsQueuedGoesInOneBatchOfAtMost500(t *testing.T) {
 	env := newEnvironment(t)
 	env.at(time.Millisecond, func() {
-		for i := range 900 { // the test environment takes 1,000 at a time
+		for i := range 900 { // the test environment accepts 1,000 at a time
 			env.signal(add(fmt.Sprint("c-", i)))
 		}
 	})
@@ -182,7 +182,7 @@ func TestAStepFallsBackToARegularActivityUntilItWorks(t *testing.T) {
 				require.Equal(t, step, info.ActivityType.Name)
 			})
 			env.fail = func(s string, attempt int) error {
-				if s == step && attempt <= 8 { // the test environment gives up after 10
+				if s == step && attempt <= 8 { // the test environment gives up after 10 tries
 					return errors.New("connection refused")
 				}
 				return nil
@@ -197,14 +197,14 @@ func TestAStepFallsBackToARegularActivityUntilItWorks(t *testing.T) {
 	}
 }
 
-// TestRecordingGoesWithApplying counts the steps: recording has one of its own only
-// where it did not work along with applying, or where nothing was applied and the
-// trail may be incomplete from before.
+// TestRecordingGoesWithApplying counts the steps: recording is a separate step only if it
+// failed as part of applying, or if nothing was applied and the trail may be incomplete from
+// before.
 func TestRecordingGoesWithApplying(t *testing.T) {
 	for name, row := range map[string]struct {
 		first, second wallet.Command
 		failing       int
-		steps         int // of which the first is EnsureWalletAsset
+		steps         int // including EnsureWalletAsset, the first
 	}{
 		"applied":                {add("a"), add("b"), 0, 3},
 		"recording failed":       {add("a"), add("b"), 1, 4},

@@ -1,6 +1,6 @@
-// Package workflows is the WalletAsset workflow, which puts the commands of one
-// user and currency in order, and the short ApplyCommand workflow, which carries
-// one command from a place that can only start workflows.
+// Package workflows is the WalletAsset workflow, which puts the commands of one user and
+// currency in order, and the short ApplyCommand workflow, which sends one command from places
+// that can only start workflows.
 package workflows
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// Register names the workflows as the contract does.
+// Register registers the workflows under the names of the contract.
 func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(WalletAsset, workflow.RegisterOptions{Name: wallet.WorkflowWalletAsset})
 	r.RegisterWorkflowWithOptions(ApplyCommand, workflow.RegisterOptions{Name: wallet.WorkflowApplyCommand})

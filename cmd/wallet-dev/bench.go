@@ -34,18 +34,18 @@ type benchFlags struct {
 func benchCommand() *cobra.Command {
 	var f benchFlags
 	cmd := &cobra.Command{
-		Use: "bench", Short: "Measure wallets beside the textbook workflow and plain SQL, on servers of its own",
-		Long: `Measure wallets on servers of its own, started for it and stopped afterwards. Each
-scenario also runs by the textbook workflow (one update, three regular activities) and
-on the floor (one SQL statement per command or per batch, without Temporal), side by
-side, and the ratios are printed.
+		Use: "bench", Short: "Compare wallets with the textbook workflow and plain SQL, on separate servers",
+		Long: `Measure wallets on separate servers, which it starts and stops. Each scenario also runs
+with the textbook workflow (one update, three regular activities) and on the floor (one
+SQL statement per command or per batch, without Temporal), side by side, and it prints
+the ratios.
 
-After each run it checks that every accepted command was applied exactly once: compares
-it with the journal, its answer with what is recorded, the balances with the sums, and
-verifies the trail. Exit code 1 if anything does not hold, however fast it was.
+After each run it checks that every accepted command was applied exactly once: it compares
+commands with the journal, answers with what is recorded and balances with the sums, and
+verifies the trail. Exit code 1 if any check fails, however fast the run was.
 
-update, batch and textbook have at most 8 callers on one wallet: Temporal takes at most
-10 updates in flight for a workflow. coalesced is how programs call: many goroutines,
+update, batch and textbook have at most 8 callers per wallet: Temporal allows at most
+10 updates in flight per workflow. coalesced is how programs call: many goroutines,
 one starter.Client.`,
 		Example: `  wallet-dev bench --scenario hot --mode coalesced --clients 512
   wallet-dev bench --scenario spread,mixed --wallets 1000 --temporal-store sqlite,postgres -o json
@@ -57,17 +57,17 @@ one starter.Client.`,
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.scenarios, "scenario", []string{string(bench.Hot)}, "hot (one wallet), spread (all alike), mixed (Zipf)")
 	flags.StringSliceVar(&f.modes, "mode", []string{"signal", "update", "batch", "coalesced"}, "the ways to send: signal, update, batch, coalesced")
-	flags.IntVar(&f.clients, "clients", 64, "callers, each with one call under way")
-	flags.IntVar(&f.wallets, "wallets", 64, "wallets of spread and mixed")
-	flags.IntVar(&f.batch, "batch", 500, "commands of a call by batch")
+	flags.IntVar(&f.clients, "clients", 64, "callers, each with one call in progress")
+	flags.IntVar(&f.wallets, "wallets", 64, "number of wallets for spread and mixed")
+	flags.IntVar(&f.batch, "batch", 500, "commands per call in mode batch")
 	flags.DurationVar(&f.duration, "duration", 10*time.Second, "how long each run is measured, after a warm-up of a quarter of it")
 	flags.StringVar(&f.subtract, "subtract", "30%", "share of commands that subtract; the others add")
-	flags.StringSliceVar(&f.stores, "temporal-store", nil, "where Temporal keeps its histories: sqlite, postgres (default postgres, with --standard both)")
-	flags.BoolVar(&f.standard, "standard", false, "the set of docs/benchmarks.md, in place of --scenario, --mode, --clients, --wallets, --batch, --subtract")
-	flags.IntVar(&f.life.Commands, "life-commands", 0, "instead: so many commands to one wallet, at least 40,000, and what they cost by then")
-	flags.IntVar(&f.life.Wallets, "life-wallets", 0, "with --life-commands: then so many wallets with 5 commands each")
+	flags.StringSliceVar(&f.stores, "temporal-store", nil, "where Temporal stores its histories: sqlite, postgres (default postgres, with --standard both)")
+	flags.BoolVar(&f.standard, "standard", false, "the set of docs/benchmarks.md, instead of --scenario, --mode, --clients, --wallets, --batch, --subtract")
+	flags.IntVar(&f.life.Commands, "life-commands", 0, "instead, send this many commands (at least 40,000) to one wallet and show how their cost develops")
+	flags.IntVar(&f.life.Wallets, "life-wallets", 0, "with --life-commands: then this many wallets with 5 commands each")
 	flags.StringVar(&f.dir, "dir", "", "folder for the servers' data; a temporary one by default")
-	flags.StringVar(&f.plot, "plot", "", "write throughput and latency as SVG; the store's name is added where there are several")
+	flags.StringVar(&f.plot, "plot", "", "write throughput and latency as SVG; with several stores, the store's name is added")
 	flags.StringVar(&f.markdown, "markdown", "", "write the report as a document")
 	flags.StringVar(&f.profileDir, "profile-dir", "", "write profiles of each run into this folder: CPU of this process and of Temporal on Postgres, and where workflow time went")
 	return cmd
@@ -91,7 +91,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		if err := os.Chmod(dir, 0o755); err != nil { // the server's user passes through
+		if err := os.Chmod(dir, 0o755); err != nil { // the server's user must be able to enter it
 			return err
 		}
 	}
@@ -134,7 +134,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 	return nil
 }
 
-// specs returns what to run on each store, and fills in the stores.
+// specs returns the runs for each store, and fills in the stores.
 func (f *benchFlags) specs() (func(store string) []bench.Spec, error) {
 	if len(f.stores) == 0 {
 		f.stores = []string{string(devstack.StorePostgres)}

@@ -15,8 +15,8 @@ import (
 
 const demoUser = "demo"
 
-// demonstrate sends a few commands and prints what became of them. The wallet is
-// opened under a fixed id, so a later start shows that the earlier data is there.
+// demonstrate sends a few commands and prints the results. It opens the wallet with a fixed id,
+// so a later start shows that the earlier data is still there.
 func demonstrate(cmd *cobra.Command, wallets *starter.Client) error {
 	run := time.Now().UTC().Format("0102-150405.000")
 	change := func(id, amount, description string) starter.Change {

@@ -23,12 +23,12 @@ import (
 
 type localOptions struct {
 	stack               devstack.Options
-	httpAddress         string // of metrics and probes
+	httpAddress         string // for metrics and probes
 	taskQueue           string
 	logLevel, logFormat string
 }
 
-// local is an installation of Wallet on this machine that runs.
+// local is a running installation of Wallet on this machine.
 type local struct {
 	options     localOptions
 	stack       *devstack.Stack
@@ -41,7 +41,7 @@ type local struct {
 
 const database = "wallet"
 
-// withLocal starts everything, does something with it and stops it.
+// withLocal starts everything, calls do, and stops everything.
 func withLocal(cmd *cobra.Command, o localOptions, do func(*local) error) (err error) {
 	ctx := cmd.Context()
 	l := &local{options: o, say: func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) }}
@@ -96,8 +96,8 @@ func withLocal(cmd *cobra.Command, o localOptions, do func(*local) error) (err e
 	return do(l)
 }
 
-// prepareDatabase makes the tables, and a password of the service's role that lasts as
-// long as the servers run.
+// prepareDatabase creates the tables, and sets a password for the service's role for as long as
+// the servers run.
 func (l *local) prepareDatabase(ctx context.Context) error {
 	postgres := l.stack.Postgres
 	if err := postgres.CreateDatabase(ctx, database); err != nil {
@@ -112,8 +112,8 @@ func (l *local) prepareDatabase(ctx context.Context) error {
 	return migrations.AllowLogin(ctx, l.ownerURL, password)
 }
 
-// dialTemporal connects as a worker does, but to the server of the stack, whatever the
-// environment says.
+// dialTemporal connects like a worker, but to the stack's server, whatever the environment
+// says.
 func (l *local) dialTemporal(ctx context.Context, logger *zap.Logger, keys *codec.Keys, metrics *telemetry.Metrics) (client.Client, error) {
 	connection := client.Options{HostPort: l.stack.Temporal.Address(), Logger: service.SDKLogger(logger)}
 	service.WorkerConnection(&connection)

@@ -1,5 +1,5 @@
-// Command wallet-dev is for those who work on Wallet or try it out: it runs everything on
-// one machine, measures wallets and tries to break them. No deployment needs it.
+// Command wallet-dev is for people who work on Wallet or try it out: it runs everything on one
+// machine, measures wallets and tries to break them. No deployment needs it.
 package main
 
 import (
@@ -25,9 +25,9 @@ func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "wallet-dev",
 		Short: "Run, measure and try to break Wallet on one machine",
-		Long: `Run, measure and try to break Wallet on one machine, on servers of its own.
+		Long: `Run, measure and try to break Wallet on one machine, on separate servers.
 
-Exit codes: 0 done, 1 error, or a promise of Wallet that was not kept.`,
+Exit codes: 0 success, 1 error, or Wallet broke a promise.`,
 		SilenceUsage:  true,
 		SilenceErrors: true, // printed once, by main
 	}
@@ -40,8 +40,8 @@ var outputs = []string{"table", "json"}
 
 const outputUsage = "table for people, json for machines"
 
-// findWallet returns the program wallet beside this one. It looks nowhere else: another
-// wallet may be of another version.
+// findWallet returns the program wallet next to this one. It looks nowhere else: another wallet
+// may have a different version.
 func findWallet() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -49,7 +49,7 @@ func findWallet() (string, error) {
 	}
 	program := filepath.Join(filepath.Dir(self), "wallet")
 	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
-		return "", errors.New(program + ` is missing: "make bin/wallet bin/wallet-dev" builds both programs`)
+		return "", errors.New(program + ` is missing: build both programs with "make bin/wallet bin/wallet-dev"`)
 	} else if err != nil {
 		return "", err
 	}

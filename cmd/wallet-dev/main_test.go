@@ -48,7 +48,7 @@ func TestARunNeedsTheProgramWalletBesideIt(t *testing.T) {
 	for _, command := range []string{"run", "torture", "verifybench"} {
 		out, err := exec.Command(alone, command).CombinedOutput()
 		require.Error(t, err)
-		require.Contains(t, string(out), `wallet is missing: "make bin/wallet bin/wallet-dev" builds both programs`)
+		require.Contains(t, string(out), `wallet is missing: build both programs with "make bin/wallet bin/wallet-dev"`)
 	}
 }
 

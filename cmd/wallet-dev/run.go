@@ -19,13 +19,13 @@ func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run", Short: "Run everything on this machine until Ctrl-C: Postgres, Temporal with its Web UI, the worker",
 		Long: `Run everything on this machine: a private Postgres, a Temporal server with its Web
-UI, the migrations, the worker, and a short demonstration. All of it listens on
-127.0.0.1 only, writes into one folder and stops with Ctrl-C; the next start finds
-the data again. Temporal's data of one --temporal-store is not seen by the other;
-the wallets are the same.`,
+UI, the migrations, the worker, and a short demonstration. Everything listens on
+127.0.0.1 only, writes into one folder and stops with Ctrl-C; the next start uses
+the same data. Each --temporal-store has its own Temporal data; both share the
+wallets.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			program, err := findWallet() // the shell of the user has to find it
+			program, err := findWallet() // it must be on the PATH of the user's shell
 			if err != nil {
 				return err
 			}
@@ -44,7 +44,7 @@ the wallets are the same.`,
 func demoCommand() *cobra.Command {
 	var o localOptions
 	cmd := &cobra.Command{
-		Use: "demo", Short: "Do as run does, but stop after the demonstration", Args: cobra.NoArgs,
+		Use: "demo", Short: "Like run, but stop after the demonstration", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withLocal(cmd, o, func(l *local) error { return demonstrate(cmd, l.wallets) })
 		},
@@ -55,19 +55,19 @@ func demoCommand() *cobra.Command {
 
 func (o *localOptions) addFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&o.stack.Dir, "dir", cli.EnvOr("WALLET_DEV_DIR", ".wallet"), "folder for everything that is written (WALLET_DEV_DIR)")
+	flags.StringVar(&o.stack.Dir, "dir", cli.EnvOr("WALLET_DEV_DIR", ".wallet"), "folder for all data (WALLET_DEV_DIR)")
 	flags.StringVar((*string)(&o.stack.TemporalStore), "temporal-store", cli.EnvOr("WALLET_TEMPORAL_STORE", string(devstack.StoreSQLite)), "where Temporal keeps its histories: sqlite (quick to start) or postgres (the server of a deployment) (WALLET_TEMPORAL_STORE)")
 	flags.StringVar(&o.stack.TemporalCLI, "temporal-cli", os.Getenv("WALLET_TEMPORAL_CLI"), "the Temporal CLI to use with sqlite (WALLET_TEMPORAL_CLI)")
 	flags.IntVar(&o.stack.PostgresPort, "postgres-port", 0, "0 for a free port ("+portVariables["postgres-port"]+")")
 	flags.IntVar(&o.stack.TemporalPort, "temporal-port", 0, "0 for a free port ("+portVariables["temporal-port"]+")")
 	flags.IntVar(&o.stack.UIPort, "ui-port", 0, "0 for a free port ("+portVariables["ui-port"]+")")
-	flags.StringVar(&o.httpAddress, "http-address", cli.EnvOr("WALLET_HTTP_ADDRESS", "127.0.0.1:0"), "listen there for metrics and probes, by default on a free port (WALLET_HTTP_ADDRESS)")
+	flags.StringVar(&o.httpAddress, "http-address", cli.EnvOr("WALLET_HTTP_ADDRESS", "127.0.0.1:0"), "address for metrics and probes, by default a free port (WALLET_HTTP_ADDRESS)")
 	cli.AddTaskQueueFlag(cmd, &o.taskQueue)
 	cli.AddLogFlags(cmd, &o.logLevel, &o.logFormat)
 	cmd.PreRunE = readPortVariables
 }
 
-// portVariables fix the ports whose flags are not given.
+// portVariables set the ports whose flags are not given.
 var portVariables = map[string]string{
 	"postgres-port": "WALLET_POSTGRES_PORT",
 	"temporal-port": "WALLET_TEMPORAL_PORT",
@@ -87,8 +87,8 @@ func readPortVariables(cmd *cobra.Command, _ []string) error {
 	return nil
 }
 
-// stay tells the user how to reach what runs, and returns at Ctrl-C, or with the reason
-// why a part ended by itself. programs is the folder for the PATH of the shell.
+// stay tells the user how to reach what is running, and returns at Ctrl-C, or with the reason
+// why a part stopped. programs is the folder for the shell's PATH.
 func (l *local) stay(ctx context.Context, programs string) error {
 	envFile := filepath.Join(l.options.stack.Dir, "env")
 	if err := l.writeEnv(envFile, programs); err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTheShopOfTheNexusDoc runs the commands of docs/nexus.md beside "wallet-dev run", which
-// has to have made the endpoint that the shop uses.
+// TestTheShopOfTheNexusDoc runs the commands of docs/nexus.md next to "wallet-dev run", which
+// must have created the endpoint that the shop uses.
 func TestTheShopOfTheNexusDoc(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	require.NoError(t, err)

@@ -18,14 +18,14 @@ func tortureCommand() *cobra.Command {
 	var store, output string
 	var onlyPlan bool
 	cmd := &cobra.Command{
-		Use: "torture", Short: "Try to break wallets, on servers of its own, and check what came of it",
-		Long: `Try to break wallets on servers of its own, started for it and stopped afterwards: a
-seeded random load of commands by every way, sent twice, again and with other content,
-while workers, Postgres and Temporal are killed and paused, their connections cut, delayed
-and reset, and workflows terminated and reset. Then everything is healed, and what callers
-were told is compared with what is written down.
+		Use: "torture", Short: "Try to break wallets, on separate servers, and check the outcome",
+		Long: `Try to break wallets on separate servers, which it starts and stops. It sends a seeded
+random load of commands in every possible way, some twice, again later or with different
+content, while it kills and pauses workers, Postgres and Temporal, cuts, delays and resets
+their connections, and terminates and resets workflows. Then it heals everything, and
+compares the answers that callers got with what is recorded.
 
-The same seed makes the same plan. Exit code 1 if a promise was not kept.`,
+The same seed makes the same plan. Exit code 1 if a promise was broken.`,
 		Example: `  wallet-dev torture --seed 7 --duration 20m
   wallet-dev torture --seed 7 --plan
   wallet-dev torture --temporal-store postgres --workers 3 -o json`,
@@ -51,16 +51,16 @@ The same seed makes the same plan. Exit code 1 if a promise was not kept.`,
 	}
 	cli.AddOutputFlag(cmd, &output, outputUsage, outputs...)
 	flags := cmd.Flags()
-	flags.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()%1_000_000), "makes the plan; a random one by default")
-	flags.DurationVar(&o.Duration, "duration", 2*time.Minute, "how long load and faults last; healing comes after it")
+	flags.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()%1_000_000), "seed of the plan; random by default")
+	flags.DurationVar(&o.Duration, "duration", 2*time.Minute, "how long load and faults last; healing comes after")
 	flags.StringVar(&store, "temporal-store", string(devstack.StoreSQLite), "where Temporal keeps its histories: sqlite, postgres")
 	flags.IntVar(&o.Workers, "workers", 2, "worker processes")
-	flags.IntVar(&o.Clients, "clients", 16, "clients, each with one step under way")
+	flags.IntVar(&o.Clients, "clients", 16, "clients, each with one step in progress")
 	flags.IntVar(&o.Wallets, "wallets", 60, "wallets; the first three get half of the commands")
 	flags.StringSliceVar(&o.Faults, "faults", nil, "only these: worker, postgres, temporal, link, caller, workflow, tamper")
-	flags.DurationVar(&o.Patience, "patience", 3*time.Minute, "how long after healing the last answer may take")
+	flags.DurationVar(&o.Patience, "patience", 3*time.Minute, "how long after healing the last answer may come")
 	flags.StringVar(&o.Dir, "dir", "", "folder for the servers' data and logs; a temporary one by default")
-	flags.BoolVar(&onlyPlan, "plan", false, "print the plan of faults and the beginning of each client's script, and do nothing")
+	flags.BoolVar(&onlyPlan, "plan", false, "only print the faults and the beginning of each client's script")
 	flags.Lookup("seed").DefValue = ""
 	return cmd
 }
@@ -73,7 +73,7 @@ func runTorture(cmd *cobra.Command, plan torture.Plan, output string) error {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		if err := os.Chmod(dir, 0o755); err != nil { // the server's user passes through
+		if err := os.Chmod(dir, 0o755); err != nil { // the server's user must be able to enter it
 			return err
 		}
 		o.Dir = dir
@@ -99,7 +99,7 @@ func runTorture(cmd *cobra.Command, plan torture.Plan, output string) error {
 		report.Write(cmd.OutOrStdout())
 	}
 	if err == nil && len(report.Violations) > 0 {
-		err = fmt.Errorf("seed %d: %d promises were not kept", o.Seed, len(report.Violations))
+		err = fmt.Errorf("seed %d: %d promises were broken", o.Seed, len(report.Violations))
 	}
 	return err
 }

@@ -13,9 +13,9 @@ import (
 
 func verifyBenchCommand() *cobra.Command {
 	var o verifybench.Options
-	step, databaseURL := "", "" // what another process of this command does
+	step, databaseURL := "", "" // set in child processes of this command
 	cmd := &cobra.Command{
-		Use: "verifybench", Short: `Measure the speed and the memory of "wallet verify", on servers of its own`, Args: cobra.NoArgs,
+		Use: "verifybench", Short: `Measure the speed and the memory of "wallet verify", on separate servers`, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Program, err = findWallet(); err != nil {
 				return err
@@ -37,13 +37,13 @@ func verifyBenchCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&o.Entries, "entries", 1_000_000, "journal entries in all")
-	flags.IntVar(&o.Wallets, "wallets", 10_000, "wallets that share them")
-	flags.IntVar(&o.Parallel, "parallel", runtime.NumCPU(), "as of wallet verify")
-	flags.StringVar(&step, "step", "", "do only this")
-	flags.StringVar(&databaseURL, "database-url", "", "of the step")
+	flags.IntVar(&o.Entries, "entries", 1_000_000, "total journal entries")
+	flags.IntVar(&o.Wallets, "wallets", 10_000, "number of wallets")
+	flags.IntVar(&o.Parallel, "parallel", runtime.NumCPU(), "as for wallet verify")
+	flags.StringVar(&step, "step", "", "run only this step")
+	flags.StringVar(&databaseURL, "database-url", "", "the database for --step")
 	for _, name := range []string{"step", "database-url"} {
-		_ = flags.MarkHidden(name) // there is such a flag
+		_ = flags.MarkHidden(name) // the flag exists
 	}
 	return cmd
 }

@@ -60,8 +60,8 @@ func TestCertificatesAreWhereTheyAreLookedFor(t *testing.T) {
 	require.Len(t, pods(build(t, "testdata/all"))["worker"].Containers[0].Env, len(pods(build(t, "base"))["worker"].Containers[0].Env)+3)
 }
 
-// TestTheCommandsInTheDocsMakeWhatTheManifestsNeed is about a new cluster, which has
-// neither the namespace nor the secrets.
+// TestTheCommandsInTheDocsMakeWhatTheManifestsNeed assumes a new cluster, which has neither the
+// namespace nor the secrets.
 func TestTheCommandsInTheDocsMakeWhatTheManifestsNeed(t *testing.T) {
 	doc, err := os.ReadFile(filepath.Join(root, "docs", "deploy.md"))
 	require.NoError(t, err)

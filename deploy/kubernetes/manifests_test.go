@@ -1,4 +1,4 @@
-// Package kubernetes is the test of the manifests.
+// Package kubernetes tests the manifests.
 package kubernetes
 
 import (
@@ -25,8 +25,8 @@ import (
 
 const root = "../.."
 
-// build renders a folder as "kubectl apply -k" does, and reads each object as the
-// server does under --validate=strict: a field that it does not know is an error.
+// build renders a folder as "kubectl apply -k" does, and reads each object as the server does
+// with --validate=strict: an unknown field is an error.
 func build(t *testing.T, folder string) map[string]runtime.Object {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -86,8 +86,8 @@ func TestPodsAreConfined(t *testing.T) {
 	}
 }
 
-// ofOthers are not wallet's: GOMEMLIMIT is Go's, and the help has only TEMPORAL_TLS_... of
-// Temporal's, with which cmd/wallet's tests start a worker.
+// ofOthers lists variables that are not wallet's own: GOMEMLIMIT is Go's, and the help shows
+// Temporal's only as TEMPORAL_TLS_..., which cmd/wallet's tests use to start a worker.
 var ofOthers = []string{
 	"GOMEMLIMIT", "TEMPORAL_TLS_SERVER_CA_CERT_PATH", "TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH",
 }

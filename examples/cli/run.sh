@@ -2,7 +2,7 @@
 # A wallet from Temporal's own CLI, which takes the server's address from TEMPORAL_ADDRESS.
 set -eu
 
-wallet=wallet-asset/USD/cli   # the one id of the USD wallet of the user "cli"
+wallet=wallet-asset/USD/cli   # the only id of user "cli"'s USD wallet
 start='{"user_id":"cli","currency":"USD"}'
 
 echo '# a signal: durable, without an answer; it starts the wallet if nobody used it yet'

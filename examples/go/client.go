@@ -10,8 +10,8 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// sendCommands sends by signal, by update and in a batch, and asks for the balance. Each
-// call starts the wallet's workflow if it is not there, and repeats what passes.
+// sendCommands sends by signal, by update and in a batch, and asks for the balance. Each call
+// starts the wallet's workflow if necessary, and retries temporary failures.
 func sendCommands(ctx context.Context, wallets *starter.Client, userID string) error {
 	// A signal is durable and has no answer.
 	order1 := wallet.Command{ID: "order-1", Type: wallet.TypeAdd, Amount: wallet.MustAmount("12.50")}
@@ -19,7 +19,7 @@ func sendCommands(ctx context.Context, wallets *starter.Client, userID string) e
 		return err
 	}
 
-	// An update answers with the Result. Commands run in the order in which they came.
+	// An update answers with the Result. Commands run in the order in which they arrived.
 	coffee := starter.Change{
 		UserID: userID, Currency: "USD", CommandID: "order-2",
 		Amount: wallet.MustAmount("1.50"), Description: "a coffee",
@@ -37,7 +37,7 @@ func sendCommands(ctx context.Context, wallets *starter.Client, userID string) e
 	}
 	fmt.Printf("again: %s %s, replayed: %t\n", again.CommandID, again.Status, again.Replayed)
 
-	// A refusal is an error of its own type. It is final for its id.
+	// A refusal has its own error type. It is final for its id.
 	_, err = wallets.Subtract(ctx, starter.Change{
 		UserID: userID, Currency: "USD", CommandID: "order-3", Amount: wallet.MustAmount("100.00"),
 	})
@@ -48,7 +48,7 @@ func sendCommands(ctx context.Context, wallets *starter.Client, userID string) e
 	refused := unapplied.Result
 	fmt.Printf("refused: %s, %s: %s\n", refused.CommandID, refused.Reason, refused.Message)
 
-	// In a batch a refusal is an item, and the next commands go on.
+	// In a batch a refusal is an item, and the next commands still run.
 	results, err := wallets.ApplyBatch(ctx, userID, "USD", []wallet.Command{
 		{ID: "order-4", Type: wallet.TypeAdd, Amount: wallet.MustAmount("5")},
 		{ID: "order-5", Type: wallet.TypeSubtract, Amount: wallet.MustAmount("100")},
@@ -66,7 +66,7 @@ func sendCommands(ctx context.Context, wallets *starter.Client, userID string) e
 	}
 	fmt.Println("batch:", strings.Join(items, ", "))
 
-	// What is no command at all is an InvalidError, which no retry will help.
+	// Anything that is not a valid command is an InvalidError, and retrying does not help.
 	_, err = wallets.Add(ctx, starter.Change{UserID: userID, Currency: "USD", CommandID: "_order-6", Amount: wallet.MustAmount("5")})
 	var invalid *wallet.InvalidError
 	if !errors.As(err, &invalid) {

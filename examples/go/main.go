@@ -1,5 +1,5 @@
-// Command go sends commands to a wallet from Go, and runs workflows that do in a
-// worker of its own. It connects as TEMPORAL_ADDRESS and Temporal's other variables say.
+// Command go sends commands to a wallet from Go, and runs workflows that do the same in its own
+// worker. It connects according to TEMPORAL_ADDRESS and Temporal's other variables.
 package main
 
 import (

@@ -37,7 +37,7 @@ func Deliver(ctx workflow.Context, userID, orderID, amount string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	hold, err := apply(ctx, userID, wallet.Command{ID: orderID, Type: wallet.TypeHold, Amount: price, ExpiresIn: "8s"}) // a shop has days
+	hold, err := apply(ctx, userID, wallet.Command{ID: orderID, Type: wallet.TypeHold, Amount: price, ExpiresIn: "8s"}) // days in a real shop
 	if err != nil {
 		return "", err
 	}
@@ -78,8 +78,8 @@ func apply(ctx workflow.Context, userID string, command wallet.Command) (wallet.
 	return result, result.Err()
 }
 
-// Refund signals a command and waits for the reply, which is a signal too. The reply may
-// come more than once; its command id tells which one it is.
+// Refund signals a command and waits for the reply, which is a signal too. The reply may come
+// more than once; its command id says which one it is.
 func Refund(ctx workflow.Context, userID, orderID, amount string) (string, error) {
 	value, err := wallet.ParseAmount(amount)
 	if err != nil {
@@ -104,7 +104,7 @@ func Refund(ctx workflow.Context, userID, orderID, amount string) (string, error
 // Activities do what workflow code cannot.
 type Activities struct{ wallets *starter.Client }
 
-// SignalCommand signals-with-start. A second try does no harm.
+// SignalCommand signals with start. Trying again is harmless.
 func (a *Activities) SignalCommand(ctx context.Context, userID, currency string, command wallet.Command) error {
 	return a.wallets.Send(ctx, userID, currency, command)
 }

@@ -1,21 +1,21 @@
 #!/bin/sh
 # A wallet over plain HTTP, with curl and jq.
 #
-# TEMPORAL_HTTP_URL is Temporal's own HTTP API, port 7243 of a frontend. It takes JSON as it
-# is, but reaches no workflow whose id has a slash, in whatever encoding (Temporal 1.29.1
-# decodes a path before it splits it). A wallet's id has two. So commands go by ApplyCommand,
-# whose id is the caller's to choose.
+# TEMPORAL_HTTP_URL is Temporal's own HTTP API, port 7243 of a frontend. It takes plain JSON,
+# but cannot reach a workflow whose id contains a slash, however it is encoded (Temporal 1.29.1
+# decodes a path before it splits it). A wallet's id has two. So commands go through
+# ApplyCommand, whose id the caller can choose.
 #
-# TEMPORAL_UI_URL is the Web UI, whose server has the same API and does take %2F: there are
-# signals, updates and queries of the wallet itself. It wants a CSRF token, and payloads in
+# TEMPORAL_UI_URL is the Web UI, whose server has the same API and does accept %2F: it can send
+# the wallet itself signals, updates and queries. It requires a CSRF token, and payloads in
 # base64.
 set -eu
 
 api=$TEMPORAL_HTTP_URL/api/v1/namespaces/default
 completed=UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
 
-# apply COMMAND_ID COMMAND: starts ApplyCommand, waits for its end and shows it. If anything
-# goes wrong, do it again: the command counts once.
+# apply COMMAND_ID COMMAND: starts ApplyCommand, waits for it to end and shows the result. If
+# anything goes wrong, run it again: the command counts once.
 apply() {
   curl -sS --fail-with-body "$api/workflows/http-$1" --json '{
     "workflowType": {"name": "ApplyCommand"}, "taskQueue": {"name": "wallet"},

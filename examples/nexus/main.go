@@ -1,6 +1,6 @@
-// Command nexus is a shop in a namespace of its own, whose workflows charge wallets
-// by the Nexus service "wallet". It connects as TEMPORAL_ADDRESS and Temporal's other
-// variables say, and makes the namespace "shop" if it is missing.
+// Command nexus is a shop in its own namespace, whose workflows charge wallets through the
+// Nexus service "wallet". It connects according to TEMPORAL_ADDRESS and Temporal's other
+// variables, and creates the namespace "shop" if it is missing.
 package main
 
 import (
@@ -66,7 +66,7 @@ func run(ctx context.Context, out io.Writer, options client.Options, endpoint, u
 		{"top-up-1", TopUp, "20.00"},
 		{"purchase-1", Purchase, "7.50"},
 		{"purchase-2", Purchase, "100.00"},
-		{"purchase-1", Purchase, "7.50"}, // once more: it was paid
+		{"purchase-1", Purchase, "7.50"}, // once more: it is already paid
 	} {
 		order := Order{Endpoint: endpoint, UserID: user, Amount: wallet.MustAmount(step.amount)}
 		run, err := temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: step.id + "/" + user, TaskQueue: taskQueue}, step.workflow, order)

@@ -31,7 +31,7 @@ func TestTheShopChargesWallets(t *testing.T) {
 	expected, err := os.ReadFile("expected.txt")
 	require.NoError(t, err)
 	user := testenv.Unique(t, "u")
-	for range 2 { // again: nothing is paid twice
+	for range 2 { // the second time, nothing is paid twice
 		var out bytes.Buffer
 		require.NoError(t, run(t.Context(), &out, client.Options{HostPort: testenv.TemporalAddress(t)}, endpoint, user))
 		require.Equal(t, string(expected), out.String())

@@ -11,9 +11,9 @@ import (
 	"github.com/valueledger/wallet/walletnexus"
 )
 
-// Order is what the shop's workflows are started with.
+// Order is the input of the shop's workflows.
 type Order struct {
-	Endpoint string // of the wallets
+	Endpoint string // the wallets' Nexus endpoint
 	UserID   string
 	Amount   wallet.Amount
 }

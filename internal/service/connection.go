@@ -9,17 +9,17 @@ import (
 	"google.golang.org/grpc"
 )
 
-// WorkerConnection is what the connection of a worker's client needs. It leaves out
-// gzip, which costs more than it saves where the worker is near its server.
+// WorkerConnection sets up the connection of a worker's client. It disables gzip, which costs
+// more than it saves when the worker is near its server.
 func WorkerConnection(o *client.Options) {
 	o.ConnectionOptions.GrpcCompression = &client.GrpcCompressionNone{}
 	o.ConnectionOptions.DialOptions = append(o.ConnectionOptions.DialOptions, grpc.WithChainUnaryInterceptor(refuseBriefly))
 }
 
-// refuseBriefly leaves the request out of a worker's refusal of an update. The SDK
-// repeats it there, the server has no use for it, and Temporal 1.29.1 terminates a
-// workflow whose worker sends a message over 2 MB: any caller could end a wallet's run,
-// and lose the signals in it, with an update of 2 to 4 MB.
+// refuseBriefly removes the request from a worker's refusal of an update. The SDK repeats it
+// there, the server does not need it, and Temporal 1.29.1 terminates a workflow whose worker
+// sends a message over 2 MB: any caller could end a wallet's run, and lose the signals in it,
+// with an update of 2 to 4 MB.
 func refuseBriefly(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	if completed, ok := request.(*workflowservice.RespondWorkflowTaskCompletedRequest); ok {
 		for _, message := range completed.Messages {

@@ -22,22 +22,21 @@ import (
 )
 
 const (
-	// defaultPoolSize is the number of connections unless the database URL says
-	// pool_max_conns: steps are short, so this many serve far more wallets.
+	// defaultPoolSize is the number of connections unless the database URL sets pool_max_conns:
+	// steps are short, so this many connections serve far more wallets.
 	defaultPoolSize = 16
-	// hostPatience is how long a connection tries one of several servers before it goes on
-	// to the next, unless the URL says connect_timeout. pgx's two minutes would outlast a
+	// hostPatience is how long a connection tries one of several servers before the next,
+	// unless the URL sets connect_timeout. pgx's default of two minutes would outlast a
 	// failover.
 	hostPatience = 3 * time.Second
 )
 
-// Database is a Postgres, and the setting that its URL comes from: what to look at if
-// it is wrong.
+// Database is a Postgres, and the setting that its URL comes from, to name it in errors.
 type Database struct{ URL, Setting string }
 
-// OpenPool connects to Postgres for who writes, and checks that it answers and is
-// migrated. Of several servers in the URL it uses the one that takes writes, whatever
-// target_session_attrs says. It traces if traces are on.
+// OpenPool connects to Postgres for writing, and checks that it answers and is migrated. If the
+// URL lists several servers it uses the one that accepts writes, whatever target_session_attrs
+// says. It traces if traces are on.
 func OpenPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
 	config, err := database.config()
 	if err != nil {
@@ -47,9 +46,9 @@ func OpenPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
 	return database.open(ctx, config)
 }
 
-// OpenReadPool is OpenPool for who only reads. Of several servers in the URL it uses the
-// primary, if that answers, unless target_session_attrs asks for another one: a standby
-// lags behind.
+// OpenReadPool is OpenPool for reading only. If the URL lists several servers it uses the
+// primary, if that answers, because a standby lags behind; target_session_attrs can ask for
+// another one.
 func OpenReadPool(ctx context.Context, database Database) (*pgxpool.Pool, error) {
 	config, err := database.config()
 	if err != nil {
@@ -66,7 +65,7 @@ func OpenReadPool(ctx context.Context, database Database) (*pgxpool.Pool, error)
 	return database.open(ctx, any)
 }
 
-// says reports whether a parameter is set in the URL or its variable.
+// says reports whether a parameter is set in the URL or its environment variable.
 func (d Database) says(parameter, variable string) bool {
 	return strings.Contains(d.URL, parameter) || os.Getenv(variable) != "" // of a URL or of key=value pairs
 }
@@ -115,10 +114,10 @@ func (d Database) open(ctx context.Context, config *pgxpool.Config) (*pgxpool.Po
 	return pool, nil
 }
 
-// servers are the addresses in a URL, in its order.
+// servers returns the addresses in a URL, in order.
 func servers(config *pgxpool.Config) []string {
 	list := []string{address(config.ConnConfig.Host, config.ConnConfig.Port)}
-	for _, f := range config.ConnConfig.Fallbacks { // the same again, where TLS may be left out
+	for _, f := range config.ConnConfig.Fallbacks { // contains addresses twice if TLS is optional
 		if a := address(f.Host, f.Port); !slices.Contains(list, a) {
 			list = append(list, a)
 		}
@@ -130,8 +129,8 @@ func address(host string, port uint16) string {
 	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }
 
-// withoutURL is pgx's reason alone. It repeats the connection string, without the
-// password where it recognizes one.
+// withoutURL returns only pgx's reason. pgx repeats the connection string, and hides the
+// password only if it recognizes one.
 func withoutURL(err error) string {
 	text := err.Error()
 	if end := strings.LastIndex(text, "`: "); end >= 0 {
@@ -140,8 +139,8 @@ func withoutURL(err error) string {
 	return text
 }
 
-// checkPostgres returns an error unless a worker can work on what a connection of the
-// pool leads to. One that cannot be worked on is closed: the next may lead elsewhere.
+// checkPostgres returns an error unless a worker can use the server behind a connection of the
+// pool. It closes a connection that cannot be used: the next may lead to another server.
 func checkPostgres(ctx context.Context, pool *pgxpool.Pool) error {
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
@@ -175,7 +174,7 @@ func checkConnection(ctx context.Context, conn *pgxpool.Conn) error {
 
 const sqlRisks = `SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name`
 
-// warnOfPostgres logs what a worker can work with and should not have to.
+// warnOfPostgres logs risky settings that a worker can still run with.
 func warnOfPostgres(ctx context.Context, o Options) error {
 	rows, err := o.Pool.Query(ctx, sqlRisks)
 	if err != nil {
@@ -186,10 +185,10 @@ func warnOfPostgres(ctx context.Context, o Options) error {
 		return fmt.Errorf("look up the settings of Postgres: %w", err)
 	}
 	if len(off) > 0 {
-		o.Logger.Warn("Postgres can lose or damage what it has answered when its machine crashes: set these to on", zap.Strings("off", off))
+		o.Logger.Warn("Postgres can lose or damage committed data when its machine crashes: set these to on", zap.Strings("off", off))
 	}
 	if risk := postgres.TransportRisk(o.Pool.Config().ConnConfig); risk != "" {
-		o.Logger.Warn("the connection to Postgres can be read or taken over on its way: set sslmode=verify-full and sslrootcert in the URL", zap.String("risk", risk))
+		o.Logger.Warn("the connection to Postgres can be read or hijacked: set sslmode=verify-full and sslrootcert in the URL", zap.String("risk", risk))
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func database(url string) service.Database {
 	return service.Database{URL: url, Setting: "WALLET_DATABASE_URL"}
 }
 
-// start starts a worker and stops it. It returns what it has logged.
+// start starts and stops a worker, and returns what it logged.
 func start(t *testing.T, pool *pgxpool.Pool) (*observer.ObservedLogs, error) {
 	core, logs := observer.New(zap.InfoLevel)
 	s, err := service.Start(context.Background(), service.Options{
@@ -46,21 +46,21 @@ func url(parameters string, servers ...*devstack.Postgres) string {
 	return fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable%s", migrations.RoleApp, testenv.AppPassword, strings.Join(hosts, ","), testenv.OwnDatabase, parameters)
 }
 
-// inRecovery says where a pool leads to.
+// inRecovery reports whether a pool leads to a standby.
 func inRecovery(t *testing.T, pool *pgxpool.Pool) (is bool) {
 	require.NoError(t, pool.QueryRow(t.Context(), `SELECT pg_is_in_recovery()`).Scan(&is))
 	return is
 }
 
-// TestTheServerThatTakesWritesIsFound names a standby first in the URL, and then promotes
-// it: a former primary would take the writes of a worker that does not ask.
+// TestTheServerThatTakesWritesIsFound puts a standby first in the URL, and then promotes it:
+// without a check a former primary would take a worker's writes.
 func TestTheServerThatTakesWritesIsFound(t *testing.T) {
 	primary := testenv.OwnPostgres(t)
 	standby := testenv.Standby(t, primary)
 
 	_, err := service.OpenPool(t.Context(), database(url("", standby)))
 	require.ErrorContains(t, err, fmt.Sprintf("no Postgres to write to at 127.0.0.1:%d/wallet (WALLET_DATABASE_URL)", standby.Port()))
-	require.ErrorContains(t, err, fmt.Sprintf("the server 127.0.0.1:%d is a standby (in recovery) and takes no writes: connect to the primary", standby.Port()))
+	require.ErrorContains(t, err, fmt.Sprintf("the server 127.0.0.1:%d is a standby (in recovery) and does not accept writes: connect to the primary", standby.Port()))
 	unchecked := testenv.Pool(t, url("", standby))
 	_, err = start(t, unchecked)
 	require.ErrorContains(t, err, "is a standby (in recovery)")
@@ -113,8 +113,8 @@ func TestAWorkerThatMayNotWriteDoesNotStart(t *testing.T) {
 	reader.Close()
 }
 
-// TestWhatIsRiskyIsLogged has the run's server, which does not sync, under an address that
-// is not of this machine.
+// TestWhatIsRiskyIsLogged uses the test run's server, which does not sync, under an address
+// that is not local.
 func TestWhatIsRiskyIsLogged(t *testing.T) {
 	app := testenv.AppURL(t, testenv.DatabaseURL(t))
 	for host, lines := range map[string]int{"127.0.0.1": 0, "0.0.0.0": 1} {
@@ -123,14 +123,14 @@ func TestWhatIsRiskyIsLogged(t *testing.T) {
 		logs, err := start(t, pool)
 		pool.Close()
 		require.NoError(t, err)
-		syncs := logs.FilterMessageSnippet("can lose or damage what it has answered").All()
+		syncs := logs.FilterMessageSnippet("can lose or damage committed data").All()
 		require.Len(t, syncs, 1)
 		require.Equal(t, []any{"fsync"}, syncs[0].ContextMap()["off"])
 		require.Equal(t, lines, logs.FilterMessageSnippet("sslmode=verify-full").Len())
 	}
 }
 
-// TestConnectionsOfAWorkerNoticeThatItsHostIsGone asks Postgres for what it does then.
+// TestConnectionsOfAWorkerNoticeThatItsHostIsGone asks Postgres for its keepalive settings.
 func TestConnectionsOfAWorkerNoticeThatItsHostIsGone(t *testing.T) {
 	pool, err := service.OpenPool(t.Context(), database(testenv.AppURL(t, testenv.DatabaseURL(t))))
 	require.NoError(t, err)

@@ -5,9 +5,9 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// deployment makes the worker one of a Worker Deployment Version, if v is one. A wallet
-// then moves to the current version with its next task. Pinned, it would need workers
-// of its first version for ever, since wallets do not end.
+// deployment assigns the worker to a Worker Deployment Version, if v is set. A wallet then
+// moves to the current version with its next task. Pinned to its first version, it would need
+// workers of that version forever, because wallets do not end.
 func deployment(v worker.WorkerDeploymentVersion) (o worker.DeploymentOptions) {
 	if v == (worker.WorkerDeploymentVersion{}) {
 		return o

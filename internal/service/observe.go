@@ -11,13 +11,13 @@ import (
 	"github.com/valueledger/wallet/internal/service/telemetry"
 )
 
-// HTTPOff as an address is no HTTP server.
+// HTTPOff, as an address, means no HTTP server.
 const HTTPOff = "off"
 
 // errNotRunning is what a probe gets while the worker takes no work.
 var errNotRunning = errors.New("the worker is starting or stopping")
 
-// observe has the metrics tell of what the worker uses, and answers on HTTP.
+// observe makes the metrics cover what the worker depends on, and starts the HTTP server.
 func (s *Service) observe(o Options) error {
 	if o.Metrics == nil {
 		return nil
@@ -26,9 +26,9 @@ func (s *Service) observe(o Options) error {
 	if err != nil || o.HTTPAddress == HTTPOff {
 		return err
 	}
-	// A connection of its own, so that a probe finds out about Postgres and not about how
-	// busy the steps' pool is, and takes nothing from it. It is renewed, for who may do what
-	// is settled when a session begins.
+	// A separate connection lets a probe check Postgres itself, without depending on how busy
+	// the steps' pool is or taking a connection from it. It is renewed, because a session's
+	// rights are fixed when it begins.
 	own := o.Pool.Config()
 	own.MinConns, own.MinIdleConns, own.MaxConns, own.MaxConnLifetime = 0, 0, 1, time.Minute
 	if s.probe, err = pgxpool.NewWithConfig(context.Background(), own); err != nil {

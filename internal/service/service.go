@@ -1,6 +1,6 @@
-// Package service wires the parts into a running worker: configuration, logs, the
-// connections to Temporal and Postgres, and the checks that make a wrong setup
-// fail at start with a message that says what to do.
+// Package service assembles a running worker: configuration, logs, connections to Temporal and
+// Postgres, and checks that make a wrong setup fail at start with a message that says what to
+// do.
 package service
 
 import (
@@ -37,12 +37,12 @@ import (
 const (
 	// connectPatience is how long a start waits for a server before it fails.
 	connectPatience = 10 * time.Second
-	// drainPatience is how long a stop waits for steps that are under way.
+	// drainPatience is how long a stop waits for steps in progress.
 	drainPatience = 20 * time.Second
 )
 
-// NewLogger makes the log of the service and the SDK: level is debug, info, warn
-// or error, format is console or json.
+// NewLogger makes the log for the service and the SDK: level is debug, info, warn or error,
+// format is console or json.
 func NewLogger(level, format string) (*zap.Logger, error) {
 	parsed, err := zapcore.ParseLevel(level)
 	if err != nil {
@@ -50,7 +50,7 @@ func NewLogger(level, format string) (*zap.Logger, error) {
 	}
 	config := zap.NewProductionConfig()
 	config.Level = zap.NewAtomicLevelAt(parsed)
-	config.Sampling = nil // every refusal is one line
+	config.Sampling = nil // so that every refusal is logged
 	config.DisableStacktrace = true
 	config.DisableCaller = true
 	config.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
@@ -65,16 +65,15 @@ func NewLogger(level, format string) (*zap.Logger, error) {
 	return config.Build()
 }
 
-// SDKLogger is the same log for Temporal's SDK.
+// SDKLogger is the same log, for Temporal's SDK.
 func SDKLogger(logger *zap.Logger) log.Logger {
 	return log.NewStructuredLogger(slog.New(zapslog.NewHandler(logger.Core())))
 }
 
-// DialTemporal connects as Temporal's own variables and profile file say
-// (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_..., or a
-// profile in temporal.toml), with the keys of WALLET_PAYLOAD_KEYS, and returns the
-// namespace too. The client traces if traces are on. change, if not nil, may alter
-// the options.
+// DialTemporal connects according to Temporal's own variables and profile file
+// (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_..., or a profile in
+// temporal.toml), with the keys in WALLET_PAYLOAD_KEYS. It also returns the namespace. The
+// client traces if traces are on. change, if not nil, may modify the options.
 func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.Options)) (client.Client, string, error) {
 	options, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
@@ -113,10 +112,10 @@ type Service struct {
 	worker  worker.Worker
 	failed  chan error
 	running atomic.Bool
-	http    *telemetry.Server // nil where nobody asks
-	probe   *pgxpool.Pool     // of http's readiness
+	http    *telemetry.Server // nil if it is off
+	probe   *pgxpool.Pool     // for the readiness check
 	end     context.CancelFunc
-	tasks   sync.WaitGroup // besides the worker
+	tasks   sync.WaitGroup // other than the worker
 }
 
 // Options of a Service.
@@ -127,11 +126,11 @@ type Options struct {
 	TaskQueue string
 	Logger    *zap.Logger
 
-	Metrics     *telemetry.Metrics // may be nil; the Temporal client has them too
-	HTTPAddress string             // of metrics and probes, or HTTPOff
-	VerifyEvery time.Duration      // 0: nobody verifies here
+	Metrics     *telemetry.Metrics // may be nil; the Temporal client uses them too
+	HTTPAddress string             // for metrics and probes, or HTTPOff
+	VerifyEvery time.Duration      // 0: this worker does not verify
 
-	Version worker.WorkerDeploymentVersion // zero: the worker is of no Worker Deployment
+	Version worker.WorkerDeploymentVersion // zero: no Worker Deployment
 }
 
 // Start checks the namespace, registers the search attributes and starts the
@@ -146,7 +145,7 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	}
 	err = starter.RegisterSearchAttributes(ctx, o.Temporal, o.Namespace)
 	var denied *serviceerror.PermissionDenied
-	if errors.As(err, &denied) { // an operator has to have done it
+	if errors.As(err, &denied) { // then an operator must have registered them
 		o.Logger.Warn("may not register search attributes", zap.Error(err))
 	} else if err != nil {
 		return nil, err
@@ -170,8 +169,9 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	s := &Service{failed: make(chan error, 1)}
 	options := worker.Options{
 		WorkerStopTimeout: drainPatience,
-		// Of a workflow that does not give way. The SDK's second is over too soon on a
-		// machine that stands still for one, and then fails a task that has done no wrong.
+		// How long a workflow may run without yielding. The SDK's default of one second is too
+		// short if the machine pauses for a second: it would fail a task that did nothing
+		// wrong.
 		DeadlockDetectionTimeout: 10 * time.Second,
 		// With two kinds of pollers taking turns, a burst to one wallet turns all of them to its
 		// sticky queue, and first commands of other wallets wait for seconds.
@@ -210,7 +210,7 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	return s, nil
 }
 
-// Wait returns when ctx ends, or with the error that ended the worker.
+// Wait returns when ctx ends, or with the error that stopped the worker.
 func (s *Service) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -221,8 +221,8 @@ func (s *Service) Wait(ctx context.Context) error {
 	}
 }
 
-// Stop takes no more work, lets what is under way finish and returns. Until then the
-// metrics can be scraped, and the worker is not ready.
+// Stop takes no more work, lets running steps finish, and returns. Until then the metrics can
+// be scraped, and the worker is not ready.
 func (s *Service) Stop() {
 	s.running.Store(false)
 	s.end()

@@ -9,11 +9,11 @@ import (
 	"github.com/valueledger/wallet/activities"
 )
 
-// sweepEvery is how often a worker looks for holds that are overdue. With the grace of a
-// sweep each expires within a minute, whoever is asleep.
+// sweepEvery is how often a worker looks for overdue holds. Together with the sweep's grace
+// period each hold expires within a minute, even if its wallet's workflow does nothing.
 const sweepEvery = 20 * time.Second
 
-// sweepRegularly lets holds expire whose wallets have no workflow to do it, until ctx ends.
+// sweepRegularly expires holds that their wallets' workflows do not expire, until ctx ends.
 func sweepRegularly(ctx context.Context, steps *activities.Activities, log *zap.Logger) {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
@@ -25,10 +25,10 @@ func sweepRegularly(ctx context.Context, steps *activities.Activities, log *zap.
 		}
 		wallets, err := steps.ExpireOverdue(ctx)
 		if err != nil && ctx.Err() == nil {
-			log.Warn("the sweep of overdue holds did not get through, it is repeated", zap.Error(err), zap.Duration("in", sweepEvery))
+			log.Warn("the sweep of overdue holds failed, it will be repeated", zap.Error(err), zap.Duration("in", sweepEvery))
 		}
 		if wallets > 0 {
-			log.Info("holds expired by the sweep, their wallets' workflows did not see to it", zap.Int("wallets", wallets))
+			log.Info("the sweep expired holds, because their wallets' workflows did not", zap.Int("wallets", wallets))
 		}
 	}
 }

@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// verifyConnections is the least that a verification needs. They are not the
-	// steps', which must not wait for it.
+	// verifyConnections is the minimum for a verification. They are separate from the steps'
+	// connections, which must not wait for it.
 	verifyConnections = 3
-	// maxFindingsLogged keeps a broken ledger from filling the log each time.
+	// maxFindingsLogged keeps a broken ledger from flooding the log each time.
 	maxFindingsLogged = 20
 )
 
-// verifyRegularly verifies all wallets now and then every so often, until ctx ends.
+// verifyRegularly verifies all wallets at once and then at regular intervals, until ctx ends.
 func verifyRegularly(ctx context.Context, o Options) {
 	ticks := time.NewTicker(o.VerifyEvery)
 	defer ticks.Stop()
@@ -61,7 +61,7 @@ func verifyAll(ctx context.Context, o Options) error {
 	o.Logger.Info("verified the wallets", zap.Int64("wallets", report.Wallets), zap.Int64("entries", report.Entries),
 		zap.Int("findings", len(report.Findings)), zap.Duration("took", took))
 	for _, f := range report.Findings[:min(len(report.Findings), maxFindingsLogged)] {
-		o.Logger.Error("wallet does not hold", zap.String("user_id", f.UserID), zap.String("currency", f.Currency),
+		o.Logger.Error("wallet failed verification", zap.String("user_id", f.UserID), zap.String("currency", f.Currency),
 			zap.String("table", f.Table), zap.Int64("position", f.Position), zap.String("problem", f.Problem))
 	}
 	return nil

@@ -5,15 +5,15 @@ import { applyBatchUpdate, applyUpdate, commandSignal, refusal, stateQuery, wall
 export async function sendCommands(client: Client, userId: string) {
   const wallet = walletAsset(userId, 'USD');
 
-  // A signal is durable and has no answer. "With start", because a wallet that nobody
-  // used yet has no workflow.
+  // A signal is durable and has no answer. "With start", because a wallet that was never used
+  // has no workflow yet.
   await client.workflow.signalWithStart('WalletAsset', {
     ...wallet,
     signal: commandSignal,
     signalArgs: [{ id: 'order-1', type: 'add', amount: '12.50' }],
   });
 
-  // An update answers with the Result. Commands run in the order in which they came.
+  // An update answers with the Result. Commands run in the order in which they arrived.
   const order2 = { id: 'order-2', type: 'subtract' as const, amount: '1.50', description: 'a coffee' };
   const startWallet = () =>
     new WithStartWorkflowOperation('WalletAsset', { ...wallet, workflowIdConflictPolicy: 'USE_EXISTING' });
@@ -30,7 +30,7 @@ export async function sendCommands(client: Client, userId: string) {
   });
   console.log(`again: ${again.command_id} ${again.status}, replayed: ${again.replayed}`);
 
-  // A refusal is a failure of the type UnappliedCommand. It is final for its id.
+  // A refusal is a failure of type UnappliedCommand. It is final for its id.
   try {
     await client.workflow.executeUpdateWithStart(applyUpdate, {
       args: [{ id: 'order-3', type: 'subtract', amount: '100.00' }],
@@ -42,8 +42,8 @@ export async function sendCommands(client: Client, userId: string) {
     console.log(`refused: ${refused.command_id}, ${refused.reason}: ${refused.message}`);
   }
 
-  // In a batch a refusal is an item, and the next commands go on. The wallet runs now,
-  // so a plain update will do.
+  // In a batch a refusal is an item, and the next commands still run. The wallet is running
+  // now, so a plain update is enough.
   const handle = client.workflow.getHandle(wallet.workflowId);
   const results = await handle.executeUpdate(applyBatchUpdate, {
     args: [
@@ -55,7 +55,7 @@ export async function sendCommands(client: Client, userId: string) {
   });
   console.log(`batch: ${results.map((r) => `${r.command_id} ${r.reason ?? r.status}`).join(', ')}`);
 
-  // What is no command at all fails with InvalidCommand, which no retry will help.
+  // Anything that is not a valid command fails with InvalidCommand, and retrying does not help.
   try {
     await handle.executeUpdate('apply', { args: [{ id: 'order-6', type: 'add', amount: 5 }] });
   } catch (err) {

@@ -1,5 +1,5 @@
-// Connects as TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, ... say, sends
-// commands, and runs workflows that do in a worker of its own.
+// Connects according to TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, ..., sends
+// commands, and runs workflows that do the same in its own worker.
 import { Client, Connection } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { NativeConnection, Worker } from '@temporalio/worker';

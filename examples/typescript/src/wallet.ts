@@ -1,16 +1,16 @@
-// The wallet's contract (docs/contract.md) in TypeScript. Copy this file: it is all
-// that a program needs to know of the wallet.
+// The wallet's contract (docs/contract.md) in TypeScript. Copy this file: it contains all that
+// a program needs to know about the wallet.
 import { ApplicationFailure } from '@temporalio/common';
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 
 export interface Command {
-  id: string; // yours, unique in the wallet: sent again it counts once
+  id: string; // your own, unique in the wallet; the same id counts once
   type: 'create' | 'add' | 'subtract' | 'hold' | 'capture' | 'release';
-  amount?: string; // "12.50": a string, for a number would be rounded
-  hold_id?: string; // of the hold to capture, release, raise or extend
-  expires_in?: string; // of a hold: "15m", "7d"
+  amount?: string; // "12.50": a string, because a number could be rounded
+  hold_id?: string; // the hold to capture, release, raise or extend
+  expires_in?: string; // for a hold: "15m", "7d"
   expires_at?: string; // or a time: "2026-01-31T12:00:00Z"
-  partial?: boolean; // of a capture: what is left stays reserved
+  partial?: boolean; // for a capture: what is left stays reserved
   description?: string;
   actor?: string;
   metadata?: Record<string, string>;
@@ -21,22 +21,22 @@ export interface Result {
   command_id: string;
   type: string;
   status: 'applied' | 'unapplied';
-  reason?: string; // insufficient_funds, already_exists, hold_expired, ...; more may come
-  message?: string; // the reason for people
+  reason?: string; // insufficient_funds, already_exists, hold_expired, ...; more may be added
+  message?: string; // the reason in words
   amount?: string;
   total_before: string;
   total_after: string;
   hold_before: string;
   hold_after: string;
-  hold_id?: string; // of the hold that was placed or changed, and what became of it
+  hold_id?: string; // the hold that was placed or changed, and its state
   hold_state?: 'open' | 'captured' | 'released' | 'expired';
   hold_left?: string; // while it is open
   hold_expires_at?: string;
   version?: number; // of the balance, if applied
-  position?: number; // with hash: the receipt, of a refusal too, but for id_conflict
+  position?: number; // with hash: the receipt, also for a refusal, but not for id_conflict
   hash?: string;
   recorded_at: string;
-  replayed: boolean; // the id had been answered before; nothing changed now
+  replayed: boolean; // the id was answered before; nothing changed this time
 }
 
 export interface State {

@@ -1,4 +1,4 @@
-// Workflows that move value. They run in a worker of your own, next to the wallet's.
+// Workflows that move value. They run in your own worker, separate from the wallet's.
 import { condition, defineSignal, executeChild, proxyActivities, setHandler, sleep, workflowInfo } from '@temporalio/workflow';
 import type * as activities from './activities';
 import { applyCommand, refusal, type Command, type Result } from './wallet';
@@ -13,7 +13,7 @@ export async function charge(userId: string, orderId: string, amount: string): P
     return `paid, ${result.total_after} left`;
   } catch (err) {
     const refused = refusal(err);
-    if (!refused) throw err; // the worker's retries have been in vain
+    if (!refused) throw err; // the worker's retries did not help
     return `not paid: ${refused.reason}`;
   }
 }
@@ -24,7 +24,7 @@ export async function charge(userId: string, orderId: string, amount: string): P
  */
 export async function deliver(userId: string, orderId: string, amount: string): Promise<string> {
   const apply = (command: Command): Promise<Result> => executeChild('ApplyCommand', applyCommand(userId, 'USD', command));
-  const hold = await apply({ id: orderId, type: 'hold', amount, expires_in: '8s' }); // a shop has days
+  const hold = await apply({ id: orderId, type: 'hold', amount, expires_in: '8s' }); // days in a real shop
   const parcel = await apply({
     id: `${orderId}/parcel-1`,
     type: 'capture',

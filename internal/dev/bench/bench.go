@@ -1,10 +1,10 @@
-// Package bench measures wallets and what they are compared with, side by side on
-// the same servers: the textbook workflow, as Temporal's samples would build a
-// wallet, and the floor, one SQL statement per command without Temporal. After each
-// run it checks that every accepted command counted exactly once.
+// Package bench measures wallets next to two baselines on the same servers: the textbook
+// workflow, which is a wallet as Temporal's samples would build it, and the floor, one SQL
+// statement per command without Temporal. After each run it checks that every accepted command
+// counted exactly once.
 //
-// Read next: scenario.go (what can be run), load.go (how it is measured), check.go
-// (what has to hold), report.go (what comes out).
+// Read next: scenario.go (what can be run), load.go (how it is measured), check.go (what must
+// be true afterwards), report.go (the output).
 package bench
 
 import (
@@ -22,15 +22,15 @@ import (
 
 // Environment is where a benchmark runs.
 type Environment struct {
-	Store       string // of Temporal: sqlite or postgres
+	Store       string // Temporal's: sqlite or postgres
 	Temporal    client.Client
 	DatabaseURL string             // a migrated database
 	Metrics     *telemetry.Metrics // of the worker; may be nil
-	Processes   Processes          // whose CPU time is accounted
+	Processes   Processes          // whose CPU time is measured
 	PProf       string             // address of the Temporal server's profiles; may be empty
 }
 
-// startWorker runs wallets on a task queue as "wallet worker" does.
+// startWorker runs a worker on a task queue as "wallet worker" does.
 func (e Environment) startWorker(ctx context.Context, pool *pgxpool.Pool, queue string) (*service.Service, error) {
 	return service.Start(ctx, service.Options{
 		Temporal: e.Temporal, Namespace: client.DefaultNamespace, Pool: pool, TaskQueue: queue, Logger: zap.NewNop(),
@@ -41,16 +41,16 @@ func (e Environment) startWorker(ctx context.Context, pool *pgxpool.Pool, queue 
 // Options of a benchmark.
 type Options struct {
 	Specs []Spec
-	// ProfileDir gets, of each run, CPU profiles of this process and of the Temporal
-	// server, and where the first wallet's time went; nothing if empty.
+	// ProfileDir is where each run writes CPU profiles of this process and the Temporal server,
+	// and where the first wallet's time went; nothing if empty.
 	ProfileDir string
-	// Progress is told how far a run is.
+	// Progress is called during a run.
 	Progress Progress
 }
 
-// Progress shows how far a benchmark is.
+// Progress shows how far a benchmark has come.
 type Progress interface {
-	// Begin is called before each run, with how long its load will last.
+	// Begin is called before each run, with the expected duration of its load.
 	Begin(label string, expected time.Duration)
 	// Advance is called during the load.
 	Advance(elapsed time.Duration)
@@ -58,18 +58,18 @@ type Progress interface {
 	End(Row)
 }
 
-// bench is a benchmark that is running.
+// bench is a running benchmark.
 type bench struct {
 	environment Environment
 	options     Options
-	name        string // unique, so that runs on one database do not meet
+	name        string // unique, to separate runs on one database
 	pool        *pgxpool.Pool
 	queue       string // of the wallets' worker
 	textbook    string // queue of the textbook's worker
 }
 
-// Run measures the specs one after the other. Its error is of the machinery; what
-// the checks found is in the rows.
+// Run measures the specs one after the other. It returns errors of the setup; the rows contain
+// what the checks found.
 func Run(ctx context.Context, environment Environment, options Options) ([]Row, error) {
 	b := &bench{environment: environment, options: options, name: fmt.Sprintf("bench-%d", time.Now().UnixNano())}
 	b.queue, b.textbook = b.name, b.name+"-textbook"

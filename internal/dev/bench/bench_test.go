@@ -14,8 +14,8 @@ import (
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
-// Nothing here is about speed: a run of a third of a second shows that all parts
-// work together, and that the counts agree.
+// This does not test speed: a run of a third of a second shows that all parts work together and
+// that the counts agree.
 func TestEveryScenarioAndModeAppliesWhatItAccepts(t *testing.T) {
 	specs, err := Choice{
 		Scenarios: Scenarios, Modes: Modes, Clients: 6, Wallets: 5, PerCall: 20, SubtractPercent: 50, Duration: 300 * time.Millisecond,
@@ -43,7 +43,7 @@ func TestEveryScenarioAndModeAppliesWhatItAccepts(t *testing.T) {
 	requireReport(t, Report{Command: "wallet-dev bench", Rows: rows})
 }
 
-// requireReport checks each form that a report is written in.
+// requireReport checks each format of a report.
 func requireReport(t *testing.T, report Report) {
 	encoded, err := json.Marshal(report)
 	require.NoError(t, err)

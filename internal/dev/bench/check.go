@@ -6,7 +6,7 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// Checked is what became of the accepted commands of a run.
+// Checked says what happened to the accepted commands of a run.
 type Checked struct {
 	Accepted   int      `json:"accepted"`
 	Applied    int      `json:"applied"`
@@ -14,7 +14,7 @@ type Checked struct {
 	Violations []string `json:"violations,omitempty"`
 }
 
-// mostViolations are named; more tell nothing new.
+// mostViolations is how many violations are listed; more would not help.
 const mostViolations = 10
 
 func (c *Checked) add(other Checked) {
@@ -32,9 +32,9 @@ func (c *Checked) violate(format string, args ...any) {
 	}
 }
 
-// checkWallet compares what a wallet accepted with its journal and balance: each
-// command is there once, as it was sent, with the fate that was answered; nothing
-// else is there; and the balance is the sum of what the answers say was applied.
+// checkWallet compares what a wallet accepted with its journal and balance: each command must
+// be there once, as it was sent, with the answered outcome; nothing else may be there; and the
+// balance must be the sum of what the answers say was applied.
 func checkWallet(user string, accepted []outcome, journal []wallet.Entry, asset wallet.Asset) Checked {
 	c := Checked{Accepted: len(accepted)}
 	sent := make(map[string]outcome, len(accepted))
@@ -92,8 +92,8 @@ func checkWallet(user string, accepted []outcome, journal []wallet.Entry, asset 
 	return c
 }
 
-// sameAnswer compares all of two results but Replayed, which is true when Temporal
-// carried a command twice. The hash is of the whole entry.
+// sameAnswer compares everything in two results except Replayed, which is true if Temporal
+// delivered a command twice. The hash covers the whole entry.
 func sameAnswer(a, b wallet.Result) bool {
 	return a.CommandID == b.CommandID && a.Status == b.Status && a.Reason == b.Reason &&
 		a.Position == b.Position && a.Version == b.Version && a.Hash == b.Hash && a.RecordedAt.Equal(b.RecordedAt) &&

@@ -14,8 +14,8 @@ import (
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
-// history is a wallet with an opening, an addition and a refused subtraction, as a
-// run accepts them and as the journal has them.
+// history is a wallet with an opening, an addition and a refused subtraction, both as a run
+// accepts them and as the journal has them.
 func history(t *testing.T) (accepted []outcome, journal []wallet.Entry, asset wallet.Asset) {
 	asset = wallet.Asset{UserID: "u1", Currency: currency, Scale: 2}
 	for _, command := range []wallet.Command{
@@ -99,7 +99,7 @@ func TestTheCheckNamesWhatDoesNotHold(t *testing.T) {
 	}
 }
 
-// The same on a real run: what Temporal and Postgres hold against what the callers
+// The same on a real run: it compares what Temporal and Postgres have with what the callers
 // believe.
 func TestARunWhoseCommandIsLostOrDoubledFailsTheCheck(t *testing.T) {
 	for _, mode := range []Mode{Coalesced, Floor} {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Processes whose CPU time is accounted, by process id; 0 where it is not known.
+// Processes whose CPU time is measured, by process id; 0 if unknown.
 type Processes struct{ Temporal, Postgres int }
 
 // cpuTimes is the CPU time used so far, user and system, of each process and of the
@@ -18,14 +18,14 @@ func (c cpuTimes) sub(before cpuTimes) cpuTimes {
 	return cpuTimes{c.client - before.client, c.temporal - before.temporal, c.postgres - before.postgres, c.machine - before.machine}
 }
 
-// others is what has been used by processes that are none of the benchmark's.
+// others is what processes outside the benchmark have used.
 func (c cpuTimes) others() time.Duration {
 	return max(0, c.machine-c.client-c.temporal-c.postgres)
 }
 
-// cpu reads the time of this process (the callers and the worker) without its
-// children, which the servers may be, and of the servers with theirs. Only Linux
-// tells of other processes.
+// cpu reads the CPU time of this process (the callers and the worker) without its children,
+// which the servers may be, and of the servers with their children. Only Linux reports the time
+// of other processes.
 func (p Processes) cpu() (c cpuTimes, err error) {
 	var self unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &self); err != nil {

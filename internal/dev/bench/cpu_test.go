@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Postgres has a process for each connection: those that have ended count too.
+// Postgres has a process for each connection: ended processes count too.
 func TestCPUTimeIncludesChildrenThatHaveEnded(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("CPU time of other processes is read from /proc")

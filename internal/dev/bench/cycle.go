@@ -12,8 +12,8 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// cycle is where the time of a workflow went, from one workflow task to the next. It is
-// the profile of what waits, which a CPU profile does not show.
+// cycle shows where a workflow's time went, from one workflow task to the next. It profiles
+// waiting, which a CPU profile does not show.
 type cycle struct {
 	idle    []time.Duration // from the end of a task until there is a next
 	waiting []time.Duration // until a worker has it
@@ -46,7 +46,7 @@ func cycleOf(ctx context.Context, c client.Client, workflowID string) (y cycle, 
 	return y, nil
 }
 
-// write writes the shares of the time, and the median of each part.
+// write writes each part's share of the time, and its median.
 func (y cycle) write(path string) error {
 	total := sum(y.idle) + sum(y.waiting) + sum(y.working)
 	text := fmt.Sprintf("%d workflow tasks in %s\n", len(y.working), total)

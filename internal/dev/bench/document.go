@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Report is all that a benchmark has shown.
+// Report is the complete result of a benchmark.
 type Report struct {
 	Command   string    `json:"command"`
 	StartedAt time.Time `json:"started_at"`
@@ -16,7 +16,7 @@ type Report struct {
 	Rows      []Row     `json:"rows"`
 }
 
-// Stores are those that the report has rows of, in their order.
+// Stores returns the stores that the report has rows for, in order.
 func (r Report) Stores() (stores []string) {
 	for _, row := range r.Rows {
 		if !slices.Contains(stores, row.Store) {
@@ -26,7 +26,7 @@ func (r Report) Stores() (stores []string) {
 	return stores
 }
 
-// RowsOf are the rows of one store.
+// RowsOf returns the rows of one store.
 func (r Report) RowsOf(store string) (rows []Row) {
 	for _, row := range r.Rows {
 		if row.Store == store {
@@ -48,8 +48,8 @@ func (r Report) WriteText(out io.Writer) error {
 	return nil
 }
 
-// WriteMarkdown writes the report as a document. plots are the file names of the
-// stores' plots, as seen from it.
+// WriteMarkdown writes the report as a document. plots are the file names of the stores' plots,
+// relative to it.
 func (r Report) WriteMarkdown(out io.Writer, plots map[string]string) error {
 	m := r.Machine
 	_, err := fmt.Fprintf(out, `# Benchmarks
@@ -112,7 +112,7 @@ good for is comparing the rows of a table, which were measured side by side.
 	return nil
 }
 
-// notes are what a table of commands/s cannot say.
+// notes returns what a table of commands/s cannot show.
 func notes(rows []Row) (notes []string) {
 	for _, r := range rows {
 		if s := r.Signals; s != nil {

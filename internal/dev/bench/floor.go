@@ -9,8 +9,8 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// The floor's tables are a balance and a journal and nothing else: no hash chain,
-// no events, no refusals. That is the least that a ledger in this database can do.
+// The floor's tables are only a balance and a journal: no hash chain, no events, no refusals.
+// That is the least that a ledger in this database can do.
 const (
 	sqlFloorCreate = `DROP SCHEMA IF EXISTS wallet_bench CASCADE;
 		CREATE SCHEMA wallet_bench;
@@ -58,7 +58,7 @@ const (
 		(SELECT coalesce(sum(total), 0)::text FROM wallet_bench.balances)`
 )
 
-// floor is one SQL statement per call, on as many connections as there are callers.
+// floor runs one SQL statement per call, on as many connections as there are callers.
 type floor struct{ pool *pgxpool.Pool }
 
 func newFloor(ctx context.Context, databaseURL string, spec Spec) (*floor, error) {
@@ -83,7 +83,7 @@ func newFloor(ctx context.Context, databaseURL string, spec Spec) (*floor, error
 	return f, nil
 }
 
-// close drops the tables, also when the run was interrupted.
+// close drops the tables, even if the run was interrupted.
 func (f *floor) close() {
 	_, _ = f.pool.Exec(context.Background(), sqlFloorDrop) // the next one drops them too
 	f.pool.Close()
@@ -102,7 +102,7 @@ func (f *floor) send(ctx context.Context, _, walletIndex int, commands []wallet.
 	return nil, err
 }
 
-// signed is an amount with the sign of what its command does.
+// signed returns a command's amount with its sign.
 func signed(c wallet.Command) string {
 	if c.Type == wallet.TypeSubtract {
 		return "-" + c.Amount.String()
@@ -115,7 +115,7 @@ func (f *floor) settled(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
-// check counts and sums: the primary key has seen to it that no id is there twice.
+// check counts and sums: the primary key already ensures that no id is there twice.
 func (f *floor) check(ctx context.Context, accepted []outcome) (Checked, error) {
 	c := Checked{Accepted: len(accepted)}
 	n, err := f.settled(ctx)

@@ -16,12 +16,11 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// currency of all wallets of a benchmark.
+// currency is the currency of all wallets in a benchmark.
 const currency = "USD"
 
-// sqlSettled counts the commands of wallets that are recorded with their event, but
-// for the creation that comes before the first. A signal may be seen between the
-// two; an answer comes after both.
+// sqlSettled counts recorded commands that also have their event, without the wallet's
+// creation. A signal may be between the two; an answer comes after both.
 const sqlSettled = `SELECT coalesce(sum(position - 1 - (version - coalesce(last.event, 0))), 0)::bigint
 	FROM wallet_assets AS a,
 		LATERAL (SELECT max(version) AS event
@@ -29,8 +28,8 @@ const sqlSettled = `SELECT coalesce(sum(position - 1 - (version - coalesce(last.
 			WHERE e.user_id = a.user_id AND e.currency = a.currency) AS last
 	WHERE user_id = ANY ($1)`
 
-// ledger is the wallets of one run in the database: those of the WalletAsset
-// workflow and those of the textbook are the same there.
+// ledger is the database side of one run's wallets, which is the same for the WalletAsset
+// workflow and the textbook.
 type ledger struct {
 	temporal client.Client
 	pool     *pgxpool.Pool
@@ -44,8 +43,8 @@ func (l ledger) settled(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
-// check reads back each wallet, compares it with what was accepted for it, and has
-// its whole trail verified.
+// check reads back each wallet, compares it with what was accepted for it, and verifies its
+// whole trail.
 func (l ledger) check(ctx context.Context, accepted []outcome) (Checked, error) {
 	perWallet := make([][]outcome, len(l.users))
 	for _, o := range accepted {

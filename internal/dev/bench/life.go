@@ -17,7 +17,7 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// LifeOptions of a long life: so many commands to one wallet, then so many wallets
+// LifeOptions describe a long life: that many commands to one wallet, then that many wallets
 // with 5 commands each.
 type LifeOptions struct {
 	Commands, Wallets int
@@ -32,18 +32,18 @@ const (
 	lifeProbes          = 20 // of which the median counts
 )
 
-// life is a long life under way.
+// life is a long life in progress.
 type life struct {
 	environment Environment
 	wallets     *starter.Client
 	read        trail.Reader
-	name        string // unique: the first part of all users
+	name        string // unique: the prefix of all users
 	probed      string // user whose balance and first command are asked for
 	stages      table.Writer
 }
 
-// Life sends many commands and shows at each tenth what they cost by then: a cost that
-// grows would show. At the end the whole trail is verified.
+// Life sends many commands and measures at each tenth what they cost by then: a growing cost
+// would show. At the end it verifies the whole trail.
 func Life(ctx context.Context, environment Environment, o LifeOptions, out io.Writer) error {
 	pool, err := service.OpenPool(ctx, service.Database{URL: environment.DatabaseURL, Setting: "the benchmark's database"})
 	if err != nil {
@@ -106,7 +106,7 @@ func lifeTable() table.Writer {
 	return t
 }
 
-// stage sends, then measures what there is.
+// stage sends commands, then measures.
 func (l *life) stage(ctx context.Context, send func(context.Context) (int, error)) error {
 	before, err := l.environment.Processes.cpu()
 	if err != nil {
@@ -194,7 +194,7 @@ func (l *life) sendToMany(ctx context.Context, stage, wallets int) (int, error) 
 	return wallets * lifeCommandsAWallet, group.Wait()
 }
 
-// median is how many milliseconds a call takes.
+// median returns how many milliseconds a call takes.
 func median(call func() error) (float64, error) {
 	times := make([]time.Duration, lifeProbes)
 	for i := range times {

@@ -14,29 +14,29 @@ import (
 )
 
 const (
-	// settlePatience is how long no accepted command may be applied, after the load
-	// has ended, before the rest counts as lost.
+	// settlePatience is how long to wait after the load without any further command being
+	// applied before the missing ones count as lost.
 	settlePatience = 20 * time.Second
-	// settleEvery is how often that is looked at.
+	// settleEvery is how often this is checked.
 	settleEvery = 5 * time.Millisecond
-	// mostLatency is the longest that a call is recorded with.
+	// mostLatency caps the recorded latency of a call.
 	mostLatency = time.Minute
-	// progressEvery is how often progress is told.
+	// progressEvery is how often progress is reported.
 	progressEvery = 100 * time.Millisecond
 )
 
-// measured is what a run has shown.
+// measured is the result of a run.
 type measured struct {
 	accepted   []outcome     // from the opening to the last, warm-up included
 	window     time.Duration // the rest is of this part
-	commands   int64         // whose call has returned
+	commands   int64         // in calls that have returned
 	settled    int64         // that have taken effect, answered or not
 	latency    *hdrhistogram.Histogram
 	cpu        cpuTimes
 	untilEmpty time.Duration // from the last accepted command to the last applied one
 }
 
-// load is callers that send as fast as they get answers.
+// load is a set of callers that send as fast as they get answers.
 type load struct {
 	spec     Spec
 	target   target
@@ -74,7 +74,7 @@ func (b *bench) measure(ctx context.Context, n int, spec Spec, target target) (m
 	return m, err
 }
 
-// observe lets the load warm up and takes what is measured over the window.
+// observe warms up and then measures over the window.
 func (b *bench) observe(ctx context.Context, n int, l *load) (m measured, err error) {
 	begin := time.Now()
 	if err := b.wait(ctx, begin, l.spec.WarmUp); err != nil {
@@ -111,7 +111,7 @@ func (b *bench) observe(ctx context.Context, n int, l *load) (m measured, err er
 	return m, profiles.stop()
 }
 
-// wait waits until a run has lasted so long, and tells its progress.
+// wait waits until a run has lasted that long, and reports its progress.
 func (b *bench) wait(ctx context.Context, begin time.Time, until time.Duration) error {
 	end := time.NewTimer(time.Until(begin.Add(until)))
 	defer end.Stop()
@@ -168,7 +168,7 @@ func (l *load) call(ctx context.Context, caller int) error {
 	return ctx.Err()
 }
 
-// note counts a call that has returned, if that was in the window.
+// note counts a call that returned within the window.
 func (l *load) note(commands int, took time.Duration) {
 	if !l.inWindow.Load() {
 		return
@@ -197,8 +197,8 @@ func (l *load) send(ctx context.Context, caller, walletIndex int, commands []wal
 	return outcomes, nil
 }
 
-// awaitSettled waits until as many commands have taken effect as were accepted, or
-// no further one does: which are missing, or too many, is the check's to say.
+// awaitSettled waits until as many commands have taken effect as were accepted, or no more do;
+// the check then finds missing or extra ones.
 func awaitSettled(ctx context.Context, t target, accepted int64) error {
 	last, since := int64(-1), time.Now()
 	for {

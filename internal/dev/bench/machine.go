@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Machine is where the figures come from.
+// Machine describes where the figures come from.
 type Machine struct {
 	CPU         string  `json:"cpu"`
 	CPUs        int     `json:"cpus"`
@@ -64,7 +64,7 @@ func operatingSystem() string {
 	}
 	var kernel unix.Utsname
 	if unix.Uname(&kernel) == nil {
-		version, _, _ := strings.Cut(unix.ByteSliceToString(kernel.Release[:]), "-") // not its builder's name
+		version, _, _ := strings.Cut(unix.ByteSliceToString(kernel.Release[:]), "-") // without its builder's name
 		name += ", " + unix.ByteSliceToString(kernel.Sysname[:]) + " " + version
 	}
 	return name

@@ -9,13 +9,13 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// environment is the run's servers with a database of the test's own. They are
-// other processes' children: their CPU time is not known here.
+// environment is the test run's servers with the test's own database. They are children of
+// other processes, so their CPU time is unknown here.
 func environment(t *testing.T) Environment {
 	return Environment{Store: "sqlite", Temporal: testenv.Temporal(t), DatabaseURL: testenv.DatabaseURL(t)}
 }
 
-// silent is no progress.
+// silent reports no progress.
 type silent struct{}
 
 func (silent) Begin(string, time.Duration) {}

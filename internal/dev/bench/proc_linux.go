@@ -7,12 +7,12 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// tick is the unit of CPU times in /proc: Linux reports them to programs in
-// hundredths of a second on all platforms.
+// tick is the unit of CPU times in /proc: Linux reports them in hundredths of a second on all
+// platforms.
 const tick = 10 * time.Millisecond
 
-// treeTime is the CPU time of a process and all below it, those that have ended
-// included: their parent has inherited their time.
+// treeTime is the CPU time of a process and all its descendants, including ended ones, whose
+// time their parents inherit.
 func treeTime(root int) (time.Duration, error) {
 	processes, err := procfs.AllProcs()
 	if err != nil {
@@ -39,8 +39,8 @@ func treeTime(root int) (time.Duration, error) {
 	return time.Duration(ticks) * tick, nil
 }
 
-// machineTime is the CPU time of everything on the machine, and what the host of a
-// virtual one took away.
+// machineTime is the CPU time of everything on the machine, plus what a virtual machine's host
+// has taken away (steal time).
 func machineTime() (time.Duration, error) {
 	fs, err := procfs.NewDefaultFS()
 	if err != nil {
@@ -54,7 +54,7 @@ func machineTime() (time.Duration, error) {
 	return time.Duration((t.User + t.Nice + t.System + t.IRQ + t.SoftIRQ + t.Steal) * float64(time.Second)), nil
 }
 
-// hardware is the model of the processor and the memory in bytes.
+// hardware returns the processor's model and the memory in bytes.
 func hardware() (cpu string, memory uint64) {
 	fs, err := procfs.NewDefaultFS()
 	if err != nil {

@@ -4,7 +4,7 @@ package bench
 
 import "time"
 
-// Other systems tell less: the figures are missing from the report.
+// Other systems do not report this: the figures are missing from the report.
 
 func treeTime(int) (time.Duration, error)   { return 0, nil }
 func machineTime() (time.Duration, error)   { return 0, nil }

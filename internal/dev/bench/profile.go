@@ -15,14 +15,14 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// profiles are the CPU profiles of a run that are being taken.
+// profiles are the CPU profiles being taken of a run.
 type profiles struct {
 	client *os.File
 	server errgroup.Group
 }
 
-// startProfiles profiles this process, and the Temporal server if it offers that,
-// for the window of a run. It does nothing unless asked for.
+// startProfiles profiles this process, and the Temporal server if it offers that, during a
+// run's window. It does nothing unless asked to.
 func (b *bench) startProfiles(ctx context.Context, n int, spec Spec) (p *profiles, err error) {
 	if b.options.ProfileDir == "" {
 		return nil, nil
@@ -44,13 +44,13 @@ func (b *bench) startProfiles(ctx context.Context, n int, spec Spec) (p *profile
 	return p, nil
 }
 
-// profileBase is the path of a run's profiles, but for their endings.
+// profileBase is the path of a run's profiles without their extensions.
 func (b *bench) profileBase(n int, spec Spec) string {
 	return filepath.Join(b.options.ProfileDir, fmt.Sprintf("%s-%02d-%s", b.environment.Store, n, spec.fileName()))
 }
 
-// writeCycle writes where the first wallet's time went, if profiles were asked for and
-// the target has workflows.
+// writeCycle writes where the first wallet's time went, if profiles were requested and the
+// target has workflows.
 func (b *bench) writeCycle(ctx context.Context, n int, spec Spec, target target) error {
 	w, ok := target.(*wallets)
 	if b.options.ProfileDir == "" || !ok {

@@ -8,8 +8,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/progress"
 )
 
-// ShowProgress shows a bar for each run on a terminal, and a line elsewhere. stop
-// has to be called at the end.
+// ShowProgress shows a bar for each run on a terminal, and a line elsewhere. Call stop at the
+// end.
 func ShowProgress(out *os.File) (p Progress, stop func()) {
 	if info, err := out.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return &lines{out: out}, func() {}
@@ -35,7 +35,7 @@ type bars struct {
 }
 
 func (b *bars) Begin(label string, expected time.Duration) {
-	// It is done when the check is.
+	// The bar is done once the check is.
 	b.tracker = &progress.Tracker{Message: label, Total: expected.Milliseconds(), AutoStopDisabled: true}
 	b.writer.AppendTracker(b.tracker)
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Row is the outcome of one run. All figures but those of Checked and the history
-// are of the window, after the warm-up.
+// Row is the result of one run. All figures except those of Checked and the history are for the
+// window after the warm-up.
 type Row struct {
 	Store string `json:"temporal_store"`
 	Spec
@@ -18,10 +18,10 @@ type Row struct {
 	// Latency is of a call, with all its commands.
 	Latency Latency `json:"latency_ms"`
 	CPU     CPU     `json:"cpu_ms_per_command"`
-	// HistoryEventsPerCommand is over the whole run; 0 without Temporal.
+	// HistoryEventsPerCommand covers the whole run; 0 without Temporal.
 	HistoryEventsPerCommand float64 `json:"history_events_per_command"`
-	// OthersCPU is the share of the machine that programs outside the benchmark used,
-	// 0 to 1: what is compared has to have had about the same.
+	// OthersCPU is the share of the machine used by programs outside the benchmark, 0 to 1:
+	// compare only runs where it is similar.
 	OthersCPU float64  `json:"others_cpu"`
 	Signals   *Signals `json:"signals,omitempty"`
 	Ratios    Ratios   `json:"ratios"`
@@ -35,8 +35,8 @@ type Latency struct {
 	P99 float64 `json:"p99"`
 }
 
-// CPU is the time each process has used, in milliseconds for each command. Of
-// Temporal on Postgres, a part is in Postgres.
+// CPU is the time each process has used, in milliseconds per command. Part of Temporal's work
+// on Postgres is counted for Postgres.
 type CPU struct {
 	ClientAndWorker float64 `json:"client_and_worker"`
 	Temporal        float64 `json:"temporal,omitempty"`
@@ -46,7 +46,7 @@ type CPU struct {
 // sum is the time on the whole machine.
 func (c CPU) sum() float64 { return c.ClientAndWorker + c.Temporal + c.Postgres }
 
-// Signals is what only those have, whose sender does not wait for the answer.
+// Signals has figures for signals only, because their senders do not wait for the answer.
 type Signals struct {
 	AcceptedPerSecond float64 `json:"accepted_per_second"`
 	AppliedPerSecond  float64 `json:"applied_per_second"`
@@ -54,18 +54,18 @@ type Signals struct {
 	SecondsToEmpty float64 `json:"seconds_to_empty"`
 }
 
-// Ratios compare with runs of the same scenario and store; 0 where there is none.
+// Ratios compare with runs of the same scenario and store; 0 if there is none.
 type Ratios struct {
-	// ToTextbook is commands/s by those of the textbook with as many callers, or as
+	// ToTextbook is commands/s divided by the textbook's with the same number of callers, or as
 	// many as it can have.
 	ToTextbook float64 `json:"to_textbook,omitempty"`
-	// P50ToTextbook is the median latency by the textbook's.
+	// P50ToTextbook is the median latency divided by the textbook's.
 	P50ToTextbook float64 `json:"p50_to_textbook,omitempty"`
-	// CPUToTextbook is CPU time per command, of all processes, by the textbook's.
+	// CPUToTextbook is the CPU time per command of all processes divided by the textbook's.
 	CPUToTextbook float64 `json:"cpu_to_textbook,omitempty"`
-	// ToFloor is commands/s by those of the floor with one command per statement.
+	// ToFloor is commands/s divided by the floor's with one command per statement.
 	ToFloor float64 `json:"to_floor,omitempty"`
-	// ToBatchedFloor is by the best floor with many.
+	// ToBatchedFloor is the same with the best floor that has many commands per statement.
 	ToBatchedFloor float64 `json:"to_batched_floor,omitempty"`
 }
 
@@ -151,7 +151,7 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
-// Violations are those of all rows.
+// Violations returns those of all rows.
 func Violations(rows []Row) (all []string) {
 	for _, row := range rows {
 		for _, violation := range row.Checked.Violations {

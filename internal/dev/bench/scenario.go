@@ -7,27 +7,26 @@ import (
 	"time"
 )
 
-// Scenario is how commands are spread over wallets.
+// Scenario says how commands are spread over wallets.
 type Scenario string
 
 // The scenarios.
 const (
 	Hot    Scenario = "hot"    // one wallet
-	Spread Scenario = "spread" // each wallet as often as the next
-	Mixed  Scenario = "mixed"  // Zipf: few wallets get most
+	Spread Scenario = "spread" // all wallets equally often
+	Mixed  Scenario = "mixed"  // Zipf: a few wallets get most commands
 )
 
 // Scenarios are all of them.
 var Scenarios = []Scenario{Hot, Spread, Mixed}
 
-// Mode is the way commands travel: one of the wallets' own, or one of the two that
-// they are compared with.
+// Mode is the way commands are sent: one of the wallets' own, or one of the two baselines.
 type Mode string
 
 // The modes.
 const (
 	Signal    Mode = "signal"    // starter.Send: nobody waits for the answer
-	Update    Mode = "update"    // one update per command, each caller with a client of its own
+	Update    Mode = "update"    // one update per command, each caller with its own client
 	Batch     Mode = "batch"     // starter.ApplyBatch
 	Coalesced Mode = "coalesced" // all callers call Add or Subtract of one client
 	Textbook  Mode = "textbook"  // one update, three regular activities
@@ -38,10 +37,11 @@ const (
 var Modes = []Mode{Signal, Update, Batch, Coalesced}
 
 const (
-	// mostUpdates keeps clear of Temporal's limit of 10 updates in flight for one
-	// workflow, where callers do not share a client that puts them together.
+	// mostUpdates stays below Temporal's limit of 10 updates in flight per workflow, for
+	// callers that do not share a client that combines them.
 	mostUpdates = 8
-	// floorWriters is where one statement per command is at its best on one row.
+	// floorWriters is the number of connections with the best throughput on one row at one
+	// command per statement.
 	floorWriters = 32
 )
 
@@ -49,7 +49,7 @@ const (
 type Spec struct {
 	Scenario        Scenario      `json:"scenario"`
 	Mode            Mode          `json:"mode"`
-	Clients         int           `json:"clients"`  // callers, each with one call under way
+	Clients         int           `json:"clients"`  // callers, each with one call in progress
 	Wallets         int           `json:"wallets"`  // 1 if hot
 	PerCall         int           `json:"per_call"` // commands
 	SubtractPercent int           `json:"subtract_percent"`
@@ -73,7 +73,7 @@ func (s Spec) fileName() string {
 	return fmt.Sprintf("%s-%s-%dx%d", s.Scenario, s.Mode, s.Clients, s.PerCall)
 }
 
-// limited lowers the callers to what the mode allows one wallet.
+// limited reduces the callers to what the mode allows per wallet.
 func (s Spec) limited() Spec {
 	alone := s.Mode == Update || s.Mode == Batch || s.Mode == Textbook
 	if alone && s.Scenario != Spread {
@@ -93,7 +93,7 @@ type Choice struct {
 	Duration        time.Duration
 }
 
-// Specs are the runs of a choice, each scenario with its floors and the textbook.
+// Specs returns the runs of a choice, each scenario with its floors and the textbook.
 func (c Choice) Specs() ([]Spec, error) {
 	if c.Clients < 1 || c.Wallets < 1 || c.PerCall < 1 || c.Duration <= 0 {
 		return nil, fmt.Errorf("clients (%d), wallets (%d), batch (%d) and duration (%s) have to be above 0", c.Clients, c.Wallets, c.PerCall, c.Duration)

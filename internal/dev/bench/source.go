@@ -10,8 +10,8 @@ import (
 // zipfExponent gives the first of 1,000 wallets about a fifth of the commands.
 const zipfExponent = 1.1
 
-// opening is what each wallet has before the load, so that most subtractions find
-// something to take from.
+// opening is each wallet's balance before the load, so that most subtractions have enough
+// funds.
 var opening = wallet.Command{ID: "open", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1000.00")}
 
 // source makes the commands of one caller.
@@ -23,7 +23,7 @@ type source struct {
 	zipf   *rand.Zipf // nil unless mixed
 }
 
-// newSource makes the same commands for the same spec and caller every time.
+// newSource always makes the same commands for the same spec and caller.
 func newSource(spec Spec, caller int) *source {
 	s := &source{spec: spec, caller: caller, random: rand.New(rand.NewPCG(1, uint64(caller)))}
 	if spec.Scenario == Mixed {
@@ -32,7 +32,7 @@ func newSource(spec Spec, caller int) *source {
 	return s
 }
 
-// next is the next call: commands for one wallet.
+// next returns the next call: commands for one wallet.
 func (s *source) next() (walletIndex int, commands []wallet.Command) {
 	switch {
 	case s.zipf != nil:

@@ -13,8 +13,8 @@ import (
 	"github.com/valueledger/wallet/migrations"
 )
 
-// OnStack runs do on servers of its own in dir, with Postgres's own settings: what
-// is fast because a crash would lose it is not what is measured.
+// OnStack runs do on its own servers in dir, with Postgres's default settings: speed that a
+// crash would pay for with lost data is not measured.
 func OnStack(ctx context.Context, dir string, store devstack.TemporalStore, logger *zap.Logger, say func(string, ...any), do func(Environment) error) (err error) {
 	stack, err := devstack.Start(ctx, devstack.Options{Dir: dir, TemporalStore: store, Log: say})
 	if err != nil {
@@ -31,7 +31,7 @@ func OnStack(ctx context.Context, dir string, store devstack.TemporalStore, logg
 	}
 	connection := client.Options{HostPort: stack.Temporal.Address(), Logger: service.SDKLogger(logger)}
 	service.WorkerConnection(&connection)
-	metrics, err := telemetry.NewMetrics() // as every worker has them
+	metrics, err := telemetry.NewMetrics() // like every worker
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,12 @@ package bench
 
 import "time"
 
-// Standard is the set of docs/benchmarks.md: what is compared with each other runs
-// side by side, so that a machine that is busy for a while is unfair to both.
+// Standard is the set of runs in docs/benchmarks.md. Runs to compare are next to each other, so
+// that a temporarily busy machine affects both.
 func Standard(duration time.Duration) []Spec {
 	c := Choice{Wallets: 64, SubtractPercent: 30, Duration: duration}
 	rows, many := c, c
-	rows.Wallets, many.Wallets = 1000, 200 // wallets have to be opened first
+	rows.Wallets, many.Wallets = 1000, 200 // fewer, because wallets are opened first
 	return []Spec{
 		c.spec(Hot, Floor, floorWriters, 1),
 		c.spec(Hot, Coalesced, 512, 1),
@@ -29,8 +29,7 @@ func Standard(duration time.Duration) []Spec {
 	}
 }
 
-// StandardShort is the part of it that shows what the development server on SQLite
-// makes of the same.
+// StandardShort is the part of it that also runs on the development server with SQLite.
 func StandardShort(duration time.Duration) []Spec {
 	c := Choice{Wallets: 64, SubtractPercent: 30, Duration: duration}
 	return []Spec{

@@ -8,8 +8,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// Table shows rows of one store: Render is for terminals, RenderMarkdown for
-// documents.
+// Table shows the rows of one store: use Render for terminals, RenderMarkdown for documents.
 func Table(rows []Row) table.Writer {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
@@ -39,7 +38,7 @@ func verdict(c Checked) string {
 	return fmt.Sprintf("%d of %d", c.Applied+c.Refused, c.Accepted)
 }
 
-// figure shows three digits, more before the point.
+// figure shows three significant digits, or more before the point.
 func figure(value float64) string {
 	switch {
 	case value == 0:

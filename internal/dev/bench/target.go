@@ -7,12 +7,12 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// target is what takes commands.
+// target receives the commands.
 type target interface {
-	// send carries commands for one wallet and returns their results, or none where
-	// nobody answers. When it returns nil the commands are accepted.
+	// send sends commands for one wallet and returns their results, or none if the mode has no
+	// answers. If it returns nil, the commands are accepted.
 	send(ctx context.Context, caller, walletIndex int, commands []wallet.Command) ([]wallet.Result, error)
-	// settled tells how many commands have taken effect.
+	// settled returns how many commands have taken effect.
 	settled(ctx context.Context) (int64, error)
 	// check compares what was accepted with what is stored.
 	check(ctx context.Context, accepted []outcome) (Checked, error)
@@ -25,11 +25,11 @@ type target interface {
 type outcome struct {
 	wallet   int
 	command  wallet.Command
-	answered bool // else result is empty
+	answered bool // otherwise result is empty
 	result   wallet.Result
 }
 
-// target makes what a spec measures, with wallets of its own.
+// target makes what a spec measures, with its own wallets.
 func (b *bench) target(ctx context.Context, n int, spec Spec) (target, error) {
 	if spec.Mode == Floor {
 		return newFloor(ctx, b.environment.DatabaseURL, spec)

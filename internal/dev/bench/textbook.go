@@ -18,15 +18,14 @@ import (
 
 const (
 	textbookUpdate = "apply"
-	// textbookPatience is for a wallet between two runs, or with more updates in
-	// flight than Temporal allows.
+	// textbookPatience covers a wallet between two runs, or with more updates in flight than
+	// Temporal allows.
 	textbookPatience = 30 * time.Second
 )
 
-// textbookWallet is a wallet as Temporal's samples would have it: one long-running
-// workflow, one update per command, which runs the three steps as regular
-// activities, one command at a time. The steps are the same code and tables as the
-// real wallet's.
+// textbookWallet is a wallet as Temporal's samples would write it: one long-running workflow
+// with one update per command, which runs the three steps as regular activities, one command at
+// a time. The steps use the same code and tables as the real wallet.
 func textbookWallet(ctx workflow.Context, ref wallet.AssetRef) error {
 	busy := workflow.NewMutex(ctx)
 	due := func() bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
@@ -39,7 +38,7 @@ func textbookWallet(ctx workflow.Context, ref wallet.AssetRef) error {
 			return textbookApply(ctx, ref, command)
 		},
 		workflow.UpdateHandlerOptions{Validator: func(workflow.Context, wallet.Command) error {
-			if due() { // else the handlers would never all be finished under load
+			if due() { // otherwise the handlers would never all finish under load
 				return errors.New("the wallet is about to continue as new: try again")
 			}
 			return nil
@@ -80,7 +79,7 @@ func startTextbook(temporal client.Client, pool *pgxpool.Pool, queue string) (wo
 	return w, w.Start()
 }
 
-// textbook is wallets of the textbook's workflow, all of them running.
+// textbook is a set of running textbook wallets.
 type textbook struct{ ledger }
 
 func newTextbook(ctx context.Context, l ledger, queue string) (*textbook, error) {
@@ -98,8 +97,8 @@ func newTextbook(ctx context.Context, l ledger, queue string) (*textbook, error)
 
 func textbookID(user string) string { return "textbook/" + user }
 
-// send repeats an update that Temporal or the validator refused: the command counts
-// once whatever happened.
+// send repeats an update that Temporal or the validator refused: the command counts once in any
+// case.
 func (t *textbook) send(ctx context.Context, _, walletIndex int, commands []wallet.Command) ([]wallet.Result, error) {
 	return backoff.Retry(ctx, func() ([]wallet.Result, error) {
 		handle, err := t.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{

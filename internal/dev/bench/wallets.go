@@ -9,12 +9,12 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// wallets are the wallets as a Go program uses them.
+// wallets uses the wallets as a Go program does.
 type wallets struct {
 	ledger
 	mode Mode
-	// clients has one for all callers, or one for each: callers who share a client
-	// travel together.
+	// clients has one client for all callers, or one for each: callers that share a client are
+	// sent together.
 	clients []*starter.Client
 }
 

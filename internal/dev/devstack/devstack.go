@@ -1,6 +1,6 @@
 // Package devstack runs what Wallet needs on one machine, for wallet-dev and for tests: a
-// private Postgres cluster and a Temporal server, on 127.0.0.1 only, with everything they
-// write under one folder, and gone when the program that started them ends.
+// private Postgres cluster and a Temporal server, on 127.0.0.1 only, with all their files in
+// one folder. They end with the program that started them.
 package devstack
 
 import (
@@ -18,7 +18,7 @@ import (
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-// Options say where a stack lives and listens. A port of 0 is a free one.
+// Options say where a stack lives and listens. Port 0 means a free port.
 type Options struct {
 	Dir              string        // everything is written here
 	TemporalStore    TemporalStore // StoreSQLite if empty
@@ -28,15 +28,15 @@ type Options struct {
 	UIPort           int
 	PostgresSettings []string             // such as "fsync=off"
 	TemporalSettings []string             // dynamic configuration, such as "limit.historyCount.suggestContinueAsNew=100"
-	Log              func(string, ...any) // what takes long; nil for silence
+	Log              func(string, ...any) // reports slow steps; nil for silence
 	TemporalTLS      *TLS                 // for StorePostgres; nil for none
 }
 
-// TLS are the files of a server that demands certificates of its clients: the authority
-// of both, and the server's certificate for 127.0.0.1, which is its clients' too.
+// TLS has the files of a server that requires client certificates: the authority for both
+// sides, and the server's certificate for 127.0.0.1, which its clients use too.
 type TLS struct {
 	CA, Cert, Key string
-	AnyClient     bool // demands none
+	AnyClient     bool // requires no client certificate
 }
 
 // Stack is a running Postgres and Temporal.
@@ -46,7 +46,7 @@ type Stack struct {
 	lock     *flock.Flock
 }
 
-// Start starts both servers and waits until they answer. On failure nothing is left
+// Start starts both servers and waits until they answer. If it fails, it leaves nothing
 // running.
 func Start(ctx context.Context, o Options) (*Stack, error) {
 	dir, err := filepath.Abs(o.Dir)
@@ -101,8 +101,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	return s, nil
 }
 
-// Stop ends Temporal, then Postgres, and gives up the folder. It may be called
-// twice.
+// Stop stops Temporal, then Postgres, and unlocks the folder. It may be called twice.
 func (s *Stack) Stop() error {
 	var errs []error
 	if s.Temporal != nil {
@@ -114,7 +113,7 @@ func (s *Stack) Stop() error {
 	return errors.Join(append(errs, s.lock.Unlock())...)
 }
 
-// Wait returns nil when ctx ends, or the reason why a server ended by itself.
+// Wait returns nil when ctx ends, or the reason why a server stopped.
 func (s *Stack) Wait(ctx context.Context) error {
 	ended := make(chan error, 1+len(s.Temporal.processes))
 	for _, p := range append([]*Process{s.Postgres.process}, s.Temporal.processes...) {

@@ -15,11 +15,11 @@ import (
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
 
-// oldestPostgres is the first version with everything the schema uses: numeric
-// infinity, which the CHECKs exclude, came with 14.
+// oldestPostgres is the first version with everything the schema uses: numeric infinity, which
+// the CHECKs exclude, came with 14.
 const oldestPostgres = 14
 
-// usualFolders are where packages put Postgres without putting it on PATH.
+// usualFolders are where packages install Postgres without adding it to PATH.
 var usualFolders = []string{
 	"/usr/lib/postgresql/*/bin",         // Debian, Ubuntu
 	"/usr/pgsql-*/bin",                  // Red Hat, from postgresql.org
@@ -30,9 +30,9 @@ var usualFolders = []string{
 	"/Library/PostgreSQL/*/bin",
 }
 
-// findPostgres returns a folder with initdb and postgres: one that is there, else
-// one downloaded into dir, else one that apt-get installs. version restricts it
-// to a major version (existing data needs its own), 0 takes the newest.
+// findPostgres returns a folder with initdb and postgres: an installed one, otherwise one
+// downloaded into dir, otherwise one that apt-get installs. version restricts it to a major
+// version (existing data needs its own), 0 means the newest.
 func findPostgres(ctx context.Context, dir string, version int, log func(string, ...any)) (string, error) {
 	if bin := installedPostgres(dir, version); bin != "" {
 		return bin, nil
@@ -97,7 +97,7 @@ func escapeGlob(path string) string {
 
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
-// postgresVersion is the major version in a folder, 0 if there is none.
+// postgresVersion returns the major version in a folder, 0 if there is none.
 func postgresVersion(bin string) int {
 	out, err := exec.Command(filepath.Join(bin, "postgres"), "--version").Output()
 	if err != nil {
@@ -111,10 +111,9 @@ func postgresVersion(bin string) int {
 	return version
 }
 
-// downloadPostgres unpacks the binaries that embedded-postgres publishes into
-// dir. The library has no call for that alone: it unpacks, then makes a database
-// of its own, which fails for root and is not wanted anyway. What counts is
-// whether the binaries are there afterwards.
+// downloadPostgres unpacks the binaries that embedded-postgres publishes into dir. The library
+// cannot do only that: it unpacks, then creates its own database, which fails for root and is
+// not needed anyway. So only check whether the binaries are there afterwards.
 func downloadPostgres(dir string) error {
 	scratch, err := os.MkdirTemp(filepath.Dir(dir), "postgres-download-")
 	if err != nil {
@@ -138,8 +137,8 @@ func downloadPostgres(dir string) error {
 	return database.Stop()
 }
 
-// aptInstallPostgres installs the server without the cluster and service that
-// Debian's package would otherwise set up and start.
+// aptInstallPostgres installs the server without the cluster and service that Debian's package
+// would normally set up and start.
 func aptInstallPostgres(ctx context.Context, apt string) error {
 	const config = "/etc/postgresql-common/createcluster.conf"
 	if _, err := os.Stat(config); os.IsNotExist(err) {

@@ -7,16 +7,16 @@ import (
 	"strconv"
 )
 
-// The free ports are looked for here: above the well-known ones, below those that
-// Linux (32768) and the others (49152) give to whoever connects or listens on port
-// 0. Between the search and the server's start such a port would be up for grabs,
-// by the connections of other servers of the same stack among others.
+// Free ports are picked from this range: above the well-known ports and below those that Linux
+// (32768) and other systems (49152) assign to connections and to listeners on port 0. Between
+// the search and the server's start, such a port could be taken, for example by a connection of
+// another server in the same stack.
 const (
 	firstFreePort = 10_000
 	endOfPorts    = 32_000
 )
 
-// FreePorts finds n different ports on 127.0.0.1 that nobody listens on.
+// FreePorts finds n different unused ports on 127.0.0.1.
 func FreePorts(n int) ([]int, error) {
 	ports := make([]int, 0, n)
 	for range 1000 {
@@ -25,7 +25,7 @@ func FreePorts(n int) ([]int, error) {
 		if err != nil {
 			continue
 		}
-		defer listener.Close() // together, so that none is given twice
+		defer listener.Close() // close them together, so that none is returned twice
 		if ports = append(ports, port); len(ports) == n {
 			return ports, nil
 		}

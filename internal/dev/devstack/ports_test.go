@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A port of the kernel's own range can be given to any connection between the
-// search and the server's start.
+// The kernel can assign a port in its own range to any connection between the search and the
+// server's start.
 func TestFreePortsAreNotThoseTheKernelGivesAway(t *testing.T) {
 	ports, err := FreePorts(500)
 	require.NoError(t, err)

@@ -31,8 +31,8 @@ type Postgres struct {
 	args    []string
 }
 
-// startPostgres finds the cluster in dir, or makes it, and starts it. args are
-// further settings, such as "fsync=off".
+// startPostgres finds or creates the cluster in dir and starts it. args are further settings,
+// for example "fsync=off".
 func startPostgres(ctx context.Context, dir string, port int, log func(string, ...any), args ...string) (*Postgres, error) {
 	data := filepath.Join(dir, "data")
 	version := 0
@@ -59,7 +59,7 @@ func startPostgres(ctx context.Context, dir string, port int, log func(string, .
 	return p, p.Start(ctx)
 }
 
-// StartPostgres starts a cluster without a Temporal beside it: see startPostgres.
+// StartPostgres starts a cluster without Temporal: see startPostgres.
 func StartPostgres(ctx context.Context, dir string, settings ...string) (*Postgres, error) {
 	ports, err := FreePorts(1)
 	if err != nil {
@@ -68,9 +68,9 @@ func StartPostgres(ctx context.Context, dir string, settings ...string) (*Postgr
 	return startPostgres(ctx, dir, ports[0], func(string, ...any) {}, settings...)
 }
 
-// Standby copies the cluster into dir and starts the copy as a hot standby, which
-// follows it by streaming replication until it is promoted. Its databases, roles and
-// passwords are those of p.
+// Standby copies the cluster into dir and starts the copy as a hot standby, which follows it by
+// streaming replication until it is promoted. It has the same databases, roles and passwords as
+// p.
 func (p *Postgres) Standby(ctx context.Context, dir string, settings ...string) (*Postgres, error) {
 	ports, err := FreePorts(1)
 	if err != nil {
@@ -81,7 +81,7 @@ func (p *Postgres) Standby(ctx context.Context, dir string, settings ...string) 
 	if err := os.MkdirAll(data, 0o755); err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(data, 0o700); err != nil { // Postgres refuses any other
+	if err := os.Chmod(data, 0o700); err != nil { // Postgres refuses other permissions
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "pg_basebackup"), "--pgdata", data,
@@ -97,14 +97,14 @@ func (p *Postgres) Standby(ctx context.Context, dir string, settings ...string) 
 
 func (p *Postgres) passwordFile() string { return filepath.Join(p.dir, "password") }
 
-// init makes the cluster. It is moved to its place only when it is complete, so
-// that an interrupted first start is simply repeated.
+// init creates the cluster. It is moved into place only once it is complete, so an interrupted
+// first start can simply be repeated.
 func (p *Postgres) init(ctx context.Context, data string) error {
 	unfinished := data + ".unfinished"
 	if err := os.RemoveAll(unfinished); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(p.dir, 0o755); err != nil { // the server's user passes through
+	if err := os.MkdirAll(p.dir, 0o755); err != nil { // the server's user must be able to enter it
 		return err
 	}
 	if err := os.Mkdir(unfinished, 0o700); err != nil {
@@ -114,7 +114,7 @@ func (p *Postgres) init(ctx context.Context, data string) error {
 	if err := os.WriteFile(p.passwordFile(), password, 0o600); err != nil {
 		return err
 	}
-	// initdb's user may be another than ours, and reads a copy of its own.
+	// initdb's user may differ from ours and reads its own copy.
 	copied := p.passwordFile() + ".initdb"
 	defer os.Remove(copied)
 	if err := os.WriteFile(copied, password, 0o600); err != nil {
@@ -134,7 +134,7 @@ func (p *Postgres) init(ctx context.Context, data string) error {
 	return os.Rename(unfinished, data)
 }
 
-// Start starts the server, after Stop too, and waits until it answers.
+// Start starts the server, also after Stop, and waits until it answers.
 func (p *Postgres) Start(ctx context.Context) error {
 	if err := p.Launch(); err != nil {
 		return err
@@ -142,7 +142,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 	return p.process.await(ctx, p.Ready)
 }
 
-// Launch starts the server and does not wait.
+// Launch starts the server without waiting.
 func (p *Postgres) Launch() error {
 	data := filepath.Join(p.dir, "data")
 	cmd := exec.Command(filepath.Join(p.bin, "postgres"), "-D", data,
@@ -163,7 +163,7 @@ func (p *Postgres) Launch() error {
 	return err
 }
 
-// Ready is nil when the server answers.
+// Ready returns nil if the server answers.
 func (p *Postgres) Ready(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, p.URL("postgres"))
 	if err != nil {
@@ -172,7 +172,7 @@ func (p *Postgres) Ready(ctx context.Context) error {
 	return conn.Close(ctx)
 }
 
-// Process is the server's first process, the parent of all others, of its last start.
+// Process is the server's first process since its last start, the parent of all others.
 func (p *Postgres) Process() *Process { return p.process }
 
 // LogPath is the server's log.
@@ -184,10 +184,10 @@ func (p *Postgres) PID() int { return p.process.cmd.Process.Pid }
 // Port is where the server listens.
 func (p *Postgres) Port() int { return p.port }
 
-// URL is the connection string of a database of this cluster, for its owner.
+// URL returns the connection string for a database in this cluster, as its owner.
 func (p *Postgres) URL(database string) string { return p.URLOf(postgresUser, p.pass, database) }
 
-// URLOf is the connection string of a database of this cluster, for any role.
+// URLOf returns the connection string for a database in this cluster, as any role.
 func (p *Postgres) URLOf(role, password, database string) string {
 	u := url.URL{
 		Scheme: "postgres", User: url.UserPassword(role, password),
@@ -197,15 +197,14 @@ func (p *Postgres) URLOf(role, password, database string) string {
 	return u.String()
 }
 
-// CreateDatabase makes a database unless it is there.
+// CreateDatabase creates a database if it does not exist.
 func (p *Postgres) CreateDatabase(ctx context.Context, name string) error {
 	return CreateDatabase(ctx, p.URL("postgres"), name)
 }
 
 const sqlDatabaseExists = `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`
 
-// CreateDatabase makes a database, on the server that url names, unless it is
-// there.
+// CreateDatabase creates a database on the server of url if it does not exist.
 func CreateDatabase(ctx context.Context, url, name string) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -220,15 +219,15 @@ func CreateDatabase(ctx context.Context, url, name string) error {
 	return err
 }
 
-// Stop ends the server in Postgres's fast mode: open transactions are rolled
-// back, what was committed is kept.
+// Stop stops the server in Postgres's fast mode: open transactions are rolled back, committed
+// data is kept.
 func (p *Postgres) Stop() error { return p.process.Stop(syscall.SIGINT, 20*time.Second) }
 
-// StopImmediately ends the server in Postgres's immediate mode: what its processes had in
-// memory alone is lost, as in a crash.
+// StopImmediately stops the server in Postgres's immediate mode: as in a crash, what was only
+// in memory is lost.
 func (p *Postgres) StopImmediately() error { return p.process.Stop(syscall.SIGQUIT, 20*time.Second) }
 
-// await calls ready until it succeeds, the process ends or ctx does.
+// await calls ready until it succeeds, the process ends or ctx ends.
 func (p *Process) await(ctx context.Context, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

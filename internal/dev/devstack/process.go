@@ -21,9 +21,8 @@ type Process struct {
 	err     error
 }
 
-// StartProcess starts cmd with its output appended to a log file. The process
-// gets its own group, so that Ctrl-C reaches this program alone, which then
-// stops its servers in order.
+// StartProcess starts cmd with its output appended to a log file. The process gets its own
+// group, so Ctrl-C reaches only this program, which then stops its servers in order.
 func StartProcess(name string, cmd *exec.Cmd, logPath string) (*Process, error) {
 	if err := os.MkdirAll(filepath.Dir(logPath), 0o755); err != nil {
 		return nil, err
@@ -37,8 +36,8 @@ func StartProcess(name string, cmd *exec.Cmd, logPath string) (*Process, error) 
 	p := &Process{name: name, logPath: logPath, cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// Linux sends the parent-death signal when the thread that started the
-		// process ends, so this thread stays for as long as the process.
+		// Linux sends the parent-death signal when the thread that started the process ends, so
+		// this thread must live as long as the process.
 		runtime.LockOSThread()
 		err := cmd.Start()
 		started <- err
@@ -54,7 +53,7 @@ func StartProcess(name string, cmd *exec.Cmd, logPath string) (*Process, error) 
 	return p, nil
 }
 
-// Stop asks with a signal, waits, and kills what did not listen.
+// Stop sends a signal, waits, and kills a process that does not stop.
 func (p *Process) Stop(signal os.Signal, patience time.Duration) error {
 	if p == nil {
 		return nil
@@ -70,8 +69,7 @@ func (p *Process) Stop(signal os.Signal, patience time.Duration) error {
 	}
 }
 
-// Ended reports an early end, with the last lines of the log: that is where the
-// reason is.
+// Ended reports an unexpected end, with the last lines of the log, which show the reason.
 func (p *Process) Ended() error {
 	select {
 	case <-p.done:
@@ -90,7 +88,7 @@ func tail(path string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// Running reports whether the process has not ended yet. One that is paused runs.
+// Running reports whether the process has not ended yet. A paused process is running.
 func (p *Process) Running() bool {
 	select {
 	case <-p.done:
@@ -100,17 +98,17 @@ func (p *Process) Running() bool {
 	}
 }
 
-// Kill ends the process at once, paused or not, and waits for its end. Its children
-// are left to see that by themselves, as after a crash.
+// Kill ends the process at once, paused or not, and waits for its end. Its children have to
+// notice that on their own, as after a crash.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // it may have ended already
 	<-p.done
 }
 
-// Pause stops the process and its children in their tracks until Resume.
+// Pause freezes the process and its children until Resume.
 func (p *Process) Pause() { p.signalAll(syscall.SIGSTOP) }
 
-// Resume lets a process that was paused go on.
+// Resume continues a paused process.
 func (p *Process) Resume() { p.signalAll(syscall.SIGCONT) }
 
 func (p *Process) signalAll(signal syscall.Signal) {

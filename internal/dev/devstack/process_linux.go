@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dieWithParent makes the kernel end the process when this program dies without
-// a chance to do it (kill -9). SIGINT is a fast, clean shutdown for Postgres and
-// a clean one for Temporal.
+// dieWithParent makes the kernel end the process if this program dies without being able to do
+// so itself (kill -9). SIGINT is a fast, clean shutdown for Postgres and a clean one for
+// Temporal.
 func dieWithParent(cmd *exec.Cmd) {
 	attributes(cmd).Setpgid = true
 	attributes(cmd).Pdeathsig = syscall.SIGINT
@@ -27,10 +27,9 @@ func attributes(cmd *exec.Cmd) *syscall.SysProcAttr {
 	return cmd.SysProcAttr
 }
 
-// asServerUser makes cmd run as an ordinary user, because Postgres refuses root,
-// and hands owned to that user. It does nothing when this program is not root.
-// If a folder above owned is closed to that user (root's home, say), the process
-// also gets the capability to pass through it.
+// asServerUser runs cmd as an ordinary user, because Postgres refuses root, and makes that user
+// the owner of owned. It does nothing if this program is not root. If that user cannot enter a
+// folder above owned (root's home, for example), the process also gets the capability to do so.
 func asServerUser(cmd *exec.Cmd, owned string) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -59,7 +58,7 @@ func asServerUser(cmd *exec.Cmd, owned string) error {
 	return nil
 }
 
-// reachableByAll reports whether everybody may pass all folders above path.
+// reachableByAll reports whether everybody may enter all folders above path.
 func reachableByAll(path string) bool {
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
@@ -72,7 +71,7 @@ func reachableByAll(path string) bool {
 	}
 }
 
-// childrenOf lists the processes that a process has started and that still run.
+// childrenOf lists the running processes that a process has started.
 func childrenOf(pid int) (children []int) {
 	lists, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "children"))
 	for _, list := range lists { // one for each thread

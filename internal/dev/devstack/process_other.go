@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// dieWithParent has no kernel support here: after kill -9 of this program its
-// servers go on, and the next start names the one that holds the data.
+// dieWithParent has no kernel support here: after kill -9 of this program its servers keep
+// running, and the next start reports the one that holds the data.
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 }
@@ -22,5 +22,5 @@ func asServerUser(*exec.Cmd, string) error {
 	return nil
 }
 
-// childrenOf knows none without /proc.
+// childrenOf cannot find any without /proc.
 func childrenOf(int) []int { return nil }

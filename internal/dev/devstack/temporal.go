@@ -20,8 +20,8 @@ import (
 // TemporalStore is where Temporal keeps its histories.
 type TemporalStore string
 
-// The development server on a SQLite file, one process and quick to start, and the
-// server of a deployment on the stack's Postgres.
+// The development server on a SQLite file, which is one process and starts quickly, and a
+// deployment's server on the stack's Postgres.
 const (
 	StoreSQLite   TemporalStore = "sqlite"
 	StorePostgres TemporalStore = "postgres"
@@ -32,12 +32,12 @@ type Temporal struct {
 	dir       string
 	ports     temporalPorts
 	tls       *TLS
-	programs  []program // in the order of their start
+	programs  []program // in start order
 	processes []*Process
 	prepare   func(context.Context) error // before each start; may be nil
 }
 
-// program is a server program, and how to see that it is ready.
+// program is a server program, and how to check that it is ready.
 type program struct {
 	name  string
 	path  string
@@ -46,7 +46,7 @@ type program struct {
 	ready func(context.Context) error
 }
 
-// Start starts the server, after Stop too, and waits until it answers.
+// Start starts the server, also after Stop, and waits until it answers.
 func (t *Temporal) Start(ctx context.Context) error {
 	t.processes = nil
 	if err := t.runPrepare(ctx); err != nil {
@@ -65,7 +65,7 @@ func (t *Temporal) Start(ctx context.Context) error {
 	return nil
 }
 
-// Launch starts the server itself again after it has ended, and does not wait.
+// Launch starts the server itself again after it has ended, without waiting.
 func (t *Temporal) Launch(ctx context.Context) error {
 	if err := t.runPrepare(ctx); err != nil {
 		return err
@@ -77,10 +77,10 @@ func (t *Temporal) Launch(ctx context.Context) error {
 	return err
 }
 
-// Ready is nil when the server answers.
+// Ready returns nil if the server answers.
 func (t *Temporal) Ready(ctx context.Context) error { return t.programs[0].ready(ctx) }
 
-// Process is the server itself, of its last start.
+// Process is the server itself, since its last start.
 func (t *Temporal) Process() *Process { return t.processes[0] }
 
 func (t *Temporal) launch(p program) (*Process, error) {
@@ -109,10 +109,10 @@ func (t *Temporal) PID() int { return t.processes[0].cmd.Process.Pid }
 // LogPath is the log of the server itself.
 func (t *Temporal) LogPath() string { return filepath.Join(t.dir, t.programs[0].log) }
 
-// Stop ends the server; what it has acknowledged is stored.
+// Stop stops the server; what it has acknowledged is stored.
 func (t *Temporal) Stop() error {
 	var errs []error
-	for i := range t.processes { // the UI before its server
+	for i := range t.processes { // the UI before the server
 		errs = append(errs, t.processes[len(t.processes)-1-i].Stop(syscall.SIGINT, 20*time.Second))
 	}
 	return errors.Join(errs...)
@@ -153,8 +153,8 @@ func (t *Temporal) knowsNamespace(ctx context.Context) error {
 	return err
 }
 
-// temporalPorts are of one server and its UI. The development server chooses those
-// between its services itself.
+// temporalPorts are the ports of one server and its UI. The development server chooses the
+// ports between its own services.
 type temporalPorts struct {
 	Frontend, UI, HTTP, Metrics, PProf                                                 int
 	FrontendMembership                                                                 int
@@ -178,9 +178,8 @@ func address(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 // FindTemporalCLI returns the Temporal CLI.
 func FindTemporalCLI() (string, error) { return findProgram("temporal") }
 
-// findProgram returns one of Temporal's programs: the one built beside this program
-// ("make" puts all into bin/), in bin/ of a folder above the current one, or on
-// PATH.
+// findProgram returns one of Temporal's programs: next to this program ("make" puts all into
+// bin/), in bin/ of a folder above the current one, or on PATH.
 func findProgram(name string) (string, error) {
 	if self, err := os.Executable(); err == nil {
 		if path := filepath.Join(filepath.Dir(self), name); isProgram(path) {

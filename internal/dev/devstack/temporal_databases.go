@@ -16,19 +16,18 @@ const temporalPlugin = "postgres12"
 // temporalDatabases are the databases of Temporal's two stores.
 var temporalDatabases = map[string]string{"default": "temporal", "visibility": "temporal_visibility"}
 
-// temporalSchemas are the schemas that temporal-sql-tool has in itself.
+// temporalSchemas are the schemas embedded in temporal-sql-tool.
 var temporalSchemas = map[string]string{
 	"default":    "postgresql/v12/temporal",
 	"visibility": "postgresql/v12/visibility",
 }
 
-// sqlIsComplete looks for the mark that a database gets when its schema is whole:
-// the tool cannot go on where it was interrupted.
+// sqlIsComplete checks the mark that a database gets once its schema is complete: the tool
+// cannot resume an interrupted setup.
 const sqlIsComplete = `SELECT EXISTS (SELECT FROM pg_database
 	WHERE datname = $1 AND shobj_description(oid, 'pg_database') = 'complete')`
 
-// setUpTemporalDatabases makes Temporal's databases, or brings existing ones up to
-// date.
+// setUpTemporalDatabases creates Temporal's databases, or brings existing ones up to date.
 func setUpTemporalDatabases(ctx context.Context, postgres *Postgres) error {
 	tool, err := findProgram("temporal-sql-tool")
 	if err != nil {
@@ -65,8 +64,8 @@ func setUpTemporalDatabases(ctx context.Context, postgres *Postgres) error {
 	return nil
 }
 
-// forgetMembers deletes the addresses of an earlier run's services, which a server
-// would otherwise try to join for most of a minute. Nobody else uses this database.
+// forgetMembers deletes the addresses of an earlier run's services, which a server would
+// otherwise try to join for most of a minute. Nothing else uses this database.
 func forgetMembers(ctx context.Context, postgres *Postgres) error {
 	conn, err := pgx.Connect(ctx, postgres.URL(temporalDatabases["default"]))
 	if err != nil {

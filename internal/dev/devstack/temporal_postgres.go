@@ -27,7 +27,7 @@ var temporalDynamicConfig string
 //go:embed temporal_ui.yaml
 var temporalUIConfig string
 
-// byName divides settings such as "name=value".
+// byName splits settings of the form "name=value".
 func byName(settings []string) map[string]string {
 	values := map[string]string{}
 	for _, setting := range settings {
@@ -37,13 +37,12 @@ func byName(settings []string) map[string]string {
 	return values
 }
 
-// namespaceRetention is how long closed workflows are kept, as the development
-// server does.
+// namespaceRetention is how long closed workflows are kept, the same as in the development
+// server.
 const namespaceRetention = 24 * time.Hour
 
-// startTemporalOnPostgres starts temporal-server and the Web UI's server, with the
-// databases of the stack's Postgres. Their configuration, made anew at each start,
-// is in dir.
+// startTemporalOnPostgres starts temporal-server and the Web UI's server, with databases on the
+// stack's Postgres. Their configuration is in dir and rewritten at each start.
 func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string, ports temporalPorts, settings []string, tls *TLS) (*Temporal, error) {
 	server, err := findProgram("temporal-server")
 	if err != nil {
@@ -84,7 +83,7 @@ func startTemporalOnPostgres(ctx context.Context, postgres *Postgres, dir string
 	return t, t.Start(ctx)
 }
 
-// writeTemplate writes a configuration, which may hold a password.
+// writeTemplate writes a configuration file, which may contain a password.
 func writeTemplate(path, text string, values any) error {
 	parsed, err := template.New(filepath.Base(path)).Parse(text)
 	if err != nil {
@@ -97,8 +96,8 @@ func writeTemplate(path, text string, values any) error {
 	return errors.Join(parsed.Execute(file, values), file.Close())
 }
 
-// PProf is the address of the server's profiles, empty for the development server,
-// which has none.
+// PProf is the address of the server's profiles; empty for the development server, which has
+// none.
 func (t *Temporal) PProf() string {
 	if len(t.programs) == 1 {
 		return ""
@@ -106,8 +105,8 @@ func (t *Temporal) PProf() string {
 	return "http://" + address(t.ports.PProf) + "/debug/pprof"
 }
 
-// servesNamespace makes the namespace and asks each service that a workflow needs:
-// the frontend answers before those behind it have found each other.
+// servesNamespace creates the namespace and queries each service that a workflow needs: the
+// frontend answers before the services behind it have found each other.
 func (t *Temporal) servesNamespace(ctx context.Context) error {
 	c, err := t.dial(ctx)
 	if err != nil {

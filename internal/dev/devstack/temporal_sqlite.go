@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// startTemporalOnSQLite starts the CLI's development server, which has the Web UI
-// in the same process. cli is found by FindTemporalCLI if empty.
+// startTemporalOnSQLite starts the CLI's development server, which includes the Web UI. If cli
+// is empty, FindTemporalCLI finds it.
 func startTemporalOnSQLite(ctx context.Context, cli, dir string, ports temporalPorts, settings []string) (_ *Temporal, err error) {
 	if cli == "" {
 		if cli, err = FindTemporalCLI(); err != nil {
@@ -26,7 +26,8 @@ func startTemporalOnSQLite(ctx context.Context, cli, dir string, ports temporalP
 			"--port", strconv.Itoa(ports.Frontend), "--ui-port", strconv.Itoa(ports.UI),
 			"--http-port", strconv.Itoa(ports.HTTP), "--metrics-port", strconv.Itoa(ports.Metrics),
 			"--db-filename", filepath.Join(dir, "temporal.db"),
-			// The server's own CLI reads the user's profile, which has no say here.
+			// Otherwise the server's CLI would read the user's profile, which must not matter
+			// here.
 			"--disable-config-file", "--disable-config-env"},
 	}}
 	for _, setting := range settings {

@@ -2,8 +2,8 @@ package mutations
 
 import "testing"
 
-// TestAnswersOutliveTheRules builds the service with every refusal in other words and with
-// another rule. What an earlier build has answered stays as it was: recorded histories
+// TestAnswersOutliveTheRules builds the service with different wording for every refusal and
+// with a different rule. Answers of an earlier build must stay the same: recorded histories
 // replay with the same answers, and stored facts are read as they were written.
 func TestAnswersOutliveTheRules(t *testing.T) {
 	later := Mutation{Name: "a later version", Edits: []Edit{

@@ -1,8 +1,8 @@
-// Package mutations shows that each safety mechanism is needed. A mutation is a patch
-// that takes one mechanism away. "make mutations" builds the program with it, and a run
-// of torture must notice: a mechanism that nothing misses is either not needed or not
-// tested. The patches are applied by "go build -overlay", so the source stays as it is
-// and what ships knows nothing of them.
+// Package mutations shows that each safety mechanism is needed. A mutation is a patch that
+// removes one mechanism. "make mutations" builds the program with it, and a run of torture must
+// notice: a mechanism whose absence goes unnoticed is either not needed or not tested. "go
+// build -overlay" applies the patches, so the source stays unchanged and the released program
+// contains nothing of them.
 package mutations
 
 import (
@@ -15,24 +15,23 @@ import (
 	"strings"
 )
 
-// Mutation takes one safety mechanism away.
+// Mutation removes one safety mechanism.
 type Mutation struct {
-	Name      string // of the mechanism
+	Name      string // the mechanism's name
 	Mechanism string // what it does, in one sentence
 	Edits     []Edit
-	Faults    string   // what a run does to notice, as --faults of torture
+	Faults    string   // the faults that reveal it, as torture's --faults
 	Problems  []string // parts of messages: a run must report a violation with one of them
 }
 
-// Edit replaces Old, which its file must contain exactly once, by New.
+// Edit replaces Old, which must occur exactly once in its file, with New.
 type Edit struct {
 	File     string // from the root of the repository, with slashes
 	Old, New string
 }
 
-// WriteOverlay writes the patched files, and the file that "go build -overlay" wants,
-// into dir, and returns the path of the latter. root is the root of the repository, both
-// are absolute.
+// WriteOverlay writes the patched files, and the file for "go build -overlay", into dir, and
+// returns the path of the latter. root is the root of the repository; both paths are absolute.
 func (m Mutation) WriteOverlay(root, dir string) (string, error) {
 	patched, err := m.patch(root)
 	if err != nil {
@@ -54,8 +53,7 @@ func (m Mutation) WriteOverlay(root, dir string) (string, error) {
 	return to, os.WriteFile(to, overlay, 0o644)
 }
 
-// patch gives the text of each file that is edited, after all edits. Edits of one file
-// are made one after the other.
+// patch returns the text of each edited file. Edits of one file are applied in order.
 func (m Mutation) patch(root string) (map[string]string, error) {
 	patched := map[string]string{}
 	for _, e := range m.Edits {
@@ -75,7 +73,7 @@ func (m Mutation) patch(root string) (map[string]string, error) {
 	return patched, nil
 }
 
-// Packages are those whose files are edited, as arguments of the go command.
+// Packages returns the packages whose files are edited, as arguments for the go command.
 func (m Mutation) Packages() (packages []string) {
 	for _, e := range m.Edits {
 		packages = append(packages, "./"+path.Dir(e.File))

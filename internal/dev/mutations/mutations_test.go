@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// repository is the absolute path of the repository's root.
+// repository returns the absolute path of the repository's root.
 func repository(t *testing.T) string {
 	root, err := filepath.Abs("../../..")
 	require.NoError(t, err)
@@ -23,8 +23,8 @@ func goCommand(t *testing.T, args ...string) {
 	require.NoError(t, err, "%s", out)
 }
 
-// TestEachMutationFitsTheSource is for whoever changes code that a mutation patches:
-// that an edit no longer matches shows here, within seconds.
+// TestEachMutationFitsTheSource is for anyone who changes code that a mutation patches: it
+// reports within seconds that an edit no longer matches.
 func TestEachMutationFitsTheSource(t *testing.T) {
 	for _, m := range All {
 		t.Run(m.Name, func(t *testing.T) {

@@ -1,11 +1,11 @@
 package mutations
 
-// All are the mutations, by name. No Problem is "no final answer", since a run with
-// little patience reports that by itself.
+// All lists the mutations, by name. No mutation uses the Problem "no final answer", because a
+// run with little patience reports that anyway.
 var All = []Mutation{
 	{
 		Name:      "append_only",
-		Mechanism: "Triggers refuse to change or delete what was recorded, to the owner of the tables too.",
+		Mechanism: "Triggers stop everyone, even the tables' owner, from changing or deleting what was recorded.",
 		Edits: []Edit{{
 			File: "migrations/00001_ledger.sql",
 			Old: `RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP
@@ -17,7 +17,7 @@ var All = []Mutation{
 	},
 	{
 		Name:      "available",
-		Mechanism: "What open holds reserve is not available to others.",
+		Mechanism: "What open holds reserve is not available to other commands.",
 		Edits: []Edit{{
 			File: "fold.go",
 			Old:  `return a.Total.Sub(a.Reserved())`,
@@ -28,7 +28,7 @@ var All = []Mutation{
 	},
 	{
 		Name:      "closed_holds",
-		Mechanism: "A hold that was captured or released is not captured again.",
+		Mechanism: "A captured or released hold cannot be captured again.",
 		Edits: []Edit{{
 			File: "hold.go",
 			Old:  `case !h.IsOpen():`,
@@ -39,7 +39,7 @@ var All = []Mutation{
 	},
 	{
 		Name:      "dedupe",
-		Mechanism: "A step looks up which of its commands' ids the journal already has.",
+		Mechanism: "A step looks up which of its commands' ids are already in the journal.",
 		Edits: []Edit{{
 			File: "activities/lock.go",
 			Old: `for _, e := range entries {
@@ -52,7 +52,7 @@ var All = []Mutation{
 	},
 	{
 		Name:      "drain",
-		Mechanism: "Before a run ends, it takes the signals that have arrived into its queue.",
+		Mechanism: "Before a run ends, it moves all signals that have arrived into its queue.",
 		Edits: []Edit{{
 			File: "workflows/wallet_asset.go",
 			Old: `w.noticeEnd(ctx)
@@ -69,7 +69,7 @@ var All = []Mutation{
 	},
 	{
 		Name:      "events_of_all",
-		Mechanism: "Events are recorded of all applied entries that have none, however old they are.",
+		Mechanism: "Every applied entry without an event gets one, however old it is.",
 		Edits: []Edit{{
 			File: "migrations/00002_roles_and_feed.sql",
 			Old:  `AND version > recorded`,
@@ -87,7 +87,7 @@ var All = []Mutation{
 	},
 	{
 		Name:      "expire_first",
-		Mechanism: "Holds that are due expire in the fold, before the first command, whoever sends it.",
+		Mechanism: "The fold expires due holds before the first command, whoever sends it.",
 		Edits: []Edit{{
 			File: "fold.go",
 			Old: `for _, h := range f.Account.dueHolds(now) {
@@ -104,7 +104,7 @@ var All = []Mutation{
 	},
 	{
 		Name:      "fallback",
-		Mechanism: "A step that does not succeed quickly goes on as a regular activity, until it does.",
+		Mechanism: "A step that does not succeed quickly continues as a regular activity until it does.",
 		Edits: []Edit{{
 			File: "workflows/policies.go",
 			Old:  `if err == nil || isFinal(err) {`,
@@ -126,7 +126,7 @@ var All = []Mutation{
 	},
 	{
 		Name:      "holds_in_transaction",
-		Mechanism: "The rows of holds are committed together with the journal's entries that change them.",
+		Mechanism: "Hold rows are committed together with the journal entries that change them.",
 		Edits: []Edit{{
 			File: "activities/apply_groups.go",
 			Old: `if holds := l.holdsToWrite(); len(holds) > 0 {
@@ -163,7 +163,7 @@ var All = []Mutation{
 	},
 	{
 		Name:      "request_hash",
-		Mechanism: "An id that is taken gives its answer to the same content only.",
+		Mechanism: "A used id returns its answer only for the same content.",
 		Edits: []Edit{{
 			File: "fold.go",
 			Old:  `if rules, known := formats[prior.Format]; known && prior.RequestHash == rules.RequestHash(c) {`,
@@ -174,7 +174,7 @@ var All = []Mutation{
 	},
 	{
 		Name:      "row_lock",
-		Mechanism: "A step locks the row of its wallet asset, so that no two write to one wallet at once.",
+		Mechanism: "A step locks its wallet asset's row, so that two steps never write to one wallet at once.",
 		Edits: []Edit{{
 			File: "activities/lock.go",
 			Old:  `FOR NO KEY UPDATE) AS asset`,
@@ -185,7 +185,7 @@ var All = []Mutation{
 	},
 	{
 		Name:      "signals_first",
-		Mechanism: "An update takes its place behind the signals that were accepted before it.",
+		Mechanism: "An update is queued behind the signals that were accepted before it.",
 		Edits: []Edit{{
 			File: "workflows/queue.go",
 			Old:  `w.receiveSignals(ctx)`,

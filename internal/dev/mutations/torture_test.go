@@ -14,13 +14,13 @@ import (
 	"github.com/valueledger/wallet/internal/dev/torture"
 )
 
-// wallet-dev has the command torture, whose workers are the program wallet beside it.
+// wallet-dev has the command torture, which runs the program wallet next to it as its workers.
 const (
 	workers = "./cmd/wallet"
 	program = "./cmd/wallet-dev"
 )
 
-// Runs are short; a mutation that leaves wallets stuck for good takes the patience too.
+// Runs are short; a mutation that leaves wallets permanently stuck also uses up the patience.
 const (
 	duration        = "30s"
 	mutantsPatience = "20s"
@@ -28,8 +28,8 @@ const (
 	seed            = "11"
 )
 
-// TestTortureNoticesEachMutation runs torture without each mechanism, and once with
-// nothing taken away. "make mutations MECHANISM='row_lock|nothing'" chooses.
+// TestTortureNoticesEachMutation runs torture without each mechanism, and once with all of
+// them. Choose with "make mutations MECHANISM='row_lock|nothing'".
 func TestTortureNoticesEachMutation(t *testing.T) {
 	if os.Getenv("WALLET_TEST_MUTATIONS") == "" {
 		t.Skip(`run by "make mutations"`)
@@ -57,7 +57,7 @@ func TestTortureNoticesEachMutation(t *testing.T) {
 	require.Positive(t, chosen, "no mechanism has such a name")
 }
 
-// tortured builds the program with a mutation and gives what a run of torture finds.
+// tortured builds the program with a mutation and returns what a run of torture finds.
 func tortured(t *testing.T, m Mutation, args ...string) []torture.Violation {
 	dir := t.TempDir()
 	overlay, err := m.WriteOverlay(repository(t), dir)
@@ -66,7 +66,7 @@ func tortured(t *testing.T, m Mutation, args ...string) []torture.Violation {
 
 	args = append([]string{"torture", "-o", "json", "--seed", seed, "--duration", duration, "--wallets", "12"}, args...)
 	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "wallet-dev"), args...)
-	cmd.Dir = repository(t) // whose bin/ has the Temporal CLI
+	cmd.Dir = repository(t) // its bin/ has the Temporal CLI
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	out, err := cmd.Output()
 	var exit *exec.ExitError

@@ -11,8 +11,8 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// checkAnswers compares each answer with the one outcome of its id, and looks whether
-// each command has one.
+// checkAnswers compares each answer with the one outcome of its id, and checks that each
+// command has one.
 func (c *walletCheck) checkAnswers() {
 	for _, id := range sortedIDs(c.byID) {
 		entry, recorded := c.entries[id]
@@ -36,7 +36,7 @@ func (c *walletCheck) checkAnswers() {
 			}
 			switch {
 			case !a.matches(entry) || r.Replayed:
-			case a.way == ApplyCommand: // callers of one id at once share its execution
+			case a.way == ApplyCommand: // concurrent callers of one id share its execution
 				carried = 1
 			default:
 				fresh++
@@ -48,8 +48,8 @@ func (c *walletCheck) checkAnswers() {
 		if final == 0 {
 			c.violate(entry.Position, []string{id}, "command %q has no final answer", id)
 		}
-		// A terminated workflow loses what it had not applied; its signals were sent
-		// again if they are commands, and callers send garbage only once.
+		// A terminated workflow loses what it had not applied. Lost commands were sent again,
+		// but callers send garbage only once.
 		lostGarbage := c.wallet.Handling == Terminated && c.byID[id][0].way == Garbage
 		if !recorded && final > 0 && !lostGarbage {
 			c.violate(0, []string{id}, "command %q was accepted, but is not recorded", id)
@@ -57,7 +57,7 @@ func (c *walletCheck) checkAnswers() {
 	}
 }
 
-// sameResult compares all but Replayed.
+// sameResult compares everything except Replayed.
 func sameResult(a, b wallet.Result) bool {
 	return a.CommandID == b.CommandID && a.Type == b.Type && a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message &&
 		a.Position == b.Position && a.Version == b.Version && a.Hash == b.Hash && a.RecordedAt.Equal(b.RecordedAt) &&
@@ -66,8 +66,8 @@ func sameResult(a, b wallet.Result) bool {
 		a.HoldID == b.HoldID && a.HoldState == b.HoldState && a.HoldLeft.Cmp(b.HoldLeft) == 0 && a.HoldExpiresAt.Equal(b.HoldExpiresAt)
 }
 
-// updateLost is Temporal's failure of an update that its workflow had accepted and then
-// ended without.
+// updateLost is Temporal's failure for an update that its workflow had accepted but did not
+// complete before it ended.
 const updateLost = "AcceptedUpdateCompletedWorkflow"
 
 // checkErrors looks for failures that no fault excuses.
@@ -91,10 +91,11 @@ func (c *walletCheck) checkErrors() {
 	}
 }
 
-// checkOrder holds that what was sent after an answer comes behind it. So does what went
-// into the queue after a signal was accepted, but for a workflow that may lose signals.
+// checkOrder checks that a command sent after an answer comes after the answered one. The same
+// goes for a command queued after a signal was accepted, except in a workflow that may lose
+// signals.
 func (c *walletCheck) checkOrder() {
-	answered, accepted := bound{at: open}, bound{at: open} // the earliest of those behind
+	answered, accepted := bound{at: open}, bound{at: open} // the earliest of the later positions
 	for _, e := range slices.Backward(c.record.journal) {
 		first, found := c.origin(e)
 		if !found {
@@ -120,13 +121,13 @@ func (c *walletCheck) checkOrder() {
 	}
 }
 
-// bound is when a caller knew that a command has its place.
+// bound is when a caller knew that a command had its place.
 type bound struct {
 	at time.Duration
 	id string
 }
 
-// wentAstray reports whether a command may have passed by the queue.
+// wentAstray reports whether a command may have bypassed the queue.
 func (c *walletCheck) wentAstray(id string) bool {
 	return slices.ContainsFunc(c.byID[id], func(a attempt) bool { return a.way == StrayStep })
 }

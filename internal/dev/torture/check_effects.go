@@ -14,14 +14,15 @@ const (
 	runsThat   = "runs " // and Temporal's word for how they ended
 )
 
-// enoughPlanned faults of one kind cannot all find nothing to hit.
+// enoughPlanned is how many faults of one kind cannot all miss their targets.
 const enoughPlanned = 3
 
-// enoughCommands have holds among them that are captured, that are released, and that expire.
+// enoughCommands is how many commands surely include holds that are captured, released and
+// expired.
 const enoughCommands = 500
 
-// checkEffects holds that there was load and that faults were felt: a run in which
-// nobody does anything, or that disturbs nobody, proves nothing.
+// checkEffects checks that there was load and that faults had an effect: a run without either
+// proves nothing.
 func (r *Report) checkEffects() {
 	if r.Commands == 0 {
 		r.violate("nobody sent a command: there is nothing to check")
@@ -35,7 +36,7 @@ func (r *Report) checkEffects() {
 	}
 	planned, reason := map[string]int{}, map[string]string{}
 	for _, f := range r.Plan.Faults {
-		if f.Wallet < hotWallets { // the others may have no workflow: nobody sent them anything
+		if f.Wallet < hotWallets { // the others may have no workflow, because nobody sent them anything
 			planned[f.class()]++
 		}
 	}
@@ -60,7 +61,7 @@ func (r *Report) checkEffects() {
 	if r.FaultsByKind["kill worker"] > 0 && starts == 0 {
 		r.violate("workers were killed, and none was started again: the faults have no effect")
 	}
-	// A reset ends its run in the same way, so that there may be more.
+	// A reset ends its run the same way, so there may be more.
 	if n := r.FaultsByKind[string(Terminate)]; r.Effects[runsThat+"Terminated"] < n {
 		r.violate("%d workflows were terminated, and only %d runs ended so: the faults have no effect", n, r.Effects[runsThat+"Terminated"])
 	}
@@ -69,9 +70,8 @@ func (r *Report) checkEffects() {
 	}
 }
 
-// eventsOf counts what certainly has an event of its own in the history of a wallet's
-// workflow: each accepted signal, and each answered update of a caller who sends it by
-// himself. Package starter's travel together.
+// eventsOf counts what certainly has its own event in a wallet's history: each accepted signal,
+// and each answered update that was sent alone. Package starter combines its updates.
 func eventsOf(attempts []attempt) (n int) {
 	for _, a := range attempts {
 		if a.accepted || a.way == BareUpdate && a.result != nil {
@@ -81,8 +81,8 @@ func eventsOf(attempts []attempt) (n int) {
 	return n
 }
 
-// checkCrashes holds that a worker ends by itself only where it cannot start, because
-// a server is away: it says so, and its service manager tries again.
+// checkCrashes checks that a worker only exits by itself if it cannot start because a server is
+// unavailable: it says so, and its service manager tries again.
 func (r *Report) checkCrashes(name string, crashes []string) {
 	for _, crash := range crashes {
 		if !couldNotStart(crash) {
@@ -91,8 +91,7 @@ func (r *Report) checkCrashes(name string, crashes []string) {
 	}
 }
 
-// couldNotStart reads the end of a worker: its exit code and its log. A panic has
-// another code.
+// couldNotStart judges a worker's exit by its exit code and its log. A panic has another code.
 func couldNotStart(crash string) bool {
 	lines := strings.Split(crash, "\n")
 	if !strings.Contains(lines[0], "(exit status 1)") {

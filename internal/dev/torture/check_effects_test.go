@@ -10,7 +10,7 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// busy is a report of a run in which everything was done and felt.
+// busy is the report of a run in which everything happened and had an effect.
 func busy() *Report {
 	p := Plan{Options: Options{Workers: 1}}
 	faults := []Fault{
@@ -77,7 +77,7 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 	}
 }
 
-// missAll makes all faults of a kind find nothing to hit.
+// missAll makes all faults of a kind miss their targets.
 func missAll(r *Report, kind Kind) {
 	for i := range r.Faults {
 		if r.Faults[i].Kind == kind {

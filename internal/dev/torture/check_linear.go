@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// windowOfOperations bounds what one search holds in memory: a bit for each
-	// operation in each state.
+	// windowOfOperations limits the memory of one search: a bit for each operation in each
+	// state.
 	windowOfOperations  = 1000
 	linearizablePatient = 10 * time.Second
 )
@@ -27,10 +27,10 @@ type operation struct {
 	call, ret time.Duration
 }
 
-// checkLinearizable asks porcupine whether the answers can be those of one wallet that
-// takes one command after the other, each between its call and its answer. A command
-// without an answer, such as a signal, may have happened at any time after its call;
-// what became of it is read from the journal.
+// checkLinearizable asks porcupine whether the answers could come from one wallet that runs one
+// command after the other, each between its call and its answer. A command without an answer,
+// for example a signal, may have run at any time after its call; its outcome comes from the
+// journal.
 func (c *walletCheck) checkLinearizable() {
 	operations := c.operations()
 	for len(operations) > 0 {
@@ -43,10 +43,10 @@ func (c *walletCheck) checkLinearizable() {
 	}
 }
 
-// violateLinearizability shows the end of the shortest beginning of a window that is not
-// linearizable: the last operation of it, and, where there is one, the first that comes
-// before it and was called after its answer. What begins with such a beginning cannot be
-// linearizable either, since the positions leave but one order.
+// violateLinearizability shows the end of a window's shortest prefix that is not linearizable:
+// its last operation and, if there is one, the first operation that comes before it but was
+// called after its answer. Anything with such a prefix cannot be linearizable either, because
+// the positions allow only one order.
 func (c *walletCheck) violateLinearizability(window []operation, answer porcupine.CheckResult) {
 	last := sort.Search(len(window)-1, func(i int) bool { return c.linearizable(window[:i+1]) != porcupine.Ok })
 	at := window[last]
@@ -62,10 +62,10 @@ func (c *walletCheck) violateLinearizability(window []operation, answer porcupin
 		window[max(0, last-1)].result.Position, porcupine.Ok, at.id, at.result.Position, answer)
 }
 
-// operations are in the order of their positions.
+// operations returns the operations in order of position.
 func (c *walletCheck) operations() (all []operation) {
 	for _, e := range c.record.journal {
-		// The service's own commands come with no call.
+		// The service's own commands have no call.
 		o := operation{id: e.CommandID, command: e.Command(), malformed: e.Reason == wallet.ReasonMalformed, result: e.Result(), ret: open}
 		if first, found := c.origin(e); found {
 			o.command, o.call = first.command, first.called

@@ -9,14 +9,14 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// autoCreate is the service's own command, which opens a wallet.
+// autoCreate is the service's own command that opens a wallet.
 const (
 	autoCreate = "_auto-create"
 )
 
-// checkJournal walks the journal beside the model: positions and versions without
-// gaps, totals that chain and are never negative, each entry as the rules have it, a
-// chain of hashes, and the balance at its end.
+// checkJournal compares the journal with the model: positions and versions without gaps, totals
+// that chain and are never negative, each entry as the rules require, an unbroken hash chain,
+// and the balance at the end.
 func (c *walletCheck) checkJournal() {
 	var b balance
 	var prev wallet.Entry
@@ -53,12 +53,12 @@ func (c *walletCheck) checkJournal() {
 	}
 }
 
-// expiryPatience is how long after its time a hold has expired at the latest, whoever was
-// asleep, as long as there is a worker and servers for it.
+// expiryPatience is the longest time after which a hold has expired, whatever was down, as long
+// as there is a worker with working servers.
 const expiryPatience = time.Minute
 
-// isOverdue reports whether a hold's expiry comes too late at a time. Nothing is promised
-// while servers are hurt, which they were until they were healed.
+// isOverdue reports whether a hold's expiry is too late. Nothing is promised until the servers
+// are healed.
 func (h hold) isOverdue(at, healed time.Time) bool {
 	since := h.expires
 	if since.Before(healed) {
@@ -67,8 +67,8 @@ func (h hold) isOverdue(at, healed time.Time) bool {
 	return !h.expires.IsZero() && at.After(since.Add(expiryPatience))
 }
 
-// checkHolds compares the rows of the holds, and what the balance says of them, with what
-// the model made of the journal.
+// checkHolds compares the rows of holds, and what the balance says of them, with the model of
+// the journal.
 func (c *walletCheck) checkHolds(b balance) {
 	rows := map[string]wallet.Hold{}
 	for _, h := range c.record.holds {
@@ -108,7 +108,7 @@ func (c *walletCheck) checkHolds(b balance) {
 	}
 }
 
-// positionOf is that of the last entry of a hold.
+// positionOf is the position of a hold's last entry.
 func (c *walletCheck) positionOf(holdID string) int64 {
 	return c.lastPosition(func(e wallet.Entry) bool { return e.HoldState != "" && e.Hold() == holdID })
 }
@@ -144,8 +144,8 @@ func sameEvent(a, b trail.Event) bool {
 		a.HoldID == b.HoldID && a.HoldState == b.HoldState && a.HoldLeft.Cmp(b.HoldLeft) == 0 && a.HoldExpiresAt.Equal(b.HoldExpiresAt)
 }
 
-// checkOrigins looks where each entry comes from: what nobody sent may not be there, and
-// a command's entry has the content that somebody sent under its id.
+// checkOrigins checks where each entry comes from: there must be none that nobody sent, and an
+// entry's content must have been sent under its id.
 func (c *walletCheck) checkOrigins() {
 	for _, e := range c.record.journal {
 		own := e.CommandID == autoCreate && e.Position == 1 || e.Type == wallet.TypeExpire && e.CommandID == expirePrefix+e.HoldID
@@ -163,7 +163,7 @@ func (c *walletCheck) checkOrigins() {
 	}
 }
 
-// origin is the first attempt that can have led to an entry: with its content.
+// origin is the first attempt with an entry's content, which could have led to it.
 func (c *walletCheck) origin(e wallet.Entry) (first attempt, found bool) {
 	for _, a := range c.byID[e.CommandID] {
 		if a.matches(e) && (!found || a.called < first.called) {

@@ -16,7 +16,7 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// story is a wallet's history that keeps every promise, told by the rules themselves.
+// story is a wallet's history that keeps every promise, made with the rules themselves.
 type story struct {
 	wallet   Wallet
 	asset    wallet.Asset
@@ -54,7 +54,7 @@ func newStory() *story {
 	s.send(Update, subtract("m", "30"))                                                                                                                    // refused: 4 of 30.50 are reserved
 	s.send(Update, wallet.Command{ID: "n", Type: wallet.TypeHold, Amount: wallet.MustAmount("1"), ExpiresAt: time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)}) // stays open
 	s.waited = 3 * time.Second
-	s.send(Update, add("o", "1"))                                                       // the first command after k's time
+	s.send(Update, add("o", "1"))                                                       // the first command after k's expiry
 	s.send(Update, wallet.Command{ID: "k-late", Type: wallet.TypeCapture, HoldID: "k"}) // refused
 	s.record.healed, s.record.read = storyBegan, storyBegan.Add(10*time.Second)
 	return s
@@ -68,7 +68,7 @@ func subtract(id, amount string) wallet.Command {
 	return wallet.Command{ID: id, Type: wallet.TypeSubtract, Amount: wallet.MustAmount(amount)}
 }
 
-// fold runs a command and writes down what comes of it.
+// fold runs a command and records the result.
 func (s *story) fold(received wallet.Received) wallet.Result {
 	now := storyBegan.Add(s.waited + time.Duration(s.asset.Position)*time.Millisecond)
 	f, err := wallet.Fold(wallet.Account{Asset: s.asset, Holds: s.holds}, s.entries, []wallet.Received{received}, now)
@@ -96,7 +96,7 @@ func (s *story) fold(received wallet.Received) wallet.Result {
 	return f.Results[0]
 }
 
-// send is one call after the other, each of one millisecond.
+// send makes calls one after the other, one millisecond each.
 func (s *story) send(way Way, c wallet.Command) {
 	called := time.Duration(len(s.attempts)) * 2 * time.Millisecond
 	a := attempt{command: c, way: way, called: called, returned: called + time.Millisecond}
@@ -125,8 +125,8 @@ func (s *story) check() []Violation {
 	return newWalletCheck(storyBegan, s.wallet, s.attempts, s.record).check()
 }
 
-// rewrite changes an entry and makes its hash, and those after it, anew: a journal
-// that is wrong in itself but holds together.
+// rewrite changes an entry and recomputes its hash and all later ones: the journal is wrong but
+// consistent.
 func (s *story) rewrite(position int64, change func(*wallet.Entry)) {
 	change(&s.record.journal[position-1])
 	var prev wallet.Hash
@@ -289,17 +289,17 @@ func TestEveryKindOfViolationIsFound(t *testing.T) {
 
 func (s *story) position(id string) int64 { return s.entries[id].Position }
 
-// allow makes a refused entry an applied one.
+// allow turns a refused entry into an applied one.
 func (s *story) allow(id string) {
 	s.rewrite(s.position(id), func(e *wallet.Entry) { e.Status, e.Reason, e.Version = wallet.StatusApplied, "", 1 })
 }
 
-// sent adds an answered attempt that had no effect of its own.
+// sent adds an answered attempt without an effect of its own.
 func (s *story) sent(c wallet.Command) {
 	s.attempts = append(s.attempts, attempt{command: c, way: Signal, accepted: true, called: time.Hour, returned: time.Hour})
 }
 
-// failed adds a failing attempt of a command that has its answer by another.
+// failed adds a failed attempt of a command that another attempt got an answer for.
 func (s *story) failed(err error) {
 	s.attempts = append(s.attempts, attempt{command: add("h2", "1"), way: Update, called: time.Hour, returned: open, err: err})
 }
@@ -323,7 +323,7 @@ func TestCallersOfOneApplyCommandShareItsAnswer(t *testing.T) {
 
 func TestOnlyAStrayStepMayOvertakeAnAcceptedSignal(t *testing.T) {
 	s := newStory()
-	s.of("b").returned = 0 // accepted before "a" was sent, and recorded behind it
+	s.of("b").returned = 0 // accepted before "a" was sent, but recorded after it
 	s.of("a").called = time.Millisecond
 	s.of("a").way = StrayStep
 	require.Empty(t, s.check())

@@ -16,8 +16,8 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// caller is one client of the wallets: it carries out a script and never gives a
-// command up before it has its answer.
+// caller is one client of the wallets: it runs a script and never gives up a command before it
+// has an answer.
 type caller struct {
 	number   int
 	wallets  []Wallet
@@ -27,14 +27,14 @@ type caller struct {
 	steps    *activities.Activities
 }
 
-// retryPause is between two attempts of a caller.
+// retryPause is the pause between two attempts of a caller.
 const retryPause = 100 * time.Millisecond
 
-// callersTogether share one connection and one starter.Client, whose calls for one
-// wallet travel together where they overlap.
+// callersTogether is how many callers share one connection and one starter.Client, which
+// combines overlapping calls for one wallet.
 const callersTogether = 4
 
-// newCallers connects n clients through their proxy; the first has this number.
+// newCallers connects n clients through their proxy, numbered from first.
 func newCallers(first, n int, w *world, h *history) (callers []*caller, closeConnections func(), err error) {
 	var connections []client.Client
 	closeConnections = func() {
@@ -65,8 +65,8 @@ func newCallers(first, n int, w *world, h *history) (callers []*caller, closeCon
 	return callers, closeConnections, nil
 }
 
-// run takes steps until load ends, and sees to the end of what it has begun until
-// answers does.
+// run runs the script's steps until load ends, and finishes what it has begun until answers
+// ends.
 func (c *caller) run(load, answers context.Context, script *Script) {
 	for {
 		step := script.Next()
@@ -77,11 +77,11 @@ func (c *caller) run(load, answers context.Context, script *Script) {
 		for _, send := range step.Sends {
 			sends.Go(func() error { c.insist(answers, step.Wallet, send, step.Patient); return nil })
 		}
-		_ = sends.Wait() // none fails
+		_ = sends.Wait() // no goroutine returns an error
 	}
 }
 
-// insist sends until there is an answer, or nobody waits any more.
+// insist sends until there is an answer, or ctx ends.
 func (c *caller) insist(ctx context.Context, wallet int, send Send, patient time.Duration) {
 	for ctx.Err() == nil {
 		numbers := c.history.begin(c.number, wallet, send)
@@ -100,11 +100,11 @@ func (c *caller) insist(ctx context.Context, wallet int, send Send, patient time
 	}
 }
 
-// isByStarter tells what promises to retry until its context ends.
+// isByStarter reports whether a call promises to retry until its context ends.
 func (s Send) isByStarter() bool { return s.Way == Signal || s.Way == Update || s.Way == Batch }
 
-// gaveUpError is a call of package starter that ended before its context did, with
-// neither an answer nor a final error.
+// gaveUpError is a call of package starter that ended before its context did, without an answer
+// or a final error.
 type gaveUpError struct{ error }
 
 func (e *gaveUpError) Unwrap() error { return e.error }
@@ -134,7 +134,7 @@ func (c *caller) send(ctx context.Context, ref wallet.AssetRef, send Send) ([]wa
 	}
 }
 
-// bareStart is what a caller in another language says of the wallet's workflow.
+// bareStart is how a caller in another language starts the wallet's workflow.
 func bareStart(ref wallet.AssetRef) client.StartWorkflowOptions {
 	return client.StartWorkflowOptions{
 		ID: wallet.WorkflowID(ref.UserID, ref.Currency), TaskQueue: wallet.DefaultTaskQueue,
@@ -169,12 +169,12 @@ func (c *caller) applyCommand(ctx context.Context, ref wallet.AssetRef, command 
 	return answered(result, failure.Decode(err))
 }
 
-// panicError is a panic of a stray step, which a worker would have caught.
+// panicError is a panic in a stray step, which a worker would have recovered.
 type panicError struct{ cause any }
 
 func (e *panicError) Error() string { return fmt.Sprintf("the step panicked: %v", e.cause) }
 
-// strayStep is what a workflow does for one command.
+// strayStep runs the steps as a workflow does for one command.
 func (c *caller) strayStep(ctx context.Context, ref wallet.AssetRef, command wallet.Command) (_ []wallet.Result, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -194,7 +194,7 @@ func (c *caller) strayStep(ctx context.Context, ref wallet.AssetRef, command wal
 	return out.Results.Results(commands)
 }
 
-// answered makes a result of a refusal.
+// answered turns a refusal into a result.
 func answered(result wallet.Result, err error) ([]wallet.Result, error) {
 	var unapplied *wallet.UnappliedError
 	if errors.As(err, &unapplied) {

@@ -12,30 +12,30 @@ type Kind string
 
 // Faults of processes, of connections and of workflows.
 const (
-	Kill  Kind = "kill"  // SIGKILL, started again after a while
-	Halt  Kind = "halt"  // ends as its operator would end it in haste, and comes back
+	Kill  Kind = "kill"  // SIGKILL, restarted after a while
+	Halt  Kind = "halt"  // stopped as a hasty operator would, then restarted
 	Pause Kind = "pause" // SIGSTOP, then SIGCONT
 
 	Cut     Kind = "cut"     // connections close, new ones are refused
-	Delay   Kind = "delay"   // every packet is late
-	Silence Kind = "silence" // packets vanish, nobody is told
+	Delay   Kind = "delay"   // every packet is delayed
+	Silence Kind = "silence" // packets vanish without an error
 	Sever   Kind = "sever"   // connections are reset when they are used
-	Slice   Kind = "slice"   // packets come in small pieces
+	Slice   Kind = "slice"   // packets arrive in small pieces
 
 	Terminate Kind = "terminate workflow"
 	Rewind    Kind = "reset workflow" // to a random earlier task
-	Tamper    Kind = "tamper"         // somebody tries to change what is written
+	Tamper    Kind = "tamper"         // somebody tries to change recorded data
 )
 
 // Fault is one thing that goes wrong.
 type Fault struct {
 	At, For time.Duration
 	Kind    Kind
-	Target  string // of processes and connections
-	Wallet  int    // of workflows
+	Target  string // for processes and connections
+	Wallet  int    // for workflows
 	// Upstream is the direction of a connection's fault: towards the server.
 	Upstream bool
-	// Strength is between 0 and 1: how late, in how small pieces, how far back.
+	// Strength is between 0 and 1: how long a delay, how small the pieces, how far back.
 	Strength float64
 }
 
@@ -56,7 +56,7 @@ func (f Fault) String() string {
 	return fmt.Sprintf("%7.3fs  %s %s%s for %s", f.At.Seconds(), f.Kind, f.Target, direction, f.For)
 }
 
-// class is by what faults are counted.
+// class is what faults are counted by.
 func (f Fault) class() string {
 	switch {
 	case f.Kind != Kill && f.Kind != Halt && f.Kind != Pause && f.For > 0:
@@ -74,7 +74,7 @@ func (k Kind) ofOneDirection() bool {
 	return k == Delay || k == Silence || k == Sever || k == Slice
 }
 
-// The targets, by their names in a plan.
+// The targets' names in a plan.
 const (
 	postgresTarget = "postgres"
 	temporalTarget = "temporal"
@@ -86,14 +86,14 @@ func linkTarget(i int, to string) string  { return workerTarget(i) + "->" + to }
 func isServer(target string) bool         { return target == postgresTarget || target == temporalTarget }
 func (f Fault) overlaps(other Fault) bool { return f.At < other.At+other.For && other.At < f.At+f.For }
 
-// Temporal on Postgres needs some 5 seconds to come back: outages of servers leave
-// this much time between each other, or nothing would ever be done.
+// Temporal on Postgres needs about 5 seconds to recover: server outages are at least this far
+// apart, or nothing would ever get done.
 const betweenOutages = 6 * time.Second
 
-// planFaults spreads faults over a run: alone, and two or three at the same moment.
+// planFaults spreads faults over a run: single ones, and two or three at the same moment.
 func planFaults(o Options, r *rand.Rand) (faults []Fault) {
 	var lastOutage = map[string]time.Duration{}
-	at := 2 * time.Second // what is hit should have begun
+	at := 2 * time.Second // let the targets start first
 	for at < o.Duration-time.Second {
 		together := pick(r, []weighted[int]{{7, 1}, {2, 2}, {1, 3}})
 		for range together {
@@ -103,7 +103,7 @@ func planFaults(o Options, r *rand.Rand) (faults []Fault) {
 				continue
 			}
 			if slices.ContainsFunc(faults, func(other Fault) bool { return f.For > 0 && other.Target == f.Target && f.overlaps(other) }) {
-				continue // one thing at a time, for one target
+				continue // one fault at a time per target
 			}
 			if isServer(f.Target) {
 				lastOutage[f.Target] = at
@@ -115,8 +115,7 @@ func planFaults(o Options, r *rand.Rand) (faults []Fault) {
 	return faults
 }
 
-// What faults hit, by the names of "wallet-dev torture --faults". The servers are classes
-// of their own.
+// What faults hit, as named by "wallet-dev torture --faults". Each server is its own class.
 const (
 	workerClass   = "worker"
 	linkClass     = "link" // of workers
@@ -127,7 +126,7 @@ const (
 
 var classes = []weighted[string]{{7, workerClass}, {3, postgresTarget}, {2, temporalTarget}, {8, linkClass}, {1, callerClass}, {4, workflowClass}, {1, tamperClass}}
 
-// classes are those of the run, all if none is named.
+// classes returns the classes of the run, all if none is named.
 func (o Options) classes() []weighted[string] {
 	if len(o.Faults) == 0 {
 		return classes
@@ -161,7 +160,7 @@ func planFault(o Options, r *rand.Rand, at time.Duration) Fault {
 	return f
 }
 
-// walletOf is a wallet of the handling, the hot one in half of the cases.
+// walletOf returns a wallet with this handling, the hot one half of the time.
 func walletOf(r *rand.Rand, wallets int, handling Handling) int {
 	of := (wallets - int(handling) + int(handlings) - 1) / int(handlings)
 	if n := r.IntN(2 * of); n < of {

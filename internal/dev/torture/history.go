@@ -9,22 +9,22 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// attempt is one try of a caller to have one command carried out, and what he was told.
+// attempt is one try of a caller to run one command, and the outcome that the caller saw.
 type attempt struct {
 	wallet  int
 	command wallet.Command
 	way     Way
 	client  int
 	called  time.Duration // since the beginning of the run
-	// returned is when the caller knew; open where he never did.
+	// returned is when the caller got the outcome; open if it never did.
 	returned time.Duration
 	result   *wallet.Result // the answer, if there was one
-	accepted bool           // of a signal: it is stored
+	accepted bool           // for a signal: it is stored
 	err      error          // instead of either
 }
 
-// open is the end of an attempt whose caller was told nothing: it may be carried out
-// at any time after the call.
+// open is the end of an attempt without any outcome: it may take effect at any time after the
+// call.
 const open = time.Duration(math.MaxInt64)
 
 func (a attempt) String() string {
@@ -44,7 +44,7 @@ func (a attempt) String() string {
 	return fmt.Sprintf("%8.3f to %s  client %d, %s: %s -> %s", a.called.Seconds(), end, a.client, a.way, asked(a.command), told)
 }
 
-// asked is a command with what it says of a hold.
+// asked shows a command with its hold fields.
 func asked(c wallet.Command) string { return c.String() + ofHold(c) }
 
 func ofHold(c wallet.Command) (text string) {
@@ -79,30 +79,30 @@ func describe(r wallet.Result) string {
 	return text
 }
 
-// history is everything that callers did and were told.
+// history is everything that callers did and the outcomes they saw.
 type history struct {
 	start time.Time
 
 	mu         sync.Mutex
 	attempts   []attempt
-	pending    map[int]attempt // a number for each that is under way
+	pending    map[int]attempt // those in progress, by number
 	next       int
 	answered   int // attempts, by a result or as accepted
 	lastAnswer time.Duration
 	silence    time.Duration // the longest time without an answer
-	silent     time.Duration // all such times that are longer than silenceCounts
+	silent     time.Duration // the sum of those longer than silenceCounts
 	pace       []int         // answers in each span of paceSpan
 }
 
-// paceSpan is how long answers are counted together, to show when there were none.
+// paceSpan is the interval in which answers are counted, to show when there were none.
 const paceSpan = 5 * time.Second
 
 func newHistory() *history { return &history{start: time.Now(), pending: map[int]attempt{}} }
 
 func (h *history) now() time.Duration { return time.Since(h.start) }
 
-// begin notes calls that are about to be made; the notes are there whatever becomes of
-// the caller.
+// begin records calls before they are made, so the records exist whatever happens to the
+// caller.
 func (h *history) begin(client, wallet int, send Send) (numbers []int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -115,7 +115,7 @@ func (h *history) begin(client, wallet int, send Send) (numbers []int) {
 	return numbers
 }
 
-// end notes what the caller was told. results is empty where it was nothing.
+// end records the outcome that the caller saw. results is empty if there was none.
 func (h *history) end(numbers []int, results []wallet.Result, accepted bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -140,10 +140,10 @@ func (h *history) end(numbers []int, results []wallet.Result, accepted bool, err
 	}
 }
 
-// silenceCounts is how long nobody gets an answer before it is no pause between two.
+// silenceCounts is how long nobody gets an answer before it counts as silence.
 const silenceCounts = time.Second
 
-// hear notes when the wallets were heard of, and how long they were not.
+// hear records when an answer came, and how long there was none.
 func (h *history) hear(now time.Duration) {
 	without := now - h.lastAnswer
 	if without > silenceCounts {
@@ -152,7 +152,7 @@ func (h *history) hear(now time.Duration) {
 	h.silence, h.lastAnswer = max(h.silence, without), now
 }
 
-// all is a copy for the check, by wallet. What is still under way has no answer.
+// all returns a copy for the check, by wallet. Calls in progress have no answer.
 func (h *history) all(wallets int) [][]attempt {
 	h.mu.Lock()
 	defer h.mu.Unlock()

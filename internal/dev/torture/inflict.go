@@ -19,13 +19,12 @@ import (
 type Inflicted struct {
 	Fault
 	Begun  time.Time
-	Missed string // why it could not be, if so: a workflow that did not run, say
-	// Succeeded are the statements of a tampering that nobody stopped.
+	Missed string // why it could not be inflicted, for example because a workflow was not running; empty if it was
+	// Succeeded lists tampering statements that nothing stopped.
 	Succeeded []string
 }
 
-// inflict carries out faults at their time until ctx ends, and takes away those that
-// still go on.
+// inflict runs faults at their time until ctx ends, and removes those that are still active.
 func (w *world) inflict(ctx context.Context, faults []Fault) (all []Inflicted) {
 	var (
 		mu      sync.Mutex
@@ -48,7 +47,7 @@ func (w *world) inflict(ctx context.Context, faults []Fault) (all []Inflicted) {
 	return all
 }
 
-// sleep waits and reports whether ctx has not ended.
+// sleep waits and reports whether ctx is still active.
 func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -90,8 +89,8 @@ func (w *world) inflictOne(ctx context.Context, f Fault) Inflicted {
 	return done
 }
 
-// untilHit tries again while there is nothing to hit: the workflow has not begun, or
-// its server is down.
+// untilHit retries while there is nothing to hit: the workflow has not started, or its server
+// is down.
 func untilHit(ctx context.Context, try func() error) error {
 	for {
 		err := try()
@@ -107,8 +106,8 @@ func (w *world) terminate(ctx context.Context, of Wallet) error {
 	return w.direct.TerminateWorkflow(ctx, wallet.WorkflowID(of.UserID, of.Currency), "", "torture")
 }
 
-// rewind resets a workflow to one of its finished workflow tasks, the earlier the
-// smaller place is. Signals and updates from after it come again.
+// rewind resets a workflow to one of its completed workflow tasks, an earlier one for a smaller
+// place. Signals and updates from after it are applied again.
 func (w *world) rewind(ctx context.Context, of Wallet, place float64) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -141,7 +140,7 @@ func (w *world) rewind(ctx context.Context, of Wallet, place float64) error {
 	return err
 }
 
-// awaitServers waits until the servers answer. Nothing hurts them any more.
+// awaitServers waits until the servers answer, once all faults are over.
 func (w *world) awaitServers(ctx context.Context) error {
 	for name, ready := range map[string]func(context.Context) error{
 		postgresTarget: w.stack.Postgres.Ready, temporalTarget: w.stack.Temporal.Ready,

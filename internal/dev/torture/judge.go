@@ -68,7 +68,7 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 	return err
 }
 
-// wallet is one of the plan; its handling excuses only what was tried on it.
+// wallet is a wallet of the plan; its handling excuses only what was really done to it.
 func (r *Report) wallet(i int) Wallet {
 	of := r.Plan.Wallets[i]
 	tried := slices.ContainsFunc(r.Faults, func(f Inflicted) bool {
@@ -97,7 +97,7 @@ func (r *Report) verify(ctx context.Context, w *world, checks map[wallet.AssetRe
 	return err
 }
 
-// found is what "wallet verify" says of a wallet. It may be one that no plan has.
+// found turns a finding of "wallet verify" into a violation. Its wallet may not be in the plan.
 func (c *walletCheck) found(f trail.Finding) Violation {
 	if c == nil {
 		c = newWalletCheck(time.Time{}, Wallet{AssetRef: wallet.AssetRef{UserID: f.UserID, Currency: f.Currency}}, nil, record{})
@@ -106,7 +106,7 @@ func (c *walletCheck) found(f trail.Finding) Violation {
 	return c.violations[len(c.violations)-1]
 }
 
-// recordOf reads what is written down of one wallet.
+// recordOf reads what is recorded of one wallet.
 func (w *world) recordOf(ctx context.Context, of Wallet) (r record, err error) {
 	if r.journal, err = w.journal(ctx, of); err != nil {
 		return r, err
@@ -134,8 +134,8 @@ func (w *world) recordOf(ctx context.Context, of Wallet) (r record, err error) {
 	return r, err
 }
 
-// holds are the rows of a wallet's holds as they are, while package trail counts those that
-// are due as expired.
+// holds returns the rows of a wallet's holds as stored, while package trail counts due ones as
+// expired.
 func (w *world) holds(ctx context.Context, of Wallet) (holds []wallet.Hold, err error) {
 	found, err := w.owner.Query(ctx, `SELECT `+rows.HoldColumns+` FROM wallet_holds WHERE user_id = $1 AND currency = $2`, of.UserID, of.Currency)
 	if err != nil {
@@ -162,8 +162,8 @@ func (w *world) journal(ctx context.Context, of Wallet) (journal []wallet.Entry,
 	}
 }
 
-// constraintBroken is what Postgres logs when a step would have written what may not
-// be. Temporal's own tables have other names.
+// constraintBroken matches what Postgres logs if a step would have written something illegal.
+// Temporal's own tables have other names.
 var constraintBroken = regexp.MustCompile(`ERROR:.*(violates \w+ constraint "wallet|violates foreign key)`)
 
 // fallback is what a worker logs when a step becomes a regular activity.

@@ -13,7 +13,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// link is a connection between two parts, through a proxy that can hurt it.
+// link is a connection between two parts, through a proxy that can disturb it.
 type link struct {
 	name     string
 	address  string // where the proxy listens
@@ -23,7 +23,7 @@ type link struct {
 	proxy *toxiproxy.Proxy
 }
 
-// proxies is what toxiproxy's proxies want to belong to; it is never served.
+// proxies is the server that toxiproxy's proxies must belong to; it never listens.
 var proxies = toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
 
 func newLink(name string, port int, upstream string) (*link, error) {
@@ -36,7 +36,7 @@ func (l *link) open() error {
 	return l.proxy.Start()
 }
 
-// begin brings a fault upon the link.
+// begin applies the fault to the link.
 func (l *link) begin(f Fault) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,8 +57,8 @@ func (l *link) begin(f Fault) error {
 	return err
 }
 
-// toxicOf is a fault in toxiproxy's words; times are milliseconds, but for the
-// slicer's, which are microseconds.
+// toxicOf translates a fault to toxiproxy's terms; times are milliseconds, except the slicer's,
+// which are microseconds.
 func toxicOf(f Fault) (kind string, attributes map[string]int) {
 	switch f.Kind {
 	case Delay:
@@ -74,11 +74,11 @@ func toxicOf(f Fault) (kind string, attributes map[string]int) {
 	}
 }
 
-// healPatience is how long toxiproxy may take to remove a toxic: where the connection
-// ends meanwhile it may wait for ever.
+// healPatience is how long toxiproxy may take to remove a toxic: if the connection ends
+// meanwhile, it may wait forever.
 const healPatience = 2 * time.Second
 
-// end takes the fault away. A link that does not heal is opened anew.
+// end removes the fault. A link that does not heal is reopened.
 func (l *link) end(f Fault) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

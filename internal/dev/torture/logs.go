@@ -24,14 +24,14 @@ func eachLine(path string, do func(string)) error {
 
 var postgresTime = regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \S+`)
 
-// timeOfLine is when a line of Postgres's or of a worker's log was written; zero where
-// it does not say.
+// timeOfLine is when a line of Postgres's or a worker's log was written; zero if the line does
+// not say.
 func timeOfLine(line string) time.Time {
 	if text := postgresTime.FindString(line); text != "" {
 		at, _ := time.ParseInLocation("2006-01-02 15:04:05.000 MST", text, time.Local)
 		return at
 	}
 	var logged struct{ TS time.Time }
-	_ = json.Unmarshal([]byte(line), &logged) // a panic's lines are no JSON
+	_ = json.Unmarshal([]byte(line), &logged) // a panic's lines are not JSON
 	return logged.TS
 }

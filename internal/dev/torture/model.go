@@ -11,9 +11,9 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// balance is the model of a wallet asset: what the rules say, written down a second
-// time and without the fold of package wallet, so that both have to be wrong in the
-// same way to agree on something wrong. It is comparable, and never changed in place.
+// balance is the model of a wallet asset: the rules implemented a second time, without the fold
+// of package wallet, so that a bug must be in both to go unnoticed. It is comparable and never
+// changed in place.
 type balance struct {
 	exists            bool
 	total             string // canonical
@@ -21,10 +21,10 @@ type balance struct {
 	holds             *holds // nil for none
 }
 
-// holds are all that were ever placed in a wallet, by id.
+// holds are all holds ever placed in a wallet, by id.
 type holds struct{ byID map[string]hold }
 
-// hold is the model of one.
+// hold is the model of one hold.
 type hold struct {
 	state                      wallet.HoldState
 	amount, captured, released decimal.Decimal
@@ -37,35 +37,35 @@ func (h hold) isDue(at time.Time) bool {
 	return h.state == wallet.HoldOpen && !h.expires.IsZero() && !at.Before(h.expires)
 }
 
-// ended is the hold in a last state: what is left is given back.
+// ended returns the hold in a final state: what is left is released.
 func (h hold) ended(state wallet.HoldState) hold {
 	h.released, h.state = h.released.Add(h.left()), state
 	return h
 }
 
-// scales are the decimals of the currencies that a run uses.
+// scales are the decimals of a run's currencies.
 var scales = map[string]int32{"USD": 2, "JPY": 0, "BHD": 3}
 
-// mostOpen holds of a wallet are open at once.
+// mostOpen is how many holds a wallet can have open.
 const mostOpen = 1000
 
-// expirePrefix and the id of a hold are the id of the command that the service records when
-// its time is over.
+// expirePrefix plus a hold's id is the id of the command that the service records when the hold
+// expires.
 const expirePrefix = "_expire/"
 
-// outcome is what the model says that a command does.
+// outcome is what a command does according to the model.
 type outcome struct {
 	status        wallet.Status
 	reason        wallet.Reason
 	before, after decimal.Decimal // of the total
 	holdBefore    decimal.Decimal
 	holdAfter     decimal.Decimal
-	holdID        string // of the hold that was placed or changed
-	hold          hold   // what it is then
+	holdID        string // the hold that was placed or changed
+	hold          hold   // its state afterwards
 }
 
-// apply gives the balance after a command that was recorded at a time. malformed is one that
-// could not be read.
+// apply returns the balance after a command recorded at a given time. malformed means that the
+// command could not be read.
 func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int32) (balance, outcome) {
 	total, held := decimal.RequireFromString("0"+b.total), b.held()
 	o := outcome{status: wallet.StatusUnapplied, before: total, after: total, holdBefore: held, holdAfter: held}
@@ -94,8 +94,8 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 	return b, o
 }
 
-// refusal is why a command is not applied, or, in words that no reason has, why it may not
-// be recorded here at all.
+// refusal is why a command is not applied. If it is not a valid Reason, it says why the command
+// must not be recorded here at all.
 func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale int32) wallet.Reason {
 	amount := amountOf(c)
 	available := decimal.RequireFromString("0" + b.total).Sub(b.held())
@@ -123,7 +123,7 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 	return ""
 }
 
-// noExpiry is why a hold cannot expire now.
+// noExpiry says why a hold cannot expire now.
 func (b balance) noExpiry(c wallet.Command, at time.Time) wallet.Reason {
 	h := b.hold(c.HoldID)
 	switch _, first := b.due(at); {
@@ -141,7 +141,7 @@ func (b balance) noExpiry(c wallet.Command, at time.Time) wallet.Reason {
 	return ""
 }
 
-// noPlace is why a hold is not placed.
+// noPlace says why a hold is not placed.
 func (b balance) noPlace(c wallet.Command, at time.Time, available decimal.Decimal) wallet.Reason {
 	switch h := (hold{}).changed(c, at); {
 	case h.isDue(at):
@@ -154,7 +154,7 @@ func (b balance) noPlace(c wallet.Command, at time.Time, available decimal.Decim
 	return ""
 }
 
-// noChange is why a hold is not captured, released, raised or extended.
+// noChange says why a hold is not captured, released, raised or extended.
 func (b balance) noChange(c wallet.Command, at time.Time, available decimal.Decimal) wallet.Reason {
 	before := b.hold(c.HoldID)
 	after := before.changed(c, at)
@@ -176,7 +176,7 @@ func (b balance) noChange(c wallet.Command, at time.Time, available decimal.Deci
 	return ""
 }
 
-// changed is a hold after a command that may be carried out; one without a state is placed.
+// changed returns a hold after a valid command; a hold without a state is placed.
 func (h hold) changed(c wallet.Command, at time.Time) hold {
 	amount := amountOf(c)
 	if amount.IsZero() && c.Type != wallet.TypeHold { // all that is left
@@ -209,7 +209,7 @@ func (h hold) changed(c wallet.Command, at time.Time) hold {
 	return h
 }
 
-// hold is the one of an id; without a state if there is none.
+// hold returns the hold with an id; its state is empty if there is none.
 func (b balance) hold(id string) hold {
 	if b.holds == nil {
 		return hold{}
@@ -217,7 +217,7 @@ func (b balance) hold(id string) hold {
 	return b.holds.byID[id]
 }
 
-// all are the holds in the order of their ids.
+// all returns the ids of the holds in order.
 func (b balance) all() (ids []string) {
 	if b.holds == nil {
 		return nil
@@ -225,7 +225,7 @@ func (b balance) all() (ids []string) {
 	return slices.Sorted(maps.Keys(b.holds.byID))
 }
 
-// held is what open holds reserve together.
+// held is the total that open holds reserve.
 func (b balance) held() (sum decimal.Decimal) {
 	if b.holds != nil {
 		for _, h := range b.holds.byID {
@@ -248,7 +248,7 @@ func (b balance) open() (n int64) {
 	return n
 }
 
-// due finds the hold that has to expire next, if its time is over.
+// due finds the hold that must expire next, if it is due.
 func (b balance) due(at time.Time) (found bool, first string) {
 	if b.holds == nil {
 		return false, ""
@@ -265,7 +265,7 @@ func (b balance) due(at time.Time) (found bool, first string) {
 	return found, first
 }
 
-// with is a copy with one hold changed.
+// with returns a copy with one hold changed.
 func (h *holds) with(id string, changed hold) *holds {
 	after := &holds{map[string]hold{}}
 	if h != nil {
@@ -275,7 +275,7 @@ func (h *holds) with(id string, changed hold) *holds {
 	return after
 }
 
-// holdOf names the hold that a command is about.
+// holdOf names the hold that a command concerns.
 func holdOf(c wallet.Command) string {
 	if c.HoldID == "" {
 		return c.ID
@@ -289,7 +289,7 @@ func amountOf(c wallet.Command) decimal.Decimal {
 
 func clockTime(at time.Time) string { return at.UTC().Format("15:04:05.000000") }
 
-// differs says how an answer or a record is not what the model says; empty if it is.
+// differs says how an answer or a record differs from the model; empty if it does not.
 func (b balance) differs(after balance, o outcome, r wallet.Result) string {
 	version := int64(0)
 	if o.status == wallet.StatusApplied {

@@ -9,9 +9,9 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// Plan is all that a run does, and a pure function of its options: the same seed gives
-// the same plan. How far each client comes in its script, and what a fault meets, is
-// the machine's to say.
+// Plan is everything that a run does, and a pure function of its options: the same seed gives
+// the same plan. How far each client gets in its script, and what a fault hits, depends on the
+// machine.
 type Plan struct {
 	Options Options
 	Wallets []Wallet
@@ -24,11 +24,11 @@ type Wallet struct {
 	Handling Handling
 }
 
-// Handling is what happens to the workflow of a wallet besides the faults of servers.
+// Handling is what is done to a wallet's workflow, in addition to the faults of servers.
 type Handling int
 
-// A terminated workflow may lose signals that nobody applied yet, as documented; their
-// sender has to send them again. The others may lose none.
+// A terminated workflow may lose signals that were not applied yet, as documented; their sender
+// must send them again. The others may lose none.
 const (
 	Untouched Handling = iota
 	Reset
@@ -38,7 +38,7 @@ const (
 
 func (h Handling) String() string { return [...]string{"untouched", "reset", "terminated"}[h] }
 
-// hotWallets are the first ones, one of each handling; they get half of all commands.
+// hotWallets are the first wallets, one for each handling; they get half of all commands.
 const hotWallets = int(handlings)
 
 // NewPlan makes the plan of a run.
@@ -55,11 +55,11 @@ func NewPlan(o Options) Plan {
 	return p
 }
 
-// random is a stream of its own for each part of a plan, so that one does not change
-// with how far another is read.
+// random returns a separate stream for each part of a plan, so that a part does not depend on
+// how far another is read.
 func random(seed uint64, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
 
-// stepsShown of each script are printed; a script has no end.
+// stepsShown is how many steps of each script are printed; a script has no end.
 const stepsShown = 20
 
 // Write prints the plan for people.
@@ -79,12 +79,12 @@ func (p Plan) Write(w io.Writer) {
 	}
 }
 
-// between is a random duration of milliseconds.
+// between returns a random duration in milliseconds.
 func between(r *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(r.Int64N(int64((most-least)/time.Millisecond)+1))*time.Millisecond
 }
 
-// pick takes one of the alternatives by its weight.
+// pick chooses one of the alternatives by weight.
 func pick[T any](r *rand.Rand, alternatives []weighted[T]) T {
 	sum := 0
 	for _, a := range alternatives {

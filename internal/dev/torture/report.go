@@ -13,7 +13,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 )
 
-// Report is what a run did, saw and found.
+// Report says what a run did, saw and found.
 type Report struct {
 	Plan      Plan        `json:"-"`
 	Seed      uint64      `json:"seed"`
@@ -22,12 +22,12 @@ type Report struct {
 
 	FaultsByKind map[string]int `json:"faults_by_kind"`
 	FaultsMissed int            `json:"faults_missed"` // there was nothing to hit
-	Effects      map[string]int `json:"effects"`       // what the faults led to
+	Effects      map[string]int `json:"effects"`       // what the faults caused
 
 	Commands int            `json:"commands"` // different ids
 	Attempts map[string]int `json:"attempts"` // by way
 	Answers  int            `json:"answers"`
-	Replays  int            `json:"replays"` // answers that were given again
+	Replays  int            `json:"replays"` // repeated answers
 	Conflict int            `json:"id_conflicts"`
 	Failures map[string]int `json:"failures"` // attempts without an answer, by error
 	Resent   int64          `json:"resent"`   // signals that terminated workflows lost
@@ -48,8 +48,8 @@ type Report struct {
 
 	resent atomic.Int64
 	healed time.Time
-	// ownEvents is how many events one run of the busiest wallet that nobody touched
-	// would have at least, had it never continued as new.
+	// ownEvents is the least number of events that one run of the busiest undisturbed wallet
+	// would have, had it never continued as new.
 	ownEvents int
 }
 
@@ -60,7 +60,7 @@ func newReport(p Plan) *Report {
 	}
 }
 
-// countFaults counts by kind and by what was hit.
+// countFaults counts faults by kind and by target.
 func (r *Report) countFaults() {
 	for _, f := range r.Faults {
 		for _, sql := range f.Succeeded {
@@ -97,7 +97,7 @@ func (r *Report) count(attempts []attempt) {
 	r.Commands += len(ids)
 }
 
-// nameOf is the kind of an error.
+// nameOf classifies an error.
 func nameOf(err error) string {
 	var status serviceerror.ServiceError
 	if errors.As(err, &status) {

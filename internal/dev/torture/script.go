@@ -16,8 +16,8 @@ import (
 // Way is how a command is sent.
 type Way string
 
-// The ways of the contract. A bare update is what a caller in another language sends:
-// no package starter, no retries behind its back.
+// The ways of the contract. A bare update is what a caller in another language sends: without
+// package starter and its retries.
 const (
 	Signal       Way = "signal"
 	Update       Way = "update"
@@ -25,19 +25,19 @@ const (
 	ApplyCommand Way = "ApplyCommand"
 	BareUpdate   Way = "bare update"
 	Garbage      Way = "garbage signal" // not a command, though its id can be read
-	// StrayStep does the workflow's steps beside it, as a worker does that was thought
-	// dead. It waits in no queue.
+	// StrayStep runs the workflow's steps outside the workflow, like a worker that was presumed
+	// dead. It does not go through the queue.
 	StrayStep Way = "stray step"
 )
 
-// Send is one call: commands for one wallet, several only by Batch.
+// Send is one call: commands for one wallet; only Batch sends several.
 type Send struct {
 	Way      Way
 	Commands []wallet.Command
 }
 
-// Step is what a client does next: its sends go at the same time, each until it has its
-// answer, and then the client goes on.
+// Step is what a client does next: it sends concurrently, each send until it has its answer,
+// and then continues.
 type Step struct {
 	Pause   time.Duration // before it
 	Wallet  int
@@ -63,8 +63,8 @@ type Script struct {
 	wallets int
 	r       *rand.Rand
 	steps   int
-	sent    []sentBefore // some of what came before, to send it again
-	holds   []sentBefore // the last that it has placed, for others to be of
+	sent    []sentBefore // some earlier commands, to send again
+	holds   []sentBefore // the holds placed last, for later commands to use
 }
 
 type sentBefore struct {
@@ -72,19 +72,19 @@ type sentBefore struct {
 	command wallet.Command
 }
 
-// Script gives the steps of a client, from the first.
+// Script returns a client's steps from the first on.
 func (p Plan) Script(client int) *Script {
 	return &Script{client: client, wallets: len(p.Wallets), r: random(p.Options.Seed, uint64(1+client))}
 }
 
-// rememberedCommands of a client may come again.
+// rememberedCommands is how many commands of a client may be sent again.
 const rememberedCommands = 50
 
-// rememberedHolds are captured, released and raised: about as many as a client places while
-// one of them is open.
+// rememberedHolds is how many holds may be captured, released and raised: about as many as a
+// client places while one of them is open.
 const rememberedHolds = 12
 
-// Next is the client's next step.
+// Next returns the client's next step.
 func (s *Script) Next() Step {
 	s.steps++
 	step := Step{
@@ -97,7 +97,7 @@ func (s *Script) Next() Step {
 		before := s.sent[s.r.IntN(len(s.sent))]
 		step.Wallet = before.wallet
 		step.Sends = []Send{{s.way(), []wallet.Command{before.command}}}
-	case n < 13 && len(s.sent) > 0: // its id with other content
+	case n < 13 && len(s.sent) > 0: // its id with different content
 		before := s.sent[s.r.IntN(len(s.sent))]
 		step.Wallet = before.wallet
 		step.Sends = []Send{{s.wayOfOther(), []wallet.Command{s.other(before.command)}}}
@@ -109,7 +109,7 @@ func (s *Script) Next() Step {
 			send.Commands = append(send.Commands, s.command(step.Wallet, i))
 		}
 		step.Sends = []Send{send}
-	case n < 40: // several at once: duplicates, sometimes with other content
+	case n < 40: // several at once: duplicates, sometimes with different content
 		command := s.command(step.Wallet, 0)
 		step.Sends = []Send{{s.way(), []wallet.Command{command}}}
 		for range 1 + s.r.IntN(3) {
@@ -123,7 +123,7 @@ func (s *Script) Next() Step {
 		for i := range 2 + s.r.IntN(5) {
 			step.Sends = append(step.Sends, Send{StrayStep, []wallet.Command{s.command(step.Wallet, i)}})
 		}
-	case n < 60 && len(s.holds) > 0: // of a hold, sometimes several that all want the same
+	case n < 60 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
 		of := s.holds[s.r.IntN(len(s.holds))]
 		step.Wallet = of.wallet
 		for i := range pick(s.r, []weighted[int]{{70, 1}, {15, 2}, {15, 4}}) {
@@ -138,7 +138,7 @@ func (s *Script) Next() Step {
 	return step
 }
 
-// wallet is a hot one in half of the cases, and seldom a cold one.
+// wallet returns a hot wallet half of the time, and rarely a cold one.
 func (s *Script) wallet() int {
 	switch n := s.r.IntN(100); {
 	case n < 50:
@@ -154,16 +154,16 @@ func (s *Script) way() Way {
 	return pick(s.r, []weighted[Way]{{30, Update}, {30, Signal}, {10, ApplyCommand}, {25, BareUpdate}, {5, Batch}, {6, StrayStep}})
 }
 
-// wayOfOther leaves out ApplyCommand: its workflow's id is the command's, so that
-// Temporal gives a second one the answer of the first, whatever its content is.
+// wayOfOther excludes ApplyCommand: its workflow's id is the command's, so Temporal gives a
+// second one the first one's answer, whatever its content.
 func (s *Script) wayOfOther() Way {
 	return pick(s.r, []weighted[Way]{{30, Update}, {25, Signal}, {25, BareUpdate}, {10, Batch}, {10, StrayStep}})
 }
 
-// id is of the step's command number i.
+// id returns the id of the step's command number i.
 func (s *Script) id(i int) string { return fmt.Sprintf("c%d-%d-%d", s.client, s.steps, i) }
 
-// command is a new one for a wallet. About every fourth is refused.
+// command makes a new command for a wallet. About a quarter are refused.
 func (s *Script) command(of, i int) wallet.Command {
 	c := s.anyCommand(of, i)
 	if s.r.IntN(4) == 0 {
@@ -195,19 +195,20 @@ func (s *Script) anyCommand(of, i int) wallet.Command {
 	return c
 }
 
-// expires draws when a hold ends: mostly soon.
+// expires draws when a hold expires: mostly soon.
 func (s *Script) expires(c *wallet.Command) {
 	switch n := s.r.IntN(100); {
 	case n < 83:
 		c.ExpiresIn = fmt.Sprintf("%ds", 1+s.r.IntN(20))
 	case n < 88:
 		c.ExpiresAt = time.Date(2099, 12, 31, 23, 59, 59, 0, time.UTC)
-	case n < 90: // it is over already
+	case n < 90: // already in the past
 		c.ExpiresAt = time.Date(2001, 2, 3, 4, 5, 6, 7000, time.UTC)
 	}
 }
 
-// holdIn is a hold that was placed in a wallet. Sometimes it is one of another wallet, or none.
+// holdIn returns a hold placed in a wallet. Sometimes it belongs to another wallet, or does not
+// exist.
 func (s *Script) holdIn(of int) string {
 	if s.r.IntN(10) > 0 {
 		for _, h := range slices.Backward(s.holds) {
@@ -222,7 +223,7 @@ func (s *Script) holdIn(of int) string {
 	return "nobody placed this"
 }
 
-// ofHold captures, releases, raises or extends a hold, all of it or a part.
+// ofHold captures, releases, raises or extends a hold, all or part of it.
 func (s *Script) ofHold(holdID string, i int) wallet.Command {
 	c := wallet.Command{ID: s.id(i), HoldID: holdID, Type: pick(s.r, []weighted[wallet.CommandType]{{50, wallet.TypeCapture}, {25, wallet.TypeRelease}, {25, wallet.TypeHold}})}
 	if s.r.IntN(3) > 0 {
@@ -239,7 +240,7 @@ func (s *Script) ofHold(holdID string, i int) wallet.Command {
 	return c
 }
 
-// amount has 0 to 4 decimals; of which JPY takes none, USD two and BHD three.
+// amount has 0 to 4 decimals, of which JPY takes none, USD two and BHD three.
 func (s *Script) amount() wallet.Amount {
 	decimals := pick(s.r, []weighted[int]{{60, 0}, {10, 1}, {20, 2}, {8, 3}, {2, 4}})
 	text := fmt.Sprint(1 + s.r.IntN(40))

@@ -10,8 +10,8 @@ import (
 	"github.com/valueledger/wallet/internal/dev/devstack"
 )
 
-// server is a process that faults hit. While no fault keeps it down it is started
-// again whenever it has ended, as a service manager would.
+// server is a process that faults hit. Unless a fault keeps it down, it is restarted whenever
+// it ends, as by a service manager.
 type server struct {
 	name       string
 	haltSignal syscall.Signal
@@ -19,20 +19,20 @@ type server struct {
 
 	mu       sync.Mutex
 	process  *devstack.Process
-	down     bool // by a fault
-	noted    bool // its end is, as a fault's doing or as a crash
+	down     bool // down because of a fault
+	noted    bool // its end is recorded, as caused by a fault or as a crash
 	launches int
-	crashes  []string // ends by itself, and the end of the log
+	crashes  []string // unexpected ends, with the end of the log
 }
 
 const (
 	superviseEvery = 100 * time.Millisecond
-	restartPause   = 500 * time.Millisecond // after an end by itself
+	restartPause   = 500 * time.Millisecond // after an unexpected end
 	launchPatience = 3 * time.Second
-	haltPatience   = 2 * time.Second // then it is killed
+	haltPatience   = 2 * time.Second // after that it is killed
 )
 
-// supervise starts the process when it has ended, until ctx does.
+// supervise restarts the process whenever it has ended, until ctx ends.
 func (s *server) supervise(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.mu.Lock()
@@ -58,7 +58,7 @@ func (s *server) supervise(ctx context.Context) {
 	}
 }
 
-// begin brings the fault upon the process; end takes it away.
+// begin applies the fault to the process; end removes it.
 func (s *server) begin(kind Kind) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +68,7 @@ func (s *server) begin(kind Kind) {
 		s.process.Kill()
 	case Halt:
 		s.down, s.noted = true, true
-		_ = s.process.Stop(s.haltSignal, haltPatience) // it says only that it had to be killed
+		_ = s.process.Stop(s.haltSignal, haltPatience) // the error only says that it had to be killed
 	case Pause:
 		s.process.Pause()
 	}
@@ -81,14 +81,14 @@ func (s *server) end() {
 	s.process.Resume()
 }
 
-// past is how often the process was started, and how it ended by itself.
+// past returns how often the process was started, and its unexpected ends.
 func (s *server) past() (launches int, crashes []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.launches, slices.Clone(s.crashes)
 }
 
-// finish ends the process for good. Nobody supervises it any more.
+// finish stops the process for good. Nothing supervises it any more.
 func (s *server) finish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,13 +10,13 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// settlers are wallets that are looked after at a time.
+// settlers is how many wallets are settled concurrently.
 const settlers = 8
 
-// settle brings every command to its end after healing. A probe goes to each wallet,
-// behind everything that it has queued; what a terminated workflow has lost by then is
-// sent again, as its callers are told to. What is not done when the patience ends shows
-// as a command without an answer.
+// settle gets every command answered after healing. It sends a probe to each wallet, behind
+// everything in its queue; it sends again what a terminated workflow has lost by then, as its
+// callers are told to do. Anything unfinished when the patience ends shows as a command without
+// an answer.
 func (r *Report) settle(ctx context.Context, w *world, h *history) error {
 	ctx, cancel := context.WithTimeout(ctx, w.plan.Options.Patience)
 	defer cancel()
@@ -64,11 +64,11 @@ const (
 		WHERE version > coalesce((SELECT max(version) FROM wallet_asset_events AS e WHERE e.user_id = a.user_id AND e.currency = a.currency), 0)`
 )
 
-// recordPatience is how long an expiry may lack its event.
+// recordPatience is how long an expiry may have no event.
 const recordPatience = 5 * time.Second
 
-// awaitExpiries waits until the holds that expire soon have done so, with their events, or
-// have had their time for it.
+// awaitExpiries waits until the holds that expire soon have expired, with their events, or
+// their time for that is over.
 func (w *world) awaitExpiries(ctx context.Context, healed time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, w.plan.Options.Patience)
 	defer cancel()
@@ -88,7 +88,7 @@ func (w *world) awaitExpiries(ctx context.Context, healed time.Time) error {
 	return await(recordPatience, sqlUnrecorded)
 }
 
-// missing are the signals that were accepted and are not in the journal.
+// missing returns the accepted signals that are not in the journal.
 func missing(attempts []attempt, journal []wallet.Entry) (commands []wallet.Command) {
 	known := map[string]bool{}
 	for _, e := range journal {

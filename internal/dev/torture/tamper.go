@@ -9,9 +9,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// tampering is what an owner of the tables could try. What changes a value stays if it
-// succeeds, so that the checks of the record have to notice it too. What deletes is taken
-// back, or there would be no record left to check.
+// tampering is what an owner of the tables could try. A changed value stays if the statement
+// succeeds, so that the checks of the record must notice it too. A delete is rolled back, or
+// there would be no record left to check.
 var tampering = []struct {
 	sql  string
 	stay bool
@@ -28,7 +28,7 @@ var tampering = []struct {
 
 const restrictViolation = "23001" // SQLSTATE of the triggers
 
-// tamper tries each in a transaction of its own and gives those that succeeded.
+// tamper tries each statement in its own transaction and returns those that succeeded.
 func (w *world) tamper(ctx context.Context) (succeeded []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -44,8 +44,8 @@ func (w *world) tamper(ctx context.Context) (succeeded []string, err error) {
 	return succeeded, nil
 }
 
-// try reports whether a statement did something. It is an error that it could not be
-// tried; that it was refused is none.
+// try reports whether a statement changed anything. It returns an error if the statement could
+// not be tried, but not if it was refused.
 func (w *world) try(ctx context.Context, sql string, stay bool) (done bool, err error) {
 	undone := errors.New("taken back")
 	err = pgx.BeginFunc(ctx, w.owner, func(tx pgx.Tx) error {

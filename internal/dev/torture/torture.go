@@ -1,6 +1,6 @@
-// Package torture tries to break wallets: it runs its own servers and workers, sends
-// them a seeded random load, kills, pauses and cuts off what it can meanwhile, heals
-// everything, and compares what callers were told with what is written down.
+// Package torture tries to break wallets: it runs its own servers and workers, sends a seeded
+// random load, kills, pauses and disconnects whatever it can meanwhile, heals everything, and
+// compares the outcomes that callers saw with what is recorded.
 package torture
 
 import (
@@ -15,25 +15,25 @@ import (
 	"github.com/valueledger/wallet/internal/dev/devstack"
 )
 
-// Options of a run. The first ones make the plan.
+// Options of a run. The first ones determine the plan.
 type Options struct {
 	Seed          uint64
-	Duration      time.Duration // of load and faults; then comes healing
+	Duration      time.Duration // of load and faults; healing comes after
 	TemporalStore devstack.TemporalStore
 	Workers       int
 	Clients       int
 	Wallets       int
 	Faults        []string // classes of faults; all if empty
 
-	Program string // wallet, which the workers run
+	Program string // the program wallet, for the workers
 	Dir     string // for the servers' data and logs
 	// Patience is how long after healing the last answer may take.
 	Patience time.Duration
-	Say      func(format string, args ...any) // what takes long; may be nil
+	Say      func(format string, args ...any) // reports slow steps; may be nil
 	Show     func(Progress)                   // called a few times a second
 }
 
-// Check refuses options that make no plan.
+// Check refuses options that make no valid plan.
 func (o Options) Check() error {
 	switch {
 	case o.Duration < 5*time.Second:
@@ -53,8 +53,8 @@ func (o Options) Check() error {
 	return nil
 }
 
-// Run carries out a plan and checks what came of it. An error is a failure of the run
-// itself; what the wallets did wrong is in the report.
+// Run carries out a plan and checks the outcome. An error is a failure of the run itself; the
+// report says what the wallets did wrong.
 func Run(ctx context.Context, plan Plan) (_ *Report, err error) {
 	w, err := startWorld(ctx, plan)
 	if err != nil {
@@ -66,7 +66,7 @@ func Run(ctx context.Context, plan Plan) (_ *Report, err error) {
 	stopShowing := showProgress(plan.Options, h)
 	defer stopShowing()
 
-	// load ends the clients' scripts; what is under way then has until answers ends.
+	// load ends the clients' scripts; calls in progress then have until answers ends.
 	load, endLoad := context.WithTimeout(ctx, plan.Options.Duration)
 	defer endLoad()
 	answers, giveUp := context.WithCancel(ctx)
@@ -86,8 +86,8 @@ func Run(ctx context.Context, plan Plan) (_ *Report, err error) {
 		return nil, err
 	}
 	r.ServersBack = time.Since(r.healed)
-	impatience := time.AfterFunc(plan.Options.Patience, giveUp) // what has no answer then is a violation
-	_ = clients.Wait()                                          // none fails
+	impatience := time.AfterFunc(plan.Options.Patience, giveUp) // a command without an answer by then is a violation
+	_ = clients.Wait()                                          // no goroutine returns an error
 	impatience.Stop()
 	if err := r.settle(ctx, w, h); err != nil {
 		return nil, err

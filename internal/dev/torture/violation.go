@@ -11,10 +11,10 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// Violation is a promise that was not kept.
+// Violation is a broken promise.
 type Violation struct {
 	Wallet  string    `json:"wallet,omitempty"`
-	At      time.Time `json:"at,omitzero"` // of the entry or the call, where it is known
+	At      time.Time `json:"at,omitzero"` // of the entry or the call, if known
 	Problem string    `json:"problem"`
 	Around  []string  `json:"around,omitempty"` // the history around it
 }
@@ -30,8 +30,8 @@ func (v Violation) String() string {
 	return strings.Join(append([]string{text}, v.Around...), "\n    ")
 }
 
-// byTime puts the earliest first: what comes later may follow from it. Those without a
-// time are last.
+// byTime sorts the earliest first, because later ones may follow from it. Those without a time
+// come last.
 func byTime(a, b Violation) int {
 	if a.At.IsZero() != b.At.IsZero() {
 		return b.At.Compare(a.At)
@@ -39,17 +39,17 @@ func byTime(a, b Violation) int {
 	return a.At.Compare(b.At)
 }
 
-// record is what is written down of one wallet after a run.
+// record is what is recorded of one wallet after a run.
 type record struct {
 	journal []wallet.Entry
 	events  []trail.Event
 	asset   *wallet.Asset // nil if there is none
 	holds   []wallet.Hold // rows of wallet_holds
-	// healed is since when nothing hurts the servers any more, read when this was read.
+	// healed is when the last fault ended; read is when this record was read.
 	healed, read time.Time
 }
 
-// walletCheck compares what callers of one wallet were told with what is written down.
+// walletCheck compares the outcomes that callers of one wallet saw with what is recorded.
 type walletCheck struct {
 	start    time.Time // of the attempts' clock
 	wallet   Wallet
@@ -70,7 +70,7 @@ func newWalletCheck(start time.Time, w Wallet, attempts []attempt, r record) *wa
 	return c
 }
 
-// check finds all promises to the callers of the wallet that were not kept.
+// check finds all broken promises to the wallet's callers.
 func (c *walletCheck) check() []Violation {
 	for _, e := range c.record.journal {
 		if first, twice := c.entries[e.CommandID]; twice {
@@ -85,13 +85,13 @@ func (c *walletCheck) check() []Violation {
 	c.checkAnswers()
 	c.checkErrors()
 	c.checkOrder()
-	if len(c.violations) == 0 { // else it only says the same in fewer words
+	if len(c.violations) == 0 { // otherwise it would only repeat the same with less detail
 		c.checkLinearizable()
 	}
 	return c.violations
 }
 
-// name is of the wallet in a message.
+// name is the wallet's name in a message.
 func (c *walletCheck) name() string {
 	return fmt.Sprintf("%s of %s (%s)", c.wallet.Currency, c.wallet.UserID, c.wallet.Handling)
 }
@@ -101,21 +101,21 @@ const (
 	attemptsAround = 12
 )
 
-// violate notes a violation at a position of the journal, or, where that is 0, at the
-// first call of the commands that it is about.
+// violate records a violation at a position of the journal, or, if that is 0, at the first call
+// of the commands concerned.
 func (c *walletCheck) violate(position int64, ids []string, format string, args ...any) {
 	c.violateAt(c.timeOf(position, ids), position, ids, format, args...)
 }
 
-// violateBy notes a violation by what one caller was told.
+// violateBy records a violation by the outcome that one caller saw.
 func (c *walletCheck) violateBy(a attempt, format string, args ...any) {
 	id := a.command.ID
 	c.violateAt(c.timeOfCall(a), c.entries[id].Position, []string{id}, format, args...)
 }
 
-// violateAt adds the entries around the position, or around the time where there is
-// none, and the attempts around the time: of these commands, or, if none are named, of
-// those of the entries.
+// violateAt adds the entries around the position, or around the time if there is no position,
+// and the attempts around the time: those of the given commands, or, if there are none, those
+// of the entries.
 func (c *walletCheck) violateAt(at time.Time, position int64, ids []string, format string, args ...any) {
 	v := Violation{Wallet: c.name(), At: at, Problem: fmt.Sprintf(format, args...)}
 	if position == 0 {
@@ -137,8 +137,8 @@ func (c *walletCheck) violateAt(at time.Time, position int64, ids []string, form
 	c.violations = append(c.violations, v)
 }
 
-// attemptsAround are those of the commands that were called last before the time, and
-// next after it.
+// attemptsAround returns the commands' last attempts before the time, and the next ones after
+// it.
 func (c *walletCheck) attemptsAround(at time.Time, ids []string) []attempt {
 	all := slices.DeleteFunc(slices.Clone(c.attempts), func(a attempt) bool { return !slices.Contains(ids, a.command.ID) })
 	before, _ := slices.BinarySearchFunc(all, at, func(a attempt, at time.Time) int {
@@ -153,8 +153,8 @@ func (c *walletCheck) attemptsAround(at time.Time, ids []string) []attempt {
 
 func (c *walletCheck) timeOfCall(a attempt) time.Time { return c.start.Add(a.called) }
 
-// timeOf is when the entry was recorded, or the last one before a missing one; else when
-// the commands were called first.
+// timeOf is when the entry was recorded, or the last entry before a missing one; otherwise when
+// the commands were first called.
 func (c *walletCheck) timeOf(position int64, ids []string) (at time.Time) {
 	last := c.lastPosition(func(e wallet.Entry) bool { return e.Position <= position })
 	for _, e := range c.record.journal {
@@ -170,7 +170,7 @@ func (c *walletCheck) timeOf(position int64, ids []string) (at time.Time) {
 	return at
 }
 
-// lastPosition is that of the last entry of which it holds; 0 if of none.
+// lastPosition is the position of the last entry for which holds is true; 0 if there is none.
 func (c *walletCheck) lastPosition(holds func(wallet.Entry) bool) (position int64) {
 	for _, e := range c.record.journal {
 		if holds(e) {

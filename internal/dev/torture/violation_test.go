@@ -14,7 +14,7 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// long is a story of many commands.
+// long is a story with many commands.
 func long(n int) *story {
 	s := newStory()
 	for i := range n {
@@ -27,7 +27,7 @@ func (s *story) newCheck() *walletCheck {
 	return newWalletCheck(storyBegan, s.wallet, s.attempts, s.record)
 }
 
-// shown are the lines of a violation that have a text.
+// shown returns the lines of a violation that contain a text.
 func shown(v Violation, text string) (lines []string) {
 	return slices.DeleteFunc(slices.Clone(v.Around), func(line string) bool { return !strings.Contains(line, text) })
 }
@@ -59,7 +59,7 @@ func TestAViolationHasTheTimeOfItsEntryOrOfItsCall(t *testing.T) {
 
 func TestOfManyCallsThoseAroundTheViolationAreShown(t *testing.T) {
 	s := newStory()
-	for i := range 60 { // of one command, that is sent again and again
+	for i := range 60 { // one command that is sent over and over
 		result := s.entries["h3"].Result()
 		result.Replayed = true
 		if i == 40 {
@@ -93,7 +93,7 @@ func TestWherePorcupineFailsIsShown(t *testing.T) {
 
 	overtaken := s.newCheck()
 	operations = overtaken.operations()
-	operations[20].call, operations[20].ret = time.Hour, open // called after what comes behind it
+	operations[20].call, operations[20].ret = time.Hour, open // called after a later operation
 	overtaken.violateLinearizability(operations, porcupine.Illegal)
 	v = overtaken.violations[0]
 	require.Contains(t, v.Problem, fmt.Sprintf("with %q at position 22", operations[21].id), "its answer comes too early")

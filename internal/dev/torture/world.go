@@ -27,13 +27,13 @@ import (
 
 const (
 	database    = "wallet"
-	appPassword = "app" // of a server that lives as long as the run
-	// eventsOfARun make a wallet continue as new after some ten tasks, where a
-	// deployment's does so after a thousand.
+	appPassword = "app" // for a server that lives as long as the run
+	// eventsOfARun makes a wallet continue as new after about ten tasks; in a deployment it
+	// does so after about a thousand.
 	eventsOfARun = 60
 )
 
-// world is all that runs.
+// world is everything that is running.
 type world struct {
 	plan    Plan
 	dir     string
@@ -41,7 +41,7 @@ type world struct {
 	servers map[string]*server
 	links   map[string]*link
 
-	direct client.Client // to Temporal, past the proxies: it does harm, and looks
+	direct client.Client // to Temporal without a proxy, to inflict faults and to observe
 	owner  *pgxpool.Pool // of the tables
 	// service is for stray steps.
 	service *pgxpool.Pool
@@ -168,7 +168,7 @@ func (w *world) workerLog(i int) string { return filepath.Join(w.dir, workerTarg
 
 const startPatience = time.Minute
 
-// awaitWorkers waits until as many workers as there are ask for work.
+// awaitWorkers waits until all workers poll for work.
 func (w *world) awaitWorkers(ctx context.Context) error {
 	return w.eventually(ctx, startPatience, fmt.Sprintf("%d workers", w.plan.Options.Workers), func(ctx context.Context) error {
 		queue, err := w.direct.DescribeTaskQueue(ctx, "wallet", 1)
@@ -182,7 +182,7 @@ func (w *world) awaitWorkers(ctx context.Context) error {
 	})
 }
 
-// eventually tries until it works.
+// eventually retries until it succeeds.
 func (w *world) eventually(ctx context.Context, patience time.Duration, what string, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -201,7 +201,7 @@ func (w *world) eventually(ctx context.Context, patience time.Duration, what str
 	}
 }
 
-// close ends everything that was started, whatever state it is in.
+// close stops everything that was started, whatever state it is in.
 func (w *world) close() error {
 	if w.stopSupervising != nil {
 		w.stopSupervising()
@@ -209,7 +209,7 @@ func (w *world) close() error {
 	}
 	for name, s := range w.servers {
 		if name == postgresTarget {
-			s.end() // or it could not hear that it shall stop
+			s.end() // otherwise it could not receive the stop signal
 		} else {
 			s.finish()
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/valueledger/wallet/activities"
 )
 
-// Fill writes the entries through the steps, one batch after the other for each wallet.
+// Fill writes the entries with the steps, one batch after the other for each wallet.
 func Fill(ctx context.Context, o Options, databaseURL string) error {
 	pool, err := pgxpool.New(ctx, databaseURL)
 	if err != nil {
@@ -29,7 +29,7 @@ func Fill(ctx context.Context, o Options, databaseURL string) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	// As autovacuum would have done before long.
+	// Autovacuum would soon do the same.
 	_, err = pool.Exec(ctx, `VACUUM ANALYZE`)
 	return err
 }
@@ -50,8 +50,8 @@ func fillWallet(ctx context.Context, steps *activities.Activities, ref wallet.As
 	return nil
 }
 
-// command is the n-th of a wallet: the creation, then two deposits for each
-// withdrawal, and one refusal in ten.
+// command returns a wallet's n-th command: the creation, then two deposits for each withdrawal,
+// and one refusal in ten.
 func command(n int) wallet.Command {
 	c := wallet.Command{
 		ID: fmt.Sprintf("order-%08d", n), Type: wallet.TypeAdd, Amount: wallet.MustAmount(fmt.Sprintf("%d.%02d", 10+n%90, n%100)),

@@ -1,6 +1,6 @@
-// Package verifybench measures "wallet verify" on a database of its own: it fills it
-// through the steps of the service, runs the real program as its own process and prints
-// how long that took and how much memory it held at most.
+// Package verifybench measures "wallet verify" on its own database: it fills the database with
+// the service's steps, runs the real program as a separate process and prints how long that
+// took and its peak memory.
 package verifybench
 
 import (
@@ -21,14 +21,13 @@ import (
 
 // Options of a measurement.
 type Options struct {
-	Entries  int // of all journals together
+	Entries  int // total over all journals
 	Wallets  int // that share them
-	Parallel int // as of wallet verify
+	Parallel int // as for wallet verify
 
-	Program string // wallet
-	// Step is a process that calls Fill or Verify. A process inherits, as its highest use
-	// of memory, that of the one that started it: so the one that starts wallet verify
-	// must have done nothing else.
+	Program string // the program wallet
+	// Step returns a process that calls Fill or Verify. A process inherits its parent's peak
+	// memory, so the parent of wallet verify must have done nothing else.
 	Step func(ctx context.Context, name, databaseURL string) *exec.Cmd
 }
 
@@ -38,14 +37,14 @@ const (
 	VerifyStep = "verify"
 )
 
-// Measure makes the database, fills and verifies it, and prints what that took.
+// Measure creates the database, fills and verifies it, and prints the time and memory.
 func Measure(ctx context.Context, o Options, out io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "wallet-bench-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o755); err != nil { // initdb's user has to pass through
+	if err := os.Chmod(dir, 0o755); err != nil { // initdb's user must be able to enter it
 		return err
 	}
 	stack, err := devstack.Start(ctx, devstack.Options{Dir: dir, PostgresSettings: []string{"fsync=off"}})
@@ -63,7 +62,7 @@ func Measure(ctx context.Context, o Options, out io.Writer) (err error) {
 	for _, name := range []string{FillStep, VerifyStep} {
 		step := o.Step(ctx, name, url)
 		step.Stdout, step.Stderr = out, os.Stderr
-		step.Cancel = func() error { return step.Process.Signal(os.Interrupt) } // it ends its own process then
+		step.Cancel = func() error { return step.Process.Signal(os.Interrupt) } // it then stops its own child process
 		if err := step.Run(); err != nil {
 			return fmt.Errorf("%s the database: %w", name, err)
 		}
@@ -71,7 +70,7 @@ func Measure(ctx context.Context, o Options, out io.Writer) (err error) {
 	return nil
 }
 
-// Verify runs the program and prints what it took.
+// Verify runs the program and prints its time and memory.
 func Verify(ctx context.Context, o Options, databaseURL string, out io.Writer) error {
 	cmd := exec.CommandContext(ctx, o.Program, "verify", "--parallel", strconv.Itoa(o.Parallel))
 	cmd.Env = append(os.Environ(), "WALLET_DATABASE_URL="+databaseURL)
@@ -84,7 +83,7 @@ func Verify(ctx context.Context, o Options, databaseURL string, out io.Writer) e
 	}
 	peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss // KiB
 	if runtime.GOOS == "darwin" {
-		peak >>= 10 // bytes there
+		peak >>= 10 // bytes on this system
 	}
 	_, err = fmt.Fprintf(out, "%swallets\t%d\nentries\t%d\nseconds\t%.1f\nentries/s\t%.0f\npeak memory of wallet verify\t%d MiB\nparallel\t%d\nCPUs\t%d\n",
 		printed, o.Wallets, o.Entries, took.Seconds(), float64(o.Entries)/took.Seconds(), peak>>10, o.Parallel, runtime.NumCPU())

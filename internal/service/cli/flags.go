@@ -12,14 +12,14 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// AddOutputFlag gives --output to a command and those below it. A format that only some of
-// them print is for CheckOutput to refuse.
+// AddOutputFlag adds --output to a command and its subcommands. If a format is only printed by
+// some of them, the others refuse it with CheckOutput.
 func AddOutputFlag(cmd *cobra.Command, format *string, usage string, formats ...string) {
 	cmd.PersistentFlags().StringVarP(format, "output", "o", formats[0], usage)
 	offer(cmd, "output", formats...)
 }
 
-// CheckOutput refuses a format that is none of those that a command prints.
+// CheckOutput refuses a format that the command does not print.
 func CheckOutput(cmd *cobra.Command, format string, formats ...string) error {
 	if slices.Contains(formats, format) {
 		return nil
@@ -28,12 +28,12 @@ func CheckOutput(cmd *cobra.Command, format string, formats ...string) error {
 	return fmt.Errorf("--output %q is unknown to %q: use %s or %s", format, cmd.CommandPath(), strings.Join(formats[:last], ", "), formats[last])
 }
 
-// AddTaskQueueFlag gives --task-queue to a command and those below it.
+// AddTaskQueueFlag adds --task-queue to a command and its subcommands.
 func AddTaskQueueFlag(cmd *cobra.Command, queue *string) {
 	cmd.PersistentFlags().StringVar(queue, "task-queue", EnvOr("WALLET_TASK_QUEUE", wallet.DefaultTaskQueue), "task queue of the workers (WALLET_TASK_QUEUE)")
 }
 
-// AddLogFlags gives --log-level and --log-format to a command and those below it.
+// AddLogFlags adds --log-level and --log-format to a command and its subcommands.
 func AddLogFlags(cmd *cobra.Command, level, format *string) {
 	flags := cmd.PersistentFlags()
 	flags.StringVar(level, "log-level", EnvOr("WALLET_LOG_LEVEL", "info"), "debug, info, warn or error (WALLET_LOG_LEVEL)")
@@ -42,12 +42,12 @@ func AddLogFlags(cmd *cobra.Command, level, format *string) {
 	offer(cmd, "log-format", "console", "json")
 }
 
-// offer lets a shell complete the values of a flag.
+// offer sets the values that a shell offers when it completes a flag.
 func offer(cmd *cobra.Command, flag string, values ...string) {
 	cobra.CheckErr(cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)))
 }
 
-// EnvOr is an environment variable, or another value if it is empty.
+// EnvOr returns an environment variable, or a default if it is empty.
 func EnvOr(name, otherwise string) string {
 	if value := os.Getenv(name); value != "" {
 		return value
@@ -55,8 +55,8 @@ func EnvOr(name, otherwise string) string {
 	return otherwise
 }
 
-// Terminal is stderr if a person looks at it, else nil: nobody wants a progress bar in a
-// log, or beside JSON.
+// Terminal returns stderr if it is a terminal and the output is not JSON, otherwise nil: nobody
+// wants a progress bar in a log or next to JSON.
 func Terminal(cmd *cobra.Command, format string) *os.File {
 	file, ok := cmd.ErrOrStderr().(*os.File)
 	if !ok || format != "table" || !term.IsTerminal(int(file.Fd())) {

@@ -11,15 +11,15 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// Table is a table whose columns of numbers are aligned to the right. It leaves the column
-// "hold id" out where no row has one: most wallets have no holds.
+// Table is a table with right-aligned number columns. It omits the column "hold id" if no row
+// has one, because most wallets have no holds.
 type Table struct {
 	table.Writer
 	columns []table.ColumnConfig
-	holdID  int // the place of that column; -1 if there is none
+	holdID  int // index of that column; -1 if there is none
 }
 
-// NewTable begins a table.
+// NewTable starts a table.
 func NewTable(out io.Writer, header table.Row) *Table {
 	t := &Table{table.NewWriter(), make([]table.ColumnConfig, len(header)), slices.Index(header, any("hold id"))}
 	t.SetOutputMirror(out)
@@ -52,7 +52,7 @@ func (t *Table) Render() {
 	t.Writer.Render()
 }
 
-// ResetRows begins the next table.
+// ResetRows starts the next table.
 func (t *Table) ResetRows() {
 	t.Writer.ResetRows()
 	if t.holdID >= 0 {
@@ -63,7 +63,7 @@ func (t *Table) ResetRows() {
 // ResultHeader names the columns of ResultRow.
 var ResultHeader = table.Row{"command", "type", "amount", "status", "before", "after", "version", "position", "hold id"}
 
-// ResultRow shows what became of a command.
+// ResultRow shows the result of a command.
 func ResultRow(r wallet.Result) table.Row {
 	status := string(r.Status)
 	if r.Reason != "" {
@@ -75,8 +75,8 @@ func ResultRow(r wallet.Result) table.Row {
 	return table.Row{Plain(r.CommandID), r.Type, Amount(r.Amount), status, r.TotalBefore, r.TotalAfter, Number(r.Version), Number(r.Position), Plain(r.HoldID)}
 }
 
-// Plain shows text of any Unicode in one table cell without letting it drive the
-// terminal; JSON output has it verbatim.
+// Plain makes any Unicode text safe for a table cell, so that it cannot control the terminal;
+// JSON output has it unchanged.
 func Plain(s string) string {
 	quoted := fmt.Sprintf("%q", s)
 	if unquoted := quoted[1 : len(quoted)-1]; unquoted == s {
@@ -85,7 +85,7 @@ func Plain(s string) string {
 	return quoted
 }
 
-// Amount shows an amount, and none as an empty cell.
+// Amount formats an amount; 0 is an empty cell.
 func Amount(a wallet.Amount) string {
 	if a.IsZero() {
 		return ""
@@ -93,7 +93,7 @@ func Amount(a wallet.Amount) string {
 	return a.String()
 }
 
-// Number shows a version or a position, and none as an empty cell.
+// Number formats a version or a position; 0 is an empty cell.
 func Number(n int64) string {
 	if n == 0 {
 		return ""

@@ -7,9 +7,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// RefuseUnknown makes every command that only groups others refuse a word that is none of
-// them. Cobra by itself does that for the root, and prints the help of any other group as if
-// that had been asked for: a script with "schedule delet" would go on as if it had deleted.
+// RefuseUnknown makes every command that only groups subcommands refuse an unknown one. Cobra
+// itself does that only for the root, and prints any other group's help as if the user had
+// asked for it: a script with "schedule delet" would continue as if it had deleted something.
 func RefuseUnknown(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -29,7 +29,7 @@ func refuseUnknown(cmd *cobra.Command) {
 		return
 	}
 	cmd.Args = noOther
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() } // cobra checks the arguments of what runs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() } // cobra only checks arguments of commands that run
 }
 
 func noOther(cmd *cobra.Command, args []string) error {

@@ -1,5 +1,5 @@
-// Package codecserver lets Temporal's Web UI and CLI show encrypted payloads: they send
-// them to this HTTP server, which has the keys, and which demands a token.
+// Package codecserver lets Temporal's Web UI and CLI show encrypted payloads: they send them to
+// this HTTP server, which has the keys and requires a token.
 package codecserver
 
 import (
@@ -20,26 +20,25 @@ import (
 )
 
 const (
-	// minToken is a length that nobody guesses, if the token is random.
+	// minToken is long enough to be unguessable if the token is random.
 	minToken = 16
-	// maxBody is more than a page of a history in the Web UI.
+	// maxBody is more than one page of a history in the Web UI.
 	maxBody = 32 << 20
-	// stopPatience is for requests that are under way.
+	// stopPatience is how long a stop waits for requests in progress.
 	stopPatience = 5 * time.Second
 )
 
-// Options of a server. None is optional but UIOrigins.
+// Options of a server. All but UIOrigins are required.
 type Options struct {
 	Keys  *codec.Keys
 	Token string
-	// UIOrigins are those of the Web UI, such as http://127.0.0.1:8233: pages of no
-	// other site get an answer that their browser lets them read.
+	// UIOrigins are the Web UI's origins, for example http://127.0.0.1:8233. Browsers let no
+	// other site's pages read an answer.
 	UIOrigins []string
 }
 
-// Handler answers POST .../encode and .../decode of whoever has the token: as
-// "Authorization: Bearer", or as the password of HTTP's basic authentication, which is
-// how a browser can have it.
+// Handler answers POST .../encode and .../decode for anyone with the token: as "Authorization:
+// Bearer", or as the password of HTTP basic authentication, which a browser can send.
 func Handler(o Options) (http.Handler, error) {
 	if len(o.Keys.IDs()) == 0 {
 		return nil, fmt.Errorf("%s is not set: give the codec server the keys of the workers", codec.Setting)
@@ -49,7 +48,7 @@ func Handler(o Options) (http.Handler, error) {
 	}
 	for _, origin := range o.UIOrigins {
 		if origin == "" || strings.Contains(origin, "*") {
-			return nil, fmt.Errorf("origin %q of the Web UI is not one: name it, such as http://127.0.0.1:8233", origin)
+			return nil, fmt.Errorf("origin %q of the Web UI is not valid: give one such as http://127.0.0.1:8233", origin)
 		}
 	}
 	payloads := converter.NewPayloadCodecHTTPHandler(o.Keys)
@@ -62,7 +61,7 @@ func Handler(o Options) (http.Handler, error) {
 		payloads.ServeHTTP(w, r)
 	})
 	origins := cors.New(cors.Options{
-		// A list that is empty would mean everybody.
+		// An empty list would mean everybody, so use a function.
 		AllowOriginFunc:  func(origin string) bool { return contains(o.UIOrigins, origin) },
 		AllowedMethods:   []string{http.MethodPost},
 		AllowedHeaders:   []string{"Content-Type", "Authorization", "X-Namespace"},
@@ -87,7 +86,7 @@ func demandToken(token string, next http.Handler) http.Handler {
 		if !isBearer {
 			_, given, _ = r.BasicAuth()
 		}
-		// Of hashes, so that not even the length can be measured.
+		// Compare hashes, so that not even the length can be measured.
 		got := sha256.Sum256([]byte(given))
 		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", `Basic realm="wallet codec server: the token is the password"`)
@@ -104,7 +103,7 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 	stop := context.AfterFunc(ctx, func() {
 		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
 		defer cancel()
-		_ = server.Shutdown(patience) // what is not done by then is cut off
+		_ = server.Shutdown(patience) // requests that take longer are cut off
 	})
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

@@ -110,7 +110,7 @@ func TestOnlyPagesOfTheWebUIMayReadAnswers(t *testing.T) {
 			require.Equal(t, want, response.Header.Get("Access-Control-Allow-Origin"), from)
 		}
 	}
-	// Without a token a page learns no more than that: no payload, but why.
+	// Without a token a page learns only this: no payload, but the reason.
 	response, _ := send(t, http.MethodPost, server.URL+"/decode", encrypted(t), map[string]string{"Origin": origin})
 	require.Equal(t, http.StatusUnauthorized, response.StatusCode)
 	require.Equal(t, origin, response.Header.Get("Access-Control-Allow-Origin"), "or the Web UI could not tell why")

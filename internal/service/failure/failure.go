@@ -1,5 +1,5 @@
-// Package failure is the one place where errors of the rules become Temporal's
-// failures, and Temporal's failures become errors of the rules again.
+// Package failure is the only place that converts errors of the rules to Temporal failures and
+// back.
 package failure
 
 import (
@@ -10,10 +10,9 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// Encode gives an error its Temporal type: UnappliedCommand with the Result,
-// InvalidCommand with the InvalidError. These are final; Busy is not. What it
-// does not know comes from Postgres or the network, stays as it is and is
-// retried until it works.
+// Encode gives an error its Temporal type: UnappliedCommand with the Result, or InvalidCommand
+// with the InvalidError. These are final; Busy is not. Any other error comes from Postgres or
+// the network, stays as it is, and is retried until it succeeds.
 func Encode(err error) error {
 	var unapplied *wallet.UnappliedError
 	var invalid *wallet.InvalidError
@@ -21,7 +20,7 @@ func Encode(err error) error {
 	case errors.As(err, &unapplied):
 		return temporal.NewApplicationErrorWithOptions(unapplied.Result.Message, wallet.FailureUnappliedCommand, temporal.ApplicationErrorOptions{
 			NonRetryable: true,
-			Category:     temporal.ApplicationErrorCategoryBenign, // a fact, no fault to alert on
+			Category:     temporal.ApplicationErrorCategoryBenign, // a normal outcome, nothing to alert on
 			Details:      []any{unapplied.Result},
 		})
 	case errors.As(err, &invalid):
@@ -33,9 +32,8 @@ func Encode(err error) error {
 	}
 }
 
-// Decode finds the error of the rules in what a Temporal call returned: an
-// *wallet.UnappliedError or an *wallet.InvalidError.
-// Other errors come back as they are.
+// Decode finds the error of the rules in what a Temporal call returned: a
+// *wallet.UnappliedError or a *wallet.InvalidError. It returns other errors unchanged.
 func Decode(err error) error {
 	var application *temporal.ApplicationError
 	if !errors.As(err, &application) {

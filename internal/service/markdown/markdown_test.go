@@ -55,7 +55,7 @@ func TestHostileTextShowsAsItIs(t *testing.T) {
 	}
 }
 
-// tags are the names of the elements of a page, in order.
+// tags returns the names of a page's elements, in order.
 func tags(page string) []string {
 	var all []string
 	for _, name := range regexp.MustCompile(`<(/?\w+)`).FindAllStringSubmatch(page, -1) {
@@ -76,7 +76,7 @@ func TestNoTextAddsAnElement(t *testing.T) {
 
 func TestWhatCannotBeSeenIsShown(t *testing.T) {
 	require.Equal(t, "a⟨U+000A⟩b⟨U+202E⟩c⟨U+200B⟩⟨U+0085⟩⟨U+00A0⟩", markdown.Escape("a\nb\u202ec\u200b\u0085\u00a0"))
-	// The Web UI makes quotes curly, whatever they are written as.
+	// The Web UI turns quotes into curly ones, however they are written.
 	require.Contains(t, render(markdown.Escape(`"said"`)), "&ldquo;said&rdquo;")
 	require.Equal(t, "order-7 a@b.c x_y &#46;&#46;&#46; &#45;1", markdown.Escape("order-7 a@b.c x_y ... -1"))
 }

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// RegisterEndpoint makes the endpoint that leads from any namespace of the cluster to
-// the wallet's task queue, or leads an existing one there. It may be repeated.
+// RegisterEndpoint creates the endpoint that leads from any namespace of the cluster to the
+// wallet's task queue, or points an existing one there. It can be repeated.
 func RegisterEndpoint(ctx context.Context, c client.Client, name, namespace, taskQueue string) error {
 	operator := c.OperatorService()
 	spec := &nexuspb.EndpointSpec{Name: name, Target: &nexuspb.EndpointTarget{Variant: &nexuspb.EndpointTarget_Worker_{

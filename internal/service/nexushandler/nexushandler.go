@@ -1,5 +1,5 @@
-// Package nexushandler answers the Nexus service of package walletnexus, on the
-// wallet's own worker, and makes the endpoint that leads to it.
+// Package nexushandler implements the Nexus service of package walletnexus on the wallet's own
+// worker, and registers its endpoint.
 package nexushandler
 
 import (
@@ -19,12 +19,13 @@ import (
 	"github.com/valueledger/wallet/walletnexus"
 )
 
-// answerMargin is left of the time that Temporal gives a request (10 s) to say what
-// is wrong: a request that it has to give up itself shows only that it was late.
+// answerMargin is how much of Temporal's time for a request (10 s) is reserved for reporting
+// what is wrong: if Temporal itself gives up on a request, the caller only learns that it was
+// late.
 const answerMargin = time.Second
 
-// New makes the service. Its operations are synchronous: a command's answer takes
-// milliseconds, and one that takes longer is asked for again.
+// New makes the service. Its operations are synchronous: a command's answer takes milliseconds,
+// and Temporal retries an operation that takes longer.
 func New(wallets *starter.Client, db *pgxpool.Pool) *nexus.Service {
 	h := handler{wallets, trail.New(db)}
 	service := nexus.NewService(walletnexus.Service)
@@ -43,8 +44,7 @@ type handler struct {
 	read    trail.Reader
 }
 
-// operation takes its input as it came: the SDK's own error for input that it cannot
-// read has no details.
+// operation takes its input raw: the SDK's own error for unreadable input has no details.
 func operation[O any](name string, do func(context.Context, []byte) (O, error)) nexus.RegisterableOperation {
 	return nexus.NewSyncOperation(name, func(ctx context.Context, payload converter.RawValue, _ nexus.StartOperationOptions) (answer O, err error) {
 		data, err := payloads.JSON(payload)
@@ -97,8 +97,8 @@ func (h handler) balance(ctx context.Context, data []byte) (balance walletnexus.
 	}, nil
 }
 
-// encode gives an error its Nexus kind. What is not known to be final is
-// UNAVAILABLE, which Temporal retries; the command id makes that harmless.
+// encode gives an error its Nexus type. Anything not known to be final is UNAVAILABLE, which
+// Temporal retries; the command id makes that harmless.
 func encode(err error) error {
 	var unapplied *wallet.UnappliedError
 	var invalid *wallet.InvalidError

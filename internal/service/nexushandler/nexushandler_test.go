@@ -9,7 +9,7 @@ import (
 	"github.com/valueledger/wallet/walletnexus"
 )
 
-// TestEveryTypeOfCommandIsAnOperation: what the service answers, and what callers find in
+// TestEveryTypeOfCommandIsAnOperation checks both the operations of the service and those in
 // the contract.
 func TestEveryTypeOfCommandIsAnOperation(t *testing.T) {
 	var types []string

@@ -1,4 +1,4 @@
-// Package payloads takes callers' JSON out of Temporal's payloads.
+// Package payloads extracts callers' JSON from Temporal's payloads.
 package payloads
 
 import (
@@ -9,8 +9,8 @@ import (
 	"github.com/valueledger/wallet/codec"
 )
 
-// JSON takes the JSON out of a payload in the encoding that all SDKs use for it. An
-// absent payload, or a null one, is empty JSON, which the decoders refuse by name; one
+// JSON returns the JSON of a payload in the encoding that all SDKs use for it. An absent
+// payload, or a null one, is empty JSON, which the decoders refuse with a clear message; one
 // that is still encrypted is a *codec.UnreadableError.
 func JSON(value converter.RawValue) ([]byte, error) {
 	if err := codec.Unreadable(value.Payload()); err != nil {
@@ -26,7 +26,7 @@ func JSON(value converter.RawValue) ([]byte, error) {
 	return value.Payload().GetData(), nil
 }
 
-// Encoding is a payload's own word for how it is encoded.
+// Encoding is the encoding that a payload claims to have.
 func Encoding(p *commonpb.Payload) string {
 	return string(p.GetMetadata()[converter.MetadataEncoding])
 }

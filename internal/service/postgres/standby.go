@@ -11,24 +11,24 @@ import (
 // Standby is a server whose data may be older than the primary's.
 type Standby struct {
 	Server string
-	// Replayed is when the last transaction that it has was committed; nil if none since it
-	// was started. Lag is how long before the question that was.
+	// Replayed is when the last transaction that the server has replayed was committed; nil if
+	// none since it started. Lag is how long before the query that was.
 	Replayed *time.Time
 	Lag      time.Duration
 }
 
 func (s *Standby) String() string {
 	if s.Replayed == nil {
-		return fmt.Sprintf("read from the standby %s, which has replayed nothing since it was started: it may lack what the primary has", s.Server)
+		return fmt.Sprintf("read from the standby %s, which has replayed nothing since it started: it may lack what the primary has", s.Server)
 	}
-	return fmt.Sprintf("read from the standby %s, whose last replayed transaction was committed %s ago (%s): it may lack what the primary has since then", s.Server, s.Lag.Round(100*time.Millisecond), s.Replayed.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("read from the standby %s, whose last replayed transaction was committed %s ago (%s): it may lack what the primary has committed since then", s.Server, s.Lag.Round(100*time.Millisecond), s.Replayed.UTC().Format(time.RFC3339))
 }
 
 // The clocks of the two servers may differ.
 const sqlStandby = `SELECT pg_is_in_recovery(), pg_last_xact_replay_timestamp(),
 	greatest(0, coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 0))::float8`
 
-// StandbyOf is the standby that a connection leads to, or nil.
+// StandbyOf returns the standby that a connection leads to, or nil.
 func StandbyOf(ctx context.Context, conn *pgx.Conn) (*Standby, error) {
 	s := &Standby{Server: Server(conn.PgConn())}
 	var inRecovery bool

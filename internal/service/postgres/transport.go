@@ -8,9 +8,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TransportRisk says in words what is wrong with how a connection is protected on its way
-// to another machine; nothing if it is encrypted to a server that is checked. Of several
-// servers, and of the ways that sslmode leaves, the worst counts.
+// TransportRisk says what is wrong with the protection of a connection to another machine; it
+// is empty if the connection is encrypted and the server verified. With several servers, or
+// several modes that sslmode allows, the worst counts.
 func TransportRisk(config *pgx.ConnConfig) string {
 	risk := transportRisk(config.Host, config.TLSConfig)
 	for _, f := range config.Fallbacks {
@@ -22,8 +22,8 @@ func TransportRisk(config *pgx.ConnConfig) string {
 }
 
 const (
-	notEncrypted = "it need not be encrypted"
-	notVerified  = "it is encrypted, but nobody checks who answers"
+	notEncrypted = "it may be unencrypted"
+	notVerified  = "it is encrypted, but the server is not verified"
 )
 
 func transportRisk(host string, config *tls.Config) string {

@@ -13,17 +13,17 @@ import (
 func TestTransportRiskIsNamed(t *testing.T) {
 	ca := testenv.NewAuthority(t, t.TempDir(), "authority").CA
 	for parameters, risk := range map[string]string{
-		"host=db":                 "it need not be encrypted", // sslmode=prefer
-		"host=db sslmode=disable": "it need not be encrypted",
-		"host=db sslmode=require": "it is encrypted, but nobody checks who answers",
+		"host=db":                 "it may be unencrypted", // sslmode=prefer
+		"host=db sslmode=disable": "it may be unencrypted",
+		"host=db sslmode=require": "it is encrypted, but the server is not verified",
 		"host=db sslmode=verify-ca sslrootcert=" + ca:   "",
 		"host=db sslmode=verify-full sslrootcert=" + ca: "",
 		"host=localhost":       "",
 		"host=127.0.0.1":       "",
 		"host=::1":             "",
 		"host=/run/postgresql": "",
-		"host=localhost,db":    "it need not be encrypted",
-		"host=10.0.0.1":        "it need not be encrypted",
+		"host=localhost,db":    "it may be unencrypted",
+		"host=10.0.0.1":        "it may be unencrypted",
 	} {
 		config, err := pgx.ParseConfig("user=wallet_app " + parameters)
 		require.NoError(t, err)

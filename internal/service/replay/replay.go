@@ -1,5 +1,5 @@
-// Package replay checks whether this build's workflows can go on with histories that
-// another build made.
+// Package replay checks whether this build's workflows can continue histories that another
+// build made.
 package replay
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/valueledger/wallet/workflows"
 )
 
-// History reads a run's history from the server, as far as it goes.
+// History reads a run's history so far from the server.
 func History(ctx context.Context, c client.Client, run workflow.Execution) (*historypb.History, error) {
 	history := &historypb.History{}
 	events := c.GetWorkflowHistory(ctx, run.ID, run.RunID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
@@ -32,7 +32,7 @@ func History(ctx context.Context, c client.Client, run workflow.Execution) (*his
 	return history, nil
 }
 
-// Save writes a history as "temporal workflow show --output json" does.
+// Save writes a history in the format of "temporal workflow show --output json".
 func Save(path string, history *historypb.History) error {
 	data, err := temporalproto.CustomJSONMarshalOptions{Indent: "  "}.Marshal(history)
 	if err != nil {
@@ -51,9 +51,9 @@ func Load(path string) (*historypb.History, error) {
 	return client.HistoryFromJSON(file, client.HistoryJSONOptions{})
 }
 
-// Check runs this build's workflows over a history. The error says at which event they
-// would do something else than what is there. Encrypted payloads are read with the keys
-// of the environment, like a worker's.
+// Check replays a history with this build's workflows. The error says at which event they would
+// diverge from it. Encrypted payloads are read with the keys from the environment, as in a
+// worker.
 func Check(logger log.Logger, history *historypb.History, run workflow.Execution) error {
 	keys, err := codec.FromEnv()
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package resourceid lets workflow ids have any characters. Temporal's SDK (1.50) copies
-// the id of a call's workflow into the gRPC header temporal-resource-id, and gRPC refuses
-// a header that is not printable ASCII, so that a wallet of user "Zoë" could be neither
-// called nor worked on. The header is for proxies; servers do not need it.
+// Package resourceid allows any characters in workflow ids. Temporal's SDK (1.50) copies the
+// workflow id of a call into the gRPC header temporal-resource-id, and gRPC refuses a header
+// that is not printable ASCII: a wallet of user "Zoë" could be neither called nor worked on.
+// The header is for proxies; servers do not need it.
 package resourceid
 
 import (
@@ -16,8 +16,8 @@ import (
 
 const header = "temporal-resource-id"
 
-// EscapeHeader makes a client write the header in ASCII. Workers need it, and callers that do
-// not use For.
+// EscapeHeader makes a client write the header in ASCII. Workers need it, and so do callers
+// that do not use For.
 func EscapeHeader(options *client.Options) {
 	options.ConnectionOptions.DialOptions = append(options.ConnectionOptions.DialOptions, grpc.WithChainUnaryInterceptor(
 		func(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
@@ -31,8 +31,8 @@ func EscapeHeader(options *client.Options) {
 		}))
 }
 
-// For is a context for calls to one workflow with any client: the SDK leaves a header
-// alone that is set.
+// For returns a context for calls to one workflow with any client: the SDK does not overwrite a
+// header that is already set.
 func For(ctx context.Context, workflowID string) context.Context {
 	if printable(workflowID) {
 		return ctx

@@ -18,13 +18,13 @@ type Hold struct {
 	wallet.Hold
 }
 
-// InsertHolds makes rows of holds. Its parameters are those of HoldParameters.
+// InsertHolds inserts rows of holds. Its parameters come from HoldParameters.
 const InsertHolds = `INSERT INTO wallet_holds (user_id, currency, hold_id, state, amount, captured, released, expires_at, placed_at, updated_at, position)
 	SELECT user_id, currency, hold_id, state, amount::numeric, captured::numeric, released::numeric, expires_at, placed_at, updated_at, position
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::bigint[])
 		AS h (user_id, currency, hold_id, state, amount, captured, released, expires_at, placed_at, updated_at, position)`
 
-// UpsertHolds writes holds as they are now.
+// UpsertHolds writes holds in their current state.
 const UpsertHolds = InsertHolds + `
 	ON CONFLICT (user_id, currency, hold_id) DO UPDATE
 	SET state = excluded.state, amount = excluded.amount, captured = excluded.captured, released = excluded.released,
@@ -51,7 +51,7 @@ func HoldParameters(holds []Hold) []any {
 	return []any{users, currencies, ids, states, amounts, captured, released, expiresAt, placedAt, updatedAt, positions}
 }
 
-// ReadHold reads a row of HoldColumns, and says what is wrong with it first.
+// ReadHold reads a row of HoldColumns, and returns the first problem with it.
 func ReadHold(found pgx.Rows) (h Hold, problem string) {
 	problem = Read(found,
 		Column{Name: "user_id", Of: &h.UserID}, Column{Name: "currency", Of: &h.Currency}, Column{Name: "hold_id", Of: &h.ID},

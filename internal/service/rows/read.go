@@ -16,9 +16,9 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// read sets a field to the value of a column, whose numbers, bytes and times are in binary,
-// and says what is wrong with it. NULL is right only where a field is optional, and there it
-// is the only form of "not set".
+// read sets a field to the value of a column, with numbers, bytes and times in binary, and says
+// what is wrong with it. NULL is only valid in an optional field, where it is the only form of
+// "not set".
 func read(of any, column []byte, optional bool) (wrong string) {
 	if column == nil {
 		clearField(of)
@@ -47,7 +47,7 @@ func read(of any, column []byte, optional bool) (wrong string) {
 		amount, err := wallet.ParseAmount(string(column))
 		*v = amount
 		if err != nil {
-			return fmt.Sprintf("is %.60q, which no amount can be", column)
+			return fmt.Sprintf("is %.60q, which is not a valid amount", column)
 		}
 		if optional && amount.IsZero() {
 			return fmt.Sprintf("is %.60q instead of NULL", column)
@@ -101,18 +101,18 @@ func readInteger(column []byte) (n int64, wrong string) {
 	case 8:
 		return int64(binary.BigEndian.Uint64(column)), ""
 	}
-	return 0, fmt.Sprintf("has %d bytes, which no number has", len(column))
+	return 0, fmt.Sprintf("has %d bytes, which is not the size of a number", len(column))
 }
 
-// readMetadata reads jsonb, which has one text for one content, so that nothing is lost here
-// but what is refused.
+// readMetadata reads jsonb. Equal content has equal text in jsonb, so this loses nothing except
+// what it refuses.
 func readMetadata(column []byte) (metadata map[string]string, wrong string) {
 	if metadata := plainPairs(column); metadata != nil {
 		return metadata, ""
 	}
-	var pairs map[string]*string // a pointer, because null must not pass for ""
+	var pairs map[string]*string // a pointer, because null must not be read as ""
 	if err := json.Unmarshal(column, &pairs); err != nil {
-		return nil, fmt.Sprintf("is no object of strings: %v", err)
+		return nil, fmt.Sprintf("is not an object of strings: %v", err)
 	}
 	if len(pairs) == 0 {
 		return nil, fmt.Sprintf("is %s instead of NULL", column)
@@ -127,9 +127,9 @@ func readMetadata(column []byte) (metadata map[string]string, wrong string) {
 	return metadata, ""
 }
 
-// plainPairs reads what nearly all metadata is, {"key": "value", "more": "x"} as
-// Postgres writes it, without anything escaped. It returns nil for all else, and is
-// here because reading JSON was the most costly part of a verification.
+// plainPairs reads what nearly all metadata looks like: {"key": "value", "more": "x"} as
+// Postgres writes it, without escapes. It returns nil for anything else. It exists because
+// reading JSON was the most expensive part of a verification.
 func plainPairs(text []byte) map[string]string {
 	if bytes.IndexByte(text, '\\') >= 0 {
 		return nil
@@ -149,15 +149,15 @@ func plainPairs(text []byte) map[string]string {
 	return pairs
 }
 
-// Column is a column of a row that is not of the journal, and where its value goes: to one of
-// the types of wallet.Field.
+// Column is a column of a row outside the journal, and the variable for its value: one of the
+// types of wallet.Field.
 type Column struct {
 	Name     string
 	Of       any
 	Optional bool
 }
 
-// Read reads the row on which found stands, and says what is wrong with it first.
+// Read reads the current row of found, and returns the first problem with it.
 func Read(found pgx.Rows, columns ...Column) (problem string) {
 	values := Values(found)
 	for _, c := range columns {
@@ -168,9 +168,9 @@ func Read(found pgx.Rows, columns ...Column) (problem string) {
 	return problem
 }
 
-// Values are the columns of the row on which found stands, as this package reads them: numbers,
+// Values returns the columns of the current row of found as this package reads them: numbers,
 // bytes and times in binary. In the query modes exec and simple_protocol, which a pooler may
-// call for, Postgres sends all of them as text.
+// require, Postgres sends all of them as text.
 func Values(found pgx.Rows) [][]byte {
 	values, inText := found.RawValues(), true
 	for _, column := range found.FieldDescriptions() {
@@ -188,8 +188,8 @@ func Values(found pgx.Rows) [][]byte {
 	return values
 }
 
-// binaryOf is a column's text in binary, if its type is one of those that are read so. What is
-// not of its type is left for the reader to refuse.
+// binaryOf converts a column's text to binary, if its type is read that way. A text that does
+// not fit the type is left for the reader to refuse.
 func binaryOf(types *pgtype.Map, oid uint32, text []byte) []byte {
 	var value any
 	switch oid {
@@ -200,7 +200,7 @@ func binaryOf(types *pgtype.Map, oid uint32, text []byte) []byte {
 	case pgtype.ByteaOID:
 		value = new([]byte)
 	case pgtype.TimestamptzOID:
-		value = new(pgtype.Timestamptz) // which may be infinite
+		value = new(pgtype.Timestamptz) // it may be infinite
 	default:
 		return text
 	}

@@ -1,10 +1,10 @@
-// Package rows is how rows of the wallet's tables are written and read: the one place, with
-// wallet.EntryFields, that knows their columns. The steps write through it, and package
-// trail reads and verifies through it.
+// Package rows writes and reads rows of the wallet's tables. It is the only place, with
+// wallet.EntryFields, that knows their columns. The steps write through it, and package trail
+// reads and verifies through it.
 //
-// Rows are read by the names of their columns, and as strictly as a proof needs it: NULL is
-// not the same as empty, and a row has one form for one content. What this service never
-// stores is a problem, in words.
+// Rows are read by column name, and as strictly as verification needs: NULL is not the same as
+// empty, and each content has exactly one form. Anything that this service never stores is
+// reported as a problem in words.
 package rows
 
 import (
@@ -28,7 +28,7 @@ var EventColumns = selected(eventFields, eventColumn) + ", event_type"
 const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, updated_at,
 	(SELECT scale FROM currencies WHERE code = currency) AS scale`
 
-// eventFields are those of an entry that its event repeats.
+// eventFields are the fields of an entry that its event repeats.
 var eventFields = func() (fields []wallet.Field) {
 	for _, f := range wallet.EntryFields {
 		if f.InEvent {
@@ -38,7 +38,7 @@ var eventFields = func() (fields []wallet.Field) {
 	return fields
 }()
 
-// eventColumn is the name that a field of an entry has in its event.
+// eventColumn is the name of an entry's field in its event.
 func eventColumn(f wallet.Field) string {
 	if f.Name == "recorded_at" {
 		return "occurred_at"
@@ -46,8 +46,8 @@ func eventColumn(f wallet.Field) string {
 	return f.Name
 }
 
-// selected is a list of columns to select: numeric with its decimals as they are stored, and
-// jsonb, as text.
+// selected returns a list of columns to select. numeric is selected as text, with its stored
+// decimals, and so is jsonb.
 func selected(fields []wallet.Field, name func(wallet.Field) string) string {
 	columns := make([]string, len(fields))
 	for i, f := range fields {
@@ -60,7 +60,7 @@ func selected(fields []wallet.Field, name func(wallet.Field) string) string {
 	return strings.Join(columns, ", ")
 }
 
-// place is where a field stands in a result, and how to read it.
+// place is a field's position in a result, and how to read it.
 type place struct {
 	name     string
 	index    int
@@ -68,18 +68,18 @@ type place struct {
 	of       func(*wallet.Entry) any
 }
 
-// Reader reads entries, or events as the entries that they repeat.
+// Reader reads entries, or events in the form of the entries that they repeat.
 type Reader struct {
 	places    []place
 	eventType int // -1 in entries
 }
 
-// Entries prepares to read the rows of a query of EntryColumns.
+// Entries prepares to read rows of a query of EntryColumns.
 func Entries(rows pgx.Rows) Reader {
 	return newReader(rows, wallet.EntryFields, func(f wallet.Field) string { return f.Name })
 }
 
-// Events prepares to read the rows of a query of EventColumns.
+// Events prepares to read rows of a query of EventColumns.
 func Events(rows pgx.Rows) Reader {
 	r := newReader(rows, eventFields, eventColumn)
 	r.eventType = columnIndex(rows, "event_type")
@@ -94,7 +94,7 @@ func newReader(rows pgx.Rows, fields []wallet.Field, name func(wallet.Field) str
 	return r
 }
 
-// columnIndex looks a column up. A query that lacks it is a mistake here.
+// columnIndex looks up a column. A query without it is a bug in this program.
 func columnIndex(rows pgx.Rows, name string) int {
 	for i, column := range rows.FieldDescriptions() {
 		if column.Name == name {
@@ -104,7 +104,7 @@ func columnIndex(rows pgx.Rows, name string) int {
 	panic(fmt.Sprintf("rows: the query has no column %s", name))
 }
 
-// Entry reads a row, and says what is wrong with it first.
+// Entry reads a row, and returns the first problem with it.
 func (r Reader) Entry(columns [][]byte, e *wallet.Entry) (problem string) {
 	for _, p := range r.places {
 		if wrong := read(p.of(e), columns[p.index], p.optional); wrong != "" && problem == "" {
@@ -114,10 +114,10 @@ func (r Reader) Entry(columns [][]byte, e *wallet.Entry) (problem string) {
 	return problem
 }
 
-// EventType is that of an event.
+// EventType returns the type of an event.
 func (r Reader) EventType(columns [][]byte) string { return string(columns[r.eventType]) }
 
-// Repetition compares events with the entries that they repeat, as they are stored.
+// Repetition compares events with the entries that they repeat, in stored form.
 type Repetition []struct {
 	column       string
 	entry, event int
@@ -138,8 +138,8 @@ func Repeats(entries, events Reader) (r Repetition) {
 	return r
 }
 
-// Differs names the first column in which an event does not repeat its entry, byte for byte;
-// it is empty where it does.
+// Differs names the first column in which an event does not repeat its entry byte for byte; it
+// is empty if there is none.
 func (r Repetition) Differs(entry, event [][]byte) string {
 	for _, c := range r {
 		a, b := entry[c.entry], event[c.event]
@@ -167,7 +167,7 @@ func CollectEntries(rows pgx.Rows) ([]wallet.Entry, error) {
 	return entries, rows.Err()
 }
 
-// Event is what an event says: the entry that it repeats, and its type.
+// Event is the content of an event: the entry that it repeats, and its type.
 type Event struct {
 	Type  string
 	Entry wallet.Entry // only the fields that are InEvent

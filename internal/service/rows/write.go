@@ -9,7 +9,7 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// InsertEntries appends to the journal. Its parameters are those of EntryParameters.
+// InsertEntries appends to the journal. Its parameters come from EntryParameters.
 var InsertEntries = func() string {
 	var columns, values, parameters []string
 	for i, f := range wallet.EntryFields {
@@ -50,7 +50,7 @@ func EntryParameters(entries []wallet.Entry) ([]any, error) {
 	return parameters, nil
 }
 
-// array is the values of one field, with nil for NULL.
+// array returns the values of one field, with nil for NULL.
 func array(f wallet.Field, entries []wallet.Entry) (any, error) {
 	switch f.Of(&entries[0]).(type) {
 	case *string:

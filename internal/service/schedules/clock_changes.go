@@ -14,12 +14,11 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// ClockChange is what happens to some times of a schedule on a date on which its clock
-// changes.
+// ClockChange is what happens to some times of a schedule on a date on which its clock changes.
 type ClockChange struct {
 	Timezone string `json:"timezone"`
-	Date     string `json:"date"` // of the zone
-	// Times are the zone's, such as 02:30.
+	Date     string `json:"date"` // in the schedule's time zone
+	// Times in the schedule's time zone, for example 02:30.
 	Times []string `json:"times"`
 	// Exist is how often each of them exists on that date.
 	Exist Existence `json:"exist"`
@@ -33,13 +32,13 @@ type Existence string
 
 const (
 	ExistsNever Existence = "never"
-	ExistsOnce  Existence = "once" // and yet Temporal starts no run
+	ExistsOnce  Existence = "once" // but Temporal starts no run
 	ExistsTwice Existence = "twice"
-	// Unasked is a time for which Temporal starts a run, and which the schedule does not name.
+	// Unasked is a time that is not in the schedule, but for which Temporal starts a run.
 	Unasked Existence = "unasked"
 )
 
-// String is a sentence without its end.
+// String returns a sentence without a final period.
 func (c ClockChange) String() string {
 	choose := func(singular, plural string) string {
 		if len(c.Times) == 1 {
@@ -74,20 +73,20 @@ func enumerate(times []string) string {
 	}
 }
 
-// affected is how long after a change of the clock the server (1.29) may leave out times. It
-// takes a day that begins with an hour that does not exist for the day before: each Sunday at
-// 02:30 in Havana, it leaves out the Sunday in March on which the clock goes from 0 to 1.
+// affected is how long after a clock change the server (1.29) may leave out times. It mistakes
+// a day that begins with a nonexistent hour for the day before: with each Sunday at 02:30 in
+// Havana, it leaves out the Sunday in March on which the clock goes from 0 to 1.
 const affected = 28 * time.Hour
 
-// ClockChanges says what happens at the changes of a schedule's clock after start and up to
-// end: it compares what the clock shows with what the server lists.
+// ClockChanges says what happens at a schedule's clock changes after start and up to end. It
+// compares what the clock shows with what the server lists.
 func (t Times) ClockChanges(ctx context.Context, scheduleID string, start, end time.Time) (found []ClockChange, err error) {
 	p, err := t.plan(ctx, scheduleID)
 	if err != nil {
 		return nil, err
 	}
 	if p.spec.GetJitter().AsDuration() != 0 {
-		return nil, nil // whose runs fail
+		return nil, nil // runs of such a schedule fail
 	}
 	for _, c := range p.changes(start, end) {
 		if len(p.walls(c)) == 0 {
@@ -114,17 +113,17 @@ func (t Times) between(ctx context.Context, scheduleID string, start, end time.T
 	}
 }
 
-// change is one of the clock, at an instant, from one offset to another.
+// change is a clock change at an instant, from one offset to another.
 type change struct {
 	at            time.Time
 	before, after time.Duration
 }
 
-// from and to are between which instants a change may matter.
+// A change may matter between the instants from and to.
 func (c change) from() time.Time { return c.at.Add(-unsteady) }
 func (c change) to() time.Time   { return c.at.Add(affected) }
 
-// changes are those after start and up to end.
+// changes returns the clock changes after start and up to end.
 func (p plan) changes(start, end time.Time) (found []change) {
 	for at := start; ; {
 		if _, at = at.In(p.zone).ZoneBounds(); at.IsZero() || at.After(end) {
@@ -132,13 +131,13 @@ func (p plan) changes(start, end time.Time) (found []change) {
 		}
 		_, before := at.Add(-time.Second).In(p.zone).Zone()
 		_, after := at.In(p.zone).Zone()
-		if before != after { // else only the name of the offset changes
+		if before != after { // otherwise only the name of the offset changes
 			found = append(found, change{at, time.Duration(before) * time.Second, time.Duration(after) * time.Second})
 		}
 	}
 }
 
-// instants are when the clock shows a time: none, one or two.
+// instants returns when the clock shows a time: never, once or twice.
 func (c change) instants(wall time.Time) (found []time.Time) {
 	if t := wall.Add(-c.before); t.Before(c.at) {
 		found = append(found, t)
@@ -149,8 +148,8 @@ func (c change) instants(wall time.Time) (found []time.Time) {
 	return found
 }
 
-// walls are the times of the schedule's calendars that the clock shows, or leaves out, around
-// a change.
+// walls returns the times of the schedule's calendars that the clock shows or skips around a
+// change.
 func (p plan) walls(c change) (found []time.Time) {
 	first, last := c.from().UTC().Add(c.before), c.to().UTC().Add(c.after)
 	for minute := first.Truncate(time.Minute); !minute.After(last); minute = minute.Add(time.Minute) {
@@ -166,15 +165,15 @@ func (p plan) walls(c change) (found []time.Time) {
 	return found
 }
 
-// wallTime is a time of the clock, and the instants at which it is paid.
+// wallTime is a time on the clock, and the instants at which it is paid.
 type wallTime struct {
 	wall  time.Time
 	exist Existence
 	paid  []time.Time
 }
 
-// compare finds the times around a change that the clock does not show once, or that the
-// server does not list once.
+// compare finds the times around a change that the clock does not show exactly once, or that
+// the server does not list exactly once.
 func (p plan) compare(c change, listed []time.Time) []ClockChange {
 	isListed := map[int64]bool{}
 	for _, t := range listed {
@@ -202,7 +201,7 @@ func (p plan) compare(c change, listed []time.Time) []ClockChange {
 			odd = append(odd, w)
 		}
 	}
-	// The server may list an instant at which the clock shows another time, for a time that
+	// The server may list an instant at which the clock shows a different time, for a time that
 	// does not exist or exists twice.
 	for _, t := range listed {
 		if p.has(t) {
@@ -218,7 +217,7 @@ func (p plan) compare(c change, listed []time.Time) []ClockChange {
 	return p.group(odd)
 }
 
-// group puts times together that fare alike on one date.
+// group combines times on one date that have the same outcome.
 func (p plan) group(odd []*wallTime) (grouped []ClockChange) {
 	for _, w := range odd {
 		date, clock := w.wall.Format(time.DateOnly), w.wall.Format("15:04")
@@ -238,15 +237,15 @@ func (p plan) group(odd []*wallTime) (grouped []ClockChange) {
 	return grouped
 }
 
-// clockTeller fills in what changes of the clock do to schedules, once for all that have the
-// same times: each of the server's lists takes its time.
+// clockTeller fills in the effects of clock changes, once for all schedules with the same
+// times, because listing times on the server is slow.
 type clockTeller struct {
 	times Times
 	told  map[string]Entry // by the spec
 }
 
-// listedSpecs is how many calendars, intervals and exclusions the server (1.29) shows of a
-// schedule in a list.
+// listedSpecs is how many calendars, intervals and exclusions of a schedule the server (1.29)
+// shows in a list.
 const listedSpecs = 10
 
 func (c clockTeller) tell(ctx context.Context, entry *Entry, spec *client.ScheduleSpec) error {
@@ -263,7 +262,7 @@ func (c clockTeller) tell(ctx context.Context, entry *Entry, spec *client.Schedu
 		case errors.Is(err, errZone):
 			same.ClockUnknown = err.Error()
 		case errors.As(err, &missing):
-			return nil // the list lags behind, and has what was deleted
+			return nil // the list lags behind and still has deleted schedules
 		case err != nil:
 			return err
 		}

@@ -5,18 +5,18 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	_ "time/tzdata" // the image has no time zones of its own
+	_ "time/tzdata" // the image has no time zone data
 
 	schedulepb "go.temporal.io/api/schedule/v1"
 )
 
-// plan is a schedule's times as its clock shows them.
+// plan holds a schedule's times as its clock shows them.
 type plan struct {
 	spec *schedulepb.ScheduleSpec
 	zone *time.Location
 }
 
-// newPlan reads the spec of a schedule as the server describes it: crons are calendars there.
+// newPlan reads the spec of a schedule as the server describes it, with crons as calendars.
 func newPlan(spec *schedulepb.ScheduleSpec) (p plan, err error) {
 	p.spec = spec
 	switch name := spec.GetTimezoneName(); {
@@ -30,13 +30,13 @@ func newPlan(spec *schedulepb.ScheduleSpec) (p plan, err error) {
 	return p, err
 }
 
-// errZone says that the clock of a schedule cannot be read here.
+// errZone says that a schedule's clock cannot be read here.
 var errZone = errors.New("use a name of the IANA database, such as Europe/Berlin")
 
-// errLocalZone is an errZone that no other worker mends.
+// errLocalZone is an errZone that another worker cannot fix either.
 var errLocalZone = fmt.Errorf("time zone \"Local\" is another on each machine: %w", errZone)
 
-// loadZone finds a time zone by its name in the IANA database; UTC is "" too.
+// loadZone looks up a time zone by its name in the IANA database; "" is UTC.
 func loadZone(name string) (*time.Location, error) {
 	if name == "Local" {
 		return nil, errLocalZone
@@ -48,7 +48,7 @@ func loadZone(name string) (*time.Location, error) {
 	return zone, nil
 }
 
-// has says whether the clock shows one of the schedule's times at t, a whole second.
+// has reports whether t, a whole second, is one of the schedule's times.
 func (p plan) has(t time.Time) bool {
 	if !p.runsAt(t) {
 		return false
@@ -66,13 +66,13 @@ func (p plan) has(t time.Time) bool {
 	return p.shows(wall)
 }
 
-// runsAt says whether t is between the start and the end of the schedule.
+// runsAt reports whether t is between the schedule's start and end.
 func (p plan) runsAt(t time.Time) bool {
 	start, end := p.spec.GetStartTime(), p.spec.GetEndTime()
 	return (start == nil || !t.Before(start.AsTime())) && (end == nil || !t.After(end.AsTime()))
 }
 
-// shows says whether a calendar of the schedule has a time of the clock.
+// shows reports whether a calendar of the schedule includes a clock time.
 func (p plan) shows(wall time.Time) bool {
 	return slices.ContainsFunc(p.spec.GetStructuredCalendar(), func(c *schedulepb.StructuredCalendarSpec) bool { return matches(c, wall) })
 }
@@ -81,8 +81,8 @@ func (p plan) excludes(wall time.Time) bool {
 	return slices.ContainsFunc(p.spec.GetExcludeStructuredCalendar(), func(c *schedulepb.StructuredCalendarSpec) bool { return matches(c, wall) })
 }
 
-// clockOf is what a clock shows, as if it were UTC. Unlike an instant, it may be a time that
-// does not exist, or exists twice.
+// clockOf returns what a clock shows, as if it were UTC. Unlike an instant, it may not exist,
+// or exist twice.
 func clockOf(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.UTC)
 }
@@ -107,13 +107,13 @@ func contains(ranges []*schedulepb.Range, value int) bool {
 	return false
 }
 
-// unsteady is how close to a change of the clock the server's (1.29) answer to "what is the
-// next time after t" depends on t: 2 hours at most in any zone, where the clock goes back by
-// 2 (Antarctica/Troll).
+// unsteady is how close to a clock change the server's (1.29) answer to "what is the next time
+// after t" depends on t. In practice that is at most 2 hours, in the zone where the clock goes
+// back by 2 (Antarctica/Troll).
 const unsteady = 4 * time.Hour
 
-// steady is the last time up to t that is not close to a change of the clock. A list of times
-// that starts there has what the server starts by itself.
+// steady is the last time up to t that is not close to a clock change. A list that starts there
+// has exactly the times at which the server starts runs by itself.
 func (p plan) steady(t time.Time) time.Time {
 	for {
 		last, next := t.In(p.zone).ZoneBounds()

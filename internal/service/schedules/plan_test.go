@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// daily is a schedule of every day at a time of the zone's clock.
+// daily is a schedule for every day at a time on the zone's clock.
 func daily(t *testing.T, zone string, hour, minute int32) plan {
 	p, err := newPlan(&schedulepb.ScheduleSpec{TimezoneName: zone, StructuredCalendar: []*schedulepb.StructuredCalendarSpec{{
 		Minute: []*schedulepb.Range{{Start: minute}}, Hour: []*schedulepb.Range{{Start: hour}}, Second: []*schedulepb.Range{{}},
@@ -36,11 +36,11 @@ func TestAPlanHasTheTimesThatTheClockShows(t *testing.T) {
 		has bool
 	}{
 		{berlin, "2026-10-24T00:30:00Z", true},
-		{berlin, "2026-10-25T00:30:00Z", true}, // both of the day with two
+		{berlin, "2026-10-25T00:30:00Z", true}, // both times on the day that has two
 		{berlin, "2026-10-25T01:30:00Z", true},
 		{berlin, "2026-10-25T02:30:00Z", false},
 		{berlin, "2026-10-25T01:30:01Z", false},
-		{berlin, "2026-03-29T00:30:00Z", false}, // neither of the day with none
+		{berlin, "2026-03-29T00:30:00Z", false}, // neither on the day that has none
 		{berlin, "2026-03-29T01:30:00Z", false},
 		{howe, "2026-10-03T15:45:00Z", false}, // 02:45: the clock goes from 02:00 to 02:30
 		{howe, "2026-10-04T15:15:00Z", true},
@@ -81,7 +81,7 @@ func TestAPlanHeedsRangesIntervalsExclusionsStartAndEnd(t *testing.T) {
 }
 
 func TestASteadyTimeIsFarFromAChangeOfTheClock(t *testing.T) {
-	berlin := daily(t, "Europe/Berlin", 2, 30) // which changes at 01:00Z
+	berlin := daily(t, "Europe/Berlin", 2, 30) // the clock changes at 01:00Z
 	for text, steady := range map[string]string{
 		"2026-10-24T20:59:59Z": "2026-10-24T20:59:59Z",
 		"2026-10-24T21:00:01Z": "2026-10-24T21:00:00Z",

@@ -20,22 +20,23 @@ import (
 )
 
 const (
-	// catchUp is how late a run may be after an outage of Temporal: what is owed is paid.
+	// catchUp is how late a run may be after an outage of Temporal: payments that are due are
+	// still made.
 	catchUp = 365 * 24 * time.Hour
 
-	// maxRequests is how often a request is repeated that the schedule did not take.
+	// maxRequests is how often a request is repeated that the schedule did not accept.
 	maxRequests = 10
 
-	// memoKey is under what a schedule's memo has its Entry: a list of schedules has no
-	// inputs.
+	// memoKey is the key of a schedule's Entry in its memo: a list of schedules does not
+	// include inputs.
 	memoKey = "wallet"
 )
 
-// Client makes and runs schedules.
+// Client creates and runs schedules.
 type Client struct {
 	Times
 	TaskQueue string
-	// Converter is the Temporal client's: what a schedule starts comes back undecoded.
+	// Converter is that of the Temporal client: the action of a schedule comes back undecoded.
 	Converter converter.DataConverter
 }
 
@@ -46,17 +47,17 @@ type Entry struct {
 	Currency string             `json:"currency"`
 	Type     wallet.CommandType `json:"type"`
 	Amount   wallet.Amount      `json:"amount,omitzero"`
-	When     string             `json:"when"` // as it was asked for
+	When     string             `json:"when"` // as it was requested
 	Paused   bool               `json:"paused"`
 	Next     time.Time          `json:"next,omitzero"`
-	// ClockChanges are those of the next 12 months that matter to its times.
+	// ClockChanges are those in the next 12 months that affect its times.
 	ClockChanges []ClockChange `json:"clock_changes,omitempty"`
-	// ClockUnknown says why those are not known.
+	// ClockUnknown says why the clock changes are not known.
 	ClockUnknown string `json:"clock_unknown,omitempty"`
 }
 
-// Create makes a schedule that starts ApplyCommand with the input at the times of the
-// spec. The command has no id: each time makes its own.
+// Create creates a schedule that starts ApplyCommand with the input at the times of the spec.
+// The command has no id: each scheduled time gives it one.
 func (c Client) Create(ctx context.Context, name string, in wallet.ApplyCommandInput, spec client.ScheduleSpec, when string) error {
 	if err := validate(name, in); err != nil {
 		return err
@@ -76,8 +77,8 @@ func (c Client) Create(ctx context.Context, name string, in wallet.ApplyCommandI
 			Workflow: wallet.WorkflowApplyCommand, Args: []any{in}, TaskQueue: c.TaskQueue,
 			TypedSearchAttributes: owner,
 		},
-		// Each time is a payment of its own and waits for no other: the wallet puts
-		// them in order. A refused one is on the record and stops none that follows.
+		// Each time is a separate payment and waits for no other: the wallet puts them in
+		// order. A refused one is recorded and does not stop later ones.
 		Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL, CatchupWindow: catchUp,
 		TypedSearchAttributes: owner,
 		Memo: map[string]any{memoKey: Entry{
@@ -106,8 +107,8 @@ func validate(name string, in wallet.ApplyCommandInput) error {
 // List lists the schedules of a user, or of all, that start ApplyCommand.
 func (c Client) List(ctx context.Context, userID string) ([]Entry, error) {
 	options := client.ScheduleListOptions{}
-	// The server (1.29) finds no value that has one of these in it, or another user's: then
-	// all are read.
+	// The server (1.29) cannot search for a value that contains one of these characters, or it
+	// finds another user's: in that case read all.
 	if userID != "" && !strings.ContainsAny(userID, "\"'\\") {
 		options.Query = fmt.Sprintf("%s = '%s'", wallet.SearchAttributeUserID, userID)
 	}
@@ -139,10 +140,10 @@ func (c Client) List(ctx context.Context, userID string) ([]Entry, error) {
 	return entries, nil
 }
 
-// ownerOf is empty where none is known.
+// ownerOf returns an empty string if no owner is known.
 func ownerOf(item *client.ScheduleListEntry) (userID string) {
 	value := item.SearchAttributes.GetIndexedFields()[wallet.SearchAttributeUserID]
-	_ = converter.GetDefaultDataConverter().FromPayload(value, &userID) // another type is no owner
+	_ = converter.GetDefaultDataConverter().FromPayload(value, &userID) // a value of another type is ignored
 	return userID
 }
 
@@ -162,7 +163,7 @@ func (c Client) Get(ctx context.Context, name string) (Entry, error) {
 }
 
 func (c Client) entry(name string, memo *commonpb.Memo, paused bool, next []time.Time) (entry Entry, err error) {
-	if saved := memo.GetFields()[memoKey]; saved != nil { // else made by other means
+	if saved := memo.GetFields()[memoKey]; saved != nil { // otherwise it was created by other means
 		if err := c.Converter.FromPayload(saved, &entry); err != nil {
 			return entry, fmt.Errorf("read the memo of schedule %q: %w", name, err)
 		}
@@ -174,7 +175,7 @@ func (c Client) entry(name string, memo *commonpb.Memo, paused bool, next []time
 	return entry, nil
 }
 
-// open finds a schedule, and refuses one that has nothing to do with wallets.
+// open finds a schedule, and refuses one that does not belong to wallets.
 func (c Client) open(ctx context.Context, name string) (client.ScheduleHandle, *client.ScheduleDescription, error) {
 	handle := c.Temporal.ScheduleClient().GetHandle(ctx, name)
 	description, err := handle.Describe(ctx)
@@ -183,23 +184,23 @@ func (c Client) open(ctx context.Context, name string) (client.ScheduleHandle, *
 	}
 	action, ok := description.Schedule.Action.(*client.ScheduleWorkflowAction)
 	if !ok || action.Workflow != wallet.WorkflowApplyCommand || len(action.Args) != 1 {
-		return nil, nil, fmt.Errorf("schedule %q does not start %s: it is none of a wallet", name, wallet.WorkflowApplyCommand)
+		return nil, nil, fmt.Errorf("schedule %q does not start %s: it does not belong to a wallet", name, wallet.WorkflowApplyCommand)
 	}
 	return handle, description, nil
 }
 
-// Pause stops a schedule. Times that pass meanwhile are not made up for.
+// Pause stops a schedule. It does not make up for times that pass meanwhile.
 func (c Client) Pause(ctx context.Context, name string) error {
 	return c.setPaused(ctx, name, true, func(h client.ScheduleHandle) error { return h.Pause(ctx, client.SchedulePauseOptions{}) })
 }
 
-// Resume lets a paused schedule go on with its next time.
+// Resume continues a paused schedule with its next time.
 func (c Client) Resume(ctx context.Context, name string) error {
 	return c.setPaused(ctx, name, false, func(h client.ScheduleHandle) error { return h.Unpause(ctx, client.ScheduleUnpauseOptions{}) })
 }
 
-// setPaused repeats a request until the schedule has it: of the requests that reach a
-// schedule together, a Trigger and this one, say, the server acts upon the last alone.
+// setPaused repeats a request until the schedule has applied it: if several requests reach a
+// schedule together, for example a Trigger and this one, the server applies only the last.
 func (c Client) setPaused(ctx context.Context, name string, paused bool, request func(client.ScheduleHandle) error) error {
 	handle, _, err := c.open(ctx, name)
 	if err != nil {
@@ -217,10 +218,10 @@ func (c Client) setPaused(ctx context.Context, name string, paused bool, request
 			return nil
 		}
 	}
-	return fmt.Errorf("schedule %q has not taken the request, %d times: others change it at the same time, so look at it and try again", name, maxRequests)
+	return fmt.Errorf("schedule %q did not accept the request in %d tries: others are changing it at the same time, so look at it and try again", name, maxRequests)
 }
 
-// Delete removes a schedule. Runs that have started go on.
+// Delete removes a schedule. Runs that have started continue.
 func (c Client) Delete(ctx context.Context, name string) error {
 	handle, _, err := c.open(ctx, name)
 	if err != nil {
@@ -229,7 +230,7 @@ func (c Client) Delete(ctx context.Context, name string) error {
 	return handle.Delete(ctx)
 }
 
-// Due is the command of the schedule's last time up to now, under that time's id.
+// Due returns the command of the schedule's last time up to now, with that time's id.
 func (c Client) Due(ctx context.Context, name string, now time.Time) (wallet.ApplyCommandInput, error) {
 	_, description, err := c.open(ctx, name)
 	if err != nil {
@@ -241,7 +242,7 @@ func (c Client) Due(ctx context.Context, name string, now time.Time) (wallet.App
 	}
 	encoded, ok := description.Schedule.Action.(*client.ScheduleWorkflowAction).Args[0].(*commonpb.Payload)
 	if !ok {
-		return wallet.ApplyCommandInput{}, fmt.Errorf("the input of schedule %q is no payload", name)
+		return wallet.ApplyCommandInput{}, fmt.Errorf("the input of schedule %q is not a payload", name)
 	}
 	var input converter.RawValue
 	if err := c.Converter.FromPayload(encoded, &input); err != nil {

@@ -1,5 +1,5 @@
-// Package schedules is recurring commands: Temporal Schedules that start ApplyCommand,
-// and the answer to the question which scheduled time a run is for.
+// Package schedules implements recurring commands: Temporal Schedules that start ApplyCommand,
+// and finding the scheduled time that a run is for.
 package schedules
 
 import (
@@ -25,7 +25,7 @@ type Times struct {
 	Namespace string
 }
 
-// Register makes it an activity of the ApplyCommand workflow.
+// Register registers the activity that the ApplyCommand workflow uses.
 func (t Times) Register(r worker.ActivityRegistry) {
 	r.RegisterActivityWithOptions(t.scheduledTime, activity.RegisterOptions{Name: wallet.ActivityScheduledTime})
 }
@@ -35,28 +35,29 @@ func (t Times) scheduledTime(ctx context.Context, run wallet.ScheduledRun) (wall
 	return found, failure.Encode(err)
 }
 
-// For is the run that a start at any time stands for. A run that the schedule starts by
-// itself, and one of a backfill, is for its own time: the clock shows one of the schedule's
-// times, or the server lists it. One by hand, whose time is the click, is for the last time
-// that the server lists before it, and pays that only if it was not paid.
+// For returns the scheduled run that a start at any time stands for. A run that the schedule
+// starts by itself, or in a backfill, is for its own time: the clock shows one of the
+// schedule's times, or the server lists it. A run triggered by hand, whose time is the click,
+// is for the last time that the server lists before it, and pays that only if it was not paid
+// yet.
 //
-// The server's list is no fixed set near a change of the clock. Daily at 02:30 in Berlin it
-// lists 01:30Z on the day with two 02:30s, 02:30Z if it is asked from 01:29:59Z on, and none
-// if it is asked from 00:45Z on. So it is asked from a steady time.
+// Near a clock change the server's list depends on where it starts. For daily at 02:30 in
+// Berlin, on the day with two 02:30s, it lists 01:30Z; asked from 01:29:59Z on it lists 02:30Z;
+// asked from 00:45Z on it lists none. So it is always asked from a steady time.
 func (t Times) For(ctx context.Context, run wallet.ScheduledRun) (wallet.ScheduledRun, error) {
 	p, err := t.plan(ctx, run.ScheduleID)
 	if err != nil {
 		return run, final(run, err) // a newer worker may know a zone that this one does not
 	}
-	// The server lists the times with the jitter, and starts runs under those without it.
+	// The server lists times with the jitter, but starts runs under the times without it.
 	if jitter := p.spec.GetJitter().AsDuration(); jitter != 0 {
-		return run, invalid(run, "schedule %q has a jitter of %s, so that the time a run is for cannot be told: create it without", run.ScheduleID, jitter)
+		return run, invalid(run, "schedule %q has a jitter of %s, so the scheduled time of a run is unknown: create it without", run.ScheduleID, jitter)
 	}
 	if at := run.At.Truncate(time.Second); p.has(at) {
 		run.At = at
 		return run, nil
 	}
-	// Further back in ever longer steps.
+	// Look further back in ever longer steps.
 	for end, step := run.At, time.Minute; end.Year() >= 1970; step *= 8 {
 		start := p.steady(end.Add(-step))
 		last, err := t.last(ctx, run.ScheduleID, p, start, end)
@@ -85,7 +86,7 @@ func (t Times) plan(ctx context.Context, scheduleID string) (plan, error) {
 	return p, nil
 }
 
-// last is the last time after start, which is steady, and up to end, or zero.
+// last returns the last time after start, which is steady, and up to end, or zero.
 func (t Times) last(ctx context.Context, scheduleID string, p plan, start, end time.Time) (time.Time, error) {
 	page, err := t.page(ctx, scheduleID, start, end)
 	if err != nil || len(page) == 0 {
@@ -98,7 +99,7 @@ func (t Times) last(ctx context.Context, scheduleID string, p plan, start, end t
 			return last, err
 		}
 		last = page[len(page)-1]
-		// More than one page: the rest is halved where that is possible.
+		// There is more than one page: halve the rest if possible.
 		middle := p.steady(last.Add(end.Sub(last) / 2))
 		if !middle.After(last) {
 			continue
@@ -114,8 +115,8 @@ func (t Times) last(ctx context.Context, scheduleID string, p plan, start, end t
 	}
 }
 
-// page lists the first thousand times after start and up to end. A start is steady, or is a
-// time that the list before it ended with.
+// page lists the first thousand times after start and up to end. start is steady, or the last
+// time in the previous list.
 func (t Times) page(ctx context.Context, scheduleID string, start, end time.Time) ([]time.Time, error) {
 	listed, err := t.Temporal.WorkflowService().ListScheduleMatchingTimes(ctx, &workflowservice.ListScheduleMatchingTimesRequest{
 		Namespace: t.Namespace, ScheduleId: scheduleID, StartTime: timestamppb.New(start), EndTime: timestamppb.New(end),
@@ -130,14 +131,15 @@ func (t Times) page(ctx context.Context, scheduleID string, start, end time.Time
 	return times, nil
 }
 
-// final tells a schedule that is gone, or cannot be read, from a server that does not answer now.
+// final distinguishes a schedule that is gone or unreadable from a server that does not answer
+// right now.
 func final(run wallet.ScheduledRun, err error) error {
 	if errors.Is(err, errLocalZone) {
-		return invalid(run, "schedule %q: %v, so that the time a run is for cannot be told: create it with another", run.ScheduleID, err)
+		return invalid(run, "schedule %q: %v, so the scheduled time of a run is unknown: create it with another", run.ScheduleID, err)
 	}
 	var missing *serviceerror.NotFound
 	if errors.As(err, &missing) {
-		return invalid(run, "there is no schedule %q (any more), so that the time a run is for cannot be told: if it is owed, send the command by itself, with the id \"schedule/%s/\" and the scheduled time",
+		return invalid(run, "there is no schedule %q (any more), so the scheduled time of the run is unknown: if the payment is owed, send the command directly, with the id \"schedule/%s/\" and the scheduled time",
 			run.ScheduleID, run.ScheduleID)
 	}
 	return err

@@ -23,8 +23,8 @@ var (
 	dashboard     = filepath.Join(observability, "grafana", "dashboards", "wallet.json")
 )
 
-// tool finds a program of Prometheus: the one that "make test-observability" got, or
-// one that is installed. That target sets WALLET_NEED_PROMETHEUS.
+// tool finds a Prometheus program: the one that "make test-observability" downloaded, or an
+// installed one. That target sets WALLET_NEED_PROMETHEUS.
 func tool(t *testing.T, name string) string {
 	if path, err := filepath.Abs(filepath.Join("..", "..", "..", "bin", name)); err == nil {
 		if _, err := os.Stat(path); err == nil {
@@ -66,7 +66,7 @@ func TestTheAlertsFireWhenTheyShould(t *testing.T) {
 	}
 }
 
-// TestTheLogLinesInTheDocsAreReal are those that say which wallet an alert is about.
+// TestTheLogLinesInTheDocsAreReal checks the log lines that say which wallet an alert is about.
 func TestTheLogLinesInTheDocsAreReal(t *testing.T) {
 	doc, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "metrics.md"))
 	require.NoError(t, err)
@@ -82,7 +82,7 @@ func TestTheLogLinesInTheDocsAreReal(t *testing.T) {
 	}
 }
 
-// TestPrometheusFindsWhatDashboardAndAlertsName runs a Prometheus with the project's
+// TestPrometheusFindsWhatDashboardAndAlertsName runs Prometheus with the project's
 // configuration against a worker.
 func TestPrometheusFindsWhatDashboardAndAlertsName(t *testing.T) {
 	w := watch(t)

@@ -26,14 +26,14 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// watched is a worker with metrics and probes, on a database and task queue of the
-// test's own, and a caller.
+// watched is a worker with metrics and probes, on the test's own database and task queue, and a
+// caller.
 type watched struct {
 	*service.Service
 	t           *testing.T
 	temporal    client.Client // of the worker
 	db          *pgxpool.Pool // of the worker
-	databaseURL string        // of the owner of the tables
+	databaseURL string        // connects as the owner of the tables
 	queue, user string
 	wallets     *starter.Client
 	logs        *observer.ObservedLogs
@@ -70,7 +70,7 @@ func (w *watched) start() {
 	require.NoError(t, err)
 }
 
-// get asks the worker's HTTP server.
+// get sends a request to the worker's HTTP server.
 func (w *watched) get(path string) (status int, body string) {
 	answer, err := http.Get(w.URL() + path)
 	require.NoError(w.t, err)
@@ -92,8 +92,7 @@ func (w *watched) scrape() map[string]*dto.MetricFamily {
 	return families
 }
 
-// count sums the series of a counter, or the observations of a histogram, that have the
-// labels.
+// count adds up the series of a counter, or the observations of a histogram, with these labels.
 func (w *watched) count(name string, labels ...string) (sum float64) {
 	for _, m := range w.scrape()[name].GetMetric() {
 		if hasLabels(m, labels) {
@@ -118,7 +117,7 @@ func (w *watched) change(id, amount string) starter.Change {
 	return starter.Change{UserID: w.user, Currency: "USD", CommandID: id, Amount: wallet.MustAmount(amount)}
 }
 
-// everything lets the worker do all that it counts.
+// everything makes the worker do everything that it counts.
 func (w *watched) everything() {
 	t, ctx := w.t, w.t.Context()
 	for _, id := range []string{"in-1", "in-2", "in-1"} { // the last is a retry

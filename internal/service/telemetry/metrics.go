@@ -1,6 +1,5 @@
-// Package telemetry is how a worker is watched: metrics that Prometheus scrapes, traces
-// that go out by OTLP, and an HTTP server for the first with the probes of health and
-// readiness.
+// Package telemetry makes a worker observable: metrics for Prometheus to scrape, traces
+// exported by OTLP, and an HTTP server for the metrics and the health and readiness probes.
 package telemetry
 
 import (
@@ -21,7 +20,7 @@ import (
 	"go.temporal.io/sdk/interceptor"
 )
 
-// Metrics are what one worker counts. The names are in docs/metrics.md.
+// Metrics are the metrics of one worker. Their names are in docs/metrics.md.
 type Metrics struct {
 	registry *promclient.Registry
 	provider *sdkmetric.MeterProvider
@@ -31,14 +30,14 @@ type Metrics struct {
 	watch    *watch
 }
 
-// NewMetrics makes a set of metrics of its own: none of it is global.
+// NewMetrics makes a separate set of metrics: none of it is global.
 func NewMetrics() (*Metrics, error) {
 	registry := promclient.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	exporter, err := prometheus.New(
 		prometheus.WithRegisterer(registry),
 		prometheus.WithTranslationStrategy(otlptranslator.UnderscoreEscapingWithSuffixes),
-		prometheus.WithoutScopeInfo(), // labels on every series that tell nothing
+		prometheus.WithoutScopeInfo(), // useless labels on every series
 		prometheus.WithoutTargetInfo(),
 	)
 	if err != nil {
@@ -60,17 +59,17 @@ func NewMetrics() (*Metrics, error) {
 	return m, err
 }
 
-// Client makes a Temporal client and the workers on it count.
+// Client makes a Temporal client and its workers record metrics.
 func (m *Metrics) Client(o *client.Options) {
 	o.MetricsHandler = temporalotel.NewMetricsHandler(temporalotel.MetricsHandlerOptions{
 		Meter: m.provider.Meter("go.temporal.io/sdk"), UseMonotonicCounters: true,
 	})
 }
 
-// Steps is for the options of a worker.
+// Steps returns an interceptor for a worker's options.
 func (m *Metrics) Steps() interceptor.WorkerInterceptor { return m.steps }
 
-// ObservePool tells of a pool's connections.
+// ObservePool reports a pool's connections.
 func (m *Metrics) ObservePool(pool *pgxpool.Pool) error {
 	return otelpgx.RecordStats(pool, otelpgx.WithStatsMeterProvider(m.provider))
 }

@@ -38,7 +38,7 @@ func TestEachCommandIsCountedOnce(t *testing.T) {
 	require.NotContains(t, body, w.user, "no label names a user")
 	w.Stop()
 
-	w.start() // another worker, which replays the history
+	w.start() // another worker that replays the history
 	defer w.Stop()
 	_, err := w.wallets.Add(t.Context(), w.change("in-3", "1"))
 	require.NoError(t, err)
@@ -54,7 +54,7 @@ func TestReadyOnlyWhileEverythingAnswers(t *testing.T) {
 	require.JSONEq(t, `{"worker": "ok", "postgres": "ok", "temporal": "ok"}`, body)
 
 	const failed = "failed: the worker's log says why"
-	for range w.db.Config().MaxConns { // the steps' pool is busy
+	for range w.db.Config().MaxConns { // keep the steps' pool busy
 		conn, err := w.db.Acquire(t.Context())
 		require.NoError(t, err)
 		defer conn.Release()
@@ -78,7 +78,7 @@ func TestReadyOnlyWhileEverythingAnswers(t *testing.T) {
 	database := w.db.Config().ConnConfig.Database
 	testenv.Exec(t, w.databaseURL, `ALTER DATABASE `+database+` SET default_transaction_read_only = on`,
 		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'wallet_app' AND datname = current_database()`)
-	require.Eventually(t, func() bool { // the first probe may only find its connection gone
+	require.Eventually(t, func() bool { // the first probe may find its connection closed
 		status, _ = w.get("/readyz")
 		require.Equal(t, http.StatusServiceUnavailable, status)
 		return w.logs.FilterField(zap.String("check", "postgres")).FilterFieldKey("error").Filter(func(e observer.LoggedEntry) bool {
@@ -94,7 +94,7 @@ func TestReadyOnlyWhileEverythingAnswers(t *testing.T) {
 }
 
 // TestTheTableInTheDocsIsReal compares docs/metrics.md with a scrape. "go test
-// ./internal/service/telemetry -run Docs -update" writes it anew.
+// ./internal/service/telemetry -run Docs -update" rewrites it.
 func TestTheTableInTheDocsIsReal(t *testing.T) {
 	w := watch(t)
 	defer w.Stop()
@@ -140,7 +140,8 @@ func TestNoAddressIsNotEveryInterface(t *testing.T) {
 	require.ErrorContains(t, err, "WALLET_HTTP_ADDRESS")
 }
 
-// TestAFailedVerificationIsTold is what the alert compares with the last that finished.
+// TestAFailedVerificationIsTold checks the timestamp that the alert compares with the last
+// finished verification.
 func TestAFailedVerificationIsTold(t *testing.T) {
 	metrics, err := telemetry.NewMetrics()
 	require.NoError(t, err)

@@ -5,8 +5,8 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// onlyOnce keeps the SDK's tracing from telling again, at each replay of a history, of
-// every update in it. Of signals and steps the SDK does so by itself.
+// onlyOnce stops the SDK's tracing from reporting every update in a history again at each
+// replay. For signals and steps the SDK already does that.
 type onlyOnce struct{ interceptor.Interceptor }
 
 func (o onlyOnce) InterceptWorkflow(ctx workflow.Context, next interceptor.WorkflowInboundInterceptor) interceptor.WorkflowInboundInterceptor {

@@ -13,8 +13,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// checkPatience is how long a probe waits for Postgres and Temporal, so that an answer
-// says which of them is late. Who asks has to wait longer than that to get it.
+// checkPatience is how long a probe waits for Postgres and Temporal, so that its answer can say
+// which one is late. The caller's timeout must be longer.
 const checkPatience = 3 * time.Second
 
 // Check is one condition of readiness.
@@ -30,10 +30,10 @@ type Server struct {
 	listener net.Listener
 }
 
-// Serve listens on an address such as "127.0.0.1:9464" and answers until Close. Why a
-// check fails goes to the log.
+// Serve listens on an address such as "127.0.0.1:9464" and answers until Close. The log says
+// why a check fails.
 func Serve(address string, metrics http.Handler, logger *zap.Logger, checks []Check) (*Server, error) {
-	if address == "" { // net.Listen would take every interface
+	if address == "" { // net.Listen would listen on every interface
 		return nil, errors.New("no address for metrics and probes: set WALLET_HTTP_ADDRESS to one such as 127.0.0.1:9464, or to \"off\"")
 	}
 	listener, err := net.Listen("tcp", address)
@@ -52,7 +52,7 @@ func Serve(address string, metrics http.Handler, logger *zap.Logger, checks []Ch
 // URL is where the server answers.
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 
-// Close ends it at once: a scrape that is cut off comes again.
+// Close stops the server at once: an interrupted scrape is repeated.
 func (s *Server) Close() error {
 	if err := s.http.Close(); !errors.Is(err, net.ErrClosed) {
 		return err
@@ -60,20 +60,20 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// notOK is what anybody may know of a check that fails. An error of Postgres or Temporal
-// names hosts, roles and tables.
+// notOK is the public answer for a failing check. An error from Postgres or Temporal contains
+// hosts, roles and tables.
 const notOK = "failed: the worker's log says why"
 
-// readiness answers for the checks, and logs when what one of them says has changed.
+// readiness runs the checks, and logs when the result of one changes.
 type readiness struct {
 	logger *zap.Logger
 	checks []Check
 
 	mu     sync.Mutex
-	logged map[string]string // the last error of a check that fails
+	logged map[string]string // the last error of a failing check
 }
 
-// answer says for each check whether it passes, and 503 if one does not.
+// answer reports for each check whether it passes, with status 503 if one does not.
 func (r *readiness) answer(w http.ResponseWriter, request *http.Request) {
 	ctx, cancel := context.WithTimeout(request.Context(), checkPatience)
 	defer cancel()
@@ -91,7 +91,7 @@ func (r *readiness) answer(w http.ResponseWriter, request *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// log says the same once: probes come every few seconds, from anybody.
+// log logs an error once: probes come every few seconds, from anybody.
 func (r *readiness) log(check string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,12 +20,12 @@ import (
 	"github.com/valueledger/wallet/workflows"
 )
 
-// tracing is the process's, as OpenTelemetry's variables are; nil while traces are off.
+// tracing is global like OpenTelemetry's variables; nil while traces are off.
 var tracing atomic.Pointer[trace.TracerProvider]
 
-// StartTraces lets clients and pools that are made from now on trace, if OpenTelemetry's
-// own variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER, ...) say where to, and
-// otherwise does nothing. stop sends what is still to be sent.
+// StartTraces makes clients and pools created from now on trace, if OpenTelemetry's own
+// variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER, ...) give a destination;
+// otherwise it does nothing. stop sends the remaining traces.
 func StartTraces(ctx context.Context) (stop func(context.Context) error, err error) {
 	if !tracesWanted(os.Getenv) {
 		return func(context.Context) error { return nil }, nil
@@ -34,7 +34,7 @@ func StartTraces(ctx context.Context) (stop func(context.Context) error, err err
 	if err != nil {
 		return nil, fmt.Errorf("export traces as OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_... say: %w", err)
 	}
-	// OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES count more.
+	// OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
 	described, err := resource.Merge(resource.NewSchemaless(attribute.String("service.name", "wallet")), resource.Environment())
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
@@ -47,8 +47,8 @@ func StartTraces(ctx context.Context) (stop func(context.Context) error, err err
 	}, nil
 }
 
-// tracesWanted is whether the variables name a destination. OpenTelemetry's default, a
-// collector on this machine, is not what somebody wants who has set none of them.
+// tracesWanted reports whether the variables give a destination. OpenTelemetry's default, a
+// collector on this machine, is not what someone wants who has set none of them.
 func tracesWanted(env func(string) string) bool {
 	switch exporter := env("OTEL_TRACES_EXPORTER"); {
 	case strings.EqualFold(env("OTEL_SDK_DISABLED"), "true"), exporter == "none":
@@ -60,7 +60,7 @@ func tracesWanted(env func(string) string) bool {
 	}
 }
 
-// TraceClient makes a Temporal client, and the workers on it, trace if traces are on.
+// TraceClient makes a Temporal client and its workers trace if traces are on.
 func TraceClient(o *client.Options) error {
 	provider := tracing.Load()
 	if provider == nil {
@@ -74,7 +74,7 @@ func TraceClient(o *client.Options) error {
 	return nil
 }
 
-// TracePool does the same for the statements of a pool. Their parameters are left out.
+// TracePool does the same for a pool's statements, without their parameters.
 func TracePool(config *pgxpool.Config) {
 	if provider := tracing.Load(); provider != nil {
 		config.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(provider))
@@ -85,7 +85,7 @@ func newTracer(provider *trace.TracerProvider) (interceptor.Interceptor, error) 
 	traced, err := temporalotel.NewTracingInterceptor(temporalotel.TracerOptions{
 		Tracer:         provider.Tracer("go.temporal.io/sdk"),
 		SpanContextKey: workflows.SpanContextKey,
-		// What a caller writes into a header must not stop a wallet.
+		// A bad header from a caller must not stop a wallet.
 		AllowInvalidParentSpans: true,
 	})
 	return onlyOnce{traced}, err

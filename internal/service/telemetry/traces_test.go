@@ -31,7 +31,7 @@ import (
 	"github.com/valueledger/wallet/workflows"
 )
 
-// traces is a collector that speaks OTLP.
+// traces is an OTLP collector.
 type traces struct {
 	mu    sync.Mutex
 	spans []*tracepb.Span
@@ -56,7 +56,7 @@ func (c *traces) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// startTraces traces to a collector until flush.
+// startTraces sends traces to a collector until flush.
 func startTraces(t *testing.T) (c *traces, flush func()) {
 	c = &traces{}
 	listens := httptest.NewServer(c)
@@ -68,7 +68,7 @@ func startTraces(t *testing.T) (c *traces, flush func()) {
 	return c, func() { require.NoError(t, stop(context.Background())) }
 }
 
-// find gives the spans of a name, or the SQL spans whose statement begins with it.
+// find returns the spans with a name, or the SQL spans whose statement begins with it.
 func (c *traces) find(name string) (found []*tracepb.Span) {
 	for _, span := range c.spans {
 		if span.Name == name || strings.HasPrefix(attributeOf(span, "db.query.text"), name) {
@@ -78,7 +78,8 @@ func (c *traces) find(name string) (found []*tracepb.Span) {
 	return found
 }
 
-// path names a span and those it is in, up to the caller's, which no collector has.
+// path returns the names of a span and its parents, up to the caller's span, which the
+// collector does not have.
 func (c *traces) path(span *tracepb.Span) (names []string) {
 	for {
 		names = append(names, span.Name)
@@ -104,14 +105,14 @@ func attributeOf(span *tracepb.Span, key string) string {
 	return ""
 }
 
-// aCaller has a span of its own.
+// aCaller returns a caller's context with its own span.
 func aCaller(id byte) (context.Context, string) {
 	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{id}, SpanID: trace.SpanID{id}, TraceFlags: trace.FlagsSampled})
 	return trace.ContextWithRemoteSpanContext(context.Background(), span), span.SpanID().String()
 }
 
-// threeCommands are sent by three callers, the last to a worker that has to replay what
-// the first did, and returns the events of the history that are not about the workers.
+// threeCommands sends commands from three callers, the last to a worker that has to replay what
+// the first did, and returns the events of the history that are not about workers.
 func threeCommands(t *testing.T) (history []string, callers []string) {
 	w := watch(t)
 	for i := byte(1); i <= 3; i++ {
@@ -148,7 +149,7 @@ func TestATraceJoinsCallerWorkflowStepAndSQL(t *testing.T) {
 		require.Len(t, trace.find("HandleUpdate:apply"), 1, "a replay does not tell of it again")
 		require.Len(t, trace.find("RunActivity:ApplyCommands"), 1)
 		update := "UpdateWorkflow:apply"
-		if i != 1 { // the first of each client
+		if i != 1 { // the first call of each client
 			update = "UpdateWithStartWorkflow:apply"
 		}
 		applied := slices.DeleteFunc(trace.find("INSERT INTO wallet_commands"), func(s *tracepb.Span) bool {
@@ -187,8 +188,7 @@ func TestNoTracesUnlessSomewhereIsNamed(t *testing.T) {
 	}
 }
 
-// TestHistoriesWithoutTracesReplayWithThem replays what was recorded before there were
-// any.
+// TestHistoriesWithoutTracesReplayWithThem replays histories recorded before there were traces.
 func TestHistoriesWithoutTracesReplayWithThem(t *testing.T) {
 	collected, flush := startTraces(t)
 	var options client.Options

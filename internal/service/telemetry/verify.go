@@ -8,8 +8,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// verifyInstruments tell of the last verification that came to its end. Before the first
-// there are no such series: nothing is known, which is not the same as nothing found.
+// verifyInstruments report the last completed verification. Before the first there are no such
+// series: nothing is known, which is not the same as nothing found.
 type verifyInstruments struct {
 	runs                       metric.Int64Counter
 	findings, entries, wallets metric.Int64Gauge
@@ -39,7 +39,7 @@ func newVerifyInstruments(meter metric.Meter) (v verifyInstruments, err error) {
 		v.runs, err = meter.Int64Counter("wallet_verify_runs",
 			metric.WithDescription("Verifications: sound, findings, or failed (not carried through)."))
 	}
-	if err == nil { // an increase is seen only from a zero that was there
+	if err == nil { // Prometheus only sees an increase from an existing zero
 		for _, outcome := range []string{"sound", "findings", "failed"} {
 			v.runs.Add(context.Background(), 0, metric.WithAttributes(attribute.String("outcome", outcome)))
 		}
@@ -48,7 +48,7 @@ func newVerifyInstruments(meter metric.Meter) (v verifyInstruments, err error) {
 	return v, err
 }
 
-// Verified notes a verification that was carried through.
+// Verified records a completed verification.
 func (m *Metrics) Verified(ctx context.Context, wallets, entries, findings int64, took time.Duration) {
 	outcome := "sound"
 	if findings > 0 {
@@ -62,7 +62,7 @@ func (m *Metrics) Verified(ctx context.Context, wallets, entries, findings int64
 	m.verify.finished.Record(ctx, unixSeconds())
 }
 
-// NotVerified notes one that was not.
+// NotVerified records a verification that failed.
 func (m *Metrics) NotVerified(ctx context.Context) {
 	m.verify.run(ctx, "failed")
 	m.verify.failed.Record(ctx, unixSeconds())

@@ -16,8 +16,8 @@ var (
 
 const unitCommands = "{command}"
 
-// ofWorkflows describes what the workflows count. They do so by the SDK's handler,
-// which knows neither descriptions nor any histogram but that of a time.
+// ofWorkflows describes the workflows' metrics. They use the SDK's handler, which supports
+// neither descriptions nor histograms other than timers.
 var ofWorkflows = map[string]metric.Stream{
 	workflows.MetricReceived: {Description: "Commands that came into a wallet's queue, by signal or update."},
 	workflows.MetricAnswered: {Description: "Commands that left it, those among them whose id was in the journal already."},
@@ -26,10 +26,10 @@ var ofWorkflows = map[string]metric.Stream{
 		Unit: unitCommands, Aggregation: metric.AggregationExplicitBucketHistogram{Boundaries: commandsBuckets, NoMinMax: true}},
 }
 
-// clutter are labels of the SDK that are the same on every series of a worker.
+// clutter lists labels of the SDK that are the same on every series of a worker.
 var clutter = attribute.NewDenyKeysFilter("client_name", "worker_type", "namespace", "task_queue", "workflow_type", "activity_type")
 
-// view gives each instrument its buckets, and those of the workflows their descriptions.
+// view sets each instrument's buckets, and the descriptions of the workflows' metrics.
 func view(i metric.Instrument) (metric.Stream, bool) {
 	stream := metric.Stream{Name: i.Name, Description: i.Description, Unit: i.Unit}
 	if i.Kind == metric.InstrumentKindHistogram {

@@ -21,7 +21,7 @@ const (
 	askPatience = 3 * time.Second
 )
 
-// Watched is what a worker depends on and does not see by itself.
+// Watched is what a worker depends on but cannot observe by itself.
 type Watched struct {
 	Temporal  client.Client
 	Namespace string
@@ -29,9 +29,9 @@ type Watched struct {
 	Pool      *pgxpool.Pool
 }
 
-// watch has the last answers, or nil where there was none: then they are not told.
+// watch has the latest answers, or nil if there was none; then the metrics are not reported.
 //
-// It asks in the background. Within a scrape it must not: the scrape holds a lock that
+// It queries in the background. It must not query during a scrape: the scrape holds a lock that
 // the Temporal client may need to count the request.
 type watch struct {
 	tasks, lag metric.Int64ObservableGauge
@@ -81,8 +81,8 @@ func (w *watch) tell(_ context.Context, o metric.Observer) error {
 	return nil
 }
 
-// Watch asks for the tasks that wait and how far the feed's consumers are, again and
-// again until ctx ends.
+// Watch queries the backlog of tasks and the lag of the feed's consumers periodically until ctx
+// ends.
 func (m *Metrics) Watch(ctx context.Context, w Watched) {
 	ticks := time.NewTicker(askEvery)
 	defer ticks.Stop()
@@ -101,7 +101,7 @@ func ask[T any](ctx context.Context, question func(context.Context) (T, error)) 
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
 	answer, err := question(ctx)
-	if err != nil { // the series are gone, and readiness says why
+	if err != nil { // the series disappear, and readiness says why
 		return nil
 	}
 	return &answer

@@ -15,10 +15,10 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// Checker holds payloads against the schemas of a folder.
+// Checker checks payloads against the schemas in a folder.
 type Checker struct {
 	schemas map[string]*jsonschema.Schema
-	Checked map[string]int // payloads, by schema
+	Checked map[string]int // number of payloads, by schema
 }
 
 // NewChecker reads docs/schemas.
@@ -49,8 +49,8 @@ func (c *Checker) JSON(schema string, data []byte) error {
 	return nil
 }
 
-// History checks what a wallet's or an ApplyCommand workflow was sent and what it
-// answered. Signals that the wallet could not read are not for it to check.
+// History checks what a wallet's or an ApplyCommand workflow was sent and what it answered. It
+// ignores signals that the wallet could not read.
 func (c *Checker) History(events []*historypb.HistoryEvent) error {
 	h := historyChecker{Checker: c, updates: map[int64]string{}}
 	for _, event := range events {

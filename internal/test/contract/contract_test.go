@@ -27,8 +27,7 @@ func checker(t *testing.T) *Checker {
 	return c
 }
 
-// TestTheSchemasAreThoseOfTheTypes: "go test ./internal/test/contract -update" writes them
-// anew.
+// TestTheSchemasAreThoseOfTheTypes: "go test ./internal/test/contract -update" rewrites them.
 func TestTheSchemasAreThoseOfTheTypes(t *testing.T) {
 	generated, err := Generate(root)
 	require.NoError(t, err)
@@ -43,14 +42,14 @@ func TestTheSchemasAreThoseOfTheTypes(t *testing.T) {
 	}
 }
 
-// TestTheRecordedHistoriesFitTheSchemas reads what really travelled, in each version.
+// TestTheRecordedHistoriesFitTheSchemas reads what was really sent, in each version.
 func TestTheRecordedHistoriesFitTheSchemas(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(root, "workflows", "testdata", "*.json"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	c := checker(t)
 	for _, file := range files {
-		if strings.Contains(file, "scheduled") { // its command has no id, which only a schedule's may lack
+		if strings.Contains(file, "scheduled") { // its command has no id, which is only allowed from a schedule
 			continue
 		}
 		data, err := os.ReadFile(file)
@@ -64,8 +63,8 @@ func TestTheRecordedHistoriesFitTheSchemas(t *testing.T) {
 	}
 }
 
-// TestSchemaAndServiceAgreeOnCommands tries commands on both sides of every rule that a
-// schema can express.
+// TestSchemaAndServiceAgreeOnCommands tries commands on both sides of every rule that a schema
+// can express.
 func TestSchemaAndServiceAgreeOnCommands(t *testing.T) {
 	c := checker(t)
 	part := func(t *rapid.T, field string, texts ...string) string {
@@ -142,7 +141,7 @@ func TestSchemaAndServiceAgreeOnCommands(t *testing.T) {
 			refused[string(kind.Type)]++
 		}
 	}
-	for range 10 { // rapid has 100 for each, and some rules are met rarely
+	for range 10 { // rapid tries 100 each time, and hits some rules rarely
 		rapid.Check(t, check)
 	}
 	for _, kind := range wallet.CallersKinds() {
@@ -151,7 +150,7 @@ func TestSchemaAndServiceAgreeOnCommands(t *testing.T) {
 	}
 }
 
-// TestTheContractHasEachType compares the table of docs/contract.md with that of the kinds.
+// TestTheContractHasEachType compares the table in docs/contract.md with the table of kinds.
 func TestTheContractHasEachType(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "docs", "contract.md"))
 	require.NoError(t, err)

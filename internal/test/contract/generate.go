@@ -1,6 +1,6 @@
-// Package contract is the wallet's contract with clients in other languages as JSON
-// schemas: made from the Go types for docs/schemas, and checked against what really
-// travels. Only tests use it.
+// Package contract is the wallet's contract with clients in other languages as JSON schemas:
+// generated from the Go types for docs/schemas, and checked against what is really sent. Only
+// tests use it.
 package contract
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// The schemas, by the names of their files in docs/schemas.
+// The schemas' file names in docs/schemas.
 const (
 	Command     = "command.json"
 	Commands    = "commands.json"
@@ -41,8 +41,8 @@ type walletAssetInput struct {
 	IdleTimeout wallet.Duration `json:"idle_timeout,omitzero"`
 }
 
-// Generate makes all schemas from the types of package wallet, whose sources in root give
-// the descriptions and the values of enums.
+// Generate makes all schemas from the types of package wallet. The sources in root give the
+// descriptions and the values of enums.
 func Generate(root string) (map[string][]byte, error) {
 	g, err := newGenerator(root)
 	if err != nil {
@@ -61,7 +61,7 @@ func Generate(root string) (map[string][]byte, error) {
 	for _, k := range wallet.Kinds() {
 		kind.Enum = append(kind.Enum, k.Type)
 	}
-	kind.Enum = append(kind.Enum, "") // of what could not be read
+	kind.Enum = append(kind.Enum, "") // the type of an unreadable command
 	refused := g.schema(wallet.InvalidError{})
 	property(refused, "reason").Enum = []any{wallet.ReasonMalformed, wallet.ReasonUnknownCurrency}
 	files := map[string][]byte{}
@@ -90,11 +90,11 @@ type generator struct {
 }
 
 func newGenerator(root string) (*generator, error) {
-	const here = "github.com/valueledger/wallet/internal/test/contract" // root is "../../.." of it
+	const here = "github.com/valueledger/wallet/internal/test/contract" // relative to it, root is "../../.."
 	g := &generator{enums: map[string][]any{}}
 	g.reflector = jsonschema.Reflector{
 		Anonymous: true, DoNotReference: true, ExpandedStruct: true,
-		AllowAdditionalProperties: true, // what a reader does not know it ignores
+		AllowAdditionalProperties: true, // readers ignore unknown fields
 		Mapper:                    g.leaf,
 	}
 	for _, source := range []string{"command.go", "result.go", "errors.go", "steps.go"} {
@@ -133,7 +133,7 @@ func (g *generator) addEnums(path string) error {
 	return err
 }
 
-// leaf gives the schemas of types that write themselves, and of enums.
+// leaf returns the schemas of enums and of types with their own JSON encoding.
 func (g *generator) leaf(t reflect.Type) *jsonschema.Schema {
 	switch t {
 	case reflect.TypeFor[wallet.Amount]():
@@ -158,7 +158,7 @@ func (g *generator) leaf(t reflect.Type) *jsonschema.Schema {
 func (g *generator) schema(of any) *jsonschema.Schema {
 	schema, t := g.reflector.Reflect(of), reflect.TypeOf(of)
 	schema.Title = t.Name()
-	for i := range t.NumField() { // Go's comments begin with Go's names
+	for i := range t.NumField() { // Go comments begin with Go names
 		field := t.Field(i)
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if p, ok := schema.Properties.Get(name); ok && strings.HasPrefix(p.Description, field.Name+" ") {
@@ -176,12 +176,12 @@ func reference(file string) *jsonschema.Schema { return &jsonschema.Schema{Ref: 
 
 func length(n uint64) *uint64 { return &n }
 
-// Files are the names of all schemas, in order.
+// Files returns the names of all schemas, in order.
 func Files(schemas map[string][]byte) []string {
 	return slices.Sorted(maps.Keys(schemas))
 }
 
-// property is a field of an object; a name that it does not have is a mistake here.
+// property returns a field of an object; asking for a missing one is a bug in this program.
 func property(object *jsonschema.Schema, name string) *jsonschema.Schema {
 	p, ok := object.Properties.Get(name)
 	if !ok {

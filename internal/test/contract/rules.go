@@ -9,7 +9,7 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// Patterns in the dialect that all regular expressions share.
+// Patterns in the dialect that all regular expression engines share.
 const (
 	decimal  = `^[0-9]+(\.[0-9]+)?$`
 	notZero  = `[1-9]`
@@ -17,19 +17,19 @@ const (
 	name     = `^[^\x00-\x1f\x7f-\x9f]*$`
 	ownName  = `^[^_\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$`
 	currency = `^[A-Z][A-Z0-9_]{1,15}$`
-	// lasting is days, hours, minutes and seconds; that they come to 3650 days at most no
-	// pattern can say.
+	// lasting is days, hours, minutes and seconds. No pattern can express that they add up to
+	// at most 3650 days.
 	lasting = `^([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?$`
 	// moment is RFC 3339 with at most 6 decimals of a second, without leap seconds.
 	moment = `^[2-9][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,6}0*)?(Z|[+-][0-9]{2}:[0-9]{2})$`
 )
 
-// maxAmountCharacters is of what is parsed at all; zeros at both ends are not counted
-// among an amount's digits.
+// maxAmountCharacters limits what is parsed at all; zeros at both ends do not count as an
+// amount's digits.
 const maxAmountCharacters = 100
 
-// tooManyDigits matches what has more than 38 of them: whole numbers, those with
-// decimals, and those below 1.
+// tooManyDigits matches amounts with more than 38 digits: whole numbers, those with decimals,
+// and those below 1.
 var tooManyDigits = fmt.Sprintf(`^0*([1-9][0-9]{%[1]d,}(\.0*)?|[1-9](\.?[0-9]){%[2]d,}\.?[1-9]0*|\.[0-9]{%[1]d,}[1-9]0*)$`,
 	wallet.MaxAmountDigits, wallet.MaxAmountDigits-1)
 
@@ -68,8 +68,8 @@ func (g *generator) command() *jsonschema.Schema {
 	return s
 }
 
-// holdsOf is the rule of type hold over several fields: it has an amount, unless it extends
-// another, and at most one expiry.
+// holdsOf is the rule for type hold over several fields: an amount unless it extends another
+// hold, and at most one expiry.
 func holdsOf(then *jsonschema.Schema) {
 	then.AnyOf = []*jsonschema.Schema{
 		{Required: []string{"amount"}}, {Required: []string{"hold_id", "expires_in"}}, {Required: []string{"hold_id", "expires_at"}},
@@ -77,8 +77,7 @@ func holdsOf(then *jsonschema.Schema) {
 	then.Not = &jsonschema.Schema{Required: []string{"expires_in", "expires_at"}}
 }
 
-// fieldsOf is which fields a type needs, and which it does not take, of those that not every
-// type takes.
+// fieldsOf is which of the optional fields a type needs, and which it does not take.
 func fieldsOf(kind wallet.Kind, command *jsonschema.Schema) *jsonschema.Schema {
 	is := jsonschema.NewProperties()
 	is.Set("type", &jsonschema.Schema{Const: kind.Type})
@@ -101,7 +100,7 @@ func fieldsOf(kind wallet.Kind, command *jsonschema.Schema) *jsonschema.Schema {
 	return &jsonschema.Schema{If: &jsonschema.Schema{Properties: is}, Then: then}
 }
 
-// nameWallet has the rules of ValidateWallet.
+// nameWallet adds the rules of ValidateWallet.
 func nameWallet(s *jsonschema.Schema) {
 	user := property(s, "user_id")
 	user.Pattern, user.MinLength, user.MaxLength = name, length(1), length(wallet.MaxIDCharacters)

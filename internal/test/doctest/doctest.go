@@ -1,11 +1,11 @@
-// Package doctest keeps documents true. It runs the commands that stand in a page of
-// Markdown and compares their outputs with those in it; with -update it writes them anew.
+// Package doctest keeps documents correct. It runs the commands in a Markdown page and compares
+// their outputs with those in the page; with -update it rewrites them.
 //
 //	```console                        "$ command" lines, each followed by its output
-//	```sh                             commands that have to succeed, their output is of no interest
-//	```sql                            a statement that has to succeed
+//	```sh                             commands that must succeed; their output does not matter
+//	```sql                            a statement that must succeed
 //	<!-- go: FILE FUNCTION -->        the ```go block after it is this function of this file
-//	<!-- test: NAME -->               the test does something here, which the reader is told of
+//	<!-- test: NAME -->               the test does something here that the text describes
 //	<!-- not run: REASON -->          the block after it is left alone
 package doctest
 
@@ -24,16 +24,16 @@ var update = flag.Bool("update", false, "write the outputs in the docs anew")
 // Page is where the commands of a document run.
 type Page struct {
 	Path string
-	Root string // the files of "go:" are named from here
-	Dir  string // of the shell
+	Root string // the files of "go:" are relative to this
+	Dir  string // the shell's working directory
 	Env  []string
-	// Names are what stands in the document and what it is called in this test: an
-	// address, say.
+	// Names are pairs of a name in the document and its value in this test, for example an
+	// address.
 	Names [][2]string
-	// Volatile has times, hashes and ids that are made anew each time count as equal.
+	// Volatile treats times, hashes and ids that differ each time as equal.
 	Volatile bool
 	SQL      func(statement string)
-	Steps    map[string]func() // of "test:"
+	Steps    map[string]func() // for "test:"
 }
 
 var directive = regexp.MustCompile(`^<!-- (go|test|not run): (.*) -->$`)
@@ -59,12 +59,12 @@ type run struct {
 	Page
 	t     *testing.T
 	shell *shell
-	lines []string // still to come
+	lines []string // not read yet
 	out   strings.Builder
 	ran   int
 }
 
-// part goes on with a line of prose or a block.
+// part handles the next line of prose or the next block.
 func (r *run) part() {
 	line := r.take()
 	r.out.WriteString(line)
@@ -138,7 +138,7 @@ func (r *run) console(body string) {
 	}
 }
 
-// do runs commands as the document has them, and returns what they print in its words.
+// do runs commands with the test's names, and returns their output with the document's names.
 func (r *run) do(commands string) (out string, code int) {
 	for _, name := range r.Names {
 		commands = strings.ReplaceAll(commands, name[0], name[1])
@@ -161,7 +161,7 @@ func (r *run) take() string {
 	return line
 }
 
-// body takes the rest of a block and its end.
+// body reads the rest of a block including its end.
 func (r *run) body() string {
 	var b strings.Builder
 	for {

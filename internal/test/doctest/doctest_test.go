@@ -16,7 +16,7 @@ const page = "Prose.\n\n" +
 	"<!-- not run: it would fail -->\n```sh\nfalse\n```\n" +
 	"<!-- go: a.go f -->\n```go\nold\n```\n"
 
-// TestAPageIsWrittenAnew has a page whose outputs and source are out of date.
+// TestAPageIsWrittenAnew uses a page with outdated outputs and source.
 func TestAPageIsWrittenAnew(t *testing.T) {
 	dir, did := t.TempDir(), ""
 	path := filepath.Join(dir, "page.md")

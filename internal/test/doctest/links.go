@@ -16,7 +16,7 @@ var (
 	noSlug  = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 
-// CheckLinks looks for the files, and the headings in them, that a document links to.
+// CheckLinks checks that the files and headings that a document links to exist.
 func CheckLinks(t *testing.T, path string) {
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -33,7 +33,7 @@ func CheckLinks(t *testing.T, path string) {
 	}
 }
 
-// CheckTarget looks for one file or folder, and the heading in it, that something links to.
+// CheckTarget checks that one linked file or folder, and the heading in it, exists.
 func CheckTarget(t *testing.T, from, target, anchor string) {
 	there, err := os.ReadFile(target)
 	if err != nil {
@@ -46,7 +46,7 @@ func CheckTarget(t *testing.T, from, target, anchor string) {
 	}
 }
 
-// slugs are the anchors that GitHub makes of headings.
+// slugs returns the anchors that GitHub makes for headings.
 func slugs(text string) (all []string) {
 	for _, found := range heading.FindAllStringSubmatch(text, -1) {
 		slug := noSlug.ReplaceAllString(strings.ToLower(found[1]), "")

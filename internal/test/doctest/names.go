@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Names are what documents may name.
+// Names are the names that documents may use.
 type Names struct{ Tests, Targets map[string]bool }
 
 var (
@@ -51,7 +51,7 @@ func add(to map[string]bool, pattern *regexp.Regexp, text string) {
 	}
 }
 
-// CheckNames finds what a document names and nobody has any more.
+// CheckNames finds names in a document that no longer exist.
 func CheckNames(t *testing.T, path string, n Names) {
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -66,10 +66,10 @@ func CheckNames(t *testing.T, path string, n Names) {
 	}
 }
 
-// CheckCommands finds the commands of a program that documents name and that it has not.
+// CheckCommands finds commands in documents that the program does not have.
 func CheckCommands(t *testing.T, root string, program *cobra.Command) {
 	named := regexp.MustCompile("(?:`|\\$ )" + program.Name() + " ([a-z][a-z-]*)")
-	program.InitDefaultCompletionCmd() // else it comes when the program runs
+	program.InitDefaultCompletionCmd() // otherwise only added when the program runs
 	commands := map[string]bool{}
 	for _, command := range program.Commands() {
 		commands[command.Name()] = true
@@ -83,7 +83,7 @@ func CheckCommands(t *testing.T, root string, program *cobra.Command) {
 	}
 }
 
-// Pages are the documents of the repository.
+// Pages returns the documents of the repository.
 func Pages(t *testing.T, root string) (pages []string) {
 	for _, pattern := range []string{"README.md", "docs/*.md", "docs/*/*.md"} {
 		found, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(pattern)))

@@ -13,11 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long a command of a document may take, on a busy machine.
+// patience is how long a command in a document may take on a busy machine.
 const patience = 3 * time.Minute
 
-// shell is one bash for all commands of a document, so that they share variables, the
-// folder and processes in the background. These have to write elsewhere.
+// shell is one bash for all commands of a document: they share variables, the working directory
+// and background processes. Background processes must write elsewhere.
 type shell struct {
 	t   *testing.T
 	cmd *exec.Cmd
@@ -25,7 +25,7 @@ type shell struct {
 	out *bufio.Reader
 }
 
-// end follows each command, and keeps "$?" for the next.
+// end runs after each command, and keeps "$?" for the next.
 const end = `__end() { local code=$?; printf '\001%d\n' $code; return $code; }` + "\n"
 
 func startShell(t *testing.T, dir string, env []string) *shell {
@@ -48,7 +48,7 @@ func startShell(t *testing.T, dir string, env []string) *shell {
 func (s *shell) run(commands string) (out string, code int) {
 	late := time.AfterFunc(patience, func() { s.cmd.Process.Kill() })
 	defer late.Stop()
-	// Not from the shell's own input, which a program could read up.
+	// Do not read from the shell's own input, which a program could consume.
 	_, err := io.WriteString(s.in, "{ "+strings.TrimSuffix(commands, "\n")+"\n} </dev/null; __end\n")
 	require.NoError(s.t, err)
 	out, err = s.out.ReadString('\001')
@@ -60,7 +60,7 @@ func (s *shell) run(commands string) (out string, code int) {
 	return strings.TrimSuffix(out, "\001"), code
 }
 
-// stop ends what runs in the background, then the shell.
+// stop ends background processes, then the shell.
 func (s *shell) stop() {
 	s.run(`kill $(jobs -p) 2>/dev/null; wait; true`)
 	require.NoError(s.t, s.in.Close())

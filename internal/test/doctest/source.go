@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// source is the text of a function, its comment included. which is "FILE FUNCTION".
+// source returns a function's text with its comment. which is "FILE FUNCTION".
 func source(t *testing.T, root, which string) string {
 	path, name, _ := strings.Cut(which, " ")
 	text, err := os.ReadFile(filepath.Join(root, path))

@@ -16,8 +16,8 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// actions are what Temporal Cloud bills, by the rules of docs.temporal.io/cloud/actions,
-// as far as a history shows them: not queries, heartbeats and rejected updates.
+// actions are what Temporal Cloud bills, by the rules on docs.temporal.io/cloud/actions, as far
+// as a history shows them: not queries, heartbeats and rejected updates.
 type actions struct{ starts, signals, updates, steps, activities, upserts int }
 
 func (a actions) sum() int {
@@ -43,16 +43,16 @@ func (a actions) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// countActions knows every event that a wallet's history can have; another fails the
-// test, so that nothing new goes uncounted.
+// countActions knows every event that a wallet's history can have; any other fails the test, so
+// that nothing new goes uncounted.
 func countActions(t *testing.T, events []*historypb.HistoryEvent) (a actions) {
-	steps := map[int64]bool{} // workflow tasks with markers: the markers of one count once
+	steps := map[int64]bool{} // workflow tasks with markers: a task's markers count once
 	for i, e := range events {
 		switch e.EventType {
 		case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
 			a.starts++
 		case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
-			if i != 1 { // else it came with the start, and both count once
+			if i != 1 { // otherwise it came with the start, and the two count as one
 				a.signals++
 			}
 		case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
@@ -92,7 +92,7 @@ func (w *world) billed(workflowID string) actions {
 	return countActions(w.t, events)
 }
 
-// TestWhatACommandCostsInActions measures the table of docs/deploy.md.
+// TestWhatACommandCostsInActions measures the table in docs/deploy.md.
 func TestWhatACommandCostsInActions(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
@@ -112,7 +112,7 @@ func TestWhatACommandCostsInActions(t *testing.T) {
 	}
 	var unapplied *wallet.UnappliedError
 
-	settled++ // what opens the wallet
+	settled++ // the command that opens the wallet
 	measure("an update that starts the wallet", 1, func() {
 		_, err := w.wallets.Add(ctx, w.change("first", "1"))
 		require.NoError(t, err)
@@ -135,7 +135,7 @@ func TestWhatACommandCostsInActions(t *testing.T) {
 	})
 	measure("a signal", 1, func() { require.NoError(t, w.wallets.Send(ctx, w.user, "USD", add("c", "1"))) })
 	measure("the workflow ApplyCommand", 1, func() {
-		command := add("the workflow ApplyCommand", "1") // the id, too
+		command := add("the workflow ApplyCommand", "1") // also used as the id
 		w.applyCommand(command)
 	})
 
@@ -161,8 +161,8 @@ func TestWhatACommandCostsInActions(t *testing.T) {
 	compareWithDocs(t, "actions", table.String())
 }
 
-// compareWithDocs compares a part of docs/deploy.md, between comments that name it, with
-// what was measured, or writes it.
+// compareWithDocs compares a named part of docs/deploy.md, marked by comments, with what was
+// measured, or rewrites it.
 func compareWithDocs(t *testing.T, part, measured string) {
 	path := filepath.Join("..", "..", "..", "docs", "deploy.md")
 	doc, err := os.ReadFile(path)

@@ -9,8 +9,7 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// TestTheTemporalCLIIsAClient does what a person with nothing but the temporal
-// CLI does.
+// TestTheTemporalCLIIsAClient does what a person can do with only the temporal CLI.
 func TestTheTemporalCLIIsAClient(t *testing.T) {
 	w := newWorld(t)
 	signal := func(id string) {

@@ -17,7 +17,7 @@ import (
 
 var payloadData = regexp.MustCompile(`"data": "([A-Za-z0-9+/=]+)"`)
 
-// dataOf is the content of the payloads in a history as JSON.
+// dataOf returns the content of a history's payloads as JSON.
 func dataOf(t *testing.T, out string) string {
 	var text strings.Builder
 	for _, match := range payloadData.FindAllStringSubmatch(out, -1) {
@@ -28,8 +28,8 @@ func dataOf(t *testing.T, out string) string {
 	return text.String()
 }
 
-// TestTheTemporalCLIReadsThroughTheCodecServer is what an operator does, and what he
-// sees without the token.
+// TestTheTemporalCLIReadsThroughTheCodecServer does what an operator does, and checks what is
+// visible without the token.
 func TestTheTemporalCLIReadsThroughTheCodecServer(t *testing.T) {
 	keys, token := newKey("k1"), rand.Text()
 	w := newWorldOn(t, dialWith(t, keys))
@@ -67,7 +67,7 @@ func TestTheTemporalCLIReadsThroughTheCodecServer(t *testing.T) {
 	require.False(t, ok, out)
 	contains(t, out, "Unauthorized", "the token is missing or wrong")
 
-	// Details that the Web UI shows, and what it sends.
+	// The details that the Web UI shows, and what it sends.
 	out, ok = through("Bearer "+token, "workflow", "metadata", "--workflow-id", w.workflowID())
 	require.True(t, ok, out)
 	contains(t, out, "918273.64")

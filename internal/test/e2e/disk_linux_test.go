@@ -20,9 +20,9 @@ import (
 	"github.com/valueledger/wallet/internal/dev/devstack"
 )
 
-// TestThePostgresTablesCannotGrow takes from Postgres what a full disk takes first: room
-// for its tables to grow. A limit on the size of its files needs no rights and no disk.
-// It is that of a segment of the log, which therefore goes on.
+// TestThePostgresTablesCannotGrow takes away what Postgres loses first on a full disk: room for
+// its tables to grow. A limit on file size needs no privileges and no extra disk. The limit is
+// the size of a log segment, so the log keeps working.
 func TestThePostgresTablesCannotGrow(t *testing.T) {
 	if _, err := exec.LookPath("prlimit"); err != nil {
 		t.Skip("needs prlimit (Debian: util-linux)")
@@ -32,7 +32,7 @@ func TestThePostgresTablesCannotGrow(t *testing.T) {
 	w.fillUntilTroubled(func() { w.awaitTrouble("could not extend file") }, func() { w.limitFiles("unlimited") })
 }
 
-// limitFiles bounds the files that Postgres may write, its running backends' too.
+// limitFiles limits the size of files that Postgres may write, including its running backends.
 func (w *ownWorld) limitFiles(limit string) {
 	limitFilesOf(w.t, w.stack.Postgres.PID(), limit)
 	all, err := procfs.AllProcs()
@@ -44,8 +44,8 @@ func (w *ownWorld) limitFiles(limit string) {
 	}
 }
 
-// limitFilesOf asks as the process's own user, who may, where root without
-// CAP_SYS_RESOURCE may not.
+// limitFilesOf runs as the process's own user, who may do this; root without CAP_SYS_RESOURCE
+// may not.
 func limitFilesOf(t *testing.T, pid int, limit string) {
 	var owner unix.Stat_t
 	if unix.Stat(fmt.Sprint("/proc/", pid), &owner) != nil {
@@ -59,11 +59,11 @@ func limitFilesOf(t *testing.T, pid int, limit string) {
 	require.True(t, err == nil || unix.Kill(pid, 0) != nil, "%s", out)
 }
 
-// envNeedDisk forbids to skip the test that mounts a disk.
+// envNeedDisk forbids skipping the test that mounts a disk.
 const envNeedDisk = "WALLET_NEED_TMPFS"
 
-// TestThePostgresDiskIsFull has Postgres on a disk of 160 MB, its log too: it may end, and
-// comes back when there is room.
+// TestThePostgresDiskIsFull puts Postgres, including its log, on a disk of 160 MB: it may stop,
+// and comes back when there is room.
 func TestThePostgresDiskIsFull(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
@@ -82,7 +82,7 @@ func TestThePostgresDiskIsFull(t *testing.T) {
 	var free syscall.Statfs_t
 	require.NoError(t, syscall.Statfs(disk, &free))
 	require.NoError(t, syscall.Fallocate(int(file.Fd()), 0, 0, int64(free.Bavail)*free.Bsize-(2<<20)))
-	troubled := func() { // whatever the step says: it may find Postgres gone
+	troubled := func() { // whatever the error: Postgres may be gone
 		w.eventually("Postgres's log to tell of a full disk", func() bool {
 			log, err := os.ReadFile(w.stack.Postgres.LogPath())
 			require.NoError(t, err)
@@ -98,8 +98,8 @@ func TestThePostgresDiskIsFull(t *testing.T) {
 	})
 }
 
-// fillUntilTroubled sends commands with as much metadata as allowed until Postgres has
-// no room for more, which troubled waits for, and on, then gives it room.
+// fillUntilTroubled sends commands with as much metadata as allowed until Postgres runs out of
+// room, which troubled waits for. It keeps sending, then calls room to make room.
 func (w *ownWorld) fillUntilTroubled(troubled, room func()) {
 	var batches [][]wallet.Command
 	_, err := w.wallets.Create(w.t.Context(), w.change("open", ""))
@@ -124,7 +124,7 @@ func (w *ownWorld) fillUntilTroubled(troubled, room func()) {
 	require.ErrorIs(w.t, <-filled, context.Canceled)
 	room()
 	var ids []string
-	for _, batch := range append(batches, signals) { // again: what was answered, and what was not
+	for _, batch := range append(batches, signals) { // send everything again, answered or not
 		_, err := w.wallets.ApplyBatch(w.t.Context(), w.user, "USD", batch)
 		require.NoError(w.t, err)
 		for _, command := range batch {
@@ -135,7 +135,7 @@ func (w *ownWorld) fillUntilTroubled(troubled, room func()) {
 	w.requireUnharmed(append(ids, "open")...)
 }
 
-// fat makes commands with as much metadata as allowed, which cannot be compressed.
+// fat makes commands with as much incompressible metadata as allowed.
 func fat(prefix string, n int) []wallet.Command {
 	commands := make([]wallet.Command, n)
 	for i, id := range numbered(prefix, n) {

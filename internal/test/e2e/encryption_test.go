@@ -34,7 +34,7 @@ func parseKeys(t *testing.T, text string) *codec.Keys {
 	return keys
 }
 
-// dialWith connects to the run's Temporal with keys, as workers and callers do.
+// dialWith connects to the run's Temporal with keys, like workers and callers.
 func dialWith(t *testing.T, keys string) client.Client {
 	options := client.Options{HostPort: testenv.TemporalAddress(t), Logger: service.SDKLogger(zap.NewNop())}
 	parseKeys(t, keys).Secure(&options)
@@ -44,7 +44,7 @@ func dialWith(t *testing.T, keys string) client.Client {
 	return c
 }
 
-// workWith stops the worker and starts one with other keys, for callers with them too.
+// workWith replaces the worker by one with other keys, which the callers use too.
 func (w *world) workWith(keys string) {
 	w.worker.Stop()
 	w.temporal = dialWith(w.t, keys)
@@ -58,7 +58,7 @@ func (w *world) callerWith(keys string) *starter.Client {
 	return wallets
 }
 
-// history is what Temporal has of a workflow, as it has it.
+// history returns a workflow's history as Temporal stores it.
 func history(t *testing.T, id string) (events []*historypb.HistoryEvent) {
 	iterator := testenv.Temporal(t).GetWorkflowHistory(t.Context(), id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for iterator.HasNext() {
@@ -77,9 +77,9 @@ func historyText(t *testing.T, id string) string {
 	return text.String()
 }
 
-// TestWhatTemporalKeepsOfACommandIsUnreadable plants texts in everything that a caller
-// sends, and looks for them in the histories. Without keys all are found, so the test
-// can fail.
+// TestWhatTemporalKeepsOfACommandIsUnreadable puts marker texts into everything that a caller
+// sends, and looks for them in the histories. Without keys it must find all of them, which
+// shows that the test can fail.
 func TestWhatTemporalKeepsOfACommandIsUnreadable(t *testing.T) {
 	for name, keys := range map[string]string{"with keys": newKey("k1"), "without": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestWhatTemporalKeepsOfACommandIsUnreadable(t *testing.T) {
 			require.NoError(t, w.temporal.SignalWorkflow(ctx, w.workflowID(), "", wallet.SignalCommand, "planted-malformed"))
 			w.settled(5)
 
-			// A step that fails shows its failure, here one that has the amount in it.
+			// A failing step shows its failure, and this one contains the amount.
 			_, err = w.owner.Exec(ctx, `ALTER TABLE wallet_commands ADD CONSTRAINT planted_constraint CHECK (amount <> 4711.11)`)
 			require.NoError(t, err)
 			done := make(chan error, 1)
@@ -150,8 +150,8 @@ func TestWhatTemporalKeepsOfACommandIsUnreadable(t *testing.T) {
 	}
 }
 
-// TestEncryptionIsSwitchedOnAndKeysAreChanged goes through the life of keys as
-// docs/security.md has it. At no point a command waits or is lost.
+// TestEncryptionIsSwitchedOnAndKeysAreChanged goes through the life cycle of keys in
+// docs/security.md. No command may ever wait or get lost.
 func TestEncryptionIsSwitchedOnAndKeysAreChanged(t *testing.T) {
 	w := newWorld(t)
 	one, two := newKey("k1"), newKey("k2")
@@ -178,7 +178,7 @@ func TestEncryptionIsSwitchedOnAndKeysAreChanged(t *testing.T) {
 	command(w.callerWith(one+","+two), "one-again")
 	command(w.wallets, "two")
 
-	// A run that is cancelled handles what has come. The next has the new key alone.
+	// A cancelled run handles what has arrived. The next run has only the new key.
 	require.NoError(t, w.temporal.CancelWorkflow(t.Context(), w.workflowID(), ""))
 	_ = w.temporal.GetWorkflow(t.Context(), w.workflowID(), "").Get(t.Context(), nil)
 	w.workWith(two)
@@ -188,8 +188,8 @@ func TestEncryptionIsSwitchedOnAndKeysAreChanged(t *testing.T) {
 	require.Len(t, events, 19)
 }
 
-// TestWithoutKeysAnEncryptedSignalIsMalformed: a client that encrypts where nobody else
-// does stops nobody. Who has keys by now goes on with the run, or stops in sight, but
+// TestWithoutKeysAnEncryptedSignalIsMalformed: a client that encrypts while nobody else does
+// stops no wallet. A worker that has keys by then continues the run, or stops visibly, but
 // never reads another command in its place.
 func TestWithoutKeysAnEncryptedSignalIsMalformed(t *testing.T) {
 	w := newWorld(t)
@@ -230,13 +230,13 @@ func reasons(journal []wallet.Entry) (reasons []wallet.Reason) {
 	return reasons
 }
 
-// TestACommandUnderAnUnknownKeyWaitsForIt: whoever gives callers a key before the
-// workers stops the wallets that are sent such commands, in sight, and loses none.
+// TestACommandUnderAnUnknownKeyWaitsForIt: giving callers a key before the workers stops the
+// wallets that get such commands, visibly, and loses none.
 func TestACommandUnderAnUnknownKeyWaitsForIt(t *testing.T) {
 	one, two := newKey("k1"), newKey("k2")
 	for name, row := range map[string]struct{ before, after, problem string }{
 		"the worker has another key": {one, two + "," + one, "does not have that key"},
-		"another under its id":       {newKey("k2"), two, "has another key under that id"},
+		"another under its id":       {newKey("k2"), two, "has a different key with that id"},
 		"the worker has no keys":     {"", two, "has no keys"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -256,14 +256,14 @@ func TestACommandUnderAnUnknownKeyWaitsForIt(t *testing.T) {
 					return false
 				})
 			}
-			// A wallet that is started with such an input does not fail.
+			// A wallet started with such an input does not fail.
 			require.NoError(t, ahead.Send(t.Context(), w.user, "USD", add("first", "3")))
 			stops(w.workflowID())
-			// One that runs stops at the signal, and refuses an update without a trace.
+			// A running one stops at the signal, and refuses an update without recording it.
 			other := *w
 			other.user += "-runs"
 			handled := int64(0)
-			if row.before != "" && row.problem != "has another key under that id" {
+			if row.before != "" && row.problem != "has a different key with that id" {
 				_, err := other.wallets.Add(t.Context(), other.change("before", "1"))
 				require.NoError(t, err)
 				_, err = ahead.Add(t.Context(), other.change("update", "1"))
@@ -272,7 +272,7 @@ func TestACommandUnderAnUnknownKeyWaitsForIt(t *testing.T) {
 			}
 			require.NoError(t, ahead.Send(t.Context(), other.user, "USD", add("signal", "2")))
 			stops(other.workflowID())
-			// Nor does a workflow fail that carries one command.
+			// Nor does an ApplyCommand workflow fail.
 			carrier := "apply-" + w.user
 			_, err := dialWith(t, row.after).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: carrier, TaskQueue: w.queue},
 				wallet.WorkflowApplyCommand, wallet.ApplyCommandInput{AssetRef: wallet.AssetRef{UserID: w.user, Currency: "JPY"}, Command: add("carried", "4")})

@@ -18,7 +18,7 @@ import (
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
-// awaitTrouble waits until a step of the wallet is pending with a failure that says so.
+// awaitTrouble waits until a step of the wallet is pending with this failure.
 func (w *world) awaitTrouble(saying string) {
 	last := ""
 	w.eventually("a pending step that says: "+saying, func() bool {
@@ -41,8 +41,8 @@ func wholeMessage(f *failurepb.Failure) string {
 	return f.Message + " / " + wholeMessage(f.Cause)
 }
 
-// through sends signals and an update while Postgres is in trouble, and heals it when
-// the wallet says what the trouble is. It returns the ids of what it sent.
+// through sends signals and an update while Postgres has a problem, and heals it once the
+// wallet reports the problem. It returns the ids of what it sent.
 func (w *world) through(saying string, heal func()) []string {
 	ids := append(numbered("s", 20), "update")
 	for _, id := range ids[:20] {
@@ -90,7 +90,7 @@ func TestPostgresHasNoConnectionLeft(t *testing.T) {
 		held = append(held, conn)
 	}
 	w.pool.Reset()
-	for len(held) > 0 { // the places that the pool gave back
+	for len(held) > 0 { // the connections that the pool returned
 		conn, err := pgx.Connect(t.Context(), app)
 		if err != nil {
 			break

@@ -22,7 +22,7 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// runs counts the runs of the wallet's workflow, continue-as-new included.
+// runs counts the runs of the wallet's workflow, including those from continue-as-new.
 func (w *world) runs() int {
 	list, err := w.temporal.ListWorkflow(context.Background(), listOf(w.workflowID()))
 	require.NoError(w.t, err)
@@ -41,7 +41,7 @@ func TestManyUpdatesAndSignalsOverContinueAsNew(t *testing.T) {
 	}
 	var group sync.WaitGroup
 	var nextUpdate, nextSignal atomic.Int64
-	for range 8 { // one update each, beside the coalescing of the starter, so that there are 2,500
+	for range 8 { // one update per command, not coalesced by the starter, to get 2,500
 		alone, err := starter.New(w.temporal, starter.Options{TaskQueue: w.queue})
 		require.NoError(t, err)
 		group.Go(func() {
@@ -72,9 +72,9 @@ func TestManyUpdatesAndSignalsOverContinueAsNew(t *testing.T) {
 	require.Equal(t, int64(1+updates+signals), state.Counts.Applied+state.Counts.Replayed, "counts go along")
 }
 
-// TestCrashBetweenBalanceAndEventHeals does the mutation without its event, as a
-// worker that dies between the two, loses the workflow and its history, and sees
-// the next command complete the trail.
+// TestCrashBetweenBalanceAndEventHeals changes the balance without recording the event, like a
+// worker that dies between the two, deletes the workflow and its history, and checks that the
+// next command completes the trail.
 func TestCrashBetweenBalanceAndEventHeals(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.wallets.Add(t.Context(), w.change("a", "1"))
@@ -120,7 +120,7 @@ func TestTerminatedUnderLoadLosesAndDoublesNothing(t *testing.T) {
 	for range 5 {
 		before := w.position()
 		w.eventually("progress", func() bool { p := w.position(); return p > before || p > 200 })
-		_ = w.temporal.TerminateWorkflow(context.Background(), w.workflowID(), "", "test") // it may be between two runs
+		_ = w.temporal.TerminateWorkflow(context.Background(), w.workflowID(), "", "test") // it may be between two runs, so ignore the error
 	}
 	group.Wait()
 	events, _ := w.requireSound()
@@ -144,7 +144,7 @@ func TestAnotherWorkerGoesOn(t *testing.T) {
 	}
 }
 
-// TestPostgresIsDownForAWhile has servers of its own, since it stops one.
+// TestPostgresIsDownForAWhile uses its own servers, because it stops one.
 func TestPostgresIsDownForAWhile(t *testing.T) {
 	dir := t.TempDir()
 	stack, err := devstack.Start(t.Context(), devstack.Options{Dir: dir, PostgresSettings: []string{"fsync=off"}})
@@ -196,11 +196,11 @@ func TestPostgresIsDownForAWhile(t *testing.T) {
 	require.Equal(t, "update", events[42].CommandID)
 }
 
-// TestAClientThatKnewAWalletStartsItAgain ends the workflow behind the client's back.
+// TestAClientThatKnewAWalletStartsItAgain ends the workflow without the client knowing.
 func TestAClientThatKnewAWalletStartsItAgain(t *testing.T) {
 	w := newWorld(t)
 	for i := range 3 {
-		for j := range 2 { // the second goes without a start
+		for j := range 2 { // the second is sent without a start
 			_, err := w.wallets.Add(t.Context(), w.change(fmt.Sprint("c-", i, "-", j), "1"))
 			require.NoError(t, err)
 		}

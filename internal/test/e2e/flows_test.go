@@ -95,7 +95,7 @@ func TestUnregisteredCurrencyTellsTheCallerAndCompletes(t *testing.T) {
 	require.NoError(t, err, "registered, the same command goes through")
 	require.Equal(t, "1.0", r.TotalAfter.String())
 
-	// A signal to such a wallet is logged, and the workflow completes as well.
+	// A signal to such a wallet is logged, and its workflow completes too.
 	require.NoError(t, w.wallets.Send(t.Context(), w.user, "NADA", add("a", "1")))
 	require.NoError(t, w.temporal.GetWorkflow(t.Context(), wallet.WorkflowID(w.user, "NADA"), "").Get(t.Context(), nil))
 }
@@ -168,7 +168,7 @@ func TestSignalsThatCannotBeUnderstoodAreRecorded(t *testing.T) {
 	require.False(t, number.Replayed)
 }
 
-// TestBadInputIsRefusedWithoutATrace sends raw payloads as any SDK might.
+// TestBadInputIsRefusedWithoutATrace sends raw payloads, as any SDK might.
 func TestBadInputIsRefusedWithoutATrace(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
@@ -193,7 +193,7 @@ func TestBadInputIsRefusedWithoutATrace(t *testing.T) {
 		require.ErrorAs(t, failure.Decode(err), &invalid)
 		require.Contains(t, invalid.Message, value)
 	}
-	// 1.005 USD is understood, and refused on the record.
+	// 1.005 USD is understood, but refused and recorded.
 	_, err = w.wallets.Add(t.Context(), w.change("fraction", "1.005"))
 	var unapplied *wallet.UnappliedError
 	require.ErrorAs(t, err, &unapplied)
@@ -274,8 +274,8 @@ func TestConcurrentCallersShareUpdates(t *testing.T) {
 
 func TestAnswersGoWhereReplyToSays(t *testing.T) {
 	w := newWorld(t)
-	// The target is another wallet: what reaches it is a Result, which is no
-	// command, so it is on the record there.
+	// The target is another wallet. It receives a Result, which is not a command, so it is
+	// recorded there.
 	target := *w
 	target.user += "-target"
 	_, err := target.wallets.Create(t.Context(), target.change("open", ""))
@@ -324,8 +324,8 @@ func TestApplyCommandWorkflow(t *testing.T) {
 	w.requireSound()
 }
 
-// TestABatchIsAnsweredTheSameToEverybody compares what the Go client works out from its
-// brief answer with what other clients get.
+// TestABatchIsAnsweredTheSameToEverybody compares what the Go client derives from its brief
+// answer with what other clients get.
 func TestABatchIsAnsweredTheSameToEverybody(t *testing.T) {
 	w := newWorld(t)
 	commands := []wallet.Command{add("a", "5"), subtract("b", "9"), add("c", "1.005"), {ID: "d", Type: wallet.TypeCreate}, subtract("e", "2.50")}

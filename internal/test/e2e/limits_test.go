@@ -19,7 +19,7 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// sized is a command whose metadata has so many bytes.
+// sized returns a command with that many bytes of metadata.
 func sized(id string, metadata int) wallet.Command {
 	command := add(id, "1")
 	command.Metadata = map[string]string{"k": strings.Repeat("v", metadata)}
@@ -34,7 +34,7 @@ func sizedBatch(prefix string, commands, metadata int) []wallet.Command {
 	return batch
 }
 
-// update is what a Temporal client of any language does.
+// update does what a Temporal client in any language does.
 func (w *world) update(name string, argument any) error {
 	handle, err := w.temporal.UpdateWorkflow(context.Background(), client.UpdateWorkflowOptions{
 		WorkflowID: w.workflowID(), UpdateName: name, Args: []any{argument}, WaitForStage: client.WorkflowUpdateStageCompleted,
@@ -60,8 +60,8 @@ func (w *world) cliWith(input any, args ...string) string {
 	return string(bytes.TrimSpace([]byte(out)))
 }
 
-// TestWhatIsTooLargeIsRefusedByName sends each limit's excess in every way there is. The
-// same wallet, in the same run, goes on: a signal that waits in it is lost with the run.
+// TestWhatIsTooLargeIsRefusedByName exceeds each limit in every possible way. The same run of
+// the wallet must continue: if it ended, a signal waiting in it would be lost.
 func TestWhatIsTooLargeIsRefusedByName(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
@@ -122,8 +122,8 @@ func (w *world) currentRun() string {
 	return d.WorkflowExecutionInfo.Execution.RunId
 }
 
-// TestManyLargeUpdatesAtOnce has ten under way, as many as Temporal lets in. Together they
-// are more than a worker may send back in one message.
+// TestManyLargeUpdatesAtOnce has ten in flight, as many as Temporal allows. Together they are
+// larger than the message that a worker may send back.
 func TestManyLargeUpdatesAtOnce(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))

@@ -1,5 +1,5 @@
-// Package e2e tests the whole: Go callers and the temporal CLI on a real
-// Temporal, a real worker and a real Postgres.
+// Package e2e tests the whole system: Go callers and the temporal CLI on a real Temporal, a
+// real worker and a real Postgres.
 package e2e
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// world is a worker on a database and task queue of the test's own.
+// world is a worker on the test's own database and task queue.
 type world struct {
 	t        *testing.T
 	address  string // of Temporal
@@ -41,7 +41,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world { return newWorldOn(t, testenv.Temporal(t)) }
 
-// newWorldOn is one whose worker and callers use a Temporal client of the test's own.
+// newWorldOn returns a world whose worker and callers use the test's own Temporal client.
 func newWorldOn(t *testing.T, temporal client.Client) *world {
 	w := &world{t: t, address: testenv.TemporalAddress(t), temporal: temporal, queue: testenv.Unique(t, "queue"), user: testenv.Unique(t, "u")}
 	url := testenv.DatabaseURL(t)
@@ -55,7 +55,7 @@ func newWorldOn(t *testing.T, temporal client.Client) *world {
 	return w
 }
 
-// startWorker starts one as a deployment's: with no right more than it needs.
+// startWorker starts a worker like a deployment's: with only the rights it needs.
 func (w *world) startWorker(db *pgxpool.Pool) {
 	excess, err := migrations.ExcessRights(context.Background(), db)
 	require.NoError(w.t, err)
@@ -82,8 +82,8 @@ func subtract(id, amount string) wallet.Command {
 	return wallet.Command{ID: id, Type: wallet.TypeSubtract, Amount: wallet.MustAmount(amount)}
 }
 
-// requireSound reads the whole trail of the test's USD wallet, checks every
-// promise that one wallet makes, and returns the events and the journal.
+// requireSound reads the whole trail of the test's USD wallet, checks every promise about a
+// single wallet, and returns the events and the journal.
 func (w *world) requireSound() ([]trail.Event, []wallet.Entry) {
 	t := w.t
 	events := allPages(t, func(last *trail.Event) ([]trail.Event, error) {
@@ -127,7 +127,7 @@ func (w *world) requireSound() ([]trail.Event, []wallet.Entry) {
 	return events, journal
 }
 
-// allPages reads page after page, each after the last row of the one before.
+// allPages reads page after page, each after the last row of the previous one.
 func allPages[T any](t *testing.T, page func(last *T) ([]T, error)) (all []T) {
 	var last *T
 	for {
@@ -140,8 +140,8 @@ func allPages[T any](t *testing.T, page func(last *T) ([]T, error)) (all []T) {
 	}
 }
 
-// eventually waits for a condition; how long it takes is not asserted, only that
-// it comes before the test's end.
+// eventually waits for a condition. It does not check how long that takes, only that it happens
+// before the test's end.
 func (w *world) eventually(what string, condition func() bool) {
 	deadline := time.Now().Add(4 * time.Minute)
 	for !condition() {
@@ -160,9 +160,9 @@ func (w *world) position() int64 {
 	return asset.Position
 }
 
-// settled waits until the journal is at a position and the trail has caught up with
-// it. The events of signalled commands are recorded by the step after the one that
-// moves the position, and nobody is told in between.
+// settled waits until the journal has reached a position and the trail has caught up. The
+// events of signalled commands are recorded by the step after the one that advances the
+// position, and nothing announces it.
 func (w *world) settled(position int64) {
 	w.eventually(fmt.Sprint("position ", position, " and its events"), func() bool {
 		asset, err := w.read.Asset(context.Background(), w.user, "USD")
@@ -174,8 +174,8 @@ func (w *world) settled(position int64) {
 	})
 }
 
-// cli runs the temporal CLI against the run's server and returns its output, both
-// streams, and whether it succeeded.
+// cli runs the temporal CLI against the run's server and returns the output of both streams,
+// and whether it succeeded.
 func (w *world) cli(args ...string) (string, bool) {
 	cli, err := devstack.FindTemporalCLI()
 	require.NoError(w.t, err)

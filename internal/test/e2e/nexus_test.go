@@ -25,7 +25,7 @@ import (
 	"github.com/valueledger/wallet/walletnexus"
 )
 
-// nexusCaller is a worker of another namespace, with an endpoint to the test's wallets.
+// nexusCaller is a worker in another namespace, with an endpoint to the test's wallets.
 type nexusCaller struct {
 	w         *world
 	temporal  client.Client
@@ -128,7 +128,7 @@ func TestNexusOperationsOfAnotherNamespace(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "3.00", answer["available"])
 
-	// A refusal fails the operation, once, and the Result is in it.
+	// A refusal fails the operation, once, and contains the Result.
 	_, err = c.do("subtract", c.change("c", "100"))
 	var unapplied *wallet.UnappliedError
 	require.ErrorAs(t, walletnexus.Decode(err), &unapplied)
@@ -171,8 +171,8 @@ func TestNexusRefusesBadInput(t *testing.T) {
 	require.Equal(t, nexus.HandlerErrorTypeNotFound, handlerErr.Type)
 }
 
-// TestNexusAsksAgain: while the wallet has no answer the operation is retried, with a
-// failure that says so, and counts once.
+// TestNexusAsksAgain: as long as the wallet has no answer, Temporal retries the operation with
+// a failure that says so, and it counts once.
 func TestNexusAsksAgain(t *testing.T) {
 	w := newWorld(t)
 	c := newNexusCaller(w)

@@ -22,7 +22,7 @@ import (
 
 var full = flag.Bool("full", false, "overload with the sizes of docs/reliability.md (make limits)")
 
-// size is how much of something a test does: in full, normally, and with -short.
+// size returns how much of something a test does: in full, normally, and with -short.
 func size(inFull, normal, short int) int {
 	switch {
 	case *full:
@@ -34,8 +34,8 @@ func size(inFull, normal, short int) int {
 	}
 }
 
-// TestAFloodOfSignalsWhilePostgresIsSlow sends as a Go program does, 16 goroutines
-// through one starter.Client.
+// TestAFloodOfSignalsWhilePostgresIsSlow sends like a Go program: 16 goroutines through one
+// starter.Client.
 func TestAFloodOfSignalsWhilePostgresIsSlow(t *testing.T) {
 	w := newOwnWorld(t, devstack.Options{})
 	w.flood(numbered("s", size(20_000, 2000, 500)), func(ctx context.Context, c wallet.Command) error {
@@ -43,8 +43,8 @@ func TestAFloodOfSignalsWhilePostgresIsSlow(t *testing.T) {
 	})
 }
 
-// TestAForeignFloodOfSignalsWhilePostgresIsSlow sends as programs do that do not know
-// of starter.Send: 16 at a time, each by itself.
+// TestAForeignFloodOfSignalsWhilePostgresIsSlow sends like programs without starter.Send: 16 at
+// a time, each on its own.
 func TestAForeignFloodOfSignalsWhilePostgresIsSlow(t *testing.T) {
 	w := newOwnWorld(t, devstack.Options{})
 	var refused atomic.Int64
@@ -86,7 +86,7 @@ func (w *ownWorld) flood(ids []string, send func(context.Context, wallet.Command
 	w.logTaskFailures()
 }
 
-// logTaskFailures tells how many workflow tasks failed in the runs that are kept.
+// logTaskFailures logs how many workflow tasks failed in the retained runs.
 func (w *ownWorld) logTaskFailures() {
 	causes := map[string]int{}
 	list, err := w.temporal.ListWorkflow(context.Background(), listOf(w.workflowID()))
@@ -114,7 +114,7 @@ func (w *ownWorld) logTaskFailures() {
 }
 
 // TestThousandsOfNewWalletsAtOnce opens each with its first command, through one
-// starter.Client, which lets 256 be under way.
+// starter.Client, which has at most 256 in flight.
 func TestThousandsOfNewWalletsAtOnce(t *testing.T) {
 	w := newOwnWorld(t, devstack.Options{})
 	w.openAtOnce(func(user string) error {
@@ -126,8 +126,8 @@ func TestThousandsOfNewWalletsAtOnce(t *testing.T) {
 	})
 }
 
-// TestThousandsOfNewWalletsAtOnceBySignals sends them all at the same time, as programs do
-// that do not know of package starter: with the same id again until it is accepted.
+// TestThousandsOfNewWalletsAtOnceBySignals sends them all at the same time, like programs
+// without package starter, and repeats each with the same id until it is accepted.
 func TestThousandsOfNewWalletsAtOnceBySignals(t *testing.T) {
 	w := newOwnWorld(t, devstack.Options{})
 	var again atomic.Int64

@@ -31,8 +31,8 @@ type ownWorld struct {
 	pool  *pgxpool.Pool // the worker's
 }
 
-// newOwnWorld starts them. parameters are added to the URL of the worker's pool, such
-// as "pool_max_conns=2".
+// newOwnWorld starts them. parameters are added to the URL of the worker's pool, for example
+// "pool_max_conns=2".
 func newOwnWorld(t *testing.T, options devstack.Options, parameters ...string) *ownWorld {
 	if options.Dir == "" {
 		options.Dir = t.TempDir()
@@ -74,8 +74,8 @@ func newOwnWorld(t *testing.T, options devstack.Options, parameters ...string) *
 	return w
 }
 
-// slow delays each round trip between the worker and Postgres by 200 ms, and each statement
-// that writes, for several travel together.
+// slow delays each round trip between the worker and Postgres by 200 ms, and also each
+// statement that writes, because several are sent together.
 func (w *ownWorld) slow() {
 	for _, statement := range []string{
 		`CREATE FUNCTION take_a_while() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$`,
@@ -96,9 +96,9 @@ func (w *ownWorld) fast() {
 	require.NoError(w.t, err)
 }
 
-// requireUnharmed checks what no overload may change: the journal of the test's wallet
-// has each of the ids exactly once and nothing else, verify finds nothing wrong in any
-// wallet, and the workflow runs, answers and has nothing that fails.
+// requireUnharmed checks what no overload may change: the journal of the test's wallet has each
+// of the ids exactly once and nothing else, verify finds nothing wrong in any wallet, and the
+// workflow is running, answers and has nothing that fails.
 func (w *world) requireUnharmed(ids ...string) {
 	t := w.t
 	r, err := w.wallets.Add(context.Background(), w.change("afterwards", "1"))
@@ -125,8 +125,8 @@ func (w *world) requireVerified() {
 	require.Empty(w.t, report.Findings)
 }
 
-// requireHealthy checks that a workflow runs, and that no task or activity of it is in
-// trouble.
+// requireHealthy checks that a workflow is running, and that none of its tasks or activities is
+// failing.
 func (w *world) requireHealthy(workflowID string) {
 	d, err := w.temporal.DescribeWorkflowExecution(context.Background(), workflowID, "")
 	require.NoError(w.t, err)

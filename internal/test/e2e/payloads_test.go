@@ -24,12 +24,12 @@ import (
 	"github.com/valueledger/wallet/internal/service/failure"
 )
 
-// TestTenThousandRandomPayloads sends what nobody should. Afterwards each wallet answers
-// at once, and each payload that reached it as a signal is on record.
+// TestTenThousandRandomPayloads sends what nobody should. Afterwards each wallet must answer at
+// once, and each payload that reached it as a signal must be recorded.
 func TestTenThousandRandomPayloads(t *testing.T) {
 	const (
 		wallets = 6
-		senders = 3 // of a wallet: eight would keep Temporal from its tasks
+		senders = 3 // per wallet: eight would keep Temporal from its tasks
 		seed    = 7
 	)
 	payloads := 10_008   // each sender has as many
@@ -71,7 +71,7 @@ type flooded struct {
 	*world
 	mu       sync.Mutex
 	signals  []*commonpb.Payload
-	accepted atomic.Int64 // commands of updates that were not rejected
+	accepted atomic.Int64 // commands in updates that were not rejected
 }
 
 // send signals the payload or, one time in ten, updates with it.
@@ -99,7 +99,7 @@ func (f *flooded) update(name string, payload *commonpb.Payload) error {
 	}
 	switch refused := failure.Decode(err).(type) {
 	case *serviceerror.NotFound, *serviceerror.Aborted, *serviceerror.WorkflowNotReady, *serviceerror.ResourceExhausted:
-		return f.update(name, payload) // it came between two runs
+		return f.update(name, payload) // it arrived between two runs
 	case nil, *wallet.UnappliedError:
 		if commands, err := wallet.DecodeBatch(payload.Data); err == nil && name != wallet.UpdateApply {
 			f.accepted.Add(int64(len(commands)))
@@ -113,7 +113,7 @@ func (f *flooded) update(name string, payload *commonpb.Payload) error {
 		}
 		return nil
 	case *temporal.ApplicationError:
-		if refused.Type() == "UnreadableError" { // of an update; such a signal is malformed
+		if refused.Type() == "UnreadableError" { // only for an update; such a signal is malformed
 			return nil
 		}
 		return err
@@ -122,8 +122,8 @@ func (f *flooded) update(name string, payload *commonpb.Payload) error {
 	}
 }
 
-// requireRecorded finds each signal in the journal: by its command's id, or by the hash
-// of what could not be understood. One whose id was taken has no entry, but is counted.
+// requireRecorded finds each signal in the journal: by its command's id, or by the hash of what
+// could not be understood. A signal whose id was already used has no entry, but is counted.
 func (f *flooded) requireRecorded() {
 	_, journal := f.requireSound()
 	ids, hashes := map[string]bool{}, map[string]bool{}
@@ -148,7 +148,8 @@ func (f *flooded) requireRecorded() {
 	require.Zero(f.t, state.Queue)
 }
 
-// randomPayload is a good command that something happened to, or never was one.
+// randomPayload returns a valid command that was damaged, or something that never was a
+// command.
 func randomPayload(random *rand.Rand, id string) *commonpb.Payload {
 	of := func(texts ...string) string { return texts[random.IntN(len(texts))] }
 	data := []byte(fmt.Sprintf(`{"id":"%s","type":"%s","amount":%s,"description":"%s","metadata":%s%s}`,
@@ -160,7 +161,7 @@ func randomPayload(random *rand.Rand, id string) *commonpb.Payload {
 		data = []byte(fmt.Sprintf(`{"id":%q,"type":"add","amount":"0.01"}`, id))
 	case 1:
 		data = []byte(fmt.Sprintf(`[{"id":%q,"type":"add","amount":"0.01"},{"id":"%s-2","type":"subtract","amount":"0.01"}]`, id, id))
-	case 2: // some bytes are others
+	case 2: // some bytes are changed
 		for range 1 + random.IntN(5) {
 			data[random.IntN(len(data))] = byte(random.Uint32())
 		}

@@ -27,12 +27,12 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// bouncedConnections is how many connections to Postgres pgbouncer has for all clients:
-// far fewer than they open.
+// bouncedConnections is how many connections to Postgres pgbouncer has for all clients: far
+// fewer than the clients open.
 const bouncedConnections = 3
 
-// TestTheServiceBehindPgbouncer runs two workers through pgbouncer in transaction mode,
-// where a connection of theirs meets another one of Postgres with each transaction.
+// TestTheServiceBehindPgbouncer runs two workers through pgbouncer in transaction mode, where
+// each transaction of a connection may use a different Postgres connection.
 func TestTheServiceBehindPgbouncer(t *testing.T) {
 	for _, mode := range []string{"cache_describe", "exec"} {
 		t.Run(mode, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestTheServiceBehindPgbouncer(t *testing.T) {
 				t.Cleanup(w.worker.Stop)
 			}
 
-			// A follower of the feed gets no notification: it looks by itself.
+			// A follower of the feed gets no notification, so it polls.
 			follower, err := service.OpenPool(t.Context(), service.Database{URL: database, Setting: "the test"})
 			require.NoError(t, err)
 			t.Cleanup(follower.Close)
@@ -94,8 +94,8 @@ func TestTheServiceBehindPgbouncer(t *testing.T) {
 	}
 }
 
-// startPgbouncer starts one before a Postgres until the end of the test and returns the
-// URL of the same database through it.
+// startPgbouncer starts pgbouncer in front of a Postgres until the end of the test, and returns
+// the URL of the same database through it.
 func startPgbouncer(t *testing.T, database string) string {
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
@@ -111,7 +111,7 @@ func startPgbouncer(t *testing.T, database string) string {
 	server, err := url.Parse(database)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755)) // it is another user's process
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755)) // it runs as another user
 	require.NoError(t, os.Chmod(dir, 0o755))
 	port := freePort(t)
 	write := func(name, text string) string {
@@ -167,7 +167,8 @@ func freePort(t *testing.T) int {
 	return listener.Addr().(*net.TCPAddr).Port
 }
 
-// transactions asks pgbouncer's console how many it has carried for the test's database.
+// transactions asks pgbouncer's console how many transactions it has handled for the test's
+// database.
 func transactions(t *testing.T, bounced string) (total int64) {
 	console, err := url.Parse(bounced)
 	require.NoError(t, err)

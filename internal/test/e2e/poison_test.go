@@ -14,8 +14,8 @@ import (
 	"github.com/valueledger/wallet/internal/service/failure"
 )
 
-// TestNoMessageStopsAWallet sends what once did, or might: after each, the next
-// command is answered.
+// TestNoMessageStopsAWallet sends what once did, or might: after each, the next command must be
+// answered.
 func TestNoMessageStopsAWallet(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
@@ -72,8 +72,7 @@ func TestTheLargestAmountOfTheFinestCurrency(t *testing.T) {
 	require.Equal(t, "299999999999999999999999999999999999997.000000000000000000000000", asset.Total.String())
 }
 
-// TestALostBalanceRowIsRestoredFromTheJournal covers both ways a wallet may have
-// been opened.
+// TestALostBalanceRowIsRestoredFromTheJournal covers both ways of opening a wallet.
 func TestALostBalanceRowIsRestoredFromTheJournal(t *testing.T) {
 	for _, opened := range []bool{true, false} {
 		w := newWorld(t)
@@ -94,8 +93,8 @@ func TestALostBalanceRowIsRestoredFromTheJournal(t *testing.T) {
 	}
 }
 
-// TestMoreRepliesThanTemporalAllowsAtOnce has 2,300 of them queued while no worker
-// runs; a workflow task with more than 2,000 would fail for ever.
+// TestMoreRepliesThanTemporalAllowsAtOnce queues 2,300 while no worker is running; a workflow
+// task with more than 2,000 would fail forever.
 func TestMoreRepliesThanTemporalAllowsAtOnce(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))

@@ -23,8 +23,8 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// TestTemporalOnPostgresKeepsItsWallets starts a stack as "wallet-dev run
-// --temporal-store postgres" does, on an empty folder and again on its data.
+// TestTemporalOnPostgresKeepsItsWallets starts a stack like "wallet-dev run --temporal-store
+// postgres", on an empty folder and again on its data.
 func TestTemporalOnPostgresKeepsItsWallets(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))

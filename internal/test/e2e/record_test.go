@@ -31,13 +31,13 @@ var record = flag.String("record", "", "version under whose name to write the hi
 
 var recorded = filepath.Join("..", "..", "..", "workflows", "testdata")
 
-// historyOfARun is how many events a run has, about, before the server of this test
-// suggests to continue as new.
+// historyOfARun is roughly how many events a run has before this test's server suggests
+// continue-as-new.
 const historyOfARun = 130
 
-// TestRecordHistories makes histories with something of everything in them, and checks
-// that they have it. With -record v5, say, it writes them to workflows/testdata under
-// that name, beside those of earlier versions, which stay.
+// TestRecordHistories makes histories with something of everything in them, and checks that
+// they have it. With -record v5, for example, it writes them to workflows/testdata under that
+// name, next to those of earlier versions, which stay.
 func TestRecordHistories(t *testing.T) {
 	if *record != "" {
 		taken, err := filepath.Glob(filepath.Join(recorded, "*_"+*record+".json"))
@@ -46,19 +46,19 @@ func TestRecordHistories(t *testing.T) {
 	}
 	w := newRecordedWorld(t)
 	ctx := t.Context()
-	other := *w // its wallet is not opened by a command
+	other := *w // no command opens its wallet
 	other.user = "u2"
 	_, err := w.wallets.Add(ctx, starter.Change{UserID: other.user, Currency: "USD", CommandID: "a", Amount: wallet.MustAmount("1")})
 	require.NoError(t, err)
 
-	foreign := *w // it is started without search attributes, as by a client of another language
+	foreign := *w // started without search attributes, as by a client in another language
 	foreign.user = "u3"
 	_, err = w.temporal.SignalWithStartWorkflow(ctx, foreign.workflowID(), wallet.SignalCommand, add("a", "1"),
 		client.StartWorkflowOptions{TaskQueue: w.queue}, wallet.WorkflowWalletAsset, wallet.AssetRef{UserID: foreign.user, Currency: "USD"})
 	require.NoError(t, err)
 	foreign.settled(2)
 
-	stray := *w // it is sent what is encrypted, and its worker has no keys
+	stray := *w // gets an encrypted signal, and its worker has no keys
 	stray.user = "u4"
 	_, err = w.wallets.Add(ctx, starter.Change{UserID: stray.user, Currency: "USD", CommandID: "a", Amount: wallet.MustAmount("1")})
 	require.NoError(t, err)
@@ -143,8 +143,8 @@ func TestRecordHistories(t *testing.T) {
 	w.saveHistory("apply_command_refused", workflow.Execution{ID: refused}, regular, failed)
 }
 
-// newRecordedWorld has servers of its own, for their settings and for the users' names,
-// which are in the files.
+// newRecordedWorld uses its own servers, because of their settings and the users' names, which
+// are in the files.
 func newRecordedWorld(t *testing.T) *world {
 	stack, err := devstack.Start(t.Context(), devstack.Options{
 		Dir: t.TempDir(), PostgresSettings: []string{"fsync=off"},
@@ -181,12 +181,12 @@ func (w *world) applyCommand(c wallet.Command) string {
 		ID: wallet.ApplyCommandWorkflowID(w.user, "USD", c.ID), TaskQueue: w.queue,
 	}, wallet.WorkflowApplyCommand, wallet.ApplyCommandInput{AssetRef: wallet.AssetRef{UserID: w.user, Currency: "USD"}, Command: c})
 	require.NoError(w.t, err)
-	_ = run.Get(context.Background(), nil) // a refusal is its failure
+	_ = run.Get(context.Background(), nil) // a refusal fails it
 	return run.GetID()
 }
 
-// continueAsNewWithAQueue holds the wallet's row, so that a step goes on as a regular
-// activity, and signals until the history is long enough.
+// continueAsNewWithAQueue locks the wallet's row, so that a step becomes a regular activity,
+// and sends signals until the history is long enough.
 func (w *world) continueAsNewWithAQueue() {
 	ctx, first := context.Background(), w.runID()
 	tx, err := w.owner.Begin(ctx)

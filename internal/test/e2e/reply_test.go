@@ -16,8 +16,7 @@ import (
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
-// collect is a caller's workflow that waits for replies, and completes at the signal
-// "enough".
+// collect is a caller's workflow that waits for replies, and completes on the signal "enough".
 func collect(ctx workflow.Context) error {
 	var replies []wallet.Result
 	if err := workflow.SetQueryHandler(ctx, "replies", func() ([]wallet.Result, error) { return replies, nil }); err != nil {
@@ -60,7 +59,7 @@ func (c collector) replyTo() *wallet.ReplyTo {
 	return &wallet.ReplyTo{WorkflowID: c.run.GetID(), Signal: "paid"}
 }
 
-// replies waits for so many.
+// replies waits for n replies.
 func (c collector) replies(n int) (replies []wallet.Result) {
 	c.w.eventually("replies", func() bool {
 		answer, err := c.w.temporal.QueryWorkflow(context.Background(), c.run.GetID(), "", "replies")
@@ -72,8 +71,8 @@ func (c collector) replies(n int) (replies []wallet.Result) {
 	return replies
 }
 
-// TestRepliesComeAtLeastOnce: a reply that may have been lost comes again, under the same
-// command id and with the same place in the journal.
+// TestRepliesComeAtLeastOnce: a reply that may have been lost is sent again, with the same
+// command id and the same place in the journal.
 func TestRepliesComeAtLeastOnce(t *testing.T) {
 	w := newWorld(t)
 	c := newCollector(w)
@@ -91,7 +90,7 @@ func TestRepliesComeAtLeastOnce(t *testing.T) {
 	send() // a caller that is not sure whether it sent
 	c.replies(2)
 
-	// A wallet that is reset handles the signals again.
+	// A reset wallet handles the signals again.
 	var firstTask int64
 	events := w.temporal.GetWorkflowHistory(ctx, w.workflowID(), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for events.HasNext() && firstTask == 0 {
@@ -108,7 +107,7 @@ func TestRepliesComeAtLeastOnce(t *testing.T) {
 	require.NoError(t, err)
 	c.replies(4)
 
-	// One that is terminated before its reply has forgotten who asked: asking again helps.
+	// A wallet terminated before its reply has forgotten who asked: asking again helps.
 	require.NoError(t, w.temporal.TerminateWorkflow(ctx, w.workflowID(), "", "test"))
 	send()
 	for i, again := range c.replies(5) {
@@ -132,7 +131,7 @@ func TestRefusalsAndUpdatesReplyToo(t *testing.T) {
 	require.Equal(t, "5.00", c.replies(2)[1].TotalAfter.String())
 }
 
-// TestAClosedTargetDoesNotDisturbTheWallet: the wallet logs it and goes on.
+// TestAClosedTargetDoesNotDisturbTheWallet: the wallet logs it and continues.
 func TestAClosedTargetDoesNotDisturbTheWallet(t *testing.T) {
 	w := newWorld(t)
 	c := newCollector(w)

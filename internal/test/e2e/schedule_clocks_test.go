@@ -14,8 +14,8 @@ import (
 	"github.com/valueledger/wallet/internal/service/schedules"
 )
 
-// TestTimesAtAClockChangeArePaidOnce runs schedules over the days on which their clocks
-// change. Every run that the server starts is paid under the time that it was started for.
+// TestTimesAtAClockChangeArePaidOnce runs schedules over the days on which their clocks change.
+// Every run that the server starts must be paid under the time it was started for.
 func TestTimesAtAClockChangeArePaidOnce(t *testing.T) {
 	for name, row := range map[string]struct {
 		cron, zone string
@@ -56,7 +56,7 @@ func TestARunByHandAtAClockChangePaysTheLastTime(t *testing.T) {
 	w := newWorld(t)
 	s := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"30 2 * * *"}, TimeZoneName: "Europe/Berlin"})
 	for click, last := range map[string]string{
-		"2026-10-25T00:45:00Z": "2026-10-24T00:30:00Z", // the server has the second 02:30 alone
+		"2026-10-25T00:45:00Z": "2026-10-24T00:30:00Z", // the server only has the second 02:30
 		"2026-10-25T01:29:59Z": "2026-10-24T00:30:00Z",
 		"2026-10-25T01:30:00Z": "2026-10-25T01:30:00Z",
 		"2026-10-25T01:59:00Z": "2026-10-25T01:30:00Z",
@@ -71,7 +71,8 @@ func TestARunByHandAtAClockChangePaysTheLastTime(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "schedule/"+s.name+"/"+last, due.Command.ID, click)
 	}
-	// Asked from within the repeated hour, the server starts a run for 02:30Z, which is no 02:30.
+	// Asked from within the repeated hour, the server starts a run for 02:30Z, which is not a
+	// 02:30 on this clock.
 	s.backfill(span(at("2026-10-25T01:05:00Z"), at("2026-10-25T03:00:00Z")))
 	s.ran(1)
 	s.backfill(span(at("2026-10-24T12:00:00Z"), at("2026-10-25T12:00:00Z")))
@@ -81,8 +82,8 @@ func TestARunByHandAtAClockChangePaysTheLastTime(t *testing.T) {
 	require.Equal(t, []string{"2026-10-25T01:30:00Z"}, s.paid())
 }
 
-// TestClockChangesAreToldAsTheServerRunsThem compares what is told with what a clock shows
-// and with what the server lists for the year.
+// TestClockChangesAreToldAsTheServerRunsThem compares the reported changes with what a clock
+// shows and with what the server lists for the year.
 func TestClockChangesAreToldAsTheServerRunsThem(t *testing.T) {
 	w := newWorld(t)
 	from, to := at("2026-09-01T00:00:00Z"), at("2027-09-01T00:00:00Z")
@@ -136,7 +137,7 @@ func TestClockChangesAreToldAsTheServerRunsThem(t *testing.T) {
 			day, err := time.ParseInLocation(time.DateOnly, change.Date, zone)
 			require.NoError(t, err)
 			var listed []string
-			for _, text := range s.listed(day.Add(-6*time.Hour), day.Add(10*time.Hour)) { // from before the change
+			for _, text := range s.listed(day.Add(-6*time.Hour), day.Add(10*time.Hour)) { // starts before the change
 				if at := at(text).In(zone); at.Format(time.DateOnly) == change.Date && slices.Contains(change.Times, at.Format("15:04")) {
 					listed = append(listed, text)
 				}
@@ -151,7 +152,7 @@ func TestClockChangesAreToldAsTheServerRunsThem(t *testing.T) {
 	}
 }
 
-// listed are the times of the schedule, as the server has them.
+// listed returns the schedule's times according to the server.
 func (s *schedule) listed(from, to time.Time) (times []string) {
 	all, err := s.temporal.WorkflowService().ListScheduleMatchingTimes(context.Background(), &workflowservice.ListScheduleMatchingTimesRequest{
 		Namespace: client.DefaultNamespace, ScheduleId: s.name, StartTime: timestamppb.New(from.Add(-time.Millisecond)), EndTime: timestamppb.New(to),

@@ -18,7 +18,7 @@ import (
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
-// schedule is one that a test made.
+// schedule is a schedule that a test has made.
 type schedule struct {
 	*world
 	client.ScheduleHandle
@@ -36,12 +36,12 @@ func (w *world) schedule(command wallet.Command, spec client.ScheduleSpec) *sche
 	in := wallet.ApplyCommandInput{AssetRef: wallet.AssetRef{UserID: w.user, Currency: "USD"}, Command: command}
 	require.NoError(w.t, s.c.Create(context.Background(), s.name, in, spec, ""))
 	s.ScheduleHandle = w.temporal.ScheduleClient().GetHandle(context.Background(), s.name)
-	w.t.Cleanup(func() { _ = s.Delete(context.Background()) }) // a test may have done it
+	w.t.Cleanup(func() { _ = s.Delete(context.Background()) }) // the test may have deleted it already
 	return s
 }
 
-// backfill runs the times of spans once more, in one request: of several requests that
-// reach a schedule together, the server acts upon the last alone.
+// backfill runs the times of spans again, in one request: if several requests reach a schedule
+// together, the server applies only the last.
 func (s *schedule) backfill(spans ...client.ScheduleBackfill) {
 	require.NoError(s.t, s.Backfill(context.Background(), client.ScheduleBackfillOptions{Backfill: spans}))
 }
@@ -50,8 +50,8 @@ func span(from, to time.Time) client.ScheduleBackfill {
 	return client.ScheduleBackfill{Start: from, End: to, Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL}
 }
 
-// info describes the schedule. It asks seldom: each time is a query of the server's own
-// workflow of the schedule, and too many hold it up and are refused.
+// info describes the schedule. It polls slowly: each time is a query to the server's own
+// workflow for the schedule, and too many delay it and are refused.
 func (s *schedule) info() client.ScheduleInfo {
 	for {
 		time.Sleep(300 * time.Millisecond)
@@ -62,8 +62,8 @@ func (s *schedule) info() client.ScheduleInfo {
 	}
 }
 
-// ran waits until the schedule has started so many runs and all of them are over, and
-// returns the answers of the last ten, and their failures.
+// ran waits until the schedule has started that many runs and all have ended, and returns the
+// answers of the last ten, and their failures.
 func (s *schedule) ran(runs int) (results []wallet.Result, failures []error) {
 	var info client.ScheduleInfo
 	s.eventually("the runs of the schedule", func() bool {
@@ -82,7 +82,7 @@ func (s *schedule) ran(runs int) (results []wallet.Result, failures []error) {
 	return results, failures
 }
 
-// paid are the scheduled times that the journal has.
+// paid returns the scheduled times in the journal.
 func (s *schedule) paid() (times []string) {
 	_, journal := s.requireSound()
 	for _, entry := range journal {
@@ -104,7 +104,7 @@ func at(text string) time.Time {
 func TestEachScheduledTimeIsPaidOnce(t *testing.T) {
 	for name, row := range map[string]struct {
 		spec  client.ScheduleSpec
-		times []string // of January to April 2025
+		times []string // from January to April 2025
 	}{
 		"cron": {client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}},
 			[]string{"2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z", "2025-03-01T00:00:00Z", "2025-04-01T00:00:00Z"}},
@@ -130,8 +130,8 @@ func TestEachScheduledTimeIsPaidOnce(t *testing.T) {
 	}
 }
 
-// TestARunByHandPaysTheLastTime: the Web UI's Trigger button, whose time is the click,
-// "wallet schedule run" and a backfill of the last time are all for that one time.
+// TestARunByHandPaysTheLastTime: the Web UI's Trigger button, whose time is the click, "wallet
+// schedule run" and a backfill of the last time all stand for that one time.
 func TestARunByHandPaysTheLastTime(t *testing.T) {
 	w := newWorld(t)
 	s := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 1 *"}})
@@ -155,7 +155,7 @@ func TestARunByHandPaysTheLastTime(t *testing.T) {
 	require.Equal(t, []string{last.Format(time.RFC3339)}, s.paid())
 }
 
-// TestAutomaticRunsOverlapAndCatchUp has runs wait for a worker that is away.
+// TestAutomaticRunsOverlapAndCatchUp makes runs wait for an absent worker.
 func TestAutomaticRunsOverlapAndCatchUp(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
@@ -173,7 +173,7 @@ func TestAutomaticRunsOverlapAndCatchUp(t *testing.T) {
 	for _, r := range results {
 		require.False(t, r.Replayed)
 	}
-	// The last ones once more; those that the pause left out are no payments of before.
+	// Run the last ones again; those that the pause skipped were never paid.
 	var again []client.ScheduleBackfill
 	for _, action := range info.RecentActions {
 		again = append(again, span(action.ScheduleTime, action.ScheduleTime))
@@ -188,8 +188,8 @@ func TestAutomaticRunsOverlapAndCatchUp(t *testing.T) {
 	}
 }
 
-// TestAPauseIsNotLost: the server acts upon the last of the requests that reach a
-// schedule together, so a pause among others is often dropped.
+// TestAPauseIsNotLost: if several requests reach a schedule together, the server applies only
+// the last, so a pause among others is often dropped.
 func TestAPauseIsNotLost(t *testing.T) {
 	w := newWorld(t)
 	s := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 1 *"}})
@@ -198,7 +198,7 @@ func TestAPauseIsNotLost(t *testing.T) {
 		go func() {
 			defer close(others)
 			for range 5 { // each can cost the pause one try
-				s.backfill(span(at("2025-02-01T00:00:00Z"), at("2025-02-02T00:00:00Z"))) // has no times
+				s.backfill(span(at("2025-02-01T00:00:00Z"), at("2025-02-02T00:00:00Z"))) // this span has no times
 			}
 		}()
 		change, paused := s.c.Pause, i%2 == 0
@@ -235,7 +235,7 @@ func TestARefusedTimeStopsNoOther(t *testing.T) {
 	require.False(t, description.Schedule.State.Paused)
 }
 
-// TestSchedulesAreListed: of one user, whatever the user is called, and with what is to come.
+// TestSchedulesAreListed: for one user, whatever the user's name, and with upcoming times.
 func TestSchedulesAreListed(t *testing.T) {
 	w := newWorld(t)
 	w.user += `'s "\ %_Zoë`
@@ -243,7 +243,7 @@ func TestSchedulesAreListed(t *testing.T) {
 	paused := w.schedule(subtract("", "2.5"), client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: time.Hour}}})
 	require.NoError(t, paused.c.Pause(t.Context(), paused.name))
 	var listed []schedules.Entry
-	w.eventually("both in the list", func() (both bool) { // which lags behind
+	w.eventually("both in the list", func() (both bool) { // the list lags behind
 		var err error
 		listed, err = paused.c.List(t.Context(), w.user)
 		require.NoError(t, err)
@@ -297,7 +297,7 @@ func TestATimeThatCannotBeToldIsNotPaid(t *testing.T) {
 	require.Zero(t, w.position())
 }
 
-// TestTheLastTimeIsFoundAmongMany has more times between than the server lists at once.
+// TestTheLastTimeIsFoundAmongMany has more times in between than the server lists at once.
 func TestTheLastTimeIsFoundAmongMany(t *testing.T) {
 	w := newWorld(t)
 	s := w.schedule(add("", "10"), client.ScheduleSpec{

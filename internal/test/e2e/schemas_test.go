@@ -12,8 +12,8 @@ import (
 	"github.com/valueledger/wallet/internal/test/contract"
 )
 
-// TestRealPayloadsFitTheSchemas reads what Temporal has stored of a wallet's life, and what
-// its queries answer.
+// TestRealPayloadsFitTheSchemas reads what Temporal has stored of a wallet's life, and the
+// answers to its queries.
 func TestRealPayloadsFitTheSchemas(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
@@ -26,7 +26,7 @@ func TestRealPayloadsFitTheSchemas(t *testing.T) {
 	require.Error(t, err)
 	_, err = w.wallets.ApplyBatch(t.Context(), w.user, "USD", []wallet.Command{subtract("b-1", "500"), add("b-2", "0.001"), add("full", "1")})
 	require.NoError(t, err)
-	// The reply to what could not be read has an empty type.
+	// The reply to an unreadable command has an empty type.
 	unreadable := map[string]any{"id": "bad", "type": 7, "reply_to": full.ReplyTo}
 	require.NoError(t, w.temporal.SignalWorkflow(t.Context(), w.workflowID(), "", wallet.SignalCommand, unreadable))
 	batch, err := w.temporal.UpdateWorkflow(t.Context(), client.UpdateWorkflowOptions{
@@ -49,7 +49,7 @@ func TestRealPayloadsFitTheSchemas(t *testing.T) {
 		run, err := w.temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: w.queue}, wallet.WorkflowApplyCommand,
 			map[string]any{"user_id": w.user, "currency": c.currency, "command": c.command})
 		require.NoError(t, err)
-		_ = run.Get(t.Context(), nil) // its failures are what is checked
+		_ = run.Get(t.Context(), nil) // the failures are checked below
 		carriers = append(carriers, id)
 	}
 

@@ -25,8 +25,8 @@ import (
 	"github.com/valueledger/wallet/workflows"
 )
 
-// startForeign starts the test's wallet as a client does that knows nothing but the
-// contract, and sends it an update.
+// startForeign starts the test's wallet like a client that only knows the contract, and sends
+// it an update.
 func (w *world) startForeign(temporal client.Client, command wallet.Command) wallet.Result {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -83,8 +83,8 @@ func TestAWalletIsFoundByItsUser(t *testing.T) {
 	})
 }
 
-// TestSearchAttributesAsListsStopNoWallet: TypeScript's client sends them so, if it is given them
-// by its older option. The SDK's own reading of them panics.
+// TestSearchAttributesAsListsStopNoWallet: TypeScript's client sends lists if it gets them by
+// its older option. The SDK's own reader panics on them.
 func TestSearchAttributesAsListsStopNoWallet(t *testing.T) {
 	for _, kind := range []string{"", "Keyword"} {
 		t.Run("of type "+kind, func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestSearchAttributesAsListsStopNoWallet(t *testing.T) {
 	}
 }
 
-// namespace makes one without search attributes and returns a client for it.
+// namespace creates a namespace without search attributes and returns a client for it.
 func (w *world) namespace() (string, client.Client) {
 	name := testenv.Unique(w.t, "ns")
 	name = "ns-" + name[strings.LastIndex(name, "-")+1:]
@@ -126,8 +126,8 @@ func (w *world) namespace() (string, client.Client) {
 	return name, c
 }
 
-// TestANamespaceWithoutSearchAttributesStopsNoWallet because a workflow that sets one
-// there would not get on.
+// TestANamespaceWithoutSearchAttributesStopsNoWallet, because a workflow that sets one there
+// would get stuck.
 func TestANamespaceWithoutSearchAttributesStopsNoWallet(t *testing.T) {
 	w := newWorld(t)
 	_, temporal := w.namespace()
@@ -151,11 +151,11 @@ func TestASearchAttributeOfAnotherTypeIsNamed(t *testing.T) {
 	require.NoError(t, err)
 	err = starter.RegisterSearchAttributes(t.Context(), temporal, name)
 	require.Error(t, err)
-	contains(t, err.Error(), "search attribute WalletCurrency of namespace", "is of type Int, not Keyword", "temporal operator search-attribute remove --name WalletCurrency")
+	contains(t, err.Error(), "search attribute WalletCurrency of namespace", "has type Int, not Keyword", "temporal operator search-attribute remove --name WalletCurrency")
 }
 
-// TestACommandIsTakenWithoutSearchAttributes also where the caller sets them, as package
-// starter does: a server that has just come up may not know them yet.
+// TestACommandIsTakenWithoutSearchAttributes even if the caller sets them, as package starter
+// does: a server that has just started may not know them yet.
 func TestACommandIsTakenWithoutSearchAttributes(t *testing.T) {
 	w := newWorld(t)
 	_, temporal := w.namespace()
@@ -163,7 +163,7 @@ func TestACommandIsTakenWithoutSearchAttributes(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, wallets.Send(t.Context(), w.user, "USD", add("a", "1")))
 
-	// The update gets as far as to wait for a worker, which this namespace does not have.
+	// The update gets as far as waiting for a worker, which this namespace does not have.
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	_, err = wallets.Add(ctx, starter.Change{UserID: w.user + "-2", Currency: "USD", CommandID: "a", Amount: wallet.MustAmount("1")})

@@ -21,8 +21,8 @@ var update = flag.Bool("update", false, "write the measured tables in docs/contr
 
 const contractDoc = "../../../docs/contract.md"
 
-// message is what a client that does not know the contract may send. ID in its data is a
-// fresh command id.
+// message is what a client that does not know the contract may send. ID in its data stands for
+// a fresh command id.
 type message struct {
 	name     string
 	encoding string // json/plain if empty
@@ -64,8 +64,8 @@ var messages = []message{
 	{"a payload without an encoding", "-", `{"id":"ID","type":"add","amount":"1"}`},
 }
 
-// TestUnknownClientsGetTheDocumentedAnswer sends what docs/contract.md has a table of, and
-// makes that table: "go test ./internal/test/e2e -run UnknownClients -update" writes it anew.
+// TestUnknownClientsGetTheDocumentedAnswer sends what the table in docs/contract.md lists, and
+// generates that table: "go test ./internal/test/e2e -run UnknownClients -update" rewrites it.
 func TestUnknownClientsGetTheDocumentedAnswer(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
@@ -77,7 +77,7 @@ func TestUnknownClientsGetTheDocumentedAnswer(t *testing.T) {
 		signalled := w.signalRaw(fmt.Sprint("s-", i), m.payload(fmt.Sprint("s-", i)))
 		fmt.Fprintf(&table, "| %s: %s | %s | %s |\n", m.name, m.shown(), updated, signalled)
 	}
-	// How many arguments there are is not the payload's to say.
+	// The number of arguments is not part of the payload.
 	good := message{data: `{"id":"ID","type":"add","amount":"1"}`}
 	fmt.Fprintf(&table, "| no argument | %s | %s |\n", w.updateRaw("u-none"), w.signalRaw("s-none"))
 	fmt.Fprintf(&table, "| a second argument, which is ignored | %s | %s |\n",
@@ -111,7 +111,7 @@ func (m message) payload(id string) *commonpb.Payload {
 	return p
 }
 
-// shown is the data for a cell of a table.
+// shown returns the data for a table cell.
 func (m message) shown() string {
 	text := strings.NewReplacer("ID", "a", "|", `\|`, "\ufeff", "", "\xe9", "\ufffd", "x\x9c\xab", "...").Replace(m.data)
 	if text == "" {
@@ -131,7 +131,7 @@ func arguments(payloads []*commonpb.Payload) []any {
 	return args
 }
 
-// updateRaw gives the answer in words.
+// updateRaw returns the answer in words.
 func (w *world) updateRaw(id string, payloads ...*commonpb.Payload) string {
 	handle, err := w.temporal.UpdateWorkflow(w.t.Context(), client.UpdateWorkflowOptions{
 		WorkflowID: w.workflowID(), UpdateName: wallet.UpdateApply, Args: arguments(payloads), WaitForStage: client.WorkflowUpdateStageCompleted,
@@ -153,7 +153,7 @@ func (w *world) updateRaw(id string, payloads ...*commonpb.Payload) string {
 	return fmt.Sprintf("`%s`: %s", failure.Type(), text)
 }
 
-// signalRaw gives what is on record of the signal in words.
+// signalRaw describes what was recorded of the signal.
 func (w *world) signalRaw(id string, payloads ...*commonpb.Payload) string {
 	before := w.position()
 	_, err := w.temporal.WorkflowService().SignalWorkflowExecution(w.t.Context(), &workflowservice.SignalWorkflowExecutionRequest{

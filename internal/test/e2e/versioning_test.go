@@ -17,7 +17,7 @@ import (
 
 // startVersion starts a worker of a Worker Deployment Version on the test's queue.
 func (w *world) startVersion(v worker.WorkerDeploymentVersion) *service.Service {
-	// A client of its own: two workers of one client and queue would be one to the SDK.
+	// A separate client: the SDK would treat two workers with one client and queue as one.
 	s, err := service.Start(context.Background(), service.Options{
 		Temporal: testenv.Temporal(w.t), Namespace: client.DefaultNamespace, Pool: w.db, TaskQueue: w.queue, Logger: zap.NewNop(), Version: v,
 	})
@@ -25,8 +25,8 @@ func (w *world) startVersion(v worker.WorkerDeploymentVersion) *service.Service 
 	return s
 }
 
-// route tells Temporal by its CLI where a deployment's tasks go, once it knows the
-// version: that is after the worker's first poll.
+// route uses Temporal's CLI to set where a deployment's tasks go, once Temporal knows the
+// version: after the worker's first poll.
 func (w *world) route(args ...string) {
 	w.eventually(fmt.Sprint(args), func() bool {
 		out, ok := w.cli(append([]string{"worker", "deployment"}, append(args, "--yes")...)...)
@@ -35,7 +35,7 @@ func (w *world) route(args ...string) {
 	})
 }
 
-// lastVersion is the build that did the wallet's last workflow task, "" if it was of no
+// lastVersion is the build that did the wallet's last workflow task, "" if it had no
 // deployment.
 func (w *world) lastVersion() (buildID string) {
 	events := w.temporal.GetWorkflowHistory(context.Background(), w.workflowID(), "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
@@ -49,10 +49,10 @@ func (w *world) lastVersion() (buildID string) {
 	return buildID
 }
 
-// TestAWalletMovesToTheCurrentVersion takes one running wallet from a worker without
-// a deployment over a ramp to version 2, and back.
+// TestAWalletMovesToTheCurrentVersion moves one running wallet from a worker without a
+// deployment through a ramp to version 2, and back.
 func TestAWalletMovesToTheCurrentVersion(t *testing.T) {
-	w := newWorld(t) // its worker is of no deployment
+	w := newWorld(t) // its worker has no deployment
 	name := testenv.Unique(t, "wallet")
 	version := func(id string) worker.WorkerDeploymentVersion {
 		return worker.WorkerDeploymentVersion{DeploymentName: name, BuildID: id}
@@ -63,7 +63,7 @@ func TestAWalletMovesToTheCurrentVersion(t *testing.T) {
 		_, err := w.wallets.Add(t.Context(), w.change(fmt.Sprint("c-", commands), "1"))
 		require.NoError(t, err)
 	}
-	// Routing reaches the task queue a little after it is set.
+	// Routing takes a moment to reach the task queue.
 	moved := func(to string) {
 		w.eventually("the wallet is at version "+to, func() bool { apply(); return w.lastVersion() == to })
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// The test's program is a worker too, when these are set.
+// The test binary also acts as a worker if these are set.
 const (
 	envWorkerDatabase = "E2E_WORKER_DATABASE"
 	envWorkerQueue    = "E2E_WORKER_QUEUE"
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	testenv.Main(m)
 }
 
-// workForever is a worker process. It ends by being killed.
+// workForever is a worker process that runs until it is killed.
 func workForever() {
 	check := func(err error) {
 		if err != nil {
@@ -55,8 +55,8 @@ func workForever() {
 	select {}
 }
 
-// startProcess starts a worker in a process of its own, for the test's database and
-// task queue, under a name that histories show. It is killed at the end, or before.
+// startProcess starts a worker as a separate process, for the test's database and task queue,
+// with a name that shows up in histories. It is killed at the end of the test, or earlier.
 func (w *world) startProcess(name string) (kill func()) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(),
@@ -98,7 +98,7 @@ func TestThreeWorkersShareTheWalletsAndOneDies(t *testing.T) {
 		kill[name] = w.startProcess(name)
 	}
 
-	// Wallets are opened until each worker has had some.
+	// Open wallets until each worker has some.
 	users, of := []string{}, map[string]string{}
 	w.eventually("work for each of three workers", func() bool {
 		user := fmt.Sprint(w.user, "-", len(users))

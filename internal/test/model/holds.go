@@ -9,11 +9,10 @@ import (
 	"time"
 )
 
-// mostOpen holds of a wallet are open at once.
+// mostOpen is how many holds a wallet can have open.
 const mostOpen = 1000
 
-// hold is a part of the total that is reserved. Amounts are in minor units and are never
-// changed in place.
+// hold is a reserved part of the total. Amounts are in minor units and never changed in place.
 type hold struct {
 	state                      string
 	amount, captured, released *big.Int
@@ -31,21 +30,21 @@ func (h hold) isDue(now time.Time) bool {
 	return h.state == "open" && !h.expires.IsZero() && !h.expires.After(now)
 }
 
-// ended is the hold in a last state: what is left is given back.
+// ended returns the hold in a final state: what is left is released.
 func (h hold) ended(state string) hold {
 	h.released = new(big.Int).Sub(h.amount, h.captured)
 	h.state = state
 	return h
 }
 
-// Hold is a hold as its row has to be.
+// Hold is a hold as its row must be.
 type Hold struct {
 	State, Amount, Captured, Released string
 	Expires, Placed, Updated          string // times as Time writes them
 	Position                          int64
 }
 
-// Holds are all that were ever placed, by id.
+// Holds returns all holds ever placed, by id.
 func (w *Wallet) Holds() map[string]Hold {
 	holds := map[string]Hold{}
 	for id, h := range w.holds {
@@ -55,7 +54,7 @@ func (w *Wallet) Holds() map[string]Hold {
 	return holds
 }
 
-// Time is one text for each time, and none for no time.
+// Time returns one canonical text for each time, empty for the zero time.
 func Time(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -63,10 +62,10 @@ func Time(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// Held is what is reserved, in major units.
+// Held returns what is reserved, in major units.
 func (w *Wallet) Held() string { return text(w.held(), w.Scale) }
 
-// Open is how many holds are open.
+// Open returns how many holds are open.
 func (w *Wallet) Open() (n int64) {
 	for _, h := range w.holds {
 		if h.state == "open" {
@@ -76,7 +75,7 @@ func (w *Wallet) Open() (n int64) {
 	return n
 }
 
-// NextExpiry is when the next of the open holds expires; zero if none does.
+// NextExpiry returns when the next open hold expires; zero if none does.
 func (w *Wallet) NextExpiry() (next time.Time) {
 	for _, h := range w.holds {
 		if h.state == "open" && !h.expires.IsZero() && (next.IsZero() || h.expires.Before(next)) {
@@ -98,7 +97,7 @@ func (w *Wallet) held() *big.Int {
 
 func (w *Wallet) available() *big.Int { return new(big.Int).Sub(w.total, w.held()) }
 
-// expire records the end of each hold that is due, the earliest first.
+// expire records the expiry of each hold that is due, the earliest first.
 func (w *Wallet) expire() {
 	var due []string
 	for id, h := range w.holds {
@@ -114,8 +113,8 @@ func (w *Wallet) expire() {
 	}
 }
 
-// onHold gives the hold that a command makes of the one it is about, and what it takes from
-// the total, or a reason against it.
+// onHold returns the command's hold after the command, and what it takes from the total, or a
+// reason for a refusal.
 func (w *Wallet) onHold(c Command, amount *big.Int) (after hold, taken *big.Int, reason string) {
 	taken = new(big.Int)
 	h, known := w.holds[c.HoldID]
@@ -184,7 +183,7 @@ func (w *Wallet) raised(h hold, c Command, amount *big.Int) (hold, string) {
 	return h, ""
 }
 
-// expires is when a command says that its hold ends; zero if it does not.
+// expires returns when a command's hold expires; zero if the command does not say.
 func (c Command) expires(now time.Time) time.Time {
 	if c.ExpiresIn == "" {
 		return c.ExpiresAt
@@ -196,7 +195,7 @@ func (c Command) expires(now time.Time) time.Time {
 	return now.Add(d)
 }
 
-// hold names the hold that a command is about; empty if it is about none.
+// hold names the hold that a command concerns; empty if it concerns none.
 func (c Command) hold() string {
 	switch {
 	case c.Type == "hold" && c.HoldID == "":

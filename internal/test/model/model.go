@@ -1,6 +1,6 @@
-// Package model is a wallet asset made a second time, in the plainest way, as
-// docs/design.md describes it: for tests to compare the real one with. It shares no
-// code with the rules, and counts in whole minor units.
+// Package model implements a wallet asset a second time, in the simplest way, as docs/design.md
+// describes it, for tests to compare with the real one. It shares no code with the rules, and
+// counts in whole minor units.
 package model
 
 import (
@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Command is what reaches a wallet. Content stands for all that makes one command
-// differ from another beside type, amount and what is said of a hold.
+// Command is a command that reaches a wallet. Content stands for everything that makes one
+// command differ from another except type, amount and the hold fields.
 type Command struct {
 	ID, Type, Amount, Content string
 	HoldID, ExpiresIn         string // ExpiresIn as Go writes durations
@@ -27,42 +27,42 @@ type Answer struct {
 	ID, Status, Reason    string
 	Before, After         string // of the total
 	HoldBefore, HoldAfter string
-	// Of the hold that an applied command has placed or changed. Left is empty unless it is
-	// open, Expires is a text of Time.
+	// The hold that an applied command has placed or changed. Left is empty unless it is open;
+	// Expires is a text of Time.
 	Hold, State, Left, Expires string
 	Version, Position          int64
 	Replayed                   bool
 }
 
-// Wallet is the state that the answers follow from.
+// Wallet is the state that determines the answers.
 type Wallet struct {
 	Scale   int
 	Unknown bool // its currency is not registered
-	// Now is the time at which the next step is recorded. The model has no clock: whoever
-	// compares takes the time from the journal.
+	// Now is when the next step is recorded. The model has no clock: take the time from the
+	// journal.
 	Now     time.Time
 	total   *big.Int // minor units
 	holds   map[string]hold
 	version int64
-	// Journal has the answer of every recorded command, in order.
+	// Journal contains the answer of every recorded command, in order.
 	Journal []Answer
 	used    map[string]use
 	// Recorded is how many events there are.
 	Recorded int64
 }
 
-// use is of a command id.
+// use is the record of a used command id.
 type use struct {
 	content string
 	answer  Answer
 }
 
-// New is the wallet of a currency with so many decimals, before its first command.
+// New returns a wallet in a currency with that many decimals, before its first command.
 func New(scale int) *Wallet {
 	return &Wallet{Scale: scale, total: new(big.Int), holds: map[string]hold{}, used: map[string]use{}}
 }
 
-// Clone is another wallet with the same past.
+// Clone returns another wallet with the same history.
 func (w *Wallet) Clone() *Wallet {
 	c := *w
 	c.Journal, c.used, c.holds = slices.Clone(w.Journal), maps.Clone(w.used), maps.Clone(w.holds)
@@ -72,13 +72,13 @@ func (w *Wallet) Clone() *Wallet {
 // Exists reports whether the wallet was created, by a command or by itself.
 func (w *Wallet) Exists() bool { return w.version > 0 }
 
-// Total is in major units.
+// Total returns the total in major units.
 func (w *Wallet) Total() string { return text(w.total, w.Scale) }
 
 func (w *Wallet) Version() int64  { return w.version }
 func (w *Wallet) Position() int64 { return int64(len(w.Journal)) }
 
-// Ensure creates the wallet, and its event, unless it is there. Holds that are due expire.
+// Ensure creates the wallet and its event if it does not exist. Holds that are due expire.
 func (w *Wallet) Ensure() {
 	if w.Exists() {
 		w.expire()
@@ -88,8 +88,8 @@ func (w *Wallet) Ensure() {
 	w.Recorded = w.version
 }
 
-// Apply is one step of many commands. A wallet that is not there, and that the first of them
-// does not create, is created by itself. Then holds that are due expire.
+// Apply is one step with many commands. It creates a wallet that does not exist, unless the
+// first command does. Then holds that are due expire.
 func (w *Wallet) Apply(commands []Command) (answers []Answer) {
 	if !w.Exists() && (len(commands) == 0 || commands[0].Type != "create" || commands[0].Malformed) {
 		w.open()
@@ -132,7 +132,7 @@ func (w *Wallet) one(c Command) Answer {
 	return a
 }
 
-// change does what a command asks for, or gives the reason against it.
+// change applies a command, or returns the reason for a refusal.
 func (w *Wallet) change(c Command, a *Answer) (reason string) {
 	amount, fits := minor(c.Amount, w.Scale)
 	switch {
@@ -164,12 +164,12 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 	return ""
 }
 
-// content is what tells a retry from an id that is used again.
+// content is what tells a retry from a reused id.
 func (c Command) content() string {
 	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), c.Content}, "\x00")
 }
 
-// value is one text for each value: that of "1.5" and "1.50" is the same.
+// value returns one canonical text for each value: the same for "1.5" and "1.50".
 func value(amount string) string {
 	if amount == "" {
 		return "0"
@@ -181,8 +181,8 @@ func value(amount string) string {
 	return r.RatString()
 }
 
-// minor counts an amount in units of 10^-scale; it reports false if there is no whole
-// number of them.
+// minor converts an amount to units of 10^-scale; it reports false if the result is not a whole
+// number.
 func minor(amount string, scale int) (*big.Int, bool) {
 	if amount == "" {
 		return new(big.Int), true
@@ -196,7 +196,7 @@ func minor(amount string, scale int) (*big.Int, bool) {
 	return new(big.Int).Set(r.Num()), r.IsInt()
 }
 
-// text writes minor units in major ones.
+// text converts minor units to a text in major units.
 func text(units *big.Int, scale int) string {
 	digits := fmt.Sprintf("%0*s", scale+1, units.String())
 	if scale == 0 {

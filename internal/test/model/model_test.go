@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTheModelByHand pins what the model says with answers that were worked out on
-// paper, so that it cannot be wrong in the same way as what it is compared with.
+// TestTheModelByHand pins the model to answers worked out on paper, so that it cannot be wrong
+// in the same way as what it is compared with.
 func TestTheModelByHand(t *testing.T) {
 	w := New(2)
 	w.Ensure()
@@ -39,7 +39,7 @@ func TestTheModelByHand(t *testing.T) {
 	require.Equal(t, int64(1), w.Recorded, "creation comes with its event, the others when they are recorded")
 }
 
-// TestTheModelsHoldsByHand does the same for holds, over an expiry.
+// TestTheModelsHoldsByHand does the same for holds, across an expiry.
 func TestTheModelsHoldsByHand(t *testing.T) {
 	w := New(2)
 	at := func(second int) time.Time { return time.Date(2026, 1, 1, 0, 0, second, 0, time.UTC) }

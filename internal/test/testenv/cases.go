@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FewCases has rapid try so many cases instead of 100, until the end of the test: for
-// cases that take long. -rapid.checks on the command line counts more.
+// FewCases makes rapid try n cases instead of 100 until the end of the test, for cases that
+// take long. -rapid.checks on the command line overrides it.
 func FewCases(t testing.TB, n int) {
 	const name = "rapid.checks"
 	given := false

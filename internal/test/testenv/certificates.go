@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Authority signs certificates for the time of a test.
+// Authority signs certificates for a test.
 type Authority struct {
 	CA   string // file
 	dir  string
@@ -25,7 +25,7 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// NewAuthority makes one with its files in a folder.
+// NewAuthority creates an authority with its files in a folder.
 func NewAuthority(t testing.TB, dir, name string) *Authority {
 	a := &Authority{dir: dir}
 	template := certificate(name)
@@ -35,8 +35,8 @@ func NewAuthority(t testing.TB, dir, name string) *Authority {
 	return a
 }
 
-// Issue signs a certificate for a name, which is good for servers and clients at
-// 127.0.0.1, and returns its files.
+// Issue signs a certificate for a name, valid for servers and clients at 127.0.0.1, and returns
+// its files.
 func (a *Authority) Issue(t testing.TB, name string) (cert, key string) {
 	template := certificate(name)
 	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}

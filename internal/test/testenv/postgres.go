@@ -13,11 +13,11 @@ import (
 	"github.com/valueledger/wallet/migrations"
 )
 
-// OwnDatabase is the migrated database on a Postgres of OwnPostgres.
+// OwnDatabase is the migrated database on a Postgres from OwnPostgres.
 const OwnDatabase = "wallet"
 
-// OwnPostgres starts a Postgres of the test's own, which it may stop, copy or set
-// otherwise. It has the database OwnDatabase, in which the service's role may log in.
+// OwnPostgres starts the test's own Postgres, which the test may stop, copy or reconfigure. It
+// has the database OwnDatabase, and the service's role can log in to it.
 func OwnPostgres(t testing.TB, settings ...string) *devstack.Postgres {
 	server, err := devstack.StartPostgres(context.Background(), serverDir(t), append([]string{"fsync=off"}, settings...)...)
 	require.NoError(t, err)
@@ -40,7 +40,7 @@ func Standby(t testing.TB, primary *devstack.Postgres, settings ...string) *devs
 	return standby
 }
 
-// serverDir is a folder that the server's user may pass.
+// serverDir returns a folder that the server's user can enter.
 func serverDir(t testing.TB) string {
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
@@ -48,7 +48,7 @@ func serverDir(t testing.TB) string {
 	return dir
 }
 
-// Exec runs statements on a database, on a connection of their own.
+// Exec runs statements on a database on a separate connection.
 func Exec(t testing.TB, url string, statements ...string) {
 	conn, err := pgx.Connect(t.Context(), url)
 	require.NoError(t, err)

@@ -1,6 +1,6 @@
-// Package testenv gives tests a real Postgres and a real Temporal: those of the
-// run ("make test" starts one of each for all packages, with the command in
-// testenv/run), else, under a plain "go test", a pair for the test binary.
+// Package testenv gives tests a real Postgres and a real Temporal: the test run's servers
+// ("make test" starts one of each for all packages with the command in testenv/run), or, with a
+// plain "go test", a pair for the test binary.
 package testenv
 
 import (
@@ -29,13 +29,13 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// The variables that tell a test binary of the run's servers.
+// The variables that pass the run's servers to a test binary.
 const (
 	envPostgres = "WALLET_TEST_POSTGRES_URL"
 	envTemporal = "WALLET_TEST_TEMPORAL_ADDRESS"
 )
 
-// AppPassword is that of the service's role, on a server that lives as long as the
+// AppPassword is the password of the service's role, on a server that lives only as long as the
 // tests.
 const AppPassword = "app"
 
@@ -52,13 +52,13 @@ func With(ctx context.Context, do func() error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	// initdb's user has to pass through.
+	// initdb's user must be able to enter it.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
 	stack, err := devstack.Start(ctx, devstack.Options{
 		Dir: dir,
-		// A test's crash is of a process, never of the machine.
+		// Tests crash processes, never the machine.
 		PostgresSettings: []string{"fsync=off"},
 		Log:              func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
 	})
@@ -112,8 +112,8 @@ func Main(m *testing.M) {
 
 var databases atomic.Int64
 
-// DatabaseURL makes a migrated database of the test's own, dropped afterwards, and
-// returns its URL for the owner of its tables; AppURL makes that of the service.
+// DatabaseURL creates the test's own migrated database, which is dropped afterwards, and
+// returns its URL for the owner of its tables; AppURL returns the URL for the service.
 func DatabaseURL(t testing.TB) string {
 	server := os.Getenv(envPostgres)
 	require.NotEmpty(t, server, "the package has no TestMain with testenv.Main")
@@ -131,7 +131,7 @@ func DatabaseURL(t testing.TB) string {
 	return strings.Replace(server, "/postgres?", "/"+name+"?", 1)
 }
 
-// AppURL is the same database for the role of the service.
+// AppURL returns the same database's URL for the service's role.
 func AppURL(t testing.TB, ownerURL string) string {
 	parsed, err := url.Parse(ownerURL)
 	require.NoError(t, err)
@@ -139,7 +139,7 @@ func AppURL(t testing.TB, ownerURL string) string {
 	return parsed.String()
 }
 
-// EmptyDatabaseURL makes a database without tables, dropped afterwards.
+// EmptyDatabaseURL creates a database without tables, which is dropped afterwards.
 func EmptyDatabaseURL(t testing.TB) string {
 	url := DatabaseURL(t)
 	pool := Pool(t, url)
@@ -171,7 +171,7 @@ func Temporal(t testing.TB) client.Client {
 	return c
 }
 
-// Dial connects to a Temporal as a worker does; the SDK only says what goes wrong.
+// Dial connects to a Temporal like a worker; the SDK logs only problems.
 func Dial(address string) (client.Client, error) {
 	quiet := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	options := client.Options{HostPort: address, Logger: log.NewStructuredLogger(quiet)}
@@ -180,7 +180,7 @@ func Dial(address string) (client.Client, error) {
 	return client.Dial(options)
 }
 
-// Unique makes a name that no other test of this run uses.
+// Unique returns a name that no other test in this run uses.
 func Unique(t testing.TB, prefix string) string {
 	return fmt.Sprintf("%s-%s-%d", prefix, filepath.Base(t.Name()), time.Now().UnixNano())
 }

@@ -20,26 +20,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience bounds how long a condition is waited for. It is no measure of anything: a
-// page that is slow passes.
+// patience limits the wait for a condition. It measures nothing: a slow page passes.
 const patience = 2 * time.Minute
 
-// page is a tab of a browser at Temporal's Web UI. Its methods wait until what they need
-// is there and visible, and fail the test if that never comes.
+// page is a browser tab with Temporal's Web UI. Its methods wait until what they need is there
+// and visible, and fail the test if that never happens.
 type page struct {
 	t   *testing.T
 	ctx context.Context
 	ui  string // address
 }
 
-// openBrowser starts a headless Chromium, gone with the test.
+// openBrowser starts a headless Chromium that ends with the test.
 func openBrowser(t *testing.T, ui string) *page {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(os.Getenv(envChromium)),
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("lang", "en-US"),
 		chromedp.Flag("hide-scrollbars", true),
-		chromedp.NoSandbox, // of no use to root; only this machine's own pages are opened
+		chromedp.NoSandbox, // the sandbox does not work as root; only local pages are opened
 	)
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
@@ -59,7 +58,7 @@ func (p *page) run(what string, steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// keep leaves a picture of a failure in the folder for temporary files.
+// keep saves a screenshot of a failure in the folder for temporary files.
 func (p *page) keep(name string) {
 	if picture, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot()); err == nil {
 		path := filepath.Join(os.TempDir(), fmt.Sprintf("wallet-webui-%s-%s.png", filepath.Base(p.t.Name()), name))
@@ -69,7 +68,7 @@ func (p *page) keep(name string) {
 	}
 }
 
-// picture writes what is shown for the documentation, if that is asked for.
+// picture takes a screenshot for the documentation, if requested.
 func (p *page) picture(name string) {
 	p.t.Helper()
 	if *pictures == "" {
@@ -86,7 +85,7 @@ func (p *page) picture(name string) {
 	require.NoError(p.t, os.WriteFile(filepath.Join(*pictures, name+".png"), small.Bytes(), 0o644))
 }
 
-// inFewColours makes a picture of the 256 colours that it has most of.
+// inFewColours reduces an image to its 256 most frequent colours.
 func inFewColours(from image.Image) image.Image {
 	count := map[color.Color]int{}
 	for y := range from.Bounds().Dy() {
@@ -108,7 +107,7 @@ func inFewColours(from image.Image) image.Image {
 	return to
 }
 
-// atRest is true when nothing moves but what never stops.
+// atRest is true when nothing moves except endless animations.
 const atRest = `document.getAnimations().every(a => a.playState !== 'running' || a.effect.getComputedTiming().iterations === Infinity)`
 
 func (p *page) open(path string) {
@@ -116,8 +115,8 @@ func (p *page) open(path string) {
 	p.run("open "+path, chromedp.Navigate(p.ui+path))
 }
 
-// click clicks the first element of an XPath that a person could click: visible, enabled,
-// not below another, and not moving.
+// click clicks the first element of an XPath that a person could click: visible, enabled, not
+// covered and not moving.
 func (p *page) click(xpath string) {
 	p.t.Helper()
 	p.await("click "+xpath, fmt.Sprintf(clickable, xpath))
@@ -126,7 +125,7 @@ func (p *page) click(xpath string) {
 	p.run("click "+xpath, chromedp.MouseClickXY(at[0], at[1]))
 }
 
-// clickable is where to click an XPath, or null.
+// clickable returns where to click an XPath, or null.
 const clickable = `(() => {
 	const found = document.evaluate(%q, document, null, XPathResult.ORDERED_NODE_SNAPSHOT_TYPE, null);
 	for (let i = 0; i < found.snapshotLength; i++) {
@@ -143,7 +142,7 @@ const clickable = `(() => {
 	return null;
 })()`
 
-// fill replaces what is in a field.
+// fill replaces a field's content.
 func (p *page) fill(xpath, text string) {
 	p.t.Helper()
 	p.click(xpath)
@@ -152,7 +151,7 @@ func (p *page) fill(xpath, text string) {
 	require.NoError(p.t, err, "fill %s", xpath)
 }
 
-// leave takes the focus from a field.
+// leave removes the focus from a field.
 func (p *page) leave() {
 	p.t.Helper()
 	require.True(p.t, evaluate[bool](p, `(document.activeElement.blur(), true)`))
@@ -169,7 +168,7 @@ func (p *page) await(what, expression string) {
 	}
 }
 
-// shows waits until the page, or the frame of the details, has all the texts.
+// shows waits until the page, or the frame with the details, has all the texts.
 func (p *page) shows(texts ...string) {
 	p.t.Helper()
 	for _, text := range texts {
@@ -177,7 +176,7 @@ func (p *page) shows(texts ...string) {
 	}
 }
 
-// everything is the text of the page and of its frames, with spaces made one.
+// everything is the text of the page and its frames, with whitespace collapsed.
 const everything = `[document, ...[...document.querySelectorAll('iframe')].map(f => f.contentDocument)].map(d => d && d.body ? d.body.innerText : '').join(' ').replace(/\s+/g, ' ')`
 
 func (p *page) text() string {

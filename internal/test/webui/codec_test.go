@@ -21,7 +21,7 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// encrypted is the same world behind a worker and a caller with keys.
+// encrypted is the same world with keys for the worker and the caller.
 func (w *world) encrypted(t *testing.T, keys *codec.Keys) *world {
 	options := client.Options{HostPort: w.stack.Temporal.Address(), Logger: service.SDKLogger(zap.NewNop())}
 	keys.Secure(&options)
@@ -40,7 +40,7 @@ func (w *world) encrypted(t *testing.T, keys *codec.Keys) *world {
 	return &world{w.stack, temporal, wallets}
 }
 
-// serveCodec runs the codec server for the pages of a Web UI, and returns its address.
+// serveCodec runs the codec server for a Web UI, and returns its address.
 func serveCodec(t *testing.T, keys *codec.Keys, token, ui string) string {
 	handler, err := codecserver.Handler(codecserver.Options{Keys: keys, Token: token, UIOrigins: []string{ui}})
 	require.NoError(t, err)
@@ -56,9 +56,9 @@ func serveCodec(t *testing.T, keys *codec.Keys, token, ui string) string {
 	return "http://" + listener.Addr().String()
 }
 
-// TestAPersonReadsEncryptedPayloads goes the way of docs/security.md: the token is the
-// password of the codec server's own page, and the Web UI's requests go with it. A
-// headless browser asks for no password: it is in the address.
+// TestAPersonReadsEncryptedPayloads follows docs/security.md: the token is the password of the
+// codec server's own page, and the browser then sends it with the Web UI's requests. A headless
+// browser does not ask for a password, so it is in the address.
 func TestAPersonReadsEncryptedPayloads(t *testing.T) {
 	w := newWorld(t)
 	secret := make([]byte, 32)

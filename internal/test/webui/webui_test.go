@@ -14,14 +14,14 @@ import (
 
 const list = "/namespaces/default/workflows"
 
-// openWallet shows a wallet's details, as a person does from the list.
+// openWallet opens a wallet's details from the list, as a person does.
 func (p *page) openWallet(userID, currency string) {
 	p.t.Helper()
 	p.open(list + "/" + url.PathEscape(wallet.WorkflowID(userID, currency)))
 	p.click(testID("user-metadata-tab"))
 }
 
-// openForm opens one of the forms of the actions menu, with its list of handlers.
+// openForm opens a form from the actions menu, with its list of handlers.
 func (p *page) openForm(kind string) {
 	p.t.Helper()
 	p.click(`//button[contains(., "More Actions")]`)
@@ -29,13 +29,13 @@ func (p *page) openForm(kind string) {
 	p.click(testID(kind+"-confirmation-modal") + testID(kind+"-select-button"))
 }
 
-// fillForm chooses a handler by what the list says of it, and writes the input.
+// fillForm selects a handler by its description in the list, and enters the input.
 func (p *page) fillForm(kind, description, input string) {
 	p.t.Helper()
 	form := testID(kind + "-confirmation-modal")
 	p.click(fmt.Sprintf(`%s//*[@role="option"][contains(., %q)]`, form, description))
 	p.fill(form+`//*[@role="textbox"]`, input)
-	p.leave() // now, since the editor then lays the JSON out, and the form grows
+	p.leave() // now, because the editor then formats the JSON, and the form grows
 }
 
 func (p *page) submit(kind string) {
@@ -157,7 +157,7 @@ func TestHostileIdsStayText(t *testing.T) {
 	require.Zero(t, evaluate[int](p, `[...document.querySelectorAll('iframe')].map(f => f.contentDocument.querySelectorAll('img, h1, a, script, td em, code').length).reduce((a, b) => a + b)`))
 }
 
-// eventually waits for a condition; how long it takes is not asserted.
+// eventually waits for a condition, however long it takes.
 func (w *world) eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !condition(); time.Sleep(50 * time.Millisecond) {

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs a command with WALLET_TEST_CHROMIUM, a browser that is installed if it has to be:
+# Runs a command with WALLET_TEST_CHROMIUM, a browser that is installed if necessary:
 #   with_chromium.sh go test ./internal/test/webui
-# Where none can be had, it says so and does nothing; in CI that is a failure.
+# If none is available, it says so and does nothing; in CI that is a failure.
 set -eu
 
 find_chromium() {

@@ -1,5 +1,5 @@
-// Package webui tests what a person sees of a wallet in Temporal's Web UI, in a browser:
-// "make test-ui" does, and "make screenshots" takes the pictures of the documentation.
+// Package webui tests what a person sees of a wallet in Temporal's Web UI, in a browser: "make
+// test-ui" runs it, and "make screenshots" takes the pictures for the documentation.
 package webui
 
 import (
@@ -28,7 +28,7 @@ var pictures = flag.String("pictures", "", "folder to write the pictures of the 
 
 const appPassword = "app"
 
-// world is a stack of the package's own, since a test stops its Postgres.
+// world is the package's own stack, because a test stops its Postgres.
 type world struct {
 	stack    *devstack.Stack
 	temporal client.Client
@@ -57,7 +57,7 @@ func withWorld(do func() int) (code int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o755); err != nil { // initdb's user has to pass through
+	if err := os.Chmod(dir, 0o755); err != nil { // initdb's user must be able to enter it
 		return 0, err
 	}
 	stack, err := devstack.Start(ctx, devstack.Options{Dir: dir, PostgresSettings: []string{"fsync=off"}})
@@ -106,7 +106,7 @@ func newWorld(t *testing.T) *world {
 	return shared
 }
 
-// send is a command whose refusal is no failure of the test.
+// send sends a command whose refusal does not fail the test.
 func (w *world) send(t *testing.T, user, currency string, kind wallet.CommandType, id, amount string) {
 	t.Helper()
 	command := wallet.Command{ID: id, Type: kind}

@@ -1,5 +1,5 @@
-// Command run starts one Postgres and one Temporal, runs the command it is given
-// with both in its environment, stops them and exits as the command did:
+// Command run starts one Postgres and one Temporal, runs the given command with both in its
+// environment, stops them and exits with the command's exit code:
 //
 //	go run ./internal/test/testenv/run go test ./...
 package main
@@ -22,8 +22,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: run COMMAND [ARGUMENT ...]")
 		os.Exit(2)
 	}
-	// On Ctrl-C the command gets the signal from the terminal too; here it only
-	// means that the servers are to be stopped.
+	// On Ctrl-C the terminal sends the signal to the command too; here it only means that the
+	// servers must be stopped.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := testenv.With(ctx, func() error {
