@@ -3,6 +3,7 @@ package activities
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -51,7 +52,7 @@ const (
 			OFFSET 0) AS h`
 
 	// A row that was opened again by hand, though its expiry is in the journal, is passed over:
-	// its id is taken, so it would stop the wallet. Verify finds it.
+	// the id of its expiry is taken, so it would stop the wallet. Verify finds it.
 	sqlDueHolds = `SELECT ` + rows.HoldColumns + `
 		FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS wanted (u, c, at)
 		CROSS JOIN LATERAL (
@@ -87,6 +88,7 @@ type lockedAsset struct {
 	restored bool                    // its row was lost, its journal was not
 	// withoutCommands is true of an asset of a group without commands.
 	withoutCommands bool
+	namesDue        bool // a command names a hold that is due
 
 	changed      bool // the row is to be written
 	holdsToWrite map[string]wallet.Hold
@@ -252,6 +254,9 @@ func (l *lockedAssets) readHolds(found pgx.Rows) error {
 // holds that are named and have no row.
 func (t transaction) readMissing(ctx context.Context, l *lockedAssets, groups []group) error {
 	batch := &pgx.Batch{}
+	for _, a := range l.all {
+		a.forgetDueHolds(l.now)
+	}
 	if due := l.withDueHolds(); len(due) > 0 {
 		users, currencies := columns(due)
 		times := make([]time.Time, len(due))
@@ -278,11 +283,21 @@ func (t transaction) readMissing(ctx context.Context, l *lockedAssets, groups []
 	return t.restoreHolds(ctx, l, placed)
 }
 
+// forgetDueHolds leaves the holds that are due to sqlDueHolds, which knows whether they have
+// expired already.
+func (a *lockedAsset) forgetDueHolds(clock time.Time) {
+	maps.DeleteFunc(a.holds, func(_ string, h wallet.Hold) bool {
+		due := h.IsDue(a.now(clock))
+		a.namesDue = a.namesDue || due
+		return due
+	})
+}
+
 // withDueHolds are the assets with holds that may be due. A group without commands is there to
 // let holds expire, so it looks even where the row knows of none.
 func (l *lockedAssets) withDueHolds() []*lockedAsset {
 	return l.where(func(a *lockedAsset) bool {
-		return a.withoutCommands || !a.NextExpiry.IsZero() && !a.now(l.now).Before(a.NextExpiry)
+		return a.withoutCommands || a.namesDue || !a.NextExpiry.IsZero() && !a.now(l.now).Before(a.NextExpiry)
 	})
 }
 

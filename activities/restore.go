@@ -55,14 +55,16 @@ func (l *lockedAssets) restoreAssets(found pgx.Rows) error {
 // commands name as holds; they may be of any type.
 func (t transaction) restoreHolds(ctx context.Context, l *lockedAssets, placed []wallet.Entry) error {
 	for _, e := range placed {
-		if e.Type != wallet.TypeHold || e.Status != wallet.StatusApplied || e.HoldID != "" {
+		a := l.of(wallet.AssetRef{UserID: e.UserID, Currency: e.Currency})
+		_, found := a.holds[e.CommandID]
+		if found || e.Type != wallet.TypeHold || e.Status != wallet.StatusApplied || e.HoldID != "" {
 			continue
 		}
-		found, err := t.conn.Query(ctx, sqlEntriesOfHold, e.UserID, e.Currency, e.CommandID)
+		rowsOfHold, err := t.conn.Query(ctx, sqlEntriesOfHold, e.UserID, e.Currency, e.CommandID)
 		if err != nil {
 			return err
 		}
-		entries, err := rows.CollectEntries(found)
+		entries, err := rows.CollectEntries(rowsOfHold)
 		if err != nil {
 			return err
 		}
@@ -70,7 +72,6 @@ func (t transaction) restoreHolds(ctx context.Context, l *lockedAssets, placed [
 		if !ok {
 			continue
 		}
-		a := l.of(wallet.AssetRef{UserID: e.UserID, Currency: e.Currency})
 		a.holds[h.ID], a.holdsToWrite[h.ID], a.changed = h, h, true
 		if a.restored && h.IsOpen() { // whose open holds were counted without it
 			a.OpenHolds++

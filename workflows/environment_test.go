@@ -103,11 +103,12 @@ func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput
 	if err := l.try(wallet.StepApplyCommands); err != nil {
 		return wallet.ApplyCommandsOutput{}, err
 	}
+	lost := in.LastSeen.IsLostIn(l.asset)
 	results, err := l.apply(in.Commands)
 	if err == nil {
 		l.batches = append(l.batches, len(in.Commands))
 	}
-	out := wallet.ApplyCommandsOutput{Asset: l.asset, Results: wallet.NewFacts(in.Commands, results),
+	out := wallet.ApplyCommandsOutput{Asset: l.asset, LostEntries: lost, Results: wallet.NewFacts(in.Commands, results),
 		NeedsRecording: slices.ContainsFunc(results, func(r wallet.Result) bool { return r.Status == wallet.StatusApplied })}
 	if err == nil && in.AndRecord && out.NeedsRecording {
 		_, recordErr := l.RecordEvents(ctx, in.AssetRef)

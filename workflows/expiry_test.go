@@ -15,6 +15,40 @@ func hold(id, amount, expiresIn string) wallet.Command {
 	return c
 }
 
+// TestAnIdleWalletDoesNotWaitForAReleasedHold has a hold that would have expired in ten days.
+func TestAnIdleWalletDoesNotWaitForAReleasedHold(t *testing.T) {
+	env := newEnvironment(t)
+	env.clock = env.Now
+	began := env.Now()
+	env.at(time.Second, func() { env.signal(command(wallet.TypeAdd, "funds", "100")); env.signal(hold("h", "10", "240h")) })
+	env.at(40*time.Minute, func() {
+		release := command(wallet.TypeRelease, "r", "")
+		release.HoldID = "h"
+		env.signal(release)
+	})
+	var late bool
+	env.at(24*time.Hour, func() { late = true })
+	require.NoError(t, env.run(idleFor(30*time.Minute)))
+	require.False(t, late)
+	require.Less(t, env.Now().Sub(began), 24*time.Hour)
+}
+
+// TestClocksThatDisagreeCostFewSteps has a Postgres whose clock is ten minutes behind Temporal's.
+func TestClocksThatDisagreeCostFewSteps(t *testing.T) {
+	env := newEnvironment(t)
+	env.clock = func() time.Time { return env.Now().Add(-10 * time.Minute) }
+	expiresAt := env.Now().Add(time.Hour)
+	env.at(time.Second, func() {
+		env.signal(command(wallet.TypeAdd, "funds", "100"))
+		h := command(wallet.TypeHold, "h", "10")
+		h.ExpiresAt = expiresAt.UTC().Truncate(time.Second)
+		env.signal(h)
+	})
+	require.NoError(t, env.run(idleFor(3*time.Hour)))
+	require.Contains(t, env.order, "_expire/h")
+	require.Less(t, len(env.batches), 40)
+}
+
 // TestAHoldExpiresByItself checks the wallet's own timer: one at a time.
 func TestAHoldExpiresByItself(t *testing.T) {
 	env := newEnvironment(t)

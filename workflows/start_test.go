@@ -1,16 +1,20 @@
 package workflows_test
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/failure"
 )
 
 func start() map[string]any {
@@ -107,4 +111,77 @@ func TestUpdatesAreRefusedOnceARunHasToEnd(t *testing.T) {
 	require.Equal(t, wallet.FailureBusy, failed.Type())
 	require.ErrorContains(t, failed, "a new run begins as soon as")
 	require.Equal(t, []string{"_auto-create", "waits", "accepted"}, env.order)
+}
+
+// TestRepliesThatAreNotDeliveredHoldNothingUp has a server that does not find out whether a target
+// exists.
+func TestRepliesThatAreNotDeliveredHoldNothingUp(t *testing.T) {
+	env := newEnvironment(t)
+	env.OnSignalExternalWorkflow(mock.Anything, "caller", "", "answer", mock.Anything).After(24 * time.Hour).Return(nil)
+	replied := add("replied")
+	replied.ReplyTo = &wallet.ReplyTo{WorkflowID: "caller", Signal: "answer"}
+	env.at(0, func() { env.signal(replied) })
+	env.at(time.Minute, func() { env.SetContinueAsNewSuggested(true); env.signal(add("next")) })
+	var ended time.Time
+	env.at(2*time.Minute, func() { ended = env.Now() })
+	require.ErrorAs(t, env.run(wallet.AssetRef{UserID: "u1", Currency: "USD"}), new(*workflow.ContinueAsNewError))
+	require.Zero(t, ended, "the run has not waited for so long")
+}
+
+// TestManyRepliesOfAWalletThatCannotExist has more than the server allows at once.
+func TestManyRepliesOfAWalletThatCannotExist(t *testing.T) {
+	env := newEnvironment(t)
+	began := env.Now()
+	env.fail = func(string, int) error {
+		if env.Now().Sub(began) < 10*time.Second {
+			return errors.New("connection refused")
+		}
+		return failure.Encode(wallet.UnknownCurrency("USD"))
+	}
+	replies := 0
+	env.OnSignalExternalWorkflow(mock.Anything, "caller", "", "answer", mock.Anything).Return(
+		func(string, string, string, string, any) error {
+			replies++
+			return nil
+		})
+	for second := range 6 {
+		env.at(time.Duration(second)*time.Second, func() {
+			for i := range 433 {
+				c := add(fmt.Sprint("c", second, "-", i))
+				c.ReplyTo = &wallet.ReplyTo{WorkflowID: "caller", Signal: "answer"}
+				env.signal(c)
+			}
+		})
+	}
+	require.NoError(t, env.run(wallet.AssetRef{UserID: "u1", Currency: "USD"}))
+	require.Equal(t, 6*433, replies)
+}
+
+// TestAWalletSaysThatPostgresLostEntries has a restore of the database to an earlier time.
+func TestAWalletSaysThatPostgresLostEntries(t *testing.T) {
+	env := newEnvironment(t)
+	var before ledger
+	env.at(time.Second, func() { env.signal(add("a")) })
+	env.at(2*time.Second, func() { before = *env.ledger; before.journal = maps.Clone(env.journal); env.signal(add("b")) })
+	env.at(3*time.Second, func() { env.ledger.asset, env.ledger.journal = before.asset, before.journal; env.signal(add("c")) })
+	env.at(4*time.Second, func() { require.Contains(t, env.details(), "lost entries of this wallet") })
+	require.NoError(t, env.run(idleFor(time.Hour)))
+	require.Contains(t, env.details(), "position 3 was answered, and the journal went on at 3")
+}
+
+// TestAStrayCommandHidesNoResult has a signal under an id that was applied with other content.
+func TestAStrayCommandHidesNoResult(t *testing.T) {
+	env := newEnvironment(t)
+	env.at(time.Second, func() {
+		env.signal(command(wallet.TypeAdd, "order-7", "5"))
+		env.signal(command(wallet.TypeAdd, "order-7", "6"))
+	})
+	env.at(time.Minute, func() {
+		value, err := env.QueryWorkflow(wallet.QueryResult, "order-7")
+		require.NoError(t, err)
+		var r wallet.Result
+		require.NoError(t, value.Get(&r))
+		require.Equal(t, wallet.StatusApplied, r.Status)
+	})
+	require.NoError(t, env.run(idleFor(time.Hour)))
 }
