@@ -21,8 +21,8 @@ type FollowOptions struct {
 // until ctx ends (which is no error) or show fails. While the database is away it
 // waits, and goes on where it was. It needs SELECT and nothing else.
 func Follow(ctx context.Context, db *pgxpool.Pool, o FollowOptions, show func(Event) error) error {
-	keep := func(userID, currency string) bool {
-		return (o.UserID == "" || o.UserID == userID) && (o.Currency == "" || o.Currency == currency)
+	keep := func(r versions) bool {
+		return (o.UserID == "" || o.UserID == r.UserID) && (o.Currency == "" || o.Currency == r.Currency)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
