@@ -87,10 +87,10 @@ const (
 // parked, which changes nothing but that people are told.
 //
 // A wallet has to wait only where handle succeeded for another event in the same
-// transaction. Where it fails for all, something else is down: then nothing is set aside,
-// and all of it comes again after a pause. Three wallets have to fail for that; each
-// further attempt tries twice as many, up to 96, also further on in the feed, so that bad
-// wallets that stand together are passed in the end.
+// transaction, and only if at most 3 wallets fail in it. Where it fails for more, or for
+// all, something else seems to be down: then nothing is set aside, and all of it comes
+// again after a pause. Each further attempt stands for twice as many wallets, and tries some
+// further on in the feed, so that many bad ones are passed in the end.
 func Consume(ctx context.Context, db *pgxpool.Pool, o Options, handle Handler) error {
 	if n := utf8.RuneCountInString(o.Name); n < 1 || n > 128 {
 		return fmt.Errorf("consumer name %q has %d characters: use 1 to 128", o.Name, n)
@@ -258,17 +258,19 @@ func (c *consumer) next(ctx context.Context) (more bool, err error) {
 }
 
 const (
-	leastProbes   = 3                // wallets that fail before an outage is thought of
-	leastPatience = 30 * time.Second // for which they may do so
-	mostAttempts  = 5                // to double both
+	leastProbes   = 3  // wallets that may fail at first; in the end more than a batch has
+	mostProbes    = 96 // where nothing succeeds
+	leastPatience = 30 * time.Second
+	mostPatience  = 16 * time.Minute
 )
 
-// handout begins one that doubts the Handler the more the more often it failed.
+// handout begins one that believes the more in bad wallets, and the less in an outage, the
+// more often it failed.
 func (c *consumer) handout(tx pgx.Tx) *handout {
-	factor := 1 << min(max(c.failures-1, 0), mostAttempts)
+	factor := 1 << min(max(c.failures-1, 0), 8)
 	return &handout{
 		tx: tx, handle: c.handle, failed: map[wallet.AssetRef]failure{},
-		wallets: leastProbes * factor, until: time.Now().Add(leastPatience * time.Duration(factor)),
+		wallets: leastProbes * factor, until: time.Now().Add(min(leastPatience*time.Duration(factor), mostPatience)),
 	}
 }
 

@@ -21,8 +21,9 @@ type handout struct {
 	tx     pgx.Tx
 	handle Handler
 
-	// While nothing has succeeded, so many wallets may fail, for so long. Beyond that it is
-	// taken for an outage.
+	// More wallets that fail are taken for an outage, even if others succeed: a handler may
+	// have nothing to do for these. While nothing has succeeded, it is over after a while and
+	// after fewer.
 	wallets int
 	until   time.Time
 
@@ -36,8 +37,9 @@ type failure struct {
 	err   error
 }
 
-// An OutageError says that a Handler failed for every wallet that it was given alone, so
-// that nothing tells a bad event from a service that is down. No wallet is parked for it.
+// An OutageError says that a Handler failed for too many wallets at once, or for every one
+// that it was given, so that nothing tells a bad event from a service that is down. No wallet
+// is parked for it.
 type OutageError struct {
 	alone bool // there was no second wallet to try
 	err   error
@@ -47,7 +49,7 @@ func (e *OutageError) Error() string {
 	if e.alone {
 		return fmt.Sprintf("%s (no other wallet has events that would tell a bad event from an outage, so nothing is parked)", e.err)
 	}
-	return fmt.Sprintf("%s (the handler fails for other wallets too, which is taken for an outage, so nothing is parked)", e.err)
+	return fmt.Sprintf("%s (the handler fails for more wallets, which is taken for an outage, so nothing is parked)", e.err)
 }
 
 func (e *OutageError) Unwrap() error { return e.err }
@@ -70,7 +72,7 @@ func (h *handout) give(ctx context.Context, events []Event) error {
 	case len(events) == 1:
 		h.failed[events[0].ref()] = failure{events[0], refused}
 	}
-	if !h.succeeded && (len(h.failed) >= h.wallets || time.Now().After(h.until)) {
+	if len(h.failed) > h.wallets || !h.succeeded && (len(h.failed) > mostProbes || time.Now().After(h.until)) {
 		return &OutageError{false, refused}
 	}
 	if len(events) == 1 {

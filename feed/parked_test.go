@@ -29,6 +29,7 @@ type sink struct {
 	mu       sync.Mutex
 	bad      map[string]error // by event id
 	down     error            // for all
+	idle     string           // but for this user
 	attempts map[string]int   // calls that the event was in
 	errs     []error
 }
@@ -65,7 +66,10 @@ func (s *sink) handle(ctx context.Context, tx pgx.Tx, events []feed.Event) error
 		}
 		s.mu.Lock()
 		s.attempts[e.ID]++
-		err := errors.Join(s.down, s.bad[e.ID])
+		err := s.bad[e.ID]
+		if e.UserID != s.idle {
+			err = errors.Join(err, s.down)
+		}
 		s.mu.Unlock()
 		if err != nil {
 			return err
@@ -186,6 +190,39 @@ func TestAWaitingWalletIsTriedAgainByItself(t *testing.T) {
 	}
 }
 
+// awaitOutages waits for so many attempts that were taken for an outage.
+func (s *sink) awaitOutages(n int) {
+	require.Eventually(s.t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		found := 0
+		for _, err := range s.errs {
+			if errors.As(err, new(*feed.OutageError)) {
+				found++
+			}
+		}
+		return found >= n
+	}, time.Minute, 10*time.Millisecond)
+}
+
+// TestAnOutageParksNothingWhereAHandlerIsIdleForSome has events that succeed in an outage,
+// because nothing is to be done for them.
+func TestAnOutageParksNothingWhereAHandlerIsIdleForSome(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	steps, s := activities.New(db), newSink(t, db)
+	for w := range 30 {
+		deposit(t, steps, fmt.Sprint("u", w), 1)
+	}
+	s.down, s.idle = errors.New("connection refused"), "u7"
+	s.start(feed.Options{ParkAfter: 1})
+	s.awaitOutages(3)
+	require.Zero(t, s.count(sqlWaiting))
+	s.set(func() { s.down = nil })
+	s.eventually(60, sqlDelivered)
+	require.Zero(t, s.count(sqlWaiting))
+	s.requireOrder()
+}
+
 func TestAnOutageParksNothing(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	steps, s := activities.New(db), newSink(t, db)
@@ -194,25 +231,12 @@ func TestAnOutageParksNothing(t *testing.T) {
 	}
 	s.down = errors.New("connection refused")
 	s.start(feed.Options{ParkAfter: 1})
-	outage := func(n int) func() bool {
-		return func() bool {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			found := 0
-			for _, err := range s.errs {
-				if errors.As(err, new(*feed.OutageError)) {
-					found++
-				}
-			}
-			return found >= n
-		}
-	}
-	require.Eventually(t, outage(4), time.Minute, 10*time.Millisecond)
+	s.awaitOutages(4)
 	require.Zero(t, s.count(sqlWaiting))
 	require.Zero(t, s.count(sqlDelivered))
 	require.Zero(t, s.count(`SELECT after_id FROM wallet_feed_consumers`))
 	s.set(func() {
-		require.ErrorContains(t, s.errs[1], "connection refused (the handler fails for other wallets too, which is taken for an outage, so nothing is parked)")
+		require.ErrorContains(t, s.errs[1], "connection refused (the handler fails for more wallets, which is taken for an outage, so nothing is parked)")
 		s.down = nil
 	})
 	s.eventually(60, sqlDelivered)
