@@ -1,6 +1,7 @@
-// Package feed delivers the events of all wallets to other modules, in order within each
-// wallet: durably, to consumers whose position is stored in Postgres (Consume), or live, to
-// anyone watching (Follow). No event is skipped.
+// Package feed hands the events of all wallets to other modules, in the order of
+// each wallet: durably, to consumers that keep their place in Postgres (Consume),
+// or live, to whoever looks on (Follow). Nothing is passed over, and a wallet whose event
+// a consumer cannot handle does not stop the others.
 //
 // # How no event is skipped
 //
@@ -29,6 +30,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/rows"
 	"github.com/valueledger/wallet/trail"
 )
@@ -135,15 +137,28 @@ type versions struct {
 	First, Last      int64
 }
 
-// page reads at most limit events after a cursor, from the ranges that keep accepts. It returns
-// the cursor after the last range it examined, so it advances even if keep accepted none. If an
-// event is missing in the trail, it stops before that event, and fails only if there is nothing
-// before it.
-func page(ctx context.Context, db querier, after Cursor, limit int, keep func(userID, currency string) bool) ([]Event, Cursor, error) {
+func (v versions) ref() wallet.AssetRef {
+	return wallet.AssetRef{UserID: v.UserID, Currency: v.Currency}
+}
+
+func eventID(of wallet.AssetRef, version int64) string {
+	return fmt.Sprintf("%s/%s/%d", of.Currency, of.UserID, version)
+}
+
+// page reads at most limit events after a place, those of the ranges that keep
+// wants, and returns the place after the last range that was looked at: it moves on
+// even if keep wanted none. Where an event is missing in the trail it ends before it,
+// and fails only if there is nothing before.
+func page(ctx context.Context, db querier, after Cursor, limit int, keep func(versions) bool) ([]Event, Cursor, error) {
 	ranges, err := settled(ctx, db, after, limit)
 	if err != nil {
 		return nil, after, err
 	}
+	return read(ctx, db, ranges, after, limit, keep)
+}
+
+// read is page for ranges that are settled.
+func read(ctx context.Context, db querier, ranges []versions, after Cursor, limit int, keep func(versions) bool) ([]Event, Cursor, error) {
 	var wanted []versions
 	count := 0
 	for _, r := range ranges {
@@ -153,7 +168,7 @@ func page(ctx context.Context, db querier, after Cursor, limit int, keep func(us
 		if r.ID == after.Row {
 			r.First = max(r.First, after.Version+1)
 		}
-		if keep(r.UserID, r.Currency) && r.First <= r.Last {
+		if keep(r) && r.First <= r.Last {
 			r.Last = min(r.Last, r.First+int64(limit-count)-1)
 			count += int(r.Last - r.First + 1)
 			wanted = append(wanted, r)
@@ -298,8 +313,7 @@ func load(ctx context.Context, db querier, ranges []versions, count int) ([]Even
 			if len(found) == 0 || found[0].UserID != r.UserID || found[0].Currency != r.Currency || found[0].Version != version {
 				return events, fmt.Errorf("version %d of the %s wallet of %q: %w", version, r.Currency, r.UserID, ErrEventMissing)
 			}
-			id := fmt.Sprintf("%s/%s/%d", r.Currency, r.UserID, version)
-			events = append(events, Event{id, Cursor{r.ID, version}, found[0]})
+			events = append(events, Event{eventID(r.ref(), version), Cursor{r.ID, version}, found[0]})
 			found = found[1:]
 		}
 	}

@@ -21,8 +21,8 @@ type FollowOptions struct {
 // ends (which is not an error) or show fails. If the database is unavailable, it waits and
 // continues where it was. It only needs SELECT.
 func Follow(ctx context.Context, db *pgxpool.Pool, o FollowOptions, show func(Event) error) error {
-	keep := func(userID, currency string) bool {
-		return (o.UserID == "" || o.UserID == userID) && (o.Currency == "" || o.Currency == currency)
+	keep := func(r versions) bool {
+		return (o.UserID == "" || o.UserID == r.UserID) && (o.Currency == "" || o.Currency == r.Currency)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -12,13 +12,16 @@ import (
 type Lag struct {
 	Consumer string
 	Appends  int64
+	Parked   int64 // wallets; what waits for these is no part of Appends
 }
 
-const sqlLags = `SELECT name, greatest(0, coalesce((SELECT max(id) FROM wallet_feed), 0) - after_id)
+const sqlLags = `SELECT name, greatest(0, coalesce((SELECT max(id) FROM wallet_feed), 0) - after_id),
+			(SELECT count(*) FROM wallet_feed_parked WHERE consumer = name AND parked)
 		FROM wallet_feed_consumers
 		ORDER BY name`
 
-// Lags returns the lag of every consumer, at the cost of two index lookups.
+// Lags tells of every consumer, at the cost of two steps into an index, and of reading the
+// wallets that wait.
 func Lags(ctx context.Context, db *pgxpool.Pool) ([]Lag, error) {
 	rows, err := db.Query(ctx, sqlLags)
 	if err != nil {

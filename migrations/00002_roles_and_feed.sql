@@ -148,9 +148,61 @@ ALTER TABLE wallet_feed_consumers ENABLE ROW LEVEL SECURITY;
 CREATE POLICY see ON wallet_feed_consumers FOR SELECT USING (true);
 CREATE POLICY own ON wallet_feed_consumers FOR ALL    USING (wallet_feed_is_own(role));
 
--- The roles. They belong to the whole server, so another database may have created them. None
--- can log in by default: "wallet migrate up" lets wallet_app log in if it gets a password, or
--- grant the roles to your own.
+-- A wallet whose event a consumer's handler fails for: its events wait from that one on,
+-- those of other wallets do not. The events stay where they are; a row says where the
+-- consumer goes on. Package feed says when a wallet gets a row and when it loses it.
+CREATE TABLE wallet_feed_parked (
+    consumer     text COLLATE "C" NOT NULL REFERENCES wallet_feed_consumers ON DELETE CASCADE,
+    user_id      text COLLATE "C" NOT NULL,
+    currency     text COLLATE "C" NOT NULL,
+    from_id      bigint  NOT NULL,
+    from_version bigint  NOT NULL,
+    failures     integer NOT NULL CHECK (failures >= 0),
+    parked       boolean NOT NULL,
+    last_error   text    NOT NULL,
+    since        timestamptz NOT NULL DEFAULT now(),
+    retry_at     timestamptz NOT NULL,
+    PRIMARY KEY (consumer, user_id, currency)
+);
+COMMENT ON TABLE  wallet_feed_parked              IS 'Wallets whose events wait for a consumer, because its handler fails for one of them.';
+COMMENT ON COLUMN wallet_feed_parked.from_id      IS 'row of the feed where it stopped: what comes before it was handed out';
+COMMENT ON COLUMN wallet_feed_parked.from_version IS 'the event that is handed out next';
+COMMENT ON COLUMN wallet_feed_parked.failures     IS 'of that event, in a row';
+COMMENT ON COLUMN wallet_feed_parked.parked       IS 'they are as many as the consumer allows: somebody has to look at it';
+
+CREATE INDEX wallet_feed_parked_due ON wallet_feed_parked (consumer, retry_at);
+
+-- What a person decided that a consumer is never handed.
+CREATE TABLE wallet_feed_skipped (
+    consumer   text COLLATE "C" NOT NULL REFERENCES wallet_feed_consumers ON DELETE CASCADE,
+    user_id    text COLLATE "C" NOT NULL,
+    currency   text COLLATE "C" NOT NULL,
+    version    bigint NOT NULL,
+    actor      text   NOT NULL CHECK (actor <> ''),
+    reason     text   NOT NULL CHECK (reason <> ''),
+    last_error text   NOT NULL DEFAULT '',
+    role       text   NOT NULL DEFAULT current_user,
+    skipped_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (consumer, user_id, currency, version)
+);
+COMMENT ON TABLE  wallet_feed_skipped            IS 'Events that a consumer is not handed, by whose decision and why.';
+COMMENT ON COLUMN wallet_feed_skipped.last_error IS 'what it failed with before';
+
+-- As for consumers: all may look, and only whose consumer it is may write.
+CREATE FUNCTION wallet_feed_consumer_is_own(consumer text) RETURNS boolean LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM wallet_feed_consumers AS c WHERE c.name = consumer AND wallet_feed_is_own(c.role));
+
+ALTER TABLE wallet_feed_parked ENABLE ROW LEVEL SECURITY;
+CREATE POLICY see ON wallet_feed_parked FOR SELECT USING (true);
+CREATE POLICY own ON wallet_feed_parked FOR ALL    USING (wallet_feed_consumer_is_own(consumer));
+
+ALTER TABLE wallet_feed_skipped ENABLE ROW LEVEL SECURITY;
+CREATE POLICY see ON wallet_feed_skipped FOR SELECT USING (true);
+CREATE POLICY own ON wallet_feed_skipped FOR ALL    USING (wallet_feed_consumer_is_own(consumer));
+
+-- The roles. They belong to the whole server, and so may be there from another
+-- database. None can log in by itself: "wallet migrate up" lets wallet_app do so
+-- when it is given a password; or grant them to roles of your own.
 --   wallet_app       the worker: SELECT, INSERT into the journal, UPDATE of balances
 --   wallet_reader    people and programs that read and verify: SELECT
 --   wallet_consumer  a module that consumes the feed
@@ -186,7 +238,7 @@ $$;
 REVOKE EXECUTE ON FUNCTION wallet_record_events, wallet_repair_events FROM PUBLIC;
 GRANT  EXECUTE ON FUNCTION wallet_record_events, wallet_repair_events TO wallet_app;
 
-GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_holds, wallet_commands, wallet_asset_events, wallet_feed, wallet_feed_consumers
+GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_holds, wallet_commands, wallet_asset_events, wallet_feed, wallet_feed_consumers, wallet_feed_parked, wallet_feed_skipped
     TO wallet_app, wallet_reader;
 
 GRANT INSERT ON wallets, wallet_assets, wallet_holds, wallet_commands TO wallet_app;
@@ -196,4 +248,7 @@ GRANT UPDATE (state, amount, captured, released, expires_at, updated_at, positio
 GRANT SELECT ON goose_db_version, currencies, wallet_asset_events, wallet_feed TO wallet_consumer;
 GRANT SELECT, INSERT, DELETE ON wallet_feed_consumers TO wallet_consumer;
 GRANT UPDATE (after_id, after_version, updated_at) ON wallet_feed_consumers TO wallet_consumer;
+GRANT SELECT, INSERT, DELETE ON wallet_feed_parked TO wallet_consumer;
+GRANT UPDATE (from_id, from_version, failures, parked, last_error, retry_at) ON wallet_feed_parked TO wallet_consumer;
+GRANT SELECT, INSERT (consumer, user_id, currency, version, actor, reason, last_error) ON wallet_feed_skipped TO wallet_consumer;
 

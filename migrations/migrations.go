@@ -183,14 +183,20 @@ func checkEncoding(ctx context.Context, db Querier) error {
 	return nil
 }
 
-// sqlMissingColumns lists the columns of an entry that an older journal lacks; none if there is
-// no journal yet.
-const sqlMissingColumns = `SELECT coalesce(string_agg(name, ', '), '')
-	FROM unnest($1::text[]) AS wanted (name)
-	WHERE to_regclass('wallet_commands') IS NOT NULL
-		AND NOT EXISTS (
-			SELECT FROM pg_attribute
-			WHERE attrelid = to_regclass('wallet_commands') AND attname = wanted.name AND NOT attisdropped)`
+// sqlMissing names what a journal and a feed of this form have and those of an older one
+// lack; nothing where there are none yet.
+const sqlMissing = `SELECT coalesce(string_agg(what, ', '), '')
+	FROM (
+		SELECT 'its journal has no ' || string_agg(name, ', ')
+		FROM unnest($1::text[]) AS wanted (name)
+		WHERE to_regclass('wallet_commands') IS NOT NULL
+			AND NOT EXISTS (
+				SELECT FROM pg_attribute
+				WHERE attrelid = to_regclass('wallet_commands') AND attname = wanted.name AND NOT attisdropped)
+		UNION ALL
+		SELECT 'its feed has no wallet_feed_parked'
+		WHERE to_regclass('wallet_feed') IS NOT NULL AND to_regclass('wallet_feed_parked') IS NULL
+	) AS missing (what)`
 
 func checkForm(ctx context.Context, db Querier) error {
 	var wanted []string
@@ -198,11 +204,11 @@ func checkForm(ctx context.Context, db Querier) error {
 		wanted = append(wanted, f.Name)
 	}
 	var missing string
-	if err := db.QueryRow(ctx, sqlMissingColumns, wanted).Scan(&missing); err != nil {
+	if err := db.QueryRow(ctx, sqlMissing, wanted).Scan(&missing); err != nil {
 		return err
 	}
 	if missing != "" {
-		return fmt.Errorf("%w (its journal has no %s)", ErrOldForm, missing)
+		return fmt.Errorf("%w (%s)", ErrOldForm, missing)
 	}
 	return nil
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/valueledger/wallet/migrations"
 )
 
-// TestADatabaseOfAnOlderFormIsRefused removes a column that older databases do not have.
+// TestADatabaseOfAnOlderFormIsRefused takes away what came after its form: a
+// column, and a table of the feed.
 func TestADatabaseOfAnOlderFormIsRefused(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	require.NoError(t, migrations.Check(t.Context(), db))
@@ -22,6 +23,11 @@ func TestADatabaseOfAnOlderFormIsRefused(t *testing.T) {
 	_, err = migrations.Up(t.Context(), db.Config().ConnString())
 	require.ErrorIs(t, err, migrations.ErrOldForm)
 	require.ErrorContains(t, err, "its journal has no format")
+
+	db = testenv.Pool(t, testenv.DatabaseURL(t))
+	_, err = db.Exec(t.Context(), `DROP TABLE wallet_feed_parked`)
+	require.NoError(t, err)
+	require.ErrorContains(t, migrations.Check(t.Context(), db), "its feed has no wallet_feed_parked")
 }
 
 var quoted = regexp.MustCompile(`'([a-z_.]+)'`)

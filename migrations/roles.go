@@ -79,6 +79,8 @@ const sqlRelations = `
 		('wallet_asset_events',   '{}'),
 		('wallet_feed',           '{}'),
 		('wallet_feed_consumers', '{}'),
+		('wallet_feed_parked',    '{}'),
+		('wallet_feed_skipped',   '{}'),
 		('goose_db_version',      '{}')
 	)`
 

@@ -46,7 +46,8 @@ func TestTheServiceMayOnlyAppend(t *testing.T) {
 		`DROP FUNCTION wallet_append_only`, `CREATE OR REPLACE FUNCTION wallet_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`,
 		`SET session_replication_role = replica`, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`,
 		`SET ROLE wallet`, `ALTER ROLE wallet_app SUPERUSER`, `INSERT INTO wallet_feed_consumers (name, after_id, after_version) VALUES ('x', 1, 1)`,
-		// Trail and feed are only filled from the journal, by functions that do nothing else.
+		`DELETE FROM wallet_feed_parked`, `INSERT INTO wallet_feed_skipped (consumer, user_id, currency, version, actor, reason) VALUES ('x', 'u1', 'USD', 1, 'ann', 'bad')`,
+		// What is in trail and feed comes from the journal, by functions that do nothing else.
 		`INSERT INTO wallet_asset_events SELECT * FROM wallet_asset_events`, `INSERT INTO wallet_feed (user_id, currency, first_version, last_version) VALUES ('u1', 'USD', 1, 1)`,
 		`DO 'BEGIN LOCK TABLE wallet_feed IN ROW EXCLUSIVE MODE; END'`, `SELECT nextval(pg_get_serial_sequence('wallet_feed', 'id'))`,
 		`CREATE OR REPLACE FUNCTION wallet_record_events(text[], text[]) RETURNS SETOF bigint LANGUAGE sql AS 'SELECT 1'`,
@@ -231,12 +232,35 @@ func TestAConsumerMovesOnlyItsOwnPlace(t *testing.T) {
 		_, err := mail.Exec(t.Context(), sql)
 		require.ErrorContains(t, err, "42501", sql)
 	}
+	// Nor what waits for another, and what is skipped.
+	for pool, name := range map[*pgxpool.Pool]string{billing: "billing", mail: "mail"} {
+		_, err := pool.Exec(t.Context(), `INSERT INTO wallet_feed_parked (consumer, user_id, currency, from_id, from_version, failures, parked, last_error, retry_at)
+			VALUES ($1, 'u1', 'USD', 1, 1, 1, false, '', now())`, name)
+		require.NoError(t, err)
+		_, err = pool.Exec(t.Context(), `INSERT INTO wallet_feed_skipped (consumer, user_id, currency, version, actor, reason) VALUES ($1, 'u1', 'USD', 1, 'ann', 'bad')`, name)
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 2, rowsOf(mail, `SELECT FROM wallet_feed_parked`))
+	require.EqualValues(t, 1, rowsOf(mail, `UPDATE wallet_feed_parked SET retry_at = now()`))
+	require.EqualValues(t, 1, rowsOf(mail, `DELETE FROM wallet_feed_parked`))
+	require.EqualValues(t, 2, rowsOf(mail, `SELECT FROM wallet_feed_skipped`))
+	for _, sql := range []string{
+		`INSERT INTO wallet_feed_parked (consumer, user_id, currency, from_id, from_version, failures, parked, last_error, retry_at) VALUES ('billing', 'u2', 'USD', 1, 1, 1, false, '', now())`,
+		`INSERT INTO wallet_feed_skipped (consumer, user_id, currency, version, actor, reason) VALUES ('billing', 'u2', 'USD', 1, 'ann', 'bad')`,
+		`INSERT INTO wallet_feed_skipped (consumer, user_id, currency, version, actor, reason, role) VALUES ('mail', 'u2', 'USD', 1, 'ann', 'bad', 'other')`,
+		`UPDATE wallet_feed_parked SET consumer = 'billing'`, `UPDATE wallet_feed_skipped SET actor = 'ben'`, `DELETE FROM wallet_feed_skipped`,
+		`TRUNCATE wallet_feed_parked`, `ALTER TABLE wallet_feed_parked DISABLE ROW LEVEL SECURITY`,
+	} {
+		_, err := mail.Exec(t.Context(), sql)
+		require.ErrorContains(t, err, "42501", sql)
+	}
 	nobody := func(context.Context, pgx.Tx, []feed.Event) error { return nil }
 	require.ErrorContains(t, feed.Consume(t.Context(), mail, feed.Options{Name: "billing"}, nobody),
 		`it belongs to the role "`+group+`"`, "rather than wait for ever")
 
 	require.EqualValues(t, 1, rowsOf(second, `UPDATE wallet_feed_consumers SET after_id = 7 WHERE name = 'billing'`))
 	require.EqualValues(t, 1, rowsOf(billing, `DELETE FROM wallet_feed_consumers WHERE name = 'billing' AND after_id = 7`))
+	require.EqualValues(t, 1, rowsOf(mail, `SELECT FROM wallet_feed_skipped`), "what is recorded for a consumer goes with it")
 	require.EqualValues(t, 1, rowsOf(testenv.Pool(t, url), `UPDATE wallet_feed_consumers SET after_id = 5`), "the owner moves all")
 }
 

@@ -92,7 +92,7 @@ by WALLET_DATABASE_URL. After "wallet-dev run", ". .wallet/env" sets them.`,
 		a.workerCommand(), a.readyCommand(), a.migrateCommand(), a.setupCommand(),
 		a.scheduleCommand(),
 		a.balanceCommand(), a.holdsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.replayCommand(), a.currencyCommand(),
-		a.codecServerCommand(), a.versionCommand(),
+		a.feedCommand(), a.codecServerCommand(), a.versionCommand(),
 	)
 	for _, kind := range wallet.CallersKinds() {
 		root.AddCommand(a.changeCommand(kind))

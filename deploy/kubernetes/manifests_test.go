@@ -16,7 +16,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -31,7 +33,7 @@ func build(t *testing.T, folder string) map[string]runtime.Object {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		appsv1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, policyv1.AddToScheme,
+		appsv1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme,
 		kedav1alpha1.AddToScheme, monitoringv1.AddToScheme,
 	} {
 		require.NoError(t, add(scheme))
@@ -59,9 +61,9 @@ func pods(objects map[string]runtime.Object) map[string]corev1.PodSpec {
 }
 
 func TestEveryManifestIsUnderstood(t *testing.T) {
-	require.Len(t, build(t, "base"), 5)
+	require.Len(t, build(t, "base"), 6)
 	scaled := build(t, "example")
-	require.Len(t, scaled, 6)
+	require.Len(t, scaled, 7)
 	require.Nil(t, scaled["Deployment"].(*appsv1.Deployment).Spec.Replicas, "whoever applies again leaves the number to KEDA")
 	object := scaled["ScaledObject"].(*kedav1alpha1.ScaledObject)
 	require.Equal(t, scaled["Deployment"].(*appsv1.Deployment).Name, object.Spec.ScaleTargetRef.Name)
@@ -86,8 +88,40 @@ func TestPodsAreConfined(t *testing.T) {
 	}
 }
 
-// ofOthers lists variables that are not wallet's own: GOMEMLIMIT is Go's, and the help shows
-// Temporal's only as TEMPORAL_TLS_..., which cmd/wallet's tests use to start a worker.
+// TestOnlyWhatIsNeededGoesThroughTheNetwork checks that the policy is about every pod, and
+// knows the ports that the manifests name.
+func TestOnlyWhatIsNeededGoesThroughTheNetwork(t *testing.T) {
+	objects := build(t, "base")
+	policy := objects["NetworkPolicy"].(*networkingv1.NetworkPolicy)
+	require.Equal(t, "wallet", policy.Name)
+	covers := labels.SelectorFromSet(policy.Spec.PodSelector.MatchLabels)
+	worker := objects["Deployment"].(*appsv1.Deployment).Spec.Template
+	for name, template := range map[string]corev1.PodTemplateSpec{
+		"worker": worker, "migrate": objects["Job"].(*batchv1.Job).Spec.Template,
+		"verify": objects["CronJob"].(*batchv1.CronJob).Spec.JobTemplate.Spec.Template,
+	} {
+		require.True(t, covers.Matches(labels.Set(template.Labels)), name)
+	}
+	require.ElementsMatch(t, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}, policy.Spec.PolicyTypes)
+	require.Len(t, policy.Spec.Ingress, 1)
+	require.Equal(t, "monitoring", policy.Spec.Ingress[0].From[0].NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"])
+	require.Equal(t, worker.Spec.Containers[0].Ports[0].Name, policy.Spec.Ingress[0].Ports[0].Port.String())
+	out := map[string]bool{}
+	for _, rule := range policy.Spec.Egress {
+		require.NotEmpty(t, rule.Ports, "an empty list is every port")
+		for _, p := range rule.Ports {
+			out[string(*p.Protocol)+" "+p.Port.String()] = true
+		}
+	}
+	_, temporal, _ := strings.Cut(objects["ConfigMap"].(*corev1.ConfigMap).Data["TEMPORAL_ADDRESS"], ":")
+	for _, port := range []string{"UDP 53", "TCP 53", "TCP 5432", "TCP 6432", "TCP " + temporal, "TCP 4317", "TCP 4318"} {
+		require.True(t, out[port], port)
+	}
+	require.Len(t, out, 7)
+}
+
+// ofOthers are not wallet's: GOMEMLIMIT is Go's, and the help has only TEMPORAL_TLS_... of
+// Temporal's, with which cmd/wallet's tests start a worker.
 var ofOthers = []string{
 	"GOMEMLIMIT", "TEMPORAL_TLS_SERVER_CA_CERT_PATH", "TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH",
 }

@@ -34,10 +34,10 @@ type Watched struct {
 // It queries in the background. It must not query during a scrape: the scrape holds a lock that
 // the Temporal client may need to count the request.
 type watch struct {
-	tasks, lag metric.Int64ObservableGauge
-	age        metric.Float64ObservableGauge
-	backlogs   atomic.Pointer[[]backlog]
-	lags       atomic.Pointer[[]feed.Lag]
+	tasks, lag, parked metric.Int64ObservableGauge
+	age                metric.Float64ObservableGauge
+	backlogs           atomic.Pointer[[]backlog]
+	lags               atomic.Pointer[[]feed.Lag]
 }
 
 type backlog struct {
@@ -61,7 +61,11 @@ func newWatch(meter metric.Meter) (*watch, error) {
 		metric.WithDescription("Appends to the feed that a consumer has not handled, about; each worker tells the same.")); err != nil {
 		return nil, err
 	}
-	_, err = meter.RegisterCallback(w.tell, w.tasks, w.age, w.lag)
+	if w.parked, err = meter.Int64ObservableGauge("wallet_feed_parked",
+		metric.WithDescription("Wallets whose events a consumer cannot handle, so that they wait; each worker tells the same.")); err != nil {
+		return nil, err
+	}
+	_, err = meter.RegisterCallback(w.tell, w.tasks, w.age, w.lag, w.parked)
 	return &w, err
 }
 
@@ -75,7 +79,9 @@ func (w *watch) tell(_ context.Context, o metric.Observer) error {
 	}
 	if lags := w.lags.Load(); lags != nil {
 		for _, l := range *lags {
-			o.ObserveInt64(w.lag, l.Appends, metric.WithAttributes(attribute.String("consumer", l.Consumer)))
+			of := metric.WithAttributes(attribute.String("consumer", l.Consumer))
+			o.ObserveInt64(w.lag, l.Appends, of)
+			o.ObserveInt64(w.parked, l.Parked, of)
 		}
 	}
 	return nil
