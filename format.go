@@ -12,7 +12,7 @@ type Rules struct {
 	format  int64
 	entry   string // the constant that an entry's hash begins with
 	command string // and that of a request hash
-	apply   func(Account, Received, time.Time) (Account, Result)
+	apply   func(Account, Received, time.Time) (Account, Result, error)
 }
 
 // formats has the rules of each format that this build knows.
@@ -27,7 +27,7 @@ func RulesOf(format int64) (Rules, bool) {
 }
 
 // Apply decides a command as the rules of the format did: see the function Apply.
-func (r Rules) Apply(before Account, received Received, now time.Time) (Account, Result) {
+func (r Rules) Apply(before Account, received Received, now time.Time) (Account, Result, error) {
 	return r.apply(before, received, now)
 }
 

@@ -154,7 +154,11 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 	if e.Reason == wallet.ReasonMalformed {
 		received.Malformed = e.Message
 	}
-	after, result := rules.Apply(c.want, received, e.RecordedAt)
+	after, result, err := rules.Apply(c.want, received, e.RecordedAt)
+	if err != nil {
+		c.wrongEntry(e, "%v", err)
+		return
+	}
 	// The rules say whether there is a message; its wording may be another release's,
 	// and the hash covers it.
 	if result.Message != "" && e.Message != "" {
