@@ -45,7 +45,7 @@ func readAsset(found pgx.Rows) (a storedAsset) {
 // that is wrong: what comes after a bad row is bad because of it.
 type chain struct {
 	key     key
-	want    wallet.Account // as the journal says so far
+	want    wallet.Account // as the journal says so far, with the holds that are open
 	have    *storedAsset
 	finding *Finding
 
@@ -54,14 +54,14 @@ type chain struct {
 	event   wallet.Entry
 	repeats rows.Repetition
 
-	holds   map[string]storedHold
+	holds   chainHolds
 	scope   scope
 	missing int64 // version of the first entry without an event
 	feed    inFeed
 }
 
 func newChain(at key, in keyRange) *chain {
-	c := &chain{key: at, want: wallet.Account{Asset: wallet.Asset{UserID: at.userID, Currency: at.currency}}, scope: in.scope, feed: in.feed[at], holds: in.holds[at]}
+	c := &chain{key: at, want: wallet.Account{Asset: wallet.Asset{UserID: at.userID, Currency: at.currency}}, scope: in.scope, feed: in.feed[at]}
 	if asset, ok := in.assets[at]; ok {
 		c.have, c.want.Scale = &asset, asset.Scale
 		if asset.problem != "" {
@@ -89,14 +89,17 @@ func (c *chain) readEvent(events *stream) *wallet.Entry {
 	return &c.event
 }
 
-// entry checks a journal entry against the ones before it, and the event that goes with it,
-// if there is one.
-func (c *chain) entry(e *wallet.Entry, entries, events *stream, hasEvent bool) {
+// entry checks a journal entry against the ones before it, and the event and the hold that go
+// with it, if there are any.
+func (c *chain) entry(e *wallet.Entry, entries, events, holds *stream, hasEvent bool) {
 	if c.finding == nil {
 		c.checkRow(e)
 	}
 	if c.finding == nil {
 		c.checkOutcome(e)
+	}
+	if c.finding == nil {
+		c.checkHold(holds)
 	}
 	switch {
 	case c.finding != nil || e.Status != wallet.StatusApplied:
@@ -154,6 +157,10 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 	if e.Reason == wallet.ReasonMalformed {
 		received.Malformed = e.Message
 	}
+	if state, closed := c.holds.closed[e.HoldID]; closed { // of which the rules need no more
+		c.want.Keep(wallet.Hold{ID: e.HoldID, State: state})
+		defer delete(c.want.Holds, e.HoldID)
+	}
 	after, result, err := rules.Apply(c.want, received, e.RecordedAt)
 	if err != nil {
 		c.wrongEntry(e, "%v", err)
@@ -168,9 +175,6 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 	switch {
 	case sameOutcome(e, &want):
 		after.Asset = after.Asset.After(*e)
-		if h, ok := after.Changed(); ok {
-			after.Keep(h)
-		}
 		c.want = after
 	case e.ComputeHash() != e.Hash:
 		c.wrongEntry(e, "a column was changed: the hash of the row is not %s", e.Hash)
@@ -235,7 +239,7 @@ func (c *chain) end() *Finding {
 	if c.finding != nil || c.have == nil {
 		return c.finding
 	}
-	c.checkHolds()
+	c.endHolds()
 	have, want := c.have, c.want
 	wrong := func(format string, args ...any) { c.wrong("wallet_assets", want.Position, format, args...) }
 	switch {

@@ -18,67 +18,131 @@ type storedHold struct {
 	problem string
 }
 
+// A hold's row has the position of its last entry, so rows in this order are read beside the
+// journal: a row is compared at its entry and not kept.
 const sqlVerifyHolds = `SELECT ` + rows.HoldColumns + `
 	FROM wallet_holds
 	WHERE ` + inRange + `
-	ORDER BY user_id, currency, hold_id`
+	ORDER BY user_id, currency, position`
 
-// readHolds reads a range's holds.
-func readHolds(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]map[string]storedHold, error) {
-	found, err := tx.Query(ctx, sqlVerifyHolds, k.args()...)
-	if err != nil {
-		return nil, err
-	}
-	defer found.Close()
-	holds := map[key]map[string]storedHold{}
-	for found.Next() {
-		h, problem := rows.ReadHold(found)
-		at := key{h.UserID, h.Currency}
-		if holds[at] == nil {
-			holds[at] = map[string]storedHold{}
-		}
-		if _, twice := holds[at][h.ID]; twice {
-			problem = "it has two rows"
-		}
-		holds[at][h.ID] = storedHold{h.Hold, problem}
-	}
-	return holds, found.Err()
+// chainHolds is what a chain keeps of a wallet's holds, besides those that are open.
+type chainHolds struct {
+	// closed are the states of those that are not open any more: all that the rules need of
+	// them to refuse a command.
+	closed map[string]wallet.HoldState
+	stored map[string]bool // open ones whose rows were as the journal has it so far
+	due    time.Time       // no open one expires before this; zero if none expires
+	next   *storedHold     // the row on which the stream stands
+	lost   *wallet.Hold    // the first one that has no row
 }
 
-// checkHolds compares the rows of a wallet's holds with what its journal made of them, and
-// their sum with the balance's hold.
-func (c *chain) checkHolds() {
+// row is the row on which a stream stands, if it is of this wallet.
+func (c *chain) row(holds *stream) *storedHold {
+	if c.holds.next == nil && holds.of(c.key) {
+		h, problem := rows.ReadHold(holds.found)
+		c.holds.next = &storedHold{h.Hold, problem}
+	}
+	return c.holds.next
+}
+
+func (c *chain) takeRow(holds *stream) {
+	c.holds.next = nil
+	holds.take()
+}
+
+// checkHold takes over the hold that the entry that was checked last has changed, and compares
+// the rows that say that they end with this entry.
+func (c *chain) checkHold(holds *stream) {
+	want, changed := c.want.Changed()
+	if changed {
+		c.keepHold(want)
+	}
+	found := false
+	for have := c.row(holds); have != nil && have.Position <= c.want.Position; have = c.row(holds) {
+		switch ofEntry := changed && have.Position == want.Position && have.ID == want.ID; {
+		case have.problem != "":
+			c.wrongHold(have.Hold, "%s", have.problem)
+		case ofEntry && found:
+			c.wrongHold(have.Hold, "it has two rows")
+		case !ofEntry || !sameHold(have.Hold, want):
+			c.wrongRow(have.Hold)
+		}
+		found = found || c.finding == nil
+		c.takeRow(holds)
+	}
+	switch {
+	case !changed:
+	case !want.IsOpen() && !found:
+		c.lose(want)
+	case want.IsOpen() && found:
+		c.holds.stored[want.ID] = true
+	}
+}
+
+// keepHold keeps an open hold, and of a closed one that it is closed.
+func (c *chain) keepHold(h wallet.Hold) {
+	if c.holds.stored[h.ID] {
+		c.wrong("wallet_holds", h.Position, "hold %q is not what the journal makes of it: the row is of an entry before this one", h.ID)
+	}
+	if c.holds.closed == nil {
+		c.holds.closed, c.holds.stored = map[string]wallet.HoldState{}, map[string]bool{}
+	}
+	delete(c.holds.stored, h.ID)
+	if !h.IsOpen() {
+		delete(c.want.Holds, h.ID)
+		c.holds.closed[h.ID] = h.State
+		return
+	}
+	c.want.Keep(h)
+	if !h.ExpiresAt.IsZero() && (c.holds.due.IsZero() || h.ExpiresAt.Before(c.holds.due)) {
+		c.holds.due = h.ExpiresAt
+	}
+}
+
+// lose remembers a hold without a row. It is a finding only if no row turns out to be wrong:
+// that one may be the hold's.
+func (c *chain) lose(h wallet.Hold) {
+	if c.holds.lost == nil {
+		c.holds.lost = &h
+	}
+}
+
+func (c *chain) wrongHold(h wallet.Hold, format string, args ...any) {
+	c.wrong("wallet_holds", h.Position, "hold %q: "+format, append([]any{h.ID}, args...)...)
+}
+
+func (c *chain) wrongRow(h wallet.Hold) {
+	c.wrong("wallet_holds", h.Position, "hold %q is not what the journal makes of it at position %d: the row has %+v", h.ID, h.Position, h)
+}
+
+// restOfHolds takes the rows that no entry of the wallet goes with.
+func (c *chain) restOfHolds(holds *stream) {
+	for have := c.row(holds); have != nil; have = c.row(holds) {
+		if have.problem != "" {
+			c.wrongHold(have.Hold, "%s", have.problem)
+		}
+		c.wrongRow(have.Hold)
+		c.takeRow(holds)
+	}
+}
+
+// endHolds looks at the end of the journal for holds without a row, and compares the sum of
+// the open ones with the balance's hold.
+func (c *chain) endHolds() {
 	left := c.want.Hold.Sub(c.want.Hold)
-	for _, h := range c.want.Holds {
-		if h.IsOpen() {
-			left = left.Add(h.Left())
+	for _, id := range slices.Sorted(maps.Keys(c.want.Holds)) {
+		h := c.want.Holds[id]
+		left = left.Add(h.Left())
+		if !c.holds.stored[id] {
+			c.lose(h)
 		}
 	}
 	if left.Cmp(c.want.Hold) != 0 {
 		c.wrong("wallet_holds", c.want.Position, "open holds come to %s, the journal's hold is %s", left, c.want.Hold)
-		return
 	}
-	for _, id := range slices.Sorted(maps.Keys(c.want.Holds)) {
-		want := c.want.Holds[id]
-		have, stored := c.holds[id]
-		switch {
-		case !stored && c.scope.withoutMissing:
-		case !stored:
-			c.wrong("wallet_holds", want.Position, "hold %q has no row: run \"wallet repair\"", id)
-			c.finding.MissingHold = true
-		case have.problem != "":
-			c.wrong("wallet_holds", want.Position, "hold %q: %s", id, have.problem)
-		case !sameHold(have.Hold, want):
-			c.wrong("wallet_holds", want.Position, "hold %q is not what the journal makes of it: the row has %+v, the journal gives %+v", id, have.Hold, want)
-		}
-		if c.finding != nil {
-			return
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(c.holds)) {
-		if _, known := c.want.Holds[id]; !known {
-			c.wrong("wallet_holds", c.want.Position, "hold %q is not in the journal", id)
-		}
+	if lost := c.holds.lost; lost != nil && c.finding == nil && !c.scope.withoutMissing {
+		c.wrong("wallet_holds", lost.Position, "hold %q has no row: run \"wallet repair\"", lost.ID)
+		c.finding.MissingHold = true
 	}
 }
 

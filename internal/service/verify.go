@@ -13,7 +13,7 @@ import (
 const (
 	// verifyConnections is the least that a verification needs. They are not the
 	// steps', which must not wait for it.
-	verifyConnections = 3
+	verifyConnections = 4
 	// maxFindingsLogged keeps a broken ledger from filling the log each time.
 	maxFindingsLogged = 20
 )
