@@ -1,8 +1,11 @@
 package trail
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -96,6 +99,12 @@ func (c *chain) entry(e *wallet.Entry, entries, events, holds *stream, hasEvent 
 		c.checkRow(e)
 	}
 	if c.finding == nil {
+		c.checkOwn(e)
+	}
+	if c.finding == nil {
+		c.checkDue(e)
+	}
+	if c.finding == nil {
 		c.checkOutcome(e)
 	}
 	if c.finding == nil {
@@ -143,6 +152,50 @@ func (c *chain) checkRow(e *wallet.Entry) {
 	case c.want.Position == 0 && (e.Type != wallet.TypeCreate || e.Status != wallet.StatusApplied):
 		c.wrongEntry(e, "the first entry is no creation")
 	}
+}
+
+// checkOwn checks that the service's own entries are those that it writes: nobody else has
+// their ids, and they are under no others.
+func (c *chain) checkOwn(e *wallet.Entry) {
+	own := wallet.AutoCreate()
+	switch {
+	case e.Reason == wallet.ReasonMalformed:
+		if !malformedID.MatchString(e.CommandID) || e.Type == wallet.TypeExpire {
+			c.wrongEntry(e, "it is malformed, and its id is not one that the service gives")
+		}
+	case e.Type == wallet.TypeExpire:
+		if own = wallet.ExpireCommand(e.HoldID); !sameCommand(e, own) || e.Status != wallet.StatusApplied {
+			c.wrongEntry(e, "an expiry is the service's own, and this one is not as the service writes it: id %q, applied, and no more than the hold", own.ID)
+		}
+	case strings.HasPrefix(e.CommandID, "_") && (e.Position != 1 || !sameCommand(e, own)):
+		c.wrongEntry(e, "ids that begin with \"_\" are the service's own, and this entry is none that it writes")
+	}
+}
+
+var malformedID = regexp.MustCompile(`^_malformed-[0-9a-f]{64}$`)
+
+func sameCommand(e *wallet.Entry, c wallet.Command) bool {
+	rules, _ := wallet.RulesOf(e.Format)
+	return e.CommandID == c.ID && e.Type == c.Type && rules.RequestHash(e.Command()) == rules.RequestHash(c)
+}
+
+// checkDue checks that each hold expired in time. The fold has all that are due expire before
+// the first command that comes then, by their expiry, then their id: so no entry is there while
+// a hold is due, but the expiry of the first one that is.
+func (c *chain) checkDue(e *wallet.Entry) {
+	if c.holds.due.IsZero() || e.RecordedAt.Before(c.holds.due) {
+		return
+	}
+	first := wallet.Hold{}
+	for _, h := range c.want.Holds {
+		if h.IsDue(e.RecordedAt) && (first.ID == "" || cmp.Or(h.ExpiresAt.Compare(first.ExpiresAt), cmp.Compare(h.ID, first.ID)) < 0) {
+			first = h
+		}
+	}
+	if first.ID != "" && (e.Type != wallet.TypeExpire || e.HoldID != first.ID) {
+		c.wrongEntry(e, "hold %q had expired at %s, and has no entry of that before this one", first.ID, rfc3339(first.ExpiresAt))
+	}
+	c.holds.due = nextExpiry(c.want.Holds)
 }
 
 // unknownFormat is what is wrong with an entry that a later version has written.
