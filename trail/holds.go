@@ -2,11 +2,10 @@ package trail
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/rows"
@@ -161,18 +160,29 @@ func nextExpiry(holds map[string]wallet.Hold) (next time.Time) {
 	return next
 }
 
+// holdsAfter is a page of a user's holds, by currency and id. A hold is due by the later of
+// Postgres's clock, as of the first page, and the time of its wallet's last entry, as in the fold.
 const (
-	sqlHoldsOf = `SELECT ` + rows.HoldColumns + `
-		FROM wallet_holds
-		WHERE user_id = $1 AND ($2 = '' OR currency = $2) AND ($3 = '' OR state = $3) AND (currency, hold_id) > ($4, $5)
+	holdsAfter = `SELECT ` + rows.HoldColumns + `,
+			coalesce(expires_at <= greatest($3::timestamptz, (
+				SELECT a.updated_at
+				FROM wallet_assets AS a
+				WHERE a.user_id = h.user_id AND a.currency = h.currency)), false) AS past
+		FROM %s AS h
+		WHERE user_id = $1 AND ($2 = '' OR currency = $2) AND (currency, hold_id) > ($4, $5)
 		ORDER BY currency, hold_id
 		LIMIT $6`
-
-	// sqlDueAmount is at a time, or now.
-	sqlDueAmount = `SELECT coalesce(sum(amount - captured - released), 0)::text
-		FROM wallet_holds
-		WHERE user_id = $1 AND currency = $2 AND state = 'open' AND expires_at <= coalesce($3::timestamptz, clock_timestamp())`
 )
+
+var (
+	// One statement for those that are open, which are few and have an index of their own; a
+	// condition such as ($3 = '' OR state = $3) cannot use it. OFFSET 0 keeps the order from
+	// making the key, with all closed holds in it, look as good.
+	sqlOpenHoldsOf = fmt.Sprintf(holdsAfter, `(SELECT * FROM wallet_holds WHERE user_id = $1 AND state = 'open' OFFSET 0)`)
+	sqlHoldsOf     = fmt.Sprintf(holdsAfter, `wallet_holds`)
+)
+
+const sqlClock = `SELECT clock_timestamp()`
 
 // Hold is a hold of a wallet asset.
 type Hold struct {
@@ -193,9 +203,9 @@ type HoldFilter struct {
 // Holds reads a page of a user's holds, by currency and id. One whose time is over counts as
 // expired, whether its entry is written already or not.
 func (r Reader) Holds(ctx context.Context, f HoldFilter) ([]Hold, error) {
-	state := f.State
-	if state == wallet.HoldExpired { // some of the open ones are too: decided below, by the clock
-		state = ""
+	sql := sqlHoldsOf
+	if f.State == wallet.HoldOpen {
+		sql = sqlOpenHoldsOf
 	}
 	var now time.Time
 	if err := r.db.QueryRow(ctx, sqlClock).Scan(&now); err != nil {
@@ -204,21 +214,14 @@ func (r Reader) Holds(ctx context.Context, f HoldFilter) ([]Hold, error) {
 	after, limit := f, pageSize(f.Limit)
 	var page []Hold
 	for len(page) < limit {
-		found, err := r.db.Query(ctx, sqlHoldsOf, f.UserID, f.Currency, string(state), after.AfterCurrency, after.AfterID, MaxPage)
-		if err != nil {
-			return nil, err
-		}
-		stored, err := rows.CollectHolds(found)
+		stored, err := r.holdsAfter(ctx, sql, after, now)
 		if err != nil {
 			return nil, err
 		}
 		for _, h := range stored {
 			after.AfterCurrency, after.AfterID = h.Currency, h.ID
-			if h.IsDue(now) {
-				h.State, h.Released = wallet.HoldExpired, h.Released.Add(h.Left())
-			}
 			if (f.State == "" || h.State == f.State) && len(page) < limit {
-				page = append(page, Hold{h.AssetRef, h.Hold, h.Left()})
+				page = append(page, h)
 			}
 		}
 		if len(stored) < MaxPage {
@@ -228,24 +231,22 @@ func (r Reader) Holds(ctx context.Context, f HoldFilter) ([]Hold, error) {
 	return page, nil
 }
 
-// countDue counts what has expired, and has no entry yet, as available.
-func (r Reader) countDue(ctx context.Context, a *wallet.Asset) error {
-	if a.NextExpiry.IsZero() {
-		return nil
+// holdsAfter reads a page of whatever state.
+func (r Reader) holdsAfter(ctx context.Context, sql string, f HoldFilter, now time.Time) (page []Hold, err error) {
+	found, err := r.db.Query(ctx, sql, f.UserID, f.Currency, now, f.AfterCurrency, f.AfterID, MaxPage)
+	if err != nil {
+		return nil, err
 	}
-	return readDue(ctx, r.db, a, nil)
-}
-
-// readDue reads what is due of a balance of the present, at a time or now.
-func readDue(ctx context.Context, db interface {
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}, a *wallet.Asset, at *time.Time) error {
-	var due wallet.Amount
-	if err := db.QueryRow(ctx, sqlDueAmount, a.UserID, a.Currency, at).Scan(&due); err != nil {
-		return err
+	defer found.Close()
+	for found.Next() {
+		h, past, err := rows.ReadHoldAnd(found, "past")
+		if err != nil {
+			return nil, err
+		}
+		if past && h.IsOpen() {
+			h.State, h.Released = wallet.HoldExpired, h.Released.Add(h.Left())
+		}
+		page = append(page, Hold{h.AssetRef, h.Hold, h.Left()})
 	}
-	if !due.IsZero() {
-		a.Due, _ = due.AtScale(a.Scale)
-	}
-	return nil
+	return page, found.Err()
 }

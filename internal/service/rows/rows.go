@@ -186,9 +186,21 @@ func CollectEvents(rows pgx.Rows) ([]Event, error) {
 }
 
 // ScanAsset reads a row of AssetColumns.
-func ScanAsset(row pgx.CollectableRow) (a wallet.Asset, err error) {
+func ScanAsset(row pgx.CollectableRow) (a wallet.Asset, err error) { return scanAsset(row) }
+
+// ScanAssetAndDue reads a row of AssetColumns, and of a column with what is due of its holds.
+func ScanAssetAndDue(row pgx.CollectableRow) (wallet.Asset, error) {
+	var due wallet.Amount
+	a, err := scanAsset(row, &due)
+	if err == nil && !due.IsZero() {
+		a.Due, _ = due.AtScale(a.Scale)
+	}
+	return a, err
+}
+
+func scanAsset(row pgx.CollectableRow, more ...any) (a wallet.Asset, err error) {
 	var nextExpiry *time.Time
-	err = row.Scan(&a.UserID, &a.Currency, &a.Total, &a.Hold, &a.Version, &a.Position, &a.Hash, &a.Format, &a.OpenHolds, &nextExpiry, &a.UpdatedAt, &a.Scale)
+	err = row.Scan(append([]any{&a.UserID, &a.Currency, &a.Total, &a.Hold, &a.Version, &a.Position, &a.Hash, &a.Format, &a.OpenHolds, &nextExpiry, &a.UpdatedAt, &a.Scale}, more...)...)
 	a.UpdatedAt = a.UpdatedAt.UTC()
 	if nextExpiry != nil {
 		a.NextExpiry = nextExpiry.UTC()
