@@ -2,6 +2,7 @@ package trail_test
 
 import (
 	"context"
+	"encoding/json"
 	"regexp"
 	"strconv"
 	"testing"
@@ -134,5 +135,23 @@ func TestReadsOfOpenHoldsReadNoOthers(t *testing.T) {
 			}
 			require.NotEmpty(t, plans)
 		}
+	}
+}
+
+func TestAnEventHasAllThatItsRowHas(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	fill(t, db, 2)
+	fillHolds(t, db, victim)
+	events, err := trail.New(db).Events(t.Context(), trail.EventFilter{UserID: "u0001", Currency: "USD"})
+	require.NoError(t, err)
+	encoded, err := json.Marshal(events)
+	require.NoError(t, err)
+	for _, want := range []string{`"expires_in":"2h"`, `"expires_at":"2999-01-02T03:04:05.000006Z"`, `"partial":true`} {
+		require.Contains(t, string(encoded), want)
+	}
+	entries, err := trail.New(db).Commands(t.Context(), trail.CommandFilter{UserID: "u0001", Currency: "USD", Status: wallet.StatusApplied})
+	require.NoError(t, err)
+	for i, e := range entries {
+		require.Equal(t, trail.EventOf(e), events[i])
 	}
 }
