@@ -19,12 +19,13 @@ import (
 // Activities holds what the steps share. Its methods are registered as
 // activities by Register and may be called directly.
 type Activities struct {
-	db   *pgxpool.Pool
-	feed *feed.Announcer
+	db    *pgxpool.Pool
+	feed  *feed.Announcer
+	swept sweeps
 }
 
 // New makes the steps on a pool. Its role needs the rights of wallet_app.
-func New(db *pgxpool.Pool) *Activities { return &Activities{db, feed.NewAnnouncer(db)} }
+func New(db *pgxpool.Pool) *Activities { return &Activities{db: db, feed: feed.NewAnnouncer(db)} }
 
 // Register names the steps as the workflow calls them.
 func (a *Activities) Register(r worker.ActivityRegistry) {
