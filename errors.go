@@ -48,6 +48,20 @@ func (e *UnknownFormatError) Error() string {
 	return fmt.Sprintf("the journal has entries of format %d, this build knows those up to %d: run a newer version of the service", e.Format, CurrentFormat)
 }
 
+// InconsistentError says that the rows of a wallet asset contradict each other, so that no
+// command of it can be decided. Somebody changed them behind the service's back. It passes
+// when they are mended.
+type InconsistentError struct{ UserID, Currency, Problem string }
+
+func (e *InconsistentError) Error() string {
+	return fmt.Sprintf("the rows of the %s wallet of user %s contradict each other: %s: run \"wallet verify\" for it, and mend the row that it names",
+		e.Currency, quote(e.UserID), e.Problem)
+}
+
+func (a Asset) inconsistent(format string, args ...any) error {
+	return &InconsistentError{a.UserID, a.Currency, fmt.Sprintf(format, args...)}
+}
+
 func invalid(field, value, format string, args ...any) error {
 	return &InvalidError{Reason: ReasonMalformed, Field: field, Value: shorten(value, 60), Message: shorten(fmt.Sprintf(format, args...), 1000)}
 }

@@ -90,19 +90,27 @@ func refuse(reason Reason, format string, args ...any) *refusal {
 	return &refusal{reason, fmt.Sprintf(format, args...)}
 }
 
-// Apply decides a command that has not been seen before. It is pure. The table kinds has the
-// rules for each type; rules for all types are here. It fills every field of the Result except
-// Hash and RecordedAt, which come from the entry.
-func Apply(before Account, received Received, now time.Time) (Account, Result) {
+// Apply decides a command that has not been seen before. It is pure. The rules of the types
+// are in the table kinds; those that hold for all of them are here. It fills every field of
+// the Result but Hash and RecordedAt, which the entry has.
+//
+// It returns an *InconsistentError if what is stored of the wallet cannot be true: nobody
+// may be answered on such ground, and nothing be written.
+func Apply(before Account, received Received, now time.Time) (Account, Result, error) {
 	return formats[CurrentFormat].Apply(before, received, now)
 }
 
-// apply implements the rules of format 1. Their order decides which reason a refusal gives:
-// first a command that cannot be understood, then one that can never fit the currency, then one
-// that does not fit the balance.
-func apply(before Account, received Received, now time.Time) (Account, Result) {
+// apply is the rules of format 1. Their order decides which reason a refusal gives: a
+// command that cannot be understood first, then one that can never fit the currency, then
+// one that does not fit the balance.
+func apply(before Account, received Received, now time.Time) (Account, Result, error) {
 	c := received.Command
-	before.Total, before.Hold = atScale(before.Total, before.Scale), atScale(before.Hold, before.Scale)
+	var totalFits, holdFits bool
+	before.Total, totalFits = before.Total.AtScale(before.Scale)
+	before.Hold, holdFits = before.Hold.AtScale(before.Scale)
+	if !totalFits || !holdFits {
+		return before, Result{}, before.inconsistent("total %s or hold %s has more than %d decimals", before.Total, before.Hold, before.Scale)
+	}
 	before.Position++
 	before.changed = nil
 	after, refused := decide(before, received, now)
@@ -112,10 +120,10 @@ func apply(before Account, received Received, now time.Time) (Account, Result) {
 	}
 	if refused != nil {
 		r.Status, r.Reason, r.Message = StatusUnapplied, refused.reason, refused.message
-		return before, r
+		return before, r, nil
 	}
 	if after.Hold.IsNegative() || after.Hold.Cmp(after.Total) > 0 {
-		panic(fmt.Sprintf("wallet: %s would break 0 <= hold %s <= total %s", c, after.Hold, after.Total))
+		return before, Result{}, before.inconsistent("%s would break 0 <= hold %s <= total %s", c, after.Hold, after.Total)
 	}
 	after.Version++
 	if h, ok := after.Changed(); ok {
@@ -127,7 +135,7 @@ func apply(before Account, received Received, now time.Time) (Account, Result) {
 		}
 	}
 	r.Status, r.Version, r.TotalAfter, r.HoldAfter = StatusApplied, after.Version, after.Total, after.Hold
-	return after, r
+	return after, r, nil
 }
 
 func decide(before Account, received Received, now time.Time) (Account, *refusal) {
@@ -160,16 +168,8 @@ func resultAmount(received Received, scale int32) Amount {
 	return amount
 }
 
-func atScale(a Amount, scale int32) Amount {
-	fixed, ok := a.AtScale(scale)
-	if !ok {
-		panic(fmt.Sprintf("wallet: balance %s has more than %d decimals", a, scale))
-	}
-	return fixed
-}
-
-// Answer returns the result of a command whose id is already used: the first answer again, or
-// an id_conflict if the content differs.
+// Answer gives the result of a command whose id is taken: the first answer again,
+// or an id_conflict if its content is another.
 func Answer(prior Entry, a Asset, c Command) Result {
 	if rules, known := formats[prior.Format]; known && prior.RequestHash == rules.RequestHash(c) {
 		r := prior.Result()
@@ -199,8 +199,9 @@ type Folded struct {
 // creates an account that does not exist, unless the first command is a create, and it expires
 // the holds that are due, so that nobody has to wait for funds that an expired hold reserves.
 //
-// If the journal has entries in a later format than this build writes, it changes nothing and
-// returns an *UnknownFormatError.
+// It returns an *UnknownFormatError, and changes nothing, if the journal has entries of a
+// later format than this build writes, and an *InconsistentError if what is stored of the
+// wallet cannot be true.
 func Fold(before Account, prior map[string]Entry, commands []Received, now time.Time) (Folded, error) {
 	if before.Format > CurrentFormat {
 		return Folded{}, &UnknownFormatError{before.Format}
@@ -220,10 +221,14 @@ func Fold(before Account, prior map[string]Entry, commands []Received, now time.
 	}
 	f.Account.Holds = maps.Clone(before.Holds)
 	if !before.Exists() && !Opens(commands) {
-		f.record(Received{Command: AutoCreate()})
+		if _, err := f.record(Received{Command: AutoCreate()}); err != nil {
+			return Folded{}, err
+		}
 	}
 	for _, h := range f.Account.dueHolds(now) {
-		f.record(Received{Command: ExpireCommand(h.ID)})
+		if _, err := f.record(Received{Command: ExpireCommand(h.ID)}); err != nil {
+			return Folded{}, err
+		}
 	}
 	for _, received := range commands {
 		c := received.Command
@@ -235,7 +240,11 @@ func Fold(before Account, prior map[string]Entry, commands []Received, now time.
 			f.Results = append(f.Results, Answer(entry, f.Account.Asset, c))
 			continue
 		}
-		f.Results = append(f.Results, f.record(received).Result())
+		entry, err := f.record(received)
+		if err != nil {
+			return Folded{}, err
+		}
+		f.Results = append(f.Results, entry.Result())
 	}
 	for _, id := range slices.Sorted(maps.Keys(f.changed)) {
 		f.Holds = append(f.Holds, f.changed[id])
@@ -252,9 +261,12 @@ type folding struct {
 }
 
 // record applies a command that has not been seen before.
-func (f *folding) record(received Received) Entry {
+func (f *folding) record(received Received) (Entry, error) {
 	before := f.Account.Asset
-	after, result := Apply(f.Account, received, f.now)
+	after, result, err := Apply(f.Account, received, f.now)
+	if err != nil {
+		return Entry{}, err
+	}
 	entry := formats[CurrentFormat].NewEntry(before, received.Command, result, f.now)
 	after.Asset = after.Asset.After(entry)
 	f.Account = after
@@ -267,7 +279,7 @@ func (f *folding) record(received Received) Entry {
 	}
 	f.Entries = append(f.Entries, entry)
 	f.known[entry.CommandID] = entry
-	return entry
+	return entry, nil
 }
 
 // Opens reports whether the first command creates the wallet asset.

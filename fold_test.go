@@ -306,3 +306,30 @@ func TestResultJSONIsTheContract(t *testing.T) {
 	require.Equal(t, results[0].Hash, back.Hash)
 	require.Equal(t, "5.00", back.TotalAfter.String())
 }
+
+// TestFoldRefusesRowsThatContradictEachOther has an error name them: a panic would end the
+// process of whoever calls the fold outside of an activity, and of the next one.
+func TestFoldRefusesRowsThatContradictEachOther(t *testing.T) {
+	held := Asset{UserID: "u1", Currency: "USD", Scale: 2, Version: 3, Position: 3, Total: MustAmount("100"), Hold: MustAmount("80"), OpenHolds: 1}
+	h := Hold{ID: "h", State: HoldOpen, Amount: MustAmount("81"), Captured: MustAmount("0"), Released: MustAmount("0"), ExpiresAt: noon}
+	fine := held
+	fine.Total = MustAmount("100.005")
+	for name, row := range map[string]struct {
+		account  Account
+		commands []Received
+		problem  string
+	}{
+		"a hold that is due":      {Account{Asset: held, Holds: map[string]Hold{"h": h}}, nil, "would break 0 <= hold -1.00 <= total 100.00"},
+		"a hold that is captured": {Account{Asset: held, Holds: map[string]Hold{"h": h}}, good(Command{ID: "c", Type: TypeCapture, HoldID: "h"}), "would break 0 <= hold -1.00"},
+		"too many decimals":       {Account{Asset: fine}, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("1")}), "total 100.005 or hold 80.00 has more than 2 decimals"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, err := Fold(row.account, nil, row.commands, noon)
+			var inconsistent *InconsistentError
+			require.ErrorAs(t, err, &inconsistent)
+			require.ErrorContains(t, err, row.problem)
+			require.ErrorContains(t, err, `run "wallet verify"`)
+			require.Empty(t, f)
+		})
+	}
+}

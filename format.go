@@ -10,9 +10,9 @@ const CurrentFormat = 1
 // needs the rules of other formats: recorded answers are kept and never derived again.
 type Rules struct {
 	format  int64
-	entry   string // the constant at the start of an entry's hash
-	command string // the constant at the start of a request hash
-	apply   func(Account, Received, time.Time) (Account, Result)
+	entry   string // the constant that an entry's hash begins with
+	command string // and that of a request hash
+	apply   func(Account, Received, time.Time) (Account, Result, error)
 }
 
 // formats has the rules of each format that this build knows.
@@ -26,8 +26,8 @@ func RulesOf(format int64) (Rules, bool) {
 	return r, ok
 }
 
-// Apply decides a command by the rules of this format: see the function Apply.
-func (r Rules) Apply(before Account, received Received, now time.Time) (Account, Result) {
+// Apply decides a command as the rules of the format did: see the function Apply.
+func (r Rules) Apply(before Account, received Received, now time.Time) (Account, Result, error) {
 	return r.apply(before, received, now)
 }
 

@@ -98,7 +98,8 @@ func FuzzDecodeCommand(f *testing.F) {
 		if err != nil {
 			requireRefusal(t, err)
 			received = Malformed(data, "json/plain", command, err)
-			_, result := Apply(Account{Asset: asset}, received, time.Unix(1, 0))
+			_, result, err := Apply(Account{Asset: asset}, received, time.Unix(1, 0))
+			require.NoError(t, err)
 			require.Equal(t, ReasonMalformed, result.Reason)
 		}
 		requireTravels(t, asset, received)

@@ -22,12 +22,13 @@ import (
 // Activities holds what the steps share. Register registers its methods as activities; they can
 // also be called directly.
 type Activities struct {
-	db   *pgxpool.Pool
-	feed *feed.Announcer
+	db    *pgxpool.Pool
+	feed  *feed.Announcer
+	swept sweeps
 }
 
-// New makes the steps on a pool. The pool's role needs the rights of wallet_app.
-func New(db *pgxpool.Pool) *Activities { return &Activities{db, feed.NewAnnouncer(db)} }
+// New makes the steps on a pool. Its role needs the rights of wallet_app.
+func New(db *pgxpool.Pool) *Activities { return &Activities{db: db, feed: feed.NewAnnouncer(db)} }
 
 // Register registers the steps under the names that the workflow calls.
 func (a *Activities) Register(r worker.ActivityRegistry) {

@@ -112,7 +112,7 @@ var (
 			}
 		}
 		if rapid.IntRange(0, 9).Draw(t, "malformed") == 9 {
-			c = model.Command{ID: wallet.MalformedID([]byte(c.ID), c.Content), Type: c.Type, Content: c.Content, Malformed: true}
+			c = model.Command{ID: wallet.MalformedID([]byte(c.ID), ""), Type: c.Type, Content: c.Content, Malformed: true}
 		}
 		return c
 	})

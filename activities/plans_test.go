@@ -42,18 +42,7 @@ func noStepReadsAWholeJournal(t *testing.T, size int, analyzed bool) {
 		_, err := testenv.Pool(t, url).Exec(t.Context(), `ALTER TABLE `+table+` SET (autovacuum_enabled = false)`)
 		require.NoError(t, err)
 	}
-	config, err := pgxpool.ParseConfig(url)
-	require.NoError(t, err)
-	var plans []string
-	config.MaxConns = 1
-	config.ConnConfig.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { plans = append(plans, n.Message) }
-	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, explain, pgx.QueryExecModeSimpleProtocol)
-		return err
-	}
-	db, err := pgxpool.NewWithConfig(t.Context(), config)
-	require.NoError(t, err)
-	defer db.Close()
+	db, plans := explained(t, url)
 	s := steps{activities.New(db), t, db, wallet.AssetRef{UserID: "u1", Currency: "USD"}}
 	s.ensure()
 	batch := func(name string, n int) []wallet.Received {
@@ -67,8 +56,8 @@ func noStepReadsAWholeJournal(t *testing.T, size int, analyzed bool) {
 		s.apply(batch(fmt.Sprint("small-", i), size)...)
 		s.record()
 	}
-	if analyzed { // from now on Postgres considers the tables small
-		_, err = db.Exec(t.Context(), `ANALYZE`)
+	if analyzed { // Postgres takes the tables for small from now on
+		_, err := db.Exec(t.Context(), `ANALYZE`)
 		require.NoError(t, err)
 		for i := range 5 {
 			s.apply(batch(fmt.Sprint("analyzed-", i), 10)...)
@@ -83,18 +72,86 @@ func noStepReadsAWholeJournal(t *testing.T, size int, analyzed bool) {
 		s.apply(batch(fmt.Sprint("large-", i), 500)...)
 		s.record()
 	}
-	plans = nil
+	*plans = nil
 	s.ensure()
 	s.apply(append(batch("last", 3), add("small-3-0", "1"))...) // the last command is a retry
 	s.record()
-	read := 0
+	require.Greater(t, requireFewRows(t, *plans, 10), 20, *plans)
+}
+
+// explained is a pool of one connection that notes the plan of each statement.
+func explained(t *testing.T, url string) (*pgxpool.Pool, *[]string) {
+	config, err := pgxpool.ParseConfig(url)
+	require.NoError(t, err)
+	plans := &[]string{}
+	config.MaxConns = 1
+	config.ConnConfig.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { *plans = append(*plans, n.Message) }
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, explain, pgx.QueryExecModeSimpleProtocol)
+		return err
+	}
+	db, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	return db, plans
+}
+
+// requireFewRows wants each part of each plan to have read no more than so many rows. It
+// returns how many all have read.
+func requireFewRows(t *testing.T, plans []string, most int) (read int) {
 	for _, plan := range plans {
 		for _, match := range rowsOfNode.FindAllStringSubmatch(plan, -1) {
 			n, err := strconv.Atoi(match[1] + match[2])
 			require.NoError(t, err)
-			require.LessOrEqual(t, n, 10, plan)
+			require.LessOrEqual(t, n, most, plan)
 			read += n
 		}
 	}
-	require.Greater(t, read, 20, plans)
+	return read
+}
+
+// manyHolds inserts holds of 1 in a state, of which those that are open are not due.
+func manyHolds(userID, state string, n int) string {
+	return fmt.Sprintf(`INSERT INTO wallet_holds (user_id, currency, hold_id, state, amount, captured, released, expires_at, placed_at, updated_at, position)
+		SELECT '%[1]s', 'USD', '%[2]s-' || n, '%[2]s', 1, 0, CASE '%[2]s' WHEN 'open' THEN 0 ELSE 1 END,
+			CASE '%[2]s' WHEN 'open' THEN clock_timestamp() + n * interval '1 hour' ELSE timestamptz '2026-01-01T00:00:00Z' END,
+			timestamptz '2026-01-01T00:00:00Z', timestamptz '2026-01-01T00:00:00Z', n + 1
+		FROM generate_series(1, %[3]d) AS n`, userID, state, n)
+}
+
+// TestNoStepReadsAllHolds has a wallet with many holds, most of them closed, and plans made
+// while there was none.
+func TestNoStepReadsAllHolds(t *testing.T) {
+	for _, analyzed := range []bool{false, true} {
+		t.Run(fmt.Sprint(analyzed), func(t *testing.T) {
+			db, plans := explained(t, testenv.DatabaseURL(t))
+			s := steps{activities.New(db), t, db, wallet.AssetRef{UserID: "u1", Currency: "USD"}}
+			s.apply(add("funds", "10000"))
+			few := func(name string) {
+				s.apply(hold(name, "1", "1h"), hold(name+"-other", "1", ""))
+				s.apply(capture(name+"-c", name, "", false))
+				s.apply(release(name+"-r", name+"-other"))
+				s.record()
+			}
+			for i := range 6 { // Postgres keeps a plan from the sixth time on
+				few(fmt.Sprint("before-", i))
+			}
+			s.exec(manyHolds("u1", "captured", 5000))
+			s.exec(manyHolds("u1", "open", 500))
+			s.exec(`UPDATE wallet_assets SET hold_amount = 500, open_holds = 500, next_expiry = (SELECT min(expires_at) FROM wallet_holds WHERE state = 'open')`)
+			if analyzed {
+				_, err := db.Exec(t.Context(), `ANALYZE`, pgx.QueryExecModeSimpleProtocol)
+				require.NoError(t, err)
+			}
+			*plans = nil
+			few("after")
+			require.Greater(t, requireFewRows(t, *plans, 10), 20, *plans)
+			s.exec(`UPDATE wallet_holds SET expires_at = clock_timestamp() WHERE hold_id = 'open-7'`)
+			s.exec(`UPDATE wallet_assets SET next_expiry = clock_timestamp()`)
+			*plans = nil
+			s.apply() // it expires
+			requireFewRows(t, *plans, 10)
+			require.Equal(t, 499, s.openHolds())
+		})
+	}
 }

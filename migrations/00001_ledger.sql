@@ -158,9 +158,11 @@ COMMENT ON COLUMN wallet_holds.hold_id    IS 'id of the command that placed it';
 COMMENT ON COLUMN wallet_holds.amount     IS 'reserved, raises included; what is neither captured nor released is left';
 COMMENT ON COLUMN wallet_holds.updated_at IS 'when its last journal entry was recorded, at position';
 
--- For a wallet's open holds by expiry, and for overdue holds of all wallets.
-CREATE INDEX wallet_holds_open ON wallet_holds (user_id, currency, expires_at, hold_id) WHERE state = 'open';
-CREATE INDEX wallet_holds_due  ON wallet_holds (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
+-- For those of a wallet that are open, by their expiry; for those of all wallets whose time is
+-- over; and for those that have expired lately, whose events the sweep looks after.
+CREATE INDEX wallet_holds_open    ON wallet_holds (user_id, currency, expires_at, hold_id) WHERE state = 'open';
+CREATE INDEX wallet_holds_due     ON wallet_holds (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
+CREATE INDEX wallet_holds_expired ON wallet_holds (updated_at) WHERE state = 'expired';
 
 -- Privileges stop the service from changing journal and events. These triggers stop even the
 -- tables' owner, in every replication role.

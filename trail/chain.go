@@ -1,8 +1,11 @@
 package trail
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,7 +48,7 @@ func readAsset(found pgx.Rows) (a storedAsset) {
 // bad one are bad because of it.
 type chain struct {
 	key     key
-	want    wallet.Account // according to the journal so far
+	want    wallet.Account // as the journal says so far, with the holds that are open
 	have    *storedAsset
 	finding *Finding
 
@@ -54,14 +57,14 @@ type chain struct {
 	event   wallet.Entry
 	repeats rows.Repetition
 
-	holds   map[string]storedHold
+	holds   chainHolds
 	scope   scope
 	missing int64 // version of the first entry without an event
 	feed    inFeed
 }
 
 func newChain(at key, in keyRange) *chain {
-	c := &chain{key: at, want: wallet.Account{Asset: wallet.Asset{UserID: at.userID, Currency: at.currency}}, scope: in.scope, feed: in.feed[at], holds: in.holds[at]}
+	c := &chain{key: at, want: wallet.Account{Asset: wallet.Asset{UserID: at.userID, Currency: at.currency}}, scope: in.scope, feed: in.feed[at]}
 	if asset, ok := in.assets[at]; ok {
 		c.have, c.want.Scale = &asset, asset.Scale
 		if asset.problem != "" {
@@ -89,14 +92,23 @@ func (c *chain) readEvent(events *stream) *wallet.Entry {
 	return &c.event
 }
 
-// entry checks a journal entry against the ones before it, and against its event if there is
-// one.
-func (c *chain) entry(e *wallet.Entry, entries, events *stream, hasEvent bool) {
+// entry checks a journal entry against the ones before it, and the event and the hold that go
+// with it, if there are any.
+func (c *chain) entry(e *wallet.Entry, entries, events, holds *stream, hasEvent bool) {
 	if c.finding == nil {
 		c.checkRow(e)
 	}
 	if c.finding == nil {
+		c.checkOwn(e)
+	}
+	if c.finding == nil {
+		c.checkDue(e)
+	}
+	if c.finding == nil {
 		c.checkOutcome(e)
+	}
+	if c.finding == nil {
+		c.checkHold(holds)
 	}
 	switch {
 	case c.finding != nil || e.Status != wallet.StatusApplied:
@@ -142,7 +154,51 @@ func (c *chain) checkRow(e *wallet.Entry) {
 	}
 }
 
-// unknownFormat says what is wrong with an entry written by a later version.
+// checkOwn checks that the service's own entries are those that it writes: nobody else has
+// their ids, and they are under no others.
+func (c *chain) checkOwn(e *wallet.Entry) {
+	own := wallet.AutoCreate()
+	switch {
+	case e.Reason == wallet.ReasonMalformed:
+		if !malformedID.MatchString(e.CommandID) || e.Type == wallet.TypeExpire {
+			c.wrongEntry(e, "it is malformed, and its id is not one that the service gives")
+		}
+	case e.Type == wallet.TypeExpire:
+		if own = wallet.ExpireCommand(e.HoldID); !sameCommand(e, own) || e.Status != wallet.StatusApplied {
+			c.wrongEntry(e, "an expiry is the service's own, and this one is not as the service writes it: id %q, applied, and no more than the hold", own.ID)
+		}
+	case strings.HasPrefix(e.CommandID, "_") && (e.Position != 1 || !sameCommand(e, own)):
+		c.wrongEntry(e, "ids that begin with \"_\" are the service's own, and this entry is none that it writes")
+	}
+}
+
+var malformedID = regexp.MustCompile(`^_malformed-[0-9a-f]{64}$`)
+
+func sameCommand(e *wallet.Entry, c wallet.Command) bool {
+	rules, _ := wallet.RulesOf(e.Format)
+	return e.CommandID == c.ID && e.Type == c.Type && rules.RequestHash(e.Command()) == rules.RequestHash(c)
+}
+
+// checkDue checks that each hold expired in time. The fold has all that are due expire before
+// the first command that comes then, by their expiry, then their id: so no entry is there while
+// a hold is due, but the expiry of the first one that is.
+func (c *chain) checkDue(e *wallet.Entry) {
+	if c.holds.due.IsZero() || e.RecordedAt.Before(c.holds.due) {
+		return
+	}
+	first := wallet.Hold{}
+	for _, h := range c.want.Holds {
+		if h.IsDue(e.RecordedAt) && (first.ID == "" || cmp.Or(h.ExpiresAt.Compare(first.ExpiresAt), cmp.Compare(h.ID, first.ID)) < 0) {
+			first = h
+		}
+	}
+	if first.ID != "" && (e.Type != wallet.TypeExpire || e.HoldID != first.ID) {
+		c.wrongEntry(e, "hold %q had expired at %s, and has no entry of that before this one", first.ID, rfc3339(first.ExpiresAt))
+	}
+	c.holds.due = nextExpiry(c.want.Holds)
+}
+
+// unknownFormat is what is wrong with an entry that a later version has written.
 func unknownFormat(format int64) string { return (&wallet.UnknownFormatError{Format: format}).Error() }
 
 // checkOutcome derives the entry again from the account before it, with the rules of its
@@ -154,8 +210,16 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 	if e.Reason == wallet.ReasonMalformed {
 		received.Malformed = e.Message
 	}
-	after, result := rules.Apply(c.want, received, e.RecordedAt)
-	// The rules decide whether there is a message. Its wording may come from another release,
+	if state, closed := c.holds.closed[e.HoldID]; closed { // of which the rules need no more
+		c.want.Keep(wallet.Hold{ID: e.HoldID, State: state})
+		defer delete(c.want.Holds, e.HoldID)
+	}
+	after, result, err := rules.Apply(c.want, received, e.RecordedAt)
+	if err != nil {
+		c.wrongEntry(e, "%v", err)
+		return
+	}
+	// The rules say whether there is a message; its wording may be another release's,
 	// and the hash covers it.
 	if result.Message != "" && e.Message != "" {
 		result.Message = e.Message
@@ -164,9 +228,6 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 	switch {
 	case sameOutcome(e, &want):
 		after.Asset = after.Asset.After(*e)
-		if h, ok := after.Changed(); ok {
-			after.Keep(h)
-		}
 		c.want = after
 	case e.ComputeHash() != e.Hash:
 		c.wrongEntry(e, "a column was changed: the hash of the row is not %s", e.Hash)
@@ -231,7 +292,7 @@ func (c *chain) end() *Finding {
 	if c.finding != nil || c.have == nil {
 		return c.finding
 	}
-	c.checkHolds()
+	c.endHolds()
 	have, want := c.have, c.want
 	wrong := func(format string, args ...any) { c.wrong("wallet_assets", want.Position, format, args...) }
 	switch {

@@ -27,7 +27,11 @@ type Event struct {
 	OccurredAt  time.Time         `json:"occurred_at"`
 	Position    int64             `json:"position"` // of its journal entry
 	Hash        wallet.Hash       `json:"hash"`     // of its journal entry
-	// The hold that was placed or changed: see wallet.Result.
+	// As the command said.
+	ExpiresIn string    `json:"expires_in,omitempty"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	Partial   bool      `json:"partial,omitempty"`
+	// Of the hold that was placed or changed: see wallet.Result.
 	HoldID        string           `json:"hold_id,omitempty"`
 	HoldState     wallet.HoldState `json:"hold_state,omitempty"`
 	HoldLeft      wallet.Amount    `json:"hold_left,omitzero"`
@@ -50,6 +54,7 @@ func eventOf(eventType string, e wallet.Entry) Event {
 		UserID: e.UserID, Currency: e.Currency, Version: e.Version, EventType: eventType, CommandID: e.CommandID, Amount: e.Amount,
 		TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter, HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter,
 		Description: e.Description, Actor: e.Actor, Metadata: e.Metadata, OccurredAt: e.RecordedAt, Position: e.Position, Hash: e.Hash,
+		ExpiresIn: e.ExpiresIn, ExpiresAt: e.ExpiresAt, Partial: e.Partial,
 		HoldID: e.Result().HoldID, HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
 	}
 }

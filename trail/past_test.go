@@ -62,7 +62,8 @@ func replay(t require.TestingT, ref wallet.AssetRef, scale int32, journal []wall
 		}
 		before := states[len(states)-1]
 		rules, _ := wallet.RulesOf(e.Format)
-		_, result := rules.Apply(wallet.Account{Asset: before}, received, e.RecordedAt)
+		_, result, err := rules.Apply(wallet.Account{Asset: before}, received, e.RecordedAt)
+		require.NoError(t, err)
 		entry := rules.NewEntry(before, received.Command, result, e.RecordedAt)
 		require.Equal(t, e.Hash, entry.Hash, "the journal is what the rules make")
 		states = append(states, before.After(entry))

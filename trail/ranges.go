@@ -67,7 +67,6 @@ type keyRange struct {
 	after, upTo *key
 	assets      map[key]storedAsset
 	feed        map[key]inFeed
-	holds       map[key]map[string]storedHold
 }
 
 func (k keyRange) args() []any {
@@ -175,13 +174,10 @@ func readFeed(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]inFeed, error
 	return feed, found.Err()
 }
 
-// check reads a range's part of the feed, then its journal and events side by side.
-func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k keyRange) (err error) {
+// check reads a range's part of the feed, then its journal, events and holds side by side.
+func (v *verification) check(ctx context.Context, entriesTx, eventsTx, holdsTx pgx.Tx, k keyRange) (err error) {
 	if k.feed, err = readFeed(ctx, entriesTx, k); err != nil {
 		return fmt.Errorf("read the feed: %w", err)
-	}
-	if k.holds, err = readHolds(ctx, entriesTx, k); err != nil {
-		return fmt.Errorf("read the holds: %w", err)
 	}
 	entryRows, err := entriesTx.Query(ctx, sqlVerifyEntries, k.args()...)
 	if err != nil {
@@ -193,49 +189,50 @@ func (v *verification) check(ctx context.Context, entriesTx, eventsTx pgx.Tx, k 
 		return err
 	}
 	defer eventRows.Close()
+	holdRows, err := holdsTx.Query(ctx, sqlVerifyHolds, k.args()...)
+	if err != nil {
+		return err
+	}
+	defer holdRows.Close()
 
 	checked := &verification{entries: v.entries, waiting: map[key]waiting{}}
 	entries, events := &stream{found: entryRows, reader: rows.Entries(entryRows)}, &stream{found: eventRows, reader: rows.Events(eventRows)}
+	holds := &stream{found: holdRows}
 	repeats := rows.Repeats(entries.reader, events.reader)
-	for entries.peek() || events.peek() {
-		at := firstKey(entries, events)
+	for {
+		at, more := firstKey(entries, events, holds)
+		if !more {
+			break
+		}
 		c := newChain(at, k)
 		c.repeats = repeats
-		checked.chain(c, entries, events)
+		checked.chain(c, entries, events, holds)
 		delete(k.assets, at)
 		delete(k.feed, at)
-		delete(k.holds, at)
 	}
-	if err := errors.Join(entryRows.Err(), eventRows.Err()); err != nil {
+	if err := errors.Join(entryRows.Err(), eventRows.Err(), holdRows.Err()); err != nil {
 		return fmt.Errorf("read the trail: %w", err)
 	}
 	for at := range k.assets { // wallets without any row in the trail
 		checked.add(newChain(at, k))
 		delete(k.feed, at)
-		delete(k.holds, at)
 	}
 	for at := range k.feed { // and without a balance
 		checked.add(newChain(at, k))
-		delete(k.holds, at)
-	}
-	for at := range k.holds {
-		c := newChain(at, k)
-		c.checkHolds()
-		checked.add(c)
 	}
 	v.merge(checked)
 	return nil
 }
 
-// chain checks one wallet asset; both streams are at its first rows.
-func (v *verification) chain(c *chain, entries, events *stream) {
+// chain checks one wallet asset, whose rows the streams stand before.
+func (v *verification) chain(c *chain, entries, events, holds *stream) {
 	for entries.of(c.key) {
 		e := c.read(entries)
 		hasEvent := e.Version > 0 && events.of(c.key) && c.readEvent(events).Version <= e.Version
 		if hasEvent {
 			v.report.Events++
 		}
-		c.entry(e, entries, events, hasEvent)
+		c.entry(e, entries, events, holds, hasEvent)
 		if hasEvent {
 			events.take()
 		}
@@ -247,6 +244,7 @@ func (v *verification) chain(c *chain, entries, events *stream) {
 		events.take()
 		v.report.Events++
 	}
+	c.restOfHolds(holds)
 	v.add(c)
 }
 
@@ -272,14 +270,12 @@ func (v *verification) merge(checked *verification) {
 	maps.Copy(v.waiting, checked.waiting)
 }
 
-// firstKey returns the smaller key of two streams, one of which may have ended.
-func firstKey(entries, events *stream) key {
-	switch {
-	case !entries.peek():
-		return events.key()
-	case events.peek() && events.key().before(entries.key()):
-		return events.key()
-	default:
-		return entries.key()
+// firstKey is the smallest key of the streams that have not ended; false if all have.
+func firstKey(streams ...*stream) (first key, more bool) {
+	for _, s := range streams {
+		if s.peek() && (!more || s.key().before(first)) {
+			first, more = s.key(), true
+		}
 	}
+	return first, more
 }

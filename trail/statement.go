@@ -13,7 +13,13 @@ import (
 )
 
 const (
-	sqlClock = `SELECT clock_timestamp()`
+	// sqlClockOf is now for a wallet: an entry may be ahead of a clock that was put back. A
+	// statement ends right before its end.
+	sqlClockOf = `SELECT greatest(clock_timestamp(), (SELECT updated_at + interval '1 microsecond' FROM wallet_assets WHERE user_id = $1 AND currency = $2))`
+
+	sqlDueAt = `SELECT coalesce(sum(amount - captured - released), 0)::text
+		FROM wallet_holds
+		WHERE user_id = $1 AND currency = $2 AND state = 'open' AND expires_at <= $3`
 
 	sqlTurnover = `SELECT
 			count(*) FILTER (WHERE total_after > total_before),
@@ -62,7 +68,7 @@ func (r Reader) Statement(ctx context.Context, userID, currency string, from, to
 	err := pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) (err error) {
 		toNow := s.To.IsZero()
 		if toNow {
-			if err := tx.QueryRow(ctx, sqlClock).Scan(&s.To); err != nil {
+			if err := tx.QueryRow(ctx, sqlClockOf, userID, currency).Scan(&s.To); err != nil {
 				return err
 			}
 			s.To = s.To.UTC()
@@ -74,7 +80,7 @@ func (r Reader) Statement(ctx context.Context, userID, currency string, from, to
 			return err
 		}
 		if toNow && !s.Closing.Hold.IsZero() {
-			if err := readDue(ctx, tx, &s.Closing, &s.To); err != nil {
+			if err := s.readDue(ctx, tx); err != nil {
 				return err
 			}
 		}
@@ -84,6 +90,16 @@ func (r Reader) Statement(ctx context.Context, userID, currency string, from, to
 		return s.turnover(ctx, tx)
 	})
 	return s, err
+}
+
+// readDue reads what is due of the balance at the end, which is now.
+func (s *Statement) readDue(ctx context.Context, tx pgx.Tx) error {
+	var due wallet.Amount
+	err := tx.QueryRow(ctx, sqlDueAt, s.Closing.UserID, s.Closing.Currency, s.To).Scan(&due)
+	if err == nil && !due.IsZero() {
+		s.Closing.Due, _ = due.AtScale(s.Closing.Scale)
+	}
+	return err
 }
 
 // opening reads the balance right before From, and sets From if it is zero.

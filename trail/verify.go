@@ -47,8 +47,8 @@ type VerifyOptions struct {
 	// Patience is how long to wait for an entry's event to be recorded; 2 seconds if 0, not at
 	// all if negative.
 	Patience time.Duration
-	Parallel int           // ranges at a time, on two connections each; 0 means as many as the pool allows
-	Entries  *atomic.Int64 // updated for a progress bar; may be nil
+	Parallel int           // ranges at a time, on three connections each; what the pool allows if 0
+	Entries  *atomic.Int64 // counts along for a progress bar; may be nil
 }
 
 // Only an estimate, clamped so that no balance can make it fail.
@@ -63,7 +63,10 @@ func (r Reader) ExpectedEntries(ctx context.Context, userID, currency string) (n
 	return n, err
 }
 
-// defaultPatience is far longer than the step takes to record events.
+// connectionsPerRange is those for its journal, its events and its holds.
+const connectionsPerRange = 3
+
+// defaultPatience is far longer than the step that records events takes.
 const defaultPatience = 2 * time.Second
 
 // Verify recomputes everything from the rows, in one snapshot, without writing: the hash chain
@@ -77,8 +80,9 @@ const defaultPatience = 2 * time.Second
 // only lacks events, Verify checks it again once they have come, and reports it only if they do
 // not.
 //
-// Memory does not grow with the number of rows: the journal and the events of a range of
-// wallets are read side by side on two connections.
+// Memory does not grow with the number of rows: journal, events and holds of a range of
+// wallets are read side by side on three connections. Of the wallet that is read, the id and
+// the state of each hold are kept.
 func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if o.Entries == nil {
 		o.Entries = &atomic.Int64{}
@@ -86,9 +90,9 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if o.Patience == 0 {
 		o.Patience = defaultPatience
 	}
-	most := (int(r.db.Config().MaxConns) - 1) / 2
+	most := (int(r.db.Config().MaxConns) - 1) / connectionsPerRange
 	if most < 1 {
-		return Report{}, fmt.Errorf("verify needs a pool of at least 3 connections, this one has %d", r.db.Config().MaxConns)
+		return Report{}, fmt.Errorf("verify needs a pool of at least %d connections, this one has %d: raise pool_max_conns", 1+connectionsPerRange, r.db.Config().MaxConns)
 	}
 	if o.Parallel <= 0 || o.Parallel > most {
 		o.Parallel = most
@@ -118,7 +122,7 @@ func (r Reader) look(ctx context.Context, o VerifyOptions, scopes []scope) (*ver
 	if len(scopes) > 1 || scopes[0].currency != "" {
 		o.Parallel = min(o.Parallel, len(scopes)) // each scope is one range
 	}
-	err := r.inSnapshot(ctx, 1+2*o.Parallel, func(txs []pgx.Tx) error {
+	err := r.inSnapshot(ctx, 1+connectionsPerRange*o.Parallel, func(txs []pgx.Tx) error {
 		group, ctx := errgroup.WithContext(ctx)
 		ranges := make(chan keyRange)
 		group.Go(func() error {
@@ -130,10 +134,10 @@ func (r Reader) look(ctx context.Context, o VerifyOptions, scopes []scope) (*ver
 			}
 			return nil
 		})
-		for i := 1; i < len(txs); i += 2 {
+		for i := 1; i < len(txs); i += connectionsPerRange {
 			group.Go(func() error {
 				for next := range ranges {
-					if err := v.check(ctx, txs[i], txs[i+1], next); err != nil {
+					if err := v.check(ctx, txs[i], txs[i+1], txs[i+2], next); err != nil {
 						return err
 					}
 				}

@@ -213,7 +213,7 @@ func TestVerifyTellsWhatTheFeedLacks(t *testing.T) {
 func TestTwoVerificationsShareAPool(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	fill(t, testenv.Pool(t, url), 3)
-	for _, size := range []int32{3, 4, 6} {
+	for _, size := range []int32{4, 5, 8} {
 		config, err := pgxpool.ParseConfig(url)
 		require.NoError(t, err)
 		config.MaxConns = size

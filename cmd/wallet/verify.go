@@ -65,7 +65,7 @@ the journal still has exactly the entries that were exported earlier.`,
 			return nil
 		},
 	}
-	cmd.Flags().IntVar(&parallel, "parallel", runtime.NumCPU(), "ranges of wallets to read at a time, on two connections each; 0 for what the pool allows")
+	cmd.Flags().IntVar(&parallel, "parallel", runtime.NumCPU(), "ranges of wallets to read at a time, on three connections each; 0 for what the pool allows")
 	cmd.Flags().StringVar(&receipt, "receipt", "", "check the journal against a receipt (wallet receipt) instead")
 	cmd.Flags().StringVar(&heads, "heads", "", "check the journal against earlier heads (wallet head) instead")
 	cmd.MarkFlagsMutuallyExclusive("receipt", "heads")

@@ -25,7 +25,7 @@ func sweepRegularly(ctx context.Context, steps *activities.Activities, log *zap.
 		}
 		wallets, err := steps.ExpireOverdue(ctx)
 		if err != nil && ctx.Err() == nil {
-			log.Warn("the sweep of overdue holds failed, it will be repeated", zap.Error(err), zap.Duration("in", sweepEvery))
+			log.Warn("the sweep of overdue holds failed for some wallets, which are tried again", zap.Error(err))
 		}
 		if wallets > 0 {
 			log.Info("the sweep expired holds, because their wallets' workflows did not", zap.Int("wallets", wallets))

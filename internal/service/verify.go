@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// verifyConnections is the minimum for a verification. They are separate from the steps'
-	// connections, which must not wait for it.
-	verifyConnections = 3
-	// maxFindingsLogged keeps a broken ledger from flooding the log each time.
+	// verifyConnections is the least that a verification needs. They are not the
+	// steps', which must not wait for it.
+	verifyConnections = 4
+	// maxFindingsLogged keeps a broken ledger from filling the log each time.
 	maxFindingsLogged = 20
 )
 

@@ -24,7 +24,7 @@ var All = []Mutation{
 			New:  `return a.Total`,
 		}},
 		Faults:   "tamper",
-		Problems: []string{"panic"},
+		Problems: []string{"contradict each other"},
 	},
 	{
 		Name:      "closed_holds",
@@ -90,14 +90,11 @@ var All = []Mutation{
 		Mechanism: "The fold expires due holds before the first command, whoever sends it.",
 		Edits: []Edit{{
 			File: "fold.go",
-			Old: `for _, h := range f.Account.dueHolds(now) {
-		f.record(Received{Command: ExpireCommand(h.ID)})
-	}`,
-			New: `if len(commands) == 0 { // only the timer's step
-		for _, h := range f.Account.dueHolds(now) {
-			f.record(Received{Command: ExpireCommand(h.ID)})
-		}
-	}`,
+			Old:  `for _, h := range f.Account.dueHolds(now) {`,
+			New: `for _, h := range f.Account.dueHolds(now) {
+		if len(commands) > 0 { // only the timer's step
+			continue
+		}`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"first it has to expire"},

@@ -186,7 +186,7 @@ func (r *Report) readLogs(w *world) error {
 			if strings.Contains(line, fallback) {
 				r.Effects["steps as regular activities"]++
 			}
-			if strings.Contains(line, "nondeterministic") || strings.Contains(line, "panic") {
+			if strings.Contains(line, "nondeterministic") || strings.Contains(line, "panic") || strings.Contains(line, "contradict each other") {
 				r.violateAt(timeOfLine(line), "%s logged: %.600s", workerTarget(i), line)
 			}
 		}))

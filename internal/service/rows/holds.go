@@ -69,9 +69,25 @@ func CollectHolds(found pgx.Rows) ([]Hold, error) {
 	for found.Next() {
 		h, problem := ReadHold(found)
 		if problem != "" {
-			return nil, fmt.Errorf("hold %q of the %s wallet of user %q cannot be read: %s", h.ID, h.Currency, h.UserID, problem)
+			return nil, unreadable(h, problem)
 		}
 		holds = append(holds, h)
 	}
 	return holds, found.Err()
+}
+
+// ReadHoldAnd reads a row of HoldColumns and of a boolean column.
+func ReadHoldAnd(found pgx.Rows, column string) (h Hold, value bool, err error) {
+	h, problem := ReadHold(found)
+	if problem == "" {
+		problem = Read(found, Column{Name: column, Of: &value})
+	}
+	if problem != "" {
+		err = unreadable(h, problem)
+	}
+	return h, value, err
+}
+
+func unreadable(h Hold, problem string) error {
+	return fmt.Errorf("hold %q of the %s wallet of user %q cannot be read: %s", h.ID, h.Currency, h.UserID, problem)
 }

@@ -197,14 +197,24 @@ func CollectAssets(found pgx.Rows) ([]wallet.Asset, error) {
 }
 
 // ScanAsset reads a row of AssetColumns.
-func ScanAsset(row pgx.CollectableRow) (wallet.Asset, error) {
-	s, err := pgx.RowToStructByName[storedAsset](row)
-	a := wallet.Asset{
-		UserID: s.UserID, Currency: s.Currency, Scale: s.Scale, Total: s.Total, Hold: s.Hold, Version: s.Version, Position: s.Position,
-		OpenHolds: s.OpenHolds, Hash: s.Hash, Format: s.Format, UpdatedAt: s.UpdatedAt.UTC(),
+func ScanAsset(row pgx.CollectableRow) (a wallet.Asset, err error) { return scanAsset(row) }
+
+// ScanAssetAndDue reads a row of AssetColumns, and of a column with what is due of its holds.
+func ScanAssetAndDue(row pgx.CollectableRow) (wallet.Asset, error) {
+	var due wallet.Amount
+	a, err := scanAsset(row, &due)
+	if err == nil && !due.IsZero() {
+		a.Due, _ = due.AtScale(a.Scale)
 	}
-	if s.NextExpiry != nil {
-		a.NextExpiry = s.NextExpiry.UTC()
+	return a, err
+}
+
+func scanAsset(row pgx.CollectableRow, more ...any) (a wallet.Asset, err error) {
+	var nextExpiry *time.Time
+	err = row.Scan(append([]any{&a.UserID, &a.Currency, &a.Total, &a.Hold, &a.Version, &a.Position, &a.Hash, &a.Format, &a.OpenHolds, &nextExpiry, &a.UpdatedAt, &a.Scale}, more...)...)
+	a.UpdatedAt = a.UpdatedAt.UTC()
+	if nextExpiry != nil {
+		a.NextExpiry = nextExpiry.UTC()
 	}
 	return a, err
 }
