@@ -77,7 +77,7 @@ func (a *app) changeCommand(kind wallet.Kind) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: help.use, Short: help.short, Long: help.long, Example: help.example, Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			command, err := f.read(cmd, args[2:])
+			command, err := f.read(args[2:])
 			if err != nil {
 				return err
 			}
@@ -103,12 +103,12 @@ func (a *app) changeCommand(kind wallet.Kind) *cobra.Command {
 // add gives a command the flags that its type takes.
 func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 	flags, c := cmd.Flags(), &f.command
-	flags.StringVar(&c.ID, "id", "", "command id: sent again with the same id, the command counts once (generated and printed if empty)")
+	flags.StringVar(&c.ID, "id", "", "command id: sent again with the same id, the command counts once (generated and printed without this flag)")
 	for _, field := range slices.Concat(kind.Needs, kind.Takes) {
 		switch field {
 		case "amount":
 			if slices.Contains(kind.Needs, "hold_id") {
-				flags.StringVar(&f.amount, "amount", "", "a part of the hold (all that is left if empty)")
+				flags.StringVar(&f.amount, "amount", "", "a part of the hold (all that is left without this flag)")
 			}
 		case "hold_id":
 			flags.StringVar(&c.HoldID, "hold", "", "id of the hold: of the command that placed it")
@@ -131,13 +131,7 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 }
 
 // read makes the command. args are those behind USER and CURRENCY.
-func (f *changeFlags) read(cmd *cobra.Command, args []string) (wallet.Command, error) {
-	for _, name := range []string{"amount", "hold", "expires-in"} {
-		// A script's variable that is not set must not capture all, or hold for ever.
-		if flag := cmd.Flags().Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {
-			return wallet.Command{}, fmt.Errorf("--%s is empty: give it a value, or leave it out", name)
-		}
-	}
+func (f *changeFlags) read(args []string) (wallet.Command, error) {
 	c := f.command
 	c.ExpiresAt = f.expiresAt.Time
 	if f.amount != "" {

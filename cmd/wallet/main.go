@@ -3,9 +3,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service"
@@ -86,7 +89,7 @@ by WALLET_DATABASE_URL. After "wallet-dev run", ". .wallet/env" sets them.`,
 		if _, ok := cmd.Annotations[writesCSV]; ok {
 			formats = append(formats, "csv")
 		}
-		return cli.CheckOutput(cmd, a.output, formats...)
+		return errors.Join(refuseEmpty(cmd), cli.CheckOutput(cmd, a.output, formats...))
 	}
 	root.AddCommand(
 		a.workerCommand(), a.readyCommand(), a.migrateCommand(), a.setupCommand(),
@@ -99,6 +102,20 @@ by WALLET_DATABASE_URL. After "wallet-dev run", ". .wallet/env" sets them.`,
 	}
 	a.completeValues(root)
 	return root
+}
+
+// mayBeEmpty are flags whose empty value is as good as none.
+var mayBeEmpty = []string{"description", "actor"}
+
+// refuseEmpty refuses a flag without a value, such as --id "$ORDER" where the variable is not
+// set: an id would be invented, a hold captured in full, a filter left out.
+func refuseEmpty(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if flag.Value.Type() == "string" && flag.Value.String() == "" && !slices.Contains(mayBeEmpty, flag.Name) {
+			err = errors.Join(err, fmt.Errorf("--%s is empty: give it a value, or leave it out", flag.Name))
+		}
+	})
+	return err
 }
 
 // nameDatabases settles where the databases' URLs come from. One that was given on the

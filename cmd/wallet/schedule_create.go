@@ -73,7 +73,7 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	flags.DurationVar(&times.every, "every", 0, "interval, counted from 1970-01-01T00:00:00Z, such as 24h")
 	flags.DurationVar(&times.offset, "offset", 0, "how much later than the interval's multiples")
 	flags.StringVar(&times.calendar, "calendar", "", `JSON as "temporal schedule create" takes it: second, minute, hour, dayOfMonth, month, year, dayOfWeek, such as {"dayOfMonth":"1","hour":"9"}`)
-	flags.StringVar(&times.timezone, "timezone", "", "of the cron and the calendar, such as Europe/Berlin (UTC if empty)")
+	flags.StringVar(&times.timezone, "timezone", "", "of the cron and the calendar, such as Europe/Berlin (UTC without this flag)")
 	flags.StringVar(&in.Command.Description, "description", "", "what it is for, at most 256 characters")
 	flags.StringVar(&in.Command.Actor, "actor", "", "who asks for it")
 	flags.StringToStringVar(&in.Command.Metadata, "metadata", nil, "key=value pairs to keep with it")
