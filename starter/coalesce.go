@@ -2,7 +2,6 @@ package starter
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -57,10 +56,12 @@ func (c *Client) enqueue(ctx context.Context, ref wallet.AssetRef, command walle
 	}
 	select {
 	case a := <-waiting.answer:
-		return a.result, a.err
+		if a.err == nil || ctx.Err() == nil || isFinal(a.err) {
+			return a.result, a.err
+		}
 	case <-ctx.Done():
-		return wallet.Result{}, fmt.Errorf("command %q has no answer yet, it may still be applied: send it again with the same id: %w", command.ID, context.Cause(ctx))
 	}
+	return wallet.Result{}, c.noAnswer(ctx, command.ID)
 }
 
 // sendQueue sends a queue's calls until none waits.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -30,11 +31,9 @@ your own means, or grant it to a role of yours. Connect workers as that role.`,
 				return err
 			}
 			applied, err := migrations.UpNotify(cmd.Context(), a.owner.URL, func(err error) {
-				fmt.Fprintln(cmd.ErrOrStderr(), "trying again, commands go on meanwhile:", err)
+				a.note(cmd, "trying again, commands go on meanwhile: %s", err)
 			})
-			for _, version := range applied {
-				fmt.Fprintf(cmd.OutOrStdout(), "applied migration %d\n", version)
-			}
+			a.printApplied(cmd, applied)
 			if err != nil {
 				return a.migrating(err)
 			}
@@ -43,7 +42,7 @@ your own means, or grant it to a role of yours. Connect workers as that role.`,
 					return a.migrating(err)
 				}
 			}
-			if len(applied) == 0 {
+			if len(applied) == 0 && a.output == "table" {
 				fmt.Fprintf(cmd.OutOrStdout(), "nothing to do, the database is at version %d\n", migrations.Latest())
 			}
 			return nil
@@ -64,6 +63,20 @@ your own means, or grant it to a role of yours. Connect workers as that role.`,
 		},
 	})
 	return cmd
+}
+
+// printApplied prints how far "wallet migrate up" came, after a failure too.
+func (a *app) printApplied(cmd *cobra.Command, applied []int64) {
+	if a.output == "json" {
+		_ = json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
+			Applied []int64 `json:"applied"`
+			Latest  int64   `json:"latest"` // that this build has
+		}{append([]int64{}, applied...), migrations.Latest()})
+		return
+	}
+	for _, version := range applied {
+		fmt.Fprintf(cmd.OutOrStdout(), "applied migration %d\n", version)
+	}
 }
 
 func (a *app) needDatabase() error {

@@ -54,7 +54,7 @@ journal, with the position and the hash of the last entry of that time.`,
 			}
 			byVersion := cmd.Flags().Changed("version")
 			if byVersion && currency == "" {
-				return fmt.Errorf("--version needs a currency: each wallet counts its own versions")
+				return cli.Usagef("--version needs a currency: each wallet counts its own versions")
 			}
 			var assets []wallet.Asset
 			err = a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {

@@ -84,11 +84,11 @@ func (a *app) changeCommand(kind wallet.Kind) *cobra.Command {
 			if command.ID == "" {
 				command.ID = "cli-" + rand.Text()
 				// Printed before it is sent: if the answer is lost, this is how to ask again.
-				fmt.Fprintf(cmd.ErrOrStderr(), "id %s (to try again: --id %s)\n", command.ID, command.ID)
+				a.note(cmd, "id %s (to try again: --id %s)", command.ID, command.ID)
 			}
 			wallets, temporal, err := a.dialWallets(cmd.Context())
 			if err != nil {
-				return err
+				return unsent(err)
 			}
 			defer temporal.Close()
 			return a.apply(cmd, wallets, f.timeout, wallet.ApplyCommandInput{
@@ -147,7 +147,7 @@ func (f *changeFlags) read(args []string) (wallet.Command, error) {
 
 // apply sends a command and prints its result, of a refusal too.
 func (a *app) apply(cmd *cobra.Command, wallets *starter.Client, timeout time.Duration, in wallet.ApplyCommandInput) error {
-	ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("no answer within %s (is a worker running on task queue %q?)", timeout, a.taskQueue))
+	ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
 	result, err := wallets.Apply(ctx, in.UserID, in.Currency, in.Command)
 	var unapplied *wallet.UnappliedError

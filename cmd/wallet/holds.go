@@ -33,7 +33,7 @@ over is shown as expired at that moment, even if the service records it later.`,
 				return err
 			}
 			if state != "" && !slices.Contains(holdStates, state) {
-				return fmt.Errorf("--state %q is unknown: use %s", state, strings.Join(holdStates, ", "))
+				return cli.Usagef("--state %q is unknown: use %s", state, strings.Join(holdStates, ", "))
 			}
 			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
 				return a.printHolds(cmd, trail.New(pool), trail.HoldFilter{UserID: userID, Currency: currency, State: wallet.HoldState(state)})

@@ -15,33 +15,13 @@ import (
 	"github.com/valueledger/wallet/internal/service/cli"
 )
 
-// Exit codes.
-const (
-	exitApplied   = 0
-	exitError     = 1
-	exitUnapplied = 2
-)
-
 func main() {
 	root := newRootCommand()
 	err := cli.Execute(root)
-	code := exitCode(err)
-	if code == exitError { // a refusal is a result, printed as one
-		cli.PrintError(root.Name(), err)
+	if err != nil {
+		printError(root.Name(), asksForJSON(os.Args[1:]), err)
 	}
-	os.Exit(code)
-}
-
-func exitCode(err error) int {
-	var unapplied *wallet.UnappliedError
-	switch {
-	case err == nil:
-		return exitApplied
-	case errors.As(err, &unapplied):
-		return exitUnapplied
-	default:
-		return exitError
-	}
+	os.Exit(outcomeOf(err).code)
 }
 
 // writesCSV annotates a command that takes --output csv.
@@ -64,7 +44,7 @@ func newRootCommand() *cobra.Command {
 		Short: "An internal balance and asset ledger on Temporal and Postgres",
 		Long: `An internal balance and asset ledger on Temporal and Postgres.
 
-Exit codes: 0 applied or done, 2 unapplied (refused, on the record), 1 error.
+Exit codes: 0 done, 1 failed, 2 refused, 3 invalid, 4 no answer yet ("wallet help exit-codes").
 
 Temporal is found by Temporal's own variables and profile file (TEMPORAL_ADDRESS,
 TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_..., TEMPORAL_PROFILE), Postgres
@@ -89,13 +69,13 @@ by WALLET_DATABASE_URL. After "wallet-dev run", ". .wallet/env" sets them.`,
 		if _, ok := cmd.Annotations[writesCSV]; ok {
 			formats = append(formats, "csv")
 		}
-		return errors.Join(refuseEmpty(cmd), cli.CheckOutput(cmd, a.output, formats...))
+		return errors.Join(refuseEmpty(cmd), cli.CheckOutput(cmd, a.output, formats...), cli.CheckLog(a.logLevel, a.logFormat))
 	}
 	root.AddCommand(
 		a.workerCommand(), a.readyCommand(), a.migrateCommand(), a.setupCommand(),
 		a.scheduleCommand(),
 		a.balanceCommand(), a.holdsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.replayCommand(), a.currencyCommand(),
-		a.codecServerCommand(), a.versionCommand(),
+		a.codecServerCommand(), a.versionCommand(), exitCodesTopic(),
 	)
 	for _, kind := range wallet.CallersKinds() {
 		root.AddCommand(a.changeCommand(kind))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -72,7 +71,7 @@ func (a *app) commandsCommand() *cobra.Command {
 		Args:    cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if status != "" && status != string(wallet.StatusApplied) && status != string(wallet.StatusUnapplied) {
-				return fmt.Errorf("--status %q is unknown: use applied or unapplied", status)
+				return cli.Usagef("--status %q is unknown: use applied or unapplied", status)
 			}
 			return readPages(a, cmd, args, p, list[journalEntry]{
 				header: append(slices.Clone(cli.ResultHeader), "at"),
@@ -120,7 +119,7 @@ func readPages[T any](a *app, cmd *cobra.Command, args []string, p paging, l lis
 		return err
 	}
 	if p.limit < 0 {
-		return fmt.Errorf("--limit %d is negative: use 0 for all", p.limit)
+		return cli.Usagef("--limit %d is negative: use 0 for all", p.limit)
 	}
 	return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
 		t, encoder := newPagedTable(cmd.OutOrStdout(), append(unnamed(scope, "user", "currency"), l.header...)), json.NewEncoder(cmd.OutOrStdout())

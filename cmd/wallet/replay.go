@@ -48,7 +48,7 @@ the histories may run meanwhile.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 0 {
-				return fmt.Errorf("--limit %d is negative: use 0 for all", limit)
+				return cli.Usagef("--limit %d is negative: use 0 for all", limit)
 			}
 			_, temporal, err := a.dialWallets(cmd.Context())
 			if err != nil {

@@ -25,10 +25,10 @@ func TestReplayTellsWhetherThisBuildCanGoOn(t *testing.T) {
 	defer s.startWorker()()
 	for _, args := range [][]string{{"create", good, "USD"}, {"add", good, "USD", "1"}} {
 		_, errs, code := s.run(args...)
-		require.Equal(t, exitApplied, code, errs)
+		require.Equal(t, exitDone, code, errs)
 	}
 	_, _, code := s.run("subtract", good, "USD", "5")
-	require.Equal(t, exitUnapplied, code)
+	require.Equal(t, exitRefused, code)
 
 	saved := filepath.Join(t.TempDir(), "histories")
 	query := `WorkflowId = "` + wallet.WorkflowID(good, "USD") + `"`
@@ -64,7 +64,7 @@ func TestReplayTellsWhetherThisBuildCanGoOn(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(out), &found))
 		return len(found.Broken) > 0
 	}, time.Minute, 50*time.Millisecond)
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "this build cannot go on with 1 of 2 running workflows")
 	require.Equal(t, run.GetID(), found.Broken[0].WorkflowID)
 	require.Equal(t, run.GetRunID(), found.Broken[0].RunID)
@@ -73,6 +73,6 @@ func TestReplayTellsWhetherThisBuildCanGoOn(t *testing.T) {
 	out, _, _ = s.run("replay", "--query", query, "--limit", "1")
 	require.Contains(t, out, "and there are more: see --limit")
 	_, errs, code = s.run("replay", "--query", "Nonsense = 1")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitInvalid, code)
 	require.Contains(t, errs, "Nonsense")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -81,6 +82,9 @@ func (a *app) scheduleChangeCommand(name, short, done string, change func(schedu
 			return a.withSchedules(cmd.Context(), func(c schedules.Client) error {
 				if err := change(c, cmd.Context(), args[0]); err != nil {
 					return err
+				}
+				if a.output == "json" {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"schedule": args[0], "action": name})
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "schedule %s %s\n", cli.Plain(args[0]), done)
 				return nil

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/internal/service/schedules"
 )
 
@@ -48,6 +49,9 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 			spec, err := times.spec()
 			if err != nil {
 				return err
+			}
+			if err := schedules.Check(args[0], in, spec); err != nil {
+				return cli.Usagef("%w", err)
 			}
 			if err := a.checkScheduled(cmd, in); err != nil {
 				return err
@@ -93,7 +97,7 @@ func (a *app) checkScheduled(cmd *cobra.Command, in wallet.ApplyCommandInput) er
 		return err
 	}
 	if a.database.URL == "" {
-		fmt.Fprintln(cmd.ErrOrStderr(), "not checked whether the currency is registered and has the amount's decimals: set WALLET_DATABASE_URL for that")
+		a.note(cmd, "not checked whether the currency is registered and has the amount's decimals: set WALLET_DATABASE_URL for that")
 		return nil
 	}
 	var scale int32
@@ -107,7 +111,7 @@ func (a *app) checkScheduled(cmd *cobra.Command, in wallet.ApplyCommandInput) er
 		return fmt.Errorf("look up currency %s: %w", in.Currency, err)
 	}
 	if _, fits := in.Command.Amount.AtScale(scale); !fits {
-		return fmt.Errorf("amount %s has more decimals than %s allows (%d): each time of the schedule would be refused, choose a rounded amount", in.Command.Amount, in.Currency, scale)
+		return cli.Usagef("amount %s has more decimals than %s allows (%d): each time of the schedule would be refused, choose a rounded amount", in.Command.Amount, in.Currency, scale)
 	}
 	return nil
 }
@@ -125,7 +129,7 @@ func (t scheduledTimes) spec() (spec client.ScheduleSpec, err error) {
 		spec.CronExpressions = []string{cron}
 	default:
 		if t.every < time.Second || t.every%time.Second != 0 || t.offset%time.Second != 0 || t.offset < 0 || t.offset >= t.every {
-			return spec, fmt.Errorf("--every %s --offset %s: use whole seconds, an interval of 1s at least, and an offset below it", t.every, t.offset)
+			return spec, cli.Usagef("--every %s --offset %s: use whole seconds, an interval of 1s at least, and an offset below it", t.every, t.offset)
 		}
 		spec.Intervals = []client.ScheduleIntervalSpec{{Every: t.every, Offset: t.offset}}
 	}
@@ -136,7 +140,7 @@ func (t scheduledTimes) spec() (spec client.ScheduleSpec, err error) {
 func cronOf(calendar string) (string, error) {
 	var c schedulepb.CalendarSpec
 	if err := protojson.Unmarshal([]byte(calendar), &c); err != nil {
-		return "", fmt.Errorf("--calendar %q: %w", calendar, err)
+		return "", cli.Usagef("--calendar %q: %w", calendar, err)
 	}
 	var fields []string
 	for _, field := range []struct{ value, otherwise string }{
@@ -147,7 +151,7 @@ func cronOf(calendar string) (string, error) {
 			value = field.otherwise
 		}
 		if len(strings.Fields(value)) != 1 {
-			return "", fmt.Errorf("--calendar %q: %q is not a value, a list or a range without spaces", calendar, value)
+			return "", cli.Usagef("--calendar %q: %q is not a value, a list or a range without spaces", calendar, value)
 		}
 		fields = append(fields, value)
 	}

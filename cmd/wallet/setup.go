@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -34,6 +35,9 @@ name that leads elsewhere is led here.`,
 			}
 			if err := nexushandler.RegisterEndpoint(cmd.Context(), temporal, endpoint, namespace, a.taskQueue); err != nil {
 				return err
+			}
+			if a.output == "json" {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"namespace": namespace, "nexus_endpoint": endpoint, "task_queue": a.taskQueue})
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "namespace %s is ready, Nexus endpoint %s leads to its task queue %s\n", namespace, endpoint, a.taskQueue)
 			return nil

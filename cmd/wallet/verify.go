@@ -31,12 +31,12 @@ the journal still has exactly the entries that were exported earlier.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if exported := receipt + heads; exported != "" {
 				if len(args) > 0 {
-					return fmt.Errorf("--receipt and --heads check the wallets that the file names: leave out %q", args)
+					return cli.Usagef("--receipt and --heads check the wallets that the file names: leave out %q", args)
 				}
 				return a.verifyReceipts(cmd, exported)
 			}
 			if parallel < 0 {
-				return fmt.Errorf("--parallel %d is negative: use 0 for what the connections of the pool allow", parallel)
+				return cli.Usagef("--parallel %d is negative: use 0 for what the connections of the pool allow", parallel)
 			}
 			options := trail.VerifyOptions{Parallel: parallel}
 			if len(args) > 0 {

@@ -40,7 +40,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT; without them there are none.
 WALLET_PAYLOAD_KEYS has the keys of encrypted payloads (docs/security.md).`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.VerifyEvery < 0 {
-				return fmt.Errorf("--verify-every %s is negative: use 0 for not at all", o.VerifyEvery)
+				return cli.Usagef("--verify-every %s is negative: use 0 for not at all", o.VerifyEvery)
 			}
 			var err error
 			if o.Version, err = deployment.version(); err != nil {

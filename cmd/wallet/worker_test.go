@@ -29,11 +29,11 @@ func TestReadyAsksTheWorker(t *testing.T) {
 	address := strings.TrimPrefix(line.HTTP, "http://")
 
 	out, errs, code := s.run("ready", "--http-address", address)
-	require.Equal(t, exitApplied, code, errs)
+	require.Equal(t, exitDone, code, errs)
 	require.JSONEq(t, `{"worker": "ok", "postgres": "ok", "temporal": "ok"}`, out)
 	_, port, _ := strings.Cut(address, ":")
 	_, errs, code = s.run("ready", "--http-address", "0.0.0.0:"+port) // as a container's worker has it
-	require.Equal(t, exitApplied, code, errs)
+	require.Equal(t, exitDone, code, errs)
 	for !strings.Contains(lines.Text(), "verified the wallets") {
 		require.True(t, lines.Scan(), "WALLET_VERIFY_EVERY lets it verify at the start")
 	}
@@ -43,6 +43,6 @@ func TestReadyAsksTheWorker(t *testing.T) {
 	}
 	require.NoError(t, cmd.Wait())
 	_, errs, code = s.run("ready", "--http-address", address)
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "connection refused")
 }
