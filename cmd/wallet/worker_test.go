@@ -46,3 +46,24 @@ func TestReadyAsksTheWorker(t *testing.T) {
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "connection refused")
 }
+
+func TestReadyWaitsUntilTheWorkerIsReadyOrTheTimeIsOver(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t)).with("WALLET_HTTP_ADDRESS=" + freeAddresses(t, 1)[0])
+	_, errs, code := s.run("ready", "--wait", "1s")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "the worker is not ready after 1s: ")
+	require.Contains(t, errs, "connection refused", "not that the time is over")
+	_, errs, code = s.run("ready", "--wait", "-1s")
+	require.Equal(t, exitInvalid, code)
+	require.Contains(t, errs, "--wait -1s is negative")
+
+	waiting := make(chan [2]string)
+	go func() {
+		out, errs, _ := s.run("ready", "--wait", "60s")
+		waiting <- [2]string{out, errs}
+	}()
+	defer s.startWorker()()
+	got := <-waiting
+	require.Empty(t, got[1])
+	require.JSONEq(t, `{"worker": "ok", "postgres": "ok", "temporal": "ok"}`, got[0])
+}
