@@ -41,10 +41,10 @@ OTEL_EXPORTER_OTLP_ENDPOINT; without them there are none.
 
 WALLET_PAYLOAD_KEYS has the keys of encrypted payloads (docs/security.md).`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.VerifyEvery < 0 {
-				return cli.Usagef("--verify-every %s is negative: use 0 for not at all", o.VerifyEvery)
-			}
 			var err error
+			if o.VerifyEvery, err = durationSetting(cmd, "verify-every", verifyEverySetting, "such as 6h, or 0 for not at all"); err != nil {
+				return err
+			}
 			if o.Version, err = deployment.version(); err != nil {
 				return err
 			}
@@ -53,7 +53,7 @@ WALLET_PAYLOAD_KEYS has the keys of encrypted payloads (docs/security.md).`,
 	}
 	deployment.addTo(cmd)
 	addHTTPAddress(cmd, &o.HTTPAddress, "listen there for metrics and probes")
-	cmd.Flags().DurationVar(&o.VerifyEvery, "verify-every", envDuration("WALLET_VERIFY_EVERY"), "verify all wallets at the start and so often, such as 6h, for the metrics and the log; on one worker of several (WALLET_VERIFY_EVERY)")
+	cmd.Flags().Duration("verify-every", 0, "verify all wallets at the start and so often, such as 6h, for the metrics and the log; on one worker of several ("+verifyEverySetting+")")
 	return cmd
 }
 
@@ -61,12 +61,26 @@ func addHTTPAddress(cmd *cobra.Command, address *string, usage string) {
 	cmd.Flags().StringVar(address, "http-address", cli.EnvOr("WALLET_HTTP_ADDRESS", defaultHTTPAddress), usage+", \""+service.HTTPOff+"\" for not at all (WALLET_HTTP_ADDRESS)")
 }
 
-func envDuration(name string) time.Duration {
-	duration, err := time.ParseDuration(cli.EnvOr(name, "0"))
+const verifyEverySetting = "WALLET_VERIFY_EVERY"
+
+// durationSetting is the value of a flag, or that of a variable where the flag is not given. A
+// variable that cannot be read is an error: a typo may not switch off what it sets.
+func durationSetting(cmd *cobra.Command, flag, variable, remedy string) (time.Duration, error) {
+	value, err := cmd.Flags().GetDuration(flag)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "wallet: %s=%q is not a duration such as 6h, it is ignored\n", name, os.Getenv(name))
+		return 0, err
 	}
-	return duration
+	source := "--" + flag + " " + value.String()
+	if text := os.Getenv(variable); text != "" && !cmd.Flags().Changed(flag) {
+		source = fmt.Sprintf("%s=%q", variable, text)
+		if value, err = time.ParseDuration(text); err != nil {
+			return 0, cli.Usagef("%s is not a duration: set it to one %s", source, remedy)
+		}
+	}
+	if value < 0 {
+		return 0, cli.Usagef("%s is negative: set it to a duration %s", source, remedy)
+	}
+	return value, nil
 }
 
 // worker runs the service; what no flag of its own says is filled in here.

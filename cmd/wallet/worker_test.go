@@ -67,3 +67,22 @@ func TestReadyWaitsUntilTheWorkerIsReadyOrTheTimeIsOver(t *testing.T) {
 	require.Empty(t, got[1])
 	require.JSONEq(t, `{"worker": "ok", "postgres": "ok", "temporal": "ok"}`, got[0])
 }
+
+func TestASettingThatCannotBeReadStopsTheWorker(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t))
+	for _, row := range []struct{ setting, message string }{
+		{"WALLET_VERIFY_EVERY=soon", `WALLET_VERIFY_EVERY="soon" is not a duration: set it to one such as 6h, or 0 for not at all`},
+		{"WALLET_VERIFY_EVERY=6", `WALLET_VERIFY_EVERY="6" is not a duration`},
+		{"WALLET_VERIFY_EVERY=-6h", `WALLET_VERIFY_EVERY="-6h" is negative: set it to a duration such as 6h`},
+		{"WALLET_LOG_LEVEL=loud", `log level "loud" is unknown: set --log-level or WALLET_LOG_LEVEL to debug, info, warn, error`},
+		{"WALLET_LOG_FORMAT=xml", `log format "xml" is unknown: set --log-format or WALLET_LOG_FORMAT to console or json`},
+		{"WALLET_HTTP_ADDRESS=9464", `listen for metrics and probes on "9464": set WALLET_HTTP_ADDRESS`},
+	} {
+		_, errs, code := s.with(row.setting).run("worker")
+		require.NotZero(t, code, row.setting)
+		require.Contains(t, errs, row.message)
+	}
+	_, errs, code := s.run("worker", "--verify-every", "-6h")
+	require.Equal(t, exitInvalid, code)
+	require.Contains(t, errs, "--verify-every -6h0m0s is negative")
+}
