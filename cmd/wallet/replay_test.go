@@ -76,3 +76,25 @@ func TestReplayTellsWhetherThisBuildCanGoOn(t *testing.T) {
 	require.Equal(t, exitInvalid, code)
 	require.Contains(t, errs, "Nonsense")
 }
+
+// TestAWalletThatHasNotBegunIsNotBroken has one that no worker polls for: its history has
+// nothing but the start, or the start and a signal.
+func TestAWalletThatHasNotBegunIsNotBroken(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t))
+	temporal, user := testenv.Temporal(t), testenv.Unique(t, "unbegun")
+	id := wallet.WorkflowID(user, "USD")
+	_, err := temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: testenv.Unique(t, "queue")},
+		wallet.WorkflowWalletAsset, wallet.AssetRef{UserID: user, Currency: "USD"})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, temporal.TerminateWorkflow(t.Context(), id, "", "test")) }()
+	query := `WorkflowId = "` + id + `"`
+	require.Eventually(t, func() bool { // the list is behind
+		out, errs, code := s.run("replay", "--query", query)
+		require.Zero(t, code, errs)
+		return out == "replayed 1 running workflows: 0 broken, 1 with nothing to replay yet\n"
+	}, time.Minute, 50*time.Millisecond)
+	require.NoError(t, temporal.SignalWorkflow(t.Context(), id, "", wallet.SignalCommand, wallet.Command{ID: "a", Type: wallet.TypeCreate}))
+	out, errs, code := s.run("replay", "--query", query, "-o", "json")
+	require.Zero(t, code, errs)
+	require.JSONEq(t, `{"replayed": 1, "not_begun": 1, "broken": [], "more": false}`, out)
+}

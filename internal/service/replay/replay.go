@@ -5,6 +5,7 @@ package replay
 import (
 	"context"
 	"os"
+	"slices"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
@@ -49,6 +50,15 @@ func Load(path string) (*historypb.History, error) {
 	}
 	defer file.Close()
 	return client.HistoryFromJSON(file, client.HistoryJSONOptions{})
+}
+
+// Begun reports whether a workflow of a history has done anything. One whose first workflow
+// task is still to be completed has not, and there is nothing to replay: the SDK refuses such a
+// history.
+func Begun(history *historypb.History) bool {
+	return slices.ContainsFunc(history.Events, func(event *historypb.HistoryEvent) bool {
+		return event.EventType == enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+	})
 }
 
 // Check runs this build's workflows over a history. The error says at which event they
