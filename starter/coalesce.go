@@ -54,6 +54,8 @@ func (c *Client) enqueue(ctx context.Context, ref wallet.AssetRef, command walle
 	if !sending {
 		go c.sendQueue(ref, q)
 	}
+	l := c.lookLater(ctx, ref)
+	defer l.stop()
 	select {
 	case a := <-waiting.answer:
 		if a.err == nil || ctx.Err() == nil || isFinal(a.err) {
@@ -61,7 +63,7 @@ func (c *Client) enqueue(ctx context.Context, ref wallet.AssetRef, command walle
 		}
 	case <-ctx.Done():
 	}
-	return wallet.Result{}, c.noAnswer(ctx, command.ID)
+	return wallet.Result{}, c.noAnswer(ctx, ref, command.ID, l)
 }
 
 // sendQueue sends a queue's calls until none waits.
