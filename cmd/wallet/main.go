@@ -74,7 +74,7 @@ by WALLET_DATABASE_URL. After "wallet-dev run", ". .wallet/env" sets them.`,
 	root.AddCommand(
 		a.workerCommand(), a.readyCommand(), a.migrateCommand(), a.setupCommand(),
 		a.scheduleCommand(),
-		a.balanceCommand(), a.holdsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.replayCommand(), a.currencyCommand(),
+		a.balanceCommand(), a.holdsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.replayCommand(), a.doctorCommand(), a.currencyCommand(),
 		a.codecServerCommand(), a.versionCommand(), exitCodesTopic(),
 	)
 	for _, kind := range wallet.CallersKinds() {

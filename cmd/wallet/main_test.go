@@ -293,3 +293,17 @@ func TestMigrateUpSaysHowFarItCameAndWhatPostgresAdvises(t *testing.T) {
 	require.Contains(t, errs, "no feed here")
 	require.Contains(t, errs, "hint: Ask the administrator.\n")
 }
+
+// startConsoleWorker is startWorker with the log as a person reads it.
+func (s shell) startConsoleWorker() (stop func() (log string)) {
+	cmd := exec.Command(binary, "worker")
+	cmd.Env = s.env
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	require.NoError(s.t, cmd.Start())
+	return func() string {
+		require.NoError(s.t, cmd.Process.Signal(syscall.SIGTERM))
+		require.NoError(s.t, cmd.Wait(), log.String())
+		return log.String()
+	}
+}
