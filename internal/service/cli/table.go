@@ -55,11 +55,12 @@ func (t *Table) AppendRow(row table.Row) {
 
 // Render prints the table.
 func (t *Table) Render() {
-	columns, hidden := t.fitted(Width(t.out))
+	width := Width(t.out)
+	columns, hidden := t.fitted(width)
 	t.SetColumnConfigs(columns)
 	t.Writer.Render()
 	if len(hidden) > 0 {
-		fmt.Fprintf(t.out, "left out for want of width: %s (-o json has all)\n", strings.Join(hidden, ", "))
+		fmt.Fprintln(t.out, text.WrapSoft("left out for want of width: "+strings.Join(hidden, ", ")+" (-o json has all)", width))
 	}
 }
 

@@ -31,7 +31,7 @@ const (
 )
 
 // leftOut are columns that a narrow terminal does without, the first ones first.
-var leftOut = []string{"before", "version", "position", "type", "description", "table", "placed", "updated", "captured", "released", "hold", "at"}
+var leftOut = []string{"before", "version", "position", "hold id", "after", "description", "type", "table", "placed", "updated", "captured", "released", "hold", "at"}
 
 // fitted are the columns for a width: times and events in two lines, other text wrapped, and
 // only if that is not enough some columns hidden. Numbers stay whole, and no text is cut off.

@@ -21,7 +21,7 @@ func TestATableFits80ColumnsAndCutsNothingOff(t *testing.T) {
 		"few":      {table.Row{"currency", "scale"}, table.Row{"USD", 2}, ""},
 		"balance":  {table.Row{"user", "currency", "total", "hold", "available", "version", "updated"}, table.Row{"u1", "USD", amount, "0.00", amount, 7, at}, "version"},
 		"commands": {table.Row{"command", "type", "amount", "status", "before", "after", "version", "position", "hold id", "at"}, table.Row{id, "subtract", amount, "unapplied: insufficient_funds", amount, amount, 3, 4, "", at}, "before, version, position"},
-		"events":   {table.Row{"user", "currency", "version", "event", "command", "amount", "before", "after", "at", "description"}, table.Row{id, "USD", 3, "wallet_asset.subtracted", id, amount, amount, amount, at, "many words that stand in a line of their own"}, "before, version, description, at"},
+		"events":   {table.Row{"user", "currency", "version", "event", "command", "amount", "before", "after", "at", "description"}, table.Row{id, "USD", 3, "wallet_asset.subtracted", id, amount, amount, amount, at, "many words that stand in a line of their own"}, "before, version, after, description, at"},
 		"problems": {table.Row{"user", "currency", "table", "position", "problem"}, table.Row{id, "USD", "wallet_commands", 2, strings.Repeat("all of this is wrong ", 9) + strings.Repeat("f", 64)}, ""},
 		"wide":     {table.Row{"command", "amount"}, table.Row{strings.Repeat("あ", 128), amount}, ""},
 	} {
@@ -48,7 +48,7 @@ func TestATableFits80ColumnsAndCutsNothingOff(t *testing.T) {
 					}
 				}
 			}
-			require.Equal(t, c.hidden != "", strings.Contains(out.String(), "left out for want of width: "+c.hidden+" ("))
+			require.Equal(t, c.hidden != "", strings.Contains(strings.Join(strings.Fields(out.String()), " "), "left out for want of width: "+c.hidden+" ("))
 			for i, cell := range c.row {
 				name := c.header[i].(string)
 				if !slices.Contains(strings.Split(c.hidden, ", "), name) && name != "hold id" {
