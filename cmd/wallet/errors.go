@@ -180,10 +180,10 @@ func exitCodesTopic() *cobra.Command {
 		}
 	}
 	text.WriteString(`
-With --output json, results are on stdout, one JSON object a line, and an error is one
-object on stderr:
+With --output json, results are on stdout, one JSON object a line, and an error
+is one object on stderr:
 
-  {"error":{"kind":"no_answer","exit_code":4,"message":"...","command_id":"order-7"}}
+  {"error":{"kind":"no_answer","exit_code":4,"message":"..."}}
 
 Its kind is `)
 	for i, o := range outcomes[1:] {
@@ -192,6 +192,6 @@ Its kind is `)
 		}
 		fmt.Fprintf(&text, "%s (%d)", o.kind, o.code)
 	}
-	text.WriteString(".\nA refusal has its reason and its result there too. A line {\"note\":\"...\"} is no error.")
+	text.WriteString(".\nA refusal has its reason and its result there too. {\"note\":\"...\"} is no error.")
 	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean, and errors as JSON", Long: text.String()}
 }

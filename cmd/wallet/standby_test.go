@@ -40,6 +40,8 @@ func TestAReadSaysThatItIsFromAStandby(t *testing.T) {
 	out, errs, code = s.run("balance", "u1", "USD", "-o", "json")
 	require.Equal(t, exitDone, code, errs)
 	require.Regexp(t, `^\{.*"available":"1.00".*\}\n$`, out)
+	require.Contains(t, errs, `{"note":"read from the standby `+address+`, `)
+	_, errs, _ = s.run("balance", "u1", "USD")
 	require.Contains(t, errs, "note: read from the standby "+address+", ")
 
 	_, errs, code = s.run("repair", "u1", "USD")

@@ -151,7 +151,7 @@ func TestNamesWithControlCharactersAreRefusedByName(t *testing.T) {
 			"actor":   {"add", "u1", "USD", "1", "--id", "a", "--actor", text},
 		} {
 			_, errs, code := s.run(args...)
-			require.Equal(t, exitFailed, code, "%q", text)
+			require.Equal(t, exitInvalid, code, "%q", text)
 			require.Contains(t, errs, field+" ")
 			require.Contains(t, errs, "contains a control character")
 			requireHarmless(t, errs)
