@@ -23,9 +23,10 @@ func (a *app) migrateCommand() *cobra.Command {
 		Use: "up", Short: "Apply the migrations that are missing", Args: cobra.NoArgs,
 		Long: `Apply the migrations that are missing, as the owner of the tables.
 
-They make the role ` + migrations.RoleApp + `, which has the rights that a worker needs and no more. If
-WALLET_APP_PASSWORD is set, the role may log in with it; otherwise let it log in by
-your own means, or grant it to a role of yours. Connect workers as that role.`,
+They make the role ` + migrations.RoleApp + `, which has the rights that a worker needs and
+no more. If WALLET_APP_PASSWORD is set, the role may log in with it; otherwise
+let it log in by your own means, or grant it to a role of yours. Connect workers
+as that role.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.needDatabase(); err != nil {
 				return err
@@ -57,7 +58,7 @@ your own means, or grant it to a role of yours. Connect workers as that role.`,
 			if err != nil {
 				return a.migrating(err)
 			}
-			return print(a, cmd, list, table.Row{"version", "file", "applied"}, func(s migrations.Status) table.Row {
+			return print(a, cmd, list, "this build has no migrations", table.Row{"version", "file", "applied"}, func(s migrations.Status) table.Row {
 				return table.Row{s.Version, s.Name, s.Applied}
 			})
 		},
@@ -160,5 +161,5 @@ func addCurrency(ctx context.Context, pool *pgxpool.Pool, code string, scale int
 }
 
 func (a *app) printCurrencies(cmd *cobra.Command, list []currency) error {
-	return print(a, cmd, list, table.Row{"currency", "scale"}, func(c currency) table.Row { return table.Row{c.Code, c.Scale} })
+	return print(a, cmd, list, "no currency is registered: wallet currency add CODE --scale N", table.Row{"currency", "scale"}, func(c currency) table.Row { return table.Row{c.Code, c.Scale} })
 }

@@ -53,7 +53,15 @@ func (a *app) headCommand() *cobra.Command {
 			}
 			encoder := json.NewEncoder(cmd.OutOrStdout())
 			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
-				return trail.New(pool).Heads(cmd.Context(), userID, currency, func(head trail.Receipt) error { return encoder.Encode(head) })
+				exported := 0
+				err := trail.New(pool).Heads(cmd.Context(), userID, currency, func(head trail.Receipt) error {
+					exported++
+					return encoder.Encode(head)
+				})
+				if err == nil && exported == 0 {
+					a.note(cmd, "no wallet has an entry, so there is no head to export")
+				}
+				return err
 			})
 		},
 	}

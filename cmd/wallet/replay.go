@@ -39,13 +39,13 @@ type brokenRun struct {
 func (a *app) replayCommand() *cobra.Command {
 	query, save, limit := "", "", 0
 	cmd := &cobra.Command{
-		Use: "replay", Short: "Check, before a deployment, that this build can go on with the wallets that run",
+		Use: "replay", Short: "Check that this build can go on with the running wallets",
 		Long: `Read the histories of running wallets from Temporal and replay them with the
 workflows of this program, without a worker and without writing anything to the
-server. A wallet whose history does not replay would be stuck once this version's
-workers get it. Exit code 0 only if all replay; one that no worker has begun has nothing
-to replay yet, and is fine. The workers of the version that made
-the histories may run meanwhile.`,
+server. A wallet whose history does not replay would be stuck once this
+version's workers get it. Exit code 0 only if all replay; one that no worker has
+begun has nothing to replay yet, and is fine. The workers of the version that
+made the histories may run meanwhile.`,
 		Example: "  wallet replay\n  wallet replay --query 'WalletCurrency = \"USD\"' --limit 100\n  wallet replay --query 'WorkflowId = \"wallet-asset/USD/u1\"' --save histories",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -136,7 +136,7 @@ func (a *app) printReplayed(cmd *cobra.Command, found replayed) error {
 		}
 	} else {
 		if len(found.Broken) > 0 {
-			err := print(a, cmd, found.Broken, table.Row{"workflow id", "run id", "problem"}, func(b brokenRun) table.Row {
+			err := print(a, cmd, found.Broken, "", table.Row{"workflow id", "run id", "problem"}, func(b brokenRun) table.Row {
 				return table.Row{cli.Plain(b.WorkflowID), b.RunID, cli.Plain(b.Error)}
 			})
 			if err != nil {
