@@ -116,8 +116,10 @@ func TestTheCommandsOfTheREADME(t *testing.T) {
 	require.Equal(t, "12.50", result["total_after"])
 
 	_, errs, code = s.run("subtract", "u1", "USD", "2.50")
-	require.Equal(t, exitDone, code)
-	require.Regexp(t, `^id cli-[A-Z0-9]+ \(to try again: --id cli-`, errs, "a generated id is printed")
+	require.Equal(t, exitInvalid, code)
+	require.Contains(t, errs, "the command has no id: give it one with --id", "a script that is run again would subtract again")
+	_, errs, code = s.run("subtract", "u1", "USD", "2.50", "--id", "order-9", "--metadata", "note=a,b=c", "--metadata", `quote="x"`)
+	require.Equal(t, exitDone, code, errs)
 
 	out, _, code = s.run("create", "u1", "EUR", "--id", "open")
 	require.Equal(t, exitDone, code)
@@ -136,6 +138,8 @@ func TestTheCommandsOfTheREADME(t *testing.T) {
 	out, _, _ = s.run("commands", "u1", "USD", "--status", "unapplied", "-o", "json")
 	require.Equal(t, 1, strings.Count(out, "\n"))
 	require.Contains(t, out, `"command_id":"order-8"`)
+	out, _, _ = s.run("events", "u1", "USD", "-o", "json", "--after", "2")
+	require.Contains(t, out, `"metadata":{"note":"a,b=c","quote":"\"x\""}`, "verbatim")
 
 	out, _, code = s.run("verify")
 	require.Equal(t, exitDone, code)

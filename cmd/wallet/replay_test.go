@@ -23,11 +23,11 @@ func TestReplayTellsWhetherThisBuildCanGoOn(t *testing.T) {
 	s := newShell(t, testenv.DatabaseURL(t))
 	good, other := testenv.Unique(t, "good"), testenv.Unique(t, "o/ther")
 	defer s.startWorker()()
-	for _, args := range [][]string{{"create", good, "USD"}, {"add", good, "USD", "1"}} {
+	for _, args := range [][]string{{"create", good, "USD", "--id", "a"}, {"add", good, "USD", "1", "--id", "b"}} {
 		_, errs, code := s.run(args...)
 		require.Equal(t, exitDone, code, errs)
 	}
-	_, _, code := s.run("subtract", good, "USD", "5")
+	_, _, code := s.run("subtract", good, "USD", "5", "--id", "c")
 	require.Equal(t, exitRefused, code)
 
 	saved := filepath.Join(t.TempDir(), "histories")

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,6 +31,7 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 		in            wallet.ApplyCommandInput
 		add, subtract string
 		times         scheduledTimes
+		metadata      func() map[string]string
 	)
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Send a command at each time of a cron, an interval or a calendar", Args: cobra.ExactArgs(1),
@@ -45,7 +48,7 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in.Command.Amount = amount
+			in.Command.Amount, in.Command.Metadata = amount, metadata()
 			spec, err := times.spec()
 			if err != nil {
 				return err
@@ -80,7 +83,7 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	flags.StringVar(&times.timezone, "timezone", "", "of the cron and the calendar, such as Europe/Berlin (UTC without this flag)")
 	flags.StringVar(&in.Command.Description, "description", "", "what it is for, at most 256 characters")
 	flags.StringVar(&in.Command.Actor, "actor", "", "who asks for it")
-	flags.StringToStringVar(&in.Command.Metadata, "metadata", nil, "key=value pairs to keep with it")
+	metadata = addMetadata(flags)
 	for _, name := range []string{"user", "currency"} {
 		cobra.CheckErr(cmd.MarkFlagRequired(name))
 	}
@@ -158,7 +161,36 @@ func cronOf(calendar string) (string, error) {
 	return strings.Join(fields, " "), nil
 }
 
-// String repeats the flags, for the list.
+// calendarInWords is a calendar that cronOf has taken, such as "on day 1 at 09:00".
+func calendarInWords(calendar string) string {
+	var c schedulepb.CalendarSpec
+	if err := protojson.Unmarshal([]byte(calendar), &c); err != nil {
+		return "calendar " + calendar
+	}
+	var words []string
+	for _, part := range []struct{ name, value string }{{"on", c.DayOfWeek}, {"on day", c.DayOfMonth}, {"in month", c.Month}, {"in", c.Year}} {
+		if part.value != "" && part.value != "*" {
+			words = append(words, part.name+" "+part.value)
+		}
+	}
+	if c.DayOfWeek+c.DayOfMonth == "" || strings.Trim(c.DayOfWeek+c.DayOfMonth, "*") == "" {
+		words = append([]string{"every day"}, words...)
+	}
+	clock, exact := make([]string, 3), true
+	for i, field := range []string{c.Hour, c.Minute, c.Second} {
+		n, err := strconv.Atoi(cmp.Or(field, "0"))
+		clock[i], exact = fmt.Sprintf("%02d", n), exact && err == nil
+	}
+	if exact {
+		if clock[2] == "00" {
+			clock = clock[:2]
+		}
+		return strings.Join(append(words, "at "+strings.Join(clock, ":")), " ")
+	}
+	return strings.Join(append(words, fmt.Sprintf("at hour %s, minute %s, second %s", cmp.Or(c.Hour, "0"), cmp.Or(c.Minute, "0"), cmp.Or(c.Second, "0"))), " ")
+}
+
+// String says when, for the list: a calendar in words, and else the flags.
 func (t scheduledTimes) String() string {
 	when := "cron " + t.cron
 	switch {
@@ -168,7 +200,7 @@ func (t scheduledTimes) String() string {
 			when += " offset " + t.offset.String()
 		}
 	case t.calendar != "":
-		when = "calendar " + t.calendar
+		when = calendarInWords(t.calendar)
 	}
 	if t.timezone != "" {
 		when += " " + t.timezone

@@ -79,7 +79,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		{"migrate", "status"}, {"migrate", "up"}, {"currency", "list"}, {"--help"}, {"worker", "--help"}, {"codec-server", "--help"}, {"add", "--help"},
 	} {
 		out, errs, code := s.run(args...)
-		require.Equal(t, map[bool]int{true: exitRefused}[args[0] == "subtract"]+map[bool]int{true: exitFailed}[len(args) > 2 && args[2] == "NOPE"], code, "%s: %s", args, errs)
+		require.Equal(t, map[bool]int{true: exitRefused}[args[0] == "subtract"]+map[bool]int{true: exitInvalid}[len(args) > 2 && args[2] == "NOPE"], code, "%s: %s", args, errs)
 		s.absent(strings.Join(args, " "), out+errs)
 	}
 	log := stop()
