@@ -94,7 +94,7 @@ func TestBadHoldsNameTheValue(t *testing.T) {
 		message string
 	}{
 		{[]string{"capture", "u7", "USD", "--id", "a"}, `required flag(s) "hold" not set`},
-		{[]string{"capture", "u7", "USD", "30", "--hold", "h", "--id", "a"}, "accepts 2 arg(s), received 3"},
+		{[]string{"capture", "u7", "USD", "30", "--hold", "h", "--id", "a"}, `"30" is too many: wallet capture USER CURRENCY`},
 		{[]string{"capture", "u7", "USD", "--hold", "h", "--amount", "", "--id", "a"}, "--amount is empty: give it a value, or leave it out"},
 		{[]string{"hold", "u7", "USD", "5", "--hold", "", "--id", "a"}, "--hold is empty"},
 		{[]string{"hold", "u7", "USD", "5", "--expires-in", "", "--id", "a"}, "--expires-in is empty"},
@@ -103,7 +103,7 @@ func TestBadHoldsNameTheValue(t *testing.T) {
 		{[]string{"hold", "u7", "USD", "5", "--expires-at", "", "--id", "a"}, `invalid argument "" for "--expires-at" flag`},
 		{[]string{"hold", "u7", "USD", "5", "--expires-in", "1m", "--expires-at", "2099-01-01", "--id", "a"}, "[expires-in expires-at]"},
 		{[]string{"hold", "u7", "USD", "--id", "a"}, `command "a" has no amount`},
-		{[]string{"holds"}, "accepts between 1 and 2 arg(s), received 0"},
+		{[]string{"holds"}, "USER is missing: wallet holds USER [CURRENCY]"},
 		{[]string{"holds", "u7"}, `user "u7": no such wallet`},
 		{[]string{"holds", "u7", "USD", "--state", "closed"}, `--state "closed" is unknown: use open, captured, released, expired`},
 	} {

@@ -175,7 +175,7 @@ func TestBadInputHasItsExitCodeAndNamesTheValue(t *testing.T) {
 		{[]string{"add", "u1", "U/D", "1", "--id", "a"}, `currency "U/D" is not a currency code`},
 		{[]string{"add", "u1", "USD", "1", "--id", strings.Repeat("i", 129)}, "has 129 characters"},
 		{[]string{"add", "u1", "USD", "1", "--id", "_x"}, `id "_x" begins with an underscore`},
-		{[]string{"add", "u1", "USD"}, "accepts 3 arg(s), received 2"},
+		{[]string{"add", "u1", "USD"}, "AMOUNT is missing: wallet add USER CURRENCY AMOUNT"},
 		{[]string{"balance", "u1", "usd"}, `currency "usd"`},
 		{[]string{"currency", "add", "POINTS", "--scale", "99"}, "scale 99 is out of range"},
 		{[]string{"currency", "add", "POINTS", "--scale", "4294967298"}, "value out of range"},
@@ -183,6 +183,15 @@ func TestBadInputHasItsExitCodeAndNamesTheValue(t *testing.T) {
 		{[]string{"balance", "u1", "-o", "yaml"}, `--output "yaml" is unknown`},
 		{[]string{"worker", "--log-level", "loud"}, `log level "loud" is unknown`},
 		{[]string{"frobnicate"}, `unknown command "frobnicate"`},
+		{[]string{"add", "u1", "USD", "-5", "--id", "a"}, `amount "-5" is not a plain decimal`},
+		{[]string{"add", "u1", "USD", "-5.00", "--id", "a"}, `amount "-5.00" is not a plain decimal`},
+		{[]string{"add", "u1", "USD", "5", "-x", "--id", "a"}, `unknown shorthand flag: 'x' in -x`},
+		{[]string{"add", "u1", "USD", "5", "6", "--id", "a"}, `"6" is too many: wallet add USER CURRENCY AMOUNT`},
+		{[]string{"add", "u1"}, "CURRENCY and AMOUNT are missing: wallet add USER CURRENCY AMOUNT"},
+		{[]string{"version", "x"}, `"x" is too many: wallet version`},
+		{[]string{"currency", "add", "--scale", "2"}, "CODE is missing: wallet currency add CODE --scale N"},
+		{[]string{"add", "u1", "USD", "5", "--id", "a", "--metadata", "note"}, `"note" is not KEY=VALUE`},
+		{[]string{"add", "u1", "USD", "5", "--id", "a", "--metadata", "n=1", "--metadata", "n=2"}, `key "n" is given twice`},
 	} {
 		_, errs, code := s.run(row.args...)
 		require.Equal(t, exitInvalid, code, row.args)

@@ -15,11 +15,11 @@ import (
 func (a *app) setupCommand() *cobra.Command {
 	endpoint := walletnexus.Endpoint
 	cmd := &cobra.Command{
-		Use: "setup", Short: "Prepare a Temporal namespace: search attributes, and the Nexus endpoint", Args: cobra.NoArgs,
-		Long: `Prepare a Temporal namespace (TEMPORAL_NAMESPACE) for wallets: register the search
-attributes, and the Nexus endpoint that leads workflows of other namespaces to the
-task queue. It needs an operator's rights and may be repeated. An endpoint of the
-name that leads elsewhere is led here.`,
+		Use: "setup", Short: "Prepare a Temporal namespace for wallets", Args: cobra.NoArgs,
+		Long: `Prepare a Temporal namespace (TEMPORAL_NAMESPACE) for wallets: register the
+search attributes, and the Nexus endpoint that leads workflows of other
+namespaces to the task queue. It needs an operator's rights and may be repeated.
+An endpoint of the name that leads elsewhere is led here.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logger, err := service.NewLogger("error", a.logFormat)
 			if err != nil {

@@ -35,8 +35,8 @@ func (a *app) workerCommand() *cobra.Command {
 		Long: `Run the service against existing servers until SIGTERM.
 
 It answers on HTTP: /metrics for Prometheus, /healthz (the process is alive) and
-/readyz (Postgres and Temporal answer, the tables are up to date, the worker takes
-work). Traces go by OTLP to where OpenTelemetry's variables say, such as
+/readyz (Postgres and Temporal answer, the tables are up to date, the worker
+takes work). Traces go by OTLP to where OpenTelemetry's variables say, such as
 OTEL_EXPORTER_OTLP_ENDPOINT; without them there are none.
 
 WALLET_PAYLOAD_KEYS has the keys of encrypted payloads (docs/security.md).`,
@@ -130,8 +130,8 @@ func (a *app) readyCommand() *cobra.Command {
 	address, wait := "", time.Duration(0)
 	cmd := &cobra.Command{
 		Use: "ready", Short: "Ask a worker whether it is ready: exit code 0 if it is", Args: cobra.NoArgs,
-		Long: `Ask a worker whether it is ready: exit code 0 if it is. With --wait, ask until it is or
-until that time is over; the error then says what it lacked last.`,
+		Long: `Ask a worker whether it is ready: exit code 0 if it is. With --wait, ask until
+it is or until that time is over; the error then says what it lacked last.`,
 		Example: "  wallet ready --wait 60s",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if wait < 0 {

@@ -41,6 +41,7 @@ func Execute(root *cobra.Command) error {
 // execute tells usage errors from those of a command that began.
 func execute(ctx context.Context, root *cobra.Command) error {
 	RefuseUnknown(root)
+	nameArguments(root)
 	began := false
 	noteBegin(root, &began)
 	err := root.ExecuteContext(ctx)
