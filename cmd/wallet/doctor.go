@@ -142,7 +142,7 @@ func (a *app) examineWorkflow(ctx context.Context, d *diagnosis) error {
 	if err != nil {
 		return err
 	}
-	if d.Run != nil {
+	if d.Run != nil && d.Run.running { // or else the next command starts it on ours
 		queue = d.Run.TaskQueue
 	}
 	if err := within(func(ctx context.Context) error { return d.describeWorkers(ctx, temporal, namespace, queue) }); err != nil {

@@ -148,9 +148,6 @@ func TestAWalletOnAnotherTaskQueueIsNamed(t *testing.T) {
 	old := testenv.Unique(t, "old")
 	_, errs, code := s.with("WALLET_TASK_QUEUE="+old).run("add", user, "USD", "5", "--id", "a", "--timeout", "1s")
 	require.Equal(t, exitNoAnswer, code, errs)
-	defer func() {
-		require.NoError(t, testenv.Temporal(t).TerminateWorkflow(t.Context(), wallet.WorkflowID(user, "USD"), "", "test"))
-	}()
 
 	_, errs, code = s.run("add", user, "USD", "5", "--id", "a", "--timeout", "4s")
 	require.Equal(t, exitNoAnswer, code)
@@ -162,4 +159,9 @@ func TestAWalletOnAnotherTaskQueueIsNamed(t *testing.T) {
 	require.Contains(t, out, `PROBLEM  its workflow runs on task queue "`+old+`", where no worker polls; this program uses "wallet-new"`)
 	require.Contains(t, out, "REMEDY   start a worker with WALLET_TASK_QUEUE="+old+", or end its run, which is safe")
 	require.Contains(t, out, "pending     workflow task, attempt 1")
+
+	require.NoError(t, testenv.Temporal(t).TerminateWorkflow(t.Context(), wallet.WorkflowID(user, "USD"), "", "test"))
+	out, _, _ = s.run("doctor", user, "USD")
+	require.NotContains(t, out, "PROBLEM  its workflow runs")
+	require.Contains(t, out, `PROBLEM  no worker polls task queue "wallet-new"`, "where the next command starts it")
 }
