@@ -16,7 +16,7 @@ temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)
 .PHONY: run demo test bench record lint race faults fuzz bench-verify bench-life test-observability check-compose test-ui screenshots limits test-examples mutations test-deploy check-release clean bin/wallet bin/wallet-dev help
 
 help: ## this list
-	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
 run: bin/wallet bin/wallet-dev $(temporal_of_store) ## start everything, show the main job, stay until Ctrl-C
 	@./bin/wallet-dev run

@@ -2,8 +2,6 @@ package starter
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -55,12 +53,16 @@ func (c *Client) enqueue(ctx context.Context, ref wallet.AssetRef, command walle
 	if !sending {
 		go c.sendQueue(ref, q)
 	}
+	l := c.lookLater(ctx, ref)
+	defer l.stop()
 	select {
 	case a := <-waiting.answer:
-		return a.result, a.err
+		if a.err == nil || ctx.Err() == nil || isFinal(a.err) {
+			return a.result, a.err
+		}
 	case <-ctx.Done():
-		return wallet.Result{}, fmt.Errorf("command %q has no answer yet, it may still be applied: send it again with the same id: %w", command.ID, context.Cause(ctx))
 	}
+	return wallet.Result{}, c.noAnswer(ctx, ref, command.ID, l)
 }
 
 // sendQueue sends a queue's calls until the queue is empty.

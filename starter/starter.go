@@ -66,6 +66,7 @@ type Client struct {
 	searchable atomic.Bool                           // the namespace has the search attributes
 
 	updates *semaphore.Weighted // maxUpdates
+	looking sync.Mutex          // see lookLater
 
 	mu     sync.Mutex
 	queues map[wallet.AssetRef]*queue // of updates

@@ -2,6 +2,7 @@ package starter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -26,6 +27,7 @@ func TestWalletsThatStandStillKeepNoOtherWaiting(t *testing.T) {
 				}
 				return opened{}, nil
 			})
+		temporal.On("DescribeWorkflowExecution", mock.Anything, mock.Anything, mock.Anything).Return(nil, errors.New("not now")).Maybe()
 		c, err := New(temporal, Options{})
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)

@@ -74,7 +74,8 @@ func (r Reader) Statement(ctx context.Context, userID, currency string, from, to
 			s.To = s.To.UTC()
 		}
 		if s.From.After(s.To) {
-			return fmt.Errorf("a statement from %s to %s: it cannot end before it begins", rfc3339(s.From), rfc3339(s.To))
+			return &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "to", Value: rfc3339(s.To),
+				Message: fmt.Sprintf("a statement from %s to %s: it cannot end before it begins", rfc3339(s.From), rfc3339(s.To))}
 		}
 		if s.Closing, err = assetAt(ctx, tx, userID, currency, justBefore(s.To)); err != nil {
 			return err

@@ -53,10 +53,12 @@ func TestARunNeedsTheProgramWalletBesideIt(t *testing.T) {
 }
 
 func TestAPortOfTheEnvironmentIsANumber(t *testing.T) {
-	t.Setenv("WALLET_UI_PORT", "http")
-	_, errs, code := run(t, "run")
-	require.Equal(t, 1, code)
-	require.Equal(t, "wallet-dev: WALLET_UI_PORT=\"http\" is not a port number\n", errs)
+	for _, port := range []string{"http", "-1", "65536"} {
+		t.Setenv("WALLET_UI_PORT", port)
+		_, errs, code := run(t, "run")
+		require.Equal(t, 1, code)
+		require.Equal(t, "wallet-dev: WALLET_UI_PORT=\""+port+"\" is not a port number: set it to one, or to 0 for a free port\n", errs)
+	}
 }
 
 func TestVerifyBenchPrintsWhatVerifyTook(t *testing.T) {

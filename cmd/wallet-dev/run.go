@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,7 +82,10 @@ func readPortVariables(cmd *cobra.Command, _ []string) error {
 			continue
 		}
 		if err := cmd.Flags().Set(flag, value); err != nil {
-			return fmt.Errorf("%s=%q is not a port number", variable, value)
+			return cli.Usagef("%s=%q is not a port number: set it to one, or to 0 for a free port", variable, value)
+		}
+		if port, _ := cmd.Flags().GetInt(flag); port < 0 || port > math.MaxUint16 {
+			return cli.Usagef("%s=%q is not a port number: set it to one, or to 0 for a free port", variable, value)
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -22,19 +23,18 @@ func (a *app) migrateCommand() *cobra.Command {
 		Use: "up", Short: "Apply the migrations that are missing", Args: cobra.NoArgs,
 		Long: `Apply the migrations that are missing, as the owner of the tables.
 
-They make the role ` + migrations.RoleApp + `, which has the rights that a worker needs and no more. If
-WALLET_APP_PASSWORD is set, the role may log in with it; otherwise let it log in by
-your own means, or grant it to a role of yours. Connect workers as that role.`,
+They make the role ` + migrations.RoleApp + `, which has the rights that a worker needs and
+no more. If WALLET_APP_PASSWORD is set, the role may log in with it; otherwise
+let it log in by your own means, or grant it to a role of yours. Connect workers
+as that role.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.needDatabase(); err != nil {
 				return err
 			}
 			applied, err := migrations.UpNotify(cmd.Context(), a.owner.URL, func(err error) {
-				fmt.Fprintln(cmd.ErrOrStderr(), "trying again, commands go on meanwhile:", err)
+				a.note(cmd, "trying again, commands go on meanwhile: %s", err)
 			})
-			for _, version := range applied {
-				fmt.Fprintf(cmd.OutOrStdout(), "applied migration %d\n", version)
-			}
+			a.printApplied(cmd, applied)
 			if err != nil {
 				return a.migrating(err)
 			}
@@ -43,7 +43,7 @@ your own means, or grant it to a role of yours. Connect workers as that role.`,
 					return a.migrating(err)
 				}
 			}
-			if len(applied) == 0 {
+			if len(applied) == 0 && a.output == "table" {
 				fmt.Fprintf(cmd.OutOrStdout(), "nothing to do, the database is at version %d\n", migrations.Latest())
 			}
 			return nil
@@ -58,12 +58,26 @@ your own means, or grant it to a role of yours. Connect workers as that role.`,
 			if err != nil {
 				return a.migrating(err)
 			}
-			return print(a, cmd, list, table.Row{"version", "file", "applied"}, func(s migrations.Status) table.Row {
+			return print(a, cmd, list, "this build has no migrations", table.Row{"version", "file", "applied"}, func(s migrations.Status) table.Row {
 				return table.Row{s.Version, s.Name, s.Applied}
 			})
 		},
 	})
 	return cmd
+}
+
+// printApplied prints how far "wallet migrate up" came, after a failure too.
+func (a *app) printApplied(cmd *cobra.Command, applied []int64) {
+	if a.output == "json" {
+		_ = json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
+			Applied []int64 `json:"applied"`
+			Latest  int64   `json:"latest"` // that this build has
+		}{append([]int64{}, applied...), migrations.Latest()})
+		return
+	}
+	for _, version := range applied {
+		fmt.Fprintf(cmd.OutOrStdout(), "applied migration %d\n", version)
+	}
 }
 
 func (a *app) needDatabase() error {
@@ -147,5 +161,5 @@ func addCurrency(ctx context.Context, pool *pgxpool.Pool, code string, scale int
 }
 
 func (a *app) printCurrencies(cmd *cobra.Command, list []currency) error {
-	return print(a, cmd, list, table.Row{"currency", "scale"}, func(c currency) table.Row { return table.Row{c.Code, c.Scale} })
+	return print(a, cmd, list, "no currency is registered: wallet currency add CODE --scale N", table.Row{"currency", "scale"}, func(c currency) table.Row { return table.Row{c.Code, c.Scale} })
 }

@@ -43,8 +43,8 @@ func (a *app) balanceCommand() *cobra.Command {
 	var past pastOptions
 	cmd := &cobra.Command{
 		Use: "balance USER [CURRENCY]", Short: "Show what a user owns, or owned at a time in the past",
-		Long: `Show what a user owns. With --at or --version, what he owned then: exact, from the
-journal, with the position and the hash of the last entry of that time.`,
+		Long: `Show what a user owns. With --at or --version, what he owned then: exact, from
+the journal, with the position and the hash of the last entry of that time.`,
 		Example: "  wallet balance u1\n  wallet balance u1 USD --at 2026-01-31T18:30:00Z\n  wallet balance u1 USD --version 17",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -54,7 +54,7 @@ journal, with the position and the hash of the last entry of that time.`,
 			}
 			byVersion := cmd.Flags().Changed("version")
 			if byVersion && currency == "" {
-				return fmt.Errorf("--version needs a currency: each wallet counts its own versions")
+				return cli.Usagef("--version needs a currency: each wallet counts its own versions")
 			}
 			var assets []wallet.Asset
 			err = a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
@@ -68,7 +68,7 @@ journal, with the position and the hash of the last entry of that time.`,
 			for i, x := range assets {
 				balances[i] = balanceOf(x)
 			}
-			err = print(a, cmd, balances, table.Row{"user", "currency", "total", "hold", "available", "version", "updated"}, func(b balance) table.Row {
+			err = print(a, cmd, balances, "", table.Row{"user", "currency", "total", "hold", "available", "version", "updated"}, func(b balance) table.Row {
 				return table.Row{cli.Plain(b.UserID), b.Currency, b.Total, b.Hold, b.Available, b.Version, when(b.UpdatedAt)}
 			})
 			if err != nil || a.output != "table" {

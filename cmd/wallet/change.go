@@ -5,12 +5,17 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/starter"
 )
 
@@ -28,29 +33,30 @@ var changes = map[wallet.CommandType]changeHelp{
 		example: `  wallet add u1 USD 12.50 --id order-7 --description "refund"`,
 	},
 	wallet.TypeSubtract: {
-		use: "subtract USER CURRENCY AMOUNT", short: "Subtract an amount from a user's wallet, if that much is available",
+		use: "subtract USER CURRENCY AMOUNT", short: "Subtract an amount, if that much is available",
 		example: `  wallet subtract u1 USD 12.50 --id order-7 --description "a coffee"`,
 	},
 	wallet.TypeHold: {
-		use: "hold USER CURRENCY [AMOUNT]", short: "Reserve an amount, if that much is available, until it is captured, released or expires",
-		long: `Reserve an amount, if that much is available. It stays in the wallet, but can only be
-captured ("wallet capture") or released ("wallet release"). The hold's id is the
-command's. Without --expires-in and --expires-at it never expires.
+		use: "hold USER CURRENCY [AMOUNT]", short: "Reserve an amount until it is captured, released or expires",
+		long: `Reserve an amount, if that much is available. It stays in the wallet, but can
+only be captured ("wallet capture") or released ("wallet release"). The hold's
+id is the command's. Without --expires-in and --expires-at it never expires.
 
-With --hold it raises that hold by AMOUNT, or extends it to a later expiry, or both.`,
+With --hold it raises that hold by AMOUNT, or extends it to a later expiry, or
+both.`,
 		example: `  wallet hold u1 USD 80 --id order-7 --expires-in 15m
   wallet hold u1 USD 5 --hold order-7 --id order-7-gift-wrap
   wallet hold u1 USD --hold order-7 --expires-in 7d --id order-7-late`,
 	},
 	wallet.TypeCapture: {
 		use: "capture USER CURRENCY", short: "Take what a hold reserves, or a part of it",
-		long: `Take what a hold reserves, or a part of it. What is left after that is available again,
-and the hold is closed, unless --partial says that more will follow.`,
+		long: `Take what a hold reserves, or a part of it. What is left after that is available
+again, and the hold is closed, unless --partial says that more will follow.`,
 		example: `  wallet capture u1 USD --hold order-7 --id order-7-shipped
   wallet capture u1 USD --hold order-7 --amount 30 --partial --id order-7-parcel-1`,
 	},
 	wallet.TypeRelease: {
-		use: "release USER CURRENCY", short: "Make what a hold reserves, or a part of it, available again",
+		use: "release USER CURRENCY", short: "Make what a hold reserves available again, or a part of it",
 		example: `  wallet release u1 USD --hold order-7 --id order-7-cancelled
   wallet release u1 USD --hold order-7 --amount 10 --id order-7-item-2`,
 	},
@@ -62,6 +68,14 @@ type changeFlags struct {
 	amount    string
 	expiresAt timeFlag
 	timeout   time.Duration
+	metadata  func() map[string]string
+}
+
+func (a *app) changeCommands() (all []*cobra.Command) {
+	for _, kind := range wallet.CallersKinds() {
+		all = append(all, a.changeCommand(kind))
+	}
+	return all
 }
 
 // changeCommand is "wallet create", "wallet add" and so on.
@@ -77,38 +91,105 @@ func (a *app) changeCommand(kind wallet.Kind) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: help.use, Short: help.short, Long: help.long, Example: help.example, Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			command, err := f.read(cmd, args[2:])
+			command, err := f.read(args[2:])
 			if err != nil {
 				return err
 			}
-			if command.ID == "" {
+			invented := command.ID == ""
+			if invented {
+				if !isTerminal(cmd) || a.output != "table" {
+					return cli.Usagef("the command has no id: give it one with --id, such as an order's number, so that it counts once however often it is sent (only on a terminal one is made up)")
+				}
 				command.ID = "cli-" + rand.Text()
 				// Printed before it is sent: if the answer is lost, this is how to ask again.
-				fmt.Fprintf(cmd.ErrOrStderr(), "id %s (to try again: --id %s)\n", command.ID, command.ID)
+				a.note(cmd, "id %s (to try again: --id %s)", command.ID, command.ID)
 			}
 			wallets, temporal, err := a.dialWallets(cmd.Context())
 			if err != nil {
-				return err
+				return unsent(err)
 			}
 			defer temporal.Close()
-			return a.apply(cmd, wallets, f.timeout, wallet.ApplyCommandInput{
+			err = a.apply(cmd, wallets, f.timeout, wallet.ApplyCommandInput{
 				AssetRef: wallet.AssetRef{UserID: args[0], Currency: args[1]}, Command: command,
 			})
+			if invented && outcomeOf(err).code == exitNoAnswer {
+				err = fmt.Errorf("%w\nto ask again: %s", err, repeated(os.Args, command.ID))
+			}
+			return err
 		},
 	}
 	f.add(cmd, kind)
 	return cmd
 }
 
+// isTerminal reports whether a person has typed a command and sees what it says.
+func isTerminal(cmd *cobra.Command) bool {
+	in, ok := cmd.InOrStdin().(*os.File)
+	return ok && term.IsTerminal(int(in.Fd())) && cli.Terminal(cmd, "table") != nil
+}
+
+// repeated is a command line for a shell that sends the same command again.
+func repeated(args []string, id string) string {
+	words := append([]string{"wallet"}, args[1:]...)
+	if at := slices.Index(words, "--"); at >= 0 {
+		words = slices.Insert(words, at, "--id", id)
+	} else {
+		words = append(words, "--id", id)
+	}
+	for i, word := range words {
+		if strings.Trim(word, plainInShells) != "" || word == "" {
+			words[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+const plainInShells = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,+@"
+
+// metadataFlag takes one KEY=VALUE each time it is given, verbatim: a comma or a quote is a
+// part of the value.
+type metadataFlag map[string]string
+
+// Set reads the flag's value.
+func (f metadataFlag) Set(text string) error {
+	key, value, found := strings.Cut(text, "=")
+	if !found {
+		return fmt.Errorf("%q is not KEY=VALUE", text)
+	}
+	if _, given := f[key]; given {
+		return fmt.Errorf("key %q is given twice", key)
+	}
+	f[key] = value
+	return nil
+}
+
+// Type names the value in the help text.
+func (f metadataFlag) Type() string { return "KEY=VALUE" }
+
+// String gives the default for the help text: none.
+func (f metadataFlag) String() string { return "" }
+
+// addMetadata gives a command --metadata. What is given is in the map, which is nil without.
+func addMetadata(flags *pflag.FlagSet) func() map[string]string {
+	metadata := metadataFlag{}
+	flags.Var(metadata, "metadata", "a pair to keep with it, such as invoice=7; once for each pair")
+	return func() map[string]string {
+		if len(metadata) == 0 {
+			return nil
+		}
+		return metadata
+	}
+}
+
 // add gives a command the flags that its type takes.
 func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 	flags, c := cmd.Flags(), &f.command
-	flags.StringVar(&c.ID, "id", "", "command id: sent again with the same id, the command counts once (generated and printed if empty)")
+	flags.StringVar(&c.ID, "id", "", "command id: sent again with the same id, the command counts once (without this flag one is made up and printed, on a terminal only)")
 	for _, field := range slices.Concat(kind.Needs, kind.Takes) {
 		switch field {
 		case "amount":
 			if slices.Contains(kind.Needs, "hold_id") {
-				flags.StringVar(&f.amount, "amount", "", "a part of the hold (all that is left if empty)")
+				flags.StringVar(&f.amount, "amount", "", "a part of the hold (all that is left without this flag)")
 			}
 		case "hold_id":
 			flags.StringVar(&c.HoldID, "hold", "", "id of the hold: of the command that placed it")
@@ -126,20 +207,14 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 	}
 	flags.StringVar(&c.Description, "description", "", "what it is for, at most 256 characters")
 	flags.StringVar(&c.Actor, "actor", "", "who asks for it")
-	flags.StringToStringVar(&c.Metadata, "metadata", nil, "key=value pairs to keep with it")
+	f.metadata = addMetadata(flags)
 	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 }
 
 // read makes the command. args are those behind USER and CURRENCY.
-func (f *changeFlags) read(cmd *cobra.Command, args []string) (wallet.Command, error) {
-	for _, name := range []string{"amount", "hold", "expires-in"} {
-		// A script's variable that is not set must not capture all, or hold for ever.
-		if flag := cmd.Flags().Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {
-			return wallet.Command{}, fmt.Errorf("--%s is empty: give it a value, or leave it out", name)
-		}
-	}
+func (f *changeFlags) read(args []string) (wallet.Command, error) {
 	c := f.command
-	c.ExpiresAt = f.expiresAt.Time
+	c.ExpiresAt, c.Metadata = f.expiresAt.Time, f.metadata()
 	if f.amount != "" {
 		args = []string{f.amount}
 	}
@@ -153,7 +228,7 @@ func (f *changeFlags) read(cmd *cobra.Command, args []string) (wallet.Command, e
 
 // apply sends a command and prints its result, of a refusal too.
 func (a *app) apply(cmd *cobra.Command, wallets *starter.Client, timeout time.Duration, in wallet.ApplyCommandInput) error {
-	ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("no answer within %s (is a worker running on task queue %q?)", timeout, a.taskQueue))
+	ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
 	result, err := wallets.Apply(ctx, in.UserID, in.Currency, in.Command)
 	var unapplied *wallet.UnappliedError

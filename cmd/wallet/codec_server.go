@@ -19,10 +19,10 @@ func (a *app) codecServerCommand() *cobra.Command {
 	var address string
 	var origins []string
 	cmd := &cobra.Command{
-		Use: "codec-server", Short: "Decrypt payloads for Temporal's Web UI and CLI, for whoever has the token",
+		Use: "codec-server", Short: "Decrypt payloads for Temporal's Web UI and CLI",
 		Long: `Decrypt payloads for Temporal's Web UI and CLI, for whoever has the token of
-WALLET_CODEC_TOKEN, with the keys of WALLET_PAYLOAD_KEYS. It speaks plain HTTP: beyond
-this machine put a proxy with TLS before it.`,
+WALLET_CODEC_TOKEN, with the keys of WALLET_PAYLOAD_KEYS. It speaks plain HTTP:
+beyond this machine put a proxy with TLS before it.`,
 		Example: `  wallet codec-server --ui-origin http://127.0.0.1:8233
   temporal workflow show --workflow-id wallet-asset/USD/u1 \
     --codec-endpoint http://127.0.0.1:8089 --codec-auth "Bearer $WALLET_CODEC_TOKEN"`,

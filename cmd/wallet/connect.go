@@ -23,7 +23,7 @@ func (a *app) withPool(ctx context.Context, do func(*pgxpool.Pool) error) error 
 		return err
 	}
 	defer pool.Close()
-	if err := noteStandby(ctx, pool); err != nil {
+	if err := a.noteStandby(ctx, pool); err != nil {
 		return err
 	}
 	return do(pool)
@@ -39,14 +39,18 @@ func withWriterPool(ctx context.Context, database service.Database, do func(*pgx
 	return do(pool)
 }
 
-func noteStandby(ctx context.Context, pool *pgxpool.Pool) error {
+func (a *app) noteStandby(ctx context.Context, pool *pgxpool.Pool) error {
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
 	standby, err := postgres.StandbyOf(ctx, conn.Conn())
-	if standby != nil {
+	switch {
+	case standby == nil:
+	case a.output == "json":
+		printJSON(os.Stderr, "note", standby.String())
+	default:
 		fmt.Fprintln(os.Stderr, "note:", standby)
 	}
 	return err

@@ -1,12 +1,13 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/worker"
+
+	"github.com/valueledger/wallet/internal/service/cli"
 )
 
 // deploymentFlags make a worker one of a Worker Deployment Version. The variables are
@@ -23,11 +24,11 @@ func (f deploymentFlags) version() (v worker.WorkerDeploymentVersion, err error)
 	v.DeploymentName, v.BuildID = f.name, f.buildID
 	switch {
 	case f.name == "" && f.buildID != "":
-		return v, errors.New("a build id is of a Worker Deployment: set TEMPORAL_DEPLOYMENT_NAME too, or leave TEMPORAL_WORKER_BUILD_ID out")
+		return v, cli.Usagef("a build id is of a Worker Deployment: set TEMPORAL_DEPLOYMENT_NAME too, or leave TEMPORAL_WORKER_BUILD_ID out")
 	case f.name == "":
 	case f.buildID == "":
 		if v.BuildID = thisBuild().Version; v.BuildID == developed || strings.HasSuffix(v.BuildID, "+dirty") {
-			return v, errors.New("this build has no version: set TEMPORAL_WORKER_BUILD_ID to one that no other build has")
+			return v, cli.Usagef("this build has no version: set TEMPORAL_WORKER_BUILD_ID to one that no other build has")
 		}
 	}
 	return v, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -30,6 +31,19 @@ func withPrograms(env []string, programs ...string) []string {
 		path += string(filepath.ListSeparator) + filepath.Dir(program)
 	}
 	return append(env, "PATH="+path+string(filepath.ListSeparator)+os.Getenv("PATH"))
+}
+
+func TestMakeHelpIsAligned(t *testing.T) {
+	cmd := exec.Command("make", "--no-print-directory", "help")
+	cmd.Dir = filepath.Join("..", "..")
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	require.Greater(t, len(lines), 10)
+	for _, line := range lines {
+		require.Regexp(t, `^[a-z/-]+ +\S`, line)
+		require.Equal(t, len(lines[0])-len(strings.TrimLeft(lines[0][len("help"):], " ")), len(line)-len(strings.TrimLeft(line[strings.Index(line, " "):], " ")), line)
+	}
 }
 
 // TestTheDocsNameWhatThereIs looks for all that the docs link to, and for the tests, make

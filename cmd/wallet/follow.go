@@ -24,8 +24,8 @@ func (a *app) follow(cmd *cobra.Command, args []string, after string) error {
 	return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
 		if after == "" {
 			o.After, err = feed.End(cmd.Context(), pool)
-		} else {
-			o.After, err = feed.ParseCursor(after)
+		} else if o.After, err = feed.ParseCursor(after); err != nil {
+			err = cli.Usagef("--after: %w", err)
 		}
 		if err != nil {
 			return err

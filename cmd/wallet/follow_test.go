@@ -60,6 +60,6 @@ func TestFollowShowsEventsAsTheyCome(t *testing.T) {
 	stop(again)
 
 	_, errs, code := s.run("events", "--follow", "--after", "yesterday")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitInvalid, code)
 	require.Contains(t, errs, `"yesterday" is no place in the feed`)
 }

@@ -22,9 +22,10 @@ func (a *app) holdsCommand() *cobra.Command {
 	var state string
 	cmd := &cobra.Command{
 		Use: "holds USER [CURRENCY]", Short: "Show what is reserved, and what became of it",
-		Long: `Show the holds of a user, by currency and id: how much each reserved, how much of that
-was captured and released, what is left of it, and until when. A hold whose time is
-over is shown as expired at that moment, even if the service records it later.`,
+		Long: `Show the holds of a user, by currency and id: how much each reserved, how much
+of that was captured and released, what is left of it, and until when. A hold
+whose time is over is shown as expired at that moment, even if the service
+records it later.`,
 		Example: "  wallet holds u1\n  wallet holds u1 USD --state open",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -33,7 +34,7 @@ over is shown as expired at that moment, even if the service records it later.`,
 				return err
 			}
 			if state != "" && !slices.Contains(holdStates, state) {
-				return fmt.Errorf("--state %q is unknown: use %s", state, strings.Join(holdStates, ", "))
+				return cli.Usagef("--state %q is unknown: use %s", state, strings.Join(holdStates, ", "))
 			}
 			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
 				return a.printHolds(cmd, trail.New(pool), trail.HoldFilter{UserID: userID, Currency: currency, State: wallet.HoldState(state)})
@@ -93,9 +94,6 @@ func (a *app) noHolds(cmd *cobra.Command, read trail.Reader, filter trail.HoldFi
 	if _, err := readBalances(cmd.Context(), read, filter.UserID, filter.Currency, pastOptions{}, false); err != nil {
 		return err
 	}
-	if a.output != "table" {
-		return nil
-	}
 	which, where := "holds", ""
 	if filter.State != "" {
 		which = string(filter.State) + " holds"
@@ -103,6 +101,6 @@ func (a *app) noHolds(cmd *cobra.Command, read trail.Reader, filter trail.HoldFi
 	if filter.Currency != "" {
 		where = " in " + filter.Currency
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "user %q has no %s%s\n", filter.UserID, which, where)
-	return err
+	a.tellNone(cmd, fmt.Sprintf("user %q has no %s%s", filter.UserID, which, where))
+	return nil
 }

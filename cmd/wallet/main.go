@@ -3,42 +3,26 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/internal/service/cli"
 )
 
-// Exit codes.
-const (
-	exitApplied   = 0
-	exitError     = 1
-	exitUnapplied = 2
-)
-
 func main() {
 	root := newRootCommand()
 	err := cli.Execute(root)
-	code := exitCode(err)
-	if code == exitError { // a refusal is a result, printed as one
-		cli.PrintError(root.Name(), err)
+	if err != nil {
+		printError(root.Name(), asksForJSON(os.Args[1:]), err)
 	}
-	os.Exit(code)
-}
-
-func exitCode(err error) int {
-	var unapplied *wallet.UnappliedError
-	switch {
-	case err == nil:
-		return exitApplied
-	case errors.As(err, &unapplied):
-		return exitUnapplied
-	default:
-		return exitError
-	}
+	os.Exit(outcomeOf(err).code)
 }
 
 // writesCSV annotates a command that takes --output csv.
@@ -61,11 +45,13 @@ func newRootCommand() *cobra.Command {
 		Short: "An internal balance and asset ledger on Temporal and Postgres",
 		Long: `An internal balance and asset ledger on Temporal and Postgres.
 
-Exit codes: 0 applied or done, 2 unapplied (refused, on the record), 1 error.
+Exit codes: 0 done, 1 failed, 2 refused, 3 invalid, 4 no answer yet
+("wallet help exit-codes").
 
-Temporal is found by Temporal's own variables and profile file (TEMPORAL_ADDRESS,
-TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_..., TEMPORAL_PROFILE), Postgres
-by WALLET_DATABASE_URL. After "wallet-dev run", ". .wallet/env" sets them.`,
+Temporal is found by Temporal's own variables and profile file
+(TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_...,
+TEMPORAL_PROFILE), Postgres by WALLET_DATABASE_URL. After "wallet-dev run",
+". .wallet/env" sets them.`,
 		Version:       thisBuild().String(),
 		SilenceUsage:  true,
 		SilenceErrors: true, // printed once, by main
@@ -86,19 +72,58 @@ by WALLET_DATABASE_URL. After "wallet-dev run", ". .wallet/env" sets them.`,
 		if _, ok := cmd.Annotations[writesCSV]; ok {
 			formats = append(formats, "csv")
 		}
-		return cli.CheckOutput(cmd, a.output, formats...)
+		return errors.Join(refuseEmpty(cmd), cli.CheckOutput(cmd, a.output, formats...), cli.CheckLog(a.logLevel, a.logFormat))
 	}
-	root.AddCommand(
-		a.workerCommand(), a.readyCommand(), a.migrateCommand(), a.setupCommand(),
-		a.scheduleCommand(),
-		a.balanceCommand(), a.holdsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.verifyCommand(), a.receiptCommand(), a.headCommand(), a.repairCommand(), a.replayCommand(), a.currencyCommand(),
-		a.feedCommand(), a.codecServerCommand(), a.versionCommand(),
-	)
-	for _, kind := range wallet.CallersKinds() {
-		root.AddCommand(a.changeCommand(kind))
-	}
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "FlagUsages", fmt.Sprintf("FlagUsagesWrapped %d", helpColumns)))
+	addGroup(root, "Move value:", append(a.changeCommands(), a.scheduleCommand())...)
+	addGroup(root, "Look:", a.balanceCommand(), a.holdsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand())
+	addGroup(root, "Prove:", a.verifyCommand(), a.receiptCommand(), a.headCommand())
+	addGroup(root, "Operate:", a.workerCommand(), a.readyCommand(), a.doctorCommand(), a.migrateCommand(), a.setupCommand(), a.currencyCommand(),
+		a.repairCommand(), a.replayCommand(), a.codecServerCommand(), a.versionCommand())
+	root.SetHelpCommandGroupID("Operate:")
+	root.SetCompletionCommandGroupID("Operate:")
+	root.AddCommand(exitCodesTopic())
+	root.SetFlagErrorFunc(negativeAmount)
 	a.completeValues(root)
 	return root
+}
+
+// helpColumns is how wide the help of flags may be.
+const helpColumns = 80
+
+// addGroup adds commands under a heading of the help text.
+func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, cmd := range commands {
+		cmd.GroupID = title
+	}
+	root.AddCommand(commands...)
+}
+
+// negativeAmount says of "-5" that it is no amount, where cobra takes it for a flag.
+func negativeAmount(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || !strings.Contains(cmd.Use, "AMOUNT") {
+		return err
+	}
+	if text := unknown.GetSpecifiedShortnames(); text != "" && strings.Trim(text, "0123456789.,") == "" {
+		_, err = wallet.ParseAmount("-" + text)
+	}
+	return err
+}
+
+// mayBeEmpty are flags whose empty value is as good as none.
+var mayBeEmpty = []string{"description", "actor"}
+
+// refuseEmpty refuses a flag without a value, such as --id "$ORDER" where the variable is not
+// set: an id would be invented, a hold captured in full, a filter left out.
+func refuseEmpty(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if flag.Value.Type() == "string" && flag.Value.String() == "" && !slices.Contains(mayBeEmpty, flag.Name) {
+			err = errors.Join(err, fmt.Errorf("--%s is empty: give it a value, or leave it out", flag.Name))
+		}
+	})
+	return err
 }
 
 // nameDatabases settles where the databases' URLs come from. One that was given on the

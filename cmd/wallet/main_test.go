@@ -98,27 +98,31 @@ func TestTheCommandsOfTheREADME(t *testing.T) {
 	}()
 
 	out, errs, code := s.run("add", "u1", "USD", "12.50", "--id", "order-7", "--description", "refund")
-	require.Equal(t, exitApplied, code, errs)
+	require.Equal(t, exitDone, code, errs)
 	require.Contains(t, out, "│ order-7 │ add  │  12.50 │ applied │   0.00 │ 12.50 │       2 │        2 │")
 
 	out, _, code = s.run("add", "u1", "USD", "12.5", "--id", "order-7", "--description", "refund")
-	require.Equal(t, exitApplied, code)
+	require.Equal(t, exitDone, code)
 	require.Contains(t, out, "applied (answered before)")
 
 	out, errs, code = s.run("subtract", "u1", "USD", "20", "--id", "order-8", "-o", "json")
-	require.Equal(t, exitUnapplied, code)
-	require.Empty(t, errs)
+	require.Equal(t, exitRefused, code)
+	var failed struct{ Error failureReport }
+	require.NoError(t, json.Unmarshal([]byte(errs), &failed))
+	require.Equal(t, "order-8", failed.Error.Result.CommandID)
 	var result map[string]any
 	require.NoError(t, json.Unmarshal([]byte(out), &result))
 	require.Equal(t, "insufficient_funds", result["reason"])
 	require.Equal(t, "12.50", result["total_after"])
 
 	_, errs, code = s.run("subtract", "u1", "USD", "2.50")
-	require.Equal(t, exitApplied, code)
-	require.Regexp(t, `^id cli-[A-Z0-9]+ \(to try again: --id cli-`, errs, "a generated id is printed")
+	require.Equal(t, exitInvalid, code)
+	require.Contains(t, errs, "the command has no id: give it one with --id", "a script that is run again would subtract again")
+	_, errs, code = s.run("subtract", "u1", "USD", "2.50", "--id", "order-9", "--metadata", "note=a,b=c", "--metadata", `quote="x"`)
+	require.Equal(t, exitDone, code, errs)
 
 	out, _, code = s.run("create", "u1", "EUR", "--id", "open")
-	require.Equal(t, exitApplied, code)
+	require.Equal(t, exitDone, code)
 	require.Contains(t, out, "create")
 
 	out, _, _ = s.run("balance", "u1")
@@ -134,19 +138,21 @@ func TestTheCommandsOfTheREADME(t *testing.T) {
 	out, _, _ = s.run("commands", "u1", "USD", "--status", "unapplied", "-o", "json")
 	require.Equal(t, 1, strings.Count(out, "\n"))
 	require.Contains(t, out, `"command_id":"order-8"`)
+	out, _, _ = s.run("events", "u1", "USD", "-o", "json", "--after", "2")
+	require.Contains(t, out, `"metadata":{"note":"a,b=c","quote":"\"x\""}`, "verbatim")
 
 	out, _, code = s.run("verify")
-	require.Equal(t, exitApplied, code)
+	require.Equal(t, exitDone, code)
 	require.Contains(t, out, "verified 2 wallets, 5 journal entries, 4 events: 0 findings")
 	_, errs, code = s.run("verify", "nobody")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, `user "nobody": no such wallet`)
 
 	out, _, code = s.run("currency", "add", "POINTS", "--scale", "0")
-	require.Equal(t, exitApplied, code)
+	require.Equal(t, exitDone, code)
 	require.Contains(t, out, "POINTS")
 	_, errs, code = s.run("currency", "add", "POINTS", "--scale", "2")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "currency POINTS is registered with scale 0: a scale never changes")
 	out, _, _ = s.run("currency", "list", "-o", "json")
 	for _, row := range []string{`{"code":"JPY","scale":0}`, `{"code":"USD","scale":2}`, `{"code":"BHD","scale":3}`, `{"code":"CLF","scale":4}`, `{"code":"POINTS","scale":0}`} {
@@ -154,7 +160,7 @@ func TestTheCommandsOfTheREADME(t *testing.T) {
 	}
 }
 
-func TestBadInputExitsWithOneAndNamesTheValue(t *testing.T) {
+func TestBadInputHasItsExitCodeAndNamesTheValue(t *testing.T) {
 	s := newShell(t, testenv.DatabaseURL(t))
 	for _, row := range []struct {
 		args    []string
@@ -169,8 +175,7 @@ func TestBadInputExitsWithOneAndNamesTheValue(t *testing.T) {
 		{[]string{"add", "u1", "U/D", "1", "--id", "a"}, `currency "U/D" is not a currency code`},
 		{[]string{"add", "u1", "USD", "1", "--id", strings.Repeat("i", 129)}, "has 129 characters"},
 		{[]string{"add", "u1", "USD", "1", "--id", "_x"}, `id "_x" begins with an underscore`},
-		{[]string{"add", "u1", "USD"}, "accepts 3 arg(s), received 2"},
-		{[]string{"balance", "nobody", "USD"}, `user "nobody" owns nothing in USD`},
+		{[]string{"add", "u1", "USD"}, "AMOUNT is missing: wallet add USER CURRENCY AMOUNT"},
 		{[]string{"balance", "u1", "usd"}, `currency "usd"`},
 		{[]string{"currency", "add", "POINTS", "--scale", "99"}, "scale 99 is out of range"},
 		{[]string{"currency", "add", "POINTS", "--scale", "4294967298"}, "value out of range"},
@@ -178,9 +183,18 @@ func TestBadInputExitsWithOneAndNamesTheValue(t *testing.T) {
 		{[]string{"balance", "u1", "-o", "yaml"}, `--output "yaml" is unknown`},
 		{[]string{"worker", "--log-level", "loud"}, `log level "loud" is unknown`},
 		{[]string{"frobnicate"}, `unknown command "frobnicate"`},
+		{[]string{"add", "u1", "USD", "-5", "--id", "a"}, `amount "-5" is not a plain decimal`},
+		{[]string{"add", "u1", "USD", "-5.00", "--id", "a"}, `amount "-5.00" is not a plain decimal`},
+		{[]string{"add", "u1", "USD", "5", "-x", "--id", "a"}, `unknown shorthand flag: 'x' in -x`},
+		{[]string{"add", "u1", "USD", "5", "6", "--id", "a"}, `"6" is too many: wallet add USER CURRENCY AMOUNT`},
+		{[]string{"add", "u1"}, "CURRENCY and AMOUNT are missing: wallet add USER CURRENCY AMOUNT"},
+		{[]string{"version", "x"}, `"x" is too many: wallet version`},
+		{[]string{"currency", "add", "--scale", "2"}, "CODE is missing: wallet currency add CODE --scale N"},
+		{[]string{"add", "u1", "USD", "5", "--id", "a", "--metadata", "note"}, `"note" is not KEY=VALUE`},
+		{[]string{"add", "u1", "USD", "5", "--id", "a", "--metadata", "n=1", "--metadata", "n=2"}, `key "n" is given twice`},
 	} {
 		_, errs, code := s.run(row.args...)
-		require.Equal(t, exitError, code, row.args)
+		require.Equal(t, exitInvalid, code, row.args)
 		require.Contains(t, errs, row.message, row.args)
 	}
 }
@@ -201,7 +215,7 @@ func TestTheWorkerSaysWhatIsMissing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, errs, code := row.shell.run("worker")
-			require.Equal(t, exitError, code)
+			require.Equal(t, exitFailed, code)
 			require.Contains(t, errs, row.message)
 			require.NotContains(t, errs, "secret")
 		})
@@ -256,7 +270,7 @@ func TestADatabaseOfTheCommandLineCountsMoreThanTheEnvironment(t *testing.T) {
 	require.NotContains(t, out, `"applied":false`)
 
 	_, errs, code := s.run("currency", "add", "POINTS", "--scale", "0", "--database-url", empty)
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "(--database-url): the database is not migrated")
 }
 
@@ -265,13 +279,13 @@ func TestAFailureOfTheOwnerNamesHisDatabase(t *testing.T) {
 	wrong := s.with("WALLET_OWNER_DATABASE_URL=postgres://u:secret@127.0.0.1:1/wallet")
 	for _, args := range [][]string{{"currency", "add", "POINTS", "--scale", "0"}, {"migrate", "up"}, {"migrate", "status"}} {
 		_, errs, code := wrong.run(args...)
-		require.Equal(t, exitError, code)
+		require.Equal(t, exitFailed, code)
 		require.Contains(t, errs, "WALLET_OWNER_DATABASE_URL")
 		require.NotContains(t, errs, "(WALLET_DATABASE_URL)")
 		require.NotContains(t, errs, "secret")
 	}
 	_, errs, code := s.with("WALLET_OWNER_DATABASE_URL=").run("currency", "add", "POINTS", "--scale", "0")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "only the owner of the tables may do this: set WALLET_OWNER_DATABASE_URL to connect as him (this was WALLET_DATABASE_URL)")
 }
 
@@ -287,8 +301,22 @@ func TestMigrateUpSaysHowFarItCameAndWhatPostgresAdvises(t *testing.T) {
 		CREATE EVENT TRIGGER no_feed ON ddl_command_end EXECUTE FUNCTION no_feed()`, pgx.QueryExecModeSimpleProtocol)
 	require.NoError(t, err)
 	out, errs, code := newShell(t, url).run("migrate", "up")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Equal(t, "applied migration 1\n", out)
 	require.Contains(t, errs, "no feed here")
 	require.Contains(t, errs, "hint: Ask the administrator.\n")
+}
+
+// startConsoleWorker is startWorker with the log as a person reads it.
+func (s shell) startConsoleWorker() (stop func() (log string)) {
+	cmd := exec.Command(binary, "worker")
+	cmd.Env = s.env
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	require.NoError(s.t, cmd.Start())
+	return func() string {
+		require.NoError(s.t, cmd.Process.Signal(syscall.SIGTERM))
+		require.NoError(s.t, cmd.Wait(), log.String())
+		return log.String()
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/cli"
 )
 
 // paging is the flags of a command that reads pages.
@@ -45,7 +46,7 @@ func (p *paging) place(scope wallet.AssetRef) (place, error) {
 		after.UserID, after.Currency = beforeLast(rest), afterLast(rest)
 	}
 	if err != nil || (scope.Currency == "" && wallet.ValidateCurrency(after.Currency) != nil) || (scope.UserID == "" && wallet.ValidateUserID(after.UserID) != nil) {
-		return place{}, fmt.Errorf("--after %q is no place in this list: use %s", p.after, form)
+		return place{}, cli.Usagef("--after %q is no place in this list: use %s", p.after, form)
 	}
 	return after, nil
 }

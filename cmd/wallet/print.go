@@ -14,8 +14,12 @@ import (
 )
 
 // print writes a list: as JSON lines for machines, one object each, or as the
-// table that row makes of it.
-func print[T any](a *app, cmd *cobra.Command, list []T, header table.Row, row func(T) table.Row) error {
+// table that row makes of it. An empty one is told, in the words of none.
+func print[T any](a *app, cmd *cobra.Command, list []T, none string, header table.Row, row func(T) table.Row) error {
+	if len(list) == 0 {
+		a.tellNone(cmd, none)
+		return nil
+	}
 	if a.output == "json" {
 		encoder := json.NewEncoder(cmd.OutOrStdout())
 		for _, item := range list {
@@ -31,6 +35,16 @@ func print[T any](a *app, cmd *cobra.Command, list []T, header table.Row, row fu
 	}
 	t.Render()
 	return nil
+}
+
+// tellNone says that there is nothing to show: to people as the result, and beside it where
+// machines read that.
+func (a *app) tellNone(cmd *cobra.Command, none string) {
+	if a.output == "table" {
+		fmt.Fprintln(cmd.OutOrStdout(), none)
+	} else {
+		a.note(cmd, "%s", none)
+	}
 }
 
 // rowsPerTable is what a list holds in memory before it is printed.
@@ -52,7 +66,7 @@ func (p pagedTable) append(row table.Row) {
 }
 
 func (a *app) printResult(cmd *cobra.Command, r wallet.Result) error {
-	if err := print(a, cmd, []wallet.Result{r}, cli.ResultHeader, cli.ResultRow); err != nil {
+	if err := print(a, cmd, []wallet.Result{r}, "", cli.ResultHeader, cli.ResultRow); err != nil {
 		return err
 	}
 	if a.output != "table" {

@@ -6,12 +6,15 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
@@ -71,4 +74,37 @@ func TestVerifyShowsItsProgressToPeopleAlone(t *testing.T) {
 	require.Empty(t, rest)
 	_, errs, _ := s.run("verify")
 	require.Empty(t, errs, "stderr is no terminal")
+}
+
+// TestOnATerminalAnIDIsMadeUp says what to repeat when no answer came.
+func TestOnATerminalAnIDIsMadeUp(t *testing.T) {
+	s, user := newShell(t, testenv.DatabaseURL(t)), testenv.Unique(t, "user")
+	screen, terminal := openTerminal(t)
+	cmd := exec.Command(binary, "add", user, "USD", "5", "--description", "two words", "--timeout", "1s")
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = s.env, terminal, terminal, terminal
+	require.NoError(t, cmd.Start())
+	require.NoError(t, terminal.Close())
+	seen, _ := io.ReadAll(screen)
+	require.Error(t, cmd.Wait())
+	require.Equal(t, exitNoAnswer, cmd.ProcessState.ExitCode())
+	id := regexp.MustCompile(`id (cli-[A-Z0-9]+) \(to try again`).FindStringSubmatch(string(seen))
+	require.NotNil(t, id, string(seen))
+	require.Contains(t, string(seen), "to ask again: wallet add "+user+" USD 5 --description 'two words' --timeout 1s --id "+id[1])
+	require.NoError(t, testenv.Temporal(t).TerminateWorkflow(t.Context(), wallet.WorkflowID(user, "USD"), "", "test"))
+}
+
+func TestTablesFitTheTerminal(t *testing.T) {
+	s := newPastShell(t)
+	for _, args := range [][]string{{"events"}, {"commands"}, {"commands", "u1", "USD"}, {"statement", "u1", "USD"}, {"holds", "u3"}, {"balance", "u1"}, {"currency", "list"}, {"migrate", "status"}} {
+		screen, terminal := openTerminal(t)
+		cmd := exec.Command(binary, args...)
+		cmd.Env, cmd.Stdout = s.env, terminal
+		require.NoError(t, cmd.Start())
+		require.NoError(t, terminal.Close())
+		seen, _ := io.ReadAll(screen)
+		require.NoError(t, cmd.Wait())
+		for _, line := range strings.Split(string(seen), "\n") {
+			require.LessOrEqual(t, utf8.RuneCountInString(strings.TrimRight(line, "\r")), 80, "%s:\n%s", args, seen)
+		}
+	}
 }

@@ -2,8 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -25,6 +25,7 @@ func (a *app) eventsCommand() *cobra.Command {
 				return a.follow(cmd, args, p.after)
 			}
 			return readPages(a, cmd, args, p, list[trail.Event]{
+				none:   noRows("events", args, p.after, ""),
 				header: table.Row{"version", "event", "command", "amount", "before", "after", "at", "hold id", "description"},
 				page: func(read trail.Reader, scope wallet.AssetRef, after place, limit int) ([]trail.Event, error) {
 					return read.Events(cmd.Context(), trail.EventFilter{
@@ -72,9 +73,10 @@ func (a *app) commandsCommand() *cobra.Command {
 		Args:    cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if status != "" && status != string(wallet.StatusApplied) && status != string(wallet.StatusUnapplied) {
-				return fmt.Errorf("--status %q is unknown: use applied or unapplied", status)
+				return cli.Usagef("--status %q is unknown: use applied or unapplied", status)
 			}
 			return readPages(a, cmd, args, p, list[journalEntry]{
+				none:   noRows("commands", args, p.after, status),
 				header: append(slices.Clone(cli.ResultHeader), "at"),
 				page: func(read trail.Reader, scope wallet.AssetRef, after place, limit int) ([]journalEntry, error) {
 					entries, err := read.Commands(cmd.Context(), trail.CommandFilter{
@@ -101,6 +103,7 @@ func (a *app) commandsCommand() *cobra.Command {
 
 // list is how a command reads and shows its rows.
 type list[T any] struct {
+	none   string // what to say if there are none
 	header table.Row
 	page   func(read trail.Reader, scope wallet.AssetRef, after place, limit int) ([]T, error)
 	place  func(T) place
@@ -120,10 +123,11 @@ func readPages[T any](a *app, cmd *cobra.Command, args []string, p paging, l lis
 		return err
 	}
 	if p.limit < 0 {
-		return fmt.Errorf("--limit %d is negative: use 0 for all", p.limit)
+		return cli.Usagef("--limit %d is negative: use 0 for all", p.limit)
 	}
 	return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
 		t, encoder := newPagedTable(cmd.OutOrStdout(), append(unnamed(scope, "user", "currency"), l.header...)), json.NewEncoder(cmd.OutOrStdout())
+		shown := 0
 		for left := p.limit; ; {
 			read := trail.New(pool)
 			items, err := l.page(read, scope, after, left)
@@ -144,16 +148,39 @@ func readPages[T any](a *app, cmd *cobra.Command, args []string, p paging, l lis
 					return err
 				}
 			}
+			shown += len(items)
 			left -= len(items)
 			if p.limit > 0 && left <= 0 || len(items) < trail.MaxPage {
 				break
 			}
 		}
-		if a.output == "table" {
+		switch {
+		case shown == 0:
+			a.tellNone(cmd, l.none)
+		case a.output == "table":
 			t.Render()
 		}
 		return nil
 	})
+}
+
+// noRows says that a list has none: "no unapplied commands of u1 in USD after 17".
+func noRows(what string, args []string, after, status string) string {
+	words := []string{"no"}
+	if status != "" {
+		words = append(words, status)
+	}
+	words = append(words, what)
+	if len(args) > 0 {
+		words = append(words, "of", cli.Plain(args[0]))
+	}
+	if len(args) > 1 {
+		words = append(words, "in", cli.Plain(args[1]))
+	}
+	if after != "" {
+		words = append(words, "after", cli.Plain(after))
+	}
+	return strings.Join(words, " ")
 }
 
 // unnamed gives the columns that a scope needs: what the arguments name is not one.

@@ -139,6 +139,11 @@ func TestStatementAsCSVReadsBackVerbatim(t *testing.T) {
 		{"line", "u1", "USD", "2026-02-03T08:15:00Z", "4", "wallet_asset.subtracted", "payout-1", "", "", "60.00", "52.50", "0.00", `to "Anna", monthly`, "payouts", `{"invoice":"2026-02/7"}`, "", ""},
 		{"closing", "u1", "USD", "2026-02-05T00:00:00Z", "4", "", "", "", "100.00", "60.00", "52.50", "0.00", "", "", "", "1", "1"},
 	}, rows)
+	sheet := s.reads("statement", "u1", "USD", "--from", "2026-01-31", "--to", "2026-02-05", "--spreadsheet")
+	require.Equal(t, byteOrderMark+strings.Replace(out, "=1+1", "'=1+1", 1), sheet)
+	_, errs, code := s.run("statement", "u1", "USD", "--spreadsheet", "-o", "json")
+	require.Equal(t, exitInvalid, code)
+	require.Contains(t, errs, "--spreadsheet is for CSV")
 }
 
 func TestStatementAsJSONLines(t *testing.T) {
@@ -189,7 +194,12 @@ func TestListsOfAllWalletsGoOnAfterARow(t *testing.T) {
 
 func TestAListOfAWalletMayBeEmpty(t *testing.T) {
 	s := newPastShell(t)
-	require.NotEmpty(t, s.reads("events", "u1", "USD", "--after", "99"), "a header")
+	require.Equal(t, "no events of u1 in USD after 99\n", s.reads("events", "u1", "USD", "--after", "99"))
+	require.Equal(t, "no unapplied commands of u1 in EUR\n", s.reads("commands", "u1", "EUR", "--status", "unapplied"))
+	_, note, _ := s.run("commands", "u1", "EUR", "--status", "unapplied", "-o", "json")
+	require.JSONEq(t, `{"note": "no unapplied commands of u1 in EUR"}`, note)
+	require.Equal(t, "nothing is missing, nothing was repaired\n", s.reads("repair"))
+	require.Equal(t, "no events\n", newShell(t, testenv.DatabaseURL(t)).reads("events"))
 	require.Empty(t, s.reads("events", "u9", "USD", "--after", "0", "-o", "json"), "no page is there")
 	require.Empty(t, s.reads("commands", "u1", "EUR", "--status", "unapplied", "-o", "json"))
 	require.NotEmpty(t, s.reads("verify", "--parallel", "0"))
@@ -243,7 +253,7 @@ func TestReadsOfBadInputNameTheValue(t *testing.T) {
 		{[]string{"statement", "u1", "USD", "--from", "2026-02-01", "--to", "2026-01-31"}, `a statement from 2026-02-01T00:00:00Z to 2026-01-31T00:00:00Z: it cannot end before it begins`},
 		{[]string{"statement", "u1", "USD", "--from", "2999-01-01"}, `it cannot end before it begins`},
 		{[]string{"statement", "u1", "USD", "--to", "2026-01-01"}, `but since 2026-01-10T09:00:00Z: no such wallet`},
-		{[]string{"statement", "u1"}, `accepts 2 arg(s), received 1`},
+		{[]string{"statement", "u1"}, `CURRENCY is missing: wallet statement USER CURRENCY`},
 		{[]string{"events", "u1", "USD", "--after", "USD/2"}, `--after "USD/2" is no place in this list: use VERSION, such as 17`},
 		{[]string{"events", "u1", "--after", "2"}, `use CURRENCY/VERSION, such as USD/17`},
 		{[]string{"events", "--after", "USD/2"}, `use USER/CURRENCY/VERSION, such as u1/USD/17`},
@@ -256,10 +266,10 @@ func TestReadsOfBadInputNameTheValue(t *testing.T) {
 		{[]string{"events", "u9", "USD"}, `user "u9" owns nothing in USD: no such wallet`},
 		{[]string{"events", "u9"}, `user "u9": no such wallet`},
 		{[]string{"commands", "u1", "JPY"}, `user "u1" owns nothing in JPY: no such wallet`},
-		{[]string{"commands", "u9", "USD", "--status", "applied", "-o", "json"}, `user "u9" owns nothing in USD: no such wallet`},
+		{[]string{"commands", "u9", "USD", "--status", "applied"}, `user "u9" owns nothing in USD: no such wallet`},
 	} {
 		_, errs, code := s.run(row.args...)
-		require.Equal(t, exitError, code, row.args)
+		require.Equal(t, codeOf(row.message), code, row.args)
 		require.Contains(t, errs, row.message, row.args)
 	}
 }

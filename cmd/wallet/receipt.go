@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -41,7 +42,7 @@ func (a *app) headCommand() *cobra.Command {
 		Args:    cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all != (len(args) == 0) {
-				return fmt.Errorf("name a user, or export all with --all")
+				return cli.Usagef("name a user, or export all with --all")
 			}
 			userID, currency := "", ""
 			if len(args) > 0 {
@@ -52,7 +53,15 @@ func (a *app) headCommand() *cobra.Command {
 			}
 			encoder := json.NewEncoder(cmd.OutOrStdout())
 			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
-				return trail.New(pool).Heads(cmd.Context(), userID, currency, func(head trail.Receipt) error { return encoder.Encode(head) })
+				exported := 0
+				err := trail.New(pool).Heads(cmd.Context(), userID, currency, func(head trail.Receipt) error {
+					exported++
+					return encoder.Encode(head)
+				})
+				if err == nil && exported == 0 {
+					a.note(cmd, "no wallet has an entry, so there is no head to export")
+				}
+				return err
 			})
 		},
 	}

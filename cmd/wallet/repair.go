@@ -25,11 +25,11 @@ type repaired struct {
 func (a *app) repairCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "repair [USER [CURRENCY]]", Short: "Append what is missing in the audit trail and its feed",
-		Long: `Append the audit events that are missing for journaled commands, as after a crash
-together with a lost workflow; any next command of the wallet would do the same for
-the end of its trail. Append ranges to the feed for events that are in none: its
-consumers get them late. Make the rows of holds that were lost again, from the journal.
-Nothing else is touched. If anything else is wrong, nothing at
+		Long: `Append the audit events that are missing for journaled commands, as after a
+crash together with a lost workflow; any next command of the wallet would do the
+same for the end of its trail. Append ranges to the feed for events that are in
+none: its consumers get them late. Make the rows of holds that were lost again,
+from the journal. Nothing else is touched. If anything else is wrong, nothing at
 all is done, and what is wrong is named.`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -52,7 +52,7 @@ all is done, and what is wrong is named.`,
 			if err != nil && len(done) == 0 {
 				return err
 			}
-			return errors.Join(err, print(a, cmd, done, table.Row{"user", "currency", "events appended", "ranges appended", "holds restored"}, func(r repaired) table.Row {
+			return errors.Join(err, print(a, cmd, done, "nothing is missing, nothing was repaired", table.Row{"user", "currency", "events appended", "ranges appended", "holds restored"}, func(r repaired) table.Row {
 				return table.Row{cli.Plain(r.UserID), r.Currency, r.Events, r.Ranges, r.Holds}
 			}))
 		},

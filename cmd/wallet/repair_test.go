@@ -45,7 +45,7 @@ func TestRepairAppendsMissingEventsAndNothingElse(t *testing.T) {
 	tamper(`DELETE FROM wallet_asset_events WHERE user_id = 'u3' AND version = 2`) // a hole in the middle
 
 	out, errs, code := s.run("verify")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "2 of 3 wallets do not hold")
 	require.Contains(t, out, `has no event: run`)
 
@@ -60,7 +60,7 @@ func TestRepairAppendsMissingEventsAndNothingElse(t *testing.T) {
 
 	tamper(`DELETE FROM wallet_asset_events WHERE user_id = 'u1' AND version = 2; UPDATE wallet_assets SET total_amount = 99 WHERE user_id = 'u1'`)
 	out, errs, code = s.run("repair")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "nothing was repaired: 1 wallets are wrong in more than what is missing")
 	require.Contains(t, out, "total 99 and hold 0.00 are not those of the journal (3.00, 0.00)")
 	var events int
@@ -93,7 +93,7 @@ func TestRepairPutsIntoTheFeedWhatItLacks(t *testing.T) {
 	require.NoError(t, err)
 
 	out, errs, code := s.run("verify", "-o", "json")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "2 of 2 wallets do not hold")
 	require.Equal(t, 2, strings.Count(out, `"missing_range":true`))
 	out, errs, code = s.run("repair", "-o", "json")
@@ -123,7 +123,7 @@ func TestRepairSaysWhatItDidBeforeItFailed(t *testing.T) {
 		CREATE TRIGGER only_one BEFORE INSERT ON wallet_asset_events FOR EACH ROW EXECUTE FUNCTION only_one()`, pgx.QueryExecModeSimpleProtocol)
 	require.NoError(t, err)
 	out, errs, code := s.run("repair", "-o", "json")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "the disk is full")
 	require.Regexp(t, `^{"user_id":"u[12]","currency":"USD","events_appended":1,"ranges_appended":1,"holds_restored":0}\n$`, out)
 }

@@ -23,7 +23,8 @@ import (
 
 // replayed is what "wallet replay" found.
 type replayed struct {
-	Replayed int         `json:"replayed"`
+	Replayed int         `json:"replayed"` // with those of NotBegun
+	NotBegun int         `json:"not_begun"`
 	Broken   []brokenRun `json:"broken"`
 	More     bool        `json:"more"` // were not looked at: see --limit
 }
@@ -38,17 +39,18 @@ type brokenRun struct {
 func (a *app) replayCommand() *cobra.Command {
 	query, save, limit := "", "", 0
 	cmd := &cobra.Command{
-		Use: "replay", Short: "Check, before a deployment, that this build can go on with the wallets that run",
+		Use: "replay", Short: "Check that this build can go on with the running wallets",
 		Long: `Read the histories of running wallets from Temporal and replay them with the
 workflows of this program, without a worker and without writing anything to the
-server. A wallet whose history does not replay would be stuck once this version's
-workers get it. Exit code 0 only if all replay. The workers of the version that made
-the histories may run meanwhile.`,
+server. A wallet whose history does not replay would be stuck once this
+version's workers get it. Exit code 0 only if all replay; one that no worker has
+begun has nothing to replay yet, and is fine. The workers of the version that
+made the histories may run meanwhile.`,
 		Example: "  wallet replay\n  wallet replay --query 'WalletCurrency = \"USD\"' --limit 100\n  wallet replay --query 'WorkflowId = \"wallet-asset/USD/u1\"' --save histories",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 0 {
-				return fmt.Errorf("--limit %d is negative: use 0 for all", limit)
+				return cli.Usagef("--limit %d is negative: use 0 for all", limit)
 			}
 			_, temporal, err := a.dialWallets(cmd.Context())
 			if err != nil {
@@ -91,9 +93,12 @@ func replayRunning(ctx context.Context, c client.Client, query, save string, lim
 				return found, nil
 			}
 			run := workflow.Execution{ID: execution.Execution.WorkflowId, RunID: execution.Execution.RunId}
-			broken, err := replayRun(ctx, c, run, save)
+			begun, broken, err := replayRun(ctx, c, run, save)
 			if err != nil {
 				return found, fmt.Errorf("history of %s: %w", run.ID, err)
+			}
+			if !begun {
+				found.NotBegun++
 			}
 			if found.Replayed++; broken != nil {
 				found.Broken = append(found.Broken, brokenRun{run.ID, run.RunID, broken.Error()})
@@ -107,18 +112,21 @@ func replayRunning(ctx context.Context, c client.Client, query, save string, lim
 
 // replayRun tells apart what is wrong with the history from what kept it from being
 // read.
-func replayRun(ctx context.Context, c client.Client, run workflow.Execution, save string) (broken, err error) {
+func replayRun(ctx context.Context, c client.Client, run workflow.Execution, save string) (begun bool, broken, err error) {
 	history, err := replay.History(ctx, c, run)
 	if err != nil {
-		return nil, err
+		return false, nil, err
 	}
 	if save != "" { // slashes are escaped, and a name of a file has at most 255 bytes
 		name := url.QueryEscape(run.ID)
 		if err := replay.Save(filepath.Join(save, name[:min(len(name), 200)]+"_"+run.RunID+".json"), history); err != nil {
-			return nil, err
+			return false, nil, err
 		}
 	}
-	return replay.Check(service.SDKLogger(zap.NewNop()), history, run), nil
+	if !replay.Begun(history) {
+		return false, nil, nil
+	}
+	return true, replay.Check(service.SDKLogger(zap.NewNop()), history, run), nil
 }
 
 func (a *app) printReplayed(cmd *cobra.Command, found replayed) error {
@@ -128,7 +136,7 @@ func (a *app) printReplayed(cmd *cobra.Command, found replayed) error {
 		}
 	} else {
 		if len(found.Broken) > 0 {
-			err := print(a, cmd, found.Broken, table.Row{"workflow id", "run id", "problem"}, func(b brokenRun) table.Row {
+			err := print(a, cmd, found.Broken, "", table.Row{"workflow id", "run id", "problem"}, func(b brokenRun) table.Row {
 				return table.Row{cli.Plain(b.WorkflowID), b.RunID, cli.Plain(b.Error)}
 			})
 			if err != nil {
@@ -136,8 +144,11 @@ func (a *app) printReplayed(cmd *cobra.Command, found replayed) error {
 			}
 		}
 		rest := ""
+		if found.NotBegun > 0 {
+			rest = fmt.Sprintf(", %d with nothing to replay yet", found.NotBegun)
+		}
 		if found.More {
-			rest = ", and there are more: see --limit"
+			rest += ", and there are more: see --limit"
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "replayed %d running workflows: %d broken%s\n", found.Replayed, len(found.Broken), rest)
 	}

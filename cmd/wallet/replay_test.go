@@ -23,12 +23,12 @@ func TestReplayTellsWhetherThisBuildCanGoOn(t *testing.T) {
 	s := newShell(t, testenv.DatabaseURL(t))
 	good, other := testenv.Unique(t, "good"), testenv.Unique(t, "o/ther")
 	defer s.startWorker()()
-	for _, args := range [][]string{{"create", good, "USD"}, {"add", good, "USD", "1"}} {
+	for _, args := range [][]string{{"create", good, "USD", "--id", "a"}, {"add", good, "USD", "1", "--id", "b"}} {
 		_, errs, code := s.run(args...)
-		require.Equal(t, exitApplied, code, errs)
+		require.Equal(t, exitDone, code, errs)
 	}
-	_, _, code := s.run("subtract", good, "USD", "5")
-	require.Equal(t, exitUnapplied, code)
+	_, _, code := s.run("subtract", good, "USD", "5", "--id", "c")
+	require.Equal(t, exitRefused, code)
 
 	saved := filepath.Join(t.TempDir(), "histories")
 	query := `WorkflowId = "` + wallet.WorkflowID(good, "USD") + `"`
@@ -64,7 +64,7 @@ func TestReplayTellsWhetherThisBuildCanGoOn(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(out), &found))
 		return len(found.Broken) > 0
 	}, time.Minute, 50*time.Millisecond)
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "this build cannot go on with 1 of 2 running workflows")
 	require.Equal(t, run.GetID(), found.Broken[0].WorkflowID)
 	require.Equal(t, run.GetRunID(), found.Broken[0].RunID)
@@ -73,6 +73,28 @@ func TestReplayTellsWhetherThisBuildCanGoOn(t *testing.T) {
 	out, _, _ = s.run("replay", "--query", query, "--limit", "1")
 	require.Contains(t, out, "and there are more: see --limit")
 	_, errs, code = s.run("replay", "--query", "Nonsense = 1")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitInvalid, code)
 	require.Contains(t, errs, "Nonsense")
+}
+
+// TestAWalletThatHasNotBegunIsNotBroken has one that no worker polls for: its history has
+// nothing but the start, or the start and a signal.
+func TestAWalletThatHasNotBegunIsNotBroken(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t))
+	temporal, user := testenv.Temporal(t), testenv.Unique(t, "unbegun")
+	id := wallet.WorkflowID(user, "USD")
+	_, err := temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: testenv.Unique(t, "queue")},
+		wallet.WorkflowWalletAsset, wallet.AssetRef{UserID: user, Currency: "USD"})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, temporal.TerminateWorkflow(t.Context(), id, "", "test")) }()
+	query := `WorkflowId = "` + id + `"`
+	require.Eventually(t, func() bool { // the list is behind
+		out, errs, code := s.run("replay", "--query", query)
+		require.Zero(t, code, errs)
+		return out == "replayed 1 running workflows: 0 broken, 1 with nothing to replay yet\n"
+	}, time.Minute, 50*time.Millisecond)
+	require.NoError(t, temporal.SignalWorkflow(t.Context(), id, "", wallet.SignalCommand, wallet.Command{ID: "a", Type: wallet.TypeCreate}))
+	out, errs, code := s.run("replay", "--query", query, "-o", "json")
+	require.Zero(t, code, errs)
+	require.JSONEq(t, `{"replayed": 1, "not_begun": 1, "broken": [], "more": false}`, out)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -21,9 +22,9 @@ func (a *app) scheduleCommand() *cobra.Command {
 		Use: "schedule", Short: "Recurring commands, on Temporal Schedules",
 		Long: `Recurring commands, on Temporal Schedules that start ApplyCommand.
 
-The command of each scheduled time has the id schedule/NAME/TIME. So a time is paid
-once, whatever starts its run: the schedule, a catch-up after an outage, a backfill,
-"wallet schedule run", or the Web UI's Trigger button.`,
+The command of each scheduled time has the id schedule/NAME/TIME. So a time is
+paid once, whatever starts its run: the schedule, a catch-up after an outage, a
+backfill, "wallet schedule run", or the Web UI's Trigger button.`,
 	}
 	cmd.AddCommand(
 		a.scheduleCreateCommand(), a.scheduleListCommand(), a.scheduleRunCommand(),
@@ -57,9 +58,9 @@ func (a *app) scheduleListCommand() *cobra.Command {
 	user := ""
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the schedules that send commands", Args: cobra.NoArgs,
-		Long: `List the schedules that send commands. Below the table, for the next 12 months: the
-dates on which a time does not exist or exists twice, because the clock changes, and
-what happens then.`,
+		Long: `List the schedules that send commands. Below the table, for the next 12 months:
+the dates on which a time does not exist or exists twice, because the clock
+changes, and what happens then.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withSchedules(cmd.Context(), func(c schedules.Client) error {
 				entries, err := c.List(cmd.Context(), user)
@@ -82,6 +83,9 @@ func (a *app) scheduleChangeCommand(name, short, done string, change func(schedu
 				if err := change(c, cmd.Context(), args[0]); err != nil {
 					return err
 				}
+				if a.output == "json" {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"schedule": args[0], "action": name})
+				}
 				fmt.Fprintf(cmd.OutOrStdout(), "schedule %s %s\n", cli.Plain(args[0]), done)
 				return nil
 			})
@@ -92,12 +96,13 @@ func (a *app) scheduleChangeCommand(name, short, done string, change func(schedu
 func (a *app) scheduleRunCommand() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use: "run NAME", Short: "Send now the command of the last scheduled time, if it was not sent", Args: cobra.ExactArgs(1),
-		Long: `Send now the command of the last scheduled time, also one from before the schedule
-was made, and print its result. A time that was paid is not paid again: the result is
-the first one, "answered before". The next scheduled time is paid at its time.`,
+		Use: "run NAME", Short: "Send now the command of the last scheduled time, unless sent", Args: cobra.ExactArgs(1),
+		Long: `Send now the command of the last scheduled time, also one from before the
+schedule was made, and print its result. A time that was paid is not paid again:
+the result is the first one, "answered before". The next scheduled time is paid
+at its time.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withSchedules(cmd.Context(), func(c schedules.Client) error {
+			return unsent(a.withSchedules(cmd.Context(), func(c schedules.Client) error {
 				due, err := c.Due(cmd.Context(), args[0], time.Now())
 				if err != nil {
 					return err
@@ -107,7 +112,7 @@ the first one, "answered before". The next scheduled time is paid at its time.`,
 					return err
 				}
 				return a.apply(cmd, wallets, timeout, due)
-			})
+			}))
 		},
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the answer")
@@ -115,7 +120,7 @@ the first one, "answered before". The next scheduled time is paid at its time.`,
 }
 
 func (a *app) printSchedules(cmd *cobra.Command, entries []schedules.Entry) error {
-	err := print(a, cmd, entries, table.Row{"schedule", "user", "currency", "type", "amount", "when", "next"}, func(e schedules.Entry) table.Row {
+	err := print(a, cmd, entries, "no schedule sends commands; a new one is listed after a moment", table.Row{"schedule", "user", "currency", "type", "amount", "when", "next"}, func(e schedules.Entry) table.Row {
 		next := "paused"
 		switch {
 		case !e.Next.IsZero():

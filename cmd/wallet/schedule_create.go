@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/internal/service/schedules"
 )
 
@@ -28,6 +31,7 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 		in            wallet.ApplyCommandInput
 		add, subtract string
 		times         scheduledTimes
+		metadata      func() map[string]string
 	)
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Send a command at each time of a cron, an interval or a calendar", Args: cobra.ExactArgs(1),
@@ -44,10 +48,13 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in.Command.Amount = amount
+			in.Command.Amount, in.Command.Metadata = amount, metadata()
 			spec, err := times.spec()
 			if err != nil {
 				return err
+			}
+			if err := schedules.Check(args[0], in, spec); err != nil {
+				return cli.Usagef("%w", err)
 			}
 			if err := a.checkScheduled(cmd, in); err != nil {
 				return err
@@ -73,10 +80,10 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	flags.DurationVar(&times.every, "every", 0, "interval, counted from 1970-01-01T00:00:00Z, such as 24h")
 	flags.DurationVar(&times.offset, "offset", 0, "how much later than the interval's multiples")
 	flags.StringVar(&times.calendar, "calendar", "", `JSON as "temporal schedule create" takes it: second, minute, hour, dayOfMonth, month, year, dayOfWeek, such as {"dayOfMonth":"1","hour":"9"}`)
-	flags.StringVar(&times.timezone, "timezone", "", "of the cron and the calendar, such as Europe/Berlin (UTC if empty)")
+	flags.StringVar(&times.timezone, "timezone", "", "of the cron and the calendar, such as Europe/Berlin (UTC without this flag)")
 	flags.StringVar(&in.Command.Description, "description", "", "what it is for, at most 256 characters")
 	flags.StringVar(&in.Command.Actor, "actor", "", "who asks for it")
-	flags.StringToStringVar(&in.Command.Metadata, "metadata", nil, "key=value pairs to keep with it")
+	metadata = addMetadata(flags)
 	for _, name := range []string{"user", "currency"} {
 		cobra.CheckErr(cmd.MarkFlagRequired(name))
 	}
@@ -93,7 +100,7 @@ func (a *app) checkScheduled(cmd *cobra.Command, in wallet.ApplyCommandInput) er
 		return err
 	}
 	if a.database.URL == "" {
-		fmt.Fprintln(cmd.ErrOrStderr(), "not checked whether the currency is registered and has the amount's decimals: set WALLET_DATABASE_URL for that")
+		a.note(cmd, "not checked whether the currency is registered and has the amount's decimals: set WALLET_DATABASE_URL for that")
 		return nil
 	}
 	var scale int32
@@ -107,7 +114,7 @@ func (a *app) checkScheduled(cmd *cobra.Command, in wallet.ApplyCommandInput) er
 		return fmt.Errorf("look up currency %s: %w", in.Currency, err)
 	}
 	if _, fits := in.Command.Amount.AtScale(scale); !fits {
-		return fmt.Errorf("amount %s has more decimals than %s allows (%d): each time of the schedule would be refused, choose a rounded amount", in.Command.Amount, in.Currency, scale)
+		return cli.Usagef("amount %s has more decimals than %s allows (%d): each time of the schedule would be refused, choose a rounded amount", in.Command.Amount, in.Currency, scale)
 	}
 	return nil
 }
@@ -125,7 +132,7 @@ func (t scheduledTimes) spec() (spec client.ScheduleSpec, err error) {
 		spec.CronExpressions = []string{cron}
 	default:
 		if t.every < time.Second || t.every%time.Second != 0 || t.offset%time.Second != 0 || t.offset < 0 || t.offset >= t.every {
-			return spec, fmt.Errorf("--every %s --offset %s: use whole seconds, an interval of 1s at least, and an offset below it", t.every, t.offset)
+			return spec, cli.Usagef("--every %s --offset %s: use whole seconds, an interval of 1s at least, and an offset below it", t.every, t.offset)
 		}
 		spec.Intervals = []client.ScheduleIntervalSpec{{Every: t.every, Offset: t.offset}}
 	}
@@ -136,7 +143,7 @@ func (t scheduledTimes) spec() (spec client.ScheduleSpec, err error) {
 func cronOf(calendar string) (string, error) {
 	var c schedulepb.CalendarSpec
 	if err := protojson.Unmarshal([]byte(calendar), &c); err != nil {
-		return "", fmt.Errorf("--calendar %q: %w", calendar, err)
+		return "", cli.Usagef("--calendar %q: %w", calendar, err)
 	}
 	var fields []string
 	for _, field := range []struct{ value, otherwise string }{
@@ -147,14 +154,43 @@ func cronOf(calendar string) (string, error) {
 			value = field.otherwise
 		}
 		if len(strings.Fields(value)) != 1 {
-			return "", fmt.Errorf("--calendar %q: %q is not a value, a list or a range without spaces", calendar, value)
+			return "", cli.Usagef("--calendar %q: %q is not a value, a list or a range without spaces", calendar, value)
 		}
 		fields = append(fields, value)
 	}
 	return strings.Join(fields, " "), nil
 }
 
-// String repeats the flags, for the list.
+// calendarInWords is a calendar that cronOf has taken, such as "on day 1 at 09:00".
+func calendarInWords(calendar string) string {
+	var c schedulepb.CalendarSpec
+	if err := protojson.Unmarshal([]byte(calendar), &c); err != nil {
+		return "calendar " + calendar
+	}
+	var words []string
+	for _, part := range []struct{ name, value string }{{"on", c.DayOfWeek}, {"on day", c.DayOfMonth}, {"in month", c.Month}, {"in", c.Year}} {
+		if part.value != "" && part.value != "*" {
+			words = append(words, part.name+" "+part.value)
+		}
+	}
+	if c.DayOfWeek+c.DayOfMonth == "" || strings.Trim(c.DayOfWeek+c.DayOfMonth, "*") == "" {
+		words = append([]string{"every day"}, words...)
+	}
+	clock, exact := make([]string, 3), true
+	for i, field := range []string{c.Hour, c.Minute, c.Second} {
+		n, err := strconv.Atoi(cmp.Or(field, "0"))
+		clock[i], exact = fmt.Sprintf("%02d", n), exact && err == nil
+	}
+	if exact {
+		if clock[2] == "00" {
+			clock = clock[:2]
+		}
+		return strings.Join(append(words, "at "+strings.Join(clock, ":")), " ")
+	}
+	return strings.Join(append(words, fmt.Sprintf("at hour %s, minute %s, second %s", cmp.Or(c.Hour, "0"), cmp.Or(c.Minute, "0"), cmp.Or(c.Second, "0"))), " ")
+}
+
+// String says when, for the list: a calendar in words, and else the flags.
 func (t scheduledTimes) String() string {
 	when := "cron " + t.cron
 	switch {
@@ -164,7 +200,7 @@ func (t scheduledTimes) String() string {
 			when += " offset " + t.offset.String()
 		}
 	case t.calendar != "":
-		when = "calendar " + t.calendar
+		when = calendarInWords(t.calendar)
 	}
 	if t.timezone != "" {
 		when += " " + t.timezone

@@ -56,9 +56,9 @@ func TestTemporalKeepsNoSecret(t *testing.T) {
 	temporal, user := testenv.Temporal(t), testenv.Unique(t, "u")
 	stop := p.startWorker()
 	_, errs, code := p.run("add", user, "USD", "5", "--id", "a", "--description", plantedText)
-	require.Equal(t, exitApplied, code, errs)
+	require.Equal(t, exitDone, code, errs)
 	_, errs, code = p.run("subtract", user, "USD", "50", "--id", "b")
-	require.Equal(t, exitUnapplied, code, errs)
+	require.Equal(t, exitRefused, code, errs)
 
 	link.stop()
 	answered := make(chan string, 1)

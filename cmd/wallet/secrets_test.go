@@ -79,7 +79,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		{"migrate", "status"}, {"migrate", "up"}, {"currency", "list"}, {"--help"}, {"worker", "--help"}, {"codec-server", "--help"}, {"add", "--help"},
 	} {
 		out, errs, code := s.run(args...)
-		require.Equal(t, map[bool]int{true: exitUnapplied}[args[0] == "subtract"]+map[bool]int{true: exitError}[len(args) > 2 && args[2] == "NOPE"], code, "%s: %s", args, errs)
+		require.Equal(t, map[bool]int{true: exitRefused}[args[0] == "subtract"]+map[bool]int{true: exitInvalid}[len(args) > 2 && args[2] == "NOPE"], code, "%s: %s", args, errs)
 		s.absent(strings.Join(args, " "), out+errs)
 	}
 	log := stop()
@@ -107,14 +107,14 @@ func TestNoSecretIsShown(t *testing.T) {
 		"a refused API key":      {"TEMPORAL_ADDRESS=" + server, "TEMPORAL_API_KEY"},
 	} {
 		_, errs, code := s.with(row.setting).run("worker")
-		require.Equal(t, exitError, code, name)
+		require.Equal(t, exitFailed, code, name)
 		require.Contains(t, errs, row.message, name)
 		s.absent(name, errs)
 	}
 	require.Equal(t, "Bearer "+s.apiKey, <-kept, "the API key was sent")
 	for setting, message := range map[string]string{"WALLET_CODEC_TOKEN=": "WALLET_CODEC_TOKEN is not set", "WALLET_PAYLOAD_KEYS=": "WALLET_PAYLOAD_KEYS is not set"} {
 		_, errs, code := s.with(setting).run("codec-server")
-		require.Equal(t, exitError, code)
+		require.Equal(t, exitFailed, code)
 		require.Contains(t, errs, message)
 		s.absent(setting, errs)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -14,11 +15,11 @@ import (
 func (a *app) setupCommand() *cobra.Command {
 	endpoint := walletnexus.Endpoint
 	cmd := &cobra.Command{
-		Use: "setup", Short: "Prepare a Temporal namespace: search attributes, and the Nexus endpoint", Args: cobra.NoArgs,
-		Long: `Prepare a Temporal namespace (TEMPORAL_NAMESPACE) for wallets: register the search
-attributes, and the Nexus endpoint that leads workflows of other namespaces to the
-task queue. It needs an operator's rights and may be repeated. An endpoint of the
-name that leads elsewhere is led here.`,
+		Use: "setup", Short: "Prepare a Temporal namespace for wallets", Args: cobra.NoArgs,
+		Long: `Prepare a Temporal namespace (TEMPORAL_NAMESPACE) for wallets: register the
+search attributes, and the Nexus endpoint that leads workflows of other
+namespaces to the task queue. It needs an operator's rights and may be repeated.
+An endpoint of the name that leads elsewhere is led here.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logger, err := service.NewLogger("error", a.logFormat)
 			if err != nil {
@@ -34,6 +35,9 @@ name that leads elsewhere is led here.`,
 			}
 			if err := nexushandler.RegisterEndpoint(cmd.Context(), temporal, endpoint, namespace, a.taskQueue); err != nil {
 				return err
+			}
+			if a.output == "json" {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"namespace": namespace, "nexus_endpoint": endpoint, "task_queue": a.taskQueue})
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "namespace %s is ready, Nexus endpoint %s leads to its task queue %s\n", namespace, endpoint, a.taskQueue)
 			return nil

@@ -32,17 +32,19 @@ func TestAReadSaysThatItIsFromAStandby(t *testing.T) {
 	address := fmt.Sprint("127.0.0.1:", standby.Port())
 	both := strings.Replace(first, address, fmt.Sprint(address, ",127.0.0.1:", primary.Port()), 1)
 	out, errs, code := newShell(t, owner).with("WALLET_DATABASE_URL="+both).run("balance", "u1", "USD", "-o", "json")
-	require.Equal(t, exitApplied, code, errs)
+	require.Equal(t, exitDone, code, errs)
 	require.Contains(t, out, `"available":"2.00"`, "the primary's, though the standby comes first")
 	require.Empty(t, errs)
 
 	s := newShell(t, owner).with("WALLET_DATABASE_URL=" + first)
 	out, errs, code = s.run("balance", "u1", "USD", "-o", "json")
-	require.Equal(t, exitApplied, code, errs)
+	require.Equal(t, exitDone, code, errs)
 	require.Regexp(t, `^\{.*"available":"1.00".*\}\n$`, out)
+	require.Contains(t, errs, `{"note":"read from the standby `+address+`, `)
+	_, errs, _ = s.run("balance", "u1", "USD")
 	require.Contains(t, errs, "note: read from the standby "+address+", ")
 
 	_, errs, code = s.run("repair", "u1", "USD")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "no Postgres to write to at "+address)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -18,6 +19,7 @@ import (
 
 func (a *app) statementCommand() *cobra.Command {
 	var from, to timeFlag
+	spreadsheet := false
 	cmd := &cobra.Command{
 		Use: "statement USER CURRENCY", Short: "Show what became of a balance in a span of time",
 		Long: `Show the balance at the beginning of a span of time, each event in it, and the
@@ -31,12 +33,19 @@ balance at its end, exact while writes go on. Lines are streamed:
 			if err != nil {
 				return err
 			}
+			switch {
+			case !spreadsheet:
+			case a.output == "json":
+				return cli.Usagef("--spreadsheet is for CSV: leave out --output json")
+			default:
+				a.output = "csv"
+			}
 			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
 				s, err := trail.New(pool).Statement(cmd.Context(), userID, currency, from.Time, to.Time)
 				if err != nil {
 					return err
 				}
-				printer := a.statementPrinter(cmd.OutOrStdout())
+				printer := a.statementPrinter(cmd.OutOrStdout(), spreadsheet)
 				if err := printer.opening(s); err != nil {
 					return err
 				}
@@ -52,6 +61,7 @@ balance at its end, exact while writes go on. Lines are streamed:
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&spreadsheet, "spreadsheet", false, "CSV to open in a spreadsheet: a byte order mark, and an apostrophe before text that would run as a formula; --output csv by itself has all text unchanged, for programs")
 	cmd.Flags().Var(&from, "from", "first instant: RFC 3339, or a date for its midnight UTC (default: the wallet's beginning)")
 	cmd.Flags().Var(&to, "to", "first instant after it: RFC 3339, or a date for its midnight UTC (default: now)")
 	return cmd
@@ -64,10 +74,10 @@ type statementPrinter interface {
 	closing(trail.Statement) error
 }
 
-func (a *app) statementPrinter(out io.Writer) statementPrinter {
+func (a *app) statementPrinter(out io.Writer, spreadsheet bool) statementPrinter {
 	switch a.output {
 	case "csv":
-		return csvStatement{csv.NewWriter(out)}
+		return csvStatement{csv.NewWriter(out), out, spreadsheet}
 	case "json":
 		return jsonStatement{json.NewEncoder(out)}
 	default:
@@ -116,18 +126,38 @@ func sides(e trail.Event) (added, subtracted string) {
 	}
 }
 
-// csvStatement writes text verbatim: a spreadsheet that takes a description for a
-// formula has to be told that it is text.
-type csvStatement struct{ *csv.Writer }
+// csvStatement writes text verbatim, so that programs read back what was written; or, for a
+// spreadsheet, so that none of it is run as a formula and the file is read as UTF-8.
+type csvStatement struct {
+	*csv.Writer
+	out         io.Writer
+	spreadsheet bool
+}
+
+const byteOrderMark = "\ufeff"
+
+// text is a field that callers have written. Spreadsheets run one that begins with one of
+// these characters.
+func (w csvStatement) text(field string) string {
+	if w.spreadsheet && field != "" && strings.ContainsRune("=+-@\t\r\n", rune(field[0])) {
+		return "'" + field
+	}
+	return field
+}
 
 func (w csvStatement) opening(s trail.Statement) error {
 	header := []string{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "added", "subtracted", "total", "hold",
 		"description", "actor", "metadata", "added_count", "subtracted_count"}
+	if w.spreadsheet {
+		if _, err := io.WriteString(w.out, byteOrderMark); err != nil {
+			return err
+		}
+	}
 	if err := w.Write(header); err != nil {
 		return err
 	}
 	o := s.Opening
-	return w.Write([]string{"opening", o.UserID, o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", o.Total.String(), o.Hold.String(),
+	return w.Write([]string{"opening", w.text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", o.Total.String(), o.Hold.String(),
 		"", "", "", "", ""})
 }
 
@@ -141,13 +171,13 @@ func (w csvStatement) line(e trail.Event) error {
 		}
 		metadata = string(encoded)
 	}
-	return w.Write([]string{"line", e.UserID, e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, e.CommandID, e.HoldID, added, subtracted,
-		e.TotalAfter.String(), e.HoldAfter.String(), e.Description, e.Actor, metadata, "", ""})
+	return w.Write([]string{"line", w.text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.text(e.CommandID), w.text(e.HoldID), added, subtracted,
+		e.TotalAfter.String(), e.HoldAfter.String(), w.text(e.Description), w.text(e.Actor), metadata, "", ""})
 }
 
 func (w csvStatement) closing(s trail.Statement) error {
 	c := s.Closing
-	err := w.Write([]string{"closing", c.UserID, c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(),
+	err := w.Write([]string{"closing", w.text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(),
 		c.Total.String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10)})
 	if err != nil {
 		return err

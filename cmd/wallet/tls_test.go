@@ -70,10 +70,10 @@ func (s *tlsServers) requireWorks(good shell, certificate string) {
 	stop := good.startWorker()
 	require.Eventually(t, func() bool { // until the worker has registered the search attributes
 		_, _, code := good.run("add", "u1", "USD", "12.50", "--id", "order-7")
-		return code == exitApplied
+		return code == exitDone
 	}, time.Minute, 100*time.Millisecond)
 	out, errs, code := good.run("balance", "u1", "USD", "-o", "json")
-	require.Equal(t, exitApplied, code, errs)
+	require.Equal(t, exitDone, code, errs)
 	require.Contains(t, out, `"available":"12.50"`)
 	conn, err := pgx.Connect(t.Context(), s.owner)
 	require.NoError(t, err)
@@ -98,7 +98,7 @@ func (s *tlsServers) requireRefused(good shell, rows map[string]wrong) {
 				bad = bad.with(setting)
 			}
 			_, errs, code := bad.run("worker")
-			require.Equal(t, exitError, code)
+			require.Equal(t, exitFailed, code)
 			require.Contains(t, errs, row.message)
 			require.NotContains(t, errs, s.password)
 		})

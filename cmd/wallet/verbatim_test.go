@@ -77,17 +77,17 @@ func TestEveryTextIsStoredAndShownVerbatim(t *testing.T) {
 		}
 		// The program is asked the same again, and answers what is on record.
 		out, errs, code := s.run("subtract", "-o", "json", "--id", "take", "--description", description, "--", user, "USD", "1")
-		require.Equal(t, exitApplied, code, "%q: %s", text, errs)
+		require.Equal(t, exitDone, code, "%q: %s", text, errs)
 		require.Contains(t, out, `"total_after":"0.50"`)
 		out, errs, code = s.run("subtract", "--id", text+"!", "--", user, "USD", "9")
 		if len([]rune(text)) < 128 {
-			require.Equal(t, exitUnapplied, code, "%q: %s", text, errs)
+			require.Equal(t, exitRefused, code, "%q: %s", text, errs)
 			requireHarmless(t, out)
 		}
 
 		var events []trail.Event
 		out, errs, code = s.run("events", "-o", "json", "--", user, "USD")
-		require.Equal(t, exitApplied, code, "%q: %s", text, errs)
+		require.Equal(t, exitDone, code, "%q: %s", text, errs)
 		for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
 			var event trail.Event
 			require.NoError(t, json.Unmarshal([]byte(line), &event))
@@ -103,14 +103,14 @@ func TestEveryTextIsStoredAndShownVerbatim(t *testing.T) {
 		require.Equal(t, description, events[2].Description, "from the command line")
 
 		out, errs, code = s.run("receipt", "--", user, "USD", text)
-		require.Equal(t, exitApplied, code, "%q: %s", text, errs)
+		require.Equal(t, exitDone, code, "%q: %s", text, errs)
 		var receipt trail.Receipt
 		require.NoError(t, json.Unmarshal([]byte(out), &receipt))
 		require.Equal(t, user, receipt.UserID)
 		file := filepath.Join(t.TempDir(), "receipt.json")
 		require.NoError(t, os.WriteFile(file, []byte(out), 0o600))
 		_, errs, code = s.run("verify", "--receipt", file)
-		require.Equal(t, exitApplied, code, errs)
+		require.Equal(t, exitDone, code, errs)
 
 		out, _, _ = s.run("statement", "-o", "csv", "--", user, "USD")
 		rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
@@ -121,12 +121,12 @@ func TestEveryTextIsStoredAndShownVerbatim(t *testing.T) {
 		}), "%q", text)
 		for _, read := range []string{"balance", "events", "commands", "statement", "verify"} {
 			out, errs, code := s.run(read, "--", user, "USD")
-			require.Equal(t, exitApplied, code, "%s %q: %s", read, text, errs)
+			require.Equal(t, exitDone, code, "%s %q: %s", read, text, errs)
 			requireHarmless(t, out)
 		}
 	}
 	out, _, code := s.run("verify")
-	require.Equal(t, exitApplied, code)
+	require.Equal(t, exitDone, code)
 	require.Contains(t, out, "0 findings")
 	out, _, _ = s.run("commands")
 	requireHarmless(t, out)
@@ -151,7 +151,7 @@ func TestNamesWithControlCharactersAreRefusedByName(t *testing.T) {
 			"actor":   {"add", "u1", "USD", "1", "--id", "a", "--actor", text},
 		} {
 			_, errs, code := s.run(args...)
-			require.Equal(t, exitError, code, "%q", text)
+			require.Equal(t, exitInvalid, code, "%q", text)
 			require.Contains(t, errs, field+" ")
 			require.Contains(t, errs, "contains a control character")
 			requireHarmless(t, errs)

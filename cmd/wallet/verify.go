@@ -16,27 +16,27 @@ import (
 func (a *app) verifyCommand() *cobra.Command {
 	parallel, receipt, heads := 0, "", ""
 	cmd := &cobra.Command{
-		Use: "verify [USER [CURRENCY]]", Short: "Derive balances and events again from the journal and name what does not hold",
-		Long: `Derive everything again from the rows, in one snapshot, without writing: the hash
-chain of each journal, each entry as the rules would have made it from the one
-before, one equal event for each applied entry, each event in the feed, and the
-balance as the end of the journal. The first bad row of each wallet is named. Exit
-code 0 only if all holds.
+		Use: "verify [USER [CURRENCY]]", Short: "Derive everything again from the journal, name what is wrong",
+		Long: `Derive everything again from the rows, in one snapshot, without writing: the
+hash chain of each journal, each entry as the rules would have made it from the
+one before, one equal event for each applied entry, each event in the feed, and
+the balance as the end of the journal. The first bad row of each wallet is
+named. Exit code 0 only if all holds.
 
-Somebody who may write to the database can also make a whole chain anew, or cut off
-its end, so that it holds in itself. --receipt and --heads find that: they check that
-the journal still has exactly the entries that were exported earlier.`,
+Somebody who may write to the database can also make a whole chain anew, or cut
+off its end, so that it holds in itself. --receipt and --heads find that: they
+check that the journal still has exactly the entries that were exported earlier.`,
 		Example: "  wallet verify\n  wallet verify u1 USD\n  wallet verify --receipt order-7.json\n  wallet verify --heads heads.jsonl",
 		Args:    cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if exported := receipt + heads; exported != "" {
 				if len(args) > 0 {
-					return fmt.Errorf("--receipt and --heads check the wallets that the file names: leave out %q", args)
+					return cli.Usagef("--receipt and --heads check the wallets that the file names: leave out %q", args)
 				}
 				return a.verifyReceipts(cmd, exported)
 			}
 			if parallel < 0 {
-				return fmt.Errorf("--parallel %d is negative: use 0 for what the connections of the pool allow", parallel)
+				return cli.Usagef("--parallel %d is negative: use 0 for what the connections of the pool allow", parallel)
 			}
 			options := trail.VerifyOptions{Parallel: parallel}
 			if len(args) > 0 {
@@ -87,7 +87,7 @@ func (a *app) printFindings(cmd *cobra.Command, findings []trail.Finding) error 
 	if len(findings) == 0 {
 		return nil
 	}
-	return print(a, cmd, findings, table.Row{"user", "currency", "table", "position", "problem"}, func(f trail.Finding) table.Row {
+	return print(a, cmd, findings, "", table.Row{"user", "currency", "table", "position", "problem"}, func(f trail.Finding) table.Row {
 		return table.Row{cli.Plain(f.UserID), f.Currency, f.Table, cli.Number(f.Position), cli.Plain(f.Problem)}
 	})
 }

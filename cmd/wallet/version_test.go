@@ -65,7 +65,7 @@ func TestTheShellIsToldWhatMayCome(t *testing.T) {
 func TestABuildIDNeedsADeployment(t *testing.T) {
 	s := newShell(t, testenv.DatabaseURL(t))
 	_, errs, code := s.with("TEMPORAL_WORKER_BUILD_ID=1").run("worker")
-	require.Equal(t, exitError, code)
+	require.Equal(t, exitInvalid, code)
 	require.Contains(t, errs, "set TEMPORAL_DEPLOYMENT_NAME too")
 
 	// Go gives a build a version if it finds a repository: not here.

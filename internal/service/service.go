@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	"go.uber.org/zap"
 	"go.uber.org/zap/exp/zapslog"
@@ -65,9 +68,33 @@ func NewLogger(level, format string) (*zap.Logger, error) {
 	return config.Build()
 }
 
-// SDKLogger is the same log, for Temporal's SDK.
+// SDKLogger is the same log for Temporal's SDK, without the stacks that zapslog takes of each
+// error: they lead to the line that logs, not to the one that fails.
 func SDKLogger(logger *zap.Logger) log.Logger {
-	return log.NewStructuredLogger(slog.New(zapslog.NewHandler(logger.Core())))
+	return stepLogger{log.NewStructuredLogger(slog.New(zapslog.NewHandler(logger.Core(), zapslog.AddStacktraceAt(noLevel))))}
+}
+
+// noLevel is above all that are logged.
+const noLevel = slog.Level(math.MaxInt)
+
+// stepLogger says of a step or another activity that failed what is tried next.
+type stepLogger struct{ log.Logger }
+
+// failedActivity is what the SDK logs of each attempt that failed, at the level of an error.
+const failedActivity = "Activity error."
+
+func (l stepLogger) Error(message string, pairs ...any) {
+	if message == failedActivity {
+		next := "Temporal tries it again in at most 5 s, until it works"
+		for i := 0; i+1 < len(pairs); i += 2 {
+			var application *temporal.ApplicationError
+			if err, ok := pairs[i+1].(error); ok && errors.As(err, &application) && application.NonRetryable() {
+				next = "none, this is final"
+			}
+		}
+		message, pairs = "a step failed", append(slices.Clip(pairs), "next", next)
+	}
+	l.Logger.Error(message, pairs...)
 }
 
 // DialTemporal connects according to Temporal's own variables and profile file

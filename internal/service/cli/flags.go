@@ -33,13 +33,26 @@ func AddTaskQueueFlag(cmd *cobra.Command, queue *string) {
 	cmd.PersistentFlags().StringVar(queue, "task-queue", EnvOr("WALLET_TASK_QUEUE", wallet.DefaultTaskQueue), "task queue of the workers (WALLET_TASK_QUEUE)")
 }
 
-// AddLogFlags adds --log-level and --log-format to a command and its subcommands.
+var logLevels, logFormats = []string{"debug", "info", "warn", "error"}, []string{"console", "json"}
+
+// AddLogFlags gives --log-level and --log-format to a command and those below it.
 func AddLogFlags(cmd *cobra.Command, level, format *string) {
 	flags := cmd.PersistentFlags()
 	flags.StringVar(level, "log-level", EnvOr("WALLET_LOG_LEVEL", "info"), "debug, info, warn or error (WALLET_LOG_LEVEL)")
 	flags.StringVar(format, "log-format", EnvOr("WALLET_LOG_FORMAT", "console"), "console or json (WALLET_LOG_FORMAT)")
-	offer(cmd, "log-level", "debug", "info", "warn", "error")
-	offer(cmd, "log-format", "console", "json")
+	offer(cmd, "log-level", logLevels...)
+	offer(cmd, "log-format", logFormats...)
+}
+
+// CheckLog refuses a log level or format that there is not.
+func CheckLog(level, format string) error {
+	if !slices.Contains(logLevels, level) {
+		return Usagef("log level %q is unknown: set --log-level or WALLET_LOG_LEVEL to %s", level, strings.Join(logLevels, ", "))
+	}
+	if !slices.Contains(logFormats, format) {
+		return Usagef("log format %q is unknown: set --log-format or WALLET_LOG_FORMAT to %s", format, strings.Join(logFormats, " or "))
+	}
+	return nil
 }
 
 // offer sets the values that a shell offers when it completes a flag.

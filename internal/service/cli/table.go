@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -11,23 +12,26 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// Table is a table with right-aligned number columns. It omits the column "hold id" if no row
-// has one, because most wallets have no holds.
+// Table is a table whose columns of numbers are aligned to the right. It leaves the column
+// "hold id" out where no row has one: most wallets have no holds. It fits the terminal.
 type Table struct {
 	table.Writer
+	out     io.Writer
+	names   []string
 	columns []table.ColumnConfig
-	holdID  int // index of that column; -1 if there is none
+	widest  []int // cell of each column
+	holdID  int   // the place of that column; -1 if there is none
 }
 
 // NewTable starts a table.
 func NewTable(out io.Writer, header table.Row) *Table {
-	t := &Table{table.NewWriter(), make([]table.ColumnConfig, len(header)), slices.Index(header, any("hold id"))}
+	t := &Table{table.NewWriter(), out, make([]string, len(header)), make([]table.ColumnConfig, len(header)), make([]int, len(header)), slices.Index(header, any("hold id"))}
 	t.SetOutputMirror(out)
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
 	t.AppendHeader(header)
 	for i, name := range header {
-		t.columns[i].Number = i + 1
+		t.names[i], t.columns[i].Number = fmt.Sprint(name), i+1
 		switch name {
 		case "amount", "total", "before", "after", "hold", "available", "version", "position", "scale", "added", "subtracted",
 			"captured", "released", "left":
@@ -43,18 +47,29 @@ func (t *Table) AppendRow(row table.Row) {
 	if t.holdID >= 0 && row[t.holdID] != "" {
 		t.columns[t.holdID].Hidden = false
 	}
+	for i, cell := range row {
+		t.widest[i] = max(t.widest[i], text.LongestLineLen(fmt.Sprint(cell)))
+	}
 	t.Writer.AppendRow(row)
 }
 
 // Render prints the table.
 func (t *Table) Render() {
-	t.SetColumnConfigs(t.columns)
+	width := Width(t.out)
+	columns, hidden := t.fitted(width)
+	t.SetColumnConfigs(columns)
 	t.Writer.Render()
+	if len(hidden) > 0 {
+		fmt.Fprintln(t.out, text.WrapSoft("left out for want of width: "+strings.Join(hidden, ", ")+" (-o json has all)", width))
+	}
 }
 
 // ResetRows starts the next table.
 func (t *Table) ResetRows() {
 	t.Writer.ResetRows()
+	for i, name := range t.names {
+		t.widest[i] = text.LongestLineLen(name)
+	}
 	if t.holdID >= 0 {
 		t.columns[t.holdID].Hidden = true
 	}

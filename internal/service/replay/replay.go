@@ -5,6 +5,7 @@ package replay
 import (
 	"context"
 	"os"
+	"slices"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
@@ -51,9 +52,18 @@ func Load(path string) (*historypb.History, error) {
 	return client.HistoryFromJSON(file, client.HistoryJSONOptions{})
 }
 
-// Check replays a history with this build's workflows. The error says at which event they would
-// diverge from it. Encrypted payloads are read with the keys from the environment, as in a
-// worker.
+// Begun reports whether a workflow of a history has done anything. One whose first workflow
+// task is still to be completed has not, and there is nothing to replay: the SDK refuses such a
+// history.
+func Begun(history *historypb.History) bool {
+	return slices.ContainsFunc(history.Events, func(event *historypb.HistoryEvent) bool {
+		return event.EventType == enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+	})
+}
+
+// Check runs this build's workflows over a history. The error says at which event they
+// would do something else than what is there. Encrypted payloads are read with the keys
+// of the environment, like a worker's.
 func Check(logger log.Logger, history *historypb.History, run workflow.Execution) error {
 	keys, err := codec.FromEnv()
 	if err != nil {

@@ -59,10 +59,7 @@ type Entry struct {
 // Create creates a schedule that starts ApplyCommand with the input at the times of the spec.
 // The command has no id: each scheduled time gives it one.
 func (c Client) Create(ctx context.Context, name string, in wallet.ApplyCommandInput, spec client.ScheduleSpec, when string) error {
-	if err := validate(name, in); err != nil {
-		return err
-	}
-	if _, err := loadZone(spec.TimeZoneName); err != nil {
+	if err := Check(name, in, spec); err != nil {
 		return err
 	}
 	owner := temporal.NewSearchAttributes(
@@ -88,6 +85,15 @@ func (c Client) Create(ctx context.Context, name string, in wallet.ApplyCommandI
 	if errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
 		return fmt.Errorf("schedule %q exists: delete it first, or choose another name", name)
 	}
+	return err
+}
+
+// Check refuses what Create refuses without asking the server.
+func Check(name string, in wallet.ApplyCommandInput, spec client.ScheduleSpec) error {
+	if err := validate(name, in); err != nil {
+		return err
+	}
+	_, err := loadZone(spec.TimeZoneName)
 	return err
 }
 

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet/internal/service/cli"
+)
+
+// execute runs a command that ends before it needs a server.
+func execute(args ...string) error {
+	root := newRootCommand()
+	cli.RefuseUnknown(root)
+	root.SetArgs(args)
+	return root.Execute()
+}
+
+func TestAnEmptyFlagIsRefused(t *testing.T) {
+	t.Setenv("WALLET_DATABASE_URL", "postgres://u:p@127.0.0.1:1/wallet")
+	for _, row := range []struct {
+		flag string
+		args []string
+	}{
+		{"--id", []string{"add", "u1", "USD", "5"}},
+		{"--amount", []string{"capture", "u1", "USD", "--hold", "order-7", "--id", "a"}},
+		{"--hold", []string{"capture", "u1", "USD", "--id", "a"}},
+		{"--expires-in", []string{"hold", "u1", "USD", "5", "--id", "a"}},
+		{"--receipt", []string{"verify"}},
+		{"--after", []string{"events", "u1", "USD"}},
+		{"--state", []string{"holds", "u1"}},
+		{"--query", []string{"replay"}},
+		{"--timezone", []string{"schedule", "create", "x", "--user", "u1", "--currency", "USD", "--add", "5", "--cron", "0 0 1 * *"}},
+		{"--database-url", []string{"balance", "u1"}},
+	} {
+		err := execute(append(row.args, row.flag, "")...)
+		require.EqualError(t, err, row.flag+" is empty: give it a value, or leave it out", row.args)
+	}
+}
+
+func TestACalendarIsShownInWords(t *testing.T) {
+	for calendar, words := range map[string]string{
+		`{"dayOfMonth":"1","hour":"9"}`:                 "on day 1 at 09:00",
+		`{"dayOfWeek":"FRI","hour":"17","minute":"30"}`: "on FRI at 17:30",
+		`{"hour":"6"}`: "every day at 06:00",
+		`{}`:           "every day at 00:00",
+		`{"dayOfMonth":"1,15","month":"JAN","year":"2027","second":"5"}`: "on day 1,15 in month JAN in 2027 at 00:00:05",
+		`{"dayOfWeek":"MON-FRI","hour":"9-17","minute":"0/15"}`:          "on MON-FRI at hour 9-17, minute 0/15, second 0",
+		`{"dayOfWeek":"*","month":"2","hour":"12"}`:                      "every day in month 2 at 12:00",
+	} {
+		require.Equal(t, words, scheduledTimes{calendar: calendar}.String())
+	}
+	require.Equal(t, "on FRI at 17:30 Europe/Berlin", scheduledTimes{calendar: `{"dayOfWeek":"FRI","hour":"17","minute":"30"}`, timezone: "Europe/Berlin"}.String())
+}
+
+func TestACommandToRepeatIsForAShell(t *testing.T) {
+	require.Equal(t, `wallet add 'an'\''na' USD 5 --description 'a b' --id cli-X`, repeated([]string{"/bin/wallet", "add", "an'na", "USD", "5", "--description", "a b"}, "cli-X"))
+	require.Equal(t, `wallet add --id cli-X -- u1 USD 5`, repeated([]string{"wallet", "add", "--", "u1", "USD", "5"}, "cli-X"))
+}
+
+func TestTheHelpIsInGroupsAndFits80Columns(t *testing.T) {
+	root := newRootCommand()
+	cli.RefuseUnknown(root)
+	var wide []string
+	var walk func(*cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+		if cmd.Parent() != nil && cmd.Parent() == cmd.Root() && cmd.IsAvailableCommand() {
+			require.NotEmpty(t, cmd.GroupID, cmd.Name())
+		}
+		if slices.Contains([]string{"bash", "zsh", "fish", "powershell"}, cmd.Name()) { // cobra's own
+			return
+		}
+		text := strings.Replace(cmd.UsageString(), cmd.Example, "", 1)
+		for _, line := range strings.Split(cmd.Long+"\n"+text, "\n") {
+			if utf8.RuneCountInString(line) > helpColumns {
+				wide = append(wide, cmd.CommandPath()+": "+line)
+			}
+		}
+	}
+	walk(root)
+	require.Empty(t, wide)
+	help := root.UsageString()
+	last := 0
+	for _, part := range []string{"Move value:", "  subtract ", "Look:", "  balance ", "Prove:", "  verify ", "Operate:", "  worker ", "exit-codes"} {
+		at := strings.Index(help, part)
+		require.Greater(t, at, last, "%s in\n%s", part, help)
+		last = at
+	}
+}
+
+func TestCSVForSpreadsheetsRunsNoFormula(t *testing.T) {
+	for field, want := range map[string]string{"=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@x": "'@x", "\tx": "'\tx", "a=1": "a=1", "": ""} {
+		require.Equal(t, want, csvStatement{spreadsheet: true}.text(field))
+		require.Equal(t, field, csvStatement{}.text(field))
+	}
+}
