@@ -111,13 +111,13 @@ func (c Command) validateFields() error {
 	}
 	for _, f := range commandFields {
 		switch text := fieldText(f.of(&c)); {
-		case text == "" && slices.Contains(kind.Needs, f.name):
+		case text == "" && slices.Contains(kind.Required, f.name):
 			return invalid(f.name, "", "command %s has no %s: send %s", quote(c.ID), f.name, f.help)
-		case text != "" && !kind.takes(f.name):
+		case text != "" && !kind.allows(f.name):
 			return invalid(f.name, text, "%s takes no %s, got %s: leave it out", c.Type, f.name, quote(text))
 		}
 	}
-	if kind.takes("amount") && c.Amount != (Amount{}) {
+	if kind.allows("amount") && c.Amount != (Amount{}) {
 		if err := c.validateAmount(); err != nil {
 			return err
 		}

@@ -298,5 +298,5 @@ func HoldOf(id string, entries []Entry) (h Hold, placed bool) {
 	return h, placed
 }
 
-// Hold names the hold that the entry is about; empty if there is none.
-func (e Entry) Hold() string { return e.Command().holdID() }
+// TargetHoldID names the hold that the entry is about; empty if there is none.
+func (e Entry) TargetHoldID() string { return e.Command().holdID() }

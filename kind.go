@@ -23,10 +23,10 @@ const (
 // Kind describes a command type. Every other list of types is derived from the table kinds or
 // checked against it.
 type Kind struct {
-	Type  CommandType
-	Event string   // the event_type of an applied one
-	Needs []string // required fields, out of those that only some types take
-	Takes []string // optional fields, out of the same
+	Type     CommandType
+	Event    string   // the event_type of an applied one
+	Required []string // required fields, out of those that only some types take
+	Optional []string // optional fields, out of the same
 	// Refuses lists the type's own reasons for a refusal.
 	Refuses []Reason
 	// Service types are recorded only by the service itself.
@@ -48,14 +48,14 @@ var kinds = []Kind{
 		},
 	},
 	{
-		Type: TypeAdd, Event: "wallet_asset.added", Needs: []string{"amount"},
+		Type: TypeAdd, Event: "wallet_asset.added", Required: []string{"amount"},
 		apply: func(a Account, c Command, _ time.Time) (Account, *refusal) {
 			a.Total = a.Total.Add(c.Amount)
 			return a, nil
 		},
 	},
 	{
-		Type: TypeSubtract, Event: "wallet_asset.subtracted", Needs: []string{"amount"}, Refuses: []Reason{ReasonInsufficientFunds},
+		Type: TypeSubtract, Event: "wallet_asset.subtracted", Required: []string{"amount"}, Refuses: []Reason{ReasonInsufficientFunds},
 		apply: func(a Account, c Command, _ time.Time) (Account, *refusal) {
 			if available := a.Available(); c.Amount.Cmp(available) > 0 {
 				return a, refuse(ReasonInsufficientFunds, "cannot subtract %s %s: %s available (total %s, hold %s)", c.Amount, a.Currency, available, a.Total, a.Hold)
@@ -65,18 +65,18 @@ var kinds = []Kind{
 		},
 	},
 	{
-		Type: TypeHold, Event: "wallet_asset.held", Takes: []string{"amount", "hold_id", "expires_in", "expires_at"}, apply: place,
+		Type: TypeHold, Event: "wallet_asset.held", Optional: []string{"amount", "hold_id", "expires_in", "expires_at"}, apply: place,
 		Refuses: []Reason{ReasonInsufficientFunds, ReasonTooManyHolds, ReasonHoldNotFound, ReasonHoldClosed, ReasonHoldExpired, ReasonExpiryNotLater},
 	},
 	{
-		Type: TypeCapture, Event: "wallet_asset.captured", Needs: []string{"hold_id"}, Takes: []string{"amount", "partial"}, apply: capture,
+		Type: TypeCapture, Event: "wallet_asset.captured", Required: []string{"hold_id"}, Optional: []string{"amount", "partial"}, apply: capture,
 		Refuses: []Reason{ReasonHoldNotFound, ReasonHoldClosed, ReasonHoldExpired, ReasonHoldExceeded},
 	},
 	{
-		Type: TypeRelease, Event: "wallet_asset.released", Needs: []string{"hold_id"}, Takes: []string{"amount"}, apply: release,
+		Type: TypeRelease, Event: "wallet_asset.released", Required: []string{"hold_id"}, Optional: []string{"amount"}, apply: release,
 		Refuses: []Reason{ReasonHoldNotFound, ReasonHoldClosed, ReasonHoldExpired, ReasonHoldExceeded},
 	},
-	{Type: TypeExpire, Event: "wallet_asset.hold_expired", Needs: []string{"hold_id"}, apply: expire, Service: true},
+	{Type: TypeExpire, Event: "wallet_asset.hold_expired", Required: []string{"hold_id"}, apply: expire, Service: true},
 }
 
 // Kinds returns all command types, including the service's own.
@@ -112,8 +112,8 @@ func RecordedReasons() []Reason {
 	return all
 }
 
-func (k Kind) takes(field string) bool {
-	return slices.Contains(k.Needs, field) || slices.Contains(k.Takes, field)
+func (k Kind) allows(field string) bool {
+	return slices.Contains(k.Required, field) || slices.Contains(k.Optional, field)
 }
 
 // callersTypes lists the types that callers may send: "create, add, subtract".

@@ -50,7 +50,7 @@ func TestTheTableOfKindsIsConsistent(t *testing.T) {
 		types[k.Type], events[k.Event] = true, true
 		require.True(t, strings.HasPrefix(k.Event, "wallet_asset."), k.Event)
 		require.NotNil(t, k.apply)
-		for _, name := range append(k.Needs, k.Takes...) {
+		for _, name := range append(k.Required, k.Optional...) {
 			require.True(t, fields[name], "%s takes %s, which is no field", k.Type, name)
 		}
 	}

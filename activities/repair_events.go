@@ -77,7 +77,7 @@ func (t transaction) repairHolds(ctx context.Context, ref wallet.AssetRef) (int6
 	}
 	byHold := map[string][]wallet.Entry{}
 	for _, e := range entries {
-		byHold[e.Hold()] = append(byHold[e.Hold()], e)
+		byHold[e.TargetHoldID()] = append(byHold[e.TargetHoldID()], e)
 	}
 	var holds []rows.Hold
 	for _, id := range slices.Sorted(maps.Keys(byHold)) {

@@ -158,7 +158,7 @@ func TestLockedWalletsLeaveConnectionsForOthers(t *testing.T) {
 			}
 		})
 	}
-	require.ErrorContains(t, <-failures, "another session of Postgres has locked what this step needs, and keeps it: look in pg_stat_activity")
+	require.ErrorContains(t, <-failures, "another Postgres session holds a lock that this step needs: look in pg_stat_activity")
 	for i := range commands {
 		for s.try(ctx, add(fmt.Sprint("a-", i), "1")) != nil {
 			require.NoError(t, ctx.Err(), "an unrelated wallet got no further than command %d", i)

@@ -184,20 +184,14 @@ func seeTo(ctx context.Context, ref wallet.AssetRef, see func(context.Context, w
 
 // findWallets runs a look-up with the planner's settings of the steps.
 func (a *Activities) findWallets(ctx context.Context, sql string, args []any) ([]wallet.AssetRef, error) {
-	return inTransaction(ctx, a, func(t transaction) ([]wallet.AssetRef, error) {
-		request := &pgx.Batch{}
-		request.Queue(sql, args...)
-		request.Queue(sqlCommit)
-		results, err := t.begin(ctx, request)
-		if err != nil {
-			return nil, err
-		}
-		found, err := results.Query()
-		if err != nil {
-			return nil, errors.Join(err, results.Close())
-		}
-		wallets, err := pgx.CollectRows(found, pgx.RowToStructByPos[wallet.AssetRef])
-		return wallets, errors.Join(err, results.Close())
+	return inTransaction(ctx, a, func(t transaction) (wallets []wallet.AssetRef, err error) {
+		batch := &pgx.Batch{}
+		batch.Queue(sql, args...).Query(func(found pgx.Rows) (err error) {
+			wallets, err = pgx.CollectRows(found, pgx.RowToStructByPos[wallet.AssetRef])
+			return err
+		})
+		batch.Queue(sqlCommit)
+		return wallets, t.begin(ctx, batch)
 	})
 }
 

@@ -102,7 +102,7 @@ func TestALockedWalletDoesNotStopTheSweepOfOthers(t *testing.T) {
 	locked, free := s.withHolds("u1", 1), s.withHolds("u2", 1)
 	s.makeOverdue(time.Minute)
 	locked.lock()
-	require.Equal(t, 1, s.sweep(bounded(t), "another session of Postgres has locked what this step needs"))
+	require.Equal(t, 1, s.sweep(bounded(t), "another Postgres session holds a lock that this step needs"))
 	require.Equal(t, 1, locked.openHolds())
 	require.Zero(t, free.openHolds())
 	require.Zero(t, s.sweep(bounded(t), ""), "one that failed just now is left alone for a while")

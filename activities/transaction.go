@@ -15,31 +15,29 @@ import (
 )
 
 const (
-	// READ COMMITTED whatever the database's default is: a statement behind the lock has to
-	// see what the last holder of the lock committed.
+	// READ COMMITTED whatever the database's default is: statements after the lock must see what
+	// the previous holder of the lock committed.
 	sqlBegin    = `BEGIN ISOLATION LEVEL READ COMMITTED`
 	sqlCommit   = `COMMIT`
 	sqlRollback = `ROLLBACK`
 
-	// The right plan of every statement of the steps follows one index, in its order, once
-	// for each of its parameters. Without statistics, or with those of a table that was
-	// small, another index and a sort, a scan or a join of whole tables look as cheap: and
-	// Postgres keeps such a plan while the tables grow. Compiling (jit) is for statements
-	// that read much.
+	// The right plan for every statement of the steps follows one index, in its order, once for
+	// each parameter. Without statistics, or with those of a table that was small, another index
+	// with a sort, a scan or a join of whole tables looks as cheap, and Postgres keeps that plan
+	// while the tables grow. Compiling (jit) only pays for statements that read a lot.
 	//
-	// What is answered must outlive a crash of the server, whatever the role's default is.
+	// Whatever the role's default is, an answer must survive a crash of the server.
 	//
-	// A worker whose host loses power between the locks and the commit must not keep them
-	// until TCP gives it up. A step between its two batches only folds: one that takes longer
-	// than idle_in_transaction_session_timeout is of a worker that is gone or stands still,
-	// and is repeated. Who waits for a lock holds a connection meanwhile, which other wallets
-	// may need: lock_timeout is a quarter of the time that a step has for its first, quick
-	// tries (package workflows), so that each ends with an error that names the cause, and
-	// gives the connection back. It is shorter than Postgres's deadlock_timeout, so a deadlock
-	// ends in the same way.
+	// A worker whose host loses power between lock and commit must not hold its locks until TCP
+	// gives up. Between its two batches a step only folds: if that takes longer than
+	// idle_in_transaction_session_timeout, the worker is gone or frozen, and the step is retried.
+	// A session that waits for a lock also holds a connection, which other wallets may need.
+	// lock_timeout is a quarter of the time that a step has for its first, quick tries (package
+	// workflows), so each try ends with an error that names the cause and returns its connection.
+	// It is shorter than Postgres's deadlock_timeout, so deadlocks end the same way.
 	//
-	// They are of the transaction, not of the session: pgbouncer in transaction mode gives
-	// each transaction another one.
+	// The settings apply to the transaction, not the session: pgbouncer in transaction mode gives
+	// each transaction another session.
 	sqlSettings = `SELECT ` + postgres.WritableColumns + `,
 		ARRAY[set_config('idle_in_transaction_session_timeout', '10s', true), set_config('lock_timeout', '500ms', true),
 		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
@@ -47,36 +45,36 @@ const (
 		set_config('jit', 'off', true),
 		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)]`
 
-	// A transaction that only reads commits without waiting for what it has read to be
-	// durable, or replicated. One that writes this waits like any other that writes.
+	// A transaction that only reads commits without waiting until what it read is durable or
+	// replicated. One that writes this message waits like any other write.
 	sqlAwaitDurability = `SELECT pg_logical_emit_message(true, 'wallet', '')`
 )
 
-// transaction is one on a connection of its own.
+// transaction is a transaction on its own connection.
 type transaction struct{ conn *pgxpool.Conn }
 
-// SQLSTATEs of a transaction that failed for the sake of another one.
+// SQLSTATEs of a transaction that lost a conflict with another one.
 const (
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
 	lockNotAvailable     = "55P03" // after lock_timeout
 )
 
-// inTransaction runs do in a transaction, which do ends with commit, and repeats it when
-// it failed for the sake of another one. That is never a refusal of a command.
+// inTransaction runs do, which must end with commit, in a transaction. It runs do again if the
+// transaction lost a conflict with another one; that is never a refusal of a command.
 func inTransaction[T any](ctx context.Context, a *Activities, do func(transaction) (T, error)) (T, error) {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = 5*time.Millisecond, 200*time.Millisecond
 	return backoff.Retry(ctx, func() (T, error) {
-		value, err := try(ctx, a, do)
+		value, err := runOnce(ctx, a, do)
 		if err != nil && !isWorthAnotherTry(ctx, err) {
-			return value, backoff.Permanent(inWords(err))
+			return value, backoff.Permanent(explainLockTimeout(err))
 		}
 		return value, err
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
 }
 
-func try[T any](ctx context.Context, a *Activities, do func(transaction) (T, error)) (T, error) {
+func runOnce[T any](ctx context.Context, a *Activities, do func(transaction) (T, error)) (T, error) {
 	conn, err := a.acquire(ctx)
 	if err != nil {
 		var none T
@@ -90,7 +88,7 @@ func try[T any](ctx context.Context, a *Activities, do func(transaction) (T, err
 	case errors.As(err, &notWritable):
 		_ = conn.Conn().Close(ctx) // the next one may lead to the server that takes writes
 	case err != nil && ctx.Err() == nil:
-		_, _ = conn.Exec(ctx, sqlRollback) // a refusal shall not cost a connection
+		_, _ = conn.Exec(ctx, sqlRollback) // a refusal must not cost a connection
 	}
 	return value, err
 }
@@ -100,8 +98,8 @@ func isWorthAnotherTry(ctx context.Context, err error) bool {
 	case serializationFailure, deadlockDetected:
 		return true
 	case lockNotAvailable:
-		// A step of a workflow has a deadline. Temporal tries it again, with longer pauses
-		// and in sight of the Web UI. For others there is nobody but us.
+		// A workflow's step has a deadline, and Temporal retries it with longer pauses, visibly in
+		// the Web UI. Nobody else retries for other callers.
 		_, limited := ctx.Deadline()
 		return !limited
 	default:
@@ -117,12 +115,12 @@ func sqlState(err error) string {
 	return ""
 }
 
-// inWords says of a lock that was not to be had what to look at.
-func inWords(err error) error {
+// explainLockTimeout adds to a lock timeout what to look at.
+func explainLockTimeout(err error) error {
 	if sqlState(err) != lockNotAvailable {
 		return err
 	}
-	return fmt.Errorf("another session of Postgres has locked what this step needs, and keeps it: look in pg_stat_activity for a session that is idle in transaction or waits itself: %w", err)
+	return fmt.Errorf("another Postgres session holds a lock that this step needs: look in pg_stat_activity for a session that is idle in transaction or is itself waiting: %w", err)
 }
 
 // begin sends a batch as the beginning of a transaction, and reads its results.
@@ -144,7 +142,7 @@ func (t transaction) checkWritable(row pgx.Row) error {
 	return postgres.Writable(t.conn.Conn().PgConn(), inRecovery, readOnly)
 }
 
-// commit sends a batch as the end of the transaction.
+// commit sends a batch that ends the transaction.
 func (t transaction) commit(ctx context.Context, b *pgx.Batch) error {
 	b.Queue(sqlCommit)
 	return t.conn.SendBatch(ctx, b).Close()
@@ -155,18 +153,17 @@ func (t transaction) rollback(ctx context.Context) error {
 	return err
 }
 
-// acquirePatience is how long a step waits for a connection before it says that there
-// is none; then it tries again.
-const acquirePatience = 5 * time.Second
+// acquireTimeout is how long a step waits for a connection before it reports that there is none
+// and is retried.
+const acquireTimeout = 5 * time.Second
 
-// acquire waits at most for half of the time that a step has left: the rest is for the
-// work, or for saying what is missing. A step that simply ran out of time would show as
-// a timeout, which names no cause.
+// acquire waits at most for half of the time that a step has left: the rest is for the work, or
+// for reporting what is missing. A plain timeout would not name the cause.
 func (a *Activities) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	waiting := ctx
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
-		waiting, cancel = context.WithTimeout(ctx, min(time.Until(deadline)/2, acquirePatience))
+		waiting, cancel = context.WithTimeout(ctx, min(time.Until(deadline)/2, acquireTimeout))
 		defer cancel()
 	}
 	conn, err := a.db.Acquire(waiting)

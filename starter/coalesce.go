@@ -2,6 +2,7 @@ package starter
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"

@@ -43,9 +43,9 @@ const maxRunning = 10_000
 // that it could handle. Measured on Temporal 1.29.1 with 5,000 new wallets.
 const maxUpdates = 256
 
-// updatePatience is how long an update counts towards maxUpdates. Even in a flood of new
+// updateTimeout is how long an update counts towards maxUpdates. Even in a flood of new
 // wallets each is answered sooner.
-const updatePatience = 10 * time.Second
+const updateTimeout = 10 * time.Second
 
 // Options of a Client.
 type Options struct {

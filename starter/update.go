@@ -56,7 +56,7 @@ func (c *Client) acquireSlot(ctx context.Context) (leave func(), err error) {
 		return nil, context.Cause(ctx)
 	}
 	release := sync.OnceFunc(func() { c.updates.Release(1) })
-	late := time.AfterFunc(updatePatience, release)
+	late := time.AfterFunc(updateTimeout, release)
 	return func() { late.Stop(); release() }, nil
 }
 

@@ -145,7 +145,7 @@ func (c *chain) checkRow(e *wallet.Entry) {
 		c.wrongEntry(e, "it is malformed but has no message that says why")
 	case !malformed && !typeKnown:
 		c.wrongEntry(e, "type %q is unknown", e.Type)
-	case !malformed && e.Amount.IsZero() && slices.Contains(kind.Needs, "amount"):
+	case !malformed && e.Amount.IsZero() && slices.Contains(kind.Required, "amount"):
 		c.wrongEntry(e, "it has no amount")
 	case e.RecordedAt.Before(c.want.UpdatedAt):
 		c.wrongEntry(e, "recorded_at is earlier than that of the previous entry")

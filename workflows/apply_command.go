@@ -18,7 +18,7 @@ import (
 // command is refused and with InvalidCommand on bad input. Input: wallet.ApplyCommandInput. If
 // a schedule starts it, the command needs no id: the id is made from the scheduled time.
 func ApplyCommand(ctx workflow.Context, payload converter.RawValue) (wallet.Result, error) {
-	mustBeReadable(payload)
+	panicIfEncrypted(payload)
 	input, err := applyCommandInput(ctx, payload)
 	if err != nil {
 		return wallet.Result{}, failure.Encode(err)

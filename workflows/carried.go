@@ -104,7 +104,7 @@ func decodeInput(payload converter.RawValue, continued bool) (input WalletAssetI
 	return input, ignored, nil
 }
 
-func (w *walletAsset) mustContinueAsNew(ctx workflow.Context) bool {
+func (w *walletAsset) shouldContinueAsNew(ctx workflow.Context) bool {
 	return w.signalsReceived >= maxSignals || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 }
 
@@ -132,9 +132,9 @@ type idleTimer struct {
 
 func (t idleTimer) isDue() bool { return t.over || t.fired != nil && t.fired.IsReady() }
 
-// isIdle reports whether the idle timeout has passed since the last activity and no hold is
+// endsIdle reports whether the idle timeout has passed since the last activity and no hold is
 // still due to expire. If the timer fired too early, it starts it again for the rest.
-func (w *walletAsset) isIdle(ctx workflow.Context) bool {
+func (w *walletAsset) endsIdle(ctx workflow.Context) bool {
 	if !w.idle.isDue() {
 		return false
 	}

@@ -66,7 +66,7 @@ func (w *walletAsset) showUntil(ctx workflow.Context, done workflow.Future) erro
 }
 
 // waiting counts the commands without an answer.
-func (w *walletAsset) waiting() int { return w.inHand + len(w.queue) + w.signals.Len() }
+func (w *walletAsset) waiting() int { return w.commandsInSteps + len(w.queue) + w.signals.Len() }
 
 func (w *walletAsset) writeTrouble(b *strings.Builder) {
 	if lost := w.carried.Lost; lost != nil {

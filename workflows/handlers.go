@@ -24,7 +24,7 @@ var commandHelp = func() string {
 			continue
 		}
 		name := string(k.Type)
-		if !slices.Contains(k.Needs, "amount") && !slices.Contains(k.Takes, "amount") {
+		if !slices.Contains(k.Required, "amount") && !slices.Contains(k.Optional, "amount") {
 			name += " (takes no amount)"
 		}
 		types = append(types, name)
@@ -76,7 +76,7 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 }
 
 func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawValue) (wallet.Result, error) {
-	mustBeReadable(payload)
+	panicIfEncrypted(payload)
 	command, err := decodeCommand(payload)
 	if err != nil {
 		return wallet.Result{}, failure.Encode(err)
@@ -89,7 +89,7 @@ func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawVal
 }
 
 func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.RawValue) ([]wallet.Result, error) {
-	mustBeReadable(payload)
+	panicIfEncrypted(payload)
 	commands, err := decodeBatch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
@@ -99,7 +99,7 @@ func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.R
 }
 
 func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.RawValue) (wallet.Facts, error) {
-	mustBeReadable(payload)
+	panicIfEncrypted(payload)
 	commands, err := decodeBatch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
@@ -122,7 +122,7 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 			return
 		}
 		w.signalsReceived++
-		w.mustHaveKey(ctx, payload)
+		w.panicWithoutKey(ctx, payload)
 		command, err := decodeSignal(payload)
 		if err == nil {
 			w.enqueue(wallet.Received{Command: command}, nil)
@@ -178,7 +178,7 @@ func decodeCommand(payload converter.RawValue) (wallet.Command, error) {
 }
 
 // decodeSignal treats an encrypted payload like any other encoding that is not JSON. On a
-// worker with keys, mustHaveKey has already stopped such a signal.
+// worker with keys, panicWithoutKey has already stopped such a signal.
 func decodeSignal(payload converter.RawValue) (wallet.Command, error) {
 	command, err := decodeCommand(payload)
 	var unreadable *codec.UnreadableError

@@ -12,16 +12,16 @@ import (
 
 // What a worker does with payloads that it has no key for.
 
-// mustBeReadable fails the workflow task if this worker has no key for an input or an update.
+// panicIfEncrypted fails the workflow task if this worker has no key for an input or an update.
 // Validators refuse such updates, so an update only gets here on replay: a worker that had the
 // key accepted it. If a run's input is encrypted, the installation uses encryption.
-func mustBeReadable(payload converter.RawValue) {
+func panicIfEncrypted(payload converter.RawValue) {
 	if err := codec.Unreadable(payload.Payload()); err != nil {
 		panic(err)
 	}
 }
 
-// mustHaveKey fails the workflow task if a signal is encrypted with a key that is missing among
+// panicWithoutKey fails the workflow task if a signal is encrypted with a key that is missing among
 // this worker's keys. That is the operator's mistake, not the caller's, so the command is
 // neither refused nor recorded as malformed: it waits, visibly, for a worker that has the key.
 //
@@ -29,7 +29,7 @@ func mustBeReadable(payload converter.RawValue) {
 // supports. Otherwise one stray client could stop a wallet for everyone. The side effect
 // records this in the history, so a worker with keys that replays the run does not read a
 // command there.
-func (w *walletAsset) mustHaveKey(ctx workflow.Context, payload converter.RawValue) {
+func (w *walletAsset) panicWithoutKey(ctx workflow.Context, payload converter.RawValue) {
 	var unreadable *codec.UnreadableError
 	if !errors.As(codec.Unreadable(payload.Payload()), &unreadable) {
 		return

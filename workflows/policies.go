@@ -14,9 +14,9 @@ import (
 	"github.com/valueledger/wallet/internal/service/heartbeat"
 )
 
-// quickOptions are for a step's first try, inside the workflow task. It is short: meanwhile the
+// localOptions are for a step's first try, inside the workflow task. It is short: meanwhile the
 // server buffers what arrives, and a workflow task with more than 100 buffered events fails.
-func quickOptions(summary string) workflow.LocalActivityOptions {
+func localOptions(summary string) workflow.LocalActivityOptions {
 	return workflow.LocalActivityOptions{
 		ScheduleToCloseTimeout: 2 * time.Second,
 		RetryPolicy: &temporal.RetryPolicy{
@@ -28,9 +28,9 @@ func quickOptions(summary string) workflow.LocalActivityOptions {
 	}
 }
 
-// patientOptions are for a step that did not succeed quickly: it is retried until it does. The
+// regularOptions are for a step that did not succeed quickly: it is retried until it does. The
 // Web UI shows it as pending with its last failure.
-func patientOptions(summary string) workflow.ActivityOptions {
+func regularOptions(summary string) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		StartToCloseTimeout: 30 * time.Second,
 		HeartbeatTimeout:    heartbeat.Timeout,
@@ -64,7 +64,7 @@ func untilItWorks() *temporal.RetryPolicy {
 // returns are the rules' own (*wallet.InvalidError).
 func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, output any) error {
 	began := workflow.Now(ctx)
-	quick := workflow.WithLocalActivityOptions(ctx, quickOptions(summary))
+	quick := workflow.WithLocalActivityOptions(ctx, localOptions(summary))
 	err := workflow.ExecuteLocalActivity(quick, name, input).Get(ctx, output)
 	if err == nil || isFinal(err) {
 		return failure.Decode(err)
@@ -72,7 +72,7 @@ func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, ou
 	panicIfUnreadable(name, err)
 	w.log.Warn("step is slow to succeed, going on as a regular activity", "step", name, "error", err)
 	w.trouble = &trouble{since: began, step: summary, cause: err}
-	patient := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, patientOptions(summary)), name, input)
+	patient := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, regularOptions(summary)), name, input)
 	if err := w.showUntil(ctx, patient); err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func (w *walletAsset) takeBatch() []queued {
 	return batch
 }
 
-func (w *walletAsset) queueSize() (bytes int) {
+func (w *walletAsset) queuedBytes() (bytes int) {
 	for _, q := range w.queue {
 		bytes += q.bytes
 	}

@@ -74,7 +74,7 @@ type historyLimit struct{ bytes, events int }
 // history again, which is far from where the server ends a run and leaves time for the run to
 // end without refusing anything.
 func (w *walletAsset) noticeEnd(ctx workflow.Context) {
-	if w.limit == (historyLimit{}) && w.mustContinueAsNew(ctx) {
+	if w.limit == (historyLimit{}) && w.shouldContinueAsNew(ctx) {
 		info := workflow.GetInfo(ctx)
 		w.limit = historyLimit{info.GetCurrentHistorySize() * 3 / 2, info.GetCurrentHistoryLength() * 3 / 2}
 	}

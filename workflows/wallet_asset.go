@@ -16,11 +16,11 @@ import (
 // WalletAsset is one user's balance in one currency as a workflow that never
 // ends: the lock under which its commands run one after the other.
 //
-// Handlers of signals and updates only put commands into a queue; the main
-// coroutine alone takes them out, as many as there are, up to 500, and runs the
-// steps: ApplyCommands, RecordEvents, answer. Input: WalletAssetInput.
+// Handlers of signals and updates only put commands into a queue. Only the main coroutine takes
+// them out, up to 500 at a time, and runs the steps: ApplyCommands, RecordEvents, answer.
+// Input: WalletAssetInput.
 func WalletAsset(ctx workflow.Context, payload converter.RawValue) error {
-	mustBeReadable(payload)
+	panicIfEncrypted(payload)
 	w, err := newWalletAsset(ctx, payload)
 	if err != nil {
 		return refuseToRun(ctx, err)
@@ -28,7 +28,7 @@ func WalletAsset(ctx workflow.Context, payload converter.RawValue) error {
 	return w.run(ctx)
 }
 
-// walletAsset is a run in memory. What outlives the run is in carried.
+// walletAsset is the state of a run. What outlives the run is in carried.
 type walletAsset struct {
 	ref         wallet.AssetRef
 	idleTimeout time.Duration
@@ -53,11 +53,11 @@ type walletAsset struct {
 	idle   idleTimer
 	expiry expiryTimer
 	// expiryWait grows while the clocks disagree: see minExpiryWait.
-	expiryWait time.Duration
-	ensured    bool     // the asset was seen to exist
-	recorded   bool     // the audit trail has been completed once in this run
-	inHand     int      // commands that the steps run for
-	trouble    *trouble // what keeps the current step from succeeding
+	expiryWait      time.Duration
+	ensured         bool     // the asset was seen to exist
+	recorded        bool     // the audit trail has been completed once in this run
+	commandsInSteps int      // commands that the steps run for
+	trouble         *trouble // what keeps the current step from succeeding
 }
 
 func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAsset, error) {
@@ -101,8 +101,8 @@ func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAs
 }
 
 // run is the main coroutine. Its rules for ending a run are in docs/design.md,
-// "Ends and beginnings"; the one that is easy to break: between receiveSignals
-// and a return nothing may yield, or a signal that arrives meanwhile is lost.
+// "Ends and beginnings". The easiest one to break: nothing may yield between receiveSignals and a
+// return, or a signal that arrives in between is lost.
 func (w *walletAsset) run(ctx workflow.Context) error {
 	// Commands run to their end even if the workflow is cancelled meanwhile.
 	work, _ := workflow.NewDisconnectedContext(ctx)
@@ -116,7 +116,7 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 		w.noticeEnd(ctx)
 		w.receiveSignals(ctx)
 		switch {
-		case w.canTravel(ctx):
+		case w.canContinueAsNew(ctx):
 			if w.replies == 0 || w.repliesLate {
 				return w.continueAsNew(ctx)
 			}
@@ -148,7 +148,7 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 		case w.hasTimeout && !w.isAwaited(ctx):
 			w.log.Info("workflow was started with a timeout, so it completes before that ends it; the next command starts it again")
 			return nil
-		case w.isIdle(work):
+		case w.endsIdle(work):
 			w.log.Info("wallet is idle, its workflow completes; the next command starts it again")
 			return nil
 		}
@@ -160,14 +160,14 @@ func (w *walletAsset) awaitWork(ctx workflow.Context) {
 	// Await's error is looked at as ctx.Err by the caller: it is nil where the condition held
 	// before the cancel was seen.
 	_ = workflow.Await(ctx, func() bool {
-		return w.hasQueue() || w.mustContinueAsNew(ctx) || w.idle.isDue() || w.expiry.isDue() || w.hasTimeout
+		return w.hasQueued() || w.shouldContinueAsNew(ctx) || w.idle.isDue() || w.expiry.isDue() || w.hasTimeout
 	})
 }
 
-// canTravel reports whether this run can end and the next one go on: what nobody waits for
-// travels along. A cancelled run ends instead.
-func (w *walletAsset) canTravel(ctx workflow.Context) bool {
-	return ctx.Err() == nil && w.mustContinueAsNew(ctx) && w.queueSize() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)
+// canContinueAsNew reports whether the next run can take over now. Commands without a waiting
+// caller move to it. A cancelled run ends instead.
+func (w *walletAsset) canContinueAsNew(ctx workflow.Context) bool {
+	return ctx.Err() == nil && w.shouldContinueAsNew(ctx) && w.queuedBytes() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)
 }
 
 // awaitReplies waits until at most so many replies are in flight. Replies that the server
@@ -189,21 +189,20 @@ func (w *walletAsset) awaitCallers(ctx, work workflow.Context) error {
 	if workflow.AllHandlersFinished(ctx) && ctx.Err() != nil { // only replies keep it from its end
 		return w.awaitReplies(work, 0)
 	}
-	return workflow.Await(work, func() bool { return !w.isAwaited(ctx) || w.hasQueue() || w.expiry.isDue() })
+	return workflow.Await(work, func() bool { return !w.isAwaited(ctx) || w.hasQueued() || w.expiry.isDue() })
 }
 
-func (w *walletAsset) hasQueue() bool { return len(w.queue) > 0 || w.signals.Len() > 0 }
+func (w *walletAsset) hasQueued() bool { return len(w.queue) > 0 || w.signals.Len() > 0 }
 
-// isAwaited reports whether somebody waits for this run: an update handler or a reply that
-// is under way.
+// isAwaited reports whether an update handler or a reply in flight still needs this run.
 func (w *walletAsset) isAwaited(ctx workflow.Context) bool {
 	return w.replies > 0 && !w.repliesLate || !workflow.AllHandlersFinished(ctx)
 }
 
-// execute runs the steps for a batch and answers its commands. It returns an
-// error only if the wallet can never exist (an *wallet.InvalidError).
+// execute runs the steps for a batch and answers its commands. It returns an error, an
+// *wallet.InvalidError, only if the wallet cannot exist.
 func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
-	w.inHand = len(batch)
+	w.commandsInSteps = len(batch)
 	commands := make([]wallet.Received, len(batch))
 	for i, q := range batch {
 		commands[i] = q.received
@@ -222,13 +221,12 @@ func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
 			w.reply(ctx, commands[i].Command.ReplyTo, r)
 		}
 	}
-	w.inHand = 0
+	w.commandsInSteps = 0
 	w.showDetails(ctx)
 	return err
 }
 
-// runSteps is the walk of commands through the steps: the wallet asset exists, its balance
-// and journal are changed, its events are recorded.
+// runSteps ensures that the wallet asset exists, applies the commands, and records their events.
 func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received) ([]wallet.Result, error) {
 	if err := w.ensureExists(ctx, commands); err != nil {
 		return nil, err
@@ -272,9 +270,8 @@ func (w *walletAsset) ensureExists(ctx workflow.Context, commands []wallet.Recei
 	return nil
 }
 
-// recordEvents is step 3, unless step 2 went on with it. Where nothing was applied
-// there is nothing to record, but the first batch of a run completes what an earlier
-// one may have left.
+// recordEvents is step 3, unless step 2 has already done it. If nothing was applied there is nothing
+// to record, but the first batch of a run completes what an earlier run may have left.
 func (w *walletAsset) recordEvents(ctx workflow.Context, applied wallet.ApplyCommandsOutput) error {
 	if applied.Recorded || w.recorded && !applied.NeedsRecording {
 		w.recorded = true
@@ -305,8 +302,8 @@ func (w *walletAsset) note(r wallet.Result) {
 	}
 }
 
-// reply signals a result to the workflow that asked for it. A target that is
-// missing or closed does not disturb the wallet.
+// reply signals a result to the workflow that asked for it. A missing or closed target is only
+// logged.
 func (w *walletAsset) reply(ctx workflow.Context, to *wallet.ReplyTo, r wallet.Result) {
 	if to == nil {
 		return
@@ -328,8 +325,8 @@ func (w *walletAsset) reply(ctx workflow.Context, to *wallet.ReplyTo, r wallet.R
 	})
 }
 
-// giveUp ends a wallet that can never exist: everything that came gets the
-// error, then the workflow completes. The details say why.
+// giveUp ends a wallet that cannot exist: every command gets the error, then the workflow
+// completes. The details say why.
 func (w *walletAsset) giveUp(ctx workflow.Context, cause error) error {
 	w.trouble = &trouble{cause: cause, impossible: true}
 	w.showDetails(ctx)
@@ -344,7 +341,7 @@ func (w *walletAsset) giveUp(ctx workflow.Context, cause error) error {
 				w.refuse(ctx, q, cause)
 			}
 		case !workflow.AllHandlersFinished(ctx):
-			if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) || w.hasQueue() }); err != nil {
+			if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) || w.hasQueued() }); err != nil {
 				return err
 			}
 		case w.isAwaited(ctx):
@@ -357,7 +354,7 @@ func (w *walletAsset) giveUp(ctx workflow.Context, cause error) error {
 	}
 }
 
-// refuse tells everybody who waits for a command why its wallet cannot exist.
+// refuse answers a command with the reason why its wallet cannot exist.
 func (w *walletAsset) refuse(ctx workflow.Context, q queued, cause error) {
 	command := q.received.Command
 	q.fail(cause)
@@ -370,8 +367,8 @@ func (w *walletAsset) refuse(ctx workflow.Context, q queued, cause error) {
 	w.reply(ctx, command.ReplyTo, refusal)
 }
 
-// checkWorkflowID refuses a run under another id than its input demands: it would
-// be a second lock for the same wallet asset.
+// checkWorkflowID refuses a run whose id does not fit its input: it would be a second lock for
+// the same wallet asset.
 func checkWorkflowID(ctx workflow.Context, ref wallet.AssetRef) error {
 	want, got := wallet.WorkflowID(ref.UserID, ref.Currency), workflow.GetInfo(ctx).WorkflowExecution.ID
 	if got == want {
@@ -397,8 +394,8 @@ func refuseToRun(ctx workflow.Context, cause error) error {
 	return refused
 }
 
-// noteLostEntries tells, once, that Postgres has lost entries that were answered. The wallet goes
-// on with what the journal has: nobody here can bring the rest back.
+// noteLostEntries reports, once, that Postgres has lost entries that were answered. The wallet
+// continues with what the journal has; the rest cannot be restored from here.
 func (w *walletAsset) noteLostEntries(ctx workflow.Context, found wallet.Asset) {
 	seen := w.carried.Asset.Head()
 	w.carried.Lost = &LostEntries{Seen: seen, Found: found.Head(), At: workflow.Now(ctx).UTC()}

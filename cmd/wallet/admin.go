@@ -58,7 +58,7 @@ as that role.`,
 			if err != nil {
 				return a.migrating(err)
 			}
-			return print(a, cmd, list, "this build has no migrations", table.Row{"version", "file", "applied"}, func(s migrations.Status) table.Row {
+			return printList(a, cmd, list, "this build has no migrations", table.Row{"version", "file", "applied"}, func(s migrations.Status) table.Row {
 				return table.Row{s.Version, s.Name, s.Applied}
 			})
 		},
@@ -161,5 +161,5 @@ func addCurrency(ctx context.Context, pool *pgxpool.Pool, code string, scale int
 }
 
 func (a *app) printCurrencies(cmd *cobra.Command, list []currency) error {
-	return print(a, cmd, list, "no currency is registered: wallet currency add CODE --scale N", table.Row{"currency", "scale"}, func(c currency) table.Row { return table.Row{c.Code, c.Scale} })
+	return printList(a, cmd, list, "no currency is registered: wallet currency add CODE --scale N", table.Row{"currency", "scale"}, func(c currency) table.Row { return table.Row{c.Code, c.Scale} })
 }

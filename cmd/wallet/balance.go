@@ -68,7 +68,7 @@ the journal, with the position and the hash of the last entry of that time.`,
 			for i, x := range assets {
 				balances[i] = balanceOf(x)
 			}
-			err = print(a, cmd, balances, "", table.Row{"user", "currency", "total", "hold", "available", "version", "updated"}, func(b balance) table.Row {
+			err = printList(a, cmd, balances, "", table.Row{"user", "currency", "total", "hold", "available", "version", "updated"}, func(b balance) table.Row {
 				return table.Row{cli.Plain(b.UserID), b.Currency, b.Total, b.Hold, b.Available, b.Version, when(b.UpdatedAt)}
 			})
 			if err != nil || a.output != "table" {

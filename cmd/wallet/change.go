@@ -83,7 +83,7 @@ func (a *app) changeCommand(kind wallet.Kind) *cobra.Command {
 	f := changeFlags{command: wallet.Command{Type: kind.Type}}
 	help, args := changes[kind.Type], cobra.ExactArgs(2)
 	switch {
-	case slices.Contains(kind.Needs, "amount"):
+	case slices.Contains(kind.Required, "amount"):
 		args = cobra.ExactArgs(3)
 	case kind.Type == wallet.TypeHold:
 		args = cobra.RangeArgs(2, 3)
@@ -185,15 +185,15 @@ func addMetadata(flags *pflag.FlagSet) func() map[string]string {
 func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 	flags, c := cmd.Flags(), &f.command
 	flags.StringVar(&c.ID, "id", "", "command id: sent again with the same id, the command counts once (without this flag one is made up and printed, on a terminal only)")
-	for _, field := range slices.Concat(kind.Needs, kind.Takes) {
+	for _, field := range slices.Concat(kind.Required, kind.Optional) {
 		switch field {
 		case "amount":
-			if slices.Contains(kind.Needs, "hold_id") {
+			if slices.Contains(kind.Required, "hold_id") {
 				flags.StringVar(&f.amount, "amount", "", "a part of the hold (all that is left without this flag)")
 			}
 		case "hold_id":
 			flags.StringVar(&c.HoldID, "hold", "", "id of the hold: of the command that placed it")
-			if slices.Contains(kind.Needs, field) {
+			if slices.Contains(kind.Required, field) {
 				cobra.CheckErr(cmd.MarkFlagRequired("hold"))
 			}
 		case "expires_in":

@@ -54,11 +54,7 @@ func (a *app) listWaiting(cmd *cobra.Command, pool *pgxpool.Pool, consumer strin
 	if err != nil {
 		return err
 	}
-	if len(list) == 0 && a.output == "table" {
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), "no wallet waits for a consumer")
-		return err
-	}
-	return print(a, cmd, list, table.Row{"consumer", "event", "state", "failures", "since", "last error"}, func(w feed.Waiting) table.Row {
+	return printList(a, cmd, list, "no wallet waits for a consumer", table.Row{"consumer", "event", "state", "failures", "since", "last error"}, func(w feed.Waiting) table.Row {
 		state := "waiting"
 		if w.Parked {
 			state = "parked"
@@ -72,11 +68,7 @@ func (a *app) listSkipped(cmd *cobra.Command, pool *pgxpool.Pool, consumer strin
 	if err != nil {
 		return err
 	}
-	if len(list) == 0 && a.output == "table" {
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), "no event was skipped")
-		return err
-	}
-	return print(a, cmd, list, table.Row{"consumer", "event", "skipped", "actor", "reason", "last error"}, func(s feed.Skipped) table.Row {
+	return printList(a, cmd, list, "no event was skipped", table.Row{"consumer", "event", "skipped", "actor", "reason", "last error"}, func(s feed.Skipped) table.Row {
 		return table.Row{cli.Plain(s.Consumer), cli.Plain(s.EventID), when(s.SkippedAt), cli.Plain(s.Actor), cli.Plain(s.Reason), cli.Plain(s.LastError)}
 	})
 }

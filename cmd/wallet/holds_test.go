@@ -26,7 +26,7 @@ func TestEveryTypeOfCommandIsACommandOfTheProgram(t *testing.T) {
 		require.NotEmpty(t, cmd.Short)
 		require.NotEmpty(t, cmd.Example)
 		require.True(t, takesWallet(cmd))
-		for _, field := range slices.Concat(kind.Needs, kind.Takes) {
+		for _, field := range slices.Concat(kind.Required, kind.Optional) {
 			flag := strings.ReplaceAll(strings.TrimSuffix(field, "_id"), "_", "-")
 			require.True(t, cmd.Flags().Lookup(flag) != nil || strings.Contains(cmd.Use, strings.ToUpper(field)), "%s takes %s", kind.Type, field)
 		}

@@ -13,9 +13,9 @@ import (
 	"github.com/valueledger/wallet/internal/service/cli"
 )
 
-// print writes a list: as JSON lines for machines, one object each, or as the
+// printList writes a list: as JSON lines for machines, one object each, or as the
 // table that row makes of it. An empty one is told, in the words of none.
-func print[T any](a *app, cmd *cobra.Command, list []T, none string, header table.Row, row func(T) table.Row) error {
+func printList[T any](a *app, cmd *cobra.Command, list []T, none string, header table.Row, row func(T) table.Row) error {
 	if len(list) == 0 {
 		a.tellNone(cmd, none)
 		return nil
@@ -66,7 +66,7 @@ func (p pagedTable) append(row table.Row) {
 }
 
 func (a *app) printResult(cmd *cobra.Command, r wallet.Result) error {
-	if err := print(a, cmd, []wallet.Result{r}, "", cli.ResultHeader, cli.ResultRow); err != nil {
+	if err := printList(a, cmd, []wallet.Result{r}, "", cli.ResultHeader, cli.ResultRow); err != nil {
 		return err
 	}
 	if a.output != "table" {

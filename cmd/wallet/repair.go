@@ -52,7 +52,7 @@ all is done, and what is wrong is named.`,
 			if err != nil && len(done) == 0 {
 				return err
 			}
-			return errors.Join(err, print(a, cmd, done, "nothing is missing, nothing was repaired", table.Row{"user", "currency", "events appended", "ranges appended", "holds restored"}, func(r repaired) table.Row {
+			return errors.Join(err, printList(a, cmd, done, "nothing is missing, nothing was repaired", table.Row{"user", "currency", "events appended", "ranges appended", "holds restored"}, func(r repaired) table.Row {
 				return table.Row{cli.Plain(r.UserID), r.Currency, r.Events, r.Ranges, r.Holds}
 			}))
 		},

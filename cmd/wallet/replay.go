@@ -136,7 +136,7 @@ func (a *app) printReplayed(cmd *cobra.Command, found replayed) error {
 		}
 	} else {
 		if len(found.Broken) > 0 {
-			err := print(a, cmd, found.Broken, "", table.Row{"workflow id", "run id", "problem"}, func(b brokenRun) table.Row {
+			err := printList(a, cmd, found.Broken, "", table.Row{"workflow id", "run id", "problem"}, func(b brokenRun) table.Row {
 				return table.Row{cli.Plain(b.WorkflowID), b.RunID, cli.Plain(b.Error)}
 			})
 			if err != nil {

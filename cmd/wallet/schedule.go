@@ -120,7 +120,7 @@ at its time.`,
 }
 
 func (a *app) printSchedules(cmd *cobra.Command, entries []schedules.Entry) error {
-	err := print(a, cmd, entries, "no schedule sends commands; a new one is listed after a moment", table.Row{"schedule", "user", "currency", "type", "amount", "when", "next"}, func(e schedules.Entry) table.Row {
+	err := printList(a, cmd, entries, "no schedule sends commands; a new one is listed after a moment", table.Row{"schedule", "user", "currency", "type", "amount", "when", "next"}, func(e schedules.Entry) table.Row {
 		next := "paused"
 		switch {
 		case !e.Next.IsZero():

@@ -87,7 +87,7 @@ func (a *app) printFindings(cmd *cobra.Command, findings []trail.Finding) error 
 	if len(findings) == 0 {
 		return nil
 	}
-	return print(a, cmd, findings, "", table.Row{"user", "currency", "table", "position", "problem"}, func(f trail.Finding) table.Row {
+	return printList(a, cmd, findings, "", table.Row{"user", "currency", "table", "position", "problem"}, func(f trail.Finding) table.Row {
 		return table.Row{cli.Plain(f.UserID), f.Currency, f.Table, cli.Number(f.Position), cli.Plain(f.Problem)}
 	})
 }

@@ -172,7 +172,7 @@ func TestTheWorkerIsAskedWhereItListensAndMayDrain(t *testing.T) {
 
 	source, err := os.ReadFile(filepath.Join(root, "internal", "service", "service.go"))
 	require.NoError(t, err)
-	drain := regexp.MustCompile(`drainPatience = (\d+) \* time\.Second`).FindSubmatch(source)
+	drain := regexp.MustCompile(`drainTimeout = (\d+) \* time\.Second`).FindSubmatch(source)
 	require.NotNil(t, drain)
 	seconds, err := strconv.ParseInt(string(drain[1]), 10, 64)
 	require.NoError(t, err)

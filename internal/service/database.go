@@ -25,10 +25,10 @@ const (
 	// defaultPoolSize is the number of connections unless the database URL sets pool_max_conns:
 	// steps are short, so this many connections serve far more wallets.
 	defaultPoolSize = 16
-	// hostPatience is how long a connection tries one of several servers before the next,
+	// hostTimeout is how long a connection tries one of several servers before the next,
 	// unless the URL sets connect_timeout. pgx's default of two minutes would outlast a
 	// failover.
-	hostPatience = 3 * time.Second
+	hostTimeout = 3 * time.Second
 )
 
 // Database is a Postgres, and the setting that its URL comes from, to name it in errors.
@@ -57,12 +57,12 @@ func OpenReadPool(ctx context.Context, database Database) (*pgxpool.Pool, error)
 	if len(servers(config)) == 1 || database.says("target_session_attrs", "PGTARGETSESSIONATTRS") {
 		return database.open(ctx, config)
 	}
-	any := config.Copy()
+	anyServer := config.Copy()
 	config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	if pool, err := database.open(ctx, config); err == nil {
 		return pool, nil
 	}
-	return database.open(ctx, any)
+	return database.open(ctx, anyServer)
 }
 
 // says reports whether a parameter is set in the URL or its environment variable.
@@ -85,7 +85,7 @@ func (d Database) config() (*pgxpool.Config, error) {
 		config.MaxConns = defaultPoolSize
 	}
 	if len(servers(config)) > 1 && !d.says("connect_timeout", "PGCONNECT_TIMEOUT") {
-		config.ConnConfig.ConnectTimeout = hostPatience
+		config.ConnConfig.ConnectTimeout = hostTimeout
 	}
 	telemetry.TracePool(config)
 	return config, nil
@@ -96,7 +96,7 @@ func (d Database) open(ctx context.Context, config *pgxpool.Config) (*pgxpool.Po
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	where := strings.Join(servers(config), ",") + "/" + config.ConnConfig.Database
 	if err := pool.Ping(ctx); err != nil {

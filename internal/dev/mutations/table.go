@@ -59,7 +59,7 @@ var All = []Mutation{
 		w.receiveSignals(ctx)
 		switch`,
 			New: `w.noticeEnd(ctx)
-		if !w.mustContinueAsNew(ctx) {
+		if !w.shouldContinueAsNew(ctx) {
 			w.receiveSignals(ctx)
 		}
 		switch`,
@@ -115,8 +115,8 @@ var All = []Mutation{
 		Mechanism: "A run does not end while updates wait for their answers.",
 		Edits: []Edit{{
 			File: "workflows/wallet_asset.go",
-			Old:  `w.queueSize() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)`,
-			New:  `w.queueSize() <= maxCarriedBytes`,
+			Old:  `w.queuedBytes() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)`,
+			New:  `w.queuedBytes() <= maxCarriedBytes`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"was left without an answer"},

@@ -110,7 +110,7 @@ func (c *walletCheck) checkHolds(b balance) {
 
 // positionOf is the position of a hold's last entry.
 func (c *walletCheck) positionOf(holdID string) int64 {
-	return c.lastPosition(func(e wallet.Entry) bool { return e.HoldState != "" && e.Hold() == holdID })
+	return c.lastPosition(func(e wallet.Entry) bool { return e.HoldState != "" && e.TargetHoldID() == holdID })
 }
 
 // checkEvents compares the audit trail with the applied entries, one to one.

@@ -99,9 +99,9 @@ func TestSchemaAndServiceAgreeOnCommands(t *testing.T) {
 			switch {
 			case field == "actor" || field == "description" || field == "metadata" || field == "reply_to":
 				tenths = 3
-			case slices.Contains(kind.Needs, field):
+			case slices.Contains(kind.Required, field):
 				tenths = 9
-			case slices.Contains(kind.Takes, field):
+			case slices.Contains(kind.Optional, field):
 				tenths = 5
 			}
 			if rapid.IntRange(1, 10).Draw(t, "with "+field) > tenths {
@@ -166,7 +166,7 @@ func TestTheContractHasEachType(t *testing.T) {
 			want = append(want, string(reason))
 		}
 		if !kind.Service {
-			want = slices.Concat(want, kind.Needs, kind.Takes)
+			want = slices.Concat(want, kind.Required, kind.Optional)
 		}
 		for _, name := range want {
 			require.Contains(t, rows, "`"+name+"`", kind.Type)

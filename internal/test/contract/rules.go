@@ -81,10 +81,10 @@ func holdsOf(then *jsonschema.Schema) {
 func fieldsOf(kind wallet.Kind, command *jsonschema.Schema) *jsonschema.Schema {
 	is := jsonschema.NewProperties()
 	is.Set("type", &jsonschema.Schema{Const: kind.Type})
-	then := &jsonschema.Schema{Required: kind.Needs, Properties: jsonschema.NewProperties()}
+	then := &jsonschema.Schema{Required: kind.Required, Properties: jsonschema.NewProperties()}
 	for _, other := range wallet.Kinds() {
-		for _, field := range append(slices.Clone(other.Needs), other.Takes...) {
-			if slices.Contains(kind.Needs, field) || slices.Contains(kind.Takes, field) {
+		for _, field := range append(slices.Clone(other.Required), other.Optional...) {
+			if slices.Contains(kind.Required, field) || slices.Contains(kind.Optional, field) {
 				continue
 			}
 			none := jsonschema.FalseSchema
