@@ -84,6 +84,9 @@ good for is comparing the rows of a table, which were measured side by side.
   Temporal, and of Postgres, where Temporal on Postgres has its part too.
   What the servers use without any load is in it, which shows where commands are few.
   **others' CPU** is the share of the machine that other programs took meanwhile.
+- **holds** is one wallet whose callers place a hold that expires in an hour, and capture it with
+  their next call; each of the two counts as a command. **plain** is the same with subtractions,
+  and **of plain** the ratio of both, per command.
 - Latency is of one call: with many commands per call it is that of all of them.
 - **exactly once**: after each run every accepted command is compared with the journal, the
   answers with what is recorded, the balances with the sum of the answers, and the whole
