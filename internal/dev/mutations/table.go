@@ -55,9 +55,9 @@ var All = []Mutation{
 		Mechanism: "Before a run ends, it takes the signals that have arrived into its queue.",
 		Edits: []Edit{{
 			File: "workflows/wallet_asset.go",
-			Old: `w.awaitWork(ctx)
+			Old: `w.noticeEnd(ctx)
 		w.receiveSignals(ctx)`,
-			New: `w.awaitWork(ctx)
+			New: `w.noticeEnd(ctx)
 		if !w.mustContinueAsNew(ctx) {
 			w.receiveSignals(ctx)
 		}`,
@@ -127,23 +127,28 @@ var All = []Mutation{
 		Mechanism: "The rows of holds are committed together with the journal's entries that change them.",
 		Edits: []Edit{{
 			File: "activities/groups.go",
-			Old: `if holds := b.changedHolds(); len(holds) > 0 {
+			Old: `	if holds := b.changedHolds(); len(holds) > 0 {
 		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
-	}`,
+	}
+`,
 			New: ``,
 		}, {
 			File: "activities/groups.go",
-			Old: `	last.Queue(sqlCommit)
-	results := t.conn.SendBatch(ctx, last)`,
-			New: `	last.Queue(sqlCommit)
+			Old: `	last := &pgx.Batch{}
+	if len(b.entries) > 0 {
+`,
+			New: `	last := &pgx.Batch{}
 	if holds := b.changedHolds(); len(holds) > 0 {
-		last.Queue("SELECT pg_sleep(0.05)") // time for a crash between them
 		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
+		last.Queue(sqlCommit)
+		last.Queue("SELECT pg_sleep(0.05)") // time for a crash between them
+		last.Queue(sqlBegin)
 	}
-	results := t.conn.SendBatch(ctx, last)`,
+	if len(b.entries) > 0 {
+`,
 		}},
 		Faults:   "postgres",
-		Problems: []string{"has no row", "the row of hold", "the rules say unapplied hold_"},
+		Problems: []string{"the rules say applied", "the row of hold", "nobody placed it"},
 	},
 	{
 		Name:      "one_transaction",
