@@ -22,7 +22,7 @@ func tortureCommand() *cobra.Command {
 		Long: `Try to break wallets on servers of its own, started for it and stopped afterwards: a
 seeded random load of commands by every way, sent twice, again and with other content,
 while workers, Postgres and Temporal are killed and paused, their connections cut, delayed
-and reset, and workflows terminated and reset. Then everything is healed, and what callers
+and reset, workflows terminated and reset, and Postgres's clock jumps. Then everything is healed, and what callers
 were told is compared with what is written down.
 
 The same seed makes the same plan. Exit code 1 if a promise was not kept.`,
@@ -57,7 +57,7 @@ The same seed makes the same plan. Exit code 1 if a promise was not kept.`,
 	flags.IntVar(&o.Workers, "workers", 2, "worker processes")
 	flags.IntVar(&o.Clients, "clients", 16, "clients, each with one step under way")
 	flags.IntVar(&o.Wallets, "wallets", 60, "wallets; the first three get half of the commands")
-	flags.StringSliceVar(&o.Faults, "faults", nil, "only these: worker, postgres, temporal, link, caller, workflow, tamper")
+	flags.StringSliceVar(&o.Faults, "faults", nil, "only these: worker, postgres, temporal, link, caller, workflow, tamper, clock")
 	flags.DurationVar(&o.Patience, "patience", 3*time.Minute, "how long after healing the last answer may take")
 	flags.StringVar(&o.Dir, "dir", "", "folder for the servers' data and logs; a temporary one by default")
 	flags.BoolVar(&onlyPlan, "plan", false, "print the plan of faults and the beginning of each client's script, and do nothing")

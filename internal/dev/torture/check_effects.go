@@ -12,6 +12,8 @@ import (
 const (
 	recoveries = "recoveries of Postgres"
 	runsThat   = "runs " // and Temporal's word for how they ended
+	// aheadOfTime are entries of a time that came only after their callers had the answer.
+	aheadOfTime = "entries ahead of time"
 )
 
 // enoughPlanned faults of one kind cannot all find nothing to hit.
@@ -19,6 +21,9 @@ const enoughPlanned = 3
 
 // enoughCommands have holds among them that are captured, that are released, and that expire.
 const enoughCommands = 500
+
+// enoughJumps of the clock have some ahead among them, while commands are recorded.
+const enoughJumps = 10
 
 // checkEffects holds that there was load and that faults were felt: a run in which
 // nobody does anything, or that disturbs nobody, proves nothing.
@@ -60,6 +65,9 @@ func (r *Report) checkEffects() {
 	if r.FaultsByKind["kill worker"] > 0 && starts == 0 {
 		r.violate("workers were killed, and none was started again: the faults have no effect")
 	}
+	if r.FaultsByKind[string(Jump)] >= enoughJumps && r.Effects[aheadOfTime] == 0 {
+		r.violate("Postgres's clock jumped %d times, and no entry is ahead of its time: the faults have no effect", r.FaultsByKind[string(Jump)])
+	}
 	// A reset ends its run in the same way, so that there may be more.
 	if n := r.FaultsByKind[string(Terminate)]; r.Effects[runsThat+"Terminated"] < n {
 		r.violate("%d workflows were terminated, and only %d runs ended so: the faults have no effect", n, r.Effects[runsThat+"Terminated"])
@@ -67,6 +75,16 @@ func (r *Report) checkEffects() {
 	if r.ownEvents > eventsOfARun && r.Effects[runsThat+"ContinuedAsNew"] == 0 {
 		r.violate("a wallet had %d events, a run takes %d, and none continued as new", r.ownEvents, eventsOfARun)
 	}
+}
+
+// aheadOfTime counts entries that a clock that had gone ahead has stamped.
+func (c *walletCheck) aheadOfTime() (n int) {
+	for _, a := range c.attempts {
+		if e, recorded := c.entries[a.command.ID]; recorded && a.result != nil && a.matches(e) && e.RecordedAt.After(c.start.Add(a.returned)) {
+			n++
+		}
+	}
+	return n
 }
 
 // eventsOf counts what certainly has an event of its own in the history of a wallet's

@@ -48,6 +48,8 @@ type Report struct {
 
 	resent atomic.Int64
 	healed time.Time
+	// clockRight is after every time that Postgres's clock had shown until then.
+	clockRight time.Time
 	// ownEvents is how many events one run of the busiest wallet that nobody touched
 	// would have at least, had it never continued as new.
 	ownEvents int

@@ -47,7 +47,7 @@ func (o Options) Check() error {
 	}
 	for _, name := range o.Faults {
 		if !slices.ContainsFunc(classes, func(c weighted[string]) bool { return c.value == name }) {
-			return fmt.Errorf("faults of %q are unknown: use worker, postgres, temporal, link, caller, workflow or tamper", name)
+			return fmt.Errorf("faults of %q are unknown: use worker, postgres, temporal, link, caller, workflow, tamper or clock", name)
 		}
 	}
 	return nil
@@ -86,6 +86,9 @@ func Run(ctx context.Context, plan Plan) (_ *Report, err error) {
 		return nil, err
 	}
 	r.ServersBack = time.Since(r.healed)
+	if r.clockRight, err = w.clock.healed(ctx, w); err != nil {
+		return nil, err
+	}
 	impatience := time.AfterFunc(plan.Options.Patience, giveUp) // what has no answer then is a violation
 	_ = clients.Wait()                                          // none fails
 	impatience.Stop()
@@ -93,7 +96,7 @@ func Run(ctx context.Context, plan Plan) (_ *Report, err error) {
 		return nil, err
 	}
 	r.Recovery = time.Since(r.healed)
-	if err := w.awaitExpiries(ctx, r.healed); err != nil {
+	if err := w.awaitExpiries(ctx, r.clockRight); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
