@@ -36,8 +36,10 @@ type Watched struct {
 type watch struct {
 	tasks, lag metric.Int64ObservableGauge
 	age        metric.Float64ObservableGauge
+	holds      holdInstruments
 	backlogs   atomic.Pointer[[]backlog]
 	lags       atomic.Pointer[[]feed.Lag]
+	counted    atomic.Pointer[heldNow]
 }
 
 type backlog struct {
@@ -61,7 +63,10 @@ func newWatch(meter metric.Meter) (*watch, error) {
 		metric.WithDescription("Appends to the feed that a consumer has not handled, about; each worker tells the same.")); err != nil {
 		return nil, err
 	}
-	_, err = meter.RegisterCallback(w.tell, w.tasks, w.age, w.lag)
+	if w.holds, err = newHoldInstruments(meter); err != nil {
+		return nil, err
+	}
+	_, err = meter.RegisterCallback(w.tell, w.tasks, w.age, w.lag, w.holds.open, w.holds.overdue, w.holds.overdueAge)
 	return &w, err
 }
 
@@ -78,17 +83,21 @@ func (w *watch) tell(_ context.Context, o metric.Observer) error {
 			o.ObserveInt64(w.lag, l.Appends, metric.WithAttributes(attribute.String("consumer", l.Consumer)))
 		}
 	}
+	if counted := w.counted.Load(); counted != nil {
+		w.holds.tell(o, *counted)
+	}
 	return nil
 }
 
-// Watch asks for the tasks that wait and how far the feed's consumers are, again and
-// again until ctx ends.
+// Watch asks for the tasks that wait, how far the feed's consumers are, and for holds, again
+// and again until ctx ends.
 func (m *Metrics) Watch(ctx context.Context, w Watched) {
 	ticks := time.NewTicker(askEvery)
 	defer ticks.Stop()
 	for {
 		m.watch.backlogs.Store(ask(ctx, w.backlogs))
 		m.watch.lags.Store(ask(ctx, func(ctx context.Context) ([]feed.Lag, error) { return feed.Lags(ctx, w.Pool) }))
+		m.watch.counted.Store(ask(ctx, func(ctx context.Context) (heldNow, error) { return countHolds(ctx, w.Pool) }))
 		select {
 		case <-ctx.Done():
 			return
