@@ -198,4 +198,19 @@ var All = []Mutation{
 		Faults:   "tamper",
 		Problems: []string{"and comes before it"},
 	},
+	{
+		Name:      "time_forward",
+		Mechanism: "An entry's time is not before that of the last one, wherever Postgres's clock has gone.",
+		Edits: []Edit{{
+			File: "fold.go",
+			Old:  `if now.Before(before.UpdatedAt) {`,
+			New:  `if false {`,
+		}, {
+			File: "activities/groups.go",
+			Old:  `if b.now.Before(asset.UpdatedAt) {`,
+			New:  `if false {`,
+		}},
+		Faults:   "clock",
+		Problems: []string{"time runs backwards"},
+	},
 }
