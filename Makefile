@@ -73,8 +73,8 @@ bench-verify: bin/wallet bin/wallet-dev bin/temporal ## speed and memory of wall
 bench: bin/wallet-dev bin/temporal $(TEMPORAL_SERVER) ## measure the standard set, write docs/benchmarks.md and its plots
 	./bin/wallet-dev bench --standard --duration $(BENCH_DURATION) --markdown docs/benchmarks.md --plot docs/benchmarks.svg
 
-bench-life: bin/wallet-dev bin/temporal $(TEMPORAL_SERVER) ## 1,000,000 commands to one wallet and 10,000 wallets: does the cost grow?
-	./bin/wallet-dev bench --life-commands 1000000 --life-wallets 10000
+bench-life: bin/wallet-dev bin/temporal $(TEMPORAL_SERVER) ## 1,000,000 commands to one wallet, 10,000 wallets, 100,000 holds: does the cost grow?
+	./bin/wallet-dev bench --life-commands 1000000 --life-wallets 10000 --life-holds 100000
 
 record: bin/temporal ## record histories for the replay test: make record NAME=v5
 	@test -n "$(NAME)" || { echo "name the version: make record NAME=v5"; exit 1; }

@@ -128,11 +128,11 @@ const (
 func (t transaction) write(ctx context.Context, l *lockedAssets) error {
 	last := &pgx.Batch{}
 	if len(l.entries) > 0 {
-		parameters, err := rows.EntryParameters(l.entries)
+		sql, parameters, err := rows.InsertEntries(l.entries)
 		if err != nil {
 			return err
 		}
-		last.Queue(rows.InsertEntries, parameters...)
+		last.Queue(sql, parameters...)
 	}
 	if holds := l.holdsToWrite(); len(holds) > 0 {
 		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)

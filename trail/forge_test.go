@@ -34,9 +34,9 @@ func forge(t *testing.T, db *pgxpool.Pool, entries []wallet.Entry) {
 		require.NoError(t, db.SendBatch(t.Context(), batch).Close())
 		return
 	}
-	parameters, err := rows.EntryParameters(entries)
+	sql, parameters, err := rows.InsertEntries(entries)
 	require.NoError(t, err)
-	batch.Queue(rows.InsertEntries, parameters...)
+	batch.Queue(sql, parameters...)
 	last := entries[len(entries)-1]
 	batch.Queue(`UPDATE wallet_assets SET total_amount = $2::text::numeric, hold_amount = $3::text::numeric, version = $4, position = $5, hash = $6, updated_at = $7 WHERE user_id = $1`,
 		ref.UserID, last.TotalAfter.String(), last.HoldAfter.String(), applied, last.Position, last.Hash[:], last.RecordedAt)

@@ -1,11 +1,14 @@
 package workflows_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -20,9 +23,12 @@ import (
 
 // ledger runs the three steps in memory with the real fold, and records the calls it gets.
 type ledger struct {
-	asset   wallet.Asset
-	holds   map[string]wallet.Hold
-	clock   func() time.Time // nil stops the clock, so no hold expires
+	asset wallet.Asset
+	holds map[string]wallet.Hold
+
+	holdsChanged bool // by the last step
+
+	clock   func() time.Time // nil: it stands still, and no hold expires
 	journal map[string]wallet.Entry
 	order   []string // command ids as they were recorded
 	batches []int
@@ -37,6 +43,9 @@ type ledger struct {
 
 // ledgerTime is when everything is recorded, so no hold expires.
 var ledgerTime = time.Unix(0, 0).UTC()
+
+// nextHolds of a wallet come with each step that changes one.
+const nextHolds = 5
 
 func newLedger() *ledger {
 	return &ledger{journal: map[string]wallet.Entry{}, tries: map[string]int{},
@@ -73,6 +82,7 @@ func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
 		return nil, failure.Encode(err)
 	}
 	l.asset, l.holds = f.Account.Asset, f.Account.Holds
+	l.holdsChanged = len(f.Holds) > 0
 	l.asset.NextExpiry = time.Time{}
 	for _, h := range l.holds {
 		if next := l.asset.NextExpiry; l.clock != nil && h.IsOpen() && !h.ExpiresAt.IsZero() && (next.IsZero() || h.ExpiresAt.Before(next)) {
@@ -84,6 +94,22 @@ func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
 		l.order = append(l.order, e.CommandID)
 	}
 	return f.Results, nil
+}
+
+// nextHolds are the open holds that expire first.
+func (l *ledger) nextHolds() []wallet.Hold {
+	open := slices.DeleteFunc(slices.Collect(maps.Values(l.holds)), func(h wallet.Hold) bool { return !h.IsOpen() })
+	never := ledgerTime.AddDate(9999, 0, 0)
+	slices.SortFunc(open, func(x, y wallet.Hold) int {
+		expiry := func(h wallet.Hold) time.Time {
+			if h.ExpiresAt.IsZero() {
+				return never
+			}
+			return h.ExpiresAt
+		}
+		return cmp.Or(expiry(x).Compare(expiry(y)), strings.Compare(x.ID, y.ID))
+	})
+	return open[:min(len(open), nextHolds)]
 }
 
 func (l *ledger) EnsureWalletAsset(context.Context, wallet.AssetRef) (wallet.EnsureWalletAssetOutput, error) {
@@ -110,6 +136,9 @@ func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput
 	}
 	out := wallet.ApplyCommandsOutput{Asset: l.asset, LostEntries: lost, Results: wallet.NewFacts(in.Commands, results),
 		NeedsRecording: slices.ContainsFunc(results, func(r wallet.Result) bool { return r.Status == wallet.StatusApplied })}
+	if l.holdsChanged {
+		out.HoldsChanged, out.NextHolds = true, l.nextHolds()
+	}
 	if err == nil && in.AndRecord && out.NeedsRecording {
 		_, recordErr := l.RecordEvents(ctx, in.AssetRef)
 		out.Recorded = recordErr == nil

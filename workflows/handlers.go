@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawVal
 
 func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.RawValue) ([]wallet.Result, error) {
 	panicIfEncrypted(payload)
-	commands, err := decodeBatch(payload)
+	commands, err := w.decodeBatch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
@@ -100,7 +101,7 @@ func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.R
 
 func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.RawValue) (wallet.Facts, error) {
 	panicIfEncrypted(payload)
-	commands, err := decodeBatch(payload)
+	commands, err := w.decodeBatch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
@@ -162,7 +163,7 @@ func (w *walletAsset) validBatch(ctx workflow.Context, payload converter.RawValu
 	if err := checkBytes(payload); err != nil {
 		return failure.Encode(err)
 	}
-	commands, err := decodeBatch(payload)
+	commands, err := w.decodeBatch(payload)
 	if err != nil {
 		return failure.Encode(err)
 	}
@@ -188,10 +189,23 @@ func decodeSignal(payload converter.RawValue) (wallet.Command, error) {
 	return command, err
 }
 
-func decodeBatch(payload converter.RawValue) ([]wallet.Command, error) {
+// decodeBatch keeps what it has decoded last: a validator and then its handler ask for the same.
+func (w *walletAsset) decodeBatch(payload converter.RawValue) ([]wallet.Command, error) {
 	data, err := payloads.JSON(payload)
 	if err != nil {
 		return nil, err
 	}
-	return wallet.DecodeBatch(data)
+	if w.decoded.commands != nil && bytes.Equal(w.decoded.data, data) {
+		return w.decoded.commands, nil
+	}
+	commands, err := wallet.DecodeBatch(data)
+	if err == nil {
+		w.decoded = decodedBatch{data, commands}
+	}
+	return commands, err
+}
+
+type decodedBatch struct {
+	data     []byte
+	commands []wallet.Command // nil if there was none, or an error
 }

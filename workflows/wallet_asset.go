@@ -46,6 +46,7 @@ type walletAsset struct {
 	replies         int  // signals to reply_to that are in flight
 	repliesLate     bool // the server does not deliver them
 	updateBytes     int  // of the updates that are in flight
+	decoded         decodedBatch
 	limit           historyLimit
 	task            taskBytes
 	withoutKeys     bool // this run took what was encrypted for malformed

@@ -55,17 +55,18 @@ one starter.Client.`,
 	}
 	cli.AddOutputFlag(cmd, &f.output, outputUsage, outputs...)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.scenarios, "scenario", []string{string(bench.Hot)}, "hot (one wallet), spread (all alike), mixed (Zipf)")
+	flags.StringSliceVar(&f.scenarios, "scenario", []string{string(bench.Hot)}, "hot (one wallet), spread (all alike), mixed (Zipf), holds (placed and captured, beside plain subtractions)")
 	flags.StringSliceVar(&f.modes, "mode", []string{"signal", "update", "batch", "coalesced"}, "the ways to send: signal, update, batch, coalesced")
 	flags.IntVar(&f.clients, "clients", 64, "callers, each with one call in progress")
 	flags.IntVar(&f.wallets, "wallets", 64, "number of wallets for spread and mixed")
 	flags.IntVar(&f.batch, "batch", 500, "commands per call in mode batch")
 	flags.DurationVar(&f.duration, "duration", 10*time.Second, "how long each run is measured, after a warm-up of a quarter of it")
 	flags.StringVar(&f.subtract, "subtract", "30%", "share of commands that subtract; the others add")
-	flags.StringSliceVar(&f.stores, "temporal-store", nil, "where Temporal stores its histories: sqlite, postgres (default postgres, with --standard both)")
-	flags.BoolVar(&f.standard, "standard", false, "the set of docs/benchmarks.md, instead of --scenario, --mode, --clients, --wallets, --batch, --subtract")
-	flags.IntVar(&f.life.Commands, "life-commands", 0, "instead, send this many commands (at least 40,000) to one wallet and show how their cost develops")
-	flags.IntVar(&f.life.Wallets, "life-wallets", 0, "with --life-commands: then this many wallets with 5 commands each")
+	flags.StringSliceVar(&f.stores, "temporal-store", nil, "where Temporal keeps its histories: sqlite, postgres (default postgres, with --standard both)")
+	flags.BoolVar(&f.standard, "standard", false, "the set of docs/benchmarks.md, in place of --scenario, --mode, --clients, --wallets, --batch, --subtract")
+	flags.IntVar(&f.life.Commands, "life-commands", 0, "instead: so many commands to one wallet, at least 40,000, and what they cost by then")
+	flags.IntVar(&f.life.Wallets, "life-wallets", 0, "instead, or then: so many wallets with 5 commands each, at least 10")
+	flags.IntVar(&f.life.Holds, "life-holds", 0, "instead, or then: so many holds placed and captured in one wallet, at least 10,000, with 1,000 open")
 	flags.StringVar(&f.dir, "dir", "", "folder for the servers' data; a temporary one by default")
 	flags.StringVar(&f.plot, "plot", "", "write throughput and latency as SVG; with several stores, the store's name is added")
 	flags.StringVar(&f.markdown, "markdown", "", "write the report as a document")
@@ -110,7 +111,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 			if report.Machine, err = bench.DescribeMachine(cmd.Context(), e); err != nil {
 				return err
 			}
-			if f.life.Commands > 0 {
+			if f.life != (bench.LifeOptions{}) {
 				return bench.Life(cmd.Context(), e, f.life, cmd.OutOrStdout())
 			}
 			rows, err := bench.Run(cmd.Context(), e, bench.Options{Specs: specs(store), ProfileDir: f.profileDir, Progress: progress})
@@ -122,7 +123,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 		}
 	}
 	stopProgress()
-	if f.life.Commands > 0 {
+	if f.life != (bench.LifeOptions{}) {
 		return nil
 	}
 	if err := writeReport(cmd, f, report); err != nil {

@@ -18,12 +18,12 @@ func tortureCommand() *cobra.Command {
 	var store, output string
 	var onlyPlan bool
 	cmd := &cobra.Command{
-		Use: "torture", Short: "Try to break wallets, on separate servers, and check the outcome",
-		Long: `Try to break wallets on separate servers, which it starts and stops. It sends a seeded
-random load of commands in every possible way, some twice, again later or with different
-content, while it kills and pauses workers, Postgres and Temporal, cuts, delays and resets
-their connections, and terminates and resets workflows. Then it heals everything, and
-compares the answers that callers got with what is recorded.
+		Use: "torture", Short: "Try to break wallets, on servers of its own, and check what came of it",
+		Long: `Try to break wallets on servers of its own, started for it and stopped afterwards: a
+seeded random load of commands by every way, sent twice, again and with other content,
+while workers, Postgres and Temporal are killed and paused, their connections cut, delayed
+and reset, workflows terminated and reset, and Postgres's clock jumps. Then everything is healed, and what callers
+were told is compared with what is written down.
 
 The same seed makes the same plan. Exit code 1 if a promise was broken.`,
 		Example: `  wallet-dev torture --seed 7 --duration 20m
@@ -57,8 +57,8 @@ The same seed makes the same plan. Exit code 1 if a promise was broken.`,
 	flags.IntVar(&o.Workers, "workers", 2, "worker processes")
 	flags.IntVar(&o.Clients, "clients", 16, "clients, each with one step in progress")
 	flags.IntVar(&o.Wallets, "wallets", 60, "wallets; the first three get half of the commands")
-	flags.StringSliceVar(&o.Faults, "faults", nil, "only these: worker, postgres, temporal, link, caller, workflow, tamper")
-	flags.DurationVar(&o.Patience, "patience", 3*time.Minute, "how long after healing the last answer may come")
+	flags.StringSliceVar(&o.Faults, "faults", nil, "only these: worker, postgres, temporal, link, caller, workflow, tamper, clock")
+	flags.DurationVar(&o.Patience, "patience", 3*time.Minute, "how long after healing the last answer may take")
 	flags.StringVar(&o.Dir, "dir", "", "folder for the servers' data and logs; a temporary one by default")
 	flags.BoolVar(&onlyPlan, "plan", false, "only print the faults and the beginning of each client's script")
 	flags.Lookup("seed").DefValue = ""

@@ -71,7 +71,7 @@ func TestFeedMendsNothingWithoutTheRight(t *testing.T) {
 		{c.shell, []string{"feed", "skpi"}, `unknown command "skpi" for "wallet feed"`},
 	} {
 		_, errs, code := row.shell.run(row.args...)
-		require.Equal(t, exitError, code, row.args)
+		require.NotZero(t, code, row.args)
 		require.Contains(t, errs, row.named, row.args)
 	}
 	out, errs, code := c.run("feed", "list", "subscriptions", "-o", "json")

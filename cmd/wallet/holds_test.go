@@ -74,9 +74,9 @@ func TestHoldsFromTheShell(t *testing.T) {
 	require.Contains(t, s.reads("commands", "u7", "USD"), "│ parcel-1     │ capture  │  30.00 │ applied                       │ 100.00 │  70.00 │       6 │        8 │ order-7 │")
 	require.Contains(t, s.reads("events", "u7", "USD"), "│ hold id │ description")
 	statement := s.reads("statement", "u7", "USD")
-	require.Contains(t, statement, "1 added, 2 subtracted, 5 without a change of the total")
-	require.Contains(t, statement, "wallet_asset.held     │ order-7      │        │            │ 100.00 │ 80.00 │")
-	require.Contains(t, statement, "wallet_asset.captured │ parcel-1     │        │      30.00 │  70.00 │ 60.00 │")
+	require.Contains(t, statement, "1 added, 2 subtracted, 5 without a change of the total (in brackets)")
+	require.Contains(t, statement, "wallet_asset.held     │ order-7      │        │            │ (100.00) │ 80.00 │")
+	require.Contains(t, statement, "wallet_asset.captured │ parcel-1     │        │      30.00 │    70.00 │ 60.00 │")
 
 	var entry map[string]any
 	require.NoError(t, json.Unmarshal([]byte(s.reads("commands", "u7", "USD", "--after", "2", "--limit", "1", "-o", "json")), &entry))

@@ -34,9 +34,9 @@ func writeJournal(t *testing.T, db *pgxpool.Pool, userID, currency string, comma
 		require.NoError(t, err)
 		f, err := wallet.Fold(account, nil, []wallet.Received{{Command: c.command}}, at)
 		require.NoError(t, err)
-		parameters, err := rows.EntryParameters(f.Entries)
+		sql, parameters, err := rows.InsertEntries(f.Entries)
 		require.NoError(t, err)
-		_, err = db.Exec(t.Context(), rows.InsertEntries, parameters...)
+		_, err = db.Exec(t.Context(), sql, parameters...)
 		require.NoError(t, err)
 		for _, h := range f.Holds {
 			_, err = db.Exec(t.Context(), rows.UpsertHolds, rows.HoldParameters([]rows.Hold{{AssetRef: ref, Hold: h}})...)
@@ -133,11 +133,11 @@ func TestStatementAsCSVReadsBackVerbatim(t *testing.T) {
 	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
 	require.NoError(t, err)
 	require.Equal(t, [][]string{
-		{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "added", "subtracted", "total", "hold", "description", "actor", "metadata", "added_count", "subtracted_count"},
-		{"opening", "u1", "USD", "2026-01-31T00:00:00Z", "2", "", "", "", "", "", "12.50", "0.00", "", "", "", "", ""},
-		{"line", "u1", "USD", "2026-01-31T18:30:00Z", "3", "wallet_asset.added", "top-up-1", "", "100.00", "", "112.50", "0.00", "=1+1", "", "", "", ""},
-		{"line", "u1", "USD", "2026-02-03T08:15:00Z", "4", "wallet_asset.subtracted", "payout-1", "", "", "60.00", "52.50", "0.00", `to "Anna", monthly`, "payouts", `{"invoice":"2026-02/7"}`, "", ""},
-		{"closing", "u1", "USD", "2026-02-05T00:00:00Z", "4", "", "", "", "100.00", "60.00", "52.50", "0.00", "", "", "", "1", "1"},
+		{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "added", "subtracted", "changes_total", "total", "hold", "description", "actor", "metadata", "added_count", "subtracted_count"},
+		{"opening", "u1", "USD", "2026-01-31T00:00:00Z", "2", "", "", "", "", "", "", "12.50", "0.00", "", "", "", "", ""},
+		{"line", "u1", "USD", "2026-01-31T18:30:00Z", "3", "wallet_asset.added", "top-up-1", "", "100.00", "", "true", "112.50", "0.00", "=1+1", "", "", "", ""},
+		{"line", "u1", "USD", "2026-02-03T08:15:00Z", "4", "wallet_asset.subtracted", "payout-1", "", "", "60.00", "true", "52.50", "0.00", `to "Anna", monthly`, "payouts", `{"invoice":"2026-02/7"}`, "", ""},
+		{"closing", "u1", "USD", "2026-02-05T00:00:00Z", "4", "", "", "", "100.00", "60.00", "", "52.50", "0.00", "", "", "", "1", "1"},
 	}, rows)
 	sheet := s.reads("statement", "u1", "USD", "--from", "2026-01-31", "--to", "2026-02-05", "--spreadsheet")
 	require.Equal(t, byteOrderMark+strings.Replace(out, "=1+1", "'=1+1", 1), sheet)
@@ -149,6 +149,7 @@ func TestStatementAsCSVReadsBackVerbatim(t *testing.T) {
 func TestStatementAsJSONLines(t *testing.T) {
 	s := newPastShell(t)
 	var kinds []string
+	var changes []any
 	var first, last map[string]any
 	for _, line := range strings.Split(strings.TrimSpace(s.reads("statement", "u1", "USD", "-o", "json")), "\n") {
 		last = nil
@@ -157,8 +158,10 @@ func TestStatementAsJSONLines(t *testing.T) {
 			first = last
 		}
 		kinds = append(kinds, last["kind"].(string))
+		changes = append(changes, last["changes_total"])
 	}
 	require.Equal(t, []string{"opening", "line", "line", "line", "line", "closing"}, kinds)
+	require.Equal(t, []any{nil, false, true, true, true, nil}, changes, "the first line opens the wallet")
 	require.Equal(t, "0.00", first["total"])
 	require.Equal(t, "2026-01-10T09:00:00Z", first["from"], "the wallet's beginning")
 	require.NotContains(t, first, "updated_at")

@@ -26,29 +26,43 @@ type scheduledTimes struct {
 	every, offset            time.Duration
 }
 
+// scheduledTypes are those that a schedule sends, each with the help of the flag that names it
+// and has its amount.
+var scheduledTypes = []struct {
+	commandType wallet.CommandType
+	help        string
+}{
+	{wallet.TypeAdd, "amount to add at each time"},
+	{wallet.TypeSubtract, "amount to subtract at each time, if that much is available; else that time is refused, for good"},
+	{wallet.TypeHold, "amount to reserve at each time, in a hold of its own, or to raise that of --hold-id by"},
+	{wallet.TypeCapture, "amount to take from the hold of --hold-id at each time, as long as that much is left; the rest stays reserved"},
+	{wallet.TypeRelease, "amount of the hold of --hold-id to give back at each time"},
+}
+
 func (a *app) scheduleCreateCommand() *cobra.Command {
 	var (
-		in            wallet.ApplyCommandInput
-		add, subtract string
-		times         scheduledTimes
-		metadata      func() map[string]string
+		in       wallet.ApplyCommandInput
+		times    scheduledTimes
+		metadata func() map[string]string
 	)
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Send a command at each time of a cron, an interval or a calendar", Args: cobra.ExactArgs(1),
 		Example: `  wallet schedule create monthly-credit --user u1 --currency USD --add 10.00 --cron "0 0 1 * *" --timezone Europe/Berlin
   wallet schedule create points --user u1 --currency POINTS --add 5 --every 24h --offset 6h
+  wallet schedule create instalment --user u1 --currency USD --capture 50 --hold-id deposit-7 --cron "0 0 1 * *"
   wallet schedule create fee --user u1 --currency USD --subtract 2.50 --calendar '{"dayOfWeek":"FRI","hour":"17","minute":"30"}'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			text := add
-			in.Command.Type = wallet.TypeAdd
-			if cmd.Flags().Changed("subtract") {
-				text, in.Command.Type = subtract, wallet.TypeSubtract
+			for _, of := range scheduledTypes {
+				if flag := cmd.Flags().Lookup(string(of.commandType)); flag.Changed {
+					amount, err := wallet.ParseAmount(flag.Value.String())
+					if err != nil {
+						return err
+					}
+					in.Command.Type, in.Command.Amount = of.commandType, amount
+				}
 			}
-			amount, err := wallet.ParseAmount(text)
-			if err != nil {
-				return err
-			}
-			in.Command.Amount, in.Command.Metadata = amount, metadata()
+			in.Command.Metadata = metadata()
+			in.Command.Partial = in.Command.Type == wallet.TypeCapture // or the second time would find it closed
 			spec, err := times.spec()
 			if err != nil {
 				return err
@@ -74,8 +88,13 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&in.UserID, "user", "", "whose wallet")
 	flags.StringVar(&in.Currency, "currency", "", "in which currency")
-	flags.StringVar(&add, "add", "", "amount to add at each time")
-	flags.StringVar(&subtract, "subtract", "", "amount to subtract at each time, if that much is available; else that time is refused, for good")
+	var types []string
+	for _, of := range scheduledTypes {
+		flags.String(string(of.commandType), "", of.help)
+		types = append(types, string(of.commandType))
+	}
+	flags.StringVar(&in.Command.HoldID, "hold-id", "", "id of the hold: of the command that placed it")
+	flags.StringVar(&in.Command.ExpiresIn, "expires-in", "", "with --hold: how long it lasts, such as 90s, 15m, 24h or 7d")
 	flags.StringVar(&times.cron, "cron", "", "minute, hour, day of month, month, day of week, such as \"0 0 1 * *\"")
 	flags.DurationVar(&times.every, "every", 0, "interval, counted from 1970-01-01T00:00:00Z, such as 24h")
 	flags.DurationVar(&times.offset, "offset", 0, "how much later than the interval's multiples")
@@ -87,7 +106,7 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	for _, name := range []string{"user", "currency"} {
 		cobra.CheckErr(cmd.MarkFlagRequired(name))
 	}
-	for _, group := range [][]string{{"add", "subtract"}, {"cron", "every", "calendar"}} {
+	for _, group := range [][]string{types, {"cron", "every", "calendar"}} {
 		cmd.MarkFlagsOneRequired(group...)
 		cmd.MarkFlagsMutuallyExclusive(group...)
 	}

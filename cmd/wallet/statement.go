@@ -97,7 +97,11 @@ func (p tableStatement) opening(s trail.Statement) error {
 
 func (p tableStatement) line(e trail.Event) error {
 	added, subtracted := sides(e)
-	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, e.TotalAfter, e.HoldAfter, cli.Plain(e.Description)})
+	total := e.TotalAfter.String()
+	if !changesTotal(e) {
+		total = "(" + total + ")"
+	}
+	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, total, e.HoldAfter, cli.Plain(e.Description)})
 	return nil
 }
 
@@ -107,11 +111,15 @@ func (p tableStatement) closing(s trail.Statement) error {
 	noteDue(p.out, balanceOf(s.Closing))
 	others := ""
 	if n := s.Closing.Version - s.Opening.Version - s.Added.Count - s.Subtracted.Count; n > 0 {
-		others = fmt.Sprintf(", %d without a change of the total", n)
+		others = fmt.Sprintf(", %d without a change of the total (in brackets)", n)
 	}
 	_, err := fmt.Fprintf(p.out, "%d added, %d subtracted%s\n", s.Added.Count, s.Subtracted.Count, others)
 	return err
 }
+
+// changesTotal is false of an event that only opens the wallet, or reserves or gives back a
+// part of its total.
+func changesTotal(e trail.Event) bool { return e.TotalAfter.Cmp(e.TotalBefore) != 0 }
 
 // sides gives what an event changed of the total, in the column that it belongs to. Both are
 // empty for one that did not change it.
@@ -146,7 +154,7 @@ func (w csvStatement) text(field string) string {
 }
 
 func (w csvStatement) opening(s trail.Statement) error {
-	header := []string{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "added", "subtracted", "total", "hold",
+	header := []string{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "added", "subtracted", "changes_total", "total", "hold",
 		"description", "actor", "metadata", "added_count", "subtracted_count"}
 	if w.spreadsheet {
 		if _, err := io.WriteString(w.out, byteOrderMark); err != nil {
@@ -157,7 +165,7 @@ func (w csvStatement) opening(s trail.Statement) error {
 		return err
 	}
 	o := s.Opening
-	return w.Write([]string{"opening", w.text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", o.Total.String(), o.Hold.String(),
+	return w.Write([]string{"opening", w.text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", "", o.Total.String(), o.Hold.String(),
 		"", "", "", "", ""})
 }
 
@@ -171,13 +179,13 @@ func (w csvStatement) line(e trail.Event) error {
 		}
 		metadata = string(encoded)
 	}
-	return w.Write([]string{"line", w.text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.text(e.CommandID), w.text(e.HoldID), added, subtracted,
+	return w.Write([]string{"line", w.text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.text(e.CommandID), w.text(e.HoldID), added, subtracted, strconv.FormatBool(changesTotal(e)),
 		e.TotalAfter.String(), e.HoldAfter.String(), w.text(e.Description), w.text(e.Actor), metadata, "", ""})
 }
 
 func (w csvStatement) closing(s trail.Statement) error {
 	c := s.Closing
-	err := w.Write([]string{"closing", w.text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(),
+	err := w.Write([]string{"closing", w.text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
 		c.Total.String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10)})
 	if err != nil {
 		return err
@@ -202,7 +210,8 @@ func (e jsonStatement) line(event trail.Event) error {
 	return e.Encode(struct {
 		Kind string `json:"kind"`
 		trail.Event
-	}{"line", event})
+		ChangesTotal bool `json:"changes_total"`
+	}{"line", event, changesTotal(event)})
 }
 
 func (e jsonStatement) closing(s trail.Statement) error {

@@ -38,10 +38,10 @@ import (
 )
 
 const (
-	// connectPatience is how long a start waits for a server before it fails.
-	connectPatience = 10 * time.Second
-	// drainPatience is how long a stop waits for steps in progress.
-	drainPatience = 20 * time.Second
+	// connectTimeout is how long a start waits for a server before it fails.
+	connectTimeout = 10 * time.Second
+	// drainTimeout is how long a stop waits for steps in progress.
+	drainTimeout = 20 * time.Second
 )
 
 // NewLogger makes the log for the service and the SDK: level is debug, info, warn or error,
@@ -125,7 +125,7 @@ func DialTemporal(ctx context.Context, logger *zap.Logger, change func(*client.O
 	if options.Namespace == "" {
 		options.Namespace = client.DefaultNamespace
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	c, err := client.DialContext(ctx, options)
 	if err != nil {
@@ -195,7 +195,7 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	}
 	s := &Service{failed: make(chan error, 1)}
 	options := worker.Options{
-		WorkerStopTimeout: drainPatience,
+		WorkerStopTimeout: drainTimeout,
 		// How long a workflow may run without yielding. The SDK's default of one second is too
 		// short if the machine pauses for a second: it would fail a task that did nothing
 		// wrong.

@@ -25,7 +25,7 @@ func TestEveryScenarioAndModeAppliesWhatItAccepts(t *testing.T) {
 
 	rows, err := Run(t.Context(), environment, Options{Specs: specs, Progress: silent{}})
 	require.NoError(t, err)
-	require.Len(t, rows, len(Scenarios)*(len(Modes)+4))
+	require.Len(t, rows, (len(Scenarios)-1)*(len(Modes)+4)+2*len(Modes), "holds have no floors and no textbook, but plain subtractions")
 	require.Empty(t, Violations(rows))
 	for i, row := range rows {
 		require.Equal(t, specs[i], row.Spec)
@@ -33,6 +33,10 @@ func TestEveryScenarioAndModeAppliesWhatItAccepts(t *testing.T) {
 		require.LessOrEqual(t, row.Commands, int64(row.Checked.Accepted), row.Spec)
 		require.Equal(t, row.Mode != Floor, row.HistoryEventsPerCommand > 0, row.Spec)
 		require.Equal(t, row.Mode == Signal, row.Signals != nil, row.Spec)
+		require.Equal(t, row.Scenario == Holds, row.Ratios.ToPlain > 0, row.Spec)
+		if row.Scenario == Holds {
+			require.Zero(t, row.Checked.Refused, row.Spec)
+		}
 	}
 
 	pool := testenv.Pool(t, environment.DatabaseURL)
@@ -93,7 +97,7 @@ func TestAChoiceRunsBesideTextbookAndFloors(t *testing.T) {
 func TestABadChoiceIsRefused(t *testing.T) {
 	good := Choice{Scenarios: []Scenario{Hot}, Modes: []Mode{Update}, Clients: 1, Wallets: 1, PerCall: 1, Duration: time.Second}
 	for message, change := range map[string]func(*Choice){
-		`scenario "cold" is unknown: use hot, spread, mixed`:           func(c *Choice) { c.Scenarios = []Scenario{"cold"} },
+		`scenario "cold" is unknown: use hot, spread, mixed, holds`:    func(c *Choice) { c.Scenarios = []Scenario{"cold"} },
 		`mode "mail" is unknown: use signal, update, batch, coalesced`: func(c *Choice) { c.Modes = []Mode{"mail"} },
 		"have to be above 0":                  func(c *Choice) { c.Clients = 0 },
 		"subtract 101% is not between 0% and": func(c *Choice) { c.SubtractPercent = 101 },

@@ -74,7 +74,8 @@ func checkWallet(user string, accepted []outcome, journal []wallet.Entry, asset 
 		case fate != wallet.StatusApplied:
 			c.Refused++
 			continue
-		case o.command.Type == wallet.TypeSubtract:
+		case o.command.Type == wallet.TypeHold:
+		case o.command.Type == wallet.TypeSubtract, o.command.Type == wallet.TypeCapture:
 			total = total.Sub(o.command.Amount)
 		default:
 			total = total.Add(o.command.Amount)

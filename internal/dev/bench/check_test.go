@@ -19,7 +19,7 @@ import (
 func history(t *testing.T) (accepted []outcome, journal []wallet.Entry, asset wallet.Asset) {
 	asset = wallet.Asset{UserID: "u1", Currency: currency, Scale: 2}
 	for _, command := range []wallet.Command{
-		wallet.AutoCreate(), opening,
+		wallet.AutoCreate(), opening(Hot),
 		{ID: "c0-1", Type: wallet.TypeAdd, Amount: wallet.MustAmount("12.50")},
 		{ID: "c0-2", Type: wallet.TypeSubtract, Amount: wallet.MustAmount("5000.00")},
 	} {

@@ -17,10 +17,10 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// LifeOptions describe a long life: that many commands to one wallet, then that many wallets
-// with 5 commands each.
+// LifeOptions of a long life: so many commands to one wallet, then so many wallets
+// with 5 commands each, then so many holds in the life of one wallet. What is 0 is left out.
 type LifeOptions struct {
-	Commands, Wallets int
+	Commands, Wallets, Holds int
 }
 
 const (
@@ -30,6 +30,8 @@ const (
 	lifeWalletCallers   = 32 // each with a wallet at a time
 	lifeCommandsAWallet = 5
 	lifeProbes          = 20 // of which the median counts
+	// lifeOpen holds of each caller are open all the time, as many as a wallet may have.
+	lifeOpen = wallet.MaxOpenHolds / lifeCallers
 )
 
 // life is a long life in progress.
@@ -40,6 +42,7 @@ type life struct {
 	name        string // unique: the prefix of all users
 	probed      string // user whose balance and first command are asked for
 	stages      table.Writer
+	placed      [lifeCallers]int // holds; all but the last lifeOpen of a caller are captured
 }
 
 // Life sends many commands and measures at each tenth what they cost by then: a growing cost
@@ -61,19 +64,27 @@ func Life(ctx context.Context, environment Environment, o LifeOptions, out io.Wr
 		return err
 	}
 	for _, phase := range []struct {
+		size   int
 		title  string
 		user   string
 		stages func(l *life, stage int) func(context.Context) (commands int, err error)
 	}{
-		{fmt.Sprintf("One wallet, %d commands, %d callers of batches of %d", o.Commands, lifeCallers, lifeBatch), name + "-one",
+		{o.Commands, fmt.Sprintf("One wallet, %d commands, %d callers of batches of %d", o.Commands, lifeCallers, lifeBatch), name + "-one",
 			func(l *life, stage int) func(context.Context) (int, error) {
 				return func(ctx context.Context) (int, error) { return l.sendToOne(ctx, stage, o.Commands/lifeStages) }
 			}},
-		{fmt.Sprintf("%d wallets, %d commands each, %d callers, one command a call", o.Wallets, lifeCommandsAWallet, lifeWalletCallers), name + "-0-0",
+		{o.Wallets, fmt.Sprintf("%d wallets, %d commands each, %d callers, one command a call", o.Wallets, lifeCommandsAWallet, lifeWalletCallers), name + "-0-0",
 			func(l *life, stage int) func(context.Context) (int, error) {
 				return func(ctx context.Context) (int, error) { return l.sendToMany(ctx, stage, o.Wallets/lifeStages) }
 			}},
+		{o.Holds, fmt.Sprintf("One wallet, %d holds placed and captured, %d open, %d callers of batches of %d", o.Holds, lifeCallers*lifeOpen, lifeCallers, 2*lifeOpen), name + "-holds",
+			func(l *life, stage int) func(context.Context) (int, error) {
+				return func(ctx context.Context) (int, error) { return l.sendHolds(ctx, stage, o.Holds/lifeStages) }
+			}},
 	} {
+		if phase.size == 0 {
+			continue
+		}
 		l := &life{environment: environment, wallets: wallets, read: trail.New(pool), name: name, probed: phase.user, stages: lifeTable()}
 		for stage := range lifeStages {
 			if err := l.stage(ctx, phase.stages(l, stage)); err != nil {
@@ -194,7 +205,64 @@ func (l *life) sendToMany(ctx context.Context, stage, wallets int) (int, error) 
 	return wallets * lifeCommandsAWallet, group.Wait()
 }
 
-// median returns how many milliseconds a call takes.
+// sendHolds captures the holds that were placed last and places as many: those of an earlier
+// batch, so that each has to be looked up.
+func (l *life) sendHolds(ctx context.Context, stage, holds int) (int, error) {
+	if stage == 0 {
+		funds := []wallet.Command{
+			{ID: lifeID(0, 0, 0), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")},
+			{ID: "funds", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1000000000")},
+		}
+		if _, err := l.wallets.ApplyBatch(ctx, l.probed, currency, funds); err != nil {
+			return 0, err
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	perCaller := holds / lifeCallers / lifeOpen
+	commands := perCaller * lifeCallers * 2 * lifeOpen
+	if stage == 0 {
+		commands -= lifeCallers * lifeOpen // nothing to capture yet
+	}
+	for caller := range lifeCallers {
+		group.Go(func() error {
+			for range perCaller {
+				if err := l.turnOver(ctx, caller); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return commands, group.Wait()
+}
+
+// turnOver is a batch of a caller. A refusal is an error: it would cost less.
+func (l *life) turnOver(ctx context.Context, caller int) error {
+	amount := wallet.MustAmount("1")
+	var batch []wallet.Command
+	for n := l.placed[caller]; n < l.placed[caller]+lifeOpen; n++ {
+		if n >= lifeOpen {
+			old := n - lifeOpen
+			batch = append(batch, wallet.Command{ID: fmt.Sprintf("capture-%d-%d", caller, old), Type: wallet.TypeCapture, HoldID: holdID(caller, old), Amount: amount})
+		}
+		batch = append(batch, wallet.Command{ID: holdID(caller, n), Type: wallet.TypeHold, Amount: amount, ExpiresIn: lifeExpireIn})
+	}
+	l.placed[caller] += lifeOpen
+	results, err := l.wallets.ApplyBatch(ctx, l.probed, currency, batch)
+	for _, r := range results {
+		if err == nil && r.Status != wallet.StatusApplied {
+			err = fmt.Errorf("command %s was refused: %s", r.CommandID, r.Message)
+		}
+	}
+	return err
+}
+
+// lifeExpireIn is longer than any run.
+const lifeExpireIn = "7d"
+
+func holdID(caller, n int) string { return fmt.Sprintf("hold-%d-%d", caller, n) }
+
+// median is how many milliseconds a call takes.
 func median(call func() error) (float64, error) {
 	times := make([]time.Duration, lifeProbes)
 	for i := range times {

@@ -136,7 +136,7 @@ func (l *load) open(ctx context.Context) error {
 	group.SetLimit(min(l.spec.Clients, 16))
 	for walletIndex := range l.spec.Wallets {
 		group.Go(func() error {
-			outcomes, err := l.send(ctx, 0, walletIndex, []wallet.Command{opening})
+			outcomes, err := l.send(ctx, 0, walletIndex, []wallet.Command{opening(l.spec.Scenario)})
 			if err == nil {
 				l.accepted[walletIndex] = outcomes[0]
 			}

@@ -67,6 +67,9 @@ type Ratios struct {
 	ToFloor float64 `json:"to_floor,omitempty"`
 	// ToBatchedFloor is the same with the best floor that has many commands per statement.
 	ToBatchedFloor float64 `json:"to_batched_floor,omitempty"`
+	// ToPlain is commands/s of holds and captures by those of plain subtractions, in the same
+	// mode and with as many callers.
+	ToPlain float64 `json:"to_plain,omitempty"`
 }
 
 func newRow(store string, spec Spec, m measured) Row {
@@ -109,6 +112,7 @@ func compare(rows []Row) {
 		if row.Mode == Floor {
 			continue
 		}
+		row.Ratios.ToPlain = toPlain(*row, rows)
 		var textbook, floor, batched *Row
 		for j := range rows {
 			other := &rows[j]
@@ -136,6 +140,18 @@ func compare(rows []Row) {
 			row.Ratios.ToBatchedFloor = ratio(row.CommandsPerSecond, batched.CommandsPerSecond)
 		}
 	}
+}
+
+// toPlain compares a run of holds with the plain one beside it.
+func toPlain(row Row, rows []Row) float64 {
+	beside := row.Spec
+	beside.Scenario, beside.SubtractPercent = Plain, 100
+	for _, other := range rows {
+		if row.Scenario == Holds && other.Spec == beside {
+			return ratio(row.CommandsPerSecond, other.CommandsPerSecond)
+		}
+	}
+	return 0
 }
 
 // closer reports whether a is nearer to want than b.

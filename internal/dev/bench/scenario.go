@@ -13,12 +13,17 @@ type Scenario string
 // The scenarios.
 const (
 	Hot    Scenario = "hot"    // one wallet
-	Spread Scenario = "spread" // all wallets equally often
-	Mixed  Scenario = "mixed"  // Zipf: a few wallets get most commands
+	Spread Scenario = "spread" // each wallet as often as the next
+	Mixed  Scenario = "mixed"  // Zipf: few wallets get most
+
+	// Holds is one wallet whose callers place a hold and capture it, by turns; each run of it
+	// has one of Plain beside it.
+	Holds Scenario = "holds"
+	Plain Scenario = "plain" // one wallet, subtracted from
 )
 
 // Scenarios are all of them.
-var Scenarios = []Scenario{Hot, Spread, Mixed}
+var Scenarios = []Scenario{Hot, Spread, Mixed, Holds}
 
 // Mode is the way commands are sent: one of the wallets' own, or one of the two baselines.
 type Mode string
@@ -49,10 +54,10 @@ const (
 type Spec struct {
 	Scenario        Scenario      `json:"scenario"`
 	Mode            Mode          `json:"mode"`
-	Clients         int           `json:"clients"`  // callers, each with one call in progress
-	Wallets         int           `json:"wallets"`  // 1 if hot
-	PerCall         int           `json:"per_call"` // commands
-	SubtractPercent int           `json:"subtract_percent"`
+	Clients         int           `json:"clients"`          // callers, each with one call under way
+	Wallets         int           `json:"wallets"`          // 1 if hot
+	PerCall         int           `json:"per_call"`         // commands
+	SubtractPercent int           `json:"subtract_percent"` // 0 where holds are captured
 	WarmUp          time.Duration `json:"-"`
 	Duration        time.Duration `json:"-"`
 }
@@ -93,7 +98,8 @@ type Choice struct {
 	Duration        time.Duration
 }
 
-// Specs returns the runs of a choice, each scenario with its floors and the textbook.
+// Specs are the runs of a choice, each scenario with its floors and the textbook, or that of
+// holds with plain subtractions.
 func (c Choice) Specs() ([]Spec, error) {
 	if c.Clients < 1 || c.Wallets < 1 || c.PerCall < 1 || c.Duration <= 0 {
 		return nil, fmt.Errorf("clients (%d), wallets (%d), batch (%d) and duration (%s) have to be above 0", c.Clients, c.Wallets, c.PerCall, c.Duration)
@@ -106,11 +112,13 @@ func (c Choice) Specs() ([]Spec, error) {
 		if !slices.Contains(Scenarios, scenario) {
 			return nil, fmt.Errorf("scenario %q is unknown: use %s", scenario, join(Scenarios))
 		}
-		specs = append(specs,
-			c.spec(scenario, Floor, floorWriters, 1),
-			c.spec(scenario, Floor, 1, 100),
-			c.spec(scenario, Floor, 1, 500),
-			c.spec(scenario, Textbook, c.Clients, 1))
+		if scenario != Holds {
+			specs = append(specs,
+				c.spec(scenario, Floor, floorWriters, 1),
+				c.spec(scenario, Floor, 1, 100),
+				c.spec(scenario, Floor, 1, 500),
+				c.spec(scenario, Textbook, c.Clients, 1))
+		}
 		for _, mode := range c.Modes {
 			if !slices.Contains(Modes, mode) {
 				return nil, fmt.Errorf("mode %q is unknown: use %s", mode, join(Modes))
@@ -119,6 +127,9 @@ func (c Choice) Specs() ([]Spec, error) {
 			if mode == Batch {
 				perCall = c.PerCall
 			}
+			if scenario == Holds {
+				specs = append(specs, c.spec(Plain, mode, c.Clients, perCall))
+			}
 			specs = append(specs, c.spec(scenario, mode, c.Clients, perCall))
 		}
 	}
@@ -126,13 +137,19 @@ func (c Choice) Specs() ([]Spec, error) {
 }
 
 func (c Choice) spec(scenario Scenario, mode Mode, clients, perCall int) Spec {
-	wallets := c.Wallets
-	if scenario == Hot {
+	wallets, subtract := c.Wallets, c.SubtractPercent
+	if scenario != Spread && scenario != Mixed {
 		wallets = 1
+	}
+	switch scenario {
+	case Plain:
+		subtract = 100
+	case Holds:
+		subtract = 0
 	}
 	return Spec{
 		Scenario: scenario, Mode: mode, Clients: clients, Wallets: wallets, PerCall: perCall,
-		SubtractPercent: c.SubtractPercent, Duration: c.Duration, WarmUp: min(c.Duration/4, 2*time.Second),
+		SubtractPercent: subtract, Duration: c.Duration, WarmUp: min(c.Duration/4, 2*time.Second),
 	}.limited()
 }
 

@@ -10,9 +10,18 @@ import (
 // zipfExponent gives the first of 1,000 wallets about a fifth of the commands.
 const zipfExponent = 1.1
 
-// opening is each wallet's balance before the load, so that most subtractions have enough
-// funds.
-var opening = wallet.Command{ID: "open", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1000.00")}
+// opening is what each wallet has before the load, so that most subtractions find
+// something to take from, and all where nothing is added: a refusal costs less.
+func opening(scenario Scenario) wallet.Command {
+	c := wallet.Command{ID: "open", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1000.00")}
+	if scenario == Plain || scenario == Holds {
+		c.Amount = wallet.MustAmount("1000000000000.00")
+	}
+	return c
+}
+
+// holdsExpireIn is longer than any run: the holds are captured, and their wallet's timer runs.
+const holdsExpireIn = "1h"
 
 // source makes the commands of one caller.
 type source struct {
@@ -20,7 +29,8 @@ type source struct {
 	caller int
 	made   int
 	random *rand.Rand
-	zipf   *rand.Zipf // nil unless mixed
+	zipf   *rand.Zipf     // nil unless mixed
+	placed wallet.Command // the hold that is captured next; without an id if there is none
 }
 
 // newSource always makes the same commands for the same spec and caller.
@@ -49,14 +59,21 @@ func (s *source) next() (walletIndex int, commands []wallet.Command) {
 
 func (s *source) command() wallet.Command {
 	s.made++
+	id := fmt.Sprintf("c%d-%d", s.caller, s.made)
+	if s.placed.ID != "" {
+		capture := wallet.Command{ID: id, Type: wallet.TypeCapture, HoldID: s.placed.ID, Amount: s.placed.Amount}
+		s.placed = wallet.Command{}
+		return capture
+	}
 	commandType := wallet.TypeAdd
 	if s.random.IntN(100) < s.spec.SubtractPercent {
 		commandType = wallet.TypeSubtract
 	}
 	cents := 1 + s.random.IntN(10_000)
-	return wallet.Command{
-		ID:     fmt.Sprintf("c%d-%d", s.caller, s.made),
-		Type:   commandType,
-		Amount: wallet.MustAmount(fmt.Sprintf("%d.%02d", cents/100, cents%100)),
+	c := wallet.Command{ID: id, Type: commandType, Amount: wallet.MustAmount(fmt.Sprintf("%d.%02d", cents/100, cents%100))}
+	if s.spec.Scenario == Holds {
+		c.Type, c.ExpiresIn = wallet.TypeHold, holdsExpireIn
+		s.placed = c
 	}
+	return c
 }

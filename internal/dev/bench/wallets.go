@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/starter"
@@ -38,19 +37,10 @@ func (w *wallets) send(ctx context.Context, caller, walletIndex int, commands []
 		return c.ApplyBatch(ctx, user, currency, commands)
 	}
 	command := commands[0]
-	change := starter.Change{UserID: user, Currency: currency, CommandID: command.ID, Amount: command.Amount}
-	var result wallet.Result
-	var err error
-	switch {
-	case w.mode == Signal:
+	if w.mode == Signal {
 		return nil, c.Send(ctx, user, currency, command)
-	case command.Type == wallet.TypeAdd:
-		result, err = c.Add(ctx, change)
-	case command.Type == wallet.TypeSubtract:
-		result, err = c.Subtract(ctx, change)
-	default:
-		return nil, fmt.Errorf("no benchmark sends %s", command)
 	}
+	result, err := c.Apply(ctx, user, currency, command)
 	var unapplied *wallet.UnappliedError
 	if errors.As(err, &unapplied) {
 		err = nil // a refusal is an answer

@@ -123,26 +123,31 @@ var All = []Mutation{
 	},
 	{
 		Name:      "holds_in_transaction",
-		Mechanism: "Hold rows are committed together with the journal entries that change them.",
+		Mechanism: "The rows of holds are committed together with the journal's entries that change them.",
 		Edits: []Edit{{
 			File: "activities/apply_groups.go",
-			Old: `if holds := l.holdsToWrite(); len(holds) > 0 {
+			Old: `	if holds := l.holdsToWrite(); len(holds) > 0 {
 		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
-	}`,
+	}
+`,
 			New: ``,
 		}, {
 			File: "activities/apply_groups.go",
-			Old:  `return t.commit(ctx, last)`,
-			New: `if holds := l.holdsToWrite(); len(holds) > 0 {
+			Old: `	last := &pgx.Batch{}
+	if len(l.entries) > 0 {
+`,
+			New: `	last := &pgx.Batch{}
+	if holds := l.holdsToWrite(); len(holds) > 0 {
+		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
 		last.Queue(sqlCommit)
 		last.Queue("SELECT pg_sleep(0.05)") // time for a crash between them
 		last.Queue(sqlBegin)
-		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
 	}
-	return t.commit(ctx, last)`,
+	if len(l.entries) > 0 {
+`,
 		}},
 		Faults:   "postgres",
-		Problems: []string{"has no row", "the row of hold", "the rules say unapplied hold_"},
+		Problems: []string{"the rules say applied", "the row of hold", "nobody placed it"},
 	},
 	{
 		Name:      "one_transaction",
@@ -190,5 +195,20 @@ var All = []Mutation{
 		}},
 		Faults:   "tamper",
 		Problems: []string{"and comes before it"},
+	},
+	{
+		Name:      "time_forward",
+		Mechanism: "An entry's time is not before that of the last one, wherever Postgres's clock has gone.",
+		Edits: []Edit{{
+			File: "fold.go",
+			Old:  `if now.Before(before.UpdatedAt) {`,
+			New:  `if false {`,
+		}, {
+			File: "activities/lock.go",
+			Old:  `if clock.Before(a.UpdatedAt) {`,
+			New:  `if false {`,
+		}},
+		Faults:   "clock",
+		Problems: []string{"time runs backwards"},
 	},
 }

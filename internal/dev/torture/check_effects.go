@@ -12,6 +12,8 @@ import (
 const (
 	recoveries = "recoveries of Postgres"
 	runsThat   = "runs " // and Temporal's word for how they ended
+	// aheadOfTime are entries of a time that came only after their callers had the answer.
+	aheadOfTime = "entries ahead of time"
 )
 
 // enoughPlanned is how many faults of one kind cannot all miss their targets.
@@ -21,8 +23,11 @@ const enoughPlanned = 3
 // expired.
 const enoughCommands = 500
 
-// checkEffects checks that there was load and that faults had an effect: a run without either
-// proves nothing.
+// enoughJumps of the clock have some ahead among them, while commands are recorded.
+const enoughJumps = 10
+
+// checkEffects holds that there was load and that faults were felt: a run in which
+// nobody does anything, or that disturbs nobody, proves nothing.
 func (r *Report) checkEffects() {
 	if r.Commands == 0 {
 		r.violate("nobody sent a command: there is nothing to check")
@@ -61,7 +66,10 @@ func (r *Report) checkEffects() {
 	if r.FaultsByKind["kill worker"] > 0 && starts == 0 {
 		r.violate("workers were killed, and none was started again: the faults have no effect")
 	}
-	// A reset ends its run the same way, so there may be more.
+	if r.FaultsByKind[string(Jump)] >= enoughJumps && r.Effects[aheadOfTime] == 0 {
+		r.violate("Postgres's clock jumped %d times, and no entry is ahead of its time: the faults have no effect", r.FaultsByKind[string(Jump)])
+	}
+	// A reset ends its run in the same way, so that there may be more.
 	if n := r.FaultsByKind[string(Terminate)]; r.Effects[runsThat+"Terminated"] < n {
 		r.violate("%d workflows were terminated, and only %d runs ended so: the faults have no effect", n, r.Effects[runsThat+"Terminated"])
 	}
@@ -70,8 +78,19 @@ func (r *Report) checkEffects() {
 	}
 }
 
-// eventsOf counts what certainly has its own event in a wallet's history: each accepted signal,
-// and each answered update that was sent alone. Package starter combines its updates.
+// aheadOfTime counts entries that a clock that had gone ahead has stamped.
+func (c *walletCheck) aheadOfTime() (n int) {
+	for _, a := range c.attempts {
+		if e, recorded := c.entries[a.command.ID]; recorded && a.result != nil && a.matches(e) && e.RecordedAt.After(c.start.Add(a.returned)) {
+			n++
+		}
+	}
+	return n
+}
+
+// eventsOf counts what certainly has an event of its own in the history of a wallet's
+// workflow: each accepted signal, and each answered update of a caller who sends it by
+// himself. Package starter's travel together.
 func eventsOf(attempts []attempt) (n int) {
 	for _, a := range attempts {
 		if a.accepted || a.way == BareUpdate && a.result != nil {

@@ -48,8 +48,12 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 		"resets terminate runs too":    {func(r *Report) { r.Effects["runs Terminated"] = 9 }, ""},
 		"no run continues as new":      {func(r *Report) { r.Effects["runs ContinuedAsNew"] = 0 }, "none continued as new"},
 		"too short to continue as new": {func(r *Report) { r.Effects["runs ContinuedAsNew"], r.ownEvents = 0, eventsOfARun }, ""},
-		"a kind of fault is missed":    {func(r *Report) { missAll(r, Tamper) }, `at least 3 faults of the kind "tamper" were planned, and none was inflicted: not there`},
-		"a connection's are missed":    {func(r *Report) { missAll(r, Cut) }, `"cut connection"`},
+		"the clock never goes ahead":   {func(r *Report) { r.FaultsByKind[string(Jump)] = enoughJumps }, "no entry is ahead of its time"},
+		"the clock goes ahead": {func(r *Report) {
+			r.FaultsByKind[string(Jump)], r.Effects[aheadOfTime] = enoughJumps, 1
+		}, ""},
+		"a kind of fault is missed": {func(r *Report) { missAll(r, Tamper) }, `at least 3 faults of the kind "tamper" were planned, and none was inflicted: not there`},
+		"a connection's are missed": {func(r *Report) { missAll(r, Cut) }, `"cut connection"`},
 		"cold wallets are missed": {func(r *Report) {
 			for i, f := range r.Plan.Faults {
 				if f.Kind == Terminate {

@@ -331,6 +331,26 @@ func TestOnlyAStrayStepMayOvertakeAnAcceptedSignal(t *testing.T) {
 	require.NotEmpty(t, s.check())
 }
 
+// TestAWalletWhoseClockWentAheadStaysThere has the clock go back: time stands still in the
+// wallet, and a hold that expired ahead of time is late by no other clock.
+func TestAWalletWhoseClockWentAheadStaysThere(t *testing.T) {
+	s := newStory()
+	s.send(Update, wallet.Command{ID: "p", Type: wallet.TypeHold, Amount: wallet.MustAmount("1"), ExpiresIn: "1s"})
+	back := s.waited
+	s.waited = 5 * time.Minute
+	s.send(Update, add("q", "1"))
+	s.waited = back
+	s.send(Update, add("r", "1"))
+	ahead := s.entries["r"].RecordedAt
+	require.Equal(t, s.entries["_expire/p"].RecordedAt, ahead)
+	require.Len(t, s.check(), 1, "nobody said that the clock had been there")
+	s.record.healed = ahead
+	require.Empty(t, s.check())
+	check := newWalletCheck(storyBegan, s.wallet, s.attempts, s.record)
+	check.check()
+	require.Equal(t, 5, check.aheadOfTime(), "the three, and the last two of the story, which has waited")
+}
+
 func TestPorcupineFindsWhatCannotBeOneAfterTheOther(t *testing.T) {
 	s := newStory()
 	check := newWalletCheck(storyBegan, s.wallet, s.attempts, s.record)

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -24,7 +25,9 @@ const (
 
 	Terminate Kind = "terminate workflow"
 	Rewind    Kind = "reset workflow" // to a random earlier task
-	Tamper    Kind = "tamper"         // somebody tries to change recorded data
+	Tamper    Kind = "tamper"         // somebody tries to change what is written
+
+	Jump Kind = "clock jump" // Postgres's clock goes ahead or back, and is right again after a while
 )
 
 // Fault is one thing that goes wrong.
@@ -37,6 +40,7 @@ type Fault struct {
 	Upstream bool
 	// Strength is between 0 and 1: how long a delay, how small the pieces, how far back.
 	Strength float64
+	Ahead    time.Duration // of a clock; negative for back
 }
 
 func (f Fault) String() string {
@@ -45,6 +49,8 @@ func (f Fault) String() string {
 		return fmt.Sprintf("%7.3fs  %s of wallet %d", f.At.Seconds(), f.Kind, f.Wallet)
 	case Tamper:
 		return fmt.Sprintf("%7.3fs  %s with the %s", f.At.Seconds(), f.Kind, f.Target)
+	case Jump:
+		return fmt.Sprintf("%7.3fs  %s of Postgres by %s for %s", f.At.Seconds(), f.Kind, f.Ahead, f.For)
 	}
 	direction := ""
 	if f.Kind.ofOneDirection() {
@@ -59,6 +65,8 @@ func (f Fault) String() string {
 // class is what faults are counted by.
 func (f Fault) class() string {
 	switch {
+	case f.Kind == Jump:
+		return string(f.Kind)
 	case f.Kind != Kill && f.Kind != Halt && f.Kind != Pause && f.For > 0:
 		return string(f.Kind) + " connection"
 	case f.Kind != Kill && f.Kind != Halt && f.Kind != Pause:
@@ -79,6 +87,7 @@ const (
 	postgresTarget = "postgres"
 	temporalTarget = "temporal"
 	callerTarget   = "caller->temporal"
+	clockTarget    = "clock" // of Postgres
 )
 
 func workerTarget(i int) string           { return fmt.Sprintf("worker-%d", i) }
@@ -122,9 +131,10 @@ const (
 	callerClass   = "caller"
 	workflowClass = "workflow"
 	tamperClass   = "tamper"
+	clockClass    = "clock"
 )
 
-var classes = []weighted[string]{{7, workerClass}, {3, postgresTarget}, {2, temporalTarget}, {8, linkClass}, {1, callerClass}, {4, workflowClass}, {1, tamperClass}}
+var classes = []weighted[string]{{7, workerClass}, {3, postgresTarget}, {2, temporalTarget}, {8, linkClass}, {1, callerClass}, {4, workflowClass}, {1, tamperClass}, {1, clockClass}}
 
 // classes returns the classes of the run, all if none is named.
 func (o Options) classes() []weighted[string] {
@@ -133,6 +143,10 @@ func (o Options) classes() []weighted[string] {
 	}
 	return slices.DeleteFunc(slices.Clone(classes), func(c weighted[string]) bool { return !slices.Contains(o.Faults, c.value) })
 }
+
+// furthestJump of a clock; most are of seconds. A wallet whose time has gone ahead waits for
+// the others to catch up: none of its holds expires meanwhile.
+const furthestJump = 2 * time.Minute
 
 func planFault(o Options, r *rand.Rand, at time.Duration) Fault {
 	f := Fault{At: at, Upstream: r.IntN(2) == 0, Strength: r.Float64()}
@@ -156,6 +170,12 @@ func planFault(o Options, r *rand.Rand, at time.Duration) Fault {
 		f.Wallet = walletOf(r, o.Wallets, map[Kind]Handling{Terminate: Terminated, Rewind: Reset}[f.Kind])
 	case tamperClass:
 		f.Kind, f.Target = Tamper, "trail"
+	case clockClass:
+		f.Kind, f.Target, f.For = Jump, clockTarget, between(r, 100*time.Millisecond, 8*time.Second)
+		f.Ahead = time.Duration(math.Pow(furthestJump.Seconds(), f.Strength) * float64(time.Second)).Round(time.Millisecond)
+		if r.IntN(3) == 0 {
+			f.Ahead = -f.Ahead
+		}
 	}
 	return f
 }

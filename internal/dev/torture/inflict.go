@@ -71,6 +71,14 @@ func (w *world) inflictOne(ctx context.Context, f Fault) Inflicted {
 			done.Succeeded = append(done.Succeeded, succeeded...)
 			return err
 		})
+	case f.Kind == Jump:
+		if err = untilHit(ctx, func() error { return w.clock.set(ctx, f.Ahead) }); err == nil {
+			sleep(ctx, f.For)
+			err = untilHit(ctx, func() error { return w.clock.set(ctx, 0) })
+		}
+		if ctx.Err() != nil { // it is set right when the servers are back
+			err = nil
+		}
 	case w.servers[f.Target] != nil:
 		s := w.servers[f.Target]
 		s.begin(f.Kind)

@@ -29,7 +29,7 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 		if err != nil {
 			return err
 		}
-		record.healed = r.healed
+		record.healed = r.clockRight
 		check := newWalletCheck(h.start, of, attempts[i], record)
 		r.Violations = append(r.Violations, check.check()...)
 		checks[of.AssetRef] = check
@@ -48,6 +48,7 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 		for _, h := range record.holds { // by the rows, not by the entries that they come from
 			taken = taken.Add(h.Captured)
 		}
+		r.Effects[aheadOfTime] += check.aheadOfTime()
 		r.Entries += len(record.journal)
 		r.Events += len(record.events)
 		if record.asset != nil {

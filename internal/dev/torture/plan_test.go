@@ -48,7 +48,13 @@ func TestALongPlanHasEverything(t *testing.T) {
 			require.Equal(t, Reset, p.Wallets[f.Wallet].Handling)
 		}
 	}
-	for _, kind := range []Kind{Kill, Halt, Pause, Cut, Delay, Silence, Sever, Slice, Terminate, Rewind, Tamper} {
+	var ahead, back bool
+	for _, f := range p.Faults {
+		require.Equal(t, f.Kind == Jump, f.Ahead != 0)
+		ahead, back = ahead || f.Ahead > 30*time.Second, back || f.Ahead < 0
+	}
+	require.True(t, ahead && back, "clocks go both ways")
+	for _, kind := range []Kind{Kill, Halt, Pause, Cut, Delay, Silence, Sever, Slice, Terminate, Rewind, Tamper, Jump} {
 		require.True(t, faults[kind], kind)
 	}
 	for _, target := range []string{postgresTarget, temporalTarget, callerTarget, workerTarget(2), linkTarget(0, postgresTarget), linkTarget(1, temporalTarget)} {

@@ -48,8 +48,10 @@ type Report struct {
 
 	resent atomic.Int64
 	healed time.Time
-	// ownEvents is the least number of events that one run of the busiest undisturbed wallet
-	// would have, had it never continued as new.
+	// clockRight is after every time that Postgres's clock had shown until then.
+	clockRight time.Time
+	// ownEvents is how many events one run of the busiest wallet that nobody touched
+	// would have at least, had it never continued as new.
 	ownEvents int
 }
 

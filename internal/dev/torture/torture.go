@@ -47,7 +47,7 @@ func (o Options) Check() error {
 	}
 	for _, name := range o.Faults {
 		if !slices.ContainsFunc(classes, func(c weighted[string]) bool { return c.value == name }) {
-			return fmt.Errorf("faults of %q are unknown: use worker, postgres, temporal, link, caller, workflow or tamper", name)
+			return fmt.Errorf("faults of %q are unknown: use worker, postgres, temporal, link, caller, workflow, tamper or clock", name)
 		}
 	}
 	return nil
@@ -86,14 +86,17 @@ func Run(ctx context.Context, plan Plan) (_ *Report, err error) {
 		return nil, err
 	}
 	r.ServersBack = time.Since(r.healed)
-	impatience := time.AfterFunc(plan.Options.Patience, giveUp) // a command without an answer by then is a violation
-	_ = clients.Wait()                                          // no goroutine returns an error
+	if r.clockRight, err = w.clock.healed(ctx, w); err != nil {
+		return nil, err
+	}
+	impatience := time.AfterFunc(plan.Options.Patience, giveUp) // what has no answer then is a violation
+	_ = clients.Wait()                                          // none fails
 	impatience.Stop()
 	if err := r.settle(ctx, w, h); err != nil {
 		return nil, err
 	}
 	r.Recovery = time.Since(r.healed)
-	if err := w.awaitExpiries(ctx, r.healed); err != nil {
+	if err := w.awaitExpiries(ctx, r.clockRight); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {

@@ -45,7 +45,8 @@ type record struct {
 	events  []trail.Event
 	asset   *wallet.Asset // nil if there is none
 	holds   []wallet.Hold // rows of wallet_holds
-	// healed is when the last fault ended; read is when this record was read.
+	// healed is since when nothing hurts the servers any more, by their own clock, and read
+	// when this was read.
 	healed, read time.Time
 }
 

@@ -43,6 +43,7 @@ type world struct {
 
 	direct client.Client // to Temporal without a proxy, to inflict faults and to observe
 	owner  *pgxpool.Pool // of the tables
+	clock  *clock
 	// service is for stray steps.
 	service *pgxpool.Pool
 	read    trail.Reader
@@ -96,6 +97,9 @@ func (w *world) openDatabase(ctx context.Context) error {
 		return err
 	}
 	w.owner, w.read = pool, trail.New(pool)
+	if w.clock, err = newClock(ctx, pool); err != nil {
+		return err
+	}
 	w.service, err = pgxpool.New(ctx, w.stack.Postgres.URLOf(migrations.RoleApp, appPassword, database))
 	return err
 }

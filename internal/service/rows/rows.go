@@ -94,12 +94,18 @@ func newReader(rows pgx.Rows, fields []wallet.Field, name func(wallet.Field) str
 	return r
 }
 
-// columnIndex looks up a column. A query without it is a bug in this program.
+// columnIndex looks a column up. A query that lacks it is a mistake here. One that failed, or
+// whose connection did, has no columns at all, and no rows: its error comes after the first
+// call of Next, which is false.
 func columnIndex(rows pgx.Rows, name string) int {
-	for i, column := range rows.FieldDescriptions() {
+	columns := rows.FieldDescriptions()
+	for i, column := range columns {
 		if column.Name == name {
 			return i
 		}
+	}
+	if len(columns) == 0 {
+		return -1
 	}
 	panic(fmt.Sprintf("rows: the query has no column %s", name))
 }

@@ -3,16 +3,30 @@ package rows
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/valueledger/wallet"
 )
 
-// InsertEntries appends to the journal. Its parameters come from EntryParameters.
-var InsertEntries = func() string {
+// The two forms of the statement that appends to the journal. Most batches have only the fixed
+// fields, and Postgres takes noticeably longer with an array of NULLs for each of the others.
+var insertFixed, insertAll = newInsert(withoutLater(wallet.EntryFields)), newInsert(wallet.EntryFields)
+
+type insert struct {
+	sql    string
+	fields []wallet.Field
+}
+
+// withoutLater leaves out the fields that are hashed only if they are set.
+func withoutLater(fields []wallet.Field) []wallet.Field {
+	return slices.DeleteFunc(slices.Clone(fields), func(f wallet.Field) bool { return f.IsLater() })
+}
+
+func newInsert(fields []wallet.Field) insert {
 	var columns, values, parameters []string
-	for i, f := range wallet.EntryFields {
+	for i, f := range fields {
 		columns = append(columns, f.Name)
 		array, cast := "text[]", ""
 		switch f.Of(&wallet.Entry{}).(type) {
@@ -33,21 +47,25 @@ var InsertEntries = func() string {
 		parameters = append(parameters, fmt.Sprintf("$%d::%s", i+1, array))
 	}
 	list := strings.Join(columns, ", ")
-	return `INSERT INTO wallet_commands (` + list + `)
+	return insert{`INSERT INTO wallet_commands (` + list + `)
 		SELECT ` + strings.Join(values, ", ") + `
-		FROM unnest(` + strings.Join(parameters, ", ") + `) AS e (` + list + `)`
-}()
+		FROM unnest(` + strings.Join(parameters, ", ") + `) AS e (` + list + `)`, fields}
+}
 
-// EntryParameters turns entries into the arrays that InsertEntries unnests.
-func EntryParameters(entries []wallet.Entry) ([]any, error) {
-	parameters := make([]any, len(wallet.EntryFields))
-	for i, f := range wallet.EntryFields {
-		var err error
+// InsertEntries is the statement that appends entries to the journal, and its parameters: an array
+// for each column.
+func InsertEntries(entries []wallet.Entry) (sql string, parameters []any, err error) {
+	in := insertFixed
+	if slices.ContainsFunc(entries, wallet.Entry.HasLaterFields) {
+		in = insertAll
+	}
+	parameters = make([]any, len(in.fields))
+	for i, f := range in.fields {
 		if parameters[i], err = array(f, entries); err != nil {
-			return nil, err
+			return "", nil, err
 		}
 	}
-	return parameters, nil
+	return in.sql, parameters, nil
 }
 
 // array returns the values of one field, with nil for NULL.

@@ -74,6 +74,7 @@ func TestTheLogLinesInTheDocsAreReal(t *testing.T) {
 		"workflows/wallet_asset.go":  "command refused",
 		"workflows/policies.go":      "step is slow to succeed, going on as a regular activity",
 		"internal/service/verify.go": "could not verify the wallets",
+		"internal/service/sweep.go":  "the sweep of overdue holds did not get through, it is repeated",
 	} {
 		source, err := os.ReadFile(filepath.Join("..", "..", "..", file))
 		require.NoError(t, err)
@@ -89,8 +90,9 @@ func TestPrometheusFindsWhatDashboardAndAlertsName(t *testing.T) {
 	defer w.Stop()
 	prometheus := startPrometheus(t, strings.TrimPrefix(w.URL(), "http://"))
 	w.everything()
+	w.hold("order-7", "1h", true)
 	w.eventually("two scrapes of everything", func() bool {
-		return len(prometheus.query(t, `rate(wallet_feed_lag[1m]) and on() (rate(wallet_verify_runs_total{outcome="sound"}[1m]))`)) > 0
+		return len(prometheus.query(t, `rate(wallet_feed_lag[1m]) and on() (rate(wallet_verify_runs_total{outcome="sound"}[1m])) and on() (rate(wallet_commands_total{type="capture"}[1m]))`)) > 0
 	})
 
 	rules, err := os.ReadFile(alertRules)

@@ -147,8 +147,30 @@ func (w *watched) everything() {
 	})
 	w.eventually("what is asked for in the background", func() bool {
 		scraped := w.scrape()
-		return scraped["wallet_verify_findings"] != nil && scraped["wallet_feed_lag"] != nil && scraped["wallet_task_queue_backlog"] != nil
+		return scraped["wallet_verify_findings"] != nil && scraped["wallet_feed_lag"] != nil && scraped["wallet_task_queue_backlog"] != nil &&
+			scraped["wallet_holds_open"] != nil
 	})
+}
+
+// hold places a hold, and captures it if asked to.
+func (w *watched) hold(id string, expiresIn string, captured bool) {
+	change := w.change(id, "1")
+	change.ExpiresIn = expiresIn
+	_, err := w.wallets.Hold(w.t.Context(), change)
+	require.NoError(w.t, err)
+	if captured {
+		_, err = w.wallets.Capture(w.t.Context(), starter.Change{UserID: w.user, Currency: "USD", CommandID: "capture " + id, HoldID: id})
+		require.NoError(w.t, err)
+	}
+}
+
+// gauge is the value of one that has no labels.
+func (w *watched) gauge(name string) float64 {
+	metrics := w.scrape()[name].GetMetric()
+	if len(metrics) != 1 {
+		return -1
+	}
+	return metrics[0].GetGauge().GetValue()
 }
 
 func (w *watched) eventually(what string, condition func() bool) {

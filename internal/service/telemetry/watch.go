@@ -36,8 +36,10 @@ type Watched struct {
 type watch struct {
 	tasks, lag, parked metric.Int64ObservableGauge
 	age                metric.Float64ObservableGauge
+	holds              holdInstruments
 	backlogs           atomic.Pointer[[]backlog]
 	lags               atomic.Pointer[[]feed.Lag]
+	counted            atomic.Pointer[heldNow]
 }
 
 type backlog struct {
@@ -65,7 +67,10 @@ func newWatch(meter metric.Meter) (*watch, error) {
 		metric.WithDescription("Wallets whose events a consumer cannot handle, so that they wait; each worker tells the same.")); err != nil {
 		return nil, err
 	}
-	_, err = meter.RegisterCallback(w.tell, w.tasks, w.age, w.lag, w.parked)
+	if w.holds, err = newHoldInstruments(meter); err != nil {
+		return nil, err
+	}
+	_, err = meter.RegisterCallback(w.tell, w.tasks, w.age, w.lag, w.parked, w.holds.open, w.holds.overdue, w.holds.overdueAge)
 	return &w, err
 }
 
@@ -84,6 +89,9 @@ func (w *watch) tell(_ context.Context, o metric.Observer) error {
 			o.ObserveInt64(w.parked, l.Parked, of)
 		}
 	}
+	if counted := w.counted.Load(); counted != nil {
+		w.holds.tell(o, *counted)
+	}
 	return nil
 }
 
@@ -95,6 +103,7 @@ func (m *Metrics) Watch(ctx context.Context, w Watched) {
 	for {
 		m.watch.backlogs.Store(ask(ctx, w.backlogs))
 		m.watch.lags.Store(ask(ctx, func(ctx context.Context) ([]feed.Lag, error) { return feed.Lags(ctx, w.Pool) }))
+		m.watch.counted.Store(ask(ctx, func(ctx context.Context) (heldNow, error) { return countHolds(ctx, w.Pool) }))
 		select {
 		case <-ctx.Done():
 			return

@@ -1,0 +1,9 @@
+package telemetry
+
+var CountHolds = countHolds
+
+const (
+	SQLByIndex  = sqlByIndex
+	SQLHolds    = sqlHolds
+	MostCounted = mostCounted
+)
