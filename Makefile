@@ -25,7 +25,7 @@ demo: bin/wallet-dev $(temporal_of_store) ## the same, but stop after the demons
 	@./bin/wallet-dev demo
 
 test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a real Temporal
-	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m ./...
+	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m ./...
 
 # UPDATE=-update rewrites the expected outputs. The test installs npm's packages.
 test-examples: bin/wallet bin/wallet-dev bin/temporal ## the examples in TypeScript, Go, HTTP and for the Temporal CLI, on real servers
@@ -63,7 +63,7 @@ screenshots: bin/temporal ## the same, and write its pictures to docs/
 	./internal/test/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/test/webui -pictures "$(CURDIR)/docs"
 
 limits: bin/temporal ## overload in full: 20,000 signals while Postgres is slow, 5,000 wallets at once
-	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m ./internal/test/e2e -run 'Flood|Thousands' -v -full
+	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m ./...ernal/test/e2e -run 'Flood|Thousands' -v -full
 
 ENTRIES ?= 1000000
 WALLETS ?= 10000
