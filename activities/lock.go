@@ -62,8 +62,13 @@ const (
 			ORDER BY expires_at
 			OFFSET 0) AS h
 		WHERE NOT EXISTS (
-			SELECT FROM wallet_commands AS expired
-			WHERE expired.user_id = h.user_id AND expired.currency = h.currency AND expired.command_id = '` + wallet.ExpirePrefix + `' || h.hold_id)`
+			SELECT FROM (
+				SELECT command_id
+				FROM wallet_commands AS c
+				WHERE c.user_id = h.user_id AND c.currency = h.currency AND c.command_id >= ('` + wallet.ExpirePrefix + `' || h.hold_id) COLLATE "C"
+				ORDER BY c.command_id
+				LIMIT 1) AS next
+			WHERE next.command_id = '` + wallet.ExpirePrefix + `' || h.hold_id)`
 )
 
 // One step into the primary key for each id. The plain form, command_id = ANY ($3), can be a

@@ -124,12 +124,15 @@ func TestOneSweepExpiresWhateverIsOverdue(t *testing.T) {
 	require.Equal(t, 1000, locked.openHolds())
 }
 
-// TestTheSweepCountsWhatExpired has a hold that the sweep finds and the fold does not.
+// TestTheSweepCountsWhatExpired has a hold whose row was opened again, although it expired: the
+// sweep finds it, and nothing expires.
 func TestTheSweepCountsWhatExpired(t *testing.T) {
 	s := newSteps(t)
 	s.withHolds("u1", 1)
 	s.makeOverdue(time.Minute)
-	s.exec(`UPDATE wallet_assets SET next_expiry = NULL`)
+	s.exec(`UPDATE wallet_assets SET next_expiry = NULL`) // which the sweep does without
+	require.Equal(t, 1, s.sweep(t.Context(), ""))
+	s.exec(`UPDATE wallet_holds SET state = 'open', released = 0`)
 	require.Zero(t, s.sweep(t.Context(), ""))
 }
 

@@ -36,11 +36,11 @@ const (
 			WHERE h.user_id = a.user_id AND h.currency = a.currency AND h.state = 'open'
 				AND h.expires_at <= greatest((SELECT clock_timestamp()), a.updated_at))`
 
-	sqlAsset = `SELECT ` + rows.AssetColumns + `, ` + dueAmount + `
+	sqlAsset = `SELECT ` + rows.AssetColumns + `, ` + dueAmount + ` AS due_amount
 		FROM wallet_assets AS a
 		WHERE user_id = $1 AND currency = $2`
 
-	sqlAssets = `SELECT ` + rows.AssetColumns + `, ` + dueAmount + `
+	sqlAssets = `SELECT ` + rows.AssetColumns + `, ` + dueAmount + ` AS due_amount
 		FROM wallet_assets AS a
 		WHERE user_id = $1
 		ORDER BY currency`
@@ -52,7 +52,7 @@ func (r Reader) Asset(ctx context.Context, userID, currency string) (wallet.Asse
 	if err != nil {
 		return wallet.Asset{}, err
 	}
-	asset, err := pgx.CollectExactlyOneRow(found, rows.ScanAssetAndDue)
+	asset, err := pgx.CollectExactlyOneRow(found, rows.ScanAsset)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = noWallet(userID, currency)
 	}
@@ -65,5 +65,5 @@ func (r Reader) Assets(ctx context.Context, userID string) ([]wallet.Asset, erro
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(found, rows.ScanAssetAndDue)
+	return pgx.CollectRows(found, rows.ScanAsset)
 }

@@ -202,42 +202,37 @@ func CollectAssets(found pgx.Rows) ([]wallet.Asset, error) {
 	return pgx.CollectRows(found, ScanAsset)
 }
 
-// ScanAsset reads a row of AssetColumns.
-func ScanAsset(row pgx.CollectableRow) (a wallet.Asset, err error) { return scanAsset(row) }
-
-// ScanAssetAndDue reads a row of AssetColumns, and of a column with what is due of its holds.
-func ScanAssetAndDue(row pgx.CollectableRow) (wallet.Asset, error) {
-	var due wallet.Amount
-	a, err := scanAsset(row, &due)
-	if err == nil && !due.IsZero() {
-		a.Due, _ = due.AtScale(a.Scale)
+// ScanAsset reads a row of AssetColumns, and of a column due_amount if there is one: what is due of
+// its holds.
+func ScanAsset(row pgx.CollectableRow) (wallet.Asset, error) {
+	s, err := pgx.RowToStructByNameLax[storedAsset](row)
+	a := wallet.Asset{
+		UserID: s.UserID, Currency: s.Currency, Scale: s.Scale, Total: s.Total, Hold: s.Hold, Version: s.Version, Position: s.Position,
+		OpenHolds: s.OpenHolds, Hash: s.Hash, Format: s.Format, UpdatedAt: s.UpdatedAt.UTC(),
 	}
-	return a, err
-}
-
-func scanAsset(row pgx.CollectableRow, more ...any) (a wallet.Asset, err error) {
-	var nextExpiry *time.Time
-	err = row.Scan(append([]any{&a.UserID, &a.Currency, &a.Total, &a.Hold, &a.Version, &a.Position, &a.Hash, &a.Format, &a.OpenHolds, &nextExpiry, &a.UpdatedAt, &a.Scale}, more...)...)
-	a.UpdatedAt = a.UpdatedAt.UTC()
-	if nextExpiry != nil {
-		a.NextExpiry = nextExpiry.UTC()
+	if s.NextExpiry != nil {
+		a.NextExpiry = s.NextExpiry.UTC()
+	}
+	if s.Due != nil && !s.Due.IsZero() {
+		a.Due, _ = s.Due.AtScale(a.Scale)
 	}
 	return a, err
 }
 
 type storedAsset struct {
-	UserID     string        `db:"user_id"`
-	Currency   string        `db:"currency"`
-	Scale      int32         `db:"scale"`
-	Total      wallet.Amount `db:"total_amount"`
-	Hold       wallet.Amount `db:"hold_amount"`
-	Version    int64         `db:"version"`
-	Position   int64         `db:"position"`
-	OpenHolds  int64         `db:"open_holds"`
-	NextExpiry *time.Time    `db:"next_expiry"`
-	Hash       wallet.Hash   `db:"hash"`
-	Format     int64         `db:"format"`
-	UpdatedAt  time.Time     `db:"updated_at"`
+	UserID     string         `db:"user_id"`
+	Currency   string         `db:"currency"`
+	Scale      int32          `db:"scale"`
+	Total      wallet.Amount  `db:"total_amount"`
+	Hold       wallet.Amount  `db:"hold_amount"`
+	Due        *wallet.Amount `db:"due_amount"`
+	Version    int64          `db:"version"`
+	Position   int64          `db:"position"`
+	OpenHolds  int64          `db:"open_holds"`
+	NextExpiry *time.Time     `db:"next_expiry"`
+	Hash       wallet.Hash    `db:"hash"`
+	Format     int64          `db:"format"`
+	UpdatedAt  time.Time      `db:"updated_at"`
 }
 
 // epoch is 2000-01-01, from which Postgres counts microseconds.
