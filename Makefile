@@ -1,5 +1,5 @@
-# Two commands do: "make run" and "make test". Both build or install what they
-# need, write only into this folder, and stop what they started.
+# Two commands do: "make run" and "make test". Both build or install what they need and stop what
+# they started. They write into this folder, the temporary folder and Go's caches.
 
 GO ?= go
 export WALLET_DEV_DIR ?= .wallet

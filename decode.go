@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -107,13 +108,16 @@ func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error)
 // asSent are the options for decoding input without losing any of it.
 var asSent = json.JoinOptions(
 	json.RejectUnknownMembers(true),
-	json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(textPairs), json.UnmarshalFromFunc(moment))),
+	json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(textPairs), json.UnmarshalFromFunc(readTime))),
 )
 
-// moment reads a time. It refuses the zero time, which some languages send when they mean no
+// rfc3339 is stricter than Go, which also reads a comma before the decimals, and an hour of one digit.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$`)
+
+// readTime reads a time. It refuses the zero time, which some languages send when they mean no
 // time: the hold would then never expire. In the state that a run carries to the next, the zero
 // time does mean none.
-func moment(decoder *jsontext.Decoder, t *time.Time) error {
+func readTime(decoder *jsontext.Decoder, t *time.Time) error {
 	value, err := decoder.ReadValue()
 	if err != nil {
 		return err
@@ -123,7 +127,7 @@ func moment(decoder *jsontext.Decoder, t *time.Time) error {
 		return nil
 	}
 	var text string
-	if json.Unmarshal(value, &text) == nil && t.UnmarshalText([]byte(text)) == nil && (!t.IsZero() || strings.HasPrefix(string(decoder.StackPointer()), "/carried/")) {
+	if json.Unmarshal(value, &text) == nil && rfc3339.MatchString(text) && t.UnmarshalText([]byte(text)) == nil && (!t.IsZero() || strings.HasPrefix(string(decoder.StackPointer()), "/carried/")) {
 		return nil
 	}
 	field := fieldAt(decoder.StackPointer())

@@ -74,7 +74,7 @@ func TestTheLogLinesInTheDocsAreReal(t *testing.T) {
 		"workflows/wallet_asset.go":  "command refused",
 		"workflows/policies.go":      "step is slow to succeed, going on as a regular activity",
 		"internal/service/verify.go": "could not verify the wallets",
-		"internal/service/sweep.go":  "the sweep of overdue holds did not get through, it is repeated",
+		"internal/service/sweep.go":  "the sweep of overdue holds failed for some wallets, which are tried again",
 	} {
 		source, err := os.ReadFile(filepath.Join("..", "..", "..", file))
 		require.NoError(t, err)

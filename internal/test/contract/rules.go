@@ -53,8 +53,10 @@ func (g *generator) command() *jsonschema.Schema {
 	metadata.PropertyNames = &jsonschema.Schema{Pattern: noNUL}
 	metadata.AdditionalProperties.Pattern = noNUL
 	for _, part := range []string{"workflow_id", "signal"} {
-		property(property(s, "reply_to"), part).MinLength = length(1)
+		text := property(property(s, "reply_to"), part)
+		text.Pattern, text.MinLength = name, length(1)
 	}
+	property(property(s, "reply_to"), "workflow_id").Not = &jsonschema.Schema{Pattern: "^wallet-asset(-sha256)?/", Comments: "a wallet would take the result for a command"}
 
 	amount := property(s, "amount")
 	amount.AllOf = []*jsonschema.Schema{
