@@ -153,7 +153,7 @@ func startPrometheus(t *testing.T, worker string) server {
 	dir := t.TempDir()
 	config, err := os.ReadFile(filepath.Join(observability, "prometheus.yml"))
 	require.NoError(t, err)
-	before, _, found := strings.Cut(string(config), "    # A name of Docker's")
+	before, _, found := strings.Cut(string(config), "    # Docker's DNS")
 	require.True(t, found)
 	quick := strings.ReplaceAll(before, "15s", "1s") + fmt.Sprintf("    static_configs: [{targets: [%q]}]\n", worker)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(quick), 0o644))
