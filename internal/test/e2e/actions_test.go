@@ -139,14 +139,12 @@ func TestWhatACommandCostsInActions(t *testing.T) {
 		w.applyCommand(command)
 	})
 
-	target := *w
-	target.user += "-target"
-	require.NoError(t, w.wallets.Send(ctx, target.user, "USD", wallet.Command{ID: "open", Type: wallet.TypeCreate}))
+	target := w.startWaiting()
 	measure("a signal with reply_to", 1, func() {
 		command := add("d", "1")
-		command.ReplyTo = &wallet.ReplyTo{WorkflowID: target.workflowID(), Signal: wallet.SignalCommand}
+		command.ReplyTo = &wallet.ReplyTo{WorkflowID: target, Signal: "answer"}
 		require.NoError(t, w.wallets.Send(ctx, w.user, "USD", command))
-		target.settled(2) // the reply is there
+		w.eventually("the reply", func() bool { return len(w.signalsOf(target)) == 1 })
 	})
 
 	w.user, settled = w.user+"-other", 1

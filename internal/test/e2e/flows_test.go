@@ -276,21 +276,17 @@ func TestAnswersGoWhereReplyToSays(t *testing.T) {
 	w := newWorld(t)
 	// The target is another wallet. It receives a Result, which is not a command, so it is
 	// recorded there.
-	target := *w
-	target.user += "-target"
-	_, err := target.wallets.Create(t.Context(), target.change("open", ""))
-	require.NoError(t, err)
+	target := w.startWaiting()
 	command := add("a", "1")
-	command.ReplyTo = &wallet.ReplyTo{WorkflowID: target.workflowID(), Signal: wallet.SignalCommand}
+	command.ReplyTo = &wallet.ReplyTo{WorkflowID: target, Signal: "answer"}
 	require.NoError(t, w.wallets.Send(t.Context(), w.user, "USD", command))
-	target.settled(2)
-	_, journal := target.requireSound()
-	require.Contains(t, journal[1].Metadata["payload"], `"command_id":"a"`)
+	w.eventually("the reply", func() bool { return len(w.signalsOf(target)) == 1 })
+	require.Contains(t, w.signalsOf(target)[0], `"command_id":"a"`)
 
 	command = add("b", "1")
 	command.ReplyTo = &wallet.ReplyTo{WorkflowID: "nobody", Signal: "x"}
 	require.NoError(t, w.wallets.Send(t.Context(), w.user, "USD", command))
-	_, err = w.wallets.Add(t.Context(), w.change("c", "1"))
+	_, err := w.wallets.Add(t.Context(), w.change("c", "1"))
 	require.NoError(t, err, "a missing target does not disturb the wallet")
 	w.requireSound()
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -106,7 +107,7 @@ func (w *world) requireUnharmed(ids ...string) {
 	_, journal := w.requireSound()
 	seen := map[string]int{}
 	for _, entry := range journal {
-		seen[entry.CommandID]++
+		seen[cmp.Or(entry.Result().SentID, entry.CommandID)]++
 	}
 	for _, id := range append(ids, "afterwards") {
 		require.Equal(t, 1, seen[id], "command %s", id)

@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/starter"
 )
 
@@ -106,4 +108,24 @@ func TestAReplyToAWalletIsRefused(t *testing.T) {
 	}
 	_, err := w.wallets.Add(t.Context(), starter.Change{UserID: w.user, Currency: "USD", CommandID: "a", Amount: wallet.MustAmount("1")})
 	require.NoError(t, err)
+}
+
+// startWaiting starts a workflow on which nobody works, as one that waits for replies.
+func (w *world) startWaiting() (id string) {
+	run, err := w.temporal.ExecuteWorkflow(w.t.Context(), client.StartWorkflowOptions{ID: testenv.Unique(w.t, "waiting"), TaskQueue: "no-workers"}, "Waiting")
+	require.NoError(w.t, err)
+	return run.GetID()
+}
+
+// signalsOf returns the payloads of the signals that a workflow has got.
+func (w *world) signalsOf(workflowID string) (payloads []string) {
+	history := w.temporal.GetWorkflowHistory(w.t.Context(), workflowID, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for history.HasNext() {
+		event, err := history.Next()
+		require.NoError(w.t, err)
+		for _, payload := range event.GetWorkflowExecutionSignaledEventAttributes().GetInput().GetPayloads() {
+			payloads = append(payloads, string(payload.GetData()))
+		}
+	}
+	return payloads
 }
