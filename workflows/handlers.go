@@ -167,7 +167,11 @@ func (w *walletAsset) validBatch(ctx workflow.Context, payload converter.RawValu
 	if err != nil {
 		return failure.Encode(err)
 	}
-	return failure.Encode(w.checkRoom(ctx, payload, len(commands)))
+	if err := w.checkRoom(ctx, payload, len(commands)); err != nil {
+		w.decoded = decodedBatch{}
+		return failure.Encode(err)
+	}
+	return nil
 }
 
 func decodeCommand(payload converter.RawValue) (wallet.Command, error) {
@@ -195,13 +199,12 @@ func (w *walletAsset) decodeBatch(payload converter.RawValue) ([]wallet.Command,
 	if err != nil {
 		return nil, err
 	}
-	if w.decoded.commands != nil && bytes.Equal(w.decoded.data, data) {
-		return w.decoded.commands, nil
+	if known := w.decoded; known.commands != nil && bytes.Equal(known.data, data) {
+		w.decoded = decodedBatch{} // thousands of wallets are in a worker's memory
+		return known.commands, nil
 	}
 	commands, err := wallet.DecodeBatch(data)
-	if err == nil {
-		w.decoded = decodedBatch{data, commands}
-	}
+	w.decoded = decodedBatch{data, commands}
 	return commands, err
 }
 

@@ -15,10 +15,10 @@ import (
 func (a *app) feedCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "feed", Short: "Show and mend what stops the consumers of the feed",
-		Long: `A consumer of the feed that fails for an event goes on with other wallets, and tries
-this event again with pauses of up to a minute. Later events of its wallet wait. After 10
-failures, unless the consumer says otherwise, the wallet is parked: it is still tried, but
-somebody should look at it.`,
+		Long: `A consumer that fails for an event continues with other wallets and retries this
+event, with pauses of up to a minute. Later events of its wallet wait. After 10
+failures, unless the consumer says otherwise, the wallet is parked: it is still
+retried, but somebody should look at it.`,
 	}
 	cmd.AddCommand(a.feedListCommand(), a.feedRetryCommand(), a.feedSkipCommand())
 	return cmd
@@ -76,14 +76,15 @@ func (a *app) listSkipped(cmd *cobra.Command, pool *pgxpool.Pool, consumer strin
 // mendsFeed is what the help of the commands says that write.
 const mendsFeed = `
 
-It connects to WALLET_OWNER_DATABASE_URL, or else to WALLET_DATABASE_URL. The role has to
-own the tables, or be a member of the role that registered the consumer.`
+It connects to WALLET_OWNER_DATABASE_URL, or else to WALLET_DATABASE_URL. The
+role must own the tables, or be a member of the role that registered the
+consumer.`
 
 func (a *app) feedRetryCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "retry CONSUMER [USER [CURRENCY]]", Short: "Have a consumer try the wallets at once that wait for it", Args: cobra.RangeArgs(1, 3),
-		Long: `Have a consumer try the wallets at once that wait for it: all, those of a user, or one.
-One whose event is handled now catches up in order.` + mendsFeed,
+		Use: "retry CONSUMER [USER [CURRENCY]]", Short: "Have a consumer retry waiting wallets at once", Args: cobra.RangeArgs(1, 3),
+		Long: `Have a consumer retry waiting wallets at once: all, those of a user, or one. A
+wallet whose event succeeds now catches up in order.` + mendsFeed,
 		Example: "  wallet feed retry billing\n  wallet feed retry billing u1 USD",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			userID, currency, err := walletArgs(args[1:])
@@ -115,9 +116,10 @@ func (a *app) feedSkipCommand() *cobra.Command {
 	var actor, reason string
 	cmd := &cobra.Command{
 		Use: "skip CONSUMER EVENT --actor WHO --reason WHY", Short: "Keep an event from a consumer for good, on record", Args: cobra.ExactArgs(2),
-		Long: `Keep an event from a consumer for good. What it would have done there, somebody has to do
-by hand. The consumer goes on with the next event of the wallet. Who decided that, why and
-when is on record: "wallet feed list --skipped". The event itself stays in the trail.` + mendsFeed,
+		Long: `Skip an event for a consumer, permanently: somebody must do by hand what it
+would have done. The consumer continues with the wallet's next event. Who decided this,
+when and why is on record ("wallet feed list --skipped"). The event itself stays
+in the trail.` + mendsFeed,
 		Example: `  wallet feed skip billing USD/u1/17 --actor ann --reason "plan was deleted, credited by hand"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := withWriterPool(cmd.Context(), a.owner, func(pool *pgxpool.Pool) error {
