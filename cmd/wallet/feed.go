@@ -118,8 +118,8 @@ func (a *app) feedSkipCommand() *cobra.Command {
 		Use: "skip CONSUMER EVENT --actor WHO --reason WHY", Short: "Keep an event from a consumer for good, on record", Args: cobra.ExactArgs(2),
 		Long: `Skip an event for a consumer, permanently: somebody must do by hand what it
 would have done. The consumer continues with the wallet's next event. Who
-decided this, when and why is on record ("wallet feed list --skipped"). The event
-itself stays in the trail.` + mendsFeed,
+decided this, when and why is on record ("wallet feed list --skipped"). The
+event itself stays in the trail.` + mendsFeed,
 		Example: `  wallet feed skip billing USD/u1/17 --actor ann --reason "plan was deleted, credited by hand"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := withWriterPool(cmd.Context(), a.owner, func(pool *pgxpool.Pool) error {
