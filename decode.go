@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -207,10 +208,10 @@ func decodeJSON(data []byte, what string, into any, options ...json.Options) err
 		return invalidErr
 	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):
 		field := fieldAt(syntax.JSONPointer)
-		return invalid(field, string(data), "%s of %s is given twice: send it once", field, what)
+		return invalid(cmp.Or(field, what), string(data), "%s of %s is given twice: send it once", cmp.Or(field, `""`), what)
 	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
 		field := fieldAt(semantic.JSONPointer)
-		return invalid(field, field, "%s has no field %s: leave it out, or send it to a version of the service that knows it", what, quote(field))
+		return invalid(cmp.Or(field, what), field, "%s has no field %s: leave it out, or send it to a version of the service that knows it", what, quote(field))
 	case errors.As(err, &semantic) && semantic.GoType != nil:
 		return wrongShape(semantic, what)
 	default:
