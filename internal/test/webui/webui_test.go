@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/starter"
 )
 
 const list = "/namespaces/default/workflows"
@@ -46,6 +47,11 @@ func (p *page) submit(kind string) {
 func TestAPersonFindsAWalletAndUnderstandsIt(t *testing.T) {
 	w := newWorld(t)
 	w.send(t, "u1", "USD", wallet.TypeAdd, "salary-11", "2500")
+	for _, hold := range []starter.Change{{CommandID: "order-9", Amount: wallet.MustAmount("80"), ExpiresIn: "24h"}, {CommandID: "deposit-3", Amount: wallet.MustAmount("200")}} {
+		hold.UserID, hold.Currency = "u1", "USD"
+		_, err := w.wallets.Hold(t.Context(), hold)
+		require.NoError(t, err)
+	}
 	w.send(t, "u1", "USD", wallet.TypeSubtract, "rent-11", "900")
 	w.send(t, "u1", "USD", wallet.TypeSubtract, "order-8", "5000")
 	w.send(t, "u1", "USD", wallet.TypeAdd, "order-7", "12.50")
@@ -65,9 +71,10 @@ func TestAPersonFindsAWalletAndUnderstandsIt(t *testing.T) {
 
 	p.click(`//a[normalize-space(.)="wallet-asset/USD/u1"]`)
 	p.click(testID("user-metadata-tab"))
-	p.shows("u1 · 1612.50 USD available", "total hold available version in queue 1612.50 0.00 1612.50 4 0",
+	p.shows("u1 · 1332.50 USD available", "total hold available version in queue 1612.50 280.00 1332.50 6 0",
+		"2 open holds", "The next one expires at", "hold left captured placed (UTC) expires (UTC) order-9 80.00 0.00", "deposit-3 200.00 0.00",
 		"Last commands command change outcome total after time (UTC) order-7 add 12.50 sent again, was applied", "order-8 subtract 5000.00 refused: insufficient_funds",
-		"3 applied, 1 answered before, 1 refused (1 insufficient_funds)")
+		"5 applied, 1 answered before, 1 refused (1 insufficient_funds)")
 	p.shows("apply 1 command: subtract 900") // the step's summary
 	p.picture("web-ui-wallet")
 }
