@@ -133,9 +133,11 @@ func (w *world) requireHealthy(workflowID string) {
 	require.NoError(w.t, err)
 	require.Equal(w.t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, d.WorkflowExecutionInfo.Status)
 	require.Empty(w.t, d.PendingActivities)
-	if task := d.PendingWorkflowTask; task != nil {
-		require.LessOrEqual(w.t, task.Attempt, int32(1), "a workflow task that fails again and again")
-	}
+	// One that was late on a busy machine succeeds with its next attempt.
+	w.eventually("no workflow task that fails again and again", func() bool {
+		d, err := w.temporal.DescribeWorkflowExecution(context.Background(), workflowID, "")
+		return err == nil && d.PendingWorkflowTask.GetAttempt() <= 1
+	})
 }
 
 func numbered(prefix string, n int) []string {
