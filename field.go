@@ -142,14 +142,3 @@ func (e *encoder) pairs(all []pair) {
 		e.text(p.text)
 	}
 }
-
-// IsLater reports whether the field is hashed by its name, and only if it is set.
-func (f Field) IsLater() bool { return !f.fixed && f.Optional }
-
-// laterFields are the fields that IsLater.
-var laterFields = slices.DeleteFunc(slices.Clone(EntryFields), func(f Field) bool { return !f.IsLater() })
-
-// HasLaterFields reports whether a field that IsLater is set.
-func (e Entry) HasLaterFields() bool {
-	return slices.ContainsFunc(laterFields, func(f Field) bool { return fieldText(f.Of(&e)) != "" })
-}

@@ -52,7 +52,7 @@ func (r Reader) Asset(ctx context.Context, userID, currency string) (wallet.Asse
 	if err != nil {
 		return wallet.Asset{}, err
 	}
-	asset, err := pgx.CollectExactlyOneRow(found, rows.ScanAsset)
+	asset, err := pgx.CollectExactlyOneRow(found, rows.ScanAssetAndDue)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = noWallet(userID, currency)
 	}
@@ -65,5 +65,5 @@ func (r Reader) Assets(ctx context.Context, userID string) ([]wallet.Asset, erro
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(found, rows.ScanAsset)
+	return pgx.CollectRows(found, rows.ScanAssetAndDue)
 }

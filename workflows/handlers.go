@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,7 +90,7 @@ func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawVal
 
 func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.RawValue) ([]wallet.Result, error) {
 	panicIfEncrypted(payload)
-	commands, err := w.decodeBatch(payload)
+	commands, err := decodeBatch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
@@ -101,7 +100,7 @@ func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.R
 
 func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.RawValue) (wallet.Facts, error) {
 	panicIfEncrypted(payload)
-	commands, err := w.decodeBatch(payload)
+	commands, err := decodeBatch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
@@ -163,15 +162,11 @@ func (w *walletAsset) validBatch(ctx workflow.Context, payload converter.RawValu
 	if err := checkBytes(payload); err != nil {
 		return failure.Encode(err)
 	}
-	commands, err := w.decodeBatch(payload)
+	commands, err := decodeBatch(payload)
 	if err != nil {
 		return failure.Encode(err)
 	}
-	if err := w.checkRoom(ctx, payload, len(commands)); err != nil {
-		w.decoded = decodedBatch{}
-		return failure.Encode(err)
-	}
-	return nil
+	return failure.Encode(w.checkRoom(ctx, payload, len(commands)))
 }
 
 func decodeCommand(payload converter.RawValue) (wallet.Command, error) {
@@ -193,22 +188,10 @@ func decodeSignal(payload converter.RawValue) (wallet.Command, error) {
 	return command, err
 }
 
-// decodeBatch keeps what it has decoded last: a validator and then its handler ask for the same.
-func (w *walletAsset) decodeBatch(payload converter.RawValue) ([]wallet.Command, error) {
+func decodeBatch(payload converter.RawValue) ([]wallet.Command, error) {
 	data, err := payloads.JSON(payload)
 	if err != nil {
 		return nil, err
 	}
-	if known := w.decoded; known.commands != nil && bytes.Equal(known.data, data) {
-		w.decoded = decodedBatch{} // thousands of wallets are in a worker's memory
-		return known.commands, nil
-	}
-	commands, err := wallet.DecodeBatch(data)
-	w.decoded = decodedBatch{data, commands}
-	return commands, err
-}
-
-type decodedBatch struct {
-	data     []byte
-	commands []wallet.Command // nil if there was none, or an error
+	return wallet.DecodeBatch(data)
 }

@@ -10,7 +10,6 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/service/failure"
 )
 
 // WalletAsset is one user's balance in one currency as a workflow that never
@@ -46,7 +45,6 @@ type walletAsset struct {
 	replies         int  // signals to reply_to that are in flight
 	repliesLate     bool // the server does not deliver them
 	updateBytes     int  // of the updates that are in flight
-	decoded         decodedBatch
 	limit           historyLimit
 	task            taskBytes
 	withoutKeys     bool // this run took what was encrypted for malformed
@@ -146,7 +144,7 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 			}
 		case ctx.Err() != nil: // cancelled, and everything that came is answered
 			return ctx.Err()
-		case w.hasTimeout && !w.isAwaited(ctx):
+		case w.hasTimeout:
 			w.log.Info("workflow was started with a timeout, so it completes before that ends it; the next command starts it again")
 			return nil
 		case w.endsIdle(work):
@@ -169,20 +167,6 @@ func (w *walletAsset) awaitWork(ctx workflow.Context) {
 // caller move to it. A cancelled run ends instead.
 func (w *walletAsset) canContinueAsNew(ctx workflow.Context) bool {
 	return ctx.Err() == nil && w.shouldContinueAsNew(ctx) && w.queuedBytes() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)
-}
-
-// awaitReplies waits until at most so many replies are in flight. Replies that the server
-// cannot deliver must not hold a wallet up, so it does not wait for ever.
-func (w *walletAsset) awaitReplies(ctx workflow.Context, most int) error {
-	if w.replies <= most || w.repliesLate {
-		return nil
-	}
-	delivered, err := workflow.AwaitWithTimeout(ctx, replyTimeout, func() bool { return w.replies <= most })
-	if err == nil && !delivered {
-		w.repliesLate = true
-		w.log.Warn("replies are not delivered, going on without them", "replies", w.replies)
-	}
-	return err
 }
 
 // awaitCallers waits for what isAwaited tells of, unless there is something else to do.
@@ -255,8 +239,8 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 	return results, w.recordEvents(ctx, out)
 }
 
-// ensureExists is step 1, once for a workflow and the runs that continue it: commands that begin with a create bring the wallet
-// asset into being themselves.
+// ensureExists is step 1, once for a workflow and the runs that continue it. Commands that begin
+// with a create make the wallet asset themselves.
 func (w *walletAsset) ensureExists(ctx workflow.Context, commands []wallet.Received) error {
 	if w.ensured || wallet.Opens(commands) {
 		return nil
@@ -301,98 +285,6 @@ func (w *walletAsset) note(r wallet.Result) {
 	if r.Reason != wallet.ReasonIDConflict { // or a stray command would hide the result of the one that has the id
 		w.carried.remember(r)
 	}
-}
-
-// reply signals a result to the workflow that asked for it. A missing or closed target is only
-// logged.
-func (w *walletAsset) reply(ctx workflow.Context, to *wallet.ReplyTo, r wallet.Result) {
-	if to == nil {
-		return
-	}
-	if w.replies >= maxReplies {
-		w.log.Warn("reply not sent, too many are undelivered", "command_id", r.CommandID, "workflow_id", to.WorkflowID)
-		return
-	}
-	w.replies++
-	w.sends(ctx, replySize(to, r))
-	sent := workflow.SignalExternalWorkflow(ctx, to.WorkflowID, "", to.Signal, r)
-	workflow.GoNamed(ctx, "reply", func(ctx workflow.Context) {
-		if err := sent.Get(ctx, nil); err != nil {
-			w.log.Warn("reply not delivered", "command_id", r.CommandID, "workflow_id", to.WorkflowID, "error", err)
-		}
-		if w.replies--; w.replies == 0 {
-			w.repliesLate = false
-		}
-	})
-}
-
-// giveUp ends a wallet that cannot exist: every command gets the error, then the workflow
-// completes. The details say why.
-func (w *walletAsset) giveUp(ctx workflow.Context, cause error) error {
-	w.trouble = &trouble{cause: cause, impossible: true}
-	w.showDetails(ctx)
-	for {
-		w.receiveSignals(ctx)
-		switch {
-		case len(w.queue) > 0:
-			if err := w.awaitReplies(ctx, maxReplies-wallet.MaxBatch); err != nil {
-				return err
-			}
-			for _, q := range w.takeBatch() {
-				w.refuse(ctx, q, cause)
-			}
-		case !workflow.AllHandlersFinished(ctx):
-			if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) || w.hasQueued() }); err != nil {
-				return err
-			}
-		case w.isAwaited(ctx):
-			if err := w.awaitReplies(ctx, 0); err != nil {
-				return err
-			}
-		default:
-			return nil
-		}
-	}
-}
-
-// refuse answers a command with the reason why its wallet cannot exist.
-func (w *walletAsset) refuse(ctx workflow.Context, q queued, cause error) {
-	command := q.received.Command
-	q.fail(cause)
-	w.log.Warn("command refused", "command_id", command.ID, "error", cause)
-	refusal := wallet.Result{
-		CommandID: command.ID, Type: command.Type, Amount: command.Amount, RecordedAt: workflow.Now(ctx).UTC(),
-		Status: wallet.StatusUnapplied, Reason: wallet.ReasonUnknownCurrency, Message: cause.Error(),
-	}
-	w.countResults([]wallet.Result{refusal})
-	w.reply(ctx, command.ReplyTo, refusal)
-}
-
-// checkWorkflowID refuses a run whose id does not fit its input: it would be a second lock for
-// the same wallet asset.
-func checkWorkflowID(ctx workflow.Context, ref wallet.AssetRef) error {
-	want, got := wallet.WorkflowID(ref.UserID, ref.Currency), workflow.GetInfo(ctx).WorkflowExecution.ID
-	if got == want {
-		return nil
-	}
-	return &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "workflow_id", Value: got,
-		Message: "workflow id \"" + got + "\" is not the one of this wallet: start it as \"" + want + "\""}
-}
-
-// refuseToRun fails the workflow, and an update that came with its start, with
-// the same error.
-func refuseToRun(ctx workflow.Context, cause error) error {
-	refused := failure.Encode(cause)
-	reject := func(converter.RawValue) error { return refused }
-	for _, name := range []string{wallet.UpdateApply, wallet.UpdateApplyBatch, wallet.UpdateApplyBrief} {
-		err := workflow.SetUpdateHandlerWithOptions(ctx, name,
-			func(workflow.Context, converter.RawValue) error { return refused },
-			workflow.UpdateHandlerOptions{Validator: reject})
-		if err != nil {
-			return err
-		}
-	}
-	return refused
 }
 
 // noteLostEntries reports, once, that Postgres has lost entries that were answered. The wallet

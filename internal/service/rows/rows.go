@@ -202,10 +202,42 @@ func CollectAssets(found pgx.Rows) ([]wallet.Asset, error) {
 	return pgx.CollectRows(found, ScanAsset)
 }
 
-// ScanAsset reads a row of AssetColumns, and of a column due_amount if there is one: what is due of
-// its holds.
+// ScanAsset reads a row of AssetColumns.
 func ScanAsset(row pgx.CollectableRow) (wallet.Asset, error) {
-	s, err := pgx.RowToStructByNameLax[storedAsset](row)
+	stored, err := pgx.RowToStructByName[storedAsset](row)
+	return stored.asset(), err
+}
+
+// ScanAssetAndDue reads a row of AssetColumns, and of a column due_amount: what is due of its
+// holds.
+func ScanAssetAndDue(row pgx.CollectableRow) (wallet.Asset, error) {
+	stored, err := pgx.RowToStructByName[struct {
+		storedAsset
+		Due wallet.Amount `db:"due_amount"`
+	}](row)
+	a := stored.asset()
+	if err == nil && !stored.Due.IsZero() {
+		a.Due, _ = stored.Due.AtScale(a.Scale)
+	}
+	return a, err
+}
+
+type storedAsset struct {
+	UserID     string        `db:"user_id"`
+	Currency   string        `db:"currency"`
+	Scale      int32         `db:"scale"`
+	Total      wallet.Amount `db:"total_amount"`
+	Hold       wallet.Amount `db:"hold_amount"`
+	Version    int64         `db:"version"`
+	Position   int64         `db:"position"`
+	OpenHolds  int64         `db:"open_holds"`
+	NextExpiry *time.Time    `db:"next_expiry"`
+	Hash       wallet.Hash   `db:"hash"`
+	Format     int64         `db:"format"`
+	UpdatedAt  time.Time     `db:"updated_at"`
+}
+
+func (s storedAsset) asset() wallet.Asset {
 	a := wallet.Asset{
 		UserID: s.UserID, Currency: s.Currency, Scale: s.Scale, Total: s.Total, Hold: s.Hold, Version: s.Version, Position: s.Position,
 		OpenHolds: s.OpenHolds, Hash: s.Hash, Format: s.Format, UpdatedAt: s.UpdatedAt.UTC(),
@@ -213,26 +245,7 @@ func ScanAsset(row pgx.CollectableRow) (wallet.Asset, error) {
 	if s.NextExpiry != nil {
 		a.NextExpiry = s.NextExpiry.UTC()
 	}
-	if s.Due != nil && !s.Due.IsZero() {
-		a.Due, _ = s.Due.AtScale(a.Scale)
-	}
-	return a, err
-}
-
-type storedAsset struct {
-	UserID     string         `db:"user_id"`
-	Currency   string         `db:"currency"`
-	Scale      int32          `db:"scale"`
-	Total      wallet.Amount  `db:"total_amount"`
-	Hold       wallet.Amount  `db:"hold_amount"`
-	Due        *wallet.Amount `db:"due_amount"`
-	Version    int64          `db:"version"`
-	Position   int64          `db:"position"`
-	OpenHolds  int64          `db:"open_holds"`
-	NextExpiry *time.Time     `db:"next_expiry"`
-	Hash       wallet.Hash    `db:"hash"`
-	Format     int64          `db:"format"`
-	UpdatedAt  time.Time      `db:"updated_at"`
+	return a
 }
 
 // epoch is 2000-01-01, from which Postgres counts microseconds.

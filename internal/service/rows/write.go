@@ -3,30 +3,16 @@ package rows
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/valueledger/wallet"
 )
 
-// The two forms of the statement that appends to the journal. Most batches have only the fixed
-// fields, and Postgres takes noticeably longer with an array of NULLs for each of the others.
-var insertFixed, insertAll = newInsert(withoutLater(wallet.EntryFields)), newInsert(wallet.EntryFields)
-
-type insert struct {
-	sql    string
-	fields []wallet.Field
-}
-
-// withoutLater leaves out the fields that are hashed only if they are set.
-func withoutLater(fields []wallet.Field) []wallet.Field {
-	return slices.DeleteFunc(slices.Clone(fields), func(f wallet.Field) bool { return f.IsLater() })
-}
-
-func newInsert(fields []wallet.Field) insert {
+// sqlInsertEntries appends to the journal. It unnests an array for each column.
+var sqlInsertEntries = func() string {
 	var columns, values, parameters []string
-	for i, f := range fields {
+	for i, f := range wallet.EntryFields {
 		columns = append(columns, f.Name)
 		array, cast := "text[]", ""
 		switch f.Of(&wallet.Entry{}).(type) {
@@ -47,25 +33,20 @@ func newInsert(fields []wallet.Field) insert {
 		parameters = append(parameters, fmt.Sprintf("$%d::%s", i+1, array))
 	}
 	list := strings.Join(columns, ", ")
-	return insert{`INSERT INTO wallet_commands (` + list + `)
+	return `INSERT INTO wallet_commands (` + list + `)
 		SELECT ` + strings.Join(values, ", ") + `
-		FROM unnest(` + strings.Join(parameters, ", ") + `) AS e (` + list + `)`, fields}
-}
+		FROM unnest(` + strings.Join(parameters, ", ") + `) AS e (` + list + `)`
+}()
 
-// InsertEntries is the statement that appends entries to the journal, and its parameters: an array
-// for each column.
+// InsertEntries is the statement that appends entries to the journal, and its parameters.
 func InsertEntries(entries []wallet.Entry) (sql string, parameters []any, err error) {
-	in := insertFixed
-	if slices.ContainsFunc(entries, wallet.Entry.HasLaterFields) {
-		in = insertAll
-	}
-	parameters = make([]any, len(in.fields))
-	for i, f := range in.fields {
+	parameters = make([]any, len(wallet.EntryFields))
+	for i, f := range wallet.EntryFields {
 		if parameters[i], err = array(f, entries); err != nil {
 			return "", nil, err
 		}
 	}
-	return in.sql, parameters, nil
+	return sqlInsertEntries, parameters, nil
 }
 
 // array returns the values of one field, with nil for NULL.
