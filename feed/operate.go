@@ -140,15 +140,16 @@ func Skip(ctx context.Context, db *pgxpool.Pool, consumer, eventID, actor, reaso
 		} else if err != nil {
 			return err
 		}
-		if handled := id < after.Row || id == after.Row && version <= after.Version; handled && !waits {
-			return fmt.Errorf("event %q was handled by the consumer %q: there is nothing to skip", eventID, consumer)
-		}
 		tag, err := tx.Exec(ctx, sqlSkip, consumer, ref.UserID, ref.Currency, version, actor, reason, lastError)
 		if err != nil {
 			return err
 		}
 		if tag.RowsAffected() == 0 {
 			return fmt.Errorf("event %q is skipped for the consumer %q already: see \"wallet feed list --skipped\"", eventID, consumer)
+		}
+		// Only now: a consumer may have gone on behind an event that was skipped before.
+		if handled := id < after.Row || id == after.Row && version <= after.Version; handled && !waits {
+			return fmt.Errorf("event %q was handled by the consumer %q: there is nothing to skip", eventID, consumer)
 		}
 		if _, err := tx.Exec(ctx, sqlRetryNow, consumer, ref.UserID, ref.Currency); err != nil {
 			return err

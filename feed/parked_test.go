@@ -308,6 +308,8 @@ func TestASkippedEventIsNotHandedOut(t *testing.T) {
 	require.ErrorContains(t, skip("USD/a/b/3"), "is skipped for the consumer \"sink\" already")
 	s.eventually(6+3, sqlDelivered)
 	s.eventually(0, sqlWaiting)
+	require.ErrorContains(t, skip("USD/a/b/3"), "is skipped for the consumer \"sink\" already", "whether the consumer has gone on or not")
+	require.ErrorContains(t, skip("USD/a/b/4"), "was handled")
 	require.Zero(t, s.count(`SELECT count(*) FROM sink WHERE user_id = 'a/b' AND version = 3`))
 
 	skipped, err := feed.ListSkipped(t.Context(), db, "sink")
