@@ -74,7 +74,11 @@ func (s shell) run(args ...string) (stdout, stderr string, code int) {
 // startWorker starts "wallet worker". stop ends it, where it has to drain and exit 0
 // on SIGTERM, and returns its log.
 func (s shell) startWorker() (stop func() (log string)) {
-	cmd := exec.Command(binary, "worker", "--log-format", "json")
+	return s.startWorkerWith("--log-format", "json")
+}
+
+func (s shell) startWorkerWith(flags ...string) (stop func() (log string)) {
+	cmd := exec.Command(binary, append([]string{"worker"}, flags...)...)
 	cmd.Env = s.env
 	var log bytes.Buffer
 	cmd.Stderr = &log
@@ -308,15 +312,4 @@ func TestMigrateUpSaysHowFarItCameAndWhatPostgresAdvises(t *testing.T) {
 }
 
 // startConsoleWorker is startWorker with the log as a person reads it.
-func (s shell) startConsoleWorker() (stop func() (log string)) {
-	cmd := exec.Command(binary, "worker")
-	cmd.Env = s.env
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	require.NoError(s.t, cmd.Start())
-	return func() string {
-		require.NoError(s.t, cmd.Process.Signal(syscall.SIGTERM))
-		require.NoError(s.t, cmd.Wait(), log.String())
-		return log.String()
-	}
-}
+func (s shell) startConsoleWorker() (stop func() (log string)) { return s.startWorkerWith() }
