@@ -86,7 +86,7 @@ func FuzzDecodeCommand(f *testing.F) {
 		`{"id":"a","type":"create","metadata":{"":""}}`, `{"id":"a","type":"subtract","amount":"1","metadata":null,"reply_to":null}`,
 		`{"id":"h","type":"hold","amount":"80","expires_in":"1d12h"}`, `{"id":"h","type":"hold","hold_id":"order-7","expires_at":"2026-01-31T12:00:00.123456+01:00"}`,
 		`{"id":"c","type":"capture","hold_id":"order-7","amount":"30","partial":true}`, `{"id":"r","type":"release","hold_id":"order-7","partial":null,"expires_in":null}`,
-		`{"id":"h","type":"hold","amount":"1","expires_at":"0001-01-01T00:00:00Z"}`, `{"id":"h","type":"hold","amount":"1","expires_in":""}`,
+		`{"id":"h","type":"hold","amount":"8"}`, `{"id":"h","type":"hold","amount":"1","expires_at":"0001-01-01T00:00:00Z"}`, `{"id":"h","type":"hold","amount":"1","expires_in":""}`,
 		`{"id":"_a","type":"create"}`, `{"id":7}`, `[]`, `null`, ``, "\xff", `{"id":"a","type":"add","amount":"` + strings.Repeat("0", 90) + `1"}`,
 	} {
 		f.Add([]byte(data))
@@ -143,7 +143,9 @@ func requireTravels(t *testing.T, asset Asset, received Received) {
 	require.True(t, results[1].Replayed)
 	require.False(t, after.Total.IsNegative())
 	require.Equal(t, results[0].TotalAfter, after.Total)
-	require.Equal(t, after.Total.Cmp(asset.Total) != 0, results[0].Status == StatusApplied && results[0].Type != TypeCreate)
+	applied := results[0].Status == StatusApplied
+	require.Equal(t, after.Total.Cmp(asset.Total) != 0, applied && (results[0].Type == TypeAdd || results[0].Type == TypeSubtract))
+	require.Equal(t, after.Hold.Cmp(asset.Hold) != 0, applied && results[0].Type == TypeHold)
 }
 
 // FuzzDecodeBatch checks that a batch is accepted if and only if each of its commands is.
