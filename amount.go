@@ -120,6 +120,15 @@ func (a Amount) Sub(b Amount) Amount { return Amount{a.value.Sub(b.value)} }
 // Canonical drops trailing zeros: "12.5", "12.50" and "012.500" share one form. Request hashes
 // use it because it does not depend on the currency.
 func (a Amount) Canonical() Amount {
+	if decimals := -a.value.Exponent(); decimals <= 0 {
+		return a
+	} else if a.value.NumDigits() <= 18 {
+		digits := a.value.CoefficientInt64()
+		for ; decimals > 0 && digits%10 == 0; decimals-- {
+			digits /= 10
+		}
+		return Amount{decimal.New(digits, -decimals)}
+	}
 	text := a.String()
 	if !strings.Contains(text, ".") || !strings.HasSuffix(text, "0") {
 		return a

@@ -50,7 +50,7 @@ type ReplyTo struct {
 
 // Validate checks a caller's command. It returns an *InvalidError with the value and what to
 // send instead. Rules that depend on the currency or the balance are left to Apply.
-func (c Command) Validate() error {
+func (c *Command) Validate() error {
 	if err := validateName("id", c.ID); err != nil {
 		return err
 	}
@@ -104,16 +104,17 @@ func (to ReplyTo) validate() error {
 // validateFields checks the type and the fields that only some types take. A field that the
 // type does not take is refused: it may have been meant for another type, or for a newer
 // version of this service.
-func (c Command) validateFields() error {
+func (c *Command) validateFields() error {
 	kind, known := KindOf(c.Type)
 	if !known || kind.Service {
 		return invalid("type", string(c.Type), "type %s is unknown: send one of %s", quote(string(c.Type)), callersTypes())
 	}
 	for _, f := range commandFields {
-		switch text := fieldText(f.of(&c)); {
-		case text == "" && slices.Contains(kind.Required, f.name):
+		switch set := isSet(f.of(c)); {
+		case !set && slices.Contains(kind.Required, f.name):
 			return invalid(f.name, "", "command %s has no %s: send %s", quote(c.ID), f.name, f.help)
-		case text != "" && !kind.allows(f.name):
+		case set && !kind.allows(f.name):
+			text := fieldText(f.of(c))
 			return invalid(f.name, text, "%s takes no %s, got %s: leave it out", c.Type, f.name, quote(text))
 		}
 	}
@@ -127,16 +128,22 @@ func (c Command) validateFields() error {
 
 // holdID is the hold that a command concerns. A hold that a command places has that command's
 // id.
-func (c Command) holdID() string {
-	if c.HoldID == "" && c.Type == TypeHold {
-		return c.ID
+func (c Command) holdID() string { return targetHoldID(c.Type, c.ID, c.HoldID) }
+
+func targetHoldID(t CommandType, commandID, holdID string) string {
+	if holdID == "" && t == TypeHold {
+		return commandID
 	}
-	return c.HoldID
+	return holdID
 }
 
-func (c Command) validateAmount() error {
+func (c *Command) validateAmount() error {
 	if c.Amount.Cmp(Amount{}) <= 0 {
 		return invalid("amount", c.Amount.String(), "amount %q of command %s is not above 0: send the amount to %s", c.Amount, quote(c.ID), c.Type)
+	}
+	// digits is slow, and never more than this.
+	if atMost := c.Amount.value.NumDigits() + int(max(c.Amount.value.Exponent(), -c.Amount.value.Exponent())); atMost <= MaxAmountDigits {
+		return nil
 	}
 	if n := c.Amount.digits(); n > MaxAmountDigits {
 		return tooManyDigits(c.Amount.String(), n)
@@ -144,7 +151,7 @@ func (c Command) validateAmount() error {
 	return nil
 }
 
-func (c Command) validateMetadata() error {
+func (c *Command) validateMetadata() error {
 	if len(c.Metadata) == 0 {
 		return nil
 	}

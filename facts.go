@@ -14,16 +14,26 @@ import (
 // anything that does not follow from the command itself, or from counting on from the previous
 // result, is stored. In JSON they are base64.
 //
-// The form, for each result: a byte of flags (1 applied, 2 replayed), then a number (uvarint)
-// with a bit for each of resultFields that differs from what successor.expect returns, then the
-// texts of those fields, each preceded by its length (uvarint). A reader skips bits that it
-// does not know, which a later version has set.
+// The form, for each result: a byte of flags, the hash if there is one, and if flagOthers is
+// set, a number (uvarint) with a bit for each of resultFields that differs from what
+// successor.expect returns, then the texts of those fields, each preceded by its length
+// (uvarint). A reader skips bits that it does not know, which a later version has set.
 type Facts []byte
+
+const (
+	flagApplied = 1 << iota
+	flagReplayed
+	flagHash
+	flagTotalGrew // by the command's amount
+	flagTotalShrank
+	flagHoldGrew
+	flagHoldShrank
+	flagOthers
+)
 
 // resultFields are the fields of a Result that Facts may hold. A field's bit is its index: add
 // new ones at the end, and never remove one.
 var resultFields = []func(*Result) any{
-	func(r *Result) any { return &r.Hash },
 	func(r *Result) any { return &r.TotalAfter },
 	func(r *Result) any { return &r.HoldAfter },
 	func(r *Result) any { return (*string)(&r.Reason) },
@@ -41,27 +51,14 @@ var resultFields = []func(*Result) any{
 	func(r *Result) any { return &r.HoldExpiresAt },
 }
 
-const (
-	flagApplied = 1 << iota
-	flagReplayed
-)
-
 // NewFacts encodes the results of commands.
 func NewFacts(commands []Received, results []Result) Facts {
 	facts := make(Facts, 0, len(results)*(len(Hash{})+16))
 	var values []byte
+	var expected Result
 	follows := successor{}
 	for i := range results {
-		r := results[i]
-		expected := follows.expect(commands[i], r.Status == StatusApplied, r.Replayed)
-		differs := uint64(0)
-		values = values[:0]
-		for bit, of := range resultFields {
-			if field := of(&r); !sameField(field, of(&expected)) {
-				differs |= 1 << bit
-				values = appendField(values, field)
-			}
-		}
+		r := &results[i]
 		flags := byte(0)
 		if r.Status == StatusApplied {
 			flags |= flagApplied
@@ -69,9 +66,31 @@ func NewFacts(commands []Received, results []Result) Facts {
 		if r.Replayed {
 			flags |= flagReplayed
 		}
+		if !r.Hash.IsZero() {
+			flags |= flagHash
+		}
+		expected = follows.expect(&commands[i], flags)
+		flags |= moved(&expected.TotalAfter, r.TotalAfter, expected.Amount, flagTotalGrew, flagTotalShrank)
+		flags |= moved(&expected.HoldAfter, r.HoldAfter, expected.Amount, flagHoldGrew, flagHoldShrank)
+		differs := uint64(0)
+		values = values[:0]
+		for bit, of := range resultFields {
+			if field := of(r); !sameField(field, of(&expected)) {
+				differs |= 1 << bit
+				values = appendField(values, field)
+			}
+		}
+		if differs != 0 {
+			flags |= flagOthers
+		}
 		facts = append(facts, flags)
-		facts = binary.AppendUvarint(facts, differs)
-		facts = append(facts, values...)
+		if flags&flagHash != 0 {
+			facts = append(facts, r.Hash[:]...)
+		}
+		if differs != 0 {
+			facts = binary.AppendUvarint(facts, differs)
+			facts = append(facts, values...)
+		}
 		follows.after(r)
 	}
 	return facts
@@ -84,17 +103,28 @@ var errFacts = errors.New("the stored answers cannot be read: they do not belong
 func (f Facts) Results(commands []Received) ([]Result, error) {
 	results := make([]Result, 0, len(commands))
 	rest, follows := []byte(f), successor{}
-	for _, received := range commands {
+	for i := range commands {
 		if len(rest) == 0 {
 			return nil, fmt.Errorf("%w: %d answers for %d commands", errFacts, len(results), len(commands))
 		}
 		flags := rest[0]
-		differs, n := binary.Uvarint(rest[1:])
-		if n <= 0 {
-			return nil, errFacts
+		rest = rest[1:]
+		results = append(results, follows.expect(&commands[i], flags))
+		r := &results[i]
+		if flags&flagHash != 0 {
+			if len(rest) < len(r.Hash) {
+				return nil, errFacts
+			}
+			rest = rest[copy(r.Hash[:], rest):]
 		}
-		rest = rest[1+n:]
-		r := follows.expect(received, flags&flagApplied != 0, flags&flagReplayed != 0)
+		differs := uint64(0)
+		if flags&flagOthers != 0 {
+			var n int
+			if differs, n = binary.Uvarint(rest); n <= 0 {
+				return nil, errFacts
+			}
+			rest = rest[n:]
+		}
 		for ; differs != 0; differs &= differs - 1 {
 			size, n := binary.Uvarint(rest)
 			if n <= 0 || size > uint64(len(rest)-n) {
@@ -103,12 +133,11 @@ func (f Facts) Results(commands []Received) ([]Result, error) {
 			value := rest[n : n+int(size)]
 			rest = rest[n+int(size):]
 			if bit := bits.TrailingZeros64(differs); bit < len(resultFields) {
-				if err := readField(resultFields[bit](&r), value); err != nil {
+				if err := readField(resultFields[bit](r), value); err != nil {
 					return nil, fmt.Errorf("%w: %w", errFacts, err)
 				}
 			}
 		}
-		results = append(results, r)
 		follows.after(r)
 	}
 	if len(rest) > 0 {
@@ -141,23 +170,51 @@ type successor struct {
 	version int64
 }
 
-func (s *successor) after(r Result) {
+func (s *successor) after(r *Result) {
 	if r.Replayed || r.Position == 0 {
 		return
 	}
-	s.last = r
+	s.last = *r
 	s.version = max(s.version, r.Version)
 }
 
-// expect returns the next result if only positions and versions count on.
-func (s *successor) expect(received Received, applied, replayed bool) Result {
-	c := received.Command
-	r := Result{
-		CommandID: c.ID, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Status: StatusUnapplied, HoldID: c.holdID(), Amount: resultAmount(received, s.last.TotalAfter.decimals()),
-		TotalBefore: s.last.TotalAfter, TotalAfter: s.last.TotalAfter, HoldBefore: s.last.HoldAfter, HoldAfter: s.last.HoldAfter,
-		Position: s.last.Position + 1, RecordedAt: s.last.RecordedAt, Replayed: replayed,
+// moved returns which of the flags says how amount leads from what is expected to what is, and
+// then expects that. It returns none where they are the same, or neither flag does.
+func moved(expected *Amount, is, amount Amount, grew, shrank byte) byte {
+	switch {
+	case is.Same(*expected):
+		return 0
+	case is.Same(expected.Add(amount)):
+		*expected = is
+		return grew
+	case is.Same(expected.Sub(amount)):
+		*expected = is
+		return shrank
 	}
-	if applied {
+	return 0
+}
+
+func move(amount *Amount, by Amount, grew, shrank bool) {
+	if grew {
+		*amount = amount.Add(by)
+	}
+	if shrank {
+		*amount = amount.Sub(by)
+	}
+}
+
+// expect returns the next result if only positions and versions count on, and totals and holds
+// move as the flags say.
+func (s *successor) expect(received *Received, flags byte) Result {
+	c := &received.Command
+	r := Result{
+		CommandID: c.ID, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Status: StatusUnapplied, HoldID: c.holdID(), Amount: resultAmount(*received, s.last.TotalAfter.decimals()),
+		TotalBefore: s.last.TotalAfter, TotalAfter: s.last.TotalAfter, HoldBefore: s.last.HoldAfter, HoldAfter: s.last.HoldAfter,
+		Position: s.last.Position + 1, RecordedAt: s.last.RecordedAt, Replayed: flags&flagReplayed != 0,
+	}
+	move(&r.TotalAfter, r.Amount, flags&flagTotalGrew != 0, flags&flagTotalShrank != 0)
+	move(&r.HoldAfter, r.Amount, flags&flagHoldGrew != 0, flags&flagHoldShrank != 0)
+	if flags&flagApplied != 0 {
 		r.Status, r.Version = StatusApplied, s.version+1
 	}
 	return r
@@ -169,8 +226,6 @@ func sameField(a, b any) bool {
 		return *v == *b.(*string)
 	case *int64:
 		return *v == *b.(*int64)
-	case *Hash:
-		return *v == *b.(*Hash)
 	case *Amount:
 		other := *b.(*Amount)
 		return v.Same(other) && (*v == Amount{}) == (other == Amount{})
@@ -184,8 +239,6 @@ func sameField(a, b any) bool {
 func appendField(b []byte, of any) []byte {
 	var text string
 	switch v := of.(type) {
-	case *Hash:
-		text = string(v[:])
 	case *time.Time:
 		if !v.IsZero() {
 			text = strconv.FormatInt(v.UnixMicro(), 10)
@@ -204,11 +257,6 @@ func readField(of any, value []byte) (err error) {
 		*v = string(value)
 	case *int64:
 		*v, err = readInteger(value)
-	case *Hash:
-		if len(value) != len(v) {
-			return fmt.Errorf("a hash of %d bytes", len(value))
-		}
-		copy(v[:], value)
 	case *Amount:
 		*v = Amount{}
 		if len(value) > 0 {

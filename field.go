@@ -83,31 +83,40 @@ var commandFields = []commandField{
 	{"partial", func(c *Command) any { return &c.Partial }, func(e *Entry) any { return &e.Partial }, "true"},
 }
 
+// isSet reports whether a field has a value.
+func isSet(of any) bool {
+	switch v := of.(type) {
+	case *string:
+		return *v != ""
+	case *int64:
+		return *v != 0
+	case *bool:
+		return *v
+	case *Amount:
+		return *v != Amount{}
+	case *time.Time:
+		return !v.IsZero()
+	}
+	panic(fmt.Sprintf("wallet: a %T has no text", of))
+}
+
 // fieldText returns the canonical text of a field's value, empty if it is not set.
 func fieldText(of any) string {
+	if !isSet(of) {
+		return ""
+	}
 	switch v := of.(type) {
 	case *string:
 		return *v
 	case *int64:
-		if *v != 0 {
-			return strconv.FormatInt(*v, 10)
-		}
+		return strconv.FormatInt(*v, 10)
 	case *bool:
-		if *v {
-			return "true"
-		}
+		return "true"
 	case *Amount:
-		if *v != (Amount{}) {
-			return v.String()
-		}
-	case *time.Time:
-		if !v.IsZero() {
-			return v.UTC().Format(time.RFC3339Nano)
-		}
+		return v.String()
 	default:
-		panic(fmt.Sprintf("wallet: a %T has no text", of))
+		return of.(*time.Time).UTC().Format(time.RFC3339Nano)
 	}
-	return ""
 }
 
 // copyField copies a value from one field to another of the same type.
@@ -131,10 +140,9 @@ func copyField(to, from any) {
 // pair is a named field in a hash.
 type pair struct{ name, text string }
 
-// pairs writes how many pairs are set, then the name and text of each, sorted by the bytes of
-// the name.
+// pairs writes how many there are, then the name and text of each, sorted by the bytes of the
+// name.
 func (e *encoder) pairs(all []pair) {
-	all = slices.DeleteFunc(all, func(p pair) bool { return p.text == "" })
 	slices.SortFunc(all, func(a, b pair) int { return strings.Compare(a.name, b.name) })
 	e.number(int64(len(all)))
 	for _, p := range all {

@@ -202,7 +202,7 @@ type Folded struct {
 // It returns an *UnknownFormatError, and changes nothing, if the journal has entries of a
 // later format than this build writes, and an *InconsistentError if what is stored of the
 // wallet cannot be true.
-func Fold(before Account, prior map[string]Entry, commands []Received, now time.Time) (Folded, error) {
+func Fold(before Account, prior map[string]*Entry, commands []Received, now time.Time) (Folded, error) {
 	if before.Format > CurrentFormat {
 		return Folded{}, &UnknownFormatError{before.Format}
 	}
@@ -217,30 +217,30 @@ func Fold(before Account, prior map[string]Entry, commands []Received, now time.
 	}
 	f := folding{
 		Folded: Folded{Account: before, Entries: make([]Entry, 0, len(commands)+1), Results: make([]Result, 0, len(commands))},
-		now:    now, known: make(map[string]Entry, len(commands)),
+		now:    now, known: make(map[string]*Entry, len(commands)),
 	}
 	f.Account.Holds = maps.Clone(before.Holds)
 	if !before.Exists() && !Opens(commands) {
-		if _, err := f.record(Received{Command: AutoCreate()}); err != nil {
+		if _, err := f.record(&Received{Command: AutoCreate()}); err != nil {
 			return Folded{}, err
 		}
 	}
 	for _, h := range f.Account.dueHolds(now) {
-		if _, err := f.record(Received{Command: ExpireCommand(h.ID)}); err != nil {
+		if _, err := f.record(&Received{Command: ExpireCommand(h.ID)}); err != nil {
 			return Folded{}, err
 		}
 	}
-	for _, received := range commands {
-		c := received.Command
+	for i := range commands {
+		c := &commands[i].Command
 		entry, taken := f.known[c.ID]
 		if !taken {
 			entry, taken = prior[c.ID]
 		}
 		if taken {
-			f.Results = append(f.Results, Answer(entry, f.Account.Asset, c))
+			f.Results = append(f.Results, Answer(*entry, f.Account.Asset, *c))
 			continue
 		}
-		entry, err := f.record(received)
+		entry, err := f.record(&commands[i])
 		if err != nil {
 			return Folded{}, err
 		}
@@ -256,19 +256,21 @@ func Fold(before Account, prior map[string]Entry, commands []Received, now time.
 type folding struct {
 	Folded
 	now     time.Time
-	known   map[string]Entry // the entries of this fold, by id
+	known   map[string]*Entry // the entries of this fold, by id
 	changed map[string]Hold
 }
 
 // record applies a command that has not been seen before.
-func (f *folding) record(received Received) (Entry, error) {
+func (f *folding) record(received *Received) (*Entry, error) {
 	before := f.Account.Asset
-	after, result, err := Apply(f.Account, received, f.now)
+	after, result, err := Apply(f.Account, *received, f.now)
 	if err != nil {
-		return Entry{}, err
+		return nil, err
 	}
-	entry := formats[CurrentFormat].NewEntry(before, received.Command, result, f.now)
-	after.Asset = after.Asset.After(entry)
+	f.Entries = append(f.Entries, Entry{})
+	entry := &f.Entries[len(f.Entries)-1]
+	formats[CurrentFormat].fill(entry, before, &received.Command, &result, f.now)
+	after.Asset = after.Asset.After(*entry)
 	f.Account = after
 	if h, ok := after.Changed(); ok {
 		f.Account.Keep(h)
@@ -277,7 +279,6 @@ func (f *folding) record(received Received) (Entry, error) {
 		}
 		f.changed[h.ID] = h
 	}
-	f.Entries = append(f.Entries, entry)
 	f.known[entry.CommandID] = entry
 	return entry, nil
 }

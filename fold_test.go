@@ -90,7 +90,7 @@ func TestRefusalIsFinalForItsID(t *testing.T) {
 	require.NoError(t, err)
 	asset, _ = fold(t, first.Account.Asset, Command{ID: "funds", Type: TypeAdd, Amount: MustAmount("100")})
 
-	again, err := Fold(Account{Asset: asset}, map[string]Entry{"o": first.Entries[0]}, good(overdraft), noon.Add(time.Hour))
+	again, err := Fold(Account{Asset: asset}, map[string]*Entry{"o": &first.Entries[0]}, good(overdraft), noon.Add(time.Hour))
 	require.NoError(t, err)
 	require.Empty(t, again.Entries)
 	require.Equal(t, asset, again.Account.Asset)
@@ -145,7 +145,7 @@ func TestAJournalOfALaterFormatIsNotWrittenTo(t *testing.T) {
 	var unknown *UnknownFormatError
 	require.ErrorAs(t, err, &unknown)
 	asset.Format = CurrentFormat
-	_, err = Fold(Account{Asset: asset}, map[string]Entry{"a": {CommandID: "a", Format: CurrentFormat + 1}}, good(Command{ID: "a", Type: TypeCreate}), noon)
+	_, err = Fold(Account{Asset: asset}, map[string]*Entry{"a": {CommandID: "a", Format: CurrentFormat + 1}}, good(Command{ID: "a", Type: TypeCreate}), noon)
 	require.ErrorAs(t, err, &unknown)
 }
 
@@ -164,7 +164,7 @@ func TestFoldKeepsItsPromises(t *testing.T) {
 		scale := rapid.Int32Range(0, 4).Draw(t, "scale")
 		asset := Asset{UserID: "u1", Currency: "XTS", Scale: scale}
 		journal := []Entry{}
-		byID := map[string]Entry{}
+		byID := map[string]*Entry{}
 		sum := Amount{}
 		opened, err := Fold(Account{Asset: asset}, nil, nil, noon)
 		require.NoError(t, err)
@@ -195,13 +195,13 @@ func TestFoldKeepsItsPromises(t *testing.T) {
 				require.Equal(t, commands[i].Command.ID, r.CommandID)
 			}
 			// Folding the same commands again changes nothing and gives the same answers.
-			seen := map[string]Entry{}
+			seen := map[string]*Entry{}
 			for id, e := range byID {
 				seen[id] = e
 			}
 			for _, e := range entries {
 				require.NotContains(t, seen, e.CommandID, "one entry per id")
-				seen[e.CommandID] = e
+				seen[e.CommandID] = &e
 			}
 			again, err := Fold(Account{Asset: after}, seen, commands, noon.Add(time.Hour))
 			require.NoError(t, err)

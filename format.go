@@ -33,18 +33,20 @@ func (r Rules) Apply(before Account, received Received, now time.Time) (Account,
 
 // RequestHash is the SHA-256 of a command's content: everything but its id and reply_to. An id
 // that is sent again with another hash is an id_conflict.
-func (r Rules) RequestHash(c Command) Hash { return r.encodeCommand(c).sum() }
+func (r Rules) RequestHash(c Command) Hash { return r.encodeCommand(&c).sum() }
 
-func (r Rules) encodeCommand(c Command) *encoder {
+func (r Rules) encodeCommand(c *Command) *encoder {
 	e := newEncoder(r.command)
 	e.text(string(c.Type))
 	e.amount(c.Amount.Canonical())
 	e.text(c.Description)
 	e.text(c.Actor)
 	e.metadata(c.Metadata)
-	others := make([]pair, 0, len(commandFields))
+	var others []pair
 	for _, f := range commandFields[1:] {
-		others = append(others, pair{f.name, fieldText(f.of(&c))})
+		if text := fieldText(f.of(c)); text != "" {
+			others = append(others, pair{f.name, text})
+		}
 	}
 	e.pairs(others)
 	return e
@@ -56,7 +58,7 @@ func (c Command) RequestHash() Hash { return formats[CurrentFormat].RequestHash(
 // ComputeHash derives the entry's hash from every other field, including PrevHash: fixed fields
 // by their place, then the others that are set, by name. Anyone who reads the row can do the
 // same and compare. For a format that this build does not know it is zero.
-func (e Entry) ComputeHash() Hash {
+func (e *Entry) ComputeHash() Hash {
 	rules, known := formats[e.Format]
 	if !known {
 		return Hash{}
@@ -64,15 +66,17 @@ func (e Entry) ComputeHash() Hash {
 	return rules.encodeEntry(e).sum()
 }
 
-func (r Rules) encodeEntry(e Entry) *encoder {
+func (r Rules) encodeEntry(e *Entry) *encoder {
 	enc := newEncoder(r.entry)
 	var others []pair
 	for _, f := range EntryFields {
 		switch {
 		case f.fixed:
-			enc.field(f.Of(&e))
+			enc.field(f.Of(e))
 		case f.inHash():
-			others = append(others, pair{f.Name, fieldText(f.Of(&e))})
+			if text := fieldText(f.Of(e)); text != "" {
+				others = append(others, pair{f.Name, text})
+			}
 		}
 	}
 	enc.pairs(others)
@@ -81,10 +85,15 @@ func (r Rules) encodeEntry(e Entry) *encoder {
 
 // NewEntry makes the journal entry for a result of Apply and links it to the chain. before is
 // the asset that Apply got; recordedAt is Postgres's time.
-func (r Rules) NewEntry(before Asset, c Command, result Result, recordedAt time.Time) Entry {
-	e := Entry{
+func (r Rules) NewEntry(before Asset, c Command, result Result, recordedAt time.Time) (e Entry) {
+	r.fill(&e, before, &c, &result, recordedAt)
+	return e
+}
+
+func (r Rules) fill(e *Entry, before Asset, c *Command, result *Result, recordedAt time.Time) {
+	*e = Entry{
 		UserID: before.UserID, Currency: before.Currency, Position: result.Position,
-		CommandID: c.ID, Type: c.Type, RequestHash: r.RequestHash(c),
+		CommandID: c.ID, Type: c.Type, RequestHash: r.encodeCommand(c).sum(),
 		Status: result.Status, Reason: result.Reason, Message: result.Message,
 		TotalBefore: result.TotalBefore, TotalAfter: result.TotalAfter,
 		HoldBefore: result.HoldBefore, HoldAfter: result.HoldAfter, Version: result.Version,
@@ -94,13 +103,12 @@ func (r Rules) NewEntry(before Asset, c Command, result Result, recordedAt time.
 		Format:     r.format,
 	}
 	for _, f := range commandFields {
-		copyField(f.entry(&e), f.of(&c))
+		copyField(f.entry(e), f.of(c))
 	}
 	e.ExpiresAt = e.ExpiresAt.UTC()
 	e.Amount = result.Amount // with the currency's decimals
 	e.HoldState, e.HoldLeft, e.HoldExpiresAt = result.HoldState, result.HoldLeft, result.HoldExpiresAt
 	e.Hash = e.ComputeHash()
-	return e
 }
 
 // Command returns the command that this entry records, without its reply_to.

@@ -238,7 +238,7 @@ func FuzzWorkflowIDs(f *testing.F) {
 			require.Equal(t, AssetRef{gotUser, gotCurrency}, ref)
 		}
 
-		if (Command{ID: id, Type: TypeCreate}).Validate() != nil {
+		if (&Command{ID: id, Type: TypeCreate}).Validate() != nil {
 			return
 		}
 		commandID := ApplyCommandWorkflowID(user, currency, id)
@@ -275,10 +275,10 @@ func FuzzHashesAreOfEverything(f *testing.F) {
 		e.RequestHash = c.RequestHash()
 		e.Format = CurrentFormat
 		rules, _ := RulesOf(CurrentFormat)
-		require.Equal(t, e.ComputeHash(), sha256Of(*rules.encodeEntry(e)))
-		require.Equal(t, c.RequestHash(), sha256Of(*rules.encodeCommand(c)))
+		require.Equal(t, e.ComputeHash(), sha256Of(*rules.encodeEntry(&e)))
+		require.Equal(t, c.RequestHash(), sha256Of(*rules.encodeCommand(&c)))
 
-		read := &reader{t: t, left: *rules.encodeEntry(e)}
+		read := &reader{t: t, left: *rules.encodeEntry(&e)}
 		require.Equal(t, "wallet-entry-v1", read.text())
 		back := Entry{UserID: read.text(), Currency: read.text(), Position: read.number(), CommandID: read.text(), Type: CommandType(read.text()),
 			Amount: read.amount(), RequestHash: read.hash(), Status: Status(read.text()), Reason: Reason(read.text()), Message: read.text(),
@@ -292,7 +292,7 @@ func FuzzHashesAreOfEverything(f *testing.F) {
 		}
 		require.Equal(t, e, back)
 
-		read = &reader{t: t, left: *rules.encodeCommand(c)}
+		read = &reader{t: t, left: *rules.encodeCommand(&c)}
 		require.Equal(t, "wallet-command-v1", read.text())
 		require.Equal(t, string(c.Type), read.text())
 		require.Zero(t, c.Amount.Cmp(read.amount()))

@@ -220,7 +220,7 @@ func (c Command) expiry(now time.Time) (time.Time, *refusal) {
 }
 
 // validateHold checks what depends on several fields of a command on a hold.
-func (c Command) validateHold() error {
+func (c *Command) validateHold() error {
 	if c.HoldID != "" {
 		if err := validateName("hold_id", c.HoldID); err != nil {
 			return err
@@ -277,7 +277,7 @@ func expiryText(t time.Time) string {
 // what they have recorded, whatever the rules are now.
 func HoldOf(id string, entries []Entry) (h Hold, placed bool) {
 	for _, e := range entries {
-		if e.Status != StatusApplied || e.HoldState == "" || e.Command().holdID() != id {
+		if e.Status != StatusApplied || e.HoldState == "" || e.TargetHoldID() != id {
 			continue
 		}
 		if !placed {
@@ -299,4 +299,4 @@ func HoldOf(id string, entries []Entry) (h Hold, placed bool) {
 }
 
 // TargetHoldID names the hold that the entry is about; empty if there is none.
-func (e Entry) TargetHoldID() string { return e.Command().holdID() }
+func (e Entry) TargetHoldID() string { return targetHoldID(e.Type, e.CommandID, e.HoldID) }

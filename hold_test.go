@@ -296,7 +296,7 @@ func TestHoldsKeepTheirPromises(t *testing.T) {
 		require.NoError(t, err)
 		asset, journal := opened.Account.Asset, opened.Entries
 		model := modelWallet{total: 10_000, holds: map[string]*modelHold{}}
-		holds, prior, sent := map[string]Hold{}, map[string]Entry{}, map[string]Command{}
+		holds, prior, sent := map[string]Hold{}, map[string]*Entry{}, map[string]Command{}
 		for now := int64(0); len(journal) < 30; {
 			now += rapid.SampledFrom([]int64{0, 0, 0, 1, 1, 2, 499_999, 1_000_000}).Draw(t, "clock")
 			model.expire(now)
@@ -375,7 +375,7 @@ func TestHoldsKeepTheirPromises(t *testing.T) {
 
 			// Sending the same again gives the same answers.
 			for _, e := range folded.Entries {
-				prior[e.CommandID] = e
+				prior[e.CommandID] = &e
 			}
 			again, err := Fold(Account{Asset: asset, Holds: holds}, prior, good(commands...), micros(now))
 			require.NoError(t, err)

@@ -80,7 +80,7 @@ func (e Entry) Result() Result {
 		CommandID: e.CommandID, SentID: sentID(e.Reason == ReasonMalformed, e.Metadata), Type: e.Type, Status: e.Status, Reason: e.Reason, Message: e.Message,
 		Amount: e.Amount, TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter,
 		HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter, Version: e.Version,
-		HoldID: e.Command().holdID(), HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
+		HoldID: e.TargetHoldID(), HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
 		Position: e.Position, Hash: e.Hash, RecordedAt: e.RecordedAt,
 	}
 }

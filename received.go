@@ -60,7 +60,7 @@ func Malformed(payload []byte, encoding string, readable Command, cause error) R
 }
 
 // Validate refuses what neither DecodeCommand nor Malformed makes.
-func (r Received) Validate() error {
+func (r *Received) Validate() error {
 	if r.Malformed == "" {
 		return r.Command.Validate()
 	}

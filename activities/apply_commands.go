@@ -50,9 +50,13 @@ func (a *Activities) recordSoon(ctx context.Context, ref wallet.AssetRef) bool {
 // checked are commands of which those that no caller may send are recorded as malformed. The
 // workflow has checked what it takes; a step is not to depend on who calls it.
 func checked(commands []wallet.Received) []wallet.Received {
-	good := slices.Clone(commands)
-	for i, received := range commands {
+	good := commands
+	for i := range commands {
+		received := &commands[i]
 		if err := received.Validate(); err != nil {
+			if &good[0] == &commands[0] {
+				good = slices.Clone(commands)
+			}
 			payload, encodingErr := json.Marshal(received)
 			if encodingErr != nil {
 				payload = []byte(encodingErr.Error())

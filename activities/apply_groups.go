@@ -81,7 +81,8 @@ func (l *lockedAssets) fold(groups []group) ([]outcome, error) {
 			return nil, fmt.Errorf("the %s wallet of %q: %w", g.Currency, g.UserID, err)
 		}
 		outcomes[i] = outcome{asset: f.Account.Asset, results: f.Results, holdsChanged: len(f.Holds) > 0, lostEntries: lost}
-		for _, e := range f.Entries {
+		for i := range f.Entries {
+			e := &f.Entries[i]
 			a.prior[e.CommandID] = e
 			if e.Type == wallet.TypeExpire {
 				outcomes[i].expired++
@@ -89,7 +90,11 @@ func (l *lockedAssets) fold(groups []group) ([]outcome, error) {
 		}
 		if len(f.Entries) > 0 {
 			a.Asset, a.holds, a.changed = f.Account.Asset, f.Account.Holds, true
-			l.entries = append(l.entries, f.Entries...)
+			if l.entries == nil {
+				l.entries = f.Entries // no copy for one group
+			} else {
+				l.entries = append(l.entries, f.Entries...)
+			}
 		}
 		for _, h := range f.Holds {
 			a.holdsToWrite[h.ID] = h

@@ -88,9 +88,9 @@ var sqlPrior = `SELECT ` + rows.EntryColumns + `
 type lockedAsset struct {
 	wallet.Asset
 	ref      wallet.AssetRef
-	prior    map[string]wallet.Entry // the journal's entries of the commands' ids
-	holds    map[string]wallet.Hold  // that the commands name, or that are due
-	restored bool                    // its row was lost, its journal was not
+	prior    map[string]*wallet.Entry // the journal's entries of the commands' ids
+	holds    map[string]wallet.Hold   // that the commands name, or that are due
+	restored bool                     // its row was lost, its journal was not
 	// withoutCommands is true of an asset of a group without commands.
 	withoutCommands bool
 	namesDue        bool // a command names a hold that is due
@@ -134,7 +134,7 @@ func newLockedAssets(groups []group) *lockedAssets {
 	l := &lockedAssets{}
 	for _, ref := range slices.Compact(refs) {
 		l.all = append(l.all, &lockedAsset{
-			ref: ref, prior: map[string]wallet.Entry{}, holds: map[string]wallet.Hold{}, holdsToWrite: map[string]wallet.Hold{},
+			ref: ref, prior: map[string]*wallet.Entry{}, holds: map[string]wallet.Hold{}, holdsToWrite: map[string]wallet.Hold{},
 		})
 	}
 	for _, g := range groups {
@@ -241,7 +241,8 @@ func (l *lockedAssets) readAssets(found pgx.Rows) error {
 
 func (l *lockedAssets) readPrior(found pgx.Rows) error {
 	entries, err := rows.CollectEntries(found)
-	for _, e := range entries {
+	for i := range entries {
+		e := &entries[i]
 		l.of(wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}).prior[e.CommandID] = e
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
@@ -64,7 +65,7 @@ func recordedAnswer(done *historypb.WorkflowExecutionUpdateCompletedEventAttribu
 	return string(done.GetOutcome().GetSuccess().GetPayloads()[0].GetData())
 }
 
-// answersGiven records what the update handlers return, as JSON.
+// answersGiven records what the update handlers return, as payloads.
 type answersGiven struct {
 	interceptor.WorkerInterceptorBase
 	answers []string
@@ -88,10 +89,10 @@ func (i *answersInbound) ExecuteUpdate(ctx workflow.Context, in *interceptor.Upd
 			answer = unapplied.Result
 		}
 	}
-	encoded, jsonErr := json.Marshal(answer)
-	if jsonErr != nil {
-		return value, jsonErr
+	payload, encodingErr := converter.GetDefaultDataConverter().ToPayload(answer)
+	if encodingErr != nil {
+		return value, encodingErr
 	}
-	i.given.answers = append(i.given.answers, string(encoded))
+	i.given.answers = append(i.given.answers, string(payload.GetData()))
 	return value, err
 }

@@ -29,7 +29,7 @@ type ledger struct {
 	holdsChanged bool // by the last step
 
 	clock   func() time.Time // nil: it stands still, and no hold expires
-	journal map[string]wallet.Entry
+	journal map[string]*wallet.Entry
 	order   []string // command ids as they were recorded
 	batches []int
 	events  int64
@@ -48,7 +48,7 @@ var ledgerTime = time.Unix(0, 0).UTC()
 const nextHolds = 5
 
 func newLedger() *ledger {
-	return &ledger{journal: map[string]wallet.Entry{}, tries: map[string]int{},
+	return &ledger{journal: map[string]*wallet.Entry{}, tries: map[string]int{},
 		asset: wallet.Asset{UserID: "u1", Currency: "USD", Scale: 2}}
 }
 
@@ -90,7 +90,7 @@ func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
 		}
 	}
 	for _, e := range f.Entries {
-		l.journal[e.CommandID] = e
+		l.journal[e.CommandID] = &e
 		l.order = append(l.order, e.CommandID)
 	}
 	return f.Results, nil

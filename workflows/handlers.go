@@ -42,13 +42,13 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApply, w.handleApply, workflow.UpdateHandlerOptions{
 		Description: `One command, answered with its Result: {"id": "order-7", "type": "subtract", "amount": "12.50"}` + commandHelp,
 		Validator: func(ctx workflow.Context, payload converter.RawValue) error {
-			if err := checkBytes(payload); err != nil {
+			if err := w.checkPayload(ctx, payload); err != nil {
 				return failure.Encode(err)
 			}
 			if _, err := decodeCommand(payload); err != nil {
 				return failure.Encode(err)
 			}
-			return failure.Encode(w.checkRoom(ctx, payload, 1))
+			return failure.Encode(w.checkRoom(payload, 1))
 		},
 	}); err != nil {
 		return err
@@ -98,7 +98,9 @@ func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.R
 	return u.results, err
 }
 
-func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.RawValue) (wallet.Facts, error) {
+// handleApplyBrief answers with wallet.Facts. A []byte goes into the history as it is, Facts would
+// as base64.
+func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.RawValue) ([]byte, error) {
 	panicIfEncrypted(payload)
 	commands, err := decodeBatch(payload)
 	if err != nil {
@@ -159,14 +161,14 @@ func (w *walletAsset) result(payload converter.RawValue) (wallet.Result, error) 
 
 // validBatch refuses a batch before it leaves a trace.
 func (w *walletAsset) validBatch(ctx workflow.Context, payload converter.RawValue) error {
-	if err := checkBytes(payload); err != nil {
+	if err := w.checkPayload(ctx, payload); err != nil {
 		return failure.Encode(err)
 	}
 	commands, err := decodeBatch(payload)
 	if err != nil {
 		return failure.Encode(err)
 	}
-	return failure.Encode(w.checkRoom(ctx, payload, len(commands)))
+	return failure.Encode(w.checkRoom(payload, len(commands)))
 }
 
 func decodeCommand(payload converter.RawValue) (wallet.Command, error) {

@@ -25,24 +25,46 @@ const (
 // the 4 MB that the server takes.
 const maxTaskBytes = 1 << 18
 
-// taskBytes counts what the current workflow task will send to the server, besides updates.
-type taskBytes struct{ task, bytes int }
-
-// sends counts bytes of the current workflow task.
-func (w *walletAsset) sends(ctx workflow.Context, bytes int) {
-	if task := workflow.GetInfo(ctx).GetCurrentHistoryLength(); w.task.task != task {
-		w.task = taskBytes{task: task}
-	}
-	w.task.bytes += bytes
+// taskState is what has happened in a workflow task.
+type taskState struct {
+	historyLength int  // at its start, by which tasks are told apart
+	bytes         int  // that it will send to the server, besides updates
+	isLong        bool // it has run a step
 }
 
-// awaitRoomInTask begins another workflow task if the current one has enough to send.
+// thisTask is the state of the current workflow task.
+func (w *walletAsset) thisTask(ctx workflow.Context) *taskState {
+	if n := workflow.GetInfo(ctx).GetCurrentHistoryLength(); n != w.task.historyLength {
+		w.task = taskState{historyLength: n}
+	}
+	return &w.task
+}
+
+// sends counts bytes of the current workflow task.
+func (w *walletAsset) sends(ctx workflow.Context, bytes int) { w.thisTask(ctx).bytes += bytes }
+
+// awaitRoomInTask waits for another workflow task if the current one has enough to send.
 func (w *walletAsset) awaitRoomInTask(ctx workflow.Context) error {
-	w.sends(ctx, 0)
-	if w.task.bytes <= maxTaskBytes {
+	if w.thisTask(ctx).bytes <= maxTaskBytes {
 		return nil
 	}
-	return workflow.NewTimerWithOptions(ctx, time.Millisecond, workflow.TimerOptions{Summary: "another workflow task"}).Get(ctx, nil)
+	w.wakeInNewTask(ctx)
+	return workflow.Await(ctx, func() bool { return w.thisTask(ctx).bytes <= maxTaskBytes })
+}
+
+// wakeInNewTask makes sure that there is another workflow task. A timer takes the server up to a
+// second, however short it is: signals and updates that come earlier bring the task with them.
+func (w *walletAsset) wakeInNewTask(ctx workflow.Context) {
+	if w.taskTimer {
+		return
+	}
+	w.taskTimer = true
+	timer := workflow.NewTimerWithOptions(ctx, time.Millisecond, workflow.TimerOptions{Summary: "another workflow task"})
+	workflow.GoNamed(ctx, "another workflow task", func(ctx workflow.Context) {
+		_ = timer.Get(ctx, nil) // nobody cancels it
+		w.taskTimer = false
+		w.task = taskState{historyLength: workflow.GetInfo(ctx).GetCurrentHistoryLength()}
+	})
 }
 
 // replySize is at least what a reply takes.
@@ -56,9 +78,13 @@ func sizeOf(payload converter.RawValue, commands int) int {
 	return len(payload.Payload().GetData()) + commands*resultBytes
 }
 
-// checkBytes refuses an update that is too large, before decoding it. Like checkRoom it is for
-// validators only: an update that was accepted must be accepted on replay too.
-func checkBytes(payload converter.RawValue) error {
+// checkPayload refuses an update, before decoding it, that is too large or that would keep a run
+// from its end. Like checkRoom it is for validators only: an update that was accepted must be
+// accepted on replay too.
+func (w *walletAsset) checkPayload(ctx workflow.Context, payload converter.RawValue) error {
+	if w.isOverdue(ctx) {
+		return fmt.Errorf("%w: the history of this wallet's workflow is full, and a new run begins as soon as the updates in flight are answered: send it again in a moment", wallet.ErrBusy)
+	}
 	if n := len(payload.Payload().GetData()); n > wallet.MaxUpdateBytes {
 		return wallet.TooManyBytes(n)
 	}
@@ -70,13 +96,13 @@ func checkBytes(payload converter.RawValue) error {
 // history would grow until the server terminates the run, with the signals in it.
 type historyLimit struct{ bytes, events int }
 
-// noticeEnd sets the limit when a run learns that it has to continue as new: at half as much
-// history again, which is far from where the server ends a run and leaves time for the run to
-// end without refusing anything.
+// noticeEnd sets the limit when a run learns that it has to continue as new: at twice the
+// history, which is far from where the server ends a run and leaves time for the run to end
+// without refusing anything.
 func (w *walletAsset) noticeEnd(ctx workflow.Context) {
 	if w.limit == (historyLimit{}) && w.shouldContinueAsNew(ctx) {
 		info := workflow.GetInfo(ctx)
-		w.limit = historyLimit{info.GetCurrentHistorySize() * 3 / 2, info.GetCurrentHistoryLength() * 3 / 2}
+		w.limit = historyLimit{info.GetCurrentHistorySize() * 2, info.GetCurrentHistoryLength() * 2}
 	}
 }
 
@@ -86,11 +112,8 @@ func (w *walletAsset) isOverdue(ctx workflow.Context) bool {
 	return w.limit != (historyLimit{}) && (info.GetCurrentHistorySize() >= w.limit.bytes || info.GetCurrentHistoryLength() >= w.limit.events)
 }
 
-// checkRoom refuses an update that is too large for now, or that would keep a run from its end.
-func (w *walletAsset) checkRoom(ctx workflow.Context, payload converter.RawValue, commands int) error {
-	if w.isOverdue(ctx) {
-		return fmt.Errorf("%w: the history of this wallet's workflow is full, and a new run begins as soon as the updates in flight are answered: send it again in a moment", wallet.ErrBusy)
-	}
+// checkRoom refuses an update that is too large for now.
+func (w *walletAsset) checkRoom(payload converter.RawValue, commands int) error {
 	if size := sizeOf(payload, commands); w.updateBytes > 0 && w.updateBytes+size > maxBytesUnderWay {
 		return fmt.Errorf("%w: updates of %d bytes, with their answers, are under way, and %d more would be over %d: send it again in a moment",
 			wallet.ErrBusy, w.updateBytes, size, maxBytesUnderWay)

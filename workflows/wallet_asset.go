@@ -46,7 +46,8 @@ type walletAsset struct {
 	repliesLate     bool // the server does not deliver them
 	updateBytes     int  // of the updates that are in flight
 	limit           historyLimit
-	task            taskBytes
+	task            taskState
+	taskTimer       bool // see wakeInNewTask
 	withoutKeys     bool // this run took what was encrypted for malformed
 
 	idle   idleTimer
@@ -111,7 +112,7 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 	w.startIdleTimer(work)
 	w.startExpiryTimer(work)
 	for {
-		w.awaitWork(ctx)
+		w.awaitWork(ctx, work)
 		w.noticeEnd(ctx)
 		w.receiveSignals(ctx)
 		switch {
@@ -155,18 +156,25 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 }
 
 // awaitWork waits for something to do.
-func (w *walletAsset) awaitWork(ctx workflow.Context) {
+func (w *walletAsset) awaitWork(ctx, work workflow.Context) {
+	if w.shouldContinueAsNew(ctx) && w.thisTask(ctx).isLong {
+		w.wakeInNewTask(work)
+	}
 	// Await's error is looked at as ctx.Err by the caller: it is nil where the condition held
 	// before the cancel was seen.
 	_ = workflow.Await(ctx, func() bool {
-		return w.hasQueued() || w.shouldContinueAsNew(ctx) || w.idle.isDue() || w.expiry.isDue() || w.hasTimeout
+		return w.hasQueued() || w.shouldContinueAsNew(ctx) && !w.thisTask(ctx).isLong || w.idle.isDue() || w.expiry.isDue() || w.hasTimeout
 	})
 }
 
 // canContinueAsNew reports whether the next run can take over now. Commands without a waiting
 // caller move to it. A cancelled run ends instead.
+//
+// A run ends in a workflow task that has run no step and so takes no time. While a task runs, the
+// server keeps updates waiting for the next one. If the run ends first, it sends them back, and
+// Temporal's clients send them again only after half a second.
 func (w *walletAsset) canContinueAsNew(ctx workflow.Context) bool {
-	return ctx.Err() == nil && w.shouldContinueAsNew(ctx) && w.queuedBytes() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)
+	return ctx.Err() == nil && w.shouldContinueAsNew(ctx) && !w.thisTask(ctx).isLong && w.queuedBytes() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)
 }
 
 // awaitCallers waits for what isAwaited tells of, unless there is something else to do.

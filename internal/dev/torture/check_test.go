@@ -22,7 +22,7 @@ type story struct {
 	asset    wallet.Asset
 	holds    map[string]wallet.Hold
 	waited   time.Duration
-	entries  map[string]wallet.Entry
+	entries  map[string]*wallet.Entry
 	attempts []attempt
 	record   record
 }
@@ -31,7 +31,7 @@ var storyBegan = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newStory() *story {
 	ref := wallet.AssetRef{UserID: "u", Currency: "USD"}
-	s := &story{wallet: Wallet{AssetRef: ref}, asset: wallet.Asset{UserID: ref.UserID, Currency: ref.Currency, Scale: 2}, entries: map[string]wallet.Entry{}}
+	s := &story{wallet: Wallet{AssetRef: ref}, asset: wallet.Asset{UserID: ref.UserID, Currency: ref.Currency, Scale: 2}, entries: map[string]*wallet.Entry{}}
 	s.fold(wallet.Received{Command: wallet.AutoCreate()})
 	s.send(Update, add("a", "10"))
 	s.send(Signal, add("b", "5.50"))
@@ -76,7 +76,7 @@ func (s *story) fold(received wallet.Received) wallet.Result {
 		panic(err)
 	}
 	for _, e := range f.Entries {
-		s.entries[e.CommandID] = e
+		s.entries[e.CommandID] = &e
 		s.record.journal = append(s.record.journal, e)
 		if e.Status == wallet.StatusApplied {
 			s.record.events = append(s.record.events, trail.EventOf(e))
@@ -236,7 +236,7 @@ func TestEveryKindOfViolationIsFound(t *testing.T) {
 			s.rewrite(s.position("m"), func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(time.Hour) })
 		}, `the rules say unapplied hold "k" is due since`},
 		"a hold expires twice": {func(s *story) {
-			expired := s.entries["_expire/k"]
+			expired := *s.entries["_expire/k"]
 			expired.Position = s.asset.Position + 1
 			s.record.journal = append(s.record.journal, expired)
 			s.rewrite(expired.Position, func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(time.Second) })

@@ -9,27 +9,32 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// sqlInsertEntries appends to the journal. It unnests an array for each column.
+// sqlInsertEntries appends to the journal. It unnests an array for each column. unnest takes the
+// missing values of a shorter array as NULL, and so does NULLIF the value that is not set.
 var sqlInsertEntries = func() string {
 	var columns, values, parameters []string
 	for i, f := range wallet.EntryFields {
 		columns = append(columns, f.Name)
-		array, cast := "text[]", ""
+		array, unset, cast := "text[]", "''", ""
 		switch f.Of(&wallet.Entry{}).(type) {
 		case *int64:
-			array = "bigint[]"
+			array, unset = "bigint[]", "0"
 		case *bool:
-			array = "boolean[]"
+			array, unset = "boolean[]", "false"
 		case *wallet.Amount:
 			cast = "::numeric"
 		case *wallet.Hash:
 			array = "bytea[]"
 		case *time.Time:
-			array = "timestamptz[]"
+			array, unset = "timestamptz[]", "'0001-01-01T00:00:00Z'"
 		case *map[string]string:
 			cast = "::jsonb"
 		}
-		values = append(values, "e."+f.Name+cast)
+		value := "e." + f.Name
+		if f.Optional {
+			value = fmt.Sprintf("NULLIF(%s, %s)", value, unset)
+		}
+		values = append(values, value+cast)
 		parameters = append(parameters, fmt.Sprintf("$%d::%s", i+1, array))
 	}
 	list := strings.Join(columns, ", ")
@@ -49,19 +54,19 @@ func InsertEntries(entries []wallet.Entry) (sql string, parameters []any, err er
 	return sqlInsertEntries, parameters, nil
 }
 
-// array returns the values of one field, with nil for NULL.
+// array returns the values of one field, up to the last that is set where it is optional.
 func array(f wallet.Field, entries []wallet.Entry) (any, error) {
 	switch f.Of(&entries[0]).(type) {
 	case *string:
-		return values(f, entries, func(v *string) (*string, error) { return v, nil }, func(v *string) bool { return *v == "" })
+		return values(f, entries, func(v *string) (string, error) { return *v, nil }, func(v *string) bool { return *v == "" })
 	case *int64:
-		return values(f, entries, func(v *int64) (*int64, error) { return v, nil }, func(v *int64) bool { return *v == 0 })
+		return values(f, entries, func(v *int64) (int64, error) { return *v, nil }, func(v *int64) bool { return *v == 0 })
 	case *bool:
-		return values(f, entries, func(v *bool) (*bool, error) { return v, nil }, func(v *bool) bool { return !*v })
+		return values(f, entries, func(v *bool) (bool, error) { return *v, nil }, func(v *bool) bool { return !*v })
 	case *time.Time:
-		return values(f, entries, func(v *time.Time) (*time.Time, error) { return v, nil }, func(v *time.Time) bool { return v.IsZero() })
+		return values(f, entries, func(v *time.Time) (time.Time, error) { return *v, nil }, func(v *time.Time) bool { return v.IsZero() })
 	case *wallet.Amount:
-		return values(f, entries, func(v *wallet.Amount) (*string, error) { text := v.String(); return &text, nil }, func(v *wallet.Amount) bool { return v.IsZero() })
+		return values(f, entries, func(v *wallet.Amount) (string, error) { return v.String(), nil }, func(v *wallet.Amount) bool { return v.IsZero() })
 	case *wallet.Hash:
 		return values(f, entries, func(v *wallet.Hash) ([]byte, error) { return v[:], nil }, func(v *wallet.Hash) bool { return v.IsZero() })
 	case *map[string]string:
@@ -70,14 +75,15 @@ func array(f wallet.Field, entries []wallet.Entry) (any, error) {
 	panic(fmt.Sprintf("rows: field %s is a %T", f.Name, f.Of(&entries[0])))
 }
 
-func encodeMetadata(metadata *map[string]string) (*string, error) {
+func encodeMetadata(metadata *map[string]string) (string, error) {
 	encoded, err := json.Marshal(*metadata)
-	text := string(encoded)
-	return &text, err
+	return string(encoded), err
 }
 
+// values encodes a field of each entry. A value that is not set is V's zero value, which
+// sqlInsertEntries stores as NULL.
 func values[F, V any](f wallet.Field, entries []wallet.Entry, encode func(*F) (V, error), unset func(*F) bool) ([]V, error) {
-	all := make([]V, len(entries))
+	all, filled := make([]V, len(entries)), 0
 	for i := range entries {
 		field := f.Of(&entries[i]).(*F)
 		if f.Optional && unset(field) {
@@ -87,6 +93,7 @@ func values[F, V any](f wallet.Field, entries []wallet.Entry, encode func(*F) (V
 		if all[i], err = encode(field); err != nil {
 			return nil, fmt.Errorf("%s of command %q: %w", f.Name, entries[i].CommandID, err)
 		}
+		filled = i + 1
 	}
-	return all, nil
+	return all[:filled], nil
 }
