@@ -67,12 +67,11 @@ Written by `+"`make bench`"+`; do not edit. One run on one machine: compare only
 
 ## How to read it
 
-- **textbook** is a wallet as in Temporal's samples: one long-running workflow, one update per command, each
-  of the three steps a regular activity, on the same tables. One wallet takes 300 ms per update: Temporal reads
-  a shard's transfer queue at most 20 times a second (history.transferProcessorMaxPollRPS), and three
-  activities need six reads, one after the other. The first 20 reads after a pause are free.
-- **floor** is one SQL statement per call on its own table in the same database: it changes a balance and
-  inserts a journal row. 32 writers with one command each, or one writer with many.
+- **textbook** is a wallet as in Temporal's samples, on the same tables: one workflow, one update per command, each
+  step a regular activity. One wallet takes 300 ms per update: Temporal reads a shard's transfer queue at most 20
+  times a second (history.transferProcessorMaxPollRPS), and three activities need six reads.
+- **floor** is one SQL statement per call: it changes a balance and inserts a journal row. 32 writers with one
+  command each, or one writer with many.
 - **coalesced** is what programs use: callers share a starter.Client, which combines concurrent calls.
   **update**, **batch** and **textbook** have at most %d callers on one wallet, because Temporal allows 10
   updates in flight per workflow.
