@@ -67,29 +67,21 @@ Written by `+"`make bench`"+`; do not edit. One run on one machine: compare only
 
 ## How to read it
 
-- **textbook** is a wallet as Temporal's samples would have it: one long-running workflow,
-  one update per command, each of the three steps a regular activity. Same code for the
-  steps, same tables. On one wallet the server paces it: Temporal reads the transfer queue of
-  a shard at most 20 times a second (history.transferProcessorMaxPollRPS), and an update of
-  three activities needs six reads, one after the other, which makes 300 ms. The first 20
-  reads after a pause are free: a command now and then has about half of that.
-- **floor** is one SQL statement per call on a table of its own in the same database: it
-  changes a balance and inserts a journal row, and nothing else. 32 writers with one command
-  each, or one writer with many.
-- **update**, **batch** and **textbook** have at most %d callers on one wallet, because Temporal
-  takes at most 10 updates in flight for a workflow. **coalesced** is what programs use: the
-  callers share a starter.Client, which lets concurrent calls travel together.
-- CPU is in milliseconds for each command: of the process of callers and worker, of
-  Temporal, and of Postgres, where Temporal on Postgres has its part too.
-  What the servers use without any load is in it, which shows where commands are few.
-  **others' CPU** is the share of the machine that other programs took meanwhile.
-- **holds** is one wallet whose callers place a hold that expires in an hour, and capture it with
-  their next call; each of the two counts as a command. **plain** is the same with subtractions,
-  and **of plain** the ratio of both, per command.
-- Latency is of one call: with many commands per call it is that of all of them.
-- **exactly once**: after each run every accepted command is compared with the journal, the
-  answers with what is recorded, the balances with the sum of the answers, and the whole
-  trail is verified as by `+"`wallet verify`"+`.
+- **textbook** is a wallet as in Temporal's samples, on the same tables: one workflow, one update per command, each
+  step a regular activity. One wallet takes 300 ms per update: Temporal reads a shard's transfer queue at most 20
+  times a second (history.transferProcessorMaxPollRPS), and three activities need six reads.
+- **floor** is one SQL statement per call: it changes a balance and inserts a journal row. 32 writers with one
+  command each, or one writer with many.
+- **coalesced** is what programs use: callers share a starter.Client, which combines concurrent calls.
+  **update**, **batch** and **textbook** have at most %d callers on one wallet, because Temporal allows 10
+  updates in flight per workflow.
+- **holds** is one wallet whose callers place a hold and capture it with their next call, each a command.
+  **plain** is the same with subtractions; **of plain** is the ratio of both.
+- CPU is in milliseconds per command, idle servers included; Postgres's includes its work for Temporal.
+  **others' CPU** is the share of the machine that other programs used.
+- Latency is per call, however many commands it has.
+- **exactly once**: after each run every accepted command is compared with the journal and its answer,
+  balances with the sum of the answers, and `+"`wallet verify`"+` checks the rest.
 `, r.StartedAt.UTC().Format(time.DateOnly), m.CPU, m.CPUs, m.MemoryGiB, m.OS, m.Go, m.Postgres, m.PostgresSet, m.Temporal, r.Command, mostUpdates)
 	if err != nil {
 		return err

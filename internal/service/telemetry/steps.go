@@ -23,12 +23,12 @@ type stepInterceptor struct {
 
 func newStepInterceptor(meter metric.Meter) (*stepInterceptor, error) {
 	duration, err := meter.Float64Histogram("wallet_step_duration", metric.WithUnit("s"),
-		metric.WithDescription("Each try of a step: done, refused (for good, by the rules) or failed (it is tried again)."))
+		metric.WithDescription("Attempts of a step: done, refused (by the rules, final) or failed (retried)."))
 	if err != nil {
 		return nil, err
 	}
 	batch, err := meter.Int64Histogram("wallet_batch_size", metric.WithUnit(unitCommands),
-		metric.WithDescription("Commands that one ApplyCommands took along."))
+		metric.WithDescription("Commands in one ApplyCommands step."))
 	return &stepInterceptor{duration: duration, batch: batch}, err
 }
 

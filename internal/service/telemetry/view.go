@@ -19,9 +19,9 @@ const unitCommands = "{command}"
 // ofWorkflows describes the workflows' metrics. They use the SDK's handler, which supports
 // neither descriptions nor histograms other than timers.
 var ofWorkflows = map[string]metric.Stream{
-	workflows.MetricReceived:    {Description: "Commands that came into a wallet's queue, by signal or update."},
-	workflows.MetricAnswered:    {Description: "Commands that left it, those among them whose id was in the journal already."},
-	workflows.MetricCommands:    {Description: "Commands that were applied or refused, each once; reason is of a refusal."},
+	workflows.MetricReceived:    {Description: "Commands that entered a wallet's queue, by signal or update."},
+	workflows.MetricAnswered:    {Description: "Commands answered, including repeats of a known id."},
+	workflows.MetricCommands:    {Description: "Commands applied or refused, each once; reason is set for refusals."},
 	workflows.MetricLostEntries: {Description: "Times a wallet found that Postgres had lost journal entries it had already answered."},
 	workflows.MetricQueue: {Description: "Commands in a wallet's queue when its next batch is taken from it.",
 		Unit: unitCommands, Aggregation: metric.AggregationExplicitBucketHistogram{Boundaries: commandsBuckets, NoMinMax: true}},

@@ -52,19 +52,19 @@ func newWatch(meter metric.Meter) (*watch, error) {
 	var w watch
 	var err error
 	if w.tasks, err = meter.Int64ObservableGauge("wallet_task_queue_backlog",
-		metric.WithDescription("Tasks that wait in the task queue for any worker, about; each worker tells the same.")); err != nil {
+		metric.WithDescription("Tasks waiting in the task queue, roughly; each worker reports the same.")); err != nil {
 		return nil, err
 	}
 	if w.age, err = meter.Float64ObservableGauge("wallet_task_queue_backlog_age", metric.WithUnit("s"),
-		metric.WithDescription("How long the oldest of them waits, about.")); err != nil {
+		metric.WithDescription("Age of the oldest waiting task, roughly.")); err != nil {
 		return nil, err
 	}
 	if w.lag, err = meter.Int64ObservableGauge("wallet_feed_lag",
-		metric.WithDescription("Appends to the feed that a consumer has not handled, about; each worker tells the same.")); err != nil {
+		metric.WithDescription("Appends to the feed that a consumer has not handled, roughly; each worker reports the same.")); err != nil {
 		return nil, err
 	}
 	if w.parked, err = meter.Int64ObservableGauge("wallet_feed_parked",
-		metric.WithDescription("Wallets whose events a consumer cannot handle, so that they wait; each worker tells the same.")); err != nil {
+		metric.WithDescription("Wallets whose events wait because a consumer cannot handle them; each worker reports the same.")); err != nil {
 		return nil, err
 	}
 	if w.holds, err = newHoldInstruments(meter); err != nil {

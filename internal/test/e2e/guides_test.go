@@ -14,7 +14,7 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// The functions below stand in docs/guides; TestTheGoOfTheGuides runs them.
+// Most functions below are in docs/guides; TestTheGoOfTheGuides runs all of them.
 
 type order struct {
 	Number, User, Currency string
