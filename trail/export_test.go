@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Lookups are the statements that read at most a page of rows, however large the tables are,
@@ -24,5 +25,5 @@ var Lookups = map[string]string{
 
 // InSnapshot calls do with n transactions that all see the same data.
 func (r Reader) InSnapshot(ctx context.Context, n int, do func([]pgx.Tx) error) error {
-	return r.inSnapshot(ctx, n, do)
+	return r.withConnections(ctx, n, func(connections []*pgxpool.Conn) error { return inSnapshot(ctx, connections, do) })
 }

@@ -17,11 +17,11 @@ func (a *app) verifyCommand() *cobra.Command {
 	parallel, receipt, heads := 0, "", ""
 	cmd := &cobra.Command{
 		Use: "verify [USER [CURRENCY]]", Short: "Derive everything again from the journal, name what is wrong",
-		Long: `Derive everything again from the rows, in one snapshot, without writing: the
-hash chain of each journal, each entry as the rules would have made it from the
-one before, one equal event for each applied entry, each event in the feed, and
-the balance as the end of the journal. The first bad row of each wallet is
-named. Exit code 0 only if all holds.
+		Long: `Derive everything again from the rows, without writing: the hash chain of each
+journal, each entry as the rules would have made it from the one before, one
+equal event for each applied entry, each event in the feed, and the balance as
+the end of the journal. The first bad row of each wallet is named. Exit code 0
+only if all holds.
 
 Somebody who may write to the database can also make a whole chain anew, or cut
 off its end, so that it holds in itself. --receipt and --heads find that: they
