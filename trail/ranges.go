@@ -7,6 +7,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -72,6 +73,7 @@ type keyRange struct {
 	scope
 	after, upTo *key
 	// Of the range's snapshot:
+	clock  time.Time // Postgres's, when it was taken
 	assets map[key]storedAsset
 	feed   map[key]inFeed
 }
@@ -199,6 +201,9 @@ func readFeed(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]inFeed, error
 // check reads a range's balances and its part of the feed, then its journal, events and holds
 // side by side, from three transactions of one snapshot.
 func (v *verification) check(ctx context.Context, entriesTx, eventsTx, holdsTx pgx.Tx, k keyRange) (err error) {
+	if err = entriesTx.QueryRow(ctx, sqlClock).Scan(&k.clock); err != nil {
+		return err
+	}
 	if k.assets, err = readAssets(ctx, entriesTx, k); err != nil {
 		return fmt.Errorf("read balances: %w", err)
 	}
@@ -277,6 +282,9 @@ func (v *verification) chain(c *chain, entries, events, holds *stream) {
 // add counts a finished chain and records what is wrong with it.
 func (v *verification) add(c *chain) {
 	v.report.Wallets++
+	if c.note != nil {
+		v.report.Notes = append(v.report.Notes, *c.note)
+	}
 	switch f := c.end(); {
 	case f == nil:
 	case f.MissingEvent:
@@ -293,6 +301,7 @@ func (v *verification) merge(checked *verification) {
 	v.report.Wallets += checked.report.Wallets
 	v.report.Events += checked.report.Events
 	v.report.Findings = append(v.report.Findings, checked.report.Findings...)
+	v.report.Notes = append(v.report.Notes, checked.report.Notes...)
 	maps.Copy(v.waiting, checked.waiting)
 }
 

@@ -38,6 +38,7 @@ type Report struct {
 	Entries  int64     `json:"entries"`
 	Events   int64     `json:"events"`
 	Findings []Finding `json:"findings"`
+	Notes    []Note    `json:"notes,omitempty"`
 }
 
 // VerifyOptions restrict a verification to a user, or to one wallet asset.
