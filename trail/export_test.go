@@ -13,6 +13,7 @@ var Lookups = map[string]string{
 	sqlAssetAt:          `'big', 'USD', '2026-01-01T08:00:00Z'`,
 	sqlAssetAtVersion:   `'big', 'USD', 70000`,
 	sqlNewestVersion:    `'big', 'USD'`,
+	sqlEntriesByID:      `'big', 'USD', '{c1,c70000,c110000,none}'`,
 	sqlJournals:         `'big'`,
 	sqlStatementLines:   `'big', 'USD', 500, 70000, 1000`,
 	sqlEventsOfWallet:   `'big', 'USD', 500, 1000`,
