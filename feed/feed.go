@@ -41,7 +41,9 @@ const MaxBatch = 500
 // Event is an event with its position in the feed.
 type Event struct {
 	// ID is the same each time the event is delivered: use it to deduplicate. It is
-	// "<currency>/<user id>/<version>", for example "USD/u1/17".
+	// "<currency>/<user id>/<version>-<hash>", for example "USD/u1/17-9f86d081884c7d65": the
+	// hash is the first 16 hex digits of the entry's. If Postgres loses entries and their
+	// versions are used again, in a failover to a standby that lags, the new events have new ids.
 	ID     string `json:"event_id"`
 	Cursor Cursor `json:"cursor"`
 	trail.Event
@@ -141,8 +143,11 @@ func (v versions) ref() wallet.AssetRef {
 	return wallet.AssetRef{UserID: v.UserID, Currency: v.Currency}
 }
 
-func eventID(of wallet.AssetRef, version int64) string {
-	return fmt.Sprintf("%s/%s/%d", of.Currency, of.UserID, version)
+// idDigits is how many hex digits of an entry's hash are in the id of its event.
+const idDigits = 16
+
+func eventID(e trail.Event) string {
+	return fmt.Sprintf("%s/%s/%d-%s", e.Currency, e.UserID, e.Version, e.Hash.String()[:idDigits])
 }
 
 // page reads at most limit events after a place, those of the ranges that keep
@@ -313,7 +318,7 @@ func load(ctx context.Context, db querier, ranges []versions, count int) ([]Even
 			if len(found) == 0 || found[0].UserID != r.UserID || found[0].Currency != r.Currency || found[0].Version != version {
 				return events, fmt.Errorf("version %d of the %s wallet of %q: %w", version, r.Currency, r.UserID, ErrEventMissing)
 			}
-			events = append(events, Event{eventID(r.ref(), version), Cursor{r.ID, version}, found[0]})
+			events = append(events, Event{eventID(found[0]), Cursor{r.ID, version}, found[0]})
 			found = found[1:]
 		}
 	}

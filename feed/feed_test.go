@@ -37,22 +37,35 @@ func deposit(t testing.TB, steps *activities.Activities, userID string, n int) {
 	require.NoError(t, err)
 }
 
-// consumeUntil consumes under a name until it gets n events, and returns their ids.
-func consumeUntil(t *testing.T, db *pgxpool.Pool, o feed.Options, n int) (ids []string) {
+// place is an event's id without its hash, which is another in each run.
+func place(e feed.Event) string {
+	place, _, _ := strings.Cut(e.ID, "-")
+	return place
+}
+
+// eventID is the id of the event at a place.
+func eventID(t *testing.T, db *pgxpool.Pool, place string) (id string) {
+	require.NoError(t, db.QueryRow(t.Context(), `SELECT $1 || '-' || left(encode(hash, 'hex'), 16)
+		FROM wallet_asset_events WHERE currency || '/' || user_id || '/' || version = $1`, place).Scan(&id))
+	return id
+}
+
+// consumeUntil consumes under a name until it gets n events, and returns their places.
+func consumeUntil(t *testing.T, db *pgxpool.Pool, o feed.Options, n int) (places []string) {
 	ctx, stop := context.WithCancel(t.Context())
 	require.NoError(t, feed.Consume(ctx, db, o, func(_ context.Context, tx pgx.Tx, events []feed.Event) error {
 		require.True(t, o.BatchSize == 0 || len(events) <= o.BatchSize)
 		for _, e := range events {
-			ids = append(ids, e.ID)
+			places = append(places, place(e))
 		}
-		if len(ids) >= n {
+		if len(places) >= n {
 			// Stop after the commit, so that the position has moved past the last of them.
 			time.AfterFunc(100*time.Millisecond, stop)
 		}
 		return nil
 	}))
 	stop()
-	return ids
+	return places
 }
 
 func TestAConsumerGoesOnWhereItWas(t *testing.T) {
@@ -75,6 +88,43 @@ func TestAConsumerGoesOnWhereItWas(t *testing.T) {
 	require.Equal(t, "5-4", end.String())
 }
 
+// TestAnEventIDIsOfItsContent has a standby that took over without the last entry, whose version
+// was then used for another.
+func TestAnEventIDIsOfItsContent(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	steps := activities.New(db)
+	read := func() (ids []string) {
+		enough := errors.New("enough")
+		require.ErrorIs(t, feed.Follow(t.Context(), db, feed.FollowOptions{}, func(e feed.Event) error {
+			if ids = append(ids, e.ID); len(ids) == 2 {
+				return enough
+			}
+			return nil
+		}), enough)
+		return ids
+	}
+	deposit(t, steps, "u/1", 1)
+	before := read()
+	for i, id := range before {
+		require.Regexp(t, fmt.Sprintf("^USD/u/1/%d-[0-9a-f]{16}$", i+1), id)
+	}
+	require.Equal(t, before, read(), "it is the same each time")
+	_, err := db.Exec(t.Context(), `
+		ALTER TABLE wallet_commands     DISABLE TRIGGER append_only_rows;
+		ALTER TABLE wallet_asset_events DISABLE TRIGGER append_only_rows;
+		ALTER TABLE wallet_feed         DISABLE TRIGGER append_only_rows;
+		DELETE FROM wallet_commands     WHERE version = 2;
+		DELETE FROM wallet_asset_events WHERE version = 2;
+		DELETE FROM wallet_feed         WHERE last_version = 2;
+		DELETE FROM wallet_assets`, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	deposit(t, steps, "u/1", 1)
+	after := read()
+	require.Equal(t, before[0], after[0])
+	require.Equal(t, before[1][:len("USD/u/1/2")], after[1][:len("USD/u/1/2")])
+	require.NotEqual(t, before[1], after[1])
+}
+
 func TestWhatAHandlerRefusesComesAgain(t *testing.T) {
 	db := testenv.Pool(t, testenv.DatabaseURL(t))
 	_, err := db.Exec(t.Context(), `CREATE TABLE sink (event_id text PRIMARY KEY)`)
@@ -85,7 +135,7 @@ func TestWhatAHandlerRefusesComesAgain(t *testing.T) {
 	attempts := 0
 	o := feed.Options{Name: "billing", OnError: func(err error) { failures = append(failures, err) }}
 	require.NoError(t, feed.Consume(ctx, db, o, func(ctx context.Context, tx pgx.Tx, events []feed.Event) error {
-		require.Equal(t, "USD/u1/1", events[0].ID)
+		require.Equal(t, "USD/u1/1", place(events[0]))
 		for _, e := range events {
 			_, err := tx.Exec(ctx, `INSERT INTO sink VALUES ($1)`, e.ID)
 			require.NoError(t, err, "the failed attempt left nothing")
@@ -132,7 +182,7 @@ func TestNothingIsPassedOverWhenIdsCommitOutOfOrder(t *testing.T) {
 			defer stop()
 			got := make(chan feed.Event, 10)
 			go feed.Follow(ctx, db, feed.FollowOptions{}, func(e feed.Event) error { got <- e; return nil })
-			ids := []string{(<-got).ID}
+			ids := []string{place(<-got)}
 			select {
 			case e := <-got:
 				require.Fail(t, "passed over a gap", e.ID)
@@ -141,7 +191,7 @@ func TestNothingIsPassedOverWhenIdsCommitOutOfOrder(t *testing.T) {
 			_, err = slow.Exec(t.Context(), end)
 			require.NoError(t, err)
 			for range len(want) - 1 {
-				ids = append(ids, (<-got).ID)
+				ids = append(ids, place(<-got))
 			}
 			require.Equal(t, want, ids)
 		})
@@ -155,7 +205,7 @@ func TestAMissingEventStopsTheFeed(t *testing.T) {
 	_, err := db.Exec(t.Context(), `ALTER TABLE wallet_asset_events DISABLE TRIGGER append_only_rows; DELETE FROM wallet_asset_events WHERE version = 4`, pgx.QueryExecModeSimpleProtocol)
 	require.NoError(t, err)
 	var seen []string
-	err = feed.Follow(t.Context(), db, feed.FollowOptions{}, func(e feed.Event) error { seen = append(seen, e.ID); return nil })
+	err = feed.Follow(t.Context(), db, feed.FollowOptions{}, func(e feed.Event) error { seen = append(seen, place(e)); return nil })
 	require.Equal(t, []string{"USD/u1/1", "USD/u1/2", "USD/u1/3"}, seen, "what is before it comes")
 	require.ErrorIs(t, err, feed.ErrEventMissing)
 	require.ErrorContains(t, err, `version 4 of the USD wallet of "u1"`)

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,13 +39,22 @@ type Skipped struct {
 }
 
 const (
-	sqlListWaiting = `SELECT consumer, user_id, currency, currency || '/' || user_id || '/' || from_version, failures, parked, last_error, since, retry_at
-		FROM wallet_feed_parked
+	// The id of an event that was deleted from the trail has no hash.
+	sqlListWaiting = `SELECT consumer, user_id, currency, currency || '/' || user_id || '/' || from_version || coalesce('-' || (
+				SELECT left(encode(hash, 'hex'), 16)
+				FROM wallet_asset_events AS e
+				WHERE e.user_id = p.user_id AND e.currency = p.currency AND e.version = p.from_version), ''),
+			failures, parked, last_error, since, retry_at
+		FROM wallet_feed_parked AS p
 		WHERE $1 = '' OR consumer = $1
 		ORDER BY consumer, since, user_id, currency`
 
-	sqlListSkipped = `SELECT consumer, currency || '/' || user_id || '/' || version, actor, reason, last_error, role, skipped_at
-		FROM wallet_feed_skipped
+	sqlListSkipped = `SELECT consumer, currency || '/' || user_id || '/' || version || coalesce('-' || (
+				SELECT left(encode(hash, 'hex'), 16)
+				FROM wallet_asset_events AS e
+				WHERE e.user_id = s.user_id AND e.currency = s.currency AND e.version = s.version), ''),
+			actor, reason, last_error, role, skipped_at
+		FROM wallet_feed_skipped AS s
 		WHERE $1 = '' OR consumer = $1
 		ORDER BY consumer, skipped_at, user_id, currency, version`
 
@@ -58,15 +67,17 @@ const (
 		WHERE name = $1
 		FOR UPDATE`
 
-	// Where an event is, and whether it waits; nothing if it is in no range.
+	// Where an event is, whether it waits, and the hash in its id; nothing if it is in no range,
+	// or was deleted from the trail.
 	sqlFindEvent = `SELECT id, coalesce(p.from_id <= id AND p.from_version <= $4, false),
-			CASE WHEN p.from_version = $4 THEN p.last_error ELSE '' END
+			CASE WHEN p.from_version = $4 THEN p.last_error ELSE '' END, left(encode(e.hash, 'hex'), 16)
 		FROM (
 			SELECT id, last_version
 			FROM wallet_feed
 			WHERE user_id = $2 AND currency = $3 AND first_version <= $4
 			ORDER BY first_version DESC
 			LIMIT 1) AS range
+		JOIN wallet_asset_events AS e ON e.user_id = $2 AND e.currency = $3 AND e.version = $4
 		LEFT JOIN wallet_feed_parked AS p ON p.consumer = $1 AND p.user_id = $2 AND p.currency = $3
 		WHERE last_version >= $4`
 
@@ -116,7 +127,7 @@ func Retry(ctx context.Context, db *pgxpool.Pool, consumer, userID, currency str
 // waits for the consumer's transaction, and fails if that has handled the event. The
 // consumer then goes on with the next event of the wallet.
 func Skip(ctx context.Context, db *pgxpool.Pool, consumer, eventID, actor, reason string) error {
-	ref, version, err := parseEventID(eventID)
+	ref, version, hash, err := parseEventID(eventID)
 	if err != nil {
 		return err
 	}
@@ -133,12 +144,15 @@ func Skip(ctx context.Context, db *pgxpool.Pool, consumer, eventID, actor, reaso
 		}
 		var id int64
 		var waits bool
-		var lastError string
-		err := tx.QueryRow(ctx, sqlFindEvent, consumer, ref.UserID, ref.Currency, version).Scan(&id, &waits, &lastError)
-		if errors.Is(err, pgx.ErrNoRows) {
+		var lastError, inFeed string
+		err := tx.QueryRow(ctx, sqlFindEvent, consumer, ref.UserID, ref.Currency, version).Scan(&id, &waits, &lastError, &inFeed)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
 			return fmt.Errorf("there is no event %q in the feed", eventID)
-		} else if err != nil {
+		case err != nil:
 			return err
+		case inFeed != hash:
+			return fmt.Errorf("there is no event %q in the feed: that of version %d has the hash %s", eventID, version, inFeed)
 		}
 		tag, err := tx.Exec(ctx, sqlSkip, consumer, ref.UserID, ref.Currency, version, actor, reason, lastError)
 		if err != nil {
@@ -166,15 +180,14 @@ func unknown(consumer string, err error) error {
 	return fmt.Errorf("consumer %q: %w", consumer, err)
 }
 
-// parseEventID reads what Event.ID is. A user id may have slashes itself.
-func parseEventID(id string) (ref wallet.AssetRef, version int64, err error) {
-	currency, rest, _ := strings.Cut(id, "/")
-	last := strings.LastIndexByte(rest, '/')
-	if last > 0 {
-		ref = wallet.AssetRef{UserID: rest[:last], Currency: currency}
-		if version, err = strconv.ParseInt(rest[last+1:], 10, 64); err == nil && version > 0 && wallet.ValidateCurrency(currency) == nil {
-			return ref, version, nil
+// anEventID reads what Event.ID is. A user id may have slashes itself.
+var anEventID = regexp.MustCompile(`^([^/]+)/(.+)/([1-9][0-9]{0,18})-([0-9a-f]{16})$`)
+
+func parseEventID(id string) (ref wallet.AssetRef, version int64, hash string, err error) {
+	if found := anEventID.FindStringSubmatch(id); found != nil && wallet.ValidateCurrency(found[1]) == nil {
+		if version, err = strconv.ParseInt(found[3], 10, 64); err == nil {
+			return wallet.AssetRef{UserID: found[2], Currency: found[1]}, version, found[4], nil
 		}
 	}
-	return wallet.AssetRef{}, 0, fmt.Errorf("%q is no event: use its id, CURRENCY/USER/VERSION, such as USD/u1/17", id)
+	return wallet.AssetRef{}, 0, "", fmt.Errorf("%q is no event: use its id, CURRENCY/USER/VERSION-HASH, such as USD/u1/17-9f86d081884c7d65", id)
 }

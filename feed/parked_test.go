@@ -27,7 +27,7 @@ type sink struct {
 	stop func()
 
 	mu       sync.Mutex
-	bad      map[string]error // by event id
+	bad      map[string]error // by place
 	down     error            // for all
 	idle     string           // but for this user
 	attempts map[string]int   // calls that the event was in
@@ -65,8 +65,8 @@ func (s *sink) handle(ctx context.Context, tx pgx.Tx, events []feed.Event) error
 			return err
 		}
 		s.mu.Lock()
-		s.attempts[e.ID]++
-		err := s.bad[e.ID]
+		s.attempts[place(e)]++
+		err := s.bad[place(e)]
 		if e.UserID != s.idle {
 			err = errors.Join(err, s.down)
 		}
@@ -131,9 +131,9 @@ func TestAPoisonEventStopsItsWalletAndNoOther(t *testing.T) {
 	waiting, err := feed.ListWaiting(t.Context(), db, "sink")
 	require.NoError(t, err)
 	require.Len(t, waiting, 1)
-	require.Equal(t, poison, waiting[0].EventID)
+	require.Equal(t, eventID(t, db, poison), waiting[0].EventID)
 	require.GreaterOrEqual(t, waiting[0].Failures, 3)
-	require.Contains(t, waiting[0].LastError, "handle event USD/u13/5: no such plan")
+	require.Contains(t, waiting[0].LastError, "handle event "+eventID(t, db, poison)+": no such plan")
 	lags, err := feed.Lags(t.Context(), db)
 	require.NoError(t, err)
 	require.Equal(t, []feed.Lag{{Consumer: "sink", Parked: 1}}, lags)
@@ -297,13 +297,18 @@ func TestASkippedEventIsNotHandedOut(t *testing.T) {
 	s.bad["USD/a/b/3"] = errors.New("bad")
 	s.start(feed.Options{})
 	s.eventually(2+3, sqlDelivered)
-	skip := func(event string) error { return feed.Skip(t.Context(), db, "sink", event, "ann", "no such plan") }
-	require.ErrorContains(t, skip("USD/a/b/2"), `event "USD/a/b/2" was handled by the consumer "sink"`)
+	skipID := func(id string) error { return feed.Skip(t.Context(), db, "sink", id, "ann", "no such plan") }
+	skip := func(place string) error { return skipID(eventID(t, db, place)) }
+	third := eventID(t, db, "USD/a/b/3")
+	require.ErrorContains(t, skip("USD/a/b/2"), `was handled by the consumer "sink"`)
 	require.ErrorContains(t, skip("USD/u2/3"), "was handled")
-	require.ErrorContains(t, skip("USD/a/b/99"), `there is no event "USD/a/b/99"`)
-	require.ErrorContains(t, skip("a/b/3"), "is no event: use its id")
-	require.ErrorContains(t, feed.Skip(t.Context(), db, "sink", "USD/a/b/3", "ann", ""), "say who decides that, and why")
-	require.ErrorContains(t, feed.Skip(t.Context(), db, "sunk", "USD/a/b/3", "ann", "x"), `there is no consumer "sunk"`)
+	require.ErrorContains(t, skipID("USD/a/b/99-0123456789abcdef"), `there is no event "USD/a/b/99-0123456789abcdef" in the feed`)
+	require.ErrorContains(t, skipID("USD/a/b/3-0123456789abcdef"), `there is no event "USD/a/b/3-0123456789abcdef" in the feed: that of version 3 has the hash `+third[len("USD/a/b/3-"):])
+	for _, bad := range []string{"a/b/3", "USD/a/b/3", "USD/a/b/3-", "USD//3-0123456789abcdef", "USD/a/9999999999999999999-0123456789abcdef", "usd/a/3-0123456789abcdef"} {
+		require.ErrorContains(t, skipID(bad), "is no event: use its id", bad)
+	}
+	require.ErrorContains(t, feed.Skip(t.Context(), db, "sink", third, "ann", ""), "say who decides that, and why")
+	require.ErrorContains(t, feed.Skip(t.Context(), db, "sunk", third, "ann", "x"), `there is no consumer "sunk"`)
 	require.NoError(t, skip("USD/a/b/3"))
 	require.ErrorContains(t, skip("USD/a/b/3"), "is skipped for the consumer \"sink\" already")
 	s.eventually(6+3, sqlDelivered)
@@ -316,8 +321,8 @@ func TestASkippedEventIsNotHandedOut(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, skipped, 1)
 	require.WithinDuration(t, time.Now(), skipped[0].SkippedAt, time.Minute)
-	require.Equal(t, feed.Skipped{Consumer: "sink", EventID: "USD/a/b/3", Actor: "ann", Reason: "no such plan",
-		LastError: "handle event USD/a/b/3: bad", Role: skipped[0].Role, SkippedAt: skipped[0].SkippedAt}, skipped[0])
+	require.Equal(t, feed.Skipped{Consumer: "sink", EventID: third, Actor: "ann", Reason: "no such plan",
+		LastError: "handle event " + third + ": bad", Role: skipped[0].Role, SkippedAt: skipped[0].SkippedAt}, skipped[0])
 
 	deposit(t, steps, "u2", 1)
 	s.eventually(6+4, sqlDelivered)
@@ -359,7 +364,7 @@ func TestWhateverAHandlerDoesStopsOneWallet(t *testing.T) {
 				if err := s.handle(ctx, tx, events); err != nil {
 					return err
 				}
-				if broken.Load() && slices.ContainsFunc(events, func(e feed.Event) bool { return e.ID == "USD/u1/2" }) {
+				if broken.Load() && slices.ContainsFunc(events, func(e feed.Event) bool { return place(e) == "USD/u1/2" }) {
 					return break_(ctx, tx)
 				}
 				return nil

@@ -15,7 +15,8 @@ import (
 
 // Send signals one command and does not wait for its Result: once it returns nil the command is
 // durable and will be handled in order of arrival. Calls for one wallet are sent one after the
-// other.
+// other. While the wallet's history is so full that Temporal may soon end its run, which only
+// happens without workers, Send waits, and its error is wallet.ErrBusy.
 func (c *Client) Send(ctx context.Context, userID, currency string, command wallet.Command) error {
 	if err := validate(userID, currency, command); err != nil {
 		return err
@@ -26,13 +27,20 @@ func (c *Client) Send(ctx context.Context, userID, currency string, command wall
 	leave, err := c.enter(ctx, ref)
 	if err == nil {
 		defer leave()
+		var busy error
 		_, err = retry(ctx, func() (client.WorkflowRun, error) {
+			if busy = c.checkHistory(ctx, ref, command.Size()); busy != nil {
+				return nil, busy
+			}
 			run, err := c.temporal.SignalWithStartWorkflow(ctx, options.ID, wallet.SignalCommand, command, options, wallet.WorkflowWalletAsset, c.input(ref))
 			if withoutLabel(err, &options) {
 				run, err = c.temporal.SignalWithStartWorkflow(ctx, options.ID, wallet.SignalCommand, command, options, wallet.WorkflowWalletAsset, c.input(ref))
 			}
 			return run, err
 		})
+		if errors.Is(busy, wallet.ErrBusy) {
+			err = busy
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("signal command %q to the %s wallet of %q: %w", command.ID, currency, userID, err)

@@ -63,6 +63,7 @@ type Client struct {
 	options  Options
 
 	running    *lru.Cache[wallet.AssetRef, struct{}] // wallets whose workflow answered
+	signalled  *lru.Cache[wallet.AssetRef, int]      // bytes, see checkHistory
 	searchable atomic.Bool                           // the namespace has the search attributes
 
 	updates *semaphore.Weighted // maxUpdates
@@ -90,8 +91,12 @@ func New(temporalClient client.Client, options Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	signalled, err := lru.New[wallet.AssetRef, int](maxRunning)
+	if err != nil {
+		return nil, err
+	}
 	return &Client{
-		temporal: temporalClient, options: options, running: running, updates: semaphore.NewWeighted(maxUpdates),
+		temporal: temporalClient, options: options, running: running, signalled: signalled, updates: semaphore.NewWeighted(maxUpdates),
 		queues: map[wallet.AssetRef]*queue{}, gates: map[wallet.AssetRef]*gate{},
 	}, nil
 }

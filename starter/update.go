@@ -154,6 +154,9 @@ func isPassing(err error) bool {
 	if errors.As(err, &application) {
 		return application.Type() == acceptedUpdateLost || application.Type() == wallet.FailureBusy
 	}
+	if errors.Is(err, wallet.ErrBusy) {
+		return true
+	}
 	for _, passing := range []any{
 		new(*serviceerror.NotFound), new(*serviceerror.Aborted), new(*serviceerror.WorkflowNotReady),
 		new(*serviceerror.ResourceExhausted), new(*serviceerror.Unavailable), new(*serviceerror.DeadlineExceeded),

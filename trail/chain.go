@@ -61,10 +61,13 @@ type chain struct {
 	scope   scope
 	missing int64 // version of the first entry without an event
 	feed    inFeed
+
+	clock time.Time // Postgres's, when the range's snapshot was taken
+	note  *Note
 }
 
 func newChain(at key, in keyRange) *chain {
-	c := &chain{key: at, want: wallet.Account{Asset: wallet.Asset{UserID: at.userID, Currency: at.currency}}, scope: in.scope, feed: in.feed[at]}
+	c := &chain{key: at, want: wallet.Account{Asset: wallet.Asset{UserID: at.userID, Currency: at.currency}}, scope: in.scope, feed: in.feed[at], clock: in.clock}
 	if asset, ok := in.assets[at]; ok {
 		c.have, c.want.Scale = &asset, asset.Scale
 		if asset.problem != "" {
@@ -95,6 +98,7 @@ func (c *chain) readEvent(events *stream) *wallet.Entry {
 // entry checks a journal entry against the ones before it, and the event and the hold that go
 // with it, if there are any.
 func (c *chain) entry(e *wallet.Entry, entries, events, holds *stream, hasEvent bool) {
+	c.noteTime(e)
 	if c.finding == nil {
 		c.checkRow(e)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Lookups are the statements that read at most a page of rows, however large the tables are,
@@ -12,6 +13,7 @@ var Lookups = map[string]string{
 	sqlAssetAt:          `'big', 'USD', '2026-01-01T08:00:00Z'`,
 	sqlAssetAtVersion:   `'big', 'USD', 70000`,
 	sqlNewestVersion:    `'big', 'USD'`,
+	sqlEntriesByID:      `'big', 'USD', '{c1,c70000,c110000,none}'`,
 	sqlJournals:         `'big'`,
 	sqlStatementLines:   `'big', 'USD', 500, 70000, 1000`,
 	sqlEventsOfWallet:   `'big', 'USD', 500, 1000`,
@@ -24,5 +26,5 @@ var Lookups = map[string]string{
 
 // InSnapshot calls do with n transactions that all see the same data.
 func (r Reader) InSnapshot(ctx context.Context, n int, do func([]pgx.Tx) error) error {
-	return r.inSnapshot(ctx, n, do)
+	return r.withConnections(ctx, n, func(connections []*pgxpool.Conn) error { return inSnapshot(ctx, connections, do) })
 }

@@ -7,8 +7,10 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/valueledger/wallet/internal/service/rows"
 )
@@ -18,15 +20,20 @@ import (
 const walletsPerRange = 256
 
 const (
+	// The last key of the range that comes after a key; none if fewer wallets follow.
+	sqlRangeEnd = `SELECT user_id, currency
+		FROM wallet_assets
+		WHERE ($1::text IS NULL OR (user_id, currency) > ($1, $2)) AND ($3 = '' OR user_id = $3) AND ($4 = '' OR currency = $4)
+		ORDER BY user_id, currency
+		LIMIT 1 OFFSET $5`
+
 	// An outer join returns a duplicate row twice and a missing one as NULL, where a subquery
 	// would fail.
 	sqlVerifyAssets = `SELECT a.user_id, a.currency, a.total_amount::text, a.hold_amount::text, a.version, a.position, a.hash, a.format, a.open_holds, a.next_expiry,
 			a.created_at, a.updated_at, c.scale, w.user_id AS wallet
-		FROM wallet_assets AS a
+		FROM (SELECT * FROM wallet_assets WHERE user_id IS NOT NULL AND currency IS NOT NULL AND ` + inRange + `) AS a
 		LEFT JOIN currencies AS c ON c.code = a.currency
 		LEFT JOIN wallets    AS w ON w.user_id = a.user_id
-		WHERE a.user_id IS NOT NULL AND a.currency IS NOT NULL
-			AND ($1 = '' OR a.user_id = $1) AND ($2 = '' OR a.currency = $2)
 		ORDER BY a.user_id, a.currency`
 
 	// inRange means after the first key and up to the second; NULL means no limit.
@@ -59,26 +66,28 @@ type scope struct {
 	withoutMissing bool // see VerifyOptions
 }
 
-// keyRange is a range of a scope's wallets, after one key and up to another, with their
-// balances. The first range has no lower bound and the last no upper bound, so that rows
-// without a balance are found wherever they are.
+// keyRange is a range of a scope's wallets, after one key and up to another. The first range has
+// no lower bound and the last no upper bound, so that rows without a balance are found wherever
+// they are.
 type keyRange struct {
 	scope
 	after, upTo *key
-	assets      map[key]storedAsset
-	feed        map[key]inFeed
+	// Of the range's snapshot:
+	clock  time.Time // Postgres's, when it was taken
+	assets map[key]storedAsset
+	feed   map[key]inFeed
 }
 
 func (k keyRange) args() []any {
-	args := []any{}
-	for _, limit := range []*key{k.after, k.upTo} {
-		if limit == nil {
-			args = append(args, nil, nil)
-		} else {
-			args = append(args, limit.userID, limit.currency)
-		}
+	return append(append(keyArgs(k.after), keyArgs(k.upTo)...), k.userID, k.currency)
+}
+
+// keyArgs are NULL for no key.
+func keyArgs(k *key) []any {
+	if k == nil {
+		return []any{nil, nil}
 	}
-	return append(args, k.userID, k.currency)
+	return []any{k.userID, k.currency}
 }
 
 type verification struct {
@@ -98,41 +107,56 @@ func (v *verification) reportWith(inVain map[key]waiting) Report {
 	return report
 }
 
-// cut reads the balances of a scope and splits them into ranges.
-func (v *verification) cut(ctx context.Context, tx pgx.Tx, s scope, ranges chan<- keyRange) error {
-	found, err := tx.Query(ctx, sqlVerifyAssets, s.userID, s.currency)
-	if err != nil {
-		return err
-	}
-	defer found.Close()
-	send := func(k keyRange) error {
+// cut splits a scope into ranges.
+func cut(ctx context.Context, connection []*pgxpool.Conn, s scope, ranges chan<- keyRange) error {
+	for next := (keyRange{scope: s}); ; next.after = next.upTo {
+		if s.currency == "" || s.userID == "" { // else it is one wallet
+			var err error
+			if next.upTo, err = rangeEnd(ctx, connection, next); err != nil {
+				return fmt.Errorf("split the wallets into ranges: %w", err)
+			}
+		}
 		select {
-		case ranges <- k:
-			return nil
+		case ranges <- next:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		if next.upTo == nil {
+			return nil
+		}
 	}
-	next, last := keyRange{scope: s, assets: map[key]storedAsset{}}, key{}
+}
+
+// rangeEnd is the last key of the range that begins after a key; nil if it is the last range.
+func rangeEnd(ctx context.Context, connection []*pgxpool.Conn, k keyRange) (*key, error) {
+	var last key
+	args := append(keyArgs(k.after), k.userID, k.currency, walletsPerRange-1)
+	err := inSnapshot(ctx, connection, func(txs []pgx.Tx) error {
+		return txs[0].QueryRow(ctx, sqlRangeEnd, args...).Scan(&last.userID, &last.currency)
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	return &last, err
+}
+
+// readAssets reads the balances of a range.
+func readAssets(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]storedAsset, error) {
+	found, err := tx.Query(ctx, sqlVerifyAssets, k.args()...)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	assets := map[key]storedAsset{}
 	for found.Next() {
 		asset := readAsset(found)
 		at := key{asset.UserID, asset.Currency}
-		if _, twice := next.assets[at]; twice {
+		if _, twice := assets[at]; twice {
 			asset.problem = "it, its currency or its user has two rows"
-		} else if len(next.assets) == walletsPerRange {
-			upTo := last
-			next.upTo = &upTo
-			if err := send(next); err != nil {
-				return err
-			}
-			next = keyRange{scope: s, after: &upTo, assets: map[key]storedAsset{}}
 		}
-		next.assets[at], last = asset, at
+		assets[at] = asset
 	}
-	if err := found.Err(); err != nil {
-		return fmt.Errorf("read balances: %w", err)
-	}
-	return send(next)
+	return assets, found.Err()
 }
 
 // inFeed is what the feed contains of a wallet asset.
@@ -174,8 +198,15 @@ func readFeed(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]inFeed, error
 	return feed, found.Err()
 }
 
-// check reads a range's part of the feed, then its journal, events and holds side by side.
+// check reads a range's balances and its part of the feed, then its journal, events and holds
+// side by side, from three transactions of one snapshot.
 func (v *verification) check(ctx context.Context, entriesTx, eventsTx, holdsTx pgx.Tx, k keyRange) (err error) {
+	if err = entriesTx.QueryRow(ctx, sqlClock).Scan(&k.clock); err != nil {
+		return err
+	}
+	if k.assets, err = readAssets(ctx, entriesTx, k); err != nil {
+		return fmt.Errorf("read balances: %w", err)
+	}
 	if k.feed, err = readFeed(ctx, entriesTx, k); err != nil {
 		return fmt.Errorf("read the feed: %w", err)
 	}
@@ -251,6 +282,9 @@ func (v *verification) chain(c *chain, entries, events, holds *stream) {
 // add counts a finished chain and records what is wrong with it.
 func (v *verification) add(c *chain) {
 	v.report.Wallets++
+	if c.note != nil {
+		v.report.Notes = append(v.report.Notes, *c.note)
+	}
 	switch f := c.end(); {
 	case f == nil:
 	case f.MissingEvent:
@@ -267,6 +301,7 @@ func (v *verification) merge(checked *verification) {
 	v.report.Wallets += checked.report.Wallets
 	v.report.Events += checked.report.Events
 	v.report.Findings = append(v.report.Findings, checked.report.Findings...)
+	v.report.Notes = append(v.report.Notes, checked.report.Notes...)
 	maps.Copy(v.waiting, checked.waiting)
 }
 

@@ -9,27 +9,23 @@ import (
 
 // With a generic plan each range would read to the end of the table. The name of a snapshot
 // comes from Postgres, and SET takes no parameters.
-const sqlJoinSnapshot = `SET LOCAL plan_cache_mode = force_custom_plan; SET TRANSACTION SNAPSHOT `
+const (
+	sqlExportSnapshot = `SELECT pg_export_snapshot() FROM set_config('plan_cache_mode', 'force_custom_plan', true)`
+	sqlJoinSnapshot   = `SET LOCAL plan_cache_mode = force_custom_plan; SET TRANSACTION SNAPSHOT `
+)
 
 var snapshotOptions = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 
-// inSnapshot calls do with n transactions on separate connections that all see the same data.
-func (r Reader) inSnapshot(ctx context.Context, n int, do func([]pgx.Tx) error) error {
-	connections, err := r.acquire(ctx, n)
-	if err != nil {
-		return err
-	}
-	for _, connection := range connections {
-		defer connection.Release() // closes a connection that is still in a transaction
-	}
-	txs, snapshot := make([]pgx.Tx, n), ""
+// inSnapshot calls do with a transaction on each connection, which all see the same data.
+func inSnapshot(ctx context.Context, connections []*pgxpool.Conn, do func([]pgx.Tx) error) (err error) {
+	txs, snapshot := make([]pgx.Tx, len(connections)), ""
 	for i, connection := range connections {
 		if txs[i], err = connection.BeginTx(ctx, snapshotOptions); err != nil {
 			return err
 		}
 		defer txs[i].Rollback(ctx)
 		if i == 0 {
-			err = txs[i].QueryRow(ctx, `SELECT pg_export_snapshot()`).Scan(&snapshot)
+			err = txs[i].QueryRow(ctx, sqlExportSnapshot).Scan(&snapshot)
 		} else {
 			_, err = txs[i].Exec(ctx, sqlJoinSnapshot+`'`+snapshot+`'`)
 		}
@@ -38,6 +34,18 @@ func (r Reader) inSnapshot(ctx context.Context, n int, do func([]pgx.Tx) error) 
 		}
 	}
 	return do(txs)
+}
+
+// withConnections calls do with n connections.
+func (r Reader) withConnections(ctx context.Context, n int, do func([]*pgxpool.Conn) error) error {
+	connections, err := r.acquire(ctx, n)
+	if err != nil {
+		return err
+	}
+	for _, connection := range connections {
+		defer connection.Release() // closes a connection that is still in a transaction
+	}
+	return do(connections)
 }
 
 // acquire takes n connections from the pool. Two verifications that each held some and waited

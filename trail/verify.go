@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -36,6 +38,7 @@ type Report struct {
 	Entries  int64     `json:"entries"`
 	Events   int64     `json:"events"`
 	Findings []Finding `json:"findings"`
+	Notes    []Note    `json:"notes,omitempty"`
 }
 
 // VerifyOptions restrict a verification to a user, or to one wallet asset.
@@ -69,16 +72,17 @@ const connectionsPerRange = 3
 // defaultPatience is far longer than the step that records events takes.
 const defaultPatience = 2 * time.Second
 
-// Verify recomputes everything from the rows, in one snapshot, without writing: the hash chain
-// and positions of each journal, its request hashes, each entry as the fold would have made it
-// from the previous one (totals, holds, versions, refusals), one matching event for each
-// applied entry, each event in the feed, and the balance against the end of the journal. It
-// reports the first bad row of each wallet asset; a bad row never stops it from reading the
-// others.
+// Verify recomputes everything from the rows, without writing: the hash chain and positions of
+// each journal, its request hashes, each entry as the fold would have made it from the previous
+// one (totals, holds, versions, refusals), one matching event for each applied entry, each event
+// in the feed, and the balance against the end of the journal. It reports the first bad row of
+// each wallet asset; a bad row never stops it from reading the others.
 //
-// The service keeps running meanwhile, and an entry is committed before its event. If a wallet
-// only lacks events, Verify checks it again once they have come, and reports it only if they do
-// not.
+// The service keeps running meanwhile. Each range of wallets is read in a snapshot of its own,
+// and nothing that is checked concerns wallets of two ranges. One snapshot for all would keep
+// Postgres from removing the old versions of busy rows for as long as a verification takes.
+// An entry is committed before its event: if a wallet only lacks events, Verify checks it again
+// once they have come, and reports it only if they do not.
 //
 // Memory does not grow with the number of rows: journal, events and holds of a range of
 // wallets are read side by side on three connections. Of the wallet that is read, the id and
@@ -116,28 +120,29 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	return first.reportWith(first.waiting), err
 }
 
-// look checks scopes in one snapshot.
+// look checks scopes, each range of them in one snapshot.
 func (r Reader) look(ctx context.Context, o VerifyOptions, scopes []scope) (*verification, error) {
 	v := &verification{entries: o.Entries, report: Report{Findings: []Finding{}}, waiting: map[key]waiting{}}
 	if len(scopes) > 1 || scopes[0].currency != "" {
 		o.Parallel = min(o.Parallel, len(scopes)) // each scope is one range
 	}
-	err := r.inSnapshot(ctx, 1+connectionsPerRange*o.Parallel, func(txs []pgx.Tx) error {
+	err := r.withConnections(ctx, 1+connectionsPerRange*o.Parallel, func(connections []*pgxpool.Conn) error {
 		group, ctx := errgroup.WithContext(ctx)
 		ranges := make(chan keyRange)
 		group.Go(func() error {
 			defer close(ranges)
 			for _, s := range scopes {
-				if err := v.cut(ctx, txs[0], s, ranges); err != nil {
+				if err := cut(ctx, connections[:1], s, ranges); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		for i := 1; i < len(txs); i += connectionsPerRange {
+		for own := range slices.Chunk(connections[1:], connectionsPerRange) {
 			group.Go(func() error {
 				for next := range ranges {
-					if err := v.check(ctx, txs[i], txs[i+1], txs[i+2], next); err != nil {
+					err := inSnapshot(ctx, own, func(txs []pgx.Tx) error { return v.check(ctx, txs[0], txs[1], txs[2], next) })
+					if err != nil {
 						return err
 					}
 				}

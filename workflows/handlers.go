@@ -125,12 +125,7 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 		}
 		w.signalsReceived++
 		w.panicWithoutKey(ctx, payload)
-		command, err := decodeSignal(payload)
-		if err == nil {
-			w.enqueue(wallet.Received{Command: command}, nil)
-			continue
-		}
-		w.enqueue(wallet.Malformed(payload.Payload().GetData(), payloads.Encoding(payload.Payload()), command, err), nil)
+		w.enqueue(receivedSignal(payload), nil)
 	}
 }
 

@@ -27,10 +27,13 @@ type balance struct {
 	Position  int64         `json:"position"`
 	Hash      wallet.Hash   `json:"hash"`
 	UpdatedAt time.Time     `json:"updated_at,omitzero"` // absent before the first entry
+	// Ahead is how far the wallet's last entry is ahead of Postgres's clock, as in "8759h0m0s";
+	// absent if it is not.
+	Ahead string `json:"ahead,omitempty"`
 }
 
 func balanceOf(a wallet.Asset) balance {
-	return balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Due, a.Version, a.Position, a.Hash, a.UpdatedAt}
+	return balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Due, a.Version, a.Position, a.Hash, a.UpdatedAt, ""}
 }
 
 // pastOptions choose a balance of the past; the current one if none is set.
@@ -57,8 +60,13 @@ the journal, with the position and the hash of the last entry of that time.`,
 				return cli.Usagef("--version needs a currency: each wallet counts its own versions")
 			}
 			var assets []wallet.Asset
+			var ahead []trail.Ahead
 			err = a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
-				assets, err = readBalances(cmd.Context(), trail.New(pool), userID, currency, past, byVersion)
+				read := trail.New(pool)
+				if assets, err = readBalances(cmd.Context(), read, userID, currency, past, byVersion); err != nil {
+					return err
+				}
+				ahead, err = read.Ahead(cmd.Context(), userID, currency)
 				return err
 			})
 			if err != nil {
@@ -67,6 +75,11 @@ the journal, with the position and the hash of the last entry of that time.`,
 			balances := make([]balance, len(assets))
 			for i, x := range assets {
 				balances[i] = balanceOf(x)
+				for _, of := range ahead {
+					if of.Currency == x.Currency {
+						balances[i].Ahead = of.By.String()
+					}
+				}
 			}
 			err = printList(a, cmd, balances, "", table.Row{"user", "currency", "total", "hold", "available", "version", "updated"}, func(b balance) table.Row {
 				return table.Row{cli.Plain(b.UserID), b.Currency, b.Total, b.Hold, b.Available, b.Version, when(b.UpdatedAt)}
@@ -76,6 +89,10 @@ the journal, with the position and the hash of the last entry of that time.`,
 			}
 			for _, b := range balances {
 				noteDue(cmd.OutOrStdout(), b)
+			}
+			for _, of := range ahead {
+				fmt.Fprintf(cmd.OutOrStdout(), "the last entry of the %s wallet has the time %s, %s ahead of Postgres's clock: --at counts it from then on, without --at it is counted (see \"Postgres's clock was ahead\" in docs/guides/when-lost.md)\n",
+					of.Currency, when(of.UpdatedAt), of.By)
 			}
 			return nil
 		},

@@ -78,7 +78,7 @@ func unsent(err error) error {
 			return &unreachableError{err}
 		}
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, wallet.ErrBusy) {
 		return &unreachableError{err}
 	}
 	return err

@@ -120,7 +120,7 @@ func (a *app) feedSkipCommand() *cobra.Command {
 would have done. The consumer continues with the wallet's next event. Who
 decided this, when and why is on record ("wallet feed list --skipped"). The
 event itself stays in the trail.` + mendsFeed,
-		Example: `  wallet feed skip billing USD/u1/17 --actor ann --reason "plan was deleted, credited by hand"`,
+		Example: `  wallet feed skip billing USD/u1/17-9f86d081884c7d65 --actor ann --reason "plan was deleted, credited by hand"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := withWriterPool(cmd.Context(), a.owner, func(pool *pgxpool.Pool) error {
 				return feed.Skip(cmd.Context(), pool, args[0], args[1], actor, reason)

@@ -79,7 +79,7 @@ TEMPORAL_PROFILE), Postgres by WALLET_DATABASE_URL. After "wallet-dev run",
 	addGroup(root, "Look:", a.balanceCommand(), a.holdsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand())
 	addGroup(root, "Prove:", a.verifyCommand(), a.receiptCommand(), a.headCommand())
 	addGroup(root, "Operate:", a.workerCommand(), a.readyCommand(), a.doctorCommand(), a.feedCommand(), a.migrateCommand(), a.setupCommand(), a.currencyCommand(),
-		a.repairCommand(), a.replayCommand(), a.codecServerCommand(), a.versionCommand())
+		a.repairCommand(), a.salvageCommand(), a.replayCommand(), a.codecServerCommand(), a.versionCommand())
 	root.SetHelpCommandGroupID("Operate:")
 	root.SetCompletionCommandGroupID("Operate:")
 	root.AddCommand(exitCodesTopic())

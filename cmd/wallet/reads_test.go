@@ -276,3 +276,30 @@ func TestReadsOfBadInputNameTheValue(t *testing.T) {
 		require.Contains(t, errs, row.message, row.args)
 	}
 }
+
+// TestATimeInTheFutureIsSaid has a wallet whose second command came while Postgres's clock was
+// ahead.
+func TestATimeInTheFutureIsSaid(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	s, db := newShell(t, url), testenv.Pool(t, url)
+	add := func(at, id string) recorded {
+		return recorded{at, wallet.Command{ID: id, Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}}
+	}
+	writeJournal(t, db, "u1", "USD", add("2026-01-01 00:00:00", "a"), add("2226-01-01 00:00:00", "b"))
+	writeJournal(t, db, "u1", "EUR", add("2026-01-01 00:00:00", "a"))
+	now := time.Now().UTC().Format(time.RFC3339)
+	for _, past := range [][]string{nil, {"--at", now}, {"--at", "2227-01-01"}} {
+		out, errs, code := s.run(append([]string{"balance", "u1"}, past...)...)
+		require.Zero(t, code, errs)
+		require.Regexp(t, `(?m)^the last entry of the USD wallet has the time 2226-01-01 00:00:00.000000Z, \d+h\d+m\d+s ahead of Postgres's clock: --at counts it from then on`, out)
+		require.NotContains(t, out, "the last entry of the EUR")
+	}
+	out, errs, code := s.run("balance", "u1", "-o", "json", "--at", now)
+	require.Zero(t, code, errs)
+	require.Regexp(t, `"currency":"USD","total":"1.00".*"ahead":"\d+h\d+m\d+s"`, out)
+	require.Equal(t, 1, strings.Count(out, `"ahead"`))
+	out, errs, code = s.run("verify", "u1")
+	require.Zero(t, code, "a note is no finding: %s", errs)
+	require.Contains(t, out, `entry \"b\" has a time that is`)
+	require.Regexp(t, `(?m)^verified 2 wallets, 5 journal entries, 5 events: 0 findings, 1 note$`, out)
+}

@@ -17,11 +17,11 @@ func (a *app) verifyCommand() *cobra.Command {
 	parallel, receipt, heads := 0, "", ""
 	cmd := &cobra.Command{
 		Use: "verify [USER [CURRENCY]]", Short: "Derive everything again from the journal, name what is wrong",
-		Long: `Derive everything again from the rows, in one snapshot, without writing: the
-hash chain of each journal, each entry as the rules would have made it from the
-one before, one equal event for each applied entry, each event in the feed, and
-the balance as the end of the journal. The first bad row of each wallet is
-named. Exit code 0 only if all holds.
+		Long: `Derive everything again from the rows, without writing: the hash chain of each
+journal, each entry as the rules would have made it from the one before, one
+equal event for each applied entry, each event in the feed, and the balance as
+the end of the journal. The first bad row of each wallet is named. Exit code 0
+only if all holds.
 
 Somebody who may write to the database can also make a whole chain anew, or cut
 off its end, so that it holds in itself. --receipt and --heads find that: they
@@ -79,8 +79,28 @@ func (a *app) printReport(cmd *cobra.Command, report trail.Report) error {
 	if err := a.printFindings(cmd, report.Findings); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "verified %d wallets, %d journal entries, %d events: %d findings\n", report.Wallets, report.Entries, report.Events, len(report.Findings))
+	if err := a.printNotes(cmd, report.Notes); err != nil {
+		return err
+	}
+	notes := ""
+	switch n := len(report.Notes); n {
+	case 0:
+	case 1:
+		notes = ", 1 note"
+	default:
+		notes = fmt.Sprintf(", %d notes", n)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "verified %d wallets, %d journal entries, %d events: %d findings%s\n", report.Wallets, report.Entries, report.Events, len(report.Findings), notes)
 	return err
+}
+
+func (a *app) printNotes(cmd *cobra.Command, notes []trail.Note) error {
+	if len(notes) == 0 {
+		return nil
+	}
+	return printList(a, cmd, notes, "", table.Row{"user", "currency", "version", "position", "at", "note"}, func(n trail.Note) table.Row {
+		return table.Row{cli.Plain(n.UserID), n.Currency, cli.Number(n.Version), n.Position, when(n.RecordedAt), cli.Plain(n.Note)}
+	})
 }
 
 func (a *app) printFindings(cmd *cobra.Command, findings []trail.Finding) error {

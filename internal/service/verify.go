@@ -64,5 +64,9 @@ func verifyAll(ctx context.Context, o Options) error {
 		o.Logger.Error("wallet failed verification", zap.String("user_id", f.UserID), zap.String("currency", f.Currency),
 			zap.String("table", f.Table), zap.Int64("position", f.Position), zap.String("problem", f.Problem))
 	}
+	for _, n := range report.Notes[:min(len(report.Notes), maxFindingsLogged)] {
+		o.Logger.Warn("verification notes a wallet", zap.String("user_id", n.UserID), zap.String("currency", n.Currency),
+			zap.Int64("position", n.Position), zap.Int64("version", n.Version), zap.Time("recorded_at", n.RecordedAt), zap.String("note", n.Note))
+	}
 	return nil
 }

@@ -34,6 +34,7 @@ type watched struct {
 	temporal    client.Client // of the worker
 	db          *pgxpool.Pool // of the worker
 	databaseURL string        // connects as the owner of the tables
+	clock       testenv.Clock // of Postgres, as the worker sees it
 	queue, user string
 	wallets     *starter.Client
 	logs        *observer.ObservedLogs
@@ -43,6 +44,7 @@ func watch(t *testing.T) *watched {
 	w := &watched{t: t, databaseURL: testenv.DatabaseURL(t), queue: testenv.Unique(t, "queue"), user: testenv.Unique(t, "u")}
 	_, err := testenv.Pool(t, w.databaseURL).Exec(t.Context(), `INSERT INTO wallet_feed_consumers (name, after_id, after_version) VALUES ('test', 0, 0)`)
 	require.NoError(t, err)
+	w.clock = testenv.NewClock(t, w.databaseURL)
 	w.start()
 	return w
 }
@@ -53,14 +55,14 @@ func (w *watched) start() {
 	metrics, err := telemetry.NewMetrics()
 	require.NoError(t, err)
 	t.Setenv("TEMPORAL_ADDRESS", testenv.TemporalAddress(t))
-	w.temporal, _, err = service.DialTemporal(t.Context(), zap.NewNop(), metrics.Client)
-	require.NoError(t, err)
-	t.Cleanup(w.temporal.Close)
-	w.db, err = service.OpenPool(t.Context(), service.Database{URL: testenv.AppURL(t, w.databaseURL), Setting: "the test's"})
-	require.NoError(t, err)
-	t.Cleanup(w.db.Close)
 	core, logs := observer.New(zap.InfoLevel)
 	w.logs = logs
+	w.temporal, _, err = service.DialTemporal(t.Context(), zap.New(core), metrics.Client)
+	require.NoError(t, err)
+	t.Cleanup(w.temporal.Close)
+	w.db, err = service.OpenPool(t.Context(), service.Database{URL: w.clock.URL, Setting: "the test's"})
+	require.NoError(t, err)
+	t.Cleanup(w.db.Close)
 	w.Service, err = service.Start(context.Background(), service.Options{
 		Temporal: w.temporal, Namespace: client.DefaultNamespace, Pool: w.db, TaskQueue: w.queue, Logger: zap.New(core),
 		Metrics: metrics, HTTPAddress: "127.0.0.1:0", VerifyEvery: time.Hour,

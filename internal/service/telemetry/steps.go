@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -12,6 +13,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
 // stepInterceptor times every try of a step. Activities are never replayed.
@@ -19,6 +21,8 @@ type stepInterceptor struct {
 	interceptor.WorkerInterceptorBase
 	duration metric.Float64Histogram
 	batch    metric.Int64Histogram
+	ahead    metric.Int64Counter
+	told     atomic.Int64 // when ahead was last logged, as Unix time
 }
 
 func newStepInterceptor(meter metric.Meter) (*stepInterceptor, error) {
@@ -29,7 +33,16 @@ func newStepInterceptor(meter metric.Meter) (*stepInterceptor, error) {
 	}
 	batch, err := meter.Int64Histogram("wallet_batch_size", metric.WithUnit(unitCommands),
 		metric.WithDescription("Commands in one ApplyCommands step."))
-	return &stepInterceptor{duration: duration, batch: batch}, err
+	if err != nil {
+		return nil, err
+	}
+	ahead, err := meter.Int64Counter("wallet_time_ahead",
+		metric.WithDescription("Steps after which the last entry of their wallet was more than 5 s ahead of the worker's clock."))
+	if err != nil {
+		return nil, err
+	}
+	ahead.Add(context.Background(), 0) // an alert needs the series before its first increase
+	return &stepInterceptor{duration: duration, batch: batch, ahead: ahead}, nil
 }
 
 func (s *stepInterceptor) InterceptActivity(_ context.Context, next interceptor.ActivityInboundInterceptor) interceptor.ActivityInboundInterceptor {
@@ -53,7 +66,25 @@ func (s *timedStep) ExecuteActivity(ctx context.Context, in *interceptor.Execute
 			s.of.batch.Record(ctx, int64(len(input.Commands)))
 		}
 	}
+	if applied, ok := out.(wallet.ApplyCommandsOutput); ok && err == nil {
+		s.of.checkTime(ctx, applied.Asset)
+	}
 	return out, err
+}
+
+// checkTime tells of a wallet whose last entry is ahead of the worker's clock. Either Postgres's
+// clock is ahead, or it was when an entry was recorded: later ones cannot have an earlier time.
+func (s *stepInterceptor) checkTime(ctx context.Context, a wallet.Asset) {
+	now := time.Now()
+	by := a.UpdatedAt.Sub(now)
+	if by <= postgres.ClockTolerance {
+		return
+	}
+	s.ahead.Add(ctx, 1)
+	if last := s.told.Load(); now.Unix()-last >= 60 && s.told.CompareAndSwap(last, now.Unix()) {
+		activity.GetLogger(ctx).Warn("the last entry of a wallet is ahead of this worker's clock: Postgres's clock is ahead, or was (this is logged at most once a minute)",
+			"recorded_at", a.UpdatedAt, "ahead", by.Round(time.Second).String(), "position", a.Position)
+	}
 }
 
 func outcomeOf(err error) string {

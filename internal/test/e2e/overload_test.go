@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -169,4 +170,33 @@ func (w *ownWorld) openAtOnce(open func(user string) error) {
 	}
 	w.t.Log("all are done after", time.Since(began))
 	w.requireUnharmed()
+}
+
+// TestSendEndsNoRunWithoutWorkers has a history that others have filled while no worker runs.
+func TestSendEndsNoRunWithoutWorkers(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.wallets.Send(t.Context(), w.user, "USD", add("first", "1")))
+	w.settled(2)
+	w.worker.Stop()
+	for range 21 {
+		require.NoError(t, w.signal(strings.Repeat("x", 1_900_000)))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var accepted int64
+	for ; ; accepted++ {
+		patience, done := context.WithTimeout(ctx, time.Second)
+		err := w.wallets.Send(patience, w.user, "USD", sized(fmt.Sprint("s", accepted), 4000))
+		done()
+		if err != nil {
+			require.ErrorIs(t, err, wallet.ErrBusy)
+			break
+		}
+		require.Less(t, accepted, int64(1000))
+	}
+	w.startWorker(w.db)
+	w.settled(2 + 1 + accepted) // what others sent is the same text: one entry
+	require.NoError(t, w.wallets.Send(t.Context(), w.user, "USD", add("last", "1")))
+	w.settled(2 + 1 + accepted + 1)
+	w.requireSound()
 }

@@ -1,0 +1,67 @@
+package workflows_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	updatepb "go.temporal.io/api/update/v1"
+	"go.temporal.io/sdk/converter"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/workflows"
+)
+
+// TestAcceptedCommandsAreAllThatARunWasGiven has a run that continues another, with a queue.
+func TestAcceptedCommandsAreAllThatARunWasGiven(t *testing.T) {
+	dc := converter.GetDefaultDataConverter()
+	args := func(value any) *commonpb.Payloads {
+		encoded, err := dc.ToPayloads(value)
+		require.NoError(t, err)
+		return encoded
+	}
+	add := func(id string) wallet.Command {
+		return wallet.Command{ID: id, Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
+	}
+	started := func(before string) *historypb.HistoryEvent {
+		return &historypb.HistoryEvent{EventType: enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, Attributes: &historypb.HistoryEvent_WorkflowExecutionStartedEventAttributes{
+			WorkflowExecutionStartedEventAttributes: &historypb.WorkflowExecutionStartedEventAttributes{ContinuedExecutionRunId: before, Input: args(workflows.WalletAssetInput{
+				AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"}, Carried: &workflows.Carried{LastActivity: time.Now(), Queue: []wallet.Received{{Command: add("carried")}}},
+			})},
+		}}
+	}
+	signal := func(name string, input *commonpb.Payloads) *historypb.HistoryEvent {
+		return &historypb.HistoryEvent{EventType: enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED, Attributes: &historypb.HistoryEvent_WorkflowExecutionSignaledEventAttributes{
+			WorkflowExecutionSignaledEventAttributes: &historypb.WorkflowExecutionSignaledEventAttributes{SignalName: name, Input: input},
+		}}
+	}
+	update := func(name string, value any) *historypb.HistoryEvent {
+		return &historypb.HistoryEvent{EventType: enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED, Attributes: &historypb.HistoryEvent_WorkflowExecutionUpdateAcceptedEventAttributes{
+			WorkflowExecutionUpdateAcceptedEventAttributes: &historypb.WorkflowExecutionUpdateAcceptedEventAttributes{
+				AcceptedRequest: &updatepb.Request{Input: &updatepb.Input{Name: name, Args: args(value)}}},
+		}}
+	}
+	rest := []*historypb.HistoryEvent{
+		signal(wallet.SignalCommand, args(add("signal"))), signal("another", args("x")), signal(wallet.SignalCommand, nil),
+		update(wallet.UpdateApply, add("one")), update(wallet.UpdateApplyBatch, []wallet.Command{add("two"), add("three")}),
+		update(wallet.UpdateApplyBrief, []wallet.Command{add("four")}), update(wallet.UpdateApply, "what an older version took"),
+	}
+	accepted := func(first *historypb.HistoryEvent) (ids []string) {
+		all, err := workflows.AcceptedCommands(&historypb.History{Events: append([]*historypb.HistoryEvent{first}, rest...)}, dc)
+		require.NoError(t, err)
+		for _, c := range all {
+			id := c.By + " " + c.Command.ID
+			if c.Malformed != "" {
+				id = c.By + " malformed"
+			}
+			ids = append(ids, id)
+		}
+		return ids
+	}
+	want := []string{"continue-as-new carried", "signal signal", "signal malformed", "update one", "update two", "update three", "update four", "update malformed"}
+	require.Equal(t, want, accepted(started("the run before")))
+	require.Equal(t, want[1:], accepted(started("")), "what a caller calls carried is none")
+}
