@@ -14,8 +14,8 @@ import (
 )
 
 // Send signals one command and does not wait for its Result: once it returns nil the command is
-// durable and will be handled in order of arrival. Calls for one wallet are sent one after the
-// other.
+// durable and will be handled in order of arrival. If its context ends first, it returns a
+// *NoAnswerError. Calls for one wallet are sent one after the other.
 func (c *Client) Send(ctx context.Context, userID, currency string, command wallet.Command) error {
 	if err := validate(userID, currency, command); err != nil {
 		return err
@@ -33,6 +33,11 @@ func (c *Client) Send(ctx context.Context, userID, currency string, command wall
 			}
 			return run, err
 		})
+	}
+	if gaveUp(ctx, err) {
+		missing := c.noAnswer(ctx, ref, command.ID)
+		missing.Signal = true
+		return missing
 	}
 	if err != nil {
 		return fmt.Errorf("signal command %q to the %s wallet of %q: %w", command.ID, currency, userID, err)
