@@ -128,7 +128,7 @@ func (a *app) printSchedules(cmd *cobra.Command, entries []schedules.Entry) erro
 		case !e.Paused:
 			next = ""
 		}
-		return table.Row{cli.Plain(e.Name), cli.Plain(e.UserID), e.Currency, e.Type, cli.Amount(e.Amount), cli.Plain(e.When), next}
+		return table.Row{cli.Plain(e.Name), cli.Plain(e.UserID), e.Currency, e.Type, cli.Amount(e.Amount), cli.Plain(e.Times), next}
 	})
 	if err != nil || a.output == "json" { // which has them
 		return err
