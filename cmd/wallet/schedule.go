@@ -124,7 +124,7 @@ func (a *app) printSchedules(cmd *cobra.Command, entries []schedules.Entry) erro
 		next := "paused"
 		switch {
 		case !e.Next.IsZero():
-			next = e.Next.UTC().Format(time.RFC3339)
+			next = e.Next.UTC().Format("2006-01-02 15:04:05Z")
 		case !e.Paused:
 			next = ""
 		}
