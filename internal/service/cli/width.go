@@ -29,7 +29,7 @@ const (
 	widthOfEvent = len("wallet_asset.")    // its last word comes in a second line
 	leastOfText  = 8
 	leastOfWord  = len("insufficient_funds") // longer words are broken
-	leastOfID    = 12                        // as long as columns can be left out instead
+	leastOfID    = 10                        // as long as columns can be left out instead
 )
 
 // ids are the columns whose cells are cut with an ellipsis: a name in two lines cannot be copied
