@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,6 +70,51 @@ func TestTheExamplesPrintWhatTheySay(t *testing.T) {
 	checkPayloads(t, env)
 }
 
+// TestTheREADMERunsInItsOrder runs what the README shows, on servers of its own. A command ends
+// with exit code 0, or with that of its comment.
+func TestTheREADMERunsInItsOrder(t *testing.T) {
+	if os.Getenv("WALLET_TEST_EXAMPLES") == "" {
+		t.Skip(`run by "make test-examples"`)
+	}
+	page, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	env, printed := startServers(t), ""
+	run := func(t *testing.T, folder, command string) {
+		want := 0
+		if _, comment, _ := strings.Cut(command, "exit code "); comment != "" {
+			want, err = strconv.Atoi(comment)
+			require.NoError(t, err, command)
+		}
+		cmd := exec.Command("sh", "-c", `. "$0" && `+command, env)
+		cmd.Dir = folder
+		out, err := cmd.CombinedOutput()
+		require.Equal(t, want, cmd.ProcessState.ExitCode(), "%s: %v\n%s", command, err, out)
+		printed += string(out)
+	}
+	for _, block := range regexp.MustCompile("(?ms)^```(sh|go|ts)\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
+		switch language, text := block[1], block[2]; {
+		case language == "go":
+			run(t, "go", "go run ./first")
+		case language == "ts":
+			t.Run("typescript", func(t *testing.T) {
+				installTypeScript(t)
+				run(t, "typescript", "node lib/first.js")
+				require.Contains(t, printed, "command_id: 'order-7'")
+			})
+		case strings.HasPrefix(text, "make "): // how the servers were started
+		default:
+			for _, command := range strings.Split(strings.TrimSpace(strings.ReplaceAll(text, "\\\n", " ")), "\n") {
+				run(t, "cli", command)
+			}
+		}
+	}
+	for _, id := range []string{"top-up-1", "order-1 ", "order-2 ", "command_id:order-9"} {
+		require.Contains(t, printed, id)
+	}
+	require.Contains(t, printed, "applied 36.00\n", "from Go")
+	require.Equal(t, 1, strings.Count(printed, "unapplied"), printed)
+}
+
 // checkWorkflowIDs compares TypeScript's workflow ids with Go's.
 func checkWorkflowIDs(t *testing.T) {
 	users := []string{"u1", "a/b", "100%", "50%2F/é", "a//%"}
@@ -87,22 +133,51 @@ console.log(JSON.stringify(JSON.parse(process.argv[1]).map(u => [walletAsset(u, 
 	}
 }
 
-// TestTheDocsShowWhatRuns checks that the TypeScript in the docs is the example's.
+// TestTheDocsShowWhatRuns checks that the Go and the TypeScript of the docs are the examples'.
 func TestTheDocsShowWhatRuns(t *testing.T) {
-	first, err := os.ReadFile("typescript/src/first.ts")
-	require.NoError(t, err)
-	for _, doc := range []string{"../README.md", "../docs/contract.md"} {
-		text, err := os.ReadFile(doc)
+	for _, row := range []struct{ doc, language, program string }{
+		{"../README.md", "go", "go/first/main.go"},
+		{"../README.md", "ts", "typescript/src/first.ts"},
+		{"../docs/contract.md", "ts", "typescript/src/first.ts"},
+	} {
+		program, err := os.ReadFile(row.program)
 		require.NoError(t, err)
-		_, rest, ok := strings.Cut(string(text), "```ts\n")
-		require.True(t, ok, doc)
+		text, err := os.ReadFile(row.doc)
+		require.NoError(t, err)
+		_, rest, ok := strings.Cut(string(text), "```"+row.language+"\n")
+		require.True(t, ok, row.doc)
 		shown, _, _ := strings.Cut(rest, "```")
-		require.Contains(t, unindent(string(first)), unindent(shown), doc)
+		require.Contains(t, unindent(string(program)), unindent(shown), row.doc)
+	}
+}
+
+// TestTheLockFileIsForEveryPlatform is what "npm ci" needs: it installs nothing if a package of
+// another platform is missing. The packages come from npm's own registry.
+func TestTheLockFileIsForEveryPlatform(t *testing.T) {
+	data, err := os.ReadFile("typescript/package-lock.json")
+	require.NoError(t, err)
+	var lock struct {
+		Packages map[string]struct {
+			Resolved, Integrity  string
+			OptionalDependencies map[string]string
+		}
+	}
+	require.NoError(t, json.Unmarshal(data, &lock))
+	require.NotEmpty(t, lock.Packages)
+	for name, locked := range lock.Packages {
+		if name == "" { // the example itself
+			continue
+		}
+		require.Regexp(t, `^https://registry\.npmjs\.org/`, locked.Resolved, name)
+		require.NotEmpty(t, locked.Integrity, name)
+		for dependency := range locked.OptionalDependencies {
+			require.Contains(t, lock.Packages, "node_modules/"+dependency, name)
+		}
 	}
 }
 
 func unindent(text string) string {
-	return regexp.MustCompile(`(?m)^ +`).ReplaceAllString(text, "")
+	return regexp.MustCompile(`(?m)^[ \t]+`).ReplaceAllString(text, "")
 }
 
 // checkPayloads checks what the examples sent and received against the schemas.
@@ -168,10 +243,9 @@ func startServers(t *testing.T) (env string) {
 }
 
 // installTypeScript installs the versions in package-lock.json as the example's README says.
-// "npm ci" would need packages for all platforms in it, which not every registry has. npm's
-// registry may be unreachable, but not in CI.
+// npm's registry may be unreachable, but not in CI.
 func installTypeScript(t *testing.T) {
-	cmd := exec.Command("sh", "-c", "npm install --no-save --ignore-scripts && npm run build")
+	cmd := exec.Command("sh", "-c", "npm ci --ignore-scripts && npm run build")
 	cmd.Dir = "typescript"
 	out, err := cmd.CombinedOutput()
 	if err == nil {

@@ -58,12 +58,12 @@ func (c *Client) enqueue(ctx context.Context, ref wallet.AssetRef, command walle
 	defer l.stop()
 	select {
 	case a := <-waiting.answer:
-		if a.err == nil || ctx.Err() == nil || isFinal(a.err) {
+		if !gaveUp(ctx, a.err) {
 			return a.result, a.err
 		}
 	case <-ctx.Done():
 	}
-	return wallet.Result{}, c.noAnswer(ctx, ref, command.ID, l)
+	return wallet.Result{}, c.noAnswer(ctx, ref, command.ID).seen(l)
 }
 
 // sendQueue sends a queue's calls until the queue is empty.

@@ -17,7 +17,11 @@ import (
 // or may not have arrived. Sending exactly the same again, with the same id, is always safe.
 type NoAnswerError struct {
 	wallet.AssetRef
-	CommandID string
+	CommandID string // in a batch the first one without an answer
+	Following int    // commands after it in the batch, which have no answer either
+	// Signal says that it was sent with Send, and Temporal did not confirm it. Workers have no
+	// part in that.
+	Signal    bool
 	TaskQueue string // of this client
 	// RunsOn is the task queue of the wallet's workflow, if it runs and that could be found out.
 	// The workers of another one do not see it: the wallet is stuck unless RunsOn has workers.
@@ -27,8 +31,17 @@ type NoAnswerError struct {
 }
 
 func (e *NoAnswerError) Error() string {
-	text := fmt.Sprintf("command %q has no answer yet, it may still be applied: send it again with the same id: %v", e.CommandID, e.Cause)
+	var text string
 	switch {
+	case e.Signal:
+		text = fmt.Sprintf("the signal of command %q was not confirmed, it may still be applied: send it again with the same id: %v", e.CommandID, e.Cause)
+	case e.Following > 0:
+		text = fmt.Sprintf("command %q and the %d after it in the batch have no answer yet, they may still be applied: send them again with the same ids: %v", e.CommandID, e.Following, e.Cause)
+	default:
+		text = fmt.Sprintf("command %q has no answer yet, it may still be applied: send it again with the same id: %v", e.CommandID, e.Cause)
+	}
+	switch {
+	case e.Signal:
 	case e.RunsOn != "" && e.RunsOn != e.TaskQueue:
 		text += fmt.Sprintf(" (the wallet's workflow %q runs on task queue %q, this client uses %q: start a worker on %[2]q, or terminate the workflow, which is safe, and send the command again)",
 			wallet.WorkflowID(e.UserID, e.Currency), e.RunsOn, e.TaskQueue)
@@ -77,12 +90,21 @@ func (l *look) stop() {
 }
 
 // noAnswer is the error of a call whose context ended.
-func (c *Client) noAnswer(ctx context.Context, ref wallet.AssetRef, commandID string, l *look) error {
-	e := &NoAnswerError{AssetRef: ref, CommandID: commandID, TaskQueue: c.options.TaskQueue, TimedOut: errors.Is(ctx.Err(), context.DeadlineExceeded), Cause: context.Cause(ctx)}
+func (c *Client) noAnswer(ctx context.Context, ref wallet.AssetRef, commandID string) *NoAnswerError {
+	return &NoAnswerError{AssetRef: ref, CommandID: commandID, TaskQueue: c.options.TaskQueue, TimedOut: errors.Is(ctx.Err(), context.DeadlineExceeded), Cause: context.Cause(ctx)}
+}
+
+// seen adds where the wallet runs, if that was found out.
+func (e *NoAnswerError) seen(l *look) *NoAnswerError {
 	if queue := l.runsOn.Load(); queue != nil {
 		e.RunsOn = *queue
 	}
 	return e
+}
+
+// gaveUp tells a call that has no answer because its context ended from one that has its answer.
+func gaveUp(ctx context.Context, err error) bool {
+	return err != nil && ctx.Err() != nil && !isFinal(err)
 }
 
 // isFinal tells an answer that another try would get again.

@@ -90,3 +90,49 @@ func TestManyCallsWithoutAnAnswerLookOnce(t *testing.T) {
 		require.EqualValues(t, 1, looks.Load())
 	})
 }
+
+func TestABatchWithoutAnAnswerSaysHowManyCommandsLackIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := standsStill(t, "old", enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING)
+		c.running.Add(wallet.AssetRef{UserID: "u1", Currency: "USD"}, struct{}{})
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Second, errors.New("too late"))
+		defer cancel()
+		commands := []wallet.Command{{ID: "a", Type: wallet.TypeCreate}, {ID: "b", Type: wallet.TypeCreate}, {ID: "c", Type: wallet.TypeCreate}}
+		_, err := c.ApplyBatch(ctx, "u1", "USD", commands)
+		var noAnswer *NoAnswerError
+		require.ErrorAs(t, err, &noAnswer)
+		require.Equal(t, "a", noAnswer.CommandID)
+		require.Equal(t, 2, noAnswer.Following)
+		require.Equal(t, "old", noAnswer.RunsOn)
+		require.ErrorContains(t, err, `command "a" and the 2 after it in the batch have no answer yet, they may still be applied: send them again with the same ids: too late (the wallet's workflow "wallet-asset/USD/u1" runs on task queue "old"`)
+		synctest.Wait()
+	})
+}
+
+func TestASignalThatIsNotConfirmedIsSentAgain(t *testing.T) {
+	command := wallet.Command{ID: "a", Type: wallet.TypeCreate}
+	temporal := mocks.NewClient(t)
+	temporal.On("SignalWithStartWorkflow", mock.Anything, mock.Anything, mock.Anything, mock.Anything, mock.Anything, mock.Anything, mock.Anything).Return(
+		nil, func(ctx context.Context, _, _ string, _ any, _ client.StartWorkflowOptions, _ any, _ ...any) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	c, err := New(temporal, Options{})
+	require.NoError(t, err)
+	for name, end := range map[string]struct {
+		after time.Duration
+		cause error
+	}{"in time": {time.Second, errors.New("too late")}, "at once": {0, errors.New("given up")}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeoutCause(t.Context(), end.after, end.cause)
+				defer cancel()
+				err := c.Send(ctx, "u1", "USD", command)
+				require.EqualError(t, err, `the signal of command "a" was not confirmed, it may still be applied: send it again with the same id: `+end.cause.Error())
+				var noAnswer *NoAnswerError
+				require.ErrorAs(t, err, &noAnswer)
+				require.True(t, noAnswer.Signal)
+			})
+		})
+	}
+}

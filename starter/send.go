@@ -14,9 +14,10 @@ import (
 )
 
 // Send signals one command and does not wait for its Result: once it returns nil the command is
-// durable and will be handled in order of arrival. Calls for one wallet are sent one after the
-// other. While the wallet's history is so full that Temporal may soon end its run, which only
-// happens without workers, Send waits, and its error is wallet.ErrBusy.
+// durable and will be handled in order of arrival. If its context ends first, it returns a
+// *NoAnswerError. Calls for one wallet are sent one after the other. While the wallet's history is
+// so full that Temporal may soon end its run, which only happens without workers, Send waits, and
+// its error is wallet.ErrBusy.
 func (c *Client) Send(ctx context.Context, userID, currency string, command wallet.Command) error {
 	if err := validate(userID, currency, command); err != nil {
 		return err
@@ -41,6 +42,11 @@ func (c *Client) Send(ctx context.Context, userID, currency string, command wall
 		if errors.Is(busy, wallet.ErrBusy) {
 			err = busy
 		}
+	}
+	if gaveUp(ctx, err) && !errors.Is(err, wallet.ErrBusy) {
+		missing := c.noAnswer(ctx, ref, command.ID)
+		missing.Signal = true
+		return missing
 	}
 	if err != nil {
 		return fmt.Errorf("signal command %q to the %s wallet of %q: %w", command.ID, currency, userID, err)

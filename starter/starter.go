@@ -7,7 +7,7 @@
 //
 // Every call can be repeated with the same command id after any failure: it counts once and
 // returns the first answer. A call retries temporary failures until it gets its answer, a final
-// error (*wallet.UnappliedError, *wallet.InvalidError), or its context ends.
+// error (*wallet.UnappliedError, *wallet.InvalidError), or its context ends (*NoAnswerError).
 //
 // A refusal is a *wallet.UnappliedError, which contains the Result. Check for its reason with
 // errors.Is:
@@ -185,7 +185,8 @@ func (c *Client) Apply(ctx context.Context, userID, currency string, command wal
 // ApplyBatch sends 1 to 500 commands for one wallet in one update (or several, one after the
 // other, if they exceed 1 MB) and returns one Result for each, in order. A refusal is a Result
 // like any other and does not stop the commands after it. If one command is invalid, the whole
-// batch is refused with a *wallet.InvalidError.
+// batch is refused with a *wallet.InvalidError. A *NoAnswerError comes with the Results that are
+// known.
 func (c *Client) ApplyBatch(ctx context.Context, userID, currency string, commands []wallet.Command) ([]wallet.Result, error) {
 	if len(commands) == 0 || len(commands) > wallet.MaxBatch {
 		return nil, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "batch", Value: fmt.Sprint(len(commands)),
@@ -197,6 +198,8 @@ func (c *Client) ApplyBatch(ctx context.Context, userID, currency string, comman
 		}
 	}
 	ref := wallet.AssetRef{UserID: userID, Currency: currency}
+	l := c.lookLater(ctx, ref)
+	defer l.stop()
 	var all []wallet.Result
 	for len(commands) > 0 {
 		n, bytes := 1, commands[0].Size()
@@ -206,6 +209,11 @@ func (c *Client) ApplyBatch(ctx context.Context, userID, currency string, comman
 			}
 		}
 		results, err := c.update(ctx, ref, commands[:n])
+		if gaveUp(ctx, err) {
+			missing := c.noAnswer(ctx, ref, commands[0].ID).seen(l)
+			missing.Following = len(commands) - 1
+			return all, missing
+		}
 		if err != nil {
 			return all, err
 		}

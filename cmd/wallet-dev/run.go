@@ -64,7 +64,7 @@ func (o *localOptions) addFlags(cmd *cobra.Command) {
 	flags.IntVar(&o.stack.UIPort, "ui-port", 0, "0 for a free port ("+portVariables["ui-port"]+")")
 	flags.StringVar(&o.httpAddress, "http-address", cli.EnvOr("WALLET_HTTP_ADDRESS", "127.0.0.1:0"), "address for metrics and probes, by default a free port (WALLET_HTTP_ADDRESS)")
 	cli.AddTaskQueueFlag(cmd, &o.taskQueue)
-	cli.AddLogFlags(cmd, &o.logLevel, &o.logFormat)
+	cli.AddLogFlags(cmd, &o.logLevel, &o.logFormat, "warn") // the results stand by themselves
 	cmd.PreRunE = readPortVariables
 }
 

@@ -29,6 +29,7 @@ func TestTheShopOfTheNexusDoc(t *testing.T) {
 	defer func() {
 		require.NoError(t, dev.Process.Signal(syscall.SIGINT))
 		require.NoError(t, dev.Wait(), errs.String())
+		require.NotContains(t, errs.String(), "INFO", "no log among the results")
 	}()
 	ready := false
 	for lines := bufio.NewScanner(stdout); !ready && lines.Scan(); {

@@ -58,6 +58,10 @@ func TestTheDocsNameWhatThereIs(t *testing.T) {
 	doctest.CheckCommands(t, root, newRootCommand())
 }
 
+func TestPagesDoNotReuseEachOthersCommandIDs(t *testing.T) {
+	doctest.CheckIDs(t, doctest.Pages(t, filepath.Join("..", "..")))
+}
+
 // TestEachAlertSaysWhatToDo follows its runbook_url, which is of this repository.
 func TestEachAlertSaysWhatToDo(t *testing.T) {
 	root := filepath.Join("..", "..")

@@ -96,21 +96,3 @@ func TestAnErrorIsJSONWhereverTheFlagStands(t *testing.T) {
 		require.Equal(t, asks, asksForJSON(strings.Fields(args)), args)
 	}
 }
-
-// TestEveryCommandPrintsJSON is of those that have no rows to print.
-func TestEveryCommandPrintsJSON(t *testing.T) {
-	s := newShell(t, testenv.EmptyDatabaseURL(t))
-	name := testenv.Unique(t, "schedule")
-	for _, args := range [][]string{
-		{"migrate", "up"}, {"migrate", "up"}, {"migrate", "status"}, {"version"}, {"currency", "list"}, {"setup", "--nexus-endpoint", "json-test"}, {"verify"}, {"repair"}, {"replay", "--query", "WorkflowId = 'none'"},
-		{"schedule", "create", name, "--user", "u1", "--currency", "USD", "--add", "5", "--cron", "0 0 1 1 *"},
-		{"schedule", "pause", name}, {"schedule", "resume", name}, {"schedule", "delete", name},
-	} {
-		out, errs, code := s.run(append(args, "-o", "json")...)
-		require.Zero(t, code, errs)
-		require.True(t, errs == "" || json.Valid([]byte(errs)), "%s prints %q", args, errs)
-		for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
-			require.True(t, line == "" || json.Valid([]byte(line)), "%s prints %q", args, line)
-		}
-	}
-}

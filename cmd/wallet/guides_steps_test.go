@@ -31,16 +31,16 @@ func (g *guide) steps() map[string]func() {
 			}
 			g.awaitListed(2)
 		},
-		"anna was refused, and topped up": func() {
+		"gina was refused, and topped up": func() {
 			for _, args := range [][]string{{"add", "20", "top-up-1"}, {"subtract", "25", "order-7"}, {"add", "30", "top-up-2"}} {
-				_, errs, _ := g.run(args[0], "anna", "USD", args[1], "--id", args[2])
+				_, errs, _ := g.run(args[0], "gina", "USD", args[1], "--id", args[2])
 				require.Empty(g.t, errs)
 			}
 		},
 		"accounts is a new namespace":        func() { g.register(g.namespace + "-2") },
 		"Postgres is down":                   g.postgres.stop,
 		"Postgres is up again":               g.postgres.start,
-		"the step is pending":                g.awaitPending,
+		"the step is pending":                func() { g.awaitPending("finn") },
 		"the signal was handled":             g.awaitMalformed,
 		"the database is one version behind": func() { g.exec(`DELETE FROM goose_db_version WHERE version_id = 2`) },
 		"the last event is not written":      func() { g.tamper(sqlLoseLastEvent) },
@@ -104,10 +104,10 @@ func (g *guide) sql(statement string) {
 
 const soon = time.Minute
 
-func (g *guide) awaitPending() {
+func (g *guide) awaitPending(user string) {
 	c := g.temporal()
 	require.Eventually(g.t, func() bool {
-		described, err := c.DescribeWorkflowExecution(g.t.Context(), wallet.WorkflowID("anna", "USD"), "")
+		described, err := c.DescribeWorkflowExecution(g.t.Context(), wallet.WorkflowID(user, "USD"), "")
 		return err == nil && len(described.PendingActivities) > 0 && described.PendingActivities[0].LastFailure != nil
 	}, soon, 50*time.Millisecond)
 }

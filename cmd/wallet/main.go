@@ -60,7 +60,7 @@ TEMPORAL_PROFILE), Postgres by WALLET_DATABASE_URL. After "wallet-dev run",
 	flags := root.PersistentFlags()
 	cli.AddOutputFlag(root, &a.output, "table for people, json for machines (wallet statement: csv too)", "table", "json", "csv")
 	cli.AddTaskQueueFlag(root, &a.taskQueue)
-	cli.AddLogFlags(root, &a.logLevel, &a.logFormat)
+	cli.AddLogFlags(root, &a.logLevel, &a.logFormat, "info")
 	flags.StringVar(&a.database.URL, "database-url", os.Getenv("WALLET_DATABASE_URL"), "Postgres connection string (WALLET_DATABASE_URL)")
 	flags.StringVar(&a.owner.URL, "owner-database-url", os.Getenv("WALLET_OWNER_DATABASE_URL"), "the same database as the owner of the tables, for migrate and currency add; else the database-url (WALLET_OWNER_DATABASE_URL)")
 	for _, name := range []string{"database-url", "owner-database-url"} {

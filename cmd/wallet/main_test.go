@@ -91,7 +91,7 @@ func (s shell) startWorkerWith(flags ...string) (stop func() (log string)) {
 	}
 }
 
-func TestTheCommandsOfTheREADME(t *testing.T) {
+func TestCommandsReadsAndTheirExitCodes(t *testing.T) {
 	s := newShell(t, testenv.DatabaseURL(t))
 	stop := s.startWorker()
 	defer func() {

@@ -124,11 +124,11 @@ func (a *app) printSchedules(cmd *cobra.Command, entries []schedules.Entry) erro
 		next := "paused"
 		switch {
 		case !e.Next.IsZero():
-			next = e.Next.UTC().Format(time.RFC3339)
+			next = e.Next.UTC().Format("2006-01-02 15:04:05Z")
 		case !e.Paused:
 			next = ""
 		}
-		return table.Row{cli.Plain(e.Name), cli.Plain(e.UserID), e.Currency, e.Type, cli.Amount(e.Amount), cli.Plain(e.When), next}
+		return table.Row{cli.Plain(e.Name), cli.Plain(e.UserID), e.Currency, e.Type, cli.Amount(e.Amount), cli.Plain(e.Times), next}
 	})
 	if err != nil || a.output == "json" { // which has them
 		return err

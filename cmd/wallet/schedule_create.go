@@ -1,10 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -180,36 +178,7 @@ func cronOf(calendar string) (string, error) {
 	return strings.Join(fields, " "), nil
 }
 
-// calendarInWords is a calendar that cronOf has taken, such as "on day 1 at 09:00".
-func calendarInWords(calendar string) string {
-	var c schedulepb.CalendarSpec
-	if err := protojson.Unmarshal([]byte(calendar), &c); err != nil {
-		return "calendar " + calendar
-	}
-	var words []string
-	for _, part := range []struct{ name, value string }{{"on", c.DayOfWeek}, {"on day", c.DayOfMonth}, {"in month", c.Month}, {"in", c.Year}} {
-		if part.value != "" && part.value != "*" {
-			words = append(words, part.name+" "+part.value)
-		}
-	}
-	if c.DayOfWeek+c.DayOfMonth == "" || strings.Trim(c.DayOfWeek+c.DayOfMonth, "*") == "" {
-		words = append([]string{"every day"}, words...)
-	}
-	clock, exact := make([]string, 3), true
-	for i, field := range []string{c.Hour, c.Minute, c.Second} {
-		n, err := strconv.Atoi(cmp.Or(field, "0"))
-		clock[i], exact = fmt.Sprintf("%02d", n), exact && err == nil
-	}
-	if exact {
-		if clock[2] == "00" {
-			clock = clock[:2]
-		}
-		return strings.Join(append(words, "at "+strings.Join(clock, ":")), " ")
-	}
-	return strings.Join(append(words, fmt.Sprintf("at hour %s, minute %s, second %s", cmp.Or(c.Hour, "0"), cmp.Or(c.Minute, "0"), cmp.Or(c.Second, "0"))), " ")
-}
-
-// String says when, for the list: a calendar in words, and else the flags.
+// String is what was asked for, to create the schedule again.
 func (t scheduledTimes) String() string {
 	when := "cron " + t.cron
 	switch {
@@ -219,7 +188,7 @@ func (t scheduledTimes) String() string {
 			when += " offset " + t.offset.String()
 		}
 	case t.calendar != "":
-		when = calendarInWords(t.calendar)
+		when = "calendar " + t.calendar
 	}
 	if t.timezone != "" {
 		when += " " + t.timezone

@@ -44,7 +44,7 @@ func TestTheCommandsOfTheSchedulesDoc(t *testing.T) {
 	cmd.Env = s.env
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s\n%s", script, out)
-	require.Contains(t, string(out), "cron 0 0 1 * * Europe/Berlin")
+	require.Contains(t, string(out), "on day 1 of the month at 00:00 Europe/Berlin")
 	require.Contains(t, string(out), "│ add  │  10.00 │ applied │")
 
 	out2, errs, code := s.run("schedule", "run", mark+"-weekly-credit", "-o", "json")
@@ -63,7 +63,7 @@ func TestTheCommandsOfTheSchedulesDoc(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return strings.Count(listed(), mark+"-") == 2 }, time.Minute, 200*time.Millisecond,
 		"points and fee: monthly-credit was deleted, weekly-credit names no user")
-	require.Regexp(t, mark+`-fee +│ `+mark+` +│ USD +│ subtract +│ +2.50 │ on day 1 at 09:00 +│ 20\d\d-\d\d-01T09:00:00Z`, listed())
+	require.Regexp(t, mark+`-fee +│ `+mark+` +│ USD +│ subtract +│ +2.50 │ on day 1 of the month at 09:00 UTC +│ 20\d\d-\d\d-01 09:00:00Z`, listed())
 	for _, name := range []string{"points", "fee", "weekly-credit"} {
 		_, errs, code := s.run("schedule", "delete", mark+"-"+name)
 		require.Zero(t, code, errs)
@@ -134,6 +134,8 @@ func TestASchedulesClockChangesArePrinted(t *testing.T) {
 	require.Zero(t, code, errs)
 	var entry schedules.Entry
 	require.NoError(t, json.Unmarshal([]byte(out), &entry))
+	require.Equal(t, "cron 30 2 * * * Europe/Berlin", entry.When)
+	require.Equal(t, "every day at 02:30 Europe/Berlin", entry.Times)
 	require.Len(t, entry.ClockChanges, 2)
 	for _, change := range entry.ClockChanges {
 		require.Equal(t, []string{"02:30"}, change.Times)

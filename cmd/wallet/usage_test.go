@@ -42,21 +42,6 @@ func TestAnEmptyFlagIsRefused(t *testing.T) {
 	}
 }
 
-func TestACalendarIsShownInWords(t *testing.T) {
-	for calendar, words := range map[string]string{
-		`{"dayOfMonth":"1","hour":"9"}`:                 "on day 1 at 09:00",
-		`{"dayOfWeek":"FRI","hour":"17","minute":"30"}`: "on FRI at 17:30",
-		`{"hour":"6"}`: "every day at 06:00",
-		`{}`:           "every day at 00:00",
-		`{"dayOfMonth":"1,15","month":"JAN","year":"2027","second":"5"}`: "on day 1,15 in month JAN in 2027 at 00:00:05",
-		`{"dayOfWeek":"MON-FRI","hour":"9-17","minute":"0/15"}`:          "on MON-FRI at hour 9-17, minute 0/15, second 0",
-		`{"dayOfWeek":"*","month":"2","hour":"12"}`:                      "every day in month 2 at 12:00",
-	} {
-		require.Equal(t, words, scheduledTimes{calendar: calendar}.String())
-	}
-	require.Equal(t, "on FRI at 17:30 Europe/Berlin", scheduledTimes{calendar: `{"dayOfWeek":"FRI","hour":"17","minute":"30"}`, timezone: "Europe/Berlin"}.String())
-}
-
 func TestACommandToRepeatIsForAShell(t *testing.T) {
 	require.Equal(t, `wallet add 'an'\''na' USD 5 --description 'a b' --id cli-X`, repeated([]string{"/bin/wallet", "add", "an'na", "USD", "5", "--description", "a b"}, "cli-X"))
 	require.Equal(t, `wallet add --id cli-X -- u1 USD 5`, repeated([]string{"wallet", "add", "--", "u1", "USD", "5"}, "cli-X"))

@@ -196,7 +196,7 @@ func askReady(ctx context.Context, url string) ([]byte, error) {
 	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("no answer (is a worker running, with this WALLET_HTTP_ADDRESS?): %w", err)
 	}
 	defer answer.Body.Close()
 	checks, err := io.ReadAll(answer.Body)

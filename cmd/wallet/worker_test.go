@@ -51,7 +51,7 @@ func TestReadyWaitsUntilTheWorkerIsReadyOrTheTimeIsOver(t *testing.T) {
 	s := newShell(t, testenv.DatabaseURL(t)).with("WALLET_HTTP_ADDRESS=" + freeAddresses(t, 1)[0])
 	_, errs, code := s.run("ready", "--wait", "1s")
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, errs, "the worker is not ready after 1s: ")
+	require.Contains(t, errs, "the worker is not ready after 1s: no answer (is a worker running, with this WALLET_HTTP_ADDRESS?): ")
 	require.Contains(t, errs, "connection refused", "not that the time is over")
 	_, errs, code = s.run("ready", "--wait", "-1s")
 	require.Equal(t, exitInvalid, code)

@@ -35,10 +35,11 @@ func AddTaskQueueFlag(cmd *cobra.Command, queue *string) {
 
 var logLevels, logFormats = []string{"debug", "info", "warn", "error"}, []string{"console", "json"}
 
-// AddLogFlags gives --log-level and --log-format to a command and those below it.
-func AddLogFlags(cmd *cobra.Command, level, format *string) {
+// AddLogFlags gives --log-level, which is usual by default, and --log-format to a command and
+// those below it.
+func AddLogFlags(cmd *cobra.Command, level, format *string, usual string) {
 	flags := cmd.PersistentFlags()
-	flags.StringVar(level, "log-level", EnvOr("WALLET_LOG_LEVEL", "info"), "debug, info, warn or error (WALLET_LOG_LEVEL)")
+	flags.StringVar(level, "log-level", EnvOr("WALLET_LOG_LEVEL", usual), "debug, info, warn or error (WALLET_LOG_LEVEL)")
 	flags.StringVar(format, "log-format", EnvOr("WALLET_LOG_FORMAT", "console"), "console or json (WALLET_LOG_FORMAT)")
 	offer(cmd, "log-level", logLevels...)
 	offer(cmd, "log-format", logFormats...)

@@ -20,12 +20,13 @@ type Table struct {
 	names   []string
 	columns []table.ColumnConfig
 	widest  []int // cell of each column
+	longest []int // word of each column
 	holdID  int   // the place of that column; -1 if there is none
 }
 
 // NewTable starts a table.
 func NewTable(out io.Writer, header table.Row) *Table {
-	t := &Table{table.NewWriter(), out, make([]string, len(header)), make([]table.ColumnConfig, len(header)), make([]int, len(header)), slices.Index(header, any("hold id"))}
+	t := &Table{table.NewWriter(), out, make([]string, len(header)), make([]table.ColumnConfig, len(header)), make([]int, len(header)), make([]int, len(header)), slices.Index(header, any("hold id"))}
 	t.SetOutputMirror(out)
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
@@ -49,6 +50,9 @@ func (t *Table) AppendRow(row table.Row) {
 	}
 	for i, cell := range row {
 		t.widest[i] = max(t.widest[i], text.LongestLineLen(fmt.Sprint(cell)))
+		for word := range strings.FieldsSeq(fmt.Sprint(cell)) {
+			t.longest[i] = max(t.longest[i], text.StringWidth(word))
+		}
 	}
 	t.Writer.AppendRow(row)
 }
@@ -59,8 +63,17 @@ func (t *Table) Render() {
 	columns, hidden := t.fitted(width)
 	t.SetColumnConfigs(columns)
 	t.Writer.Render()
+	var notes []string
 	if len(hidden) > 0 {
-		fmt.Fprintln(t.out, text.WrapSoft("left out for want of width: "+strings.Join(hidden, ", ")+" (-o json has all)", width))
+		notes = append(notes, "left out for want of width: "+strings.Join(hidden, ", "))
+	}
+	if slices.ContainsFunc(columns, func(c table.ColumnConfig) bool {
+		return c.WidthMax > 0 && !c.Hidden && slices.Contains(ids, t.names[c.Number-1])
+	}) {
+		notes = append(notes, "ids with … are cut")
+	}
+	if len(notes) > 0 {
+		fmt.Fprintln(t.out, text.WrapSoft(strings.Join(notes, "; ")+" (-o json has all)", width))
 	}
 }
 
@@ -68,7 +81,7 @@ func (t *Table) Render() {
 func (t *Table) ResetRows() {
 	t.Writer.ResetRows()
 	for i, name := range t.names {
-		t.widest[i] = text.LongestLineLen(name)
+		t.widest[i], t.longest[i] = text.LongestLineLen(name), 0
 	}
 	if t.holdID >= 0 {
 		t.columns[t.holdID].Hidden = true

@@ -17,8 +17,8 @@ func RefuseUnknown(root *cobra.Command) {
 		if cmd.Name() == "help" {
 			cmd.Args = knownTopic
 		}
-		refuseUnknown(cmd)
 	}
+	refuseUnknown(root) // cobra names no remedy
 }
 
 func refuseUnknown(cmd *cobra.Command) {

@@ -25,11 +25,12 @@ func TestAnUnknownCommandIsRefusedAtEveryDepth(t *testing.T) {
 		args    []string
 		message string
 	}{
-		{[]string{"schedul"}, `unknown command "schedul" for "wallet"`},
+		{[]string{"schedul"}, `unknown command "schedul" for "wallet": did you mean schedule?`},
+		{[]string{"frobnicate"}, `unknown command "frobnicate" for "wallet": see "wallet --help"`},
 		{[]string{"schedule", "dep"}, `unknown command "dep" for "wallet schedule": did you mean deep?`},
 		{[]string{"schedule", "deep", "delete", "x"}, `unknown command "delete" for "wallet schedule deep": see "wallet schedule deep --help"`},
 		{[]string{"completion", "tcsh"}, `unknown command "tcsh" for "wallet completion"`},
-		{[]string{"help", "nothing"}, `unknown command "nothing" for "wallet"`},
+		{[]string{"help", "nothing"}, `unknown command "nothing" for "wallet": see "wallet --help"`},
 		{[]string{"help", "schedule", "dep"}, `unknown command "dep" for "wallet schedule"`},
 	} {
 		require.ErrorContains(t, execute(row.args...), row.message, row.args)

@@ -47,7 +47,8 @@ type Entry struct {
 	Currency string             `json:"currency"`
 	Type     wallet.CommandType `json:"type"`
 	Amount   wallet.Amount      `json:"amount,omitzero"`
-	When     string             `json:"when"` // as it was requested
+	When     string             `json:"when"`            // as it was requested
+	Times    string             `json:"times,omitempty"` // the same in words, as the server has it
 	Paused   bool               `json:"paused"`
 	Next     time.Time          `json:"next,omitzero"`
 	// ClockChanges are those in the next 12 months that affect its times.
@@ -136,6 +137,9 @@ func (c Client) List(ctx context.Context, userID string) ([]Entry, error) {
 		if err != nil {
 			return nil, err
 		}
+		if item.Spec != nil {
+			entry.Times = InWords(*item.Spec)
+		}
 		if item.Spec != nil && len(item.Spec.Calendars) > 0 && !slices.Contains([]string{"", "UTC"}, item.Spec.TimeZoneName) {
 			if err := clocks.tell(ctx, &entry, item.Spec); err != nil {
 				return nil, err
@@ -163,6 +167,7 @@ func (c Client) Get(ctx context.Context, name string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
+	entry.Times = InWords(*description.Schedule.Spec)
 	clocks := clockTeller{times: c.Times, told: map[string]Entry{}}
 	err = clocks.tell(ctx, &entry, description.Schedule.Spec)
 	return entry, err

@@ -93,3 +93,23 @@ func Pages(t *testing.T, root string) (pages []string) {
 	}
 	return pages
 }
+
+var sentCommand = regexp.MustCompile("wallet (?:create|add|subtract|hold|capture|release) (\\S+) ([A-Z]+)[^`\n]* --id ([^\\s`]+)")
+
+// CheckIDs checks that no command of a page has the id of another page's, in the same wallet:
+// whoever follows one page after the other would have it refused.
+func CheckIDs(t *testing.T, pages []string) {
+	first := map[string]string{}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, found := range sentCommand.FindAllStringSubmatch(string(text), -1) {
+			command := strings.Join(found[1:], " ")
+			if _, taken := first[command]; !taken {
+				first[command] = page
+			}
+			require.Equal(t, first[command], page, "%s was sent on another page: use another user", command)
+		}
+	}
+	require.NotEmpty(t, first)
+}
