@@ -105,6 +105,9 @@ type State struct {
 	Version   int64  `json:"version"`
 	Position  int64  `json:"position"`
 	Hash      Hash   `json:"hash"` // of the last journal entry
+	// Due is what expired holds reserved whose expiries are not in the journal yet. It is
+	// available, and not in Hold. It counts the five holds that expire first.
+	Due Amount `json:"due,omitzero"`
 	// OpenHolds is how many holds are open.
 	OpenHolds int64 `json:"open_holds,omitempty"`
 	// NextExpiry is when the next hold expires; absent if none does.

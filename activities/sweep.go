@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -81,28 +82,33 @@ type sweeps struct {
 // ExpireOverdue lets the holds expire that are overdue because the workflow of their wallet
 // is gone or stands still, with their events, and records the events of expiries whose worker
 // died before it could. It goes on until it finds no more, but leaves out for a while what
-// failed. It returns in how many wallets holds have expired. Every worker may call it, at the
-// same time too.
+// failed. It returns how many holds have expired, and in how many wallets. Every worker may call
+// it, at the same time too.
 //
 // Overdue is by Postgres's clock. If that was put back, the fold goes by the last entry of a
 // wallet instead; but that entry has expired what was due then.
-func (a *Activities) ExpireOverdue(ctx context.Context) (wallets int, err error) {
+func (a *Activities) ExpireOverdue(ctx context.Context) (holds, wallets int, err error) {
 	var until time.Time
 	if err := a.db.QueryRow(ctx, sqlSweepUntil, sweepGrace).Scan(&until); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	wallets, err = a.sweep(ctx, &a.swept.overdue, sqlOverdue, []any{until}, a.expireHolds)
-	return wallets, errors.Join(err, a.recordExpiries(ctx, until))
+	var expired atomic.Int64
+	wallets, err = a.sweep(ctx, &a.swept.overdue, sqlOverdue, []any{until}, func(ctx context.Context, ref wallet.AssetRef) (bool, error) {
+		n, err := a.expireHolds(ctx, ref)
+		expired.Add(int64(n))
+		return n > 0, err
+	})
+	return int(expired.Load()), wallets, errors.Join(err, a.recordExpiries(ctx, until))
 }
 
-// expireHolds reports whether holds of a wallet have expired. If only their events could not
+// expireHolds returns how many holds of a wallet have expired. If only their events could not
 // be recorded, the wallet stays in reach of recordExpiries.
-func (a *Activities) expireHolds(ctx context.Context, ref wallet.AssetRef) (expired bool, err error) {
+func (a *Activities) expireHolds(ctx context.Context, ref wallet.AssetRef) (expired int, err error) {
 	out, err := a.ApplyCommands(ctx, wallet.ApplyCommandsInput{AssetRef: ref})
 	if err == nil && out.NeedsRecording {
 		_, err = a.RecordEvents(ctx, ref)
 	}
-	return out.Expired > 0, err
+	return out.Expired, err
 }
 
 // recordExpiries records the events of expiries up to a time that have none.

@@ -48,7 +48,7 @@ func (s steps) exec(sql string, args ...any) {
 
 // sweep is one whose failure is expected to name problem; none if that is empty.
 func (s steps) sweep(ctx context.Context, problem string) int {
-	wallets, err := s.ExpireOverdue(ctx)
+	_, wallets, err := s.ExpireOverdue(ctx)
 	if problem == "" {
 		require.NoError(s.t, err)
 	} else {

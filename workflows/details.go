@@ -39,13 +39,13 @@ type trouble struct {
 // batch of any size, and while a step fails. It adds no history event and is cheap compared
 // with a step (BenchmarkDetails), so there is no need to wait until somebody looks.
 func (w *walletAsset) showDetails(ctx workflow.Context) {
-	workflow.SetCurrentDetails(ctx, w.details())
+	workflow.SetCurrentDetails(ctx, w.details(workflow.Now(ctx)))
 }
 
-func (w *walletAsset) details() string {
+func (w *walletAsset) details(now time.Time) string {
 	var b strings.Builder
 	w.writeTrouble(&b)
-	w.writeBalance(&b)
+	w.writeBalance(&b, w.assetAt(now))
 	w.writeHolds(&b)
 	w.writeRecent(&b)
 	w.writeCounts(&b)
@@ -101,8 +101,8 @@ func causeOf(err error) string {
 	return err.Error()
 }
 
-func (w *walletAsset) writeBalance(b *strings.Builder) {
-	user, a := markdown.Escape(w.ref.UserID), w.carried.Asset
+func (w *walletAsset) writeBalance(b *strings.Builder, a wallet.Asset) {
+	user := markdown.Escape(w.ref.UserID)
 	currency := markdown.Escape(w.ref.Currency)
 	if !a.Exists() {
 		fmt.Fprintf(b, "## %s · %s\n\nThe balance is not known here yet. The first command, a signal or an update, looks it up.\n\n", user, currency)
@@ -110,7 +110,7 @@ func (w *walletAsset) writeBalance(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "## %s · %s %s available\n\n", user, a.Available(), currency)
 	writeTable(b, []column{{"total", right}, {"hold", right}, {"available", right}, {"version", right}, {"in queue", right}},
-		[]string{a.Total.String(), a.Hold.String(), "**" + a.Available().String() + "**", fmt.Sprint(a.Version), fmt.Sprint(w.waiting())})
+		[]string{a.Total.String(), a.Reserved().String(), "**" + a.Available().String() + "**", fmt.Sprint(a.Version), fmt.Sprint(w.waiting())})
 }
 
 // writeHolds shows the open holds that expire first. Every run knows how many are open, but

@@ -40,7 +40,7 @@ func BenchmarkDetails(b *testing.B) {
 			w.trouble = trouble
 			b.ReportAllocs()
 			for b.Loop() {
-				if w.details() == "" {
+				if w.details(time.Now()) == "" {
 					b.Fatal("no details")
 				}
 			}

@@ -40,12 +40,25 @@ func (w *walletAsset) startExpiryTimer(ctx workflow.Context) {
 	w.expiry = expiryTimer{next, workflow.NewTimerWithOptions(timerCtx, wait, workflow.TimerOptions{Summary: "a hold expires"}), cancel}
 }
 
+// assetAt is the asset with what is due: holds whose time is over count as expired, whether or
+// not that is in the journal yet. The run knows the five that expire first.
+func (w *walletAsset) assetAt(now time.Time) wallet.Asset {
+	a := w.carried.Asset
+	for _, h := range w.carried.NextHolds {
+		if h.IsDue(now) {
+			a.Due = a.Due.Add(h.Left())
+		}
+	}
+	return a
+}
+
 // expireHolds expires the holds that are due, with a step without commands. If none is due yet,
 // it starts the timer again.
 func (w *walletAsset) expireHolds(ctx workflow.Context) error {
 	w.expiry = expiryTimer{}
 	w.expiryWait = min(max(2*w.expiryWait, minExpiryWait), maxExpiryWait)
 	if next := w.carried.Asset.NextExpiry; !next.IsZero() && !workflow.Now(ctx).Before(next) {
+		w.showDetails(ctx) // the step may fail for long
 		if _, err := w.runSteps(ctx, []wallet.Received{}); err != nil {
 			return err
 		}

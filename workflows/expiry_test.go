@@ -1,6 +1,7 @@
 package workflows_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -75,4 +76,37 @@ func TestAHoldExpiresByItself(t *testing.T) {
 	require.Equal(t, []string{"10.00", "91.00"}, []string{after.Hold.String(), after.Available.String()})
 	require.Equal(t, []string{"_auto-create", "funds", "long", "short", "more", "_expire/short", "_expire/long"}, env.order)
 	require.Zero(t, env.asset.Hold.Cmp(wallet.Amount{}))
+}
+
+// TestWhatIsDueIsAvailableBeforeItsEntry has a hold's time end while Postgres is away.
+func TestWhatIsDueIsAvailableBeforeItsEntry(t *testing.T) {
+	env := newEnvironment(t)
+	env.clock = env.Now
+	env.at(time.Second, func() {
+		env.signal(command(wallet.TypeAdd, "funds", "100"))
+		env.signal(hold("long", "10", "3h"))
+		env.signal(hold("short", "80", "1h"))
+	})
+	down := false
+	env.fail = func(string, int) error {
+		if down {
+			return errors.New("connection refused")
+		}
+		return nil
+	}
+	env.at(59*time.Minute, func() { down = true })
+	var state wallet.State
+	details := ""
+	env.at(time.Hour+2*time.Second, func() {
+		value, err := env.QueryWorkflow(wallet.QueryState)
+		require.NoError(t, err)
+		require.NoError(t, value.Get(&state))
+		details = env.details()
+		down = false
+	})
+	require.NoError(t, env.run(idleFor(30*time.Minute)))
+	require.Equal(t, []string{"100.00", "10.00", "90.00", "80.00"}, []string{state.Total.String(), state.Hold.String(), state.Available.String(), state.Due.String()})
+	require.Equal(t, int64(2), state.OpenHolds, "the journal has no expiry yet")
+	require.Contains(t, details, "90.00 USD available")
+	require.Contains(t, env.order, "_expire/short")
 }

@@ -65,7 +65,7 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := workflow.SetQueryHandlerWithOptions(ctx, wallet.QueryState, w.state, workflow.QueryHandlerOptions{
+	if err := workflow.SetQueryHandlerWithOptions(ctx, wallet.QueryState, func() (wallet.State, error) { return w.state(ctx) }, workflow.QueryHandlerOptions{
 		Description: "The balance after the last handled command, and what is queued",
 	}); err != nil {
 		return err
@@ -129,11 +129,11 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 	}
 }
 
-func (w *walletAsset) state() (wallet.State, error) {
-	a := w.carried.Asset
+func (w *walletAsset) state(ctx workflow.Context) (wallet.State, error) {
+	a := w.assetAt(workflow.Now(ctx))
 	return wallet.State{
 		UserID: w.ref.UserID, Currency: w.ref.Currency,
-		Total: a.Total, Hold: a.Hold, Available: a.Available(),
+		Total: a.Total, Hold: a.Reserved(), Available: a.Available(), Due: a.Due,
 		Version: a.Version, Position: a.Position, Hash: a.Hash,
 		OpenHolds: a.OpenHolds, NextExpiry: a.NextExpiry,
 		Queue: len(w.queue) + w.signals.Len(), Counts: w.carried.Counts,

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"go.temporal.io/sdk/client"
+
 	"github.com/valueledger/wallet"
 )
 
@@ -34,10 +36,10 @@ func (w *walletAsset) countQueue() {
 	w.metrics.Timer(MetricQueue).Record(time.Duration(len(w.queue)) * time.Second)
 }
 
-// countExpired counts holds that the service itself has closed.
-func (w *walletAsset) countExpired(holds int) {
+// CountExpired counts holds that the service itself has closed.
+func CountExpired(metrics client.MetricsHandler, holds int) {
 	if holds > 0 {
-		w.metrics.WithTags(map[string]string{
+		metrics.WithTags(map[string]string{
 			"type": string(wallet.TypeExpire), "status": string(wallet.StatusApplied), "reason": "",
 		}).Counter(MetricCommands).Inc(int64(holds))
 	}

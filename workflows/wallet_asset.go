@@ -238,7 +238,7 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 	if out.HoldsChanged {
 		w.carried.NextHolds = out.NextHolds
 	}
-	w.countExpired(out.Expired)
+	CountExpired(w.metrics, out.Expired)
 	w.startExpiryTimer(ctx)
 	results, err := out.Results.Results(commands)
 	if err != nil { // a panic fails the workflow task, in sight: the commands are applied
@@ -258,7 +258,7 @@ func (w *walletAsset) ensureExists(ctx workflow.Context, commands []wallet.Recei
 		return err
 	}
 	w.carried.Asset, w.carried.NextHolds = out.Asset, out.NextHolds
-	w.countExpired(out.Expired)
+	CountExpired(w.metrics, out.Expired)
 	w.ensured = true
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/dev/devstack"
 	"github.com/valueledger/wallet/internal/service/schedules"
 	"github.com/valueledger/wallet/internal/test/testenv"
@@ -56,6 +57,7 @@ func TestTheCommandsOfTheSchedulesDoc(t *testing.T) {
 	out2, _, code = s.run("schedule", "run", mark+"-weekly-credit")
 	require.Zero(t, code)
 	require.Contains(t, out2, "answered before")
+	requireScheduledHolds(s, mark)
 	listed := func() string { // it lags behind
 		out, errs, code := s.run("schedule", "list", "--user", mark)
 		require.Zero(t, code, errs)
@@ -67,6 +69,39 @@ func TestTheCommandsOfTheSchedulesDoc(t *testing.T) {
 	for _, name := range []string{"points", "fee", "weekly-credit"} {
 		_, errs, code := s.run("schedule", "delete", mark+"-"+name)
 		require.Zero(t, code, errs)
+	}
+}
+
+// requireScheduledHolds has one schedule place a hold, and others use it up and raise it.
+func requireScheduledHolds(s shell, user string) {
+	holdID := ""
+	for _, row := range []struct {
+		name string
+		args []string
+		left string
+	}{
+		{"deposit", []string{"--hold", "5", "--expires-in", "7d"}, "5.00"},
+		{"instalment", []string{"--capture", "2"}, "3.00"},
+		{"refund", []string{"--release", "0.50"}, "2.50"},
+		{"more", []string{"--hold", "1"}, "3.50"},
+	} {
+		args := append([]string{"schedule", "create", user + "-" + row.name, "--user", user, "--currency", "USD", "--every", "24h"}, row.args...)
+		if holdID != "" {
+			args = append(args, "--hold-id", holdID)
+		}
+		_, errs, code := s.run(args...)
+		require.Zero(s.t, code, errs)
+		out, errs, code := s.run("schedule", "run", user+"-"+row.name, "-o", "json")
+		require.Zero(s.t, code, errs)
+		var result wallet.Result
+		require.NoError(s.t, json.Unmarshal([]byte(out), &result))
+		require.Equal(s.t, wallet.HoldOpen, result.HoldState)
+		require.Equal(s.t, row.left, result.HoldLeft.String())
+		if holdID == "" {
+			holdID = result.HoldID
+		}
+		_, errs, code = s.run("schedule", "delete", user+"-"+row.name)
+		require.Zero(s.t, code, errs)
 	}
 }
 

@@ -230,7 +230,7 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 			o.Metrics.Watch(background, telemetry.Watched{Temporal: o.Temporal, Namespace: o.Namespace, TaskQueue: o.TaskQueue, Pool: o.Pool})
 		})
 	}
-	s.tasks.Go(func() { sweepRegularly(background, steps, o.Logger) })
+	s.tasks.Go(func() { sweepRegularly(background, steps, o.Metrics, o.Logger) })
 	if o.VerifyEvery > 0 {
 		s.tasks.Go(func() { verifyRegularly(background, o) })
 	}

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/internal/service/telemetry"
 )
 
 // sweepEvery is how often a worker looks for overdue holds. Together with the sweep's grace
@@ -14,7 +15,7 @@ import (
 const sweepEvery = 20 * time.Second
 
 // sweepRegularly expires holds that their wallets' workflows do not expire, until ctx ends.
-func sweepRegularly(ctx context.Context, steps *activities.Activities, log *zap.Logger) {
+func sweepRegularly(ctx context.Context, steps *activities.Activities, metrics *telemetry.Metrics, log *zap.Logger) {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	for {
@@ -23,12 +24,15 @@ func sweepRegularly(ctx context.Context, steps *activities.Activities, log *zap.
 			return
 		case <-ticker.C:
 		}
-		wallets, err := steps.ExpireOverdue(ctx)
+		holds, wallets, err := steps.ExpireOverdue(ctx)
+		if metrics != nil {
+			metrics.CountExpired(holds)
+		}
 		if err != nil && ctx.Err() == nil {
 			log.Warn("the sweep of overdue holds failed for some wallets, which are tried again", zap.Error(err))
 		}
 		if wallets > 0 {
-			log.Info("the sweep expired holds, because their wallets' workflows did not", zap.Int("wallets", wallets))
+			log.Info("the sweep expired holds, because their wallets' workflows did not", zap.Int("holds", holds), zap.Int("wallets", wallets))
 		}
 	}
 }

@@ -18,6 +18,8 @@ import (
 	"go.temporal.io/sdk/client"
 	temporalotel "go.temporal.io/sdk/contrib/opentelemetry"
 	"go.temporal.io/sdk/interceptor"
+
+	"github.com/valueledger/wallet/workflows"
 )
 
 // Metrics are the metrics of one worker. Their names are in docs/metrics.md.
@@ -61,9 +63,22 @@ func NewMetrics() (*Metrics, error) {
 
 // Client makes a Temporal client and its workers record metrics.
 func (m *Metrics) Client(o *client.Options) {
-	o.MetricsHandler = temporalotel.NewMetricsHandler(temporalotel.MetricsHandlerOptions{
+	o.MetricsHandler = m.workflows()
+}
+
+// workflows returns the handler that workflows count with.
+func (m *Metrics) workflows() client.MetricsHandler {
+	return temporalotel.NewMetricsHandler(temporalotel.MetricsHandlerOptions{
 		Meter: m.provider.Meter("go.temporal.io/sdk"), UseMonotonicCounters: true,
 	})
+}
+
+// CountExpired counts holds that have expired outside of their wallets' workflows, as those count
+// the others.
+func (m *Metrics) CountExpired(holds int) {
+	if holds > 0 {
+		workflows.CountExpired(m.workflows(), holds)
+	}
 }
 
 // Steps returns an interceptor for a worker's options.
