@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
@@ -111,6 +112,23 @@ func TestUpdatesAreRefusedOnceARunHasToEnd(t *testing.T) {
 	require.Equal(t, wallet.FailureBusy, failed.Type())
 	require.ErrorContains(t, failed, "a new run begins as soon as")
 	require.Equal(t, []string{"_auto-create", "waits", "accepted"}, env.order)
+}
+
+// TestARunEndsInATaskWithoutSteps has an update arrive at the end of a task with steps, in a run that
+// has to end: the server would send it back if the run ended in that task.
+func TestARunEndsInATaskWithoutSteps(t *testing.T) {
+	env := newEnvironment(t)
+	var second *answers
+	env.at(0, func() {
+		env.SetContinueAsNewSuggested(true)
+		env.UpdateWorkflow(wallet.UpdateApply, "first", &testsuite.TestUpdateCallback{
+			OnAccept: func() {}, OnReject: func(err error) { t.Error(err) },
+			OnComplete: func(any, error) { second = env.update(add("second")) },
+		}, add("first"))
+	})
+	require.ErrorAs(t, env.run(wallet.AssetRef{UserID: "u1", Currency: "USD"}), new(*workflow.ContinueAsNewError))
+	require.True(t, second.done)
+	require.Equal(t, []string{"_auto-create", "first", "second"}, env.order)
 }
 
 // TestRepliesThatAreNotDeliveredHoldNothingUp has a server that does not find out whether a target

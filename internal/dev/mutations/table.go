@@ -42,7 +42,8 @@ var All = []Mutation{
 		Mechanism: "A step looks up which of its commands' ids are already in the journal.",
 		Edits: []Edit{{
 			File: "activities/lock.go",
-			Old: `for _, e := range entries {
+			Old: `for i := range entries {
+		e := &entries[i]
 		l.of(wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}).prior[e.CommandID] = e
 	}`,
 			New: `_ = entries`,
