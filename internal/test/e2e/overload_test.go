@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"golang.org/x/sync/errgroup"
@@ -85,6 +86,63 @@ func (w *ownWorld) flood(ids []string, send func(context.Context, wallet.Command
 	w.fast()
 	w.requireUnharmed(append(ids, "before")...)
 	w.logTaskFailures()
+}
+
+// TestSteadyUpdatesDoNotKeepARunFromItsEnd has a server with limits a twentieth of the usual ones, a
+// slow Postgres and callers that leave no moment without an update in flight. A run that went on
+// would be terminated by the server, with the signals in it.
+func TestSteadyUpdatesDoNotKeepARunFromItsEnd(t *testing.T) {
+	const suggested, fatal = 200_000, 2_500_000
+	w := newOwnWorld(t, devstack.Options{TemporalSettings: []string{
+		fmt.Sprint("limit.historySize.suggestContinueAsNew=", suggested), fmt.Sprint("limit.historySize.error=", fatal),
+	}})
+	_, err := w.wallets.Add(t.Context(), w.change("before", "1"))
+	require.NoError(t, err)
+	_, err = w.link.Toxics.AddToxicJson(strings.NewReader(`{"type": "latency", "attributes": {"latency": 30}}`))
+	require.NoError(t, err)
+	const callers, calls, perCall = 7, 30, 50
+	ids := []string{"before"}
+	var busy atomic.Int64
+	group, ctx := errgroup.WithContext(t.Context())
+	for caller := range callers {
+		for call := range calls {
+			for i := range perCall {
+				ids = append(ids, fmt.Sprintf("c-%d-%d-%d", caller, call, i))
+			}
+			ids = append(ids, fmt.Sprintf("s-%d-%d", caller, call))
+		}
+		group.Go(func() error {
+			for call := range calls {
+				commands := make([]wallet.Command, perCall)
+				for i := range commands {
+					commands[i] = add(fmt.Sprintf("c-%d-%d-%d", caller, call, i), "0.01")
+					commands[i].Description = strings.Repeat("d", 200)
+				}
+				if err := w.wallets.Send(ctx, w.user, "USD", add(fmt.Sprintf("s-%d-%d", caller, call), "0.01")); err != nil {
+					return err
+				}
+				for w.update(wallet.UpdateApplyBatch, commands) != nil { // not through starter, which sends it again itself
+					if busy.Add(1); ctx.Err() != nil {
+						return ctx.Err()
+					}
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+	w.settled(int64(1 + len(ids)))
+	w.requireUnharmed(ids...)
+	list, err := w.temporal.ListWorkflow(t.Context(), listOf(w.workflowID()))
+	require.NoError(t, err)
+	total := int64(0)
+	for _, run := range list.Executions {
+		require.Contains(t, []enumspb.WorkflowExecutionStatus{enumspb.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING}, run.Status)
+		require.Less(t, run.HistorySizeBytes, int64(fatal/2))
+		total += run.HistorySizeBytes
+	}
+	require.Greater(t, total, int64(fatal), "all of it in one run would have been too much")
+	t.Log("runs:", len(list.Executions), ", bytes:", total, ", updates sent again:", busy.Load())
 }
 
 // logTaskFailures logs how many workflow tasks failed in the retained runs.
