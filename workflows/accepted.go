@@ -38,10 +38,18 @@ func AcceptedCommands(history *historypb.History, from converter.DataConverter) 
 			}
 			by = "signal"
 			commands, err = signalledCommand(signal.GetInput(), from)
-		case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
+		case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED, enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:
+			// An update that a reset has brought along is admitted, and then accepted without its
+			// request.
+			request := event.GetWorkflowExecutionUpdateAcceptedEventAttributes().GetAcceptedRequest()
+			if admitted := event.GetWorkflowExecutionUpdateAdmittedEventAttributes(); admitted != nil {
+				request = admitted.GetRequest()
+			}
+			if request == nil {
+				continue
+			}
 			by = "update"
-			input := event.GetWorkflowExecutionUpdateAcceptedEventAttributes().GetAcceptedRequest().GetInput()
-			commands, err = updateCommands(input.GetName(), input.GetArgs(), from)
+			commands, err = updateCommands(request.GetInput().GetName(), request.GetInput().GetArgs(), from)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("event %d of the history: %w", event.GetEventId(), err)

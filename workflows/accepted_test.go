@@ -65,3 +65,26 @@ func TestAcceptedCommandsAreAllThatARunWasGiven(t *testing.T) {
 	require.Equal(t, want, accepted(started("the run before")))
 	require.Equal(t, want[1:], accepted(started("")), "what a caller calls carried is none")
 }
+
+// TestAcceptedCommandsOfAResetRun has an update that was accepted after the point of a reset. In the
+// new run the server puts its request into an event of its own, and none into the acceptance.
+func TestAcceptedCommandsOfAResetRun(t *testing.T) {
+	dc := converter.GetDefaultDataConverter()
+	args, err := dc.ToPayloads(wallet.Command{ID: "reset", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")})
+	require.NoError(t, err)
+	all, err := workflows.AcceptedCommands(&historypb.History{Events: []*historypb.HistoryEvent{
+		{EventId: 5, EventType: enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED, Attributes: &historypb.HistoryEvent_WorkflowExecutionUpdateAdmittedEventAttributes{
+			WorkflowExecutionUpdateAdmittedEventAttributes: &historypb.WorkflowExecutionUpdateAdmittedEventAttributes{
+				Request: &updatepb.Request{Input: &updatepb.Input{Name: wallet.UpdateApply, Args: args}}, Origin: enumspb.UPDATE_ADMITTED_EVENT_ORIGIN_REAPPLY},
+		}},
+		{EventId: 9, EventType: enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED, Attributes: &historypb.HistoryEvent_WorkflowExecutionUpdateAcceptedEventAttributes{
+			WorkflowExecutionUpdateAcceptedEventAttributes: &historypb.WorkflowExecutionUpdateAcceptedEventAttributes{},
+		}},
+	}}, dc)
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Equal(t, "reset", all[0].Command.ID)
+	require.Empty(t, all[0].Malformed)
+	require.Equal(t, "update", all[0].By)
+	require.Equal(t, int64(5), all[0].EventID)
+}
