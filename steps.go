@@ -47,7 +47,8 @@ type ApplyCommandsOutput struct {
 	// NeedsRecording says that RecordEvents must run: a command was applied, or an earlier one
 	// was answered again, whose step may have crashed before recording its event.
 	NeedsRecording bool `json:"needs_recording,omitempty"`
-	// HoldsChanged says that a hold was placed or changed. In that case NextHolds are the open
+	// HoldsChanged says that a hold was placed or changed, or may have been since LastSeen: by the
+	// sweep, or by a try of the step whose answer was lost. In that case NextHolds are the open
 	// holds that expire first (not all of them), and Expired is how many have expired.
 	HoldsChanged bool   `json:"holds_changed,omitempty"`
 	NextHolds    []Hold `json:"next_holds,omitempty"`

@@ -25,7 +25,7 @@ type outcome struct {
 	asset        wallet.Asset // after its commands
 	results      []wallet.Result
 	expired      int           // holds
-	holdsChanged bool          // some were placed or changed
+	holdsChanged bool          // some were placed or changed, or may have been since lastSeen
 	nextHolds    []wallet.Hold // then those that are open, the next to expire first
 	lostEntries  bool          // the journal ends before what lastSeen says, or differently
 }
@@ -75,12 +75,13 @@ func (l *lockedAssets) fold(groups []group) ([]outcome, error) {
 	outcomes := make([]outcome, len(groups))
 	for i, g := range groups {
 		a := l.of(g.AssetRef)
-		lost := g.lastSeen.IsLostIn(a.Asset)
+		lost, changedBefore := g.lastSeen.IsLostIn(a.Asset), g.lastSeen != a.Asset.Head()
+		a.changedBefore = a.changedBefore || changedBefore
 		f, err := wallet.Fold(wallet.Account{Asset: a.Asset, Holds: a.holds}, a.prior, g.commands, l.now)
 		if err != nil {
 			return nil, fmt.Errorf("the %s wallet of %q: %w", g.Currency, g.UserID, err)
 		}
-		outcomes[i] = outcome{asset: f.Account.Asset, results: f.Results, holdsChanged: len(f.Holds) > 0, lostEntries: lost}
+		outcomes[i] = outcome{asset: f.Account.Asset, results: f.Results, holdsChanged: len(f.Holds) > 0 || changedBefore, lostEntries: lost}
 		for i := range f.Entries {
 			e := &f.Entries[i]
 			a.prior[e.CommandID] = e

@@ -275,3 +275,36 @@ func TestRepairCountsOpenHoldsAgain(t *testing.T) {
 	require.Equal(t, int64(3), s.ensure().OpenHolds)
 	s.verified()
 }
+
+// TestAStepTellsOfHoldsThatOthersHaveChanged is of a sender that does not know of changes since: the
+// sweep has expired a hold, or the answer to a capture was lost.
+func TestAStepTellsOfHoldsThatOthersHaveChanged(t *testing.T) {
+	s := newSteps(t)
+	step := func(seen wallet.Head, commands ...wallet.Received) wallet.ApplyCommandsOutput {
+		out, err := s.ApplyCommands(t.Context(), wallet.ApplyCommandsInput{AssetRef: s.ref, Commands: commands, LastSeen: seen})
+		require.NoError(t, err)
+		return out
+	}
+	ids := func(holds []wallet.Hold) (all []string) {
+		for _, h := range holds {
+			all = append(all, h.ID)
+		}
+		return all
+	}
+	placed := step(wallet.Head{}, add("funds", "100"), hold("a", "10", "1h"), hold("b", "10", "2h"))
+	require.Equal(t, []string{"a", "b"}, ids(placed.NextHolds))
+	lost := step(placed.Asset.Head(), capture("c", "a", "", false))
+	again := step(placed.Asset.Head(), capture("c", "a", "", false))
+	require.Equal(t, lost.Asset.Hold, again.Asset.Hold)
+	require.True(t, again.HoldsChanged)
+	require.Equal(t, []string{"b"}, ids(again.NextHolds))
+	require.Equal(t, again.NextHolds[0].ExpiresAt, again.Asset.NextExpiry)
+
+	step(again.Asset.Head(), release("r", "b"))
+	none := step(again.Asset.Head(), add("more", "1"))
+	require.True(t, none.HoldsChanged)
+	require.Empty(t, none.NextHolds)
+	require.Zero(t, none.Asset.NextExpiry)
+	require.False(t, step(none.Asset.Head(), add("and more", "1")).HoldsChanged)
+	s.verified()
+}

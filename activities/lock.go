@@ -94,16 +94,17 @@ type lockedAsset struct {
 	// withoutCommands is true of an asset of a group without commands.
 	withoutCommands bool
 	namesDue        bool // a command names a hold that is due
+	changedBefore   bool // since whoever sends the commands saw it last
 
 	changed      bool // the row is to be written
 	holdsToWrite map[string]wallet.Hold
 	nextHolds    []wallet.Hold // once holds are written: those that are open
 }
 
-// showsHolds reports whether the next holds are asked for: where they have changed, and in a step
-// without commands, which begins a run of the wallet's workflow.
+// showsHolds reports whether the next holds are asked for: where they have changed, or may have
+// without the sender, and in a step without commands, which begins a run of the wallet's workflow.
 func (a *lockedAsset) showsHolds() bool {
-	return a.holdsChanged() || a.withoutCommands && a.OpenHolds > 0
+	return a.holdsChanged() || (a.withoutCommands || a.changedBefore) && a.OpenHolds > 0
 }
 
 func (a *lockedAsset) holdsChanged() bool { return len(a.holdsToWrite) > 0 || a.restored }

@@ -23,7 +23,8 @@ const (
 	// The last key of the range that comes after a key; none if fewer wallets follow.
 	sqlRangeEnd = `SELECT user_id, currency
 		FROM wallet_assets
-		WHERE ($1::text IS NULL OR (user_id, currency) > ($1, $2)) AND ($3 = '' OR user_id = $3) AND ($4 = '' OR currency = $4)
+		WHERE user_id IS NOT NULL AND currency IS NOT NULL
+			AND ($1::text IS NULL OR (user_id, currency) > ($1, $2)) AND ($3 = '' OR user_id = $3) AND ($4 = '' OR currency = $4)
 		ORDER BY user_id, currency
 		LIMIT 1 OFFSET $5`
 

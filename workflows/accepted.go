@@ -22,10 +22,15 @@ type Accepted struct {
 	At      time.Time
 }
 
-// AcceptedCommands reads all commands that a run has accepted from its history, in its order. It
-// fails if one is encrypted with a key that the converter lacks.
-func AcceptedCommands(history *historypb.History, from converter.DataConverter) (all []Accepted, err error) {
+// AcceptedCommands reads all commands that a run of a wallet's workflow has accepted from its
+// history, in its order. It fails if one is encrypted with a key that the converter lacks. A run
+// that was started for another wallet, under this one's id, has failed at once and accepted none:
+// nobody knows which of the two its commands were for.
+func AcceptedCommands(history *historypb.History, ref wallet.AssetRef, from converter.DataConverter) (all []Accepted, err error) {
 	for _, event := range history.GetEvents() {
+		if started := event.GetWorkflowExecutionStartedEventAttributes(); started != nil && isForAnother(started, ref, from) {
+			return nil, nil
+		}
 		by, commands := "", []wallet.Received(nil)
 		switch event.GetEventType() {
 		case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
@@ -38,10 +43,18 @@ func AcceptedCommands(history *historypb.History, from converter.DataConverter) 
 			}
 			by = "signal"
 			commands, err = signalledCommand(signal.GetInput(), from)
-		case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
+		case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED, enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:
+			// An update that a reset has brought along is admitted, and then accepted without its
+			// request.
+			request := event.GetWorkflowExecutionUpdateAcceptedEventAttributes().GetAcceptedRequest()
+			if admitted := event.GetWorkflowExecutionUpdateAdmittedEventAttributes(); admitted != nil {
+				request = admitted.GetRequest()
+			}
+			if request == nil {
+				continue
+			}
 			by = "update"
-			input := event.GetWorkflowExecutionUpdateAcceptedEventAttributes().GetAcceptedRequest().GetInput()
-			commands, err = updateCommands(input.GetName(), input.GetArgs(), from)
+			commands, err = updateCommands(request.GetInput().GetName(), request.GetInput().GetArgs(), from)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("event %d of the history: %w", event.GetEventId(), err)
@@ -51,6 +64,15 @@ func AcceptedCommands(history *historypb.History, from converter.DataConverter) 
 		}
 	}
 	return all, nil
+}
+
+func isForAnother(started *historypb.WorkflowExecutionStartedEventAttributes, ref wallet.AssetRef, from converter.DataConverter) bool {
+	payload, err := rawValue(started.GetInput(), from)
+	if err != nil {
+		return false // its commands are most likely as unreadable
+	}
+	input, _, err := decodeInput(payload, false)
+	return err == nil && input.AssetRef != ref
 }
 
 func carriedCommands(started *historypb.WorkflowExecutionStartedEventAttributes, from converter.DataConverter) ([]wallet.Received, error) {

@@ -129,14 +129,14 @@ func (l *ledger) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsInput
 	if err := l.try(wallet.StepApplyCommands); err != nil {
 		return wallet.ApplyCommandsOutput{}, err
 	}
-	lost := in.LastSeen.IsLostIn(l.asset)
+	lost, changedBefore := in.LastSeen.IsLostIn(l.asset), in.LastSeen != l.asset.Head()
 	results, err := l.apply(in.Commands)
 	if err == nil {
 		l.batches = append(l.batches, len(in.Commands))
 	}
 	out := wallet.ApplyCommandsOutput{Asset: l.asset, LostEntries: lost, Results: wallet.NewFacts(in.Commands, results),
 		NeedsRecording: slices.ContainsFunc(results, func(r wallet.Result) bool { return r.Status == wallet.StatusApplied })}
-	if l.holdsChanged {
+	if l.holdsChanged || changedBefore {
 		out.HoldsChanged, out.NextHolds = true, l.nextHolds()
 	}
 	if err == nil && in.AndRecord && out.NeedsRecording {

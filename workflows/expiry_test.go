@@ -110,3 +110,37 @@ func TestWhatIsDueIsAvailableBeforeItsEntry(t *testing.T) {
 	require.Contains(t, details, "90.00 USD available")
 	require.Contains(t, env.order, "_expire/short")
 }
+
+// TestWhatSomebodyElseHasExpiredIsNotDue has the sweep of a worker expire a hold whose wallet's own
+// step does not get through. The journal has the expiry then, and the total is not to be counted
+// as available twice.
+func TestWhatSomebodyElseHasExpiredIsNotDue(t *testing.T) {
+	env := newEnvironment(t)
+	env.clock = env.Now
+	env.at(time.Second, func() {
+		env.signal(command(wallet.TypeAdd, "funds", "100"))
+		env.signal(hold("long", "10", "3h"))
+		env.signal(hold("short", "80", "1h"))
+	})
+	down := false
+	env.fail = func(string, int) error {
+		if down {
+			return errors.New("connection refused")
+		}
+		return nil
+	}
+	env.at(59*time.Minute, func() { down = true })
+	env.at(time.Hour+2*time.Second, func() {
+		_, err := env.apply(nil)
+		require.NoError(t, err)
+		down = false
+	})
+	var state wallet.State
+	env.at(time.Hour+10*time.Minute, func() {
+		value, err := env.QueryWorkflow(wallet.QueryState)
+		require.NoError(t, err)
+		require.NoError(t, value.Get(&state))
+	})
+	require.NoError(t, env.run(idleFor(30*time.Minute)))
+	require.Equal(t, []string{"100.00", "10.00", "90.00", "0"}, []string{state.Total.String(), state.Hold.String(), state.Available.String(), state.Due.String()})
+}

@@ -103,7 +103,7 @@ func (a *app) findSalvage(ctx context.Context, temporal client.Client, ref walle
 		if err != nil {
 			return nil, 0, fmt.Errorf("history of run %s: %w", run.RunID, err)
 		}
-		accepted, err := workflows.AcceptedCommands(history, keys.DataConverter())
+		accepted, err := workflows.AcceptedCommands(history, ref, keys.DataConverter())
 		if err != nil {
 			return nil, 0, fmt.Errorf("run %s: %w", run.RunID, err)
 		}
