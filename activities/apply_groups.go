@@ -82,8 +82,8 @@ func (l *lockedAssets) fold(groups []group) ([]outcome, error) {
 			return nil, fmt.Errorf("the %s wallet of %q: %w", g.Currency, g.UserID, err)
 		}
 		outcomes[i] = outcome{asset: f.Account.Asset, results: f.Results, holdsChanged: len(f.Holds) > 0 || changedBefore, lostEntries: lost}
-		for i := range f.Entries {
-			e := &f.Entries[i]
+		for n := range f.Entries {
+			e := &f.Entries[n]
 			a.prior[e.CommandID] = e
 			if e.Type == wallet.TypeExpire {
 				outcomes[i].expired++

@@ -160,6 +160,18 @@ func (s steps) awaitClock(at time.Time) {
 	require.NoError(s.t, err)
 }
 
+// TestHoldsExpireTogether has more of them due than there are groups in the transaction.
+func TestHoldsExpireTogether(t *testing.T) {
+	s := newSteps(t)
+	r := s.apply(add("funds", "100"), hold("a", "10", "1s"), hold("b", "20", "1s"), hold("c", "30", "1s"))[3]
+	s.awaitClock(r.HoldExpiresAt)
+	out, err := s.ApplyCommands(t.Context(), wallet.ApplyCommandsInput{AssetRef: s.ref, Commands: []wallet.Received{subtract("s", "100")}})
+	require.NoError(t, err)
+	require.Equal(t, 3, out.Expired)
+	require.Equal(t, "0.00", out.Asset.Total.String())
+	s.verified()
+}
+
 // TestNobodyHasToSendACommand expires a hold with a step without commands, once.
 func TestNobodyHasToSendACommand(t *testing.T) {
 	s := newSteps(t)

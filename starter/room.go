@@ -29,9 +29,11 @@ func (c *Client) checkHistory(ctx context.Context, ref wallet.AssetRef, size int
 		return nil
 	}
 	id := wallet.WorkflowID(ref.UserID, ref.Currency)
+	// If there is no such run, or this client may not look, there is nothing to hold against it.
 	described, err := c.temporal.DescribeWorkflowExecution(ctx, id, "")
+	var denied *serviceerror.PermissionDenied
 	var missing *serviceerror.NotFound
-	if err != nil && !errors.As(err, &missing) {
+	if err != nil && !errors.As(err, &missing) && !errors.As(err, &denied) {
 		return err
 	}
 	run := described.GetWorkflowExecutionInfo()
