@@ -278,7 +278,7 @@ func TestADatabaseOfTheCommandLineCountsMoreThanTheEnvironment(t *testing.T) {
 	require.Contains(t, errs, "(--database-url): the database is not migrated")
 }
 
-func TestAFailureOfTheOwnerNamesHisDatabase(t *testing.T) {
+func TestAFailureOfTheOwnerNamesItsDatabase(t *testing.T) {
 	s := newShell(t, testenv.DatabaseURL(t))
 	wrong := s.with("WALLET_OWNER_DATABASE_URL=postgres://u:secret@127.0.0.1:1/wallet")
 	for _, args := range [][]string{{"currency", "add", "POINTS", "--scale", "0"}, {"migrate", "up"}, {"migrate", "status"}} {
