@@ -201,5 +201,12 @@ func TestSizeIsNoLessThanTheJSON(t *testing.T) {
 			require.LessOrEqual(t, len(encoded), size, "%s", encoded)
 		}
 	})
+	for _, f := range commandFields { // a new one too
+		var c Command
+		if text, ok := f.of(&c).(*string); ok {
+			*text = strings.Repeat("x", 1000)
+			require.Greater(t, c.Size(), 1000, f.name)
+		}
+	}
 	require.Less(t, Command{ID: "order-7", Type: TypeAdd, Amount: MustAmount("12.50")}.Size(), 200)
 }

@@ -114,11 +114,12 @@ func (c *chain) entry(e *wallet.Entry, entries, events, holds *stream, hasEvent 
 	if c.finding == nil {
 		c.checkHold(holds)
 	}
-	switch {
-	case c.finding != nil || e.Status != wallet.StatusApplied:
-	case hasEvent:
+	if c.finding != nil || e.Status != wallet.StatusApplied {
+		return
+	}
+	if hasEvent {
 		c.checkEvent(e, entries, events)
-	default:
+	} else {
 		c.noEvent(e)
 	}
 }

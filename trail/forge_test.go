@@ -93,7 +93,7 @@ func TestOnlyReceiptsAndHeadsFindAChainMadeAnew(t *testing.T) {
 
 			openToTampering(t, db)
 			forge(t, db, row.change(journalOf(t, db, victim)))
-			require.Empty(t, verify(t, db, trail.VerifyOptions{}).Findings, "it holds in itself")
+			require.Empty(t, verify(t, db, trail.VerifyOptions{}).Findings, "verify alone finds nothing")
 
 			n, findings, err := read.CheckReceipts(t.Context(), &heads)
 			require.NoError(t, err)

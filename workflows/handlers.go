@@ -19,10 +19,7 @@ import (
 // commandHelp is what the user of a form must know besides an example.
 var commandHelp = func() string {
 	var types []string
-	for _, k := range wallet.Kinds() {
-		if k.Service {
-			continue
-		}
+	for _, k := range wallet.CallersKinds() {
 		name := string(k.Type)
 		if !slices.Contains(k.Required, "amount") && !slices.Contains(k.Optional, "amount") {
 			name += " (takes no amount)"

@@ -46,8 +46,8 @@ func (a *app) balanceCommand() *cobra.Command {
 	var past pastOptions
 	cmd := &cobra.Command{
 		Use: "balance USER [CURRENCY]", Short: "Show what a user owns, or owned at a time in the past",
-		Long: `Show what a user owns. With --at or --version, what he owned then: exact, from
-the journal, with the position and the hash of the last entry of that time.`,
+		Long: `Show what a user owns. With --at or --version, show what it was then: exact,
+from the journal, with the position and the hash of the last entry of that time.`,
 		Example: "  wallet balance u1\n  wallet balance u1 USD --at 2026-01-31T18:30:00Z\n  wallet balance u1 USD --version 17",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -62,7 +62,7 @@ const insufficientPrivilege = "42501" // SQLSTATE
 func (a *app) asOwner(err error) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == insufficientPrivilege && refused.Hint == "" {
-		return fmt.Errorf("only the owner of the tables may do this: set WALLET_OWNER_DATABASE_URL to connect as him (this was %s): %w", a.owner.Setting, err)
+		return fmt.Errorf("only the owner of the tables may do this: set WALLET_OWNER_DATABASE_URL to connect as that role (this was %s): %w", a.owner.Setting, err)
 	}
 	return err
 }

@@ -278,7 +278,7 @@ func TestADatabaseOfTheCommandLineCountsMoreThanTheEnvironment(t *testing.T) {
 	require.Contains(t, errs, "(--database-url): the database is not migrated")
 }
 
-func TestAFailureOfTheOwnerNamesHisDatabase(t *testing.T) {
+func TestAFailureOfTheOwnerNamesItsDatabase(t *testing.T) {
 	s := newShell(t, testenv.DatabaseURL(t))
 	wrong := s.with("WALLET_OWNER_DATABASE_URL=postgres://u:secret@127.0.0.1:1/wallet")
 	for _, args := range [][]string{{"currency", "add", "POINTS", "--scale", "0"}, {"migrate", "up"}, {"migrate", "status"}} {
@@ -290,7 +290,7 @@ func TestAFailureOfTheOwnerNamesHisDatabase(t *testing.T) {
 	}
 	_, errs, code := s.with("WALLET_OWNER_DATABASE_URL=").run("currency", "add", "POINTS", "--scale", "0")
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, errs, "only the owner of the tables may do this: set WALLET_OWNER_DATABASE_URL to connect as him (this was WALLET_DATABASE_URL)")
+	require.Contains(t, errs, "only the owner of the tables may do this: set WALLET_OWNER_DATABASE_URL to connect as that role (this was WALLET_DATABASE_URL)")
 }
 
 func TestMigrateUpSaysHowFarItCameAndWhatPostgresAdvises(t *testing.T) {

@@ -81,7 +81,7 @@ func TestReceiptsCatchWhatAChainMadeAnewHides(t *testing.T) {
 			apply(url, row.amount, row.n)
 			forged := newShell(t, url)
 			_, errs, code := forged.run("verify")
-			require.Zero(t, code, "it holds in itself: "+errs)
+			require.Zero(t, code, "verify alone finds nothing: "+errs)
 			out, errs, code := forged.run("verify", "--heads", row.path)
 			require.Equal(t, exitFailed, code)
 			require.Contains(t, errs, "1 of 1 receipts do not hold")

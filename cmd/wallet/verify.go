@@ -23,9 +23,9 @@ equal event for each applied entry, each event in the feed, and the balance as
 the end of the journal. The first bad row of each wallet is named. Exit code 0
 only if all holds.
 
-Somebody who may write to the database can also make a whole chain anew, or cut
-off its end, so that it holds in itself. --receipt and --heads find that: they
-check that the journal still has exactly the entries that were exported earlier.`,
+Somebody who may write to the database can also forge a whole chain, or cut off
+its end; what is left then passes this check. --receipt and --heads find that:
+they check that the journal still has exactly the entries exported earlier.`,
 		Example: "  wallet verify\n  wallet verify u1 USD\n  wallet verify --receipt order-7.json\n  wallet verify --heads heads.jsonl",
 		Args:    cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -97,7 +97,7 @@ func TestATamperingThatSucceedsIsAViolationHoweverItEnds(t *testing.T) {
 	r.Faults = []Inflicted{{Fault: Fault{Kind: Tamper}, Succeeded: []string{"DELETE"}, Missed: "Postgres went away"}, {Fault: Fault{Kind: Tamper}}}
 	r.countFaults()
 	require.Len(t, r.Violations, 1)
-	require.Contains(t, r.Violations[0].Problem, "nothing stopped him: DELETE")
+	require.Contains(t, r.Violations[0].Problem, "nothing stopped it: DELETE")
 }
 
 func TestAWorkerEndsByItselfOnlyWhereItCannotStart(t *testing.T) {

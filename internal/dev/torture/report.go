@@ -66,7 +66,7 @@ func newReport(p Plan) *Report {
 func (r *Report) countFaults() {
 	for _, f := range r.Faults {
 		for _, sql := range f.Succeeded {
-			r.violateAt(f.Begun, "somebody changed the trail, and nothing stopped him: %s", sql)
+			r.violateAt(f.Begun, "somebody changed the trail, and nothing stopped it: %s", sql)
 		}
 		if f.Missed != "" {
 			r.FaultsMissed++

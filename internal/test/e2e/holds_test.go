@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
+	sdkpb "go.temporal.io/api/sdk/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/workflow"
@@ -86,6 +88,39 @@ func (w *world) aTimerFired() bool {
 		}
 	}
 	return false
+}
+
+// TestEightyOfAHundredIsHeld looks everywhere for the 20 that are left.
+func TestEightyOfAHundredIsHeld(t *testing.T) {
+	w := newWorld(t)
+	held := w.hold("order-7", "1h")
+	require.Equal(t, "20.00", held.TotalAfter.Sub(held.HoldAfter).String())
+	refused := func(r wallet.Result, err error) {
+		require.ErrorIs(t, err, wallet.ReasonInsufficientFunds)
+		require.Contains(t, r.Message, "20.00 available (total 100.00, hold 80.00)")
+		require.Equal(t, "20.00", r.TotalAfter.Sub(r.HoldAfter).String())
+	}
+	refused(w.wallets.Hold(t.Context(), w.change("hold 30", "30")))
+	refused(w.wallets.Subtract(t.Context(), w.change("subtract 30", "30")))
+
+	asset, err := w.read.Asset(t.Context(), w.user, "USD")
+	require.NoError(t, err)
+	require.Equal(t, "20.00", asset.Available().String())
+	statement, err := w.read.Statement(t.Context(), w.user, "USD", time.Time{}, time.Time{})
+	require.NoError(t, err)
+	require.Equal(t, "20.00", statement.Closing.Available().String())
+	state, err := w.wallets.State(t.Context(), w.user, "USD")
+	require.NoError(t, err)
+	require.Equal(t, "20.00", state.Available.String())
+	metadata, err := w.temporal.QueryWorkflow(t.Context(), w.workflowID(), "", "__temporal_workflow_metadata")
+	require.NoError(t, err)
+	var shown sdkpb.WorkflowMetadata
+	require.NoError(t, metadata.Get(&shown))
+	require.Contains(t, strings.ReplaceAll(shown.CurrentDetails, "\u00a0", " "), "20.00 USD available")
+	events, _ := w.requireSound()
+	last := events[len(events)-1]
+	require.Equal(t, "wallet_asset.held", last.EventType)
+	require.Equal(t, "20.00", last.TotalAfter.Sub(last.HoldAfter).String())
 }
 
 // TestAHoldExpiresWhileAllWorkersAreStopped has nobody there at the time of expiry.
