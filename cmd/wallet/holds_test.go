@@ -31,6 +31,12 @@ func TestEveryTypeOfCommandIsACommandOfTheProgram(t *testing.T) {
 			require.True(t, cmd.Flags().Lookup(flag) != nil || strings.Contains(cmd.Use, strings.ToUpper(field)), "%s takes %s", kind.Type, field)
 		}
 	}
+	schedule, _, err := root.Find([]string{"schedule", "create"})
+	require.NoError(t, err)
+	for _, kind := range wallet.CallersKinds() {
+		amount := slices.Contains(slices.Concat(kind.Required, kind.Optional), "amount")
+		require.Equal(t, amount, schedule.Flags().Lookup(string(kind.Type)) != nil, "schedule create --%s", kind.Type)
+	}
 	var take []string
 	for _, cmd := range root.Commands() {
 		if takesWallet(cmd) && !slices.ContainsFunc(wallet.CallersKinds(), func(k wallet.Kind) bool { return string(k.Type) == cmd.Name() }) {

@@ -87,6 +87,9 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 		o.after = total.Sub(o.hold.captured.Sub(before.captured))
 		b.holds = b.holds.with(o.holdID, o.hold)
 		o.holdAfter = b.held()
+	case wallet.TypeCreate:
+	default:
+		panic(fmt.Sprintf("the model has no rule for the type %s", c.Type))
 	}
 	o.status = wallet.StatusApplied
 	b.exists, b.total = true, o.after.String()

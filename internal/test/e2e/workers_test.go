@@ -57,8 +57,11 @@ func workForever() {
 
 // startProcess starts a worker as a separate process, for the test's database and task queue,
 // with a name that shows up in histories. It is killed at the end of the test, or earlier.
-func (w *world) startProcess(name string) (kill func()) {
-	cmd := exec.Command(os.Args[0])
+func (w *world) startProcess(name string) (kill func()) { return w.startProcessOf(os.Args[0], name) }
+
+// startProcessOf starts another build of this test's binary.
+func (w *world) startProcessOf(binary, name string) (kill func()) {
+	cmd := exec.Command(binary)
 	cmd.Env = append(os.Environ(),
 		envWorkerDatabase+"="+w.db.Config().ConnString(), envWorkerQueue+"="+w.queue,
 		envWorkerTemporal+"="+testenv.TemporalAddress(w.t), envWorkerName+"="+name)

@@ -160,6 +160,8 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 		if h.state == "open" {
 			a.Left = text(h.left(), w.Scale)
 		}
+	case c.Type != "create":
+		panic("the model has no rule for the type " + c.Type)
 	}
 	return ""
 }
