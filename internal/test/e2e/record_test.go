@@ -114,6 +114,9 @@ func TestRecordHistories(t *testing.T) {
 	require.NoError(t, err)
 	_, err = w.wallets.Subtract(ctx, w.change("after-refused", "1000"))
 	require.ErrorAs(t, err, &unapplied)
+	_, err = w.wallets.ApplyBatch(ctx, w.user, "USD", []wallet.Command{{ID: "held-shortly", Type: wallet.TypeHold, Amount: wallet.MustAmount("1"), ExpiresIn: "1s"}})
+	require.NoError(t, err)
+	w.eventually("an expiry", func() bool { return w.stateOf("held-shortly") == wallet.HoldExpired })
 	scheduled := w.schedule(add("", "3"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 1 *"}})
 	scheduled.backfill(span(at("2026-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z")))
 	scheduled.ran(1)
@@ -128,13 +131,14 @@ func TestRecordHistories(t *testing.T) {
 		reply     = enumspb.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED
 		noReply   = enumspb.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED
 		timer     = enumspb.EVENT_TYPE_TIMER_STARTED
+		expired   = enumspb.EVENT_TYPE_TIMER_FIRED
 		continued = enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW
 		labelled  = enumspb.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES
 		completed = enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
 		failed    = enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED
 	)
 	w.saveHistory("wallet_asset", workflow.Execution{ID: w.workflowID(), RunID: first}, signaled, step, regular, updated, reply, noReply, timer, continued)
-	w.saveHistory("wallet_asset_continued", workflow.Execution{ID: w.workflowID(), RunID: w.runID()}, step, updated, timer)
+	w.saveHistory("wallet_asset_continued", workflow.Execution{ID: w.workflowID(), RunID: w.runID()}, step, updated, timer, expired)
 	w.saveHistory("wallet_asset_auto_create", workflow.Execution{ID: other.workflowID()}, signaled, step, updated)
 	w.saveHistory("wallet_asset_foreign", workflow.Execution{ID: foreign.workflowID()}, signaled, step, labelled)
 	w.saveHistory("wallet_asset_without_keys", workflow.Execution{ID: stray.workflowID()}, signaled, step, updated)
