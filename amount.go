@@ -151,8 +151,8 @@ func (a Amount) AtScale(scale int32) (Amount, bool) {
 
 // digits counts the digits of the canonical form, without leading zeros.
 func (a Amount) digits() int {
-	text := strings.TrimLeft(strings.Replace(a.Canonical().String(), ".", "", 1), "0")
-	return max(len(text), int(-min(a.Canonical().value.Exponent(), 0)))
+	value := a.Canonical().value
+	return max(value.NumDigits()+int(max(value.Exponent(), 0)), int(-value.Exponent()))
 }
 
 // MarshalJSON writes a string.

@@ -141,10 +141,6 @@ func (c *Command) validateAmount() error {
 	if c.Amount.Cmp(Amount{}) <= 0 {
 		return invalid("amount", c.Amount.String(), "amount %q of command %s is not above 0: send the amount to %s", c.Amount, quote(c.ID), c.Type)
 	}
-	// digits is slow, and never more than this.
-	if atMost := c.Amount.value.NumDigits() + int(max(c.Amount.value.Exponent(), -c.Amount.value.Exponent())); atMost <= MaxAmountDigits {
-		return nil
-	}
 	if n := c.Amount.digits(); n > MaxAmountDigits {
 		return tooManyDigits(c.Amount.String(), n)
 	}

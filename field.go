@@ -140,6 +140,14 @@ func copyField(to, from any) {
 // pair is a named field in a hash.
 type pair struct{ name, text string }
 
+// appendPair appends a field that is set.
+func appendPair(all []pair, name string, of any) []pair {
+	if !isSet(of) {
+		return all
+	}
+	return append(all, pair{name, fieldText(of)})
+}
+
 // pairs writes how many there are, then the name and text of each, sorted by the bytes of the
 // name.
 func (e *encoder) pairs(all []pair) {

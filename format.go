@@ -44,9 +44,7 @@ func (r Rules) encodeCommand(c *Command) *encoder {
 	e.metadata(c.Metadata)
 	var others []pair
 	for _, f := range commandFields[1:] {
-		if text := fieldText(f.of(c)); text != "" {
-			others = append(others, pair{f.name, text})
-		}
+		others = appendPair(others, f.name, f.of(c))
 	}
 	e.pairs(others)
 	return e
@@ -74,9 +72,7 @@ func (r Rules) encodeEntry(e *Entry) *encoder {
 		case f.fixed:
 			enc.field(f.Of(e))
 		case f.inHash():
-			if text := fieldText(f.Of(e)); text != "" {
-				others = append(others, pair{f.Name, text})
-			}
+			others = appendPair(others, f.Name, f.Of(e))
 		}
 	}
 	enc.pairs(others)
@@ -90,6 +86,7 @@ func (r Rules) NewEntry(before Asset, c Command, result Result, recordedAt time.
 	return e
 }
 
+// fill is NewEntry for an entry that is there: a fold makes hundreds.
 func (r Rules) fill(e *Entry, before Asset, c *Command, result *Result, recordedAt time.Time) {
 	*e = Entry{
 		UserID: before.UserID, Currency: before.Currency, Position: result.Position,

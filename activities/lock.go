@@ -71,19 +71,6 @@ const (
 			WHERE next.command_id = '` + wallet.ExpirePrefix + `' || h.hold_id)`
 )
 
-// One step into the primary key for each id. The plain form, command_id = ANY ($3), can be a
-// scan of a wallet's whole journal over the index of positions. Here the order makes every
-// index but the primary key need a sort: see sqlSettings.
-var sqlPrior = `SELECT ` + rows.EntryColumns + `
-	FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (u, c, id)
-	CROSS JOIN LATERAL (
-		SELECT *
-		FROM wallet_commands
-		WHERE user_id = wanted.u AND currency = wanted.c AND command_id >= wanted.id COLLATE "C"
-		ORDER BY command_id
-		LIMIT 1) AS next
-	WHERE command_id = wanted.id`
-
 // lockedAsset is a wallet asset whose row a transaction has locked, and what it does to it.
 type lockedAsset struct {
 	wallet.Asset
@@ -225,7 +212,7 @@ func (t transaction) createAndLock(ctx context.Context, groups []group) (*locked
 func (l *lockedAssets) queueLocks(batch *pgx.Batch, groups []group) {
 	users, currencies := columns(l.all)
 	batch.Queue(sqlLockAssets, users, currencies).Query(l.readAssets)
-	batch.Queue(sqlPrior, distinctIDs(groups, func(c wallet.Command) string { return c.ID }).parameters()...).Query(l.readPrior)
+	batch.Queue(rows.EntriesByID, distinctIDs(groups, func(c wallet.Command) string { return c.ID }).parameters()...).Query(l.readPrior)
 	batch.Queue(sqlNow).QueryRow(func(row pgx.Row) error { return row.Scan(&l.now) })
 	if named := distinctIDs(groups, func(c wallet.Command) string { return c.HoldID }); len(named.ids) > 0 {
 		batch.Queue(sqlNamedHolds, named.parameters()...).Query(l.readHolds)
@@ -276,7 +263,7 @@ func (t transaction) readMissing(ctx context.Context, l *lockedAssets, groups []
 	missing := named.without(func(ref wallet.AssetRef, id string) bool { _, found := l.of(ref).holds[id]; return found })
 	var placed []wallet.Entry
 	if len(missing.ids) > 0 {
-		batch.Queue(sqlPrior, missing.parameters()...).Query(func(found pgx.Rows) (err error) {
+		batch.Queue(rows.EntriesByID, missing.parameters()...).Query(func(found pgx.Rows) (err error) {
 			placed, err = rows.CollectEntries(found)
 			return err
 		})

@@ -146,6 +146,7 @@ func (v versions) ref() wallet.AssetRef {
 // idDigits is how many hex digits of an entry's hash are in the id of its event.
 const idDigits = 16
 
+// eventID is the only form of an id, with sqlEventID and parseEventID.
 func eventID(e trail.Event) string {
 	return fmt.Sprintf("%s/%s/%d-%s", e.Currency, e.UserID, e.Version, e.Hash.String()[:idDigits])
 }

@@ -38,39 +38,33 @@ type Skipped struct {
 	SkippedAt time.Time `json:"skipped_at"`
 }
 
-const (
-	// The id of an event that was deleted from the trail has no hash.
-	sqlListWaiting = `SELECT consumer, user_id, currency, currency || '/' || user_id || '/' || from_version || coalesce('-' || (
-				SELECT left(encode(hash, 'hex'), 16)
+// sqlIDHash is what an event's id has of its hash.
+var sqlIDHash = fmt.Sprintf(`left(encode(e.hash, 'hex'), %d)`, idDigits)
+
+// sqlEventID is the id of the event with a version in a row of a table. If it was deleted from the
+// trail, there is no hash in it.
+func sqlEventID(table, version string) string {
+	return fmt.Sprintf(`%[1]s.currency || '/' || %[1]s.user_id || '/' || %[1]s.%[2]s || coalesce('-' || (
+				SELECT %[3]s
 				FROM wallet_asset_events AS e
-				WHERE e.user_id = p.user_id AND e.currency = p.currency AND e.version = p.from_version), ''),
-			failures, parked, last_error, since, retry_at
-		FROM wallet_feed_parked AS p
+				WHERE e.user_id = %[1]s.user_id AND e.currency = %[1]s.currency AND e.version = %[1]s.%[2]s), '')`, table, version, sqlIDHash)
+}
+
+var (
+	sqlListWaiting = `SELECT consumer, user_id, currency, ` + sqlEventID("wallet_feed_parked", "from_version") + `, failures, parked, last_error, since, retry_at
+		FROM wallet_feed_parked
 		WHERE $1 = '' OR consumer = $1
 		ORDER BY consumer, since, user_id, currency`
 
-	sqlListSkipped = `SELECT consumer, currency || '/' || user_id || '/' || version || coalesce('-' || (
-				SELECT left(encode(hash, 'hex'), 16)
-				FROM wallet_asset_events AS e
-				WHERE e.user_id = s.user_id AND e.currency = s.currency AND e.version = s.version), ''),
-			actor, reason, last_error, role, skipped_at
-		FROM wallet_feed_skipped AS s
+	sqlListSkipped = `SELECT consumer, ` + sqlEventID("wallet_feed_skipped", "version") + `, actor, reason, last_error, role, skipped_at
+		FROM wallet_feed_skipped
 		WHERE $1 = '' OR consumer = $1
 		ORDER BY consumer, skipped_at, user_id, currency, version`
-
-	sqlRetryNow = `UPDATE wallet_feed_parked
-		SET retry_at = clock_timestamp()
-		WHERE consumer = $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR currency = $3)`
-
-	sqlAwaitConsumer = `SELECT after_id, after_version
-		FROM wallet_feed_consumers
-		WHERE name = $1
-		FOR UPDATE`
 
 	// Where an event is, whether it waits, and the hash in its id; nothing if it is in no range,
 	// or was deleted from the trail.
 	sqlFindEvent = `SELECT id, coalesce(p.from_id <= id AND p.from_version <= $4, false),
-			CASE WHEN p.from_version = $4 THEN p.last_error ELSE '' END, left(encode(e.hash, 'hex'), 16)
+			CASE WHEN p.from_version = $4 THEN p.last_error ELSE '' END, ` + sqlIDHash + `
 		FROM (
 			SELECT id, last_version
 			FROM wallet_feed
@@ -80,6 +74,17 @@ const (
 		JOIN wallet_asset_events AS e ON e.user_id = $2 AND e.currency = $3 AND e.version = $4
 		LEFT JOIN wallet_feed_parked AS p ON p.consumer = $1 AND p.user_id = $2 AND p.currency = $3
 		WHERE last_version >= $4`
+)
+
+const (
+	sqlRetryNow = `UPDATE wallet_feed_parked
+		SET retry_at = clock_timestamp()
+		WHERE consumer = $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR currency = $3)`
+
+	sqlAwaitConsumer = `SELECT after_id, after_version
+		FROM wallet_feed_consumers
+		WHERE name = $1
+		FOR UPDATE`
 
 	sqlSkip = `INSERT INTO wallet_feed_skipped (consumer, user_id, currency, version, actor, reason, last_error)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -181,7 +186,7 @@ func unknown(consumer string, err error) error {
 }
 
 // anEventID reads what Event.ID is. A user id may have slashes itself.
-var anEventID = regexp.MustCompile(`^([^/]+)/(.+)/([1-9][0-9]{0,18})-([0-9a-f]{16})$`)
+var anEventID = regexp.MustCompile(fmt.Sprintf(`^([^/]+)/(.+)/([1-9][0-9]{0,18})-([0-9a-f]{%d})$`, idDigits))
 
 func parseEventID(id string) (ref wallet.AssetRef, version int64, hash string, err error) {
 	if found := anEventID.FindStringSubmatch(id); found != nil && wallet.ValidateCurrency(found[1]) == nil {

@@ -5,6 +5,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // Lookups are the statements that read at most a page of rows, however large the tables are,
@@ -13,7 +15,7 @@ var Lookups = map[string]string{
 	sqlAssetAt:          `'big', 'USD', '2026-01-01T08:00:00Z'`,
 	sqlAssetAtVersion:   `'big', 'USD', 70000`,
 	sqlNewestVersion:    `'big', 'USD'`,
-	sqlEntriesByID:      `'big', 'USD', '{c1,c70000,c110000,none}'`,
+	rows.EntriesByID:    `'{big,big,big,big}', '{USD,USD,USD,USD}', '{c1,c70000,c110000,none}'`,
 	sqlJournals:         `'big'`,
 	sqlStatementLines:   `'big', 'USD', 500, 70000, 1000`,
 	sqlEventsOfWallet:   `'big', 'USD', 500, 1000`,

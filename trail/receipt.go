@@ -42,21 +42,12 @@ const sqlHeads = `SELECT user_id, currency, position, hash
 	WHERE ($1 = '' OR user_id = $1) AND ($2 = '' OR currency = $2)
 	ORDER BY user_id, currency`
 
-// LIMIT keeps Postgres from a scan of the wallet's whole journal: one look-up for each id.
-var sqlEntriesByID = `SELECT ` + rows.EntryColumns + `
-	FROM unnest($3::text[]) AS wanted (id)
-	CROSS JOIN LATERAL (
-		SELECT *
-		FROM wallet_commands
-		WHERE user_id = $1 AND currency = $2 AND command_id = wanted.id
-		LIMIT 1) AS entry`
-
 // EntriesByID looks up the journal entries of commands, applied or refused, by their ids. Ids that
 // the journal does not have are absent.
 func (r Reader) EntriesByID(ctx context.Context, ref wallet.AssetRef, ids []string) (map[string]wallet.Entry, error) {
 	byID := make(map[string]wallet.Entry, len(ids))
 	for some := range slices.Chunk(ids, wallet.MaxBatch) {
-		found, err := r.db.Query(ctx, sqlEntriesByID, ref.UserID, ref.Currency, some)
+		found, err := r.db.Query(ctx, rows.EntriesByID, slices.Repeat([]string{ref.UserID}, len(some)), slices.Repeat([]string{ref.Currency}, len(some)), some)
 		if err != nil {
 			return nil, err
 		}

@@ -31,7 +31,7 @@ func TestContinueAsNewCarriesWhatNobodyWaitsFor(t *testing.T) {
 	// The last signals arrive during a step. Otherwise the run could end before all of them
 	// arrive, and the test environment drops whatever comes after its end.
 	failures := 0
-	env.at(time.Minute, func() { env.SetCurrentHistoryLength(1000); failures = 12; send(1) })
+	env.at(time.Minute, func() { failures = 12; send(1) })
 	env.at(time.Minute+2500*time.Millisecond, func() { send(900) })
 	env.fail = func(step string, _ int) error {
 		if step == wallet.StepApplyCommands && failures > 0 {

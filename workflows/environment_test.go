@@ -156,15 +156,16 @@ func (l *ledger) RecordEvents(context.Context, wallet.AssetRef) (wallet.RecordEv
 
 type environment struct {
 	*testsuite.TestWorkflowEnvironment
-	t    require.TestingT
-	sent int
+	t     require.TestingT
+	sent  int
+	tasks int // the length of the history, which tells workflow tasks apart
 	*ledger
 }
 
 func newEnvironment(t require.TestingT) *environment {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
-	env := &environment{suite.NewTestWorkflowEnvironment(), t, 0, newLedger()}
+	env := &environment{suite.NewTestWorkflowEnvironment(), t, 0, 1000, newLedger()}
 	workflows.Register(env)
 	for name, step := range map[string]any{
 		wallet.StepEnsureWalletAsset: env.EnsureWalletAsset,
@@ -175,7 +176,15 @@ func newEnvironment(t require.TestingT) *environment {
 	}
 	env.SetStartWorkflowOptions(startOptions("wallet-asset/USD/u1"))
 	env.SetTestTimeout(time.Minute)
+	env.SetCurrentHistorySize(1 << 20)
+	env.SetOnTimerFiredListener(func(string) { env.beginTask() })
 	return env
+}
+
+// beginTask begins a workflow task, as the server does for an event from outside or a timer.
+func (e *environment) beginTask() {
+	e.tasks++
+	e.SetCurrentHistoryLength(e.tasks)
 }
 
 func (e *environment) signal(argument any) { e.SignalWorkflow(wallet.SignalCommand, argument) }
@@ -208,7 +217,9 @@ func (e *environment) run(input any) error {
 	return e.GetWorkflowError()
 }
 
-func (e *environment) at(d time.Duration, do func()) { e.RegisterDelayedCallback(do, d) }
+func (e *environment) at(d time.Duration, do func()) {
+	e.RegisterDelayedCallback(func() { e.beginTask(); do() }, d)
+}
 
 func command(t wallet.CommandType, id, amount string) wallet.Command {
 	c := wallet.Command{ID: id, Type: t}

@@ -78,23 +78,30 @@ func TestAHoldExpiresByItself(t *testing.T) {
 	require.Zero(t, env.asset.Hold.Cmp(wallet.Amount{}))
 }
 
-// TestWhatIsDueIsAvailableBeforeItsEntry has a hold's time end while Postgres is away.
-func TestWhatIsDueIsAvailableBeforeItsEntry(t *testing.T) {
-	env := newEnvironment(t)
+// withADueHoldWhilePostgresIsAway has a hold of 80 of 100 expire after an hour, and one of 10 after
+// three. From a minute before the first, steps fail while down.
+func withADueHoldWhilePostgresIsAway(t *testing.T) (env *environment, down *bool) {
+	env = newEnvironment(t)
 	env.clock = env.Now
 	env.at(time.Second, func() {
 		env.signal(command(wallet.TypeAdd, "funds", "100"))
 		env.signal(hold("long", "10", "3h"))
 		env.signal(hold("short", "80", "1h"))
 	})
-	down := false
+	down = new(bool)
 	env.fail = func(string, int) error {
-		if down {
+		if *down {
 			return errors.New("connection refused")
 		}
 		return nil
 	}
-	env.at(59*time.Minute, func() { down = true })
+	env.at(59*time.Minute, func() { *down = true })
+	return env, down
+}
+
+// TestWhatIsDueIsAvailableBeforeItsEntry has a hold's time end while Postgres is away.
+func TestWhatIsDueIsAvailableBeforeItsEntry(t *testing.T) {
+	env, down := withADueHoldWhilePostgresIsAway(t)
 	var state wallet.State
 	details := ""
 	env.at(time.Hour+2*time.Second, func() {
@@ -102,7 +109,7 @@ func TestWhatIsDueIsAvailableBeforeItsEntry(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, value.Get(&state))
 		details = env.details()
-		down = false
+		*down = false
 	})
 	require.NoError(t, env.run(idleFor(30*time.Minute)))
 	require.Equal(t, []string{"100.00", "10.00", "90.00", "80.00"}, []string{state.Total.String(), state.Hold.String(), state.Available.String(), state.Due.String()})
@@ -115,25 +122,11 @@ func TestWhatIsDueIsAvailableBeforeItsEntry(t *testing.T) {
 // step does not get through. The journal has the expiry then, and the total is not to be counted
 // as available twice.
 func TestWhatSomebodyElseHasExpiredIsNotDue(t *testing.T) {
-	env := newEnvironment(t)
-	env.clock = env.Now
-	env.at(time.Second, func() {
-		env.signal(command(wallet.TypeAdd, "funds", "100"))
-		env.signal(hold("long", "10", "3h"))
-		env.signal(hold("short", "80", "1h"))
-	})
-	down := false
-	env.fail = func(string, int) error {
-		if down {
-			return errors.New("connection refused")
-		}
-		return nil
-	}
-	env.at(59*time.Minute, func() { down = true })
+	env, down := withADueHoldWhilePostgresIsAway(t)
 	env.at(time.Hour+2*time.Second, func() {
 		_, err := env.apply(nil)
 		require.NoError(t, err)
-		down = false
+		*down = false
 	})
 	var state wallet.State
 	env.at(time.Hour+10*time.Minute, func() {

@@ -196,7 +196,6 @@ func (r *modelledRun) receive(a arrival) {
 	switch {
 	case a.continueAsNew:
 		r.SetContinueAsNewSuggested(true)
-		r.SetCurrentHistoryLength(1000) // the server says so at the beginning of a workflow task
 	case a.failing > 0 || a.losing > 0:
 		r.mu.Lock()
 		r.failing, r.losing = a.failing, a.losing

@@ -67,7 +67,7 @@ func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, ou
 	quick := workflow.WithLocalActivityOptions(ctx, localOptions(summary))
 	err := workflow.ExecuteLocalActivity(quick, name, input).Get(ctx, output)
 	if err == nil || isFinal(err) {
-		w.thisTask(ctx).isLong = true
+		w.thisTask(ctx).hasRunStep = true
 		return failure.Decode(err)
 	}
 	panicIfUnreadable(name, err)

@@ -27,9 +27,9 @@ const maxTaskBytes = 1 << 18
 
 // taskState is what has happened in a workflow task.
 type taskState struct {
-	historyLength int  // at its start, by which tasks are told apart
-	bytes         int  // that it will send to the server, besides updates
-	isLong        bool // it has run a step
+	historyLength int // at its start, by which tasks are told apart
+	bytes         int // that it will send to the server, besides updates
+	hasRunStep    bool
 }
 
 // thisTask is the state of the current workflow task.
@@ -55,19 +55,9 @@ func (w *walletAsset) awaitRoomInTask(ctx workflow.Context) error {
 // wakeInNewTask makes sure that there is another workflow task. A timer takes the server up to a
 // second, however short it is: signals and updates that come earlier bring the task with them.
 func (w *walletAsset) wakeInNewTask(ctx workflow.Context) {
-	if w.taskTimer {
-		return
+	if w.nextTask == nil || w.nextTask.IsReady() {
+		w.nextTask = workflow.NewTimerWithOptions(ctx, time.Millisecond, workflow.TimerOptions{Summary: "another workflow task"})
 	}
-	w.taskTimer = true
-	began := workflow.GetInfo(ctx).GetCurrentHistoryLength()
-	timer := workflow.NewTimerWithOptions(ctx, time.Millisecond, workflow.TimerOptions{Summary: "another workflow task"})
-	workflow.GoNamed(ctx, "another workflow task", func(ctx workflow.Context) {
-		_ = timer.Get(ctx, nil) // nobody cancels it
-		w.taskTimer = false
-		if n := workflow.GetInfo(ctx).GetCurrentHistoryLength(); n == began { // as in a test environment, whose tasks are all alike
-			w.task = taskState{historyLength: n}
-		}
-	})
 }
 
 // replySize is at least what a reply takes.

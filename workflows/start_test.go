@@ -88,7 +88,6 @@ func TestUpdatesAreRefusedOnceARunHasToEnd(t *testing.T) {
 	env := newEnvironment(t)
 	size := 4 << 20
 	env.SetCurrentHistorySize(size)
-	env.SetCurrentHistoryLength(1000)
 	env.SetContinueAsNewSuggested(true)
 	env.fail = func(step string, attempt int) error {
 		if step == wallet.StepApplyCommands && attempt < 16 { // for half a minute

@@ -47,8 +47,8 @@ type walletAsset struct {
 	updateBytes     int  // of the updates that are in flight
 	limit           historyLimit
 	task            taskState
-	taskTimer       bool // see wakeInNewTask
-	withoutKeys     bool // this run took what was encrypted for malformed
+	nextTask        workflow.Future // a timer, see wakeInNewTask
+	withoutKeys     bool            // this run took what was encrypted for malformed
 
 	idle   idleTimer
 	expiry expiryTimer
@@ -157,13 +157,13 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 
 // awaitWork waits for something to do.
 func (w *walletAsset) awaitWork(ctx, work workflow.Context) {
-	if w.shouldContinueAsNew(ctx) && w.thisTask(ctx).isLong {
+	if w.shouldContinueAsNew(ctx) && w.thisTask(ctx).hasRunStep {
 		w.wakeInNewTask(work)
 	}
 	// Await's error is looked at as ctx.Err by the caller: it is nil where the condition held
 	// before the cancel was seen.
 	_ = workflow.Await(ctx, func() bool {
-		return w.hasQueued() || w.shouldContinueAsNew(ctx) && !w.thisTask(ctx).isLong || w.idle.isDue() || w.expiry.isDue() || w.hasTimeout
+		return w.hasQueued() || w.shouldContinueAsNew(ctx) && !w.thisTask(ctx).hasRunStep || w.idle.isDue() || w.expiry.isDue() || w.hasTimeout
 	})
 }
 
@@ -174,7 +174,7 @@ func (w *walletAsset) awaitWork(ctx, work workflow.Context) {
 // server keeps updates waiting for the next one. If the run ends first, it sends them back, and
 // Temporal's clients send them again only after half a second.
 func (w *walletAsset) canContinueAsNew(ctx workflow.Context) bool {
-	return ctx.Err() == nil && w.shouldContinueAsNew(ctx) && !w.thisTask(ctx).isLong && w.queuedBytes() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)
+	return ctx.Err() == nil && w.shouldContinueAsNew(ctx) && !w.thisTask(ctx).hasRunStep && w.queuedBytes() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)
 }
 
 // awaitCallers waits for what isAwaited tells of, unless there is something else to do.

@@ -83,12 +83,8 @@ func (a *app) printReport(cmd *cobra.Command, report trail.Report) error {
 		return err
 	}
 	notes := ""
-	switch n := len(report.Notes); n {
-	case 0:
-	case 1:
-		notes = ", 1 note"
-	default:
-		notes = fmt.Sprintf(", %d notes", n)
+	if n := len(report.Notes); n > 0 {
+		notes = ", " + plural(n, "note", "notes")
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "verified %d wallets, %d journal entries, %d events: %d findings%s\n", report.Wallets, report.Entries, report.Events, len(report.Findings), notes)
 	return err

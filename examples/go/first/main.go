@@ -6,12 +6,9 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"log/slog"
-	"os"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
-	temporallog "go.temporal.io/sdk/log"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/starter"
@@ -24,12 +21,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	options, err := envconfig.LoadDefaultClientOptions()
-	if err != nil {
-		return err
-	}
-	options.Logger = temporallog.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	temporalClient, err := client.DialContext(ctx, options)
+	temporalClient, err := client.DialContext(ctx, envconfig.MustLoadDefaultClientOptions())
 	if err != nil {
 		return err
 	}

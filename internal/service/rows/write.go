@@ -54,46 +54,55 @@ func InsertEntries(entries []wallet.Entry) (sql string, parameters []any, err er
 	return sqlInsertEntries, parameters, nil
 }
 
-// array returns the values of one field, up to the last that is set where it is optional.
+// array returns the values of one field.
 func array(f wallet.Field, entries []wallet.Entry) (any, error) {
 	switch f.Of(&entries[0]).(type) {
 	case *string:
-		return values(f, entries, func(v *string) (string, error) { return *v, nil }, func(v *string) bool { return *v == "" })
+		return values(f, entries, func(v *string) (string, error) { return *v, nil })
 	case *int64:
-		return values(f, entries, func(v *int64) (int64, error) { return *v, nil }, func(v *int64) bool { return *v == 0 })
+		return values(f, entries, func(v *int64) (int64, error) { return *v, nil })
 	case *bool:
-		return values(f, entries, func(v *bool) (bool, error) { return *v, nil }, func(v *bool) bool { return !*v })
+		return values(f, entries, func(v *bool) (bool, error) { return *v, nil })
 	case *time.Time:
-		return values(f, entries, func(v *time.Time) (time.Time, error) { return *v, nil }, func(v *time.Time) bool { return v.IsZero() })
+		return values(f, entries, func(v *time.Time) (time.Time, error) { return *v, nil })
 	case *wallet.Amount:
-		return values(f, entries, func(v *wallet.Amount) (string, error) { return v.String(), nil }, func(v *wallet.Amount) bool { return v.IsZero() })
+		return values(f, entries, func(v *wallet.Amount) (string, error) {
+			if f.Optional && v.IsZero() {
+				return "", nil
+			}
+			return v.String(), nil
+		})
 	case *wallet.Hash:
-		return values(f, entries, func(v *wallet.Hash) ([]byte, error) { return v[:], nil }, func(v *wallet.Hash) bool { return v.IsZero() })
+		hashes := make([][]byte, len(entries))
+		for i := range entries {
+			hashes[i] = f.Of(&entries[i]).(*wallet.Hash)[:]
+		}
+		return hashes, nil
 	case *map[string]string:
-		return values(f, entries, encodeMetadata, func(v *map[string]string) bool { return len(*v) == 0 })
+		return values(f, entries, encodeMetadata)
 	}
 	panic(fmt.Sprintf("rows: field %s is a %T", f.Name, f.Of(&entries[0])))
 }
 
 func encodeMetadata(metadata *map[string]string) (string, error) {
+	if len(*metadata) == 0 {
+		return "", nil
+	}
 	encoded, err := json.Marshal(*metadata)
 	return string(encoded), err
 }
 
-// values encodes a field of each entry. A value that is not set is V's zero value, which
-// sqlInsertEntries stores as NULL.
-func values[F, V any](f wallet.Field, entries []wallet.Entry, encode func(*F) (V, error), unset func(*F) bool) ([]V, error) {
+// values encodes a field of each entry. The zero value of an optional one is what
+// sqlInsertEntries stores as NULL; those at the end are left out.
+func values[F any, V comparable](f wallet.Field, entries []wallet.Entry, encode func(*F) (V, error)) (all []V, err error) {
 	all, filled := make([]V, len(entries)), 0
 	for i := range entries {
-		field := f.Of(&entries[i]).(*F)
-		if f.Optional && unset(field) {
-			continue
-		}
-		var err error
-		if all[i], err = encode(field); err != nil {
+		if all[i], err = encode(f.Of(&entries[i]).(*F)); err != nil {
 			return nil, fmt.Errorf("%s of command %q: %w", f.Name, entries[i].CommandID, err)
 		}
-		filled = i + 1
+		if !f.Optional || all[i] != *new(V) {
+			filled = i + 1
+		}
 	}
 	return all[:filled], nil
 }

@@ -63,11 +63,11 @@ func NewMetrics() (*Metrics, error) {
 
 // Client makes a Temporal client and its workers record metrics.
 func (m *Metrics) Client(o *client.Options) {
-	o.MetricsHandler = m.workflows()
+	o.MetricsHandler = m.temporal()
 }
 
-// workflows returns the handler that workflows count with.
-func (m *Metrics) workflows() client.MetricsHandler {
+// temporal returns the handler that the SDK and workflows count with.
+func (m *Metrics) temporal() client.MetricsHandler {
 	return temporalotel.NewMetricsHandler(temporalotel.MetricsHandlerOptions{
 		Meter: m.provider.Meter("go.temporal.io/sdk"), UseMonotonicCounters: true,
 	})
@@ -75,11 +75,7 @@ func (m *Metrics) workflows() client.MetricsHandler {
 
 // CountExpired counts holds that have expired outside of their wallets' workflows, as those count
 // the others.
-func (m *Metrics) CountExpired(holds int) {
-	if holds > 0 {
-		workflows.CountExpired(m.workflows(), holds)
-	}
-}
+func (m *Metrics) CountExpired(holds int) { workflows.CountExpired(m.temporal(), holds) }
 
 // Steps returns an interceptor for a worker's options.
 func (m *Metrics) Steps() interceptor.WorkerInterceptor { return m.steps }

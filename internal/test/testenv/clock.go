@@ -1,11 +1,11 @@
 package testenv
 
 import (
+	"fmt"
 	"net/url"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/valueledger/wallet/migrations"
@@ -41,9 +41,5 @@ func NewClock(t testing.TB, ownerURL string) Clock {
 
 // Set has the clock go ahead of the right time.
 func (c Clock) Set(ahead time.Duration) {
-	conn, err := pgx.Connect(c.t.Context(), c.owner)
-	require.NoError(c.t, err)
-	defer conn.Close(c.t.Context())
-	_, err = conn.Exec(c.t.Context(), `UPDATE clock.ahead SET by = $1`, ahead)
-	require.NoError(c.t, err)
+	Exec(c.t, c.owner, fmt.Sprintf(`UPDATE clock.ahead SET by = '%d microseconds'`, ahead.Microseconds()))
 }
