@@ -102,13 +102,13 @@ func (a *app) verifyReceipts(cmd *cobra.Command, path string) error {
 	}
 	var wrong error
 	if len(report.Findings) > 0 {
-		wrong = fmt.Errorf("%d of %d receipts do not hold", len(report.Findings), report.Receipts)
+		wrong = fmt.Errorf("%d of %d receipts do not match the journal", len(report.Findings), report.Receipts)
 	}
 	if err := errors.Join(err, wrong, failed); err != nil {
 		return err
 	}
 	if a.output == "table" {
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d receipts hold: the journal has exactly these entries at their places\n", report.Receipts)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d receipts match: the journal has exactly these entries at their places\n", report.Receipts)
 	}
 	return err
 }

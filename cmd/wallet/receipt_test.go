@@ -47,7 +47,7 @@ func TestReceiptsCatchWhatAChainMadeAnewHides(t *testing.T) {
 	for flag, path := range map[string]string{"--receipt": refused, "--heads": heads} {
 		out, errs, code := s.run("verify", flag, path)
 		require.Zero(t, code, errs)
-		require.Contains(t, out, "1 receipts hold")
+		require.Contains(t, out, "1 receipts match")
 	}
 
 	out, errs, code := s.run("verify", "--heads", heads, "-o", "json")
@@ -84,7 +84,7 @@ func TestReceiptsCatchWhatAChainMadeAnewHides(t *testing.T) {
 			require.Zero(t, code, "verify alone finds nothing: "+errs)
 			out, errs, code := forged.run("verify", "--heads", row.path)
 			require.Equal(t, exitFailed, code)
-			require.Contains(t, errs, "1 of 1 receipts do not hold")
+			require.Contains(t, errs, "1 of 1 receipts do not match the journal")
 			require.Contains(t, out, row.problem)
 		})
 	}
@@ -103,7 +103,7 @@ func TestReceiptsCatchWhatAChainMadeAnewHides(t *testing.T) {
 	out, errs, code = s.run("verify", "--receipt", cutOff)
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, out, "a column of the entry was changed", "what was found before the end")
-	require.Contains(t, errs, "1 of 1 receipts do not hold")
+	require.Contains(t, errs, "1 of 1 receipts do not match the journal")
 	require.Contains(t, errs, "receipt 2 (counted from 1) cannot be read: unexpected EOF")
 	out, _, _ = s.run("verify", "--receipt", cutOff, "-o", "json")
 	require.Regexp(t, `^{"receipts":1,"findings":\[{"user_id":"u1",.*}\]}\n$`, out)

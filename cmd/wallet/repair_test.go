@@ -46,7 +46,7 @@ func TestRepairAppendsMissingEventsAndNothingElse(t *testing.T) {
 
 	out, errs, code := s.run("verify")
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, errs, "2 of 3 wallets do not hold")
+	require.Contains(t, errs, "2 of 3 wallets failed verification")
 	require.Contains(t, out, `has no event: run`)
 
 	out, errs, code = s.run("repair", "-o", "json")
@@ -94,7 +94,7 @@ func TestRepairPutsIntoTheFeedWhatItLacks(t *testing.T) {
 
 	out, errs, code := s.run("verify", "-o", "json")
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, errs, "2 of 2 wallets do not hold")
+	require.Contains(t, errs, "2 of 2 wallets failed verification")
 	require.Equal(t, 2, strings.Count(out, `"missing_range":true`))
 	out, errs, code = s.run("repair", "-o", "json")
 	require.Zero(t, code, errs)

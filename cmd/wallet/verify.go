@@ -58,7 +58,7 @@ they check that the journal still has exactly the entries exported earlier.`,
 			}
 			switch {
 			case len(report.Findings) > 0:
-				return fmt.Errorf("%d of %d wallets do not hold", len(report.Findings), report.Wallets)
+				return fmt.Errorf("%d of %d wallets failed verification", len(report.Findings), report.Wallets)
 			case report.Wallets == 0 && len(args) > 0:
 				return fmt.Errorf("user %q: %w", args[0], trail.ErrNoWallet)
 			}
