@@ -36,6 +36,8 @@ type Command struct {
 	Metadata    map[string]string `json:"metadata,omitempty"`    // at most 4 KiB as JSON
 	// ReplyTo is the workflow that the Result is signalled to, at least once.
 	ReplyTo *ReplyTo `json:"reply_to,omitempty"`
+	// LegRef is set by the service, for a leg of a transaction.
+	LegRef LegRef `json:"-"`
 }
 
 // maxReplyToBytes is Temporal's default limit of an id (limit.maxIDLength).
@@ -57,6 +59,11 @@ func (c *Command) Validate() error {
 	if strings.HasPrefix(c.ID, "_") {
 		return invalid("id", c.ID, "id %s begins with an underscore: such ids belong to the service, choose another", quote(c.ID))
 	}
+	return c.validateContent()
+}
+
+// validateContent checks everything but the id.
+func (c *Command) validateContent() error {
 	if err := c.validateFields(); err != nil {
 		return err
 	}

@@ -49,6 +49,9 @@ var resultFields = []func(*Result) any{
 	func(r *Result) any { return (*string)(&r.HoldState) },
 	func(r *Result) any { return &r.HoldLeft },
 	func(r *Result) any { return &r.HoldExpiresAt },
+	func(r *Result) any { return &r.TransactionID },
+	func(r *Result) any { return &r.Leg },
+	func(r *Result) any { return &r.Legs },
 }
 
 // NewFacts encodes the results of commands.
@@ -208,7 +211,7 @@ func move(amount *Amount, by Amount, grew, shrank bool) {
 func (s *successor) expect(received *Received, flags byte) Result {
 	c := &received.Command
 	r := Result{
-		CommandID: c.ID, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Status: StatusUnapplied, HoldID: c.holdID(), Amount: resultAmount(*received, s.last.TotalAfter.decimals()),
+		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Status: StatusUnapplied, HoldID: c.holdID(), Amount: resultAmount(*received, s.last.TotalAfter.decimals()),
 		TotalBefore: s.last.TotalAfter, TotalAfter: s.last.TotalAfter, HoldBefore: s.last.HoldAfter, HoldAfter: s.last.HoldAfter,
 		Position: s.last.Position + 1, RecordedAt: s.last.RecordedAt, Replayed: flags&flagReplayed != 0,
 	}

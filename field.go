@@ -56,6 +56,9 @@ var EntryFields = []Field{
 	{Name: "hold_state", Of: func(e *Entry) any { return (*string)(&e.HoldState) }, Optional: true, InEvent: true},
 	{Name: "hold_left", Of: func(e *Entry) any { return &e.HoldLeft }, Optional: true, InEvent: true},
 	{Name: "hold_expires_at", Of: func(e *Entry) any { return &e.HoldExpiresAt }, Optional: true, InEvent: true},
+	{Name: "transaction_id", Of: func(e *Entry) any { return &e.TransactionID }, Optional: true, InEvent: true},
+	{Name: "leg", Of: func(e *Entry) any { return &e.Leg }, Optional: true, InEvent: true},
+	{Name: "legs", Of: func(e *Entry) any { return &e.Legs }, Optional: true, InEvent: true},
 	{Name: "format", Of: func(e *Entry) any { return &e.Format }},
 	{Name: "hash", Of: func(e *Entry) any { return &e.Hash }, InEvent: true},
 }

@@ -58,6 +58,12 @@ type Account struct {
 	changed *Hold // by the last command decided
 }
 
+// Clone is an account with holds of its own.
+func (a Account) Clone() Account {
+	a.Holds = maps.Clone(a.Holds)
+	return a
+}
+
 // Changed is the hold that the last command placed or changed.
 func (a Account) Changed() (Hold, bool) {
 	if a.changed == nil {
@@ -80,14 +86,14 @@ func AutoCreate() Command {
 	return Command{ID: "_auto-create", Type: TypeCreate, Description: "created by the first command"}
 }
 
-// refusal is why a command is not applied.
-type refusal struct {
-	reason  Reason
-	message string
+// Refusal is why a command is not applied.
+type Refusal struct {
+	Reason  Reason
+	Message string
 }
 
-func refuse(reason Reason, format string, args ...any) *refusal {
-	return &refusal{reason, fmt.Sprintf(format, args...)}
+func refuse(reason Reason, format string, args ...any) *Refusal {
+	return &Refusal{reason, fmt.Sprintf(format, args...)}
 }
 
 // Apply decides a command that has not been seen before. It is pure. The rules of the types
@@ -115,11 +121,11 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	before.changed = nil
 	after, refused := decide(before, received, now)
 	r := Result{
-		CommandID: c.ID, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Position: before.Position, HoldID: c.holdID(), Amount: resultAmount(received, before.Scale),
+		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Position: before.Position, HoldID: c.holdID(), Amount: resultAmount(received, before.Scale),
 		TotalBefore: before.Total, TotalAfter: before.Total, HoldBefore: before.Hold, HoldAfter: before.Hold,
 	}
 	if refused != nil {
-		r.Status, r.Reason, r.Message = StatusUnapplied, refused.reason, refused.message
+		r.Status, r.Reason, r.Message = StatusUnapplied, refused.Reason, refused.Message
 		return before, r, nil
 	}
 	if after.Hold.IsNegative() || after.Hold.Cmp(after.Total) > 0 {
@@ -138,10 +144,13 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	return after, r, nil
 }
 
-func decide(before Account, received Received, now time.Time) (Account, *refusal) {
+func decide(before Account, received Received, now time.Time) (Account, *Refusal) {
 	c := received.Command
+	if received.Refused != nil {
+		return before, received.Refused
+	}
 	if received.Malformed != "" {
-		return before, &refusal{ReasonMalformed, received.Malformed}
+		return before, &Refusal{ReasonMalformed, received.Malformed}
 	}
 	kind, known := KindOf(c.Type)
 	if !known {

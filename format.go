@@ -46,6 +46,7 @@ func (r Rules) encodeCommand(c *Command) *encoder {
 	for _, f := range commandFields[1:] {
 		others = appendPair(others, f.name, f.of(c))
 	}
+	others = c.LegRef.appendPairs(others)
 	e.pairs(others)
 	return e
 }
@@ -98,6 +99,7 @@ func (r Rules) fill(e *Entry, before Asset, c *Command, result *Result, recorded
 		RecordedAt: recordedAt.UTC().Truncate(time.Microsecond),
 		PrevHash:   before.Hash,
 		Format:     r.format,
+		LegRef:     c.LegRef,
 	}
 	for _, f := range commandFields {
 		copyField(f.entry(e), f.of(c))
@@ -110,7 +112,7 @@ func (r Rules) fill(e *Entry, before Asset, c *Command, result *Result, recorded
 
 // Command returns the command that this entry records, without its reply_to.
 func (e Entry) Command() Command {
-	c := Command{ID: e.CommandID, Type: e.Type, Description: e.Description, Actor: e.Actor, Metadata: e.Metadata}
+	c := Command{ID: e.CommandID, LegRef: e.LegRef, Type: e.Type, Description: e.Description, Actor: e.Actor, Metadata: e.Metadata}
 	for _, f := range commandFields {
 		copyField(f.of(&c), f.entry(&e))
 	}

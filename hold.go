@@ -80,7 +80,7 @@ func (a Account) dueHolds(now time.Time) []Hold {
 }
 
 // place reserves an amount, or raises or extends a hold that is open.
-func place(a Account, c Command, now time.Time) (Account, *refusal) {
+func place(a Account, c Command, now time.Time) (Account, *Refusal) {
 	if c.HoldID != "" {
 		return raise(a, c, now)
 	}
@@ -100,7 +100,7 @@ func place(a Account, c Command, now time.Time) (Account, *refusal) {
 	return a.replaceHold(Hold{}, Hold{ID: c.ID, State: HoldOpen, Amount: c.Amount, Captured: zero, Released: zero, ExpiresAt: expiresAt, PlacedAt: now}), nil
 }
 
-func raise(a Account, c Command, now time.Time) (Account, *refusal) {
+func raise(a Account, c Command, now time.Time) (Account, *Refusal) {
 	before, refused := a.openHold(c.HoldID, now)
 	if refused != nil {
 		return a, refused
@@ -126,7 +126,7 @@ func raise(a Account, c Command, now time.Time) (Account, *refusal) {
 
 // capture takes what is held, or a part of it. What is left after it is given back, unless
 // the command says that more will follow.
-func capture(a Account, c Command, now time.Time) (Account, *refusal) {
+func capture(a Account, c Command, now time.Time) (Account, *Refusal) {
 	before, amount, refused := a.partOfHold(c, now)
 	if refused != nil {
 		return a, refused
@@ -141,7 +141,7 @@ func capture(a Account, c Command, now time.Time) (Account, *refusal) {
 }
 
 // release gives back what is held, or a part of it.
-func release(a Account, c Command, now time.Time) (Account, *refusal) {
+func release(a Account, c Command, now time.Time) (Account, *Refusal) {
 	before, amount, refused := a.partOfHold(c, now)
 	if refused != nil {
 		return a, refused
@@ -155,7 +155,7 @@ func release(a Account, c Command, now time.Time) (Account, *refusal) {
 }
 
 // expire gives back what is left of a hold whose time is over.
-func expire(a Account, c Command, now time.Time) (Account, *refusal) {
+func expire(a Account, c Command, now time.Time) (Account, *Refusal) {
 	before, known := a.Holds[c.HoldID]
 	if !known || !before.IsDue(now) { // only a forged journal says otherwise
 		return a, refuse(ReasonHoldNotFound, "hold %s is not due", quote(c.HoldID))
@@ -165,7 +165,7 @@ func expire(a Account, c Command, now time.Time) (Account, *refusal) {
 
 // openHold is a hold that can be changed. One that is due has expired, even if its entry is
 // still to come.
-func (a Account) openHold(id string, now time.Time) (Hold, *refusal) {
+func (a Account) openHold(id string, now time.Time) (Hold, *Refusal) {
 	h, known := a.Holds[id]
 	switch {
 	case !known:
@@ -180,7 +180,7 @@ func (a Account) openHold(id string, now time.Time) (Hold, *refusal) {
 
 // partOfHold is the open hold that a command is about, and how much of it: all that is left if
 // the command names no amount.
-func (a Account) partOfHold(c Command, now time.Time) (Hold, Amount, *refusal) {
+func (a Account) partOfHold(c Command, now time.Time) (Hold, Amount, *Refusal) {
 	h, refused := a.openHold(c.HoldID, now)
 	switch {
 	case refused != nil:
@@ -208,13 +208,13 @@ func (a Account) replaceHold(before, after Hold) Account {
 }
 
 // expiry is when the hold of a command ends; zero if it names no time.
-func (c Command) expiry(now time.Time) (time.Time, *refusal) {
+func (c Command) expiry(now time.Time) (time.Time, *Refusal) {
 	if c.ExpiresIn == "" {
 		return c.ExpiresAt.UTC(), nil
 	}
 	d, err := parseHoldDuration(c.ExpiresIn)
 	if err != nil { // validation has seen to that, but for a forged journal
-		return time.Time{}, &refusal{ReasonMalformed, err.Error()}
+		return time.Time{}, &Refusal{ReasonMalformed, err.Error()}
 	}
 	return now.Add(d), nil
 }

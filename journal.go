@@ -68,6 +68,7 @@ type Entry struct {
 	HoldState     HoldState
 	HoldLeft      Amount // with the currency's decimals; 0 if nothing is left
 	HoldExpiresAt time.Time
+	LegRef                  // of a transaction; zero for a command on its own
 	RecordedAt    time.Time // UTC, microseconds
 	PrevHash      Hash
 	Hash          Hash
@@ -77,7 +78,7 @@ type Entry struct {
 // Result returns the answer that this entry records.
 func (e Entry) Result() Result {
 	return Result{
-		CommandID: e.CommandID, SentID: sentID(e.Reason == ReasonMalformed, e.Metadata), Type: e.Type, Status: e.Status, Reason: e.Reason, Message: e.Message,
+		CommandID: e.CommandID, LegRef: e.LegRef, SentID: sentID(e.Reason == ReasonMalformed, e.Metadata), Type: e.Type, Status: e.Status, Reason: e.Reason, Message: e.Message,
 		Amount: e.Amount, TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter,
 		HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter, Version: e.Version,
 		HoldID: e.TargetHoldID(), HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,

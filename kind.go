@@ -33,14 +33,14 @@ type Kind struct {
 	Service bool
 	// apply is the rule: it returns the account after the command, or a refusal. Amounts have
 	// the currency's decimals. now is when the entry is recorded.
-	apply func(before Account, c Command, now time.Time) (Account, *refusal)
+	apply func(before Account, c Command, now time.Time) (Account, *Refusal)
 }
 
 // kinds is the only list of the command types.
 var kinds = []Kind{
 	{
 		Type: TypeCreate, Event: "wallet_asset.created", Refuses: []Reason{ReasonAlreadyExists},
-		apply: func(a Account, _ Command, _ time.Time) (Account, *refusal) {
+		apply: func(a Account, _ Command, _ time.Time) (Account, *Refusal) {
 			if a.Exists() {
 				return a, refuse(ReasonAlreadyExists, "the %s wallet of user %s exists already", a.Currency, quote(a.UserID))
 			}
@@ -49,14 +49,14 @@ var kinds = []Kind{
 	},
 	{
 		Type: TypeAdd, Event: "wallet_asset.added", Required: []string{"amount"},
-		apply: func(a Account, c Command, _ time.Time) (Account, *refusal) {
+		apply: func(a Account, c Command, _ time.Time) (Account, *Refusal) {
 			a.Total = a.Total.Add(c.Amount)
 			return a, nil
 		},
 	},
 	{
 		Type: TypeSubtract, Event: "wallet_asset.subtracted", Required: []string{"amount"}, Refuses: []Reason{ReasonInsufficientFunds},
-		apply: func(a Account, c Command, _ time.Time) (Account, *refusal) {
+		apply: func(a Account, c Command, _ time.Time) (Account, *Refusal) {
 			if available := a.Available(); c.Amount.Cmp(available) > 0 {
 				return a, refuse(ReasonInsufficientFunds, "cannot subtract %s %s: %s available (total %s, hold %s)", c.Amount, a.Currency, available, a.Total, a.Hold)
 			}
@@ -101,7 +101,7 @@ func KindOf(t CommandType) (Kind, bool) {
 // RecordedReasons returns the reasons that a journal entry can have: those that apply to any
 // command, and those of the types.
 func RecordedReasons() []Reason {
-	all := []Reason{ReasonMalformed, ReasonScaleExceeded}
+	all := []Reason{ReasonMalformed, ReasonScaleExceeded, ReasonTransactionRefused}
 	for _, k := range kinds {
 		for _, reason := range k.Refuses {
 			if !slices.Contains(all, reason) {

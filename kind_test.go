@@ -18,7 +18,7 @@ func TestANewTypeIsARowOfTheTable(t *testing.T) {
 
 	kinds = append(kinds[:len(kinds):len(kinds)], Kind{
 		Type: "double", Event: "wallet_asset.doubled",
-		apply: func(a Account, _ Command, _ time.Time) (Account, *refusal) {
+		apply: func(a Account, _ Command, _ time.Time) (Account, *Refusal) {
 			if a.Total.IsZero() {
 				return a, refuse("nothing_to_double", "there is nothing to double")
 			}

@@ -12,6 +12,7 @@ const (
 
 	WorkflowWalletAsset  = "WalletAsset"
 	WorkflowApplyCommand = "ApplyCommand"
+	WorkflowTransaction  = "Transaction"
 
 	SignalCommand    = "command"
 	UpdateApply      = "apply"
@@ -39,6 +40,9 @@ const (
 	StepEnsureWalletAsset = "EnsureWalletAsset"
 	StepApplyCommands     = "ApplyCommands"
 	StepRecordEvents      = "RecordEvents"
+	StepApplyTransaction  = "ApplyTransaction"
+	// StepRecordTransaction is RecordEvents for the wallets of a transaction.
+	StepRecordTransaction = "RecordTransaction"
 
 	// ActivitySendCommand is the one step of ApplyCommand: an update-with-start of the
 	// wallet's workflow, which workflow code cannot do itself.
@@ -59,7 +63,7 @@ const walletAssetPrefix = "wallet-asset"
 // WorkflowID is the id of the WalletAsset workflow of a user and currency. There is only
 // one: two ids for one wallet asset would be two locks.
 func WorkflowID(userID, currency string) string {
-	return boundedID(maxWorkflowIDBytes, walletAssetPrefix, currency, userID)
+	return boundedID(maxWorkflowIDBytes, walletAssetPrefix, currency+"/", userID)
 }
 
 // isWalletWorkflow reports whether an id is one that WorkflowID makes.
@@ -71,7 +75,13 @@ func isWalletWorkflow(id string) bool {
 // starting it twice with one command id is one execution. Different commands have different
 // ids: a slash in the user id is written as %2F, a percent sign as %25.
 func ApplyCommandWorkflowID(userID, currency, commandID string) string {
-	return boundedID(maxWorkflowIDBytes, "command", currency, escapeSlash.Replace(userID)+"/"+commandID)
+	return boundedID(maxWorkflowIDBytes, "command", currency+"/", escapeSlash.Replace(userID)+"/"+commandID)
+}
+
+// TransactionWorkflowID is the id of the workflow that applies a transaction: one at a time for
+// each transaction's id.
+func TransactionWorkflowID(transactionID string) string {
+	return boundedID(maxWorkflowIDBytes, "transaction", "", transactionID)
 }
 
 // ScheduledWorkflowID is the id that a schedule gives its runs; the server appends a hyphen and
@@ -79,7 +89,7 @@ func ApplyCommandWorkflowID(userID, currency, commandID string) string {
 // name, unless the name is so long that the time would not fit.
 func ScheduledWorkflowID(userID, currency, name string) string {
 	const appended = len("-2026-12-01T00:00:00Z")
-	return boundedID(maxWorkflowIDBytes-appended, "command", currency, escapeSlash.Replace(userID)+"/schedule/"+name)
+	return boundedID(maxWorkflowIDBytes-appended, "command", currency+"/", escapeSlash.Replace(userID)+"/schedule/"+name)
 }
 
 // MaxScheduleBytes limits the name of a schedule: the server's own workflow for a schedule is
@@ -88,15 +98,15 @@ const MaxScheduleBytes = maxWorkflowIDBytes - len("temporal-sys-scheduler:")
 
 const hashedKind = "-sha256"
 
-// boundedID is kind/currency/rest or, where that has too many bytes, kind-sha256/currency/
+// boundedID is kind/ and scope and rest or, where that has too many bytes, kind-sha256/ and scope
 // and the SHA-256 of rest. The kind differs, so that no rest can be chosen to look like the
 // hash of another.
-func boundedID(most int, kind, currency, rest string) string {
-	if id := kind + "/" + currency + "/" + rest; len(id) <= most {
+func boundedID(most int, kind, scope, rest string) string {
+	if id := kind + "/" + scope + rest; len(id) <= most {
 		return id
 	}
 	sum := sha256.Sum256([]byte(rest))
-	return kind + hashedKind + "/" + currency + "/" + hex.EncodeToString(sum[:])
+	return kind + hashedKind + "/" + scope + hex.EncodeToString(sum[:])
 }
 
 var escapeSlash = strings.NewReplacer("/", "%2F", "%", "%25")

@@ -10,6 +10,8 @@ type Received struct {
 	Command Command `json:"command"`
 	// Malformed says what was wrong; empty for a valid command.
 	Malformed string `json:"malformed,omitempty"`
+	// Refused is set for the legs of a refused transaction: see FoldTransaction.
+	Refused *Refusal `json:"-"`
 }
 
 // maxMalformedBytes is the most that Malformed takes as JSON.

@@ -27,6 +27,9 @@ const (
 	ReasonTooManyHolds      Reason = "too_many_holds"     // more than MaxOpenHolds would be open
 	ReasonIDConflict        Reason = "id_conflict"        // the id was used before with different content
 	ReasonMalformed         Reason = "malformed"          // cannot be understood
+	// ReasonTransactionRefused is the reason of the legs of a refused transaction, but for the
+	// one that is the cause: that has its own.
+	ReasonTransactionRefused Reason = "transaction_refused"
 
 	// ReasonUnknownCurrency only occurs in an InvalidError: a currency that is not registered
 	// has no wallet to record the refusal in.
@@ -37,6 +40,7 @@ const (
 // of its journal entry in the wallet asset's hash chain, for refused commands too.
 type Result struct {
 	CommandID string `json:"command_id"`
+	LegRef           // of a transaction
 	// SentID is the id of a malformed command as it was sent, if it could be read. Its entry
 	// is under an id of its own, so that the corrected command can go under this one.
 	SentID      string      `json:"sent_id,omitempty"`

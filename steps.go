@@ -60,6 +60,15 @@ type ApplyCommandsOutput struct {
 	Recorded bool `json:"recorded,omitempty"`
 }
 
+// ApplyTransactionOutput is what became of a transaction.
+type ApplyTransactionOutput struct {
+	Result TransactionResult `json:"result"`
+	// Expired is how many holds have expired on the way.
+	Expired int `json:"expired,omitempty"`
+	// Recorded says that the events are recorded too, or that there are none.
+	Recorded bool `json:"recorded,omitempty"`
+}
+
 // EnsureWalletAssetOutput is the asset as it is, with some of its open holds, first those that
 // expire first. Expired holds were closed on the way.
 type EnsureWalletAssetOutput struct {

@@ -1,5 +1,5 @@
 // Package activities implements the three steps of a command as Temporal activities on
-// Postgres: EnsureWalletAsset, ApplyCommands, RecordEvents. Each is idempotent and safe to run
+// Postgres: EnsureWalletAsset, ApplyCommands, RecordEvents; and those of a transaction. Each is idempotent and safe to run
 // concurrently with itself: the wallet asset's row is the lock, and the journal records what
 // was done.
 //
@@ -36,6 +36,10 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 		wallet.StepEnsureWalletAsset: withHeartbeat(a.EnsureWalletAsset),
 		wallet.StepApplyCommands:     withHeartbeat(a.ApplyCommands),
 		wallet.StepRecordEvents:      withHeartbeat(a.RecordEvents),
+		wallet.StepApplyTransaction:  withHeartbeat(a.ApplyTransaction),
+		wallet.StepRecordTransaction: withHeartbeat(func(ctx context.Context, refs []wallet.AssetRef) (struct{}, error) {
+			return struct{}{}, a.RecordTransaction(ctx, refs)
+		}),
 	} {
 		r.RegisterActivityWithOptions(step, activity.RegisterOptions{Name: name})
 	}

@@ -40,19 +40,8 @@ func (o outcome) needsRecording() bool {
 // in their order, or an *wallet.InvalidError if a currency is not registered.
 func (a *Activities) applyGroups(ctx context.Context, groups []group) ([]outcome, error) {
 	return inTransaction(ctx, a, func(t transaction) ([]outcome, error) {
-		l, err := t.lock(ctx, groups)
-		if err == nil && l.lacksSome() {
-			// Rows are made and locked in one order, so those that are locked already have
-			// to be let go first.
-			if err := t.rollback(ctx); err != nil {
-				return nil, err
-			}
-			l, err = t.createAndLock(ctx, groups)
-		}
+		l, err := t.begun(ctx, groups)
 		if err != nil {
-			return nil, err
-		}
-		if err := t.readMissing(ctx, l, groups); err != nil {
 			return nil, err
 		}
 		outcomes, err := l.fold(groups)
@@ -70,6 +59,26 @@ func (a *Activities) applyGroups(ctx context.Context, groups []group) ([]outcome
 	})
 }
 
+// begun begins a transaction, locks the assets of the groups, which are created if they are
+// missing, and reads what the fold has to know. Claims of transactions come before any lock.
+func (t transaction) begun(ctx context.Context, groups []group, claims ...*claim) (*lockedAssets, error) {
+	l, err := t.lock(ctx, groups, claims)
+	if err != nil || haveConflict(claims) {
+		return l, err
+	}
+	if l.lacksSome() {
+		// Rows are made and locked in one order, so those that are locked already have
+		// to be let go first.
+		if err := t.rollback(ctx); err != nil {
+			return nil, err
+		}
+		if l, err = t.createAndLock(ctx, groups, claims); err != nil {
+			return nil, err
+		}
+	}
+	return l, t.readMissing(ctx, l, groups)
+}
+
 // fold applies the commands of the groups in the order given.
 func (l *lockedAssets) fold(groups []group) ([]outcome, error) {
 	outcomes := make([]outcome, len(groups))
@@ -82,26 +91,32 @@ func (l *lockedAssets) fold(groups []group) ([]outcome, error) {
 			return nil, fmt.Errorf("the %s wallet of %q: %w", g.Currency, g.UserID, err)
 		}
 		outcomes[i] = outcome{asset: f.Account.Asset, results: f.Results, holdsChanged: len(f.Holds) > 0 || changedBefore, lostEntries: lost}
-		for n := range f.Entries {
-			e := &f.Entries[n]
-			a.prior[e.CommandID] = e
-			if e.Type == wallet.TypeExpire {
-				outcomes[i].expired++
-			}
-		}
-		if len(f.Entries) > 0 {
-			a.Asset, a.holds, a.changed = f.Account.Asset, f.Account.Holds, true
-			if l.entries == nil {
-				l.entries = f.Entries // no copy for one group
-			} else {
-				l.entries = append(l.entries, f.Entries...)
-			}
-		}
-		for _, h := range f.Holds {
-			a.holdsToWrite[h.ID] = h
-		}
+		outcomes[i].expired = l.take(a, f)
 	}
 	return outcomes, nil
+}
+
+// take takes over what commands did to an asset, and returns how many holds have expired.
+func (l *lockedAssets) take(a *lockedAsset, f wallet.Folded) (expired int) {
+	for n := range f.Entries {
+		e := &f.Entries[n]
+		a.prior[e.CommandID] = e
+		if e.Type == wallet.TypeExpire {
+			expired++
+		}
+	}
+	if len(f.Entries) > 0 {
+		a.Asset, a.holds, a.changed = f.Account.Asset, f.Account.Holds, true
+		if l.entries == nil {
+			l.entries = f.Entries // no copy for one group
+		} else {
+			l.entries = append(l.entries, f.Entries...)
+		}
+	}
+	for _, h := range f.Holds {
+		a.holdsToWrite[h.ID] = h
+	}
+	return expired
 }
 
 const (

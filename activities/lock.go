@@ -106,6 +106,7 @@ func (a *lockedAsset) now(clock time.Time) time.Time {
 
 // lockedAssets are the wallet assets of a transaction.
 type lockedAssets struct {
+	created bool           // rows were inserted where some were missing
 	all     []*lockedAsset // in the order in which they are created and locked
 	now     time.Time      // Postgres's clock, read behind the locks
 	entries []wallet.Entry // to append, in the order of the groups
@@ -183,17 +184,20 @@ func columns(assets []*lockedAsset) (users, currencies []string) {
 
 // lock begins a transaction, locks the rows of the groups' assets and reads what the fold has
 // to know of their commands.
-func (t transaction) lock(ctx context.Context, groups []group) (*lockedAssets, error) {
+func (t transaction) lock(ctx context.Context, groups []group, claims []*claim) (*lockedAssets, error) {
 	l, batch := newLockedAssets(groups), &pgx.Batch{}
+	queueClaims(batch, claims)
 	l.queueLocks(batch, groups)
 	return l, t.begin(ctx, batch)
 }
 
 // createAndLock is lock where rows are missing: they are made first, and get back what their
 // journals say if they were lost.
-func (t transaction) createAndLock(ctx context.Context, groups []group) (*lockedAssets, error) {
+func (t transaction) createAndLock(ctx context.Context, groups []group, claims []*claim) (*lockedAssets, error) {
 	l, batch := newLockedAssets(groups), &pgx.Batch{}
+	queueClaims(batch, claims)
 	users, currencies := columns(l.all)
+	l.created = true
 	batch.Queue(sqlInsertWallets, slices.Compact(slices.Clone(users)))
 	batch.Queue(sqlInsertAssets, users, currencies)
 	l.queueLocks(batch, groups)

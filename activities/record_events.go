@@ -22,19 +22,27 @@ const (
 // the last committed event and continue without a gap, and each waits for and skips what the
 // other has inserted.
 func (a *Activities) RecordEvents(ctx context.Context, ref wallet.AssetRef) (wallet.RecordEventsOutput, error) {
-	out, err := inTransaction(ctx, a, func(t transaction) (wallet.RecordEventsOutput, error) {
-		return t.recordEvents(ctx, ref)
-	})
+	versions, err := a.recordEvents(ctx, []string{ref.UserID}, []string{ref.Currency})
 	if err != nil {
 		return wallet.RecordEventsOutput{}, failure.Encode(fmt.Errorf("record events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err))
 	}
-	a.feed.Announce()
-	return out, nil
+	return wallet.RecordEventsOutput{Version: versions[0]}, nil
 }
 
-func (t transaction) recordEvents(ctx context.Context, ref wallet.AssetRef) (out wallet.RecordEventsOutput, err error) {
-	whole := &pgx.Batch{}
-	whole.Queue(sqlRecordEvents, []string{ref.UserID}, []string{ref.Currency}).QueryRow(func(row pgx.Row) error { return row.Scan(&out.Version) })
-	whole.Queue(sqlCommit)
-	return out, t.begin(ctx, whole)
+// recordEvents records the events of wallets, which must be sorted, and returns the version of
+// the last event of each.
+func (a *Activities) recordEvents(ctx context.Context, users, currencies []string) ([]int64, error) {
+	versions, err := inTransaction(ctx, a, func(t transaction) (versions []int64, err error) {
+		whole := &pgx.Batch{}
+		whole.Queue(sqlRecordEvents, users, currencies).Query(func(found pgx.Rows) (err error) {
+			versions, err = pgx.CollectRows(found, pgx.RowTo[int64])
+			return err
+		})
+		whole.Queue(sqlCommit)
+		return versions, t.begin(ctx, whole)
+	})
+	if err == nil {
+		a.feed.Announce()
+	}
+	return versions, err
 }

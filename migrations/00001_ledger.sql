@@ -52,7 +52,8 @@ CREATE TABLE wallet_commands (
     request_hash bytea   NOT NULL CHECK (length(request_hash) = 32),
     status       text    NOT NULL CHECK (status IN ('applied', 'unapplied')),
     reason       text    CHECK (reason IN ('insufficient_funds', 'already_exists', 'scale_exceeded', 'malformed',
-                     'hold_not_found', 'hold_closed', 'hold_expired', 'hold_exceeded', 'expiry_not_later', 'too_many_holds')),
+                     'hold_not_found', 'hold_closed', 'hold_expired', 'hold_exceeded', 'expiry_not_later', 'too_many_holds',
+                     'transaction_refused')),
     message      text,
     total_before numeric NOT NULL,
     total_after  numeric NOT NULL,
@@ -71,6 +72,9 @@ CREATE TABLE wallet_commands (
     hold_state   text    CHECK (hold_state IN ('open', 'captured', 'released', 'expired')),  -- after the command
     hold_left    numeric CHECK (0 <= hold_left AND hold_left < 'Infinity'),
     hold_expires_at timestamptz,
+    transaction_id text COLLATE "C",  -- of which this command is a leg
+    leg          smallint CHECK (leg BETWEEN 1 AND legs),
+    legs         smallint CHECK (legs BETWEEN 2 AND 100),
     format       smallint NOT NULL CHECK (format >= 1),
     hash         bytea   NOT NULL CHECK (length(hash) = 32),
     PRIMARY KEY (user_id, currency, command_id),
@@ -79,6 +83,7 @@ CREATE TABLE wallet_commands (
     CHECK ((status = 'applied') = (version IS NOT NULL)),
     CHECK ((status = 'applied') = (reason IS NULL)),
     CHECK (status = 'unapplied' OR type IS NOT NULL),
+    CHECK ((transaction_id IS NULL) = (leg IS NULL) AND (leg IS NULL) = (legs IS NULL)),
     CHECK (status = 'applied' OR (total_after = total_before AND hold_after = hold_before)),
     CHECK (0 <= hold_before AND hold_before <= total_before AND total_before < 'Infinity'),
     CHECK (0 <= hold_after AND hold_after <= total_after AND total_after < 'Infinity')
@@ -113,6 +118,9 @@ CREATE TABLE wallet_asset_events (
     hold_state   text,
     hold_left    numeric,
     hold_expires_at timestamptz,
+    transaction_id text COLLATE "C",
+    leg          smallint,
+    legs         smallint,
     PRIMARY KEY (user_id, currency, version)
 );
 COMMENT ON TABLE wallet_asset_events IS 'The audit trail that other modules read: one event for each applied journal entry, equal to it. Append-only.';
@@ -132,10 +140,25 @@ SELECT user_id, currency, version,
     END AS event_type,
     command_id, amount, total_before, total_after, hold_before, hold_after, description, actor, metadata,
     recorded_at AS occurred_at, position, hash,
-    hold_id, expires_in, expires_at, partial, hold_state, hold_left, hold_expires_at
+    hold_id, expires_in, expires_at, partial, hold_state, hold_left, hold_expires_at,
+    transaction_id, leg, legs
 FROM wallet_commands
 WHERE version IS NOT NULL;
 COMMENT ON VIEW wallet_entry_events IS 'Each applied journal entry as the event that repeats it.';
+
+-- Keyed by transaction: its legs may be of any users. Whoever applies a transaction inserts its
+-- row first, so that another try of the same waits, and other content under its id is seen
+-- whatever wallets it is about.
+CREATE TABLE wallet_transactions (
+    transaction_id text COLLATE "C" PRIMARY KEY,
+    users        text[]  NOT NULL,  -- of the legs, in their order
+    currencies   text[]  NOT NULL,
+    must_balance boolean NOT NULL,
+    request_hash bytea   NOT NULL CHECK (length(request_hash) = 32),
+    CHECK (cardinality(users) BETWEEN 2 AND 100 AND cardinality(currencies) = cardinality(users))
+);
+COMMENT ON TABLE  wallet_transactions              IS 'Which wallets each transaction is about, applied or refused. What became of it is in the journal, in an entry for each leg. Append-only.';
+COMMENT ON COLUMN wallet_transactions.request_hash IS 'SHA-256 of the legs'' wallets and request hashes, and of must_balance';
 
 CREATE TABLE wallet_holds (
     user_id    text COLLATE "C" NOT NULL,
@@ -180,6 +203,10 @@ CREATE TRIGGER append_only_rows     BEFORE UPDATE OR DELETE ON wallet_commands  
 CREATE TRIGGER append_only_truncate BEFORE TRUNCATE         ON wallet_commands     FOR EACH STATEMENT EXECUTE FUNCTION wallet_append_only();
 CREATE TRIGGER append_only_rows     BEFORE UPDATE OR DELETE ON wallet_asset_events FOR EACH ROW       EXECUTE FUNCTION wallet_append_only();
 CREATE TRIGGER append_only_truncate BEFORE TRUNCATE         ON wallet_asset_events FOR EACH STATEMENT EXECUTE FUNCTION wallet_append_only();
+CREATE TRIGGER append_only_rows     BEFORE UPDATE OR DELETE ON wallet_transactions FOR EACH ROW       EXECUTE FUNCTION wallet_append_only();
+CREATE TRIGGER append_only_truncate BEFORE TRUNCATE         ON wallet_transactions FOR EACH STATEMENT EXECUTE FUNCTION wallet_append_only();
+ALTER TABLE wallet_transactions ENABLE ALWAYS TRIGGER append_only_rows;
+ALTER TABLE wallet_transactions ENABLE ALWAYS TRIGGER append_only_truncate;
 ALTER TABLE wallet_commands     ENABLE ALWAYS TRIGGER append_only_rows;
 ALTER TABLE wallet_commands     ENABLE ALWAYS TRIGGER append_only_truncate;
 ALTER TABLE wallet_asset_events ENABLE ALWAYS TRIGGER append_only_rows;

@@ -238,10 +238,10 @@ $$;
 REVOKE EXECUTE ON FUNCTION wallet_record_events, wallet_repair_events FROM PUBLIC;
 GRANT  EXECUTE ON FUNCTION wallet_record_events, wallet_repair_events TO wallet_app;
 
-GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_holds, wallet_commands, wallet_asset_events, wallet_feed, wallet_feed_consumers, wallet_feed_parked, wallet_feed_skipped
+GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_holds, wallet_transactions, wallet_commands, wallet_asset_events, wallet_feed, wallet_feed_consumers, wallet_feed_parked, wallet_feed_skipped
     TO wallet_app, wallet_reader;
 
-GRANT INSERT ON wallets, wallet_assets, wallet_holds, wallet_commands TO wallet_app;
+GRANT INSERT ON wallets, wallet_assets, wallet_holds, wallet_transactions, wallet_commands TO wallet_app;
 GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, open_holds, next_expiry, updated_at) ON wallet_assets TO wallet_app;  -- this also allows the row lock
 GRANT UPDATE (state, amount, captured, released, expires_at, updated_at, position) ON wallet_holds TO wallet_app;
 

@@ -76,6 +76,7 @@ const sqlRelations = `
 		('wallets',               '{INSERT}'),
 		('wallet_assets',         '{INSERT, UPDATE}'),
 		('wallet_commands',       '{INSERT}'),
+		('wallet_transactions',   '{INSERT}'),
 		('wallet_asset_events',   '{}'),
 		('wallet_feed',           '{}'),
 		('wallet_feed_consumers', '{}'),

@@ -58,6 +58,7 @@ type chain struct {
 	repeats rows.Repetition
 
 	holds   chainHolds
+	legs    chainLegs
 	scope   scope
 	missing int64 // version of the first entry without an event
 	feed    inFeed
@@ -165,12 +166,18 @@ func (c *chain) checkOwn(e *wallet.Entry) {
 	own := wallet.AutoCreate()
 	switch {
 	case e.Reason == wallet.ReasonMalformed:
-		if !malformedID.MatchString(e.CommandID) || e.Type == wallet.TypeExpire {
+		if !malformedID.MatchString(e.CommandID) || e.Type == wallet.TypeExpire || e.TransactionID != "" {
 			c.wrongEntry(e, "it is malformed, and its id is not one that the service gives")
 		}
 	case e.Type == wallet.TypeExpire:
 		if own = wallet.ExpireCommand(e.HoldID); !sameCommand(e, own) || e.Status != wallet.StatusApplied {
 			c.wrongEntry(e, "an expiry is the service's own, and this one is not as the service writes it: id %q, applied, and no more than the hold", own.ID)
+		}
+	case e.Reason == wallet.ReasonTransactionRefused && e.TransactionID == "":
+		c.wrongEntry(e, "a transaction was refused, and it is a leg of none")
+	case e.TransactionID != "":
+		if e.CommandID != wallet.LegID(e.TransactionID, e.Leg) || e.Leg < 1 || e.Leg > e.Legs {
+			c.wrongEntry(e, "it is leg %d of %d of transaction %q, and its id is not made of that", e.Leg, e.Legs, e.TransactionID)
 		}
 	case strings.HasPrefix(e.CommandID, "_") && (e.Position != 1 || !sameCommand(e, own)):
 		c.wrongEntry(e, "ids that begin with \"_\" are the service's own, and this entry is none that it writes")
@@ -219,6 +226,11 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 		c.want.Keep(wallet.Hold{ID: e.HoldID, State: state})
 		defer delete(c.want.Holds, e.HoldID)
 	}
+	if e.TransactionID != "" && e.Status == wallet.StatusUnapplied {
+		if received.Refused = c.refusedLeg(e, received, rules); c.finding != nil {
+			return
+		}
+	}
 	after, result, err := rules.Apply(c.want, received, e.RecordedAt)
 	if err != nil {
 		c.wrongEntry(e, "%v", err)
@@ -254,7 +266,7 @@ func sameOutcome(e, want *wallet.Entry) bool {
 		e.Status == want.Status && e.Reason == want.Reason && e.Message == want.Message && e.Amount.Same(want.Amount) &&
 		e.TotalBefore.Same(want.TotalBefore) && e.TotalAfter.Same(want.TotalAfter) &&
 		e.HoldBefore.Same(want.HoldBefore) && e.HoldAfter.Same(want.HoldAfter) &&
-		e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
+		e.LegRef == want.LegRef && e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
 }
 
 // checkEvent checks that an event repeats its entry, which has been checked, byte for byte.

@@ -96,6 +96,7 @@ type verification struct {
 	mu      sync.Mutex
 	report  Report
 	waiting map[key]waiting // not in the report's findings yet
+	legs    []legEntry      // not compared with their transactions yet
 }
 
 // reportWith returns the report plus findings for the wallets whose events did not come in
@@ -109,11 +110,11 @@ func (v *verification) reportWith(inVain map[key]waiting) Report {
 }
 
 // cut splits a scope into ranges.
-func cut(ctx context.Context, connection []*pgxpool.Conn, s scope, ranges chan<- keyRange) error {
+func cut(ctx context.Context, l *legChecker, s scope, ranges chan<- keyRange) error {
 	for next := (keyRange{scope: s}); ; next.after = next.upTo {
 		if s.currency == "" || s.userID == "" { // else it is one wallet
 			var err error
-			if next.upTo, err = rangeEnd(ctx, connection, next); err != nil {
+			if next.upTo, err = rangeEnd(ctx, l, next); err != nil {
 				return fmt.Errorf("split the wallets into ranges: %w", err)
 			}
 		}
@@ -129,10 +130,12 @@ func cut(ctx context.Context, connection []*pgxpool.Conn, s scope, ranges chan<-
 }
 
 // rangeEnd is the last key of the range that begins after a key; nil if it is the last range.
-func rangeEnd(ctx context.Context, connection []*pgxpool.Conn, k keyRange) (*key, error) {
+func rangeEnd(ctx context.Context, l *legChecker, k keyRange) (*key, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var last key
 	args := append(keyArgs(k.after), k.userID, k.currency, walletsPerRange-1)
-	err := inSnapshot(ctx, connection, func(txs []pgx.Tx) error {
+	err := inSnapshot(ctx, []*pgxpool.Conn{l.conn}, func(txs []pgx.Tx) error {
 		return txs[0].QueryRow(ctx, sqlRangeEnd, args...).Scan(&last.userID, &last.currency)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -201,7 +204,7 @@ func readFeed(ctx context.Context, tx pgx.Tx, k keyRange) (map[key]inFeed, error
 
 // check reads a range's balances and its part of the feed, then its journal, events and holds
 // side by side, from three transactions of one snapshot.
-func (v *verification) check(ctx context.Context, entriesTx, eventsTx, holdsTx pgx.Tx, k keyRange) (err error) {
+func (v *verification) check(ctx context.Context, l *legChecker, entriesTx, eventsTx, holdsTx pgx.Tx, k keyRange) (err error) {
 	if err = entriesTx.QueryRow(ctx, sqlClock).Scan(&k.clock); err != nil {
 		return err
 	}
@@ -238,12 +241,17 @@ func (v *verification) check(ctx context.Context, entriesTx, eventsTx, holdsTx p
 		}
 		c := newChain(at, k)
 		c.repeats = repeats
-		checked.chain(c, entries, events, holds)
+		if err := checked.chain(ctx, l, c, entries, events, holds); err != nil {
+			return err
+		}
 		delete(k.assets, at)
 		delete(k.feed, at)
 	}
 	if err := errors.Join(entryRows.Err(), eventRows.Err(), holdRows.Err()); err != nil {
 		return fmt.Errorf("read the trail: %w", err)
+	}
+	if err := checked.checkLegs(ctx, l); err != nil {
+		return err
 	}
 	for at := range k.assets { // wallets without any row in the trail
 		checked.add(newChain(at, k))
@@ -257,7 +265,7 @@ func (v *verification) check(ctx context.Context, entriesTx, eventsTx, holdsTx p
 }
 
 // chain checks one wallet asset, whose rows the streams stand before.
-func (v *verification) chain(c *chain, entries, events, holds *stream) {
+func (v *verification) chain(ctx context.Context, l *legChecker, c *chain, entries, events, holds *stream) error {
 	for entries.of(c.key) {
 		e := c.read(entries)
 		hasEvent := e.Version > 0 && events.of(c.key) && c.readEvent(events).Version <= e.Version
@@ -270,6 +278,14 @@ func (v *verification) chain(c *chain, entries, events, holds *stream) {
 		}
 		entries.take()
 		v.entries.Add(1)
+		if e.TransactionID != "" {
+			v.legs = append(v.legs, legEntry{c.key, e.LegRef, e.Position})
+			if len(v.legs) >= legsAtOnce {
+				if err := v.checkLegs(ctx, l); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	for events.of(c.key) {
 		c.strayEvent(c.readEvent(events))
@@ -278,6 +294,17 @@ func (v *verification) chain(c *chain, entries, events, holds *stream) {
 	}
 	c.restOfHolds(holds)
 	v.add(c)
+	return nil
+}
+
+// checkLegs compares the legs that were read with their transactions.
+func (v *verification) checkLegs(ctx context.Context, l *legChecker) error {
+	if len(v.legs) == 0 {
+		return nil
+	}
+	findings, err := l.check(ctx, v.legs)
+	v.report.Findings, v.legs = append(v.report.Findings, findings...), v.legs[:0]
+	return err
 }
 
 // add counts a finished chain and records what is wrong with it.

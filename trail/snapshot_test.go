@@ -52,7 +52,7 @@ type slowReader struct {
 }
 
 func (s *slowReader) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {
-	if strings.Contains(query.SQL, "FROM wallet_commands") {
+	if strings.Contains(query.SQL, "FROM wallet_commands") && !strings.Contains(query.SQL, "FROM wallet_transactions") {
 		var now, oldest time.Time
 		require.NoError(s.t, s.other.QueryRow(s.t.Context(), `SELECT clock_timestamp(), min(xact_start)
 			FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'verification'`).Scan(&now, &oldest))

@@ -17,7 +17,7 @@ import (
 type Finding struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
-	Table    string `json:"table"` // wallet_commands, wallet_asset_events, wallet_feed or wallet_assets
+	Table    string `json:"table"` // wallet_commands, wallet_asset_events, wallet_feed, wallet_holds, wallet_transactions or wallet_assets
 	// Position of the bad row in the journal, or of the entry that it should match; 0 if there
 	// is none.
 	Position int64  `json:"position,omitempty"`
@@ -127,12 +127,14 @@ func (r Reader) look(ctx context.Context, o VerifyOptions, scopes []scope) (*ver
 		o.Parallel = min(o.Parallel, len(scopes)) // each scope is one range
 	}
 	err := r.withConnections(ctx, 1+connectionsPerRange*o.Parallel, func(connections []*pgxpool.Conn) error {
+		whole := ctx
 		group, ctx := errgroup.WithContext(ctx)
 		ranges := make(chan keyRange)
+		legs := &legChecker{conn: connections[0]}
 		group.Go(func() error {
 			defer close(ranges)
 			for _, s := range scopes {
-				if err := cut(ctx, connections[:1], s, ranges); err != nil {
+				if err := cut(ctx, legs, s, ranges); err != nil {
 					return err
 				}
 			}
@@ -141,7 +143,7 @@ func (r Reader) look(ctx context.Context, o VerifyOptions, scopes []scope) (*ver
 		for own := range slices.Chunk(connections[1:], connectionsPerRange) {
 			group.Go(func() error {
 				for next := range ranges {
-					err := inSnapshot(ctx, own, func(txs []pgx.Tx) error { return v.check(ctx, txs[0], txs[1], txs[2], next) })
+					err := inSnapshot(ctx, own, func(txs []pgx.Tx) error { return v.check(ctx, legs, txs[0], txs[1], txs[2], next) })
 					if err != nil {
 						return err
 					}
@@ -149,7 +151,13 @@ func (r Reader) look(ctx context.Context, o VerifyOptions, scopes []scope) (*ver
 				return nil
 			})
 		}
-		return group.Wait()
+		err := group.Wait()
+		if err == nil && scopes[0].key == (key{}) {
+			var findings []Finding
+			findings, err = legs.withoutLegs(whole)
+			v.report.Findings = append(v.report.Findings, findings...)
+		}
+		return err
 	})
 	v.report.Entries = o.Entries.Load()
 	return v, err

@@ -1,0 +1,171 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/failure"
+)
+
+const (
+	// Another transaction of the same id, in progress elsewhere, ends first.
+	sqlClaimTransaction = `INSERT INTO wallet_transactions (transaction_id, users, currencies, must_balance, request_hash)
+		VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT DO NOTHING`
+
+	// A statement of its own, which sees what the insert had to wait for.
+	sqlClaimedTransaction = `SELECT request_hash FROM wallet_transactions WHERE transaction_id = $1`
+)
+
+// claim is a transaction whose id is taken by the row in wallet_transactions: by this try, or
+// by an earlier one.
+type claim struct {
+	wallet.Transaction
+	hash   wallet.Hash // of the request
+	stored wallet.Hash // of the request that the row is of
+}
+
+func newClaim(t wallet.Transaction) *claim { return &claim{Transaction: t, hash: t.RequestHash()} }
+
+// ApplyTransaction applies a transaction: all its legs or none, in one transaction of Postgres
+// that locks the rows of all its wallets. A refused transaction is a result like any other, with
+// an entry in each wallet. Missing assets are created. It fails for good with InvalidCommand if
+// the transaction is not valid or a currency is not registered; any other failure can be
+// retried. The events follow in a second transaction: if that takes too long, RecordTransaction
+// has to be run.
+func (a *Activities) ApplyTransaction(ctx context.Context, t wallet.Transaction) (wallet.ApplyTransactionOutput, error) {
+	if err := t.Validate(); err != nil { // a step is not to depend on who calls it
+		return wallet.ApplyTransactionOutput{}, failure.Encode(err)
+	}
+	out, err := a.applyTransaction(ctx, t)
+	if err != nil {
+		return wallet.ApplyTransactionOutput{}, failure.Encode(fmt.Errorf("apply transaction %q: %w", t.ID, err))
+	}
+	out.Recorded = len(out.Result.Results) == 0 || a.recordTransactionSoon(ctx, t)
+	return out, nil
+}
+
+func (a *Activities) recordTransactionSoon(ctx context.Context, t wallet.Transaction) bool {
+	refs := make([]wallet.AssetRef, len(t.Commands))
+	for i, leg := range t.Commands {
+		refs[i] = leg.AssetRef
+	}
+	ctx, cancel := context.WithTimeout(ctx, andRecordPatience)
+	defer cancel()
+	return a.RecordTransaction(ctx, refs) == nil
+}
+
+// RecordTransaction is RecordEvents for several wallets, in one transaction of Postgres.
+func (a *Activities) RecordTransaction(ctx context.Context, refs []wallet.AssetRef) error {
+	refs = slices.Clone(refs)
+	slices.SortFunc(refs, compareRefs)
+	var users, currencies []string
+	for _, ref := range slices.Compact(refs) {
+		users, currencies = append(users, ref.UserID), append(currencies, ref.Currency)
+	}
+	if _, err := a.recordEvents(ctx, users, currencies); err != nil {
+		return failure.Encode(fmt.Errorf("record events of %d wallets: %w", len(users), err))
+	}
+	return nil
+}
+
+func (a *Activities) applyTransaction(ctx context.Context, of wallet.Transaction) (wallet.ApplyTransactionOutput, error) {
+	groups := legGroups(of)
+	return inTransaction(ctx, a, func(t transaction) (out wallet.ApplyTransactionOutput, err error) {
+		c := newClaim(of)
+		l, err := t.begun(ctx, groups, c)
+		if err == nil && c.hasConflict() && l.created {
+			// Another one has taken the id just now: nothing may be created for this one.
+			if err = t.rollback(ctx); err == nil {
+				l, err = t.begun(ctx, groups, c)
+			}
+		}
+		if err != nil {
+			return out, err
+		}
+		if out.Result, out.Expired, err = l.foldTransaction(c); err != nil {
+			return out, err
+		}
+		return out, t.write(ctx, l)
+	})
+}
+
+// hasConflict reports whether the id is another transaction's.
+func (c *claim) hasConflict() bool { return c.stored != c.hash }
+
+func haveConflict(claims []*claim) bool { return slices.ContainsFunc(claims, (*claim).hasConflict) }
+
+// legGroups are the legs of a transaction as groups, one for each.
+func legGroups(t wallet.Transaction) []group {
+	legs := t.Legs()
+	groups := make([]group, len(legs))
+	for i, leg := range legs {
+		groups[i] = group{AssetRef: leg.AssetRef, commands: []wallet.Received{{Command: leg.Command}}}
+	}
+	return groups
+}
+
+// queueClaims takes the ids of transactions. All transactions do so before they lock a row, and
+// in one order, so none waits in a circle.
+func queueClaims(batch *pgx.Batch, claims []*claim) {
+	for _, c := range claims {
+		users, currencies := make([]string, len(c.Commands)), make([]string, len(c.Commands))
+		for i, leg := range c.Commands {
+			users[i], currencies[i] = leg.UserID, leg.Currency
+		}
+		batch.Queue(sqlClaimTransaction, c.ID, users, currencies, c.MustBalance, c.hash[:])
+		batch.Queue(sqlClaimedTransaction, c.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&c.stored) })
+	}
+}
+
+// foldTransaction applies a transaction, or answers with what the journal has of it. It returns
+// how many holds have expired, too.
+func (l *lockedAssets) foldTransaction(c *claim) (result wallet.TransactionResult, expired int, err error) {
+	if c.hasConflict() {
+		return wallet.ConflictingTransaction(c.Transaction), 0, nil
+	}
+	results, err := l.recordedLegs(c)
+	if err != nil || len(results) > 0 {
+		return wallet.NewTransactionResult(c.ID, c.stored, results), 0, err
+	}
+	folded, err := wallet.FoldTransaction(func(ref wallet.AssetRef) wallet.Account {
+		a := l.of(ref)
+		return wallet.Account{Asset: a.Asset, Holds: a.holds}
+	}, c.Transaction, l.now)
+	if err != nil {
+		return result, 0, err
+	}
+	for i, f := range folded {
+		ref := c.Commands[i].AssetRef
+		expired += l.take(l.of(ref), f)
+		results = append(results, wallet.LegResult{AssetRef: ref, Result: f.Results[0]})
+	}
+	return wallet.NewTransactionResult(c.ID, c.stored, results), expired, nil
+}
+
+// recordedLegs are the answers that the journal has; none if the transaction is new. Legs are
+// recorded together, so there is no other case, unless rows were changed by hand.
+func (l *lockedAssets) recordedLegs(c *claim) (results []wallet.LegResult, err error) {
+	for _, leg := range c.Legs() {
+		a := l.of(leg.AssetRef)
+		entry, known := a.prior[leg.ID]
+		if !known {
+			continue
+		}
+		r := wallet.Answer(*entry, a.Asset, leg.Command)
+		if !r.Replayed {
+			return nil, &wallet.InconsistentError{UserID: leg.UserID, Currency: leg.Currency,
+				Problem: fmt.Sprintf("the journal has %q with other content than wallet_transactions", leg.ID)}
+		}
+		results = append(results, wallet.LegResult{AssetRef: leg.AssetRef, Result: r})
+	}
+	if n := len(results); n > 0 && n < len(c.Commands) {
+		return nil, &wallet.InconsistentError{UserID: results[0].UserID, Currency: results[0].Currency,
+			Problem: fmt.Sprintf("the journals have %d of the %d legs of transaction %q", n, len(c.Commands), c.ID)}
+	}
+	return results, nil
+}

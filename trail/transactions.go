@@ -1,0 +1,275 @@
+package trail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
+)
+
+// ErrNoTransaction says that no transaction has this id.
+var ErrNoTransaction = errors.New("there is no such transaction")
+
+// Transaction is what became of a transaction.
+type Transaction struct {
+	wallet.TransactionResult
+	MustBalance bool `json:"must_balance,omitempty"`
+}
+
+// Transaction reads what became of a transaction: the entries of its legs. It returns
+// ErrNoTransaction if the id was never used.
+func (r Reader) Transaction(ctx context.Context, id string) (t Transaction, err error) {
+	if err := wallet.ValidateTransactionID(id); err != nil {
+		return t, err
+	}
+	found, err := readTransactions(ctx, r.db, []string{id})
+	if err != nil {
+		return t, err
+	}
+	stored, known := found[id]
+	if !known {
+		return t, fmt.Errorf("transaction %q: %w", id, ErrNoTransaction)
+	}
+	if problem := stored.problem(); problem != "" {
+		return t, fmt.Errorf("transaction %q: %s: run \"wallet verify\"", id, problem)
+	}
+	results := make([]wallet.LegResult, len(stored.legs))
+	for i, leg := range stored.legs {
+		results[i] = wallet.LegResult{AssetRef: leg.AssetRef, Result: leg.entry.Result()}
+	}
+	t = Transaction{wallet.NewTransactionResult(id, stored.hash, results), stored.mustBalance}
+	return t, nil
+}
+
+// storedTransaction is a row of wallet_transactions, with the entries of its legs.
+type storedTransaction struct {
+	mustBalance bool
+	hash        wallet.Hash
+	legs        []storedLeg
+}
+
+type storedLeg struct {
+	wallet.AssetRef
+	entry   *wallet.Entry // nil if the journal lacks it
+	problem string        // with its row
+}
+
+const (
+	sqlTransactionRows = `SELECT transaction_id, users, currencies, must_balance, request_hash
+		FROM wallet_transactions
+		WHERE transaction_id = ANY ($1::text[])`
+
+	// A page of all transactions, in a statement of its own so that no snapshot is held for long.
+	sqlFirstLegs = `SELECT transaction_id, users[1], currencies[1], EXISTS (
+			SELECT 1
+			FROM wallet_commands
+			WHERE user_id = t.users[1] AND currency = t.currencies[1] AND command_id = ('_transaction/' || t.transaction_id || '/1') COLLATE "C")
+		FROM wallet_transactions AS t
+		WHERE transaction_id > $1
+		ORDER BY transaction_id
+		LIMIT 1000`
+)
+
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// readTransactions reads transactions by their ids.
+func readTransactions(ctx context.Context, db querier, ids []string) (map[string]*storedTransaction, error) {
+	all := map[string]*storedTransaction{}
+	found, err := db.Query(ctx, sqlTransactionRows, ids)
+	if err != nil {
+		return nil, err
+	}
+	var users, currencies, legIDs []string
+	var id string
+	var ofUsers, ofCurrencies []string
+	var mustBalance bool
+	var hash wallet.Hash
+	_, err = pgx.ForEachRow(found, []any{&id, &ofUsers, &ofCurrencies, &mustBalance, &hash}, func() error {
+		t := &storedTransaction{mustBalance: mustBalance, hash: hash}
+		for i := range ofUsers {
+			t.legs = append(t.legs, storedLeg{AssetRef: wallet.AssetRef{UserID: ofUsers[i], Currency: ofCurrencies[i]}})
+			users, currencies, legIDs = append(users, ofUsers[i]), append(currencies, ofCurrencies[i]), append(legIDs, wallet.LegID(id, int64(i+1)))
+		}
+		all[id] = t
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	entries, err := db.Query(ctx, rows.EntriesByID, users, currencies, legIDs)
+	if err != nil {
+		return nil, err
+	}
+	defer entries.Close()
+	for reader := rows.Entries(entries); entries.Next(); {
+		e := &wallet.Entry{}
+		problem := reader.Entry(rows.Values(entries), e)
+		if t := all[e.TransactionID]; t != nil && 1 <= e.Leg && e.Leg <= int64(len(t.legs)) {
+			if leg := &t.legs[e.Leg-1]; leg.AssetRef == (wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}) {
+				leg.entry, leg.problem = e, problem
+			}
+		}
+	}
+	return all, entries.Err()
+}
+
+// problem is what is wrong with a transaction: legs that are missing, one that was applied where
+// another was refused, or value that it has made or lost. It is empty if nothing is.
+func (t *storedTransaction) problem() string {
+	hashes := make([]wallet.LegHash, len(t.legs))
+	causes, applied := 0, 0
+	change := map[string]wallet.Amount{}
+	for i, leg := range t.legs {
+		switch {
+		case leg.entry == nil:
+			return fmt.Sprintf("leg %d of %d is not in the journal of the %s wallet of %q", i+1, len(t.legs), leg.Currency, leg.UserID)
+		case leg.problem != "":
+			return fmt.Sprintf("leg %d of %d: %s", i+1, len(t.legs), leg.problem)
+		case leg.entry.Legs != int64(len(t.legs)):
+			return fmt.Sprintf("leg %d says that there are %d, wallet_transactions that there are %d", i+1, leg.entry.Legs, len(t.legs))
+		case leg.entry.Status == wallet.StatusApplied:
+			applied++
+		case leg.entry.Reason != wallet.ReasonTransactionRefused:
+			causes++
+		}
+		hashes[i] = wallet.LegHash{AssetRef: leg.AssetRef, RequestHash: leg.entry.RequestHash}
+		change[leg.Currency] = change[leg.Currency].Add(leg.entry.TotalAfter).Sub(leg.entry.TotalBefore)
+	}
+	switch {
+	case wallet.HashTransaction(t.mustBalance, hashes) != t.hash:
+		return "its row in wallet_transactions does not match the content of its legs"
+	case applied != 0 && applied != len(t.legs):
+		return fmt.Sprintf("%d of its %d legs are applied, the others are not", applied, len(t.legs))
+	case applied == 0 && causes != 1:
+		return fmt.Sprintf("it is refused, and %d of its legs say why instead of one", causes)
+	}
+	if t.mustBalance {
+		for currency, sum := range change {
+			if !sum.IsZero() {
+				return fmt.Sprintf("it has to balance, but changes what there is in %s by %s", currency, sum)
+			}
+		}
+	}
+	return ""
+}
+
+// legEntry is an entry of a leg that a chain has.
+type legEntry struct {
+	key
+	wallet.LegRef
+	position int64
+}
+
+// legChecker compares the legs that journals have with their transactions. A transaction and
+// all its legs are committed together, and never change: whoever has seen one leg finds the
+// others, in whatever snapshot.
+type legChecker struct {
+	mu   sync.Mutex
+	conn *pgxpool.Conn
+}
+
+// legsAtOnce is how many legs are compared with one statement.
+const legsAtOnce = 500
+
+func (l *legChecker) check(ctx context.Context, legs []legEntry) (findings []Finding, err error) {
+	ids := make([]string, 0, len(legs))
+	seen := map[string]bool{}
+	for _, leg := range legs {
+		if !seen[leg.TransactionID] {
+			ids, seen[leg.TransactionID] = append(ids, leg.TransactionID), true
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found, err := readTransactions(ctx, l.conn, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read transactions: %w", err)
+	}
+	for _, leg := range legs {
+		problem := ""
+		switch t := found[leg.TransactionID]; {
+		case t == nil:
+			problem = "it has no row in wallet_transactions"
+		case leg.Leg > int64(len(t.legs)) || t.legs[leg.Leg-1].AssetRef != (wallet.AssetRef{UserID: leg.userID, Currency: leg.currency}):
+			problem = fmt.Sprintf("leg %d of it is in this wallet, but not by its row in wallet_transactions", leg.Leg)
+		default:
+			problem = t.problem()
+		}
+		if problem != "" {
+			findings = append(findings, Finding{UserID: leg.userID, Currency: leg.currency, Table: "wallet_transactions", Position: leg.position,
+				Problem: fmt.Sprintf("transaction %q: %s", leg.TransactionID, problem)})
+		}
+	}
+	return findings, nil
+}
+
+// withoutLegs finds transactions whose first leg no journal has. Those that have it are compared
+// where it is found.
+func (l *legChecker) withoutLegs(ctx context.Context) (findings []Finding, err error) {
+	var id string
+	for more := true; more; {
+		found, err := l.conn.Query(ctx, sqlFirstLegs, id)
+		if err != nil {
+			return nil, err
+		}
+		more = false
+		var at key
+		var known bool
+		_, err = pgx.ForEachRow(found, []any{&id, &at.userID, &at.currency, &known}, func() error {
+			more = true
+			if !known {
+				findings = append(findings, Finding{UserID: at.userID, Currency: at.currency, Table: "wallet_transactions",
+					Problem: fmt.Sprintf("transaction %q: its first leg is not in the journal of this wallet", id)})
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read transactions: %w", err)
+		}
+	}
+	return findings, nil
+}
+
+// chainLegs follows the legs that a refused transaction has in one wallet.
+type chainLegs struct {
+	transactionID string
+	tried         wallet.Account // the wallet, had the legs before been applied
+	misfit        bool           // one of those before could not be applied
+}
+
+// refusedLeg derives an entry of a refused leg: the cause of the refusal from the wallet as the
+// legs before it would have left it, the others from nothing but that the transaction was
+// refused. The whole of the transaction is left to a legChecker.
+func (c *chain) refusedLeg(e *wallet.Entry, received wallet.Received, rules wallet.Rules) *wallet.Refusal {
+	if c.legs.transactionID != e.TransactionID {
+		c.legs = chainLegs{transactionID: e.TransactionID, tried: c.want.Clone()}
+	}
+	if state, closed := c.holds.closed[e.HoldID]; closed {
+		c.legs.tried.Keep(wallet.Hold{ID: e.HoldID, State: state})
+	}
+	after, result, err := rules.Apply(c.legs.tried, received, e.RecordedAt)
+	switch isCause := e.Reason != wallet.ReasonTransactionRefused; {
+	case err != nil:
+		c.wrongEntry(e, "%v", err)
+	case isCause && c.legs.misfit:
+		c.wrongEntry(e, "the transaction was refused because of it, but a leg before it does not fit either")
+	case isCause && result.Reason != e.Reason:
+		c.wrongEntry(e, "the transaction was refused because of it, for %s, but the rules say %s %s", e.Reason, result.Status, result.Reason)
+	case result.Status == wallet.StatusUnapplied:
+		c.legs.misfit = true
+	default:
+		c.legs.tried = after
+		if h, ok := after.Changed(); ok {
+			c.legs.tried.Keep(h)
+		}
+	}
+	return &wallet.Refusal{Reason: e.Reason, Message: e.Message}
+}
