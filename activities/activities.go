@@ -36,6 +36,7 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 		wallet.StepEnsureWalletAsset: withHeartbeat(a.EnsureWalletAsset),
 		wallet.StepApplyCommands:     withHeartbeat(a.ApplyCommands),
 		wallet.StepRecordEvents:      withHeartbeat(a.RecordEvents),
+		wallet.StepApplyLane:         withHeartbeat(a.ApplyLane),
 	} {
 		r.RegisterActivityWithOptions(step, activity.RegisterOptions{Name: name})
 	}
