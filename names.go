@@ -3,6 +3,7 @@ package wallet
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
 	"strings"
 )
 
@@ -13,6 +14,8 @@ const (
 	WorkflowWalletAsset  = "WalletAsset"
 	WorkflowApplyCommand = "ApplyCommand"
 	WorkflowTransaction  = "Transaction"
+	// WorkflowLane applies commands of many wallets together, for package starter.
+	WorkflowLane = "Lane"
 
 	SignalCommand    = "command"
 	UpdateApply      = "apply"
@@ -20,8 +23,11 @@ const (
 	// UpdateApplyBrief is apply_batch with Facts as its answer, for callers that can read them,
 	// such as package starter.
 	UpdateApplyBrief = "apply_batch_brief"
-	QueryState       = "state"
-	QueryResult      = "result"
+	// UpdateApplyLane is the update of a lane: a list of ApplyCommandInput, answered with
+	// LaneAnswers.
+	UpdateApplyLane = "apply_lane"
+	QueryState      = "state"
+	QueryResult     = "result"
 
 	SearchAttributeUserID   = "WalletUserId"
 	SearchAttributeCurrency = "WalletCurrency"
@@ -43,6 +49,7 @@ const (
 	StepApplyTransaction  = "ApplyTransaction"
 	// StepRecordTransaction is RecordEvents for the wallets of a transaction.
 	StepRecordTransaction = "RecordTransaction"
+	StepApplyLane         = "ApplyLane"
 
 	// ActivitySendCommand is the one step of ApplyCommand: an update-with-start of the
 	// wallet's workflow, which workflow code cannot do itself.
@@ -69,6 +76,15 @@ func WorkflowID(userID, currency string) string {
 // isWalletWorkflow reports whether an id is one that WorkflowID makes.
 func isWalletWorkflow(id string) bool {
 	return strings.HasPrefix(id, walletAssetPrefix+"/") || strings.HasPrefix(id, walletAssetPrefix+hashedKind+"/")
+}
+
+// LaneWorkflowID is the id of a lane of the workers of a task queue.
+func LaneWorkflowID(taskQueue string, lane int) string {
+	number := "/" + strconv.Itoa(lane)
+	if id := "lane/" + taskQueue + number; len(id) <= maxWorkflowIDBytes {
+		return id
+	}
+	return "lane" + hashedKind + "/" + hashOf(taskQueue) + number
 }
 
 // ApplyCommandWorkflowID is the id of the short-lived workflow that sends one command, so
@@ -105,8 +121,12 @@ func boundedID(most int, kind, scope, rest string) string {
 	if id := kind + "/" + scope + rest; len(id) <= most {
 		return id
 	}
-	sum := sha256.Sum256([]byte(rest))
-	return kind + hashedKind + "/" + scope + hex.EncodeToString(sum[:])
+	return kind + hashedKind + "/" + scope + hashOf(rest)
+}
+
+func hashOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
 }
 
 var escapeSlash = strings.NewReplacer("/", "%2F", "%", "%25")

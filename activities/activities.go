@@ -40,6 +40,7 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 		wallet.StepRecordTransaction: withHeartbeat(func(ctx context.Context, refs []wallet.AssetRef) (struct{}, error) {
 			return struct{}{}, a.RecordTransaction(ctx, refs)
 		}),
+		wallet.StepApplyLane: withHeartbeat(a.ApplyLane),
 	} {
 		r.RegisterActivityWithOptions(step, activity.RegisterOptions{Name: name})
 	}

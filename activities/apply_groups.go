@@ -28,6 +28,7 @@ type outcome struct {
 	holdsChanged bool          // some were placed or changed, or may have been since lastSeen
 	nextHolds    []wallet.Hold // then those that are open, the next to expire first
 	lostEntries  bool          // the journal ends before what lastSeen says, or differently
+	err          error         // nothing of the group can be decided
 }
 
 // needsRecording reports whether an outcome calls for RecordEvents: see ApplyCommandsOutput.
@@ -44,9 +45,11 @@ func (a *Activities) applyGroups(ctx context.Context, groups []group) ([]outcome
 		if err != nil {
 			return nil, err
 		}
-		outcomes, err := l.fold(groups)
-		if err != nil {
-			return nil, err
+		outcomes := l.fold(groups)
+		for _, o := range outcomes {
+			if o.err != nil {
+				return nil, o.err
+			}
 		}
 		if err := t.write(ctx, l); err != nil {
 			return nil, err
@@ -79,8 +82,9 @@ func (t transaction) begun(ctx context.Context, groups []group, claims ...*claim
 	return l, t.readMissing(ctx, l, groups)
 }
 
-// fold applies the commands of the groups in the order given.
-func (l *lockedAssets) fold(groups []group) ([]outcome, error) {
+// fold applies the commands of the groups in the order given. If one cannot be decided, its
+// outcome has an error, and nothing may be written.
+func (l *lockedAssets) fold(groups []group) []outcome {
 	outcomes := make([]outcome, len(groups))
 	for i, g := range groups {
 		a := l.of(g.AssetRef)
@@ -88,12 +92,13 @@ func (l *lockedAssets) fold(groups []group) ([]outcome, error) {
 		a.changedBefore = a.changedBefore || changedBefore
 		f, err := wallet.Fold(wallet.Account{Asset: a.Asset, Holds: a.holds}, a.prior, g.commands, l.now)
 		if err != nil {
-			return nil, fmt.Errorf("the %s wallet of %q: %w", g.Currency, g.UserID, err)
+			outcomes[i].err = fmt.Errorf("the %s wallet of %q: %w", g.Currency, g.UserID, err)
+			continue
 		}
 		outcomes[i] = outcome{asset: f.Account.Asset, results: f.Results, holdsChanged: len(f.Holds) > 0 || changedBefore, lostEntries: lost}
 		outcomes[i].expired = l.take(a, f)
 	}
-	return outcomes, nil
+	return outcomes
 }
 
 // take takes over what commands did to an asset, and returns how many holds have expired.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -71,6 +72,10 @@ const (
 			WHERE next.command_id = '` + wallet.ExpirePrefix + `' || h.hold_id)`
 )
 
+// sqlLockFreeAssets leaves out the rows that another session holds locked, instead of waiting for
+// them.
+var sqlLockFreeAssets = strings.Replace(sqlLockAssets, "UPDATE)", "UPDATE SKIP LOCKED)", 1)
+
 // lockedAsset is a wallet asset whose row a transaction has locked, and what it does to it.
 type lockedAsset struct {
 	wallet.Asset
@@ -95,6 +100,9 @@ func (a *lockedAsset) showsHolds() bool {
 }
 
 func (a *lockedAsset) holdsChanged() bool { return len(a.holdsToWrite) > 0 || a.restored }
+
+// hasRow reports whether the lock found a row.
+func (a *lockedAsset) hasRow() bool { return a.Currency != "" }
 
 // now is the time of the entries to come: a chain's time never runs backwards.
 func (a *lockedAsset) now(clock time.Time) time.Time {
@@ -187,7 +195,7 @@ func columns(assets []*lockedAsset) (users, currencies []string) {
 func (t transaction) lock(ctx context.Context, groups []group, claims []*claim) (*lockedAssets, error) {
 	l, batch := newLockedAssets(groups), &pgx.Batch{}
 	queueClaims(batch, claims)
-	l.queueLocks(batch, groups)
+	l.queueLocks(batch, sqlLockAssets, groups)
 	return l, t.begin(ctx, batch)
 }
 
@@ -196,26 +204,31 @@ func (t transaction) lock(ctx context.Context, groups []group, claims []*claim) 
 func (t transaction) createAndLock(ctx context.Context, groups []group, claims []*claim) (*lockedAssets, error) {
 	l, batch := newLockedAssets(groups), &pgx.Batch{}
 	queueClaims(batch, claims)
-	users, currencies := columns(l.all)
 	l.created = true
-	batch.Queue(sqlInsertWallets, slices.Compact(slices.Clone(users)))
-	batch.Queue(sqlInsertAssets, users, currencies)
-	l.queueLocks(batch, groups)
-	batch.Queue(sqlLostAssets, users, currencies).Query(l.restoreAssets)
+	l.queueCreation(batch, l.all, sqlLockAssets, groups)
 	if err := t.begin(ctx, batch); err != nil {
 		return nil, err
 	}
 	for _, a := range l.all {
-		if a.Currency == "" { // there is no row
+		if !a.hasRow() {
 			return nil, wallet.UnknownCurrency(a.ref.Currency)
 		}
 	}
 	return l, nil
 }
 
-func (l *lockedAssets) queueLocks(batch *pgx.Batch, groups []group) {
+// queueCreation makes the rows that are missing, and then locks all of them.
+func (l *lockedAssets) queueCreation(batch *pgx.Batch, missing []*lockedAsset, sqlLock string, groups []group) {
+	users, currencies := columns(missing)
+	batch.Queue(sqlInsertWallets, slices.Compact(slices.Clone(users)))
+	batch.Queue(sqlInsertAssets, users, currencies)
+	l.queueLocks(batch, sqlLock, groups)
+	batch.Queue(sqlLostAssets, users, currencies).Query(l.restoreAssets)
+}
+
+func (l *lockedAssets) queueLocks(batch *pgx.Batch, sqlLock string, groups []group) {
 	users, currencies := columns(l.all)
-	batch.Queue(sqlLockAssets, users, currencies).Query(l.readAssets)
+	batch.Queue(sqlLock, users, currencies).Query(l.readAssets)
 	batch.Queue(rows.EntriesByID, distinctIDs(groups, func(c wallet.Command) string { return c.ID }).parameters()...).Query(l.readPrior)
 	batch.Queue(sqlNow).QueryRow(func(row pgx.Row) error { return row.Scan(&l.now) })
 	if named := distinctIDs(groups, func(c wallet.Command) string { return c.HoldID }); len(named.ids) > 0 {

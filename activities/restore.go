@@ -44,7 +44,7 @@ var sqlEntriesOfHold = `SELECT ` + rows.EntryColumns + `
 func (l *lockedAssets) restoreAssets(found pgx.Rows) error {
 	assets, err := rows.CollectAssets(found)
 	for _, asset := range assets {
-		if a := l.of(wallet.AssetRef{UserID: asset.UserID, Currency: asset.Currency}); !a.Exists() {
+		if a := l.of(wallet.AssetRef{UserID: asset.UserID, Currency: asset.Currency}); a.hasRow() && !a.Exists() {
 			a.Asset, a.changed, a.restored = asset, true, true
 		}
 	}
