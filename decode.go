@@ -106,6 +106,21 @@ func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error)
 	return in, in.Command.Validate()
 }
 
+// DecodeTransaction reads a caller's transaction and validates it. One without an id gets
+// idIfNone.
+func DecodeTransaction(data []byte, idIfNone string) (t Transaction, err error) {
+	if err := decodeJSON(data, "transaction", &t); err != nil {
+		return t, err
+	}
+	if err := refuseEmpty(data); err != nil {
+		return t, err
+	}
+	if t.ID == "" {
+		t.ID = idIfNone
+	}
+	return t, t.Validate()
+}
+
 // asSent are the options for decoding input without losing any of it.
 var asSent = json.JoinOptions(
 	json.RejectUnknownMembers(true),

@@ -17,7 +17,10 @@ const (
 	// WorkflowLane applies commands of many wallets together, for package starter.
 	WorkflowLane = "Lane"
 
-	SignalCommand    = "command"
+	SignalCommand = "command"
+	// SignalRefresh tells a wallet's workflow that its balance was changed by others: it reads it
+	// again for those who look. It has no arguments.
+	SignalRefresh    = "refresh"
 	UpdateApply      = "apply"
 	UpdateApplyBatch = "apply_batch"
 	// UpdateApplyBrief is apply_batch with Facts as its answer, for callers that can read them,
@@ -54,6 +57,8 @@ const (
 	// ActivitySendCommand is the one step of ApplyCommand: an update-with-start of the
 	// wallet's workflow, which workflow code cannot do itself.
 	ActivitySendCommand = "SendCommand"
+	// ActivityRefreshWallets signals refresh to wallets' workflows.
+	ActivityRefreshWallets = "RefreshWallets"
 	// ActivityTakesSearchAttributes tells the WalletAsset workflow whether its namespace has
 	// the search attributes it sets.
 	ActivityTakesSearchAttributes = "TakesSearchAttributes"

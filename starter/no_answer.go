@@ -19,6 +19,8 @@ type NoAnswerError struct {
 	wallet.AssetRef
 	CommandID string // in a batch the first one without an answer
 	Following int    // commands after it in the batch, which have no answer either
+	// Transaction says that CommandID is a transaction's id, which is about several wallets.
+	Transaction bool
 	// Signal says that it was sent with Send, and Temporal did not confirm it. Workers have no
 	// part in that.
 	Signal    bool
@@ -35,6 +37,8 @@ func (e *NoAnswerError) Error() string {
 	switch {
 	case e.Signal:
 		text = fmt.Sprintf("the signal of command %q was not confirmed, it may still be applied: send it again with the same id: %v", e.CommandID, e.Cause)
+	case e.Transaction:
+		text = fmt.Sprintf("transaction %q has no answer yet, it may still be applied: send it again with the same id: %v", e.CommandID, e.Cause)
 	case e.Following > 0:
 		text = fmt.Sprintf("command %q and the %d after it in the batch have no answer yet, they may still be applied: send them again with the same ids: %v", e.CommandID, e.Following, e.Cause)
 	default:
@@ -110,6 +114,7 @@ func gaveUp(ctx context.Context, err error) bool {
 // isFinal tells an answer that another try would get again.
 func isFinal(err error) bool {
 	var unapplied *wallet.UnappliedError
+	var refused *wallet.TransactionRefusedError
 	var invalid *wallet.InvalidError
-	return errors.As(err, &unapplied) || errors.As(err, &invalid)
+	return errors.As(err, &unapplied) || errors.As(err, &refused) || errors.As(err, &invalid)
 }

@@ -162,6 +162,7 @@ func isPassing(err error) bool {
 		new(*serviceerror.ResourceExhausted), new(*serviceerror.Unavailable), new(*serviceerror.DeadlineExceeded),
 		new(*serviceerror.Canceled), new(*serviceerror.FailedPrecondition), // the run has had its 2,000 updates
 		new(*client.WorkflowUpdateServiceTimeoutOrCanceledError),
+		new(*temporal.TerminatedError), new(*temporal.TimeoutError), // of a transaction's workflow
 	} {
 		if errors.As(err, passing) {
 			return true
@@ -170,10 +171,12 @@ func isPassing(err error) bool {
 	return isSignalsLimit(err)
 }
 
-// Register registers the Client's activities: the only one of the ApplyCommand workflow, and
-// the one that tells the WalletAsset workflow about its namespace.
+// Register registers the Client's activities: the only one of the ApplyCommand workflow, the
+// one that tells the WalletAsset workflow about its namespace, and the one with which a
+// transaction tells wallets' workflows about itself.
 func (c *Client) Register(r worker.ActivityRegistry) {
 	r.RegisterActivityWithOptions(c.sendCommand, activity.RegisterOptions{Name: wallet.ActivitySendCommand})
+	r.RegisterActivityWithOptions(c.refreshWallets, activity.RegisterOptions{Name: wallet.ActivityRefreshWallets})
 	r.RegisterActivityWithOptions(c.takesSearchAttributes, activity.RegisterOptions{Name: wallet.ActivityTakesSearchAttributes})
 }
 

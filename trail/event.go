@@ -11,22 +11,23 @@ import (
 
 // Event is a row of wallet_asset_events: one applied command, as other modules see it.
 type Event struct {
-	UserID      string            `json:"user_id"`
-	Currency    string            `json:"currency"`
-	Version     int64             `json:"version"`
-	EventType   string            `json:"event_type"` // see wallet.Kind
-	CommandID   string            `json:"command_id"`
-	Amount      wallet.Amount     `json:"amount,omitzero"`
-	TotalBefore wallet.Amount     `json:"total_before"`
-	TotalAfter  wallet.Amount     `json:"total_after"`
-	HoldBefore  wallet.Amount     `json:"hold_before"`
-	HoldAfter   wallet.Amount     `json:"hold_after"`
-	Description string            `json:"description,omitempty"`
-	Actor       string            `json:"actor,omitempty"`
-	Metadata    map[string]string `json:"metadata,omitempty"`
-	OccurredAt  time.Time         `json:"occurred_at"`
-	Position    int64             `json:"position"` // of its journal entry
-	Hash        wallet.Hash       `json:"hash"`     // of its journal entry
+	UserID        string            `json:"user_id"`
+	Currency      string            `json:"currency"`
+	Version       int64             `json:"version"`
+	EventType     string            `json:"event_type"` // see wallet.Kind
+	CommandID     string            `json:"command_id"`
+	Amount        wallet.Amount     `json:"amount,omitzero"`
+	TotalBefore   wallet.Amount     `json:"total_before"`
+	TotalAfter    wallet.Amount     `json:"total_after"`
+	HoldBefore    wallet.Amount     `json:"hold_before"`
+	HoldAfter     wallet.Amount     `json:"hold_after"`
+	Description   string            `json:"description,omitempty"`
+	Actor         string            `json:"actor,omitempty"`
+	Metadata      map[string]string `json:"metadata,omitempty"`
+	OccurredAt    time.Time         `json:"occurred_at"`
+	Position      int64             `json:"position"` // of its journal entry
+	Hash          wallet.Hash       `json:"hash"`     // of its journal entry
+	wallet.LegRef                   // of a transaction
 	// As the command said.
 	ExpiresIn string    `json:"expires_in,omitempty"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
@@ -54,7 +55,7 @@ func eventOf(eventType string, e wallet.Entry) Event {
 		UserID: e.UserID, Currency: e.Currency, Version: e.Version, EventType: eventType, CommandID: e.CommandID, Amount: e.Amount,
 		TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter, HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter,
 		Description: e.Description, Actor: e.Actor, Metadata: e.Metadata, OccurredAt: e.RecordedAt, Position: e.Position, Hash: e.Hash,
-		ExpiresIn: e.ExpiresIn, ExpiresAt: e.ExpiresAt, Partial: e.Partial,
+		LegRef: e.LegRef, ExpiresIn: e.ExpiresIn, ExpiresAt: e.ExpiresAt, Partial: e.Partial,
 		HoldID: e.Result().HoldID, HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
 	}
 }

@@ -44,14 +44,17 @@ func applyCommandInput(ctx workflow.Context, payload converter.RawValue) (wallet
 	if err != nil || run.ScheduleID == "" || input.Command.ID != run.CommandID() {
 		return input, err
 	}
-	// A run triggered by hand has the time of the click, not a scheduled time.
-	var scheduled wallet.ScheduledRun
-	ctx = workflow.WithActivityOptions(ctx, lookupOptions())
-	if err := workflow.ExecuteActivity(ctx, wallet.ActivityScheduledTime, run).Get(ctx, &scheduled); err != nil {
-		return input, failure.Decode(err)
-	}
+	scheduled, err := scheduledTime(ctx, run)
 	input.Command.ID = scheduled.CommandID()
-	return input, nil
+	return input, err
+}
+
+// scheduledTime finds the scheduled time of a run: one that was triggered by hand has the time
+// of the click.
+func scheduledTime(ctx workflow.Context, run wallet.ScheduledRun) (scheduled wallet.ScheduledRun, err error) {
+	ctx = workflow.WithActivityOptions(ctx, lookupOptions())
+	err = workflow.ExecuteActivity(ctx, wallet.ActivityScheduledTime, run).Get(ctx, &scheduled)
+	return scheduled, failure.Decode(err)
 }
 
 // scheduledRun says which schedule started this run, and for what time; it is zero if no

@@ -36,6 +36,9 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	w.signals = workflow.GetSignalChannelWithOptions(ctx, wallet.SignalCommand, workflow.SignalChannelOptions{
 		Description: `One command, without an answer: {"id": "order-7", "type": "add", "amount": "12.50"}` + commandHelp,
 	})
+	w.refreshes = workflow.GetSignalChannelWithOptions(ctx, wallet.SignalRefresh, workflow.SignalChannelOptions{
+		Description: "Read the balance again: others have changed it. No arguments",
+	})
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApply, w.handleApply, workflow.UpdateHandlerOptions{
 		Description: `One command, answered with its Result: {"id": "order-7", "type": "subtract", "amount": "12.50"}` + commandHelp,
 		Validator: func(ctx workflow.Context, payload converter.RawValue) error {
@@ -123,6 +126,15 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 		w.signalsReceived++
 		w.panicWithoutKey(ctx, payload)
 		w.enqueue(receivedSignal(payload), nil)
+	}
+}
+
+// receiveRefreshes takes the signals that others have changed the wallet's row. One look at it
+// is enough for all of them.
+func (w *walletAsset) receiveRefreshes() {
+	for w.refreshes.ReceiveAsync(nil) {
+		w.signalsReceived++
+		w.stale = w.ensured
 	}
 }
 

@@ -49,6 +49,19 @@ func CountExpired(metrics client.MetricsHandler, holds int) {
 // counted as commands again.
 func (w *walletAsset) countResults(results []wallet.Result) {
 	w.metrics.Counter(MetricAnswered).Inc(int64(len(results)))
+	countCommands(w.metrics, results)
+}
+
+// countLegs counts the commands of a transaction.
+func countLegs(metrics client.MetricsHandler, legs []wallet.LegResult) {
+	results := make([]wallet.Result, len(legs))
+	for i, leg := range legs {
+		results[i] = leg.Result
+	}
+	countCommands(metrics, results)
+}
+
+func countCommands(metrics client.MetricsHandler, results []wallet.Result) {
 	type kind struct {
 		command wallet.CommandType
 		status  wallet.Status
@@ -68,7 +81,7 @@ func (w *walletAsset) countResults(results []wallet.Result) {
 		counts[i]++
 	}
 	for i, k := range kinds {
-		w.metrics.WithTags(map[string]string{
+		metrics.WithTags(map[string]string{
 			"type": string(k.command), "status": string(k.status), "reason": string(k.reason),
 		}).Counter(MetricCommands).Inc(counts[i])
 	}

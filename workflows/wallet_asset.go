@@ -40,6 +40,10 @@ type walletAsset struct {
 	metrics client.MetricsHandler
 	signals workflow.ReceiveChannel
 	queue   []queued
+	// refreshes are signals that others have changed the wallet's row; stale says that it was not
+	// read since.
+	refreshes workflow.ReceiveChannel
+	stale     bool
 
 	signalsReceived int  // in this run, which is what Temporal limits
 	replies         int  // signals to reply_to that are in flight
@@ -115,6 +119,7 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 		w.awaitWork(ctx, work)
 		w.noticeEnd(ctx)
 		w.receiveSignals(ctx)
+		w.receiveRefreshes()
 		switch {
 		case w.canContinueAsNew(ctx):
 			if w.replies == 0 || w.repliesLate {
@@ -137,6 +142,10 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 			w.carried.LastActivity = workflow.Now(ctx)
 		case w.expiry.isDue():
 			if err := w.expireHolds(work); err != nil {
+				return w.giveUp(work, err)
+			}
+		case w.stale:
+			if err := w.readAsset(work); err != nil {
 				return w.giveUp(work, err)
 			}
 		case w.isAwaited(ctx):
@@ -163,7 +172,7 @@ func (w *walletAsset) awaitWork(ctx, work workflow.Context) {
 	// Await's error is looked at as ctx.Err by the caller: it is nil where the condition held
 	// before the cancel was seen.
 	_ = workflow.Await(ctx, func() bool {
-		return w.hasQueued() || w.shouldContinueAsNew(ctx) && !w.thisTask(ctx).hasRunStep || w.idle.isDue() || w.expiry.isDue() || w.hasTimeout
+		return w.hasQueued() || w.refreshes.Len() > 0 || w.shouldContinueAsNew(ctx) && !w.thisTask(ctx).hasRunStep || w.idle.isDue() || w.expiry.isDue() || w.hasTimeout
 	})
 }
 
@@ -182,7 +191,9 @@ func (w *walletAsset) awaitCallers(ctx, work workflow.Context) error {
 	if workflow.AllHandlersFinished(ctx) && ctx.Err() != nil { // only replies keep it from its end
 		return w.awaitReplies(work, 0)
 	}
-	return workflow.Await(work, func() bool { return !w.isAwaited(ctx) || w.hasQueued() || w.expiry.isDue() })
+	return workflow.Await(work, func() bool {
+		return !w.isAwaited(ctx) || w.hasQueued() || w.refreshes.Len() > 0 || w.expiry.isDue()
+	})
 }
 
 func (w *walletAsset) hasQueued() bool { return len(w.queue) > 0 || w.signals.Len() > 0 }
@@ -230,7 +241,7 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 		return nil, err
 	}
 	w.sends(ctx, len(out.Results)*4/3) // as base64
-	w.ensured = true
+	w.ensured, w.stale = true, false
 	if out.LostEntries {
 		w.noteLostEntries(ctx, out.Asset)
 	}
@@ -253,13 +264,28 @@ func (w *walletAsset) ensureExists(ctx workflow.Context, commands []wallet.Recei
 	if w.ensured || wallet.Opens(commands) {
 		return nil
 	}
+	return w.ensureAsset(ctx, "ensure the wallet exists")
+}
+
+func (w *walletAsset) ensureAsset(ctx workflow.Context, summary string) error {
 	var out wallet.EnsureWalletAssetOutput
-	if err := w.step(ctx, wallet.StepEnsureWalletAsset, "ensure the wallet exists", w.ref, &out); err != nil {
+	if err := w.step(ctx, wallet.StepEnsureWalletAsset, summary, w.ref, &out); err != nil {
 		return err
 	}
 	w.carried.Asset, w.carried.NextHolds = out.Asset, out.NextHolds
 	CountExpired(w.metrics, out.Expired)
-	w.ensured = true
+	w.ensured, w.stale = true, false
+	return nil
+}
+
+// readAsset brings the balance that people see up to date, after a transaction of this and other
+// wallets has changed it.
+func (w *walletAsset) readAsset(ctx workflow.Context) error {
+	if err := w.ensureAsset(ctx, "read the balance"); err != nil {
+		return err
+	}
+	w.startExpiryTimer(ctx)
+	w.showDetails(ctx)
 	return nil
 }
 

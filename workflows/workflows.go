@@ -1,6 +1,6 @@
 // Package workflows is the WalletAsset workflow, which puts the commands of one user and
-// currency in order, and the short ApplyCommand workflow, which sends one command from places
-// that can only start workflows.
+// currency in order; the short ApplyCommand workflow, which sends one command from places
+// that can only start workflows; and the short Transaction workflow.
 package workflows
 
 import (
@@ -13,5 +13,6 @@ import (
 // Register registers the workflows under the names of the contract.
 func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(WalletAsset, workflow.RegisterOptions{Name: wallet.WorkflowWalletAsset})
+	r.RegisterWorkflowWithOptions(Transaction, workflow.RegisterOptions{Name: wallet.WorkflowTransaction})
 	r.RegisterWorkflowWithOptions(ApplyCommand, workflow.RegisterOptions{Name: wallet.WorkflowApplyCommand})
 }

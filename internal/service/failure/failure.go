@@ -10,19 +10,19 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// Encode gives an error its Temporal type: UnappliedCommand with the Result, or InvalidCommand
+// Encode gives an error its Temporal type: UnappliedCommand with the Result (of a transaction
+// the TransactionResult), or InvalidCommand
 // with the InvalidError. These are final; Busy is not. Any other error comes from Postgres or
 // the network, stays as it is, and is retried until it succeeds.
 func Encode(err error) error {
 	var unapplied *wallet.UnappliedError
+	var refused *wallet.TransactionRefusedError
 	var invalid *wallet.InvalidError
 	switch {
 	case errors.As(err, &unapplied):
-		return temporal.NewApplicationErrorWithOptions(unapplied.Result.Message, wallet.FailureUnappliedCommand, temporal.ApplicationErrorOptions{
-			NonRetryable: true,
-			Category:     temporal.ApplicationErrorCategoryBenign, // a normal outcome, nothing to alert on
-			Details:      []any{unapplied.Result},
-		})
+		return refusal(unapplied.Result.Message, unapplied.Result)
+	case errors.As(err, &refused):
+		return refusal(refused.Error(), refused.Result)
 	case errors.As(err, &invalid):
 		return temporal.NewNonRetryableApplicationError(invalid.Message, wallet.FailureInvalidCommand, nil, *invalid)
 	case errors.Is(err, wallet.ErrBusy):
@@ -30,6 +30,28 @@ func Encode(err error) error {
 	default:
 		return err
 	}
+}
+
+func refusal(message string, result any) error {
+	return temporal.NewApplicationErrorWithOptions(message, wallet.FailureUnappliedCommand, temporal.ApplicationErrorOptions{
+		NonRetryable: true,
+		Category:     temporal.ApplicationErrorCategoryBenign, // a normal outcome, nothing to alert on
+		Details:      []any{result},
+	})
+}
+
+// DecodeTransaction is Decode for what a transaction returned: a refusal is a
+// *wallet.TransactionRefusedError.
+func DecodeTransaction(err error) error {
+	var application *temporal.ApplicationError
+	if !errors.As(err, &application) || application.Type() != wallet.FailureUnappliedCommand {
+		return Decode(err)
+	}
+	refused := &wallet.TransactionRefusedError{}
+	if detailsErr := application.Details(&refused.Result); detailsErr != nil {
+		return errors.Join(err, detailsErr)
+	}
+	return refused
 }
 
 // Decode finds the error of the rules in what a Temporal call returned: a
