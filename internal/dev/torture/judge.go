@@ -62,6 +62,11 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 	if owned.Cmp(added.Sub(taken)) != 0 {
 		r.violate("all wallets together have %s, and were given %s less %s", owned, added, taken)
 	}
+	for _, f := range r.Faults {
+		if f.Kind == KillAtExpiry && f.Missed == "" {
+			r.Effects[f.Expiry.outcome(checks[f.Expiry.of])]++
+		}
+	}
 	r.LongestSilence, r.Silent, r.Pace = h.silence, h.silent, h.pace
 	err := errors.Join(r.verify(ctx, w, checks), r.readLogs(w), r.countRuns(ctx, w))
 	r.checkEffects()
@@ -73,7 +78,7 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 func (r *Report) wallet(i int) Wallet {
 	of := r.Plan.Wallets[i]
 	tried := slices.ContainsFunc(r.Faults, func(f Inflicted) bool {
-		return f.Wallet == i && (f.Kind == Terminate || f.Kind == Rewind)
+		return f.Wallet == i && (f.Kind == Terminate || f.Kind == Rewind || f.Kind == Overfill)
 	})
 	if !tried {
 		of.Handling = Untouched

@@ -31,6 +31,9 @@ const (
 	// eventsOfARun makes a wallet continue as new after about ten tasks; in a deployment it
 	// does so after about a thousand.
 	eventsOfARun = 60
+	// bytesOfARun is the history with which the server ends a run: 50 MB in a deployment. No
+	// run comes near it by its commands.
+	bytesOfARun = 4_000_000
 )
 
 // world is everything that is running.
@@ -63,7 +66,10 @@ func startWorld(ctx context.Context, plan Plan) (w *world, err error) {
 	}()
 	w.stack, err = devstack.Start(ctx, devstack.Options{
 		Dir: w.dir, TemporalStore: plan.Options.TemporalStore, Log: plan.Options.Say,
-		TemporalSettings: []string{fmt.Sprintf("limit.historyCount.suggestContinueAsNew=%d", eventsOfARun)},
+		TemporalSettings: []string{
+			fmt.Sprintf("limit.historyCount.suggestContinueAsNew=%d", eventsOfARun),
+			fmt.Sprintf("limit.historySize.error=%d", bytesOfARun),
+		},
 	})
 	if err != nil {
 		return w, err
