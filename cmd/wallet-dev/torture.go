@@ -61,6 +61,7 @@ The same seed makes the same plan. Exit code 1 if a promise was broken.`,
 	flags.IntVar(&o.Clients, "clients", 16, "clients, each with one step in progress")
 	flags.IntVar(&o.Wallets, "wallets", 60, "wallets; the first four get half of the commands")
 	flags.StringSliceVar(&o.Faults, "faults", nil, "only these: "+strings.Join(torture.Classes(), ", "))
+	flags.BoolVar(&o.Standby, "standby", false, "give Postgres a synchronous standby, which faults promote; everything is slower")
 	flags.DurationVar(&o.Patience, "patience", 3*time.Minute, "how long after healing the last answer may take")
 	flags.StringVar(&o.Dir, "dir", "", "folder for the servers' data and logs; a temporary one by default")
 	flags.BoolVar(&onlyPlan, "plan", false, "only print the faults and the beginning of each client's script")

@@ -21,6 +21,7 @@ const (
 	// Long snapshots end early where Postgres ends.
 	snapshotSeconds = "seconds of long snapshots"
 	longestSnapshot = "seconds of the longest snapshot"
+	promotions      = "promotions in Postgres's timeline"
 	salvaged        = "commands sent again by salvage"
 )
 
@@ -79,6 +80,9 @@ func (r *Report) checkEffects() {
 	}
 	if r.FaultsByKind[string(Jump)] >= enoughJumps && r.Effects[aheadOfTime] == 0 {
 		r.violate("Postgres's clock jumped %d times, and no entry is ahead of its time: the faults have no effect", r.FaultsByKind[string(Jump)])
+	}
+	if n := r.FaultsByKind[string(Promote)]; r.Effects[promotions] < n {
+		r.violate("%d standbys were promoted, and only %d have written anything: the faults have no effect", n, r.Effects[promotions])
 	}
 	aimed := r.FaultsByKind["kill worker at expiry"] + r.FaultsByKind["kill postgres at expiry"]
 	if aimed >= enoughAimed && r.Effects[expiredAfter] == 0 {

@@ -53,6 +53,9 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 		"the clock goes ahead": {func(r *Report) {
 			r.FaultsByKind[string(Jump)], r.Effects[aheadOfTime] = enoughJumps, 1
 		}, ""},
+		"no standby takes over": {func(r *Report) {
+			r.FaultsByKind[string(Promote)], r.Effects[promotions] = 2, 1
+		}, "2 standbys were promoted, and only 1 have written"},
 		"all kills at expiries come late": {func(r *Report) {
 			r.FaultsByKind["kill worker at expiry"], r.Effects[expiredBefore] = enoughAimed, enoughAimed
 		}, "10 kills were aimed at expiries, and all of these were recorded before"},

@@ -16,6 +16,8 @@ const (
 	Kill  Kind = "kill"  // SIGKILL, restarted after a while
 	Halt  Kind = "halt"  // stopped as a hasty operator would, then restarted
 	Pause Kind = "pause" // SIGSTOP, then SIGCONT
+	// Promote kills Postgres for good, and its standby takes over.
+	Promote Kind = "promotion"
 	// KillAtExpiry kills a process within milliseconds of the moment at which a hold expires.
 	KillAtExpiry Kind = "kill at expiry"
 
@@ -73,7 +75,7 @@ func (f Fault) String() string {
 // class is what faults are counted by.
 func (f Fault) class() string {
 	switch {
-	case f.Kind == Jump || f.Kind == Snapshot:
+	case f.Kind == Jump || f.Kind == Snapshot || f.Kind == Promote:
 		return string(f.Kind)
 	case f.Kind == KillAtExpiry && isServer(f.Target):
 		return "kill " + f.Target + " at expiry"
@@ -129,6 +131,9 @@ func planFaults(o Options, r *rand.Rand) (faults []Fault) {
 			}
 			if isServer(f.Target) {
 				lastOutage[f.Target] = at
+				if f.Kind == Promote {
+					lastOutage[f.Target] += f.For
+				}
 			}
 			faults = append(faults, f)
 		}
@@ -148,11 +153,13 @@ const (
 	expiryClass   = "expiry"
 	snapshotClass = "snapshot"
 	limitClass    = "limit"
+	// promotionClass needs a standby.
+	promotionClass = "promotion"
 )
 
 var classes = []weighted[string]{
 	{7, workerClass}, {3, postgresTarget}, {2, temporalTarget}, {8, linkClass}, {1, callerClass}, {4, workflowClass},
-	{1, tamperClass}, {1, clockClass}, {4, expiryClass}, {1, snapshotClass}, {2, limitClass},
+	{1, tamperClass}, {1, clockClass}, {4, expiryClass}, {1, snapshotClass}, {2, limitClass}, {2, promotionClass},
 }
 
 // Classes are the names of all classes of faults.
@@ -163,12 +170,11 @@ func Classes() (names []string) {
 	return names
 }
 
-// classes returns the classes of the run, all if none is named.
+// classes returns the classes of the run, all that it can have if none is named.
 func (o Options) classes() []weighted[string] {
-	if len(o.Faults) == 0 {
-		return classes
-	}
-	return slices.DeleteFunc(slices.Clone(classes), func(c weighted[string]) bool { return !slices.Contains(o.Faults, c.value) })
+	return slices.DeleteFunc(slices.Clone(classes), func(c weighted[string]) bool {
+		return c.value == promotionClass && !o.Standby || len(o.Faults) > 0 && !slices.Contains(o.Faults, c.value)
+	})
 }
 
 // furthestJump of a clock; most are of seconds. A wallet whose time has gone ahead waits for
@@ -202,6 +208,8 @@ func planFault(o Options, r *rand.Rand, at time.Duration) Fault {
 		f.For = aimPatience + between(r, 100*time.Millisecond, 3*time.Second)
 	case snapshotClass:
 		f.Kind, f.Target, f.For = Snapshot, snapshotTarget, between(r, 10*time.Second, time.Minute)
+	case promotionClass:
+		f.Kind, f.Target, f.For = Promote, postgresTarget, promotionTakes
 	case limitClass:
 		f.Kind, f.Wallet = Overfill, walletOf(r, o.Wallets, Limited)
 	case clockClass:

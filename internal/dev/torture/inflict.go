@@ -74,6 +74,10 @@ func (w *world) inflictOne(ctx context.Context, h *history, f Fault) Inflicted {
 		err = untilHit(ctx, func() error { return w.overfill(ctx, h, f) })
 	case f.Kind == KillAtExpiry:
 		done.Expiry, err = w.killAtExpiry(ctx, f)
+	case f.Kind == Promote:
+		if err = untilHit(ctx, func() error { return w.promote(ctx) }); err == nil {
+			err = w.replaceStandby(context.WithoutCancel(ctx)) // without one, nothing is ever committed
+		}
 	case f.Kind == Snapshot:
 		err = w.snapshot(ctx, f, &done)
 	case f.Kind == Tamper:

@@ -68,7 +68,7 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 		}
 	}
 	r.LongestSilence, r.Silent, r.Pace = h.silence, h.silent, h.pace
-	err := errors.Join(r.verify(ctx, w, checks), r.readLogs(w), r.countRuns(ctx, w))
+	err := errors.Join(r.verify(ctx, w, checks), r.readLogs(w), r.countRuns(ctx, w), r.countPromotions(ctx, w))
 	r.checkEffects()
 	slices.SortStableFunc(r.Violations, byTime)
 	return err
@@ -179,14 +179,18 @@ const fallback = "going on as a regular activity"
 const recovered = "database system was not properly shut down"
 
 func (r *Report) readLogs(w *world) error {
-	err := eachLine(w.stack.Postgres.LogPath(), func(line string) {
+	read := func(line string) {
 		if constraintBroken.MatchString(line) {
 			r.violateAt(timeOfLine(line), "a step ran into a constraint, so that it did not have the wallet to itself: %s", line)
 		}
 		if strings.Contains(line, recovered) {
 			r.Effects[recoveries]++
 		}
-	})
+	}
+	err := eachLine(w.stack.Postgres.LogPath(), read)
+	for _, p := range w.retired {
+		err = errors.Join(err, eachLine(p.LogPath(), read))
+	}
 	for i := range w.plan.Options.Workers {
 		err = errors.Join(err, eachLine(w.workerLog(i), func(line string) {
 			if strings.Contains(line, fallback) {

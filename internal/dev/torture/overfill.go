@@ -97,7 +97,7 @@ func (w *world) salvage(ctx context.Context, of Wallet, runs int) (sent int, err
 	cmd := exec.CommandContext(ctx, w.plan.Options.Program, "salvage", of.UserID, of.Currency, "--apply", "-o", "json")
 	cmd.Env = append(os.Environ(),
 		"TEMPORAL_ADDRESS="+w.stack.Temporal.Address(), "TEMPORAL_NAMESPACE="+client.DefaultNamespace,
-		"WALLET_DATABASE_URL="+w.stack.Postgres.URLOf(migrations.RoleApp, appPassword, database),
+		"WALLET_DATABASE_URL="+w.database.URLOf(migrations.RoleApp, appPassword, database),
 	)
 	out, err := cmd.Output()
 	var exit *exec.ExitError

@@ -122,6 +122,40 @@ func TestALongPlanHasEverything(t *testing.T) {
 	require.Positive(t, atOnce)
 }
 
+// TestPromotionsNeedAStandby: with one, the other faults of Postgres go on, and leave a promotion
+// its time.
+func TestPromotionsNeedAStandby(t *testing.T) {
+	o := options(7)
+	kinds := func(of Kind) (n int) {
+		for _, f := range NewPlan(o).Faults {
+			if f.Kind == of && f.Target == postgresTarget {
+				n++
+			}
+		}
+		return n
+	}
+	require.Zero(t, kinds(Promote))
+	o.Standby = true
+	require.Greater(t, kinds(Promote), enoughPlanned)
+	require.Greater(t, kinds(Kill), enoughPlanned)
+	var until time.Duration
+	for _, f := range NewPlan(o).Faults {
+		if f.Target != postgresTarget {
+			continue
+		}
+		require.GreaterOrEqual(t, f.At, until, f)
+		if f.Kind == Promote {
+			until = f.At + f.For
+		}
+	}
+	o.Faults = []string{promotionClass}
+	require.NoError(t, o.Check())
+	o.Standby = false
+	require.ErrorContains(t, o.Check(), "add --standby")
+	o.Faults = []string{"weather"}
+	require.ErrorContains(t, o.Check(), `"weather" are unknown: use worker, postgres,`)
+}
+
 func TestOneTargetHasOneFaultAtATime(t *testing.T) {
 	faults := NewPlan(options(7)).Faults
 	for i, f := range faults {

@@ -25,6 +25,7 @@ type Options struct {
 	Clients       int
 	Wallets       int
 	Faults        []string // classes of faults; all if empty
+	Standby       bool     // Postgres has a synchronous standby, which faults promote
 
 	Program string // the program wallet, for the workers
 	Dir     string // for the servers' data and logs
@@ -49,6 +50,9 @@ func (o Options) Check() error {
 	for _, name := range o.Faults {
 		if !slices.ContainsFunc(classes, func(c weighted[string]) bool { return c.value == name }) {
 			return fmt.Errorf("faults of %q are unknown: use %s", name, strings.Join(Classes(), ", "))
+		}
+		if name == promotionClass && !o.Standby {
+			return fmt.Errorf("faults of %q need a standby: add --standby", name)
 		}
 	}
 	return nil
