@@ -15,33 +15,32 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// Handler takes the next events, at least one, those of a wallet in the order of
-// their versions. If it returns nil they are done: the consumer's place moves in the
-// same transaction tx. So what the handler writes through tx takes effect exactly
-// once; what it does elsewhere happens at least once, and is to be deduped by
-// Event.ID. If it returns an error or panics, or the process dies, the same events come
-// again. Where they fail a second time, they come in smaller parts, within one
-// transaction, to find out whose event it is that the handler fails for: see Consume.
+// Handler handles the next events: at least one, and those of each wallet in the order of their
+// versions. If it returns nil, the consumer's position moves in the same transaction, tx. So
+// what the handler writes through tx takes effect exactly once; what it does elsewhere happens
+// at least once, and must be deduplicated by Event.ID. If it returns an error or panics, or the
+// process dies, the same events come again. If they fail a second time, they come in smaller
+// parts, within one transaction, to find the event that fails: see Consume.
 type Handler func(ctx context.Context, tx pgx.Tx, events []Event) error
 
 // Options of a consumer.
 type Options struct {
-	// Name of the consumer, 1 to 128 characters. Its place in the feed is kept under
-	// it. Several processes may consume under one name: one of them has the next
-	// events at a time, and if it dies another goes on.
+	// Name of the consumer, 1 to 128 characters. Its position in the feed is stored under it.
+	// Several processes may share a name: one of them handles events at a time, and if it dies
+	// another takes over.
 	Name string
-	// FromEnd lets a name that is new begin with the events that come from now on. By
-	// default it begins with the first that there ever was.
+	// FromEnd makes a new name start with the events from now on. By default it starts with the
+	// first event ever.
 	FromEnd bool
-	// BatchSize is how many events a Handler is given at most; MaxBatch if 0.
+	// BatchSize is the maximum number of events in a call of the Handler; MaxBatch if 0.
 	BatchSize int
-	// PollInterval is how often it looks for events that nobody announced; 1 s if 0.
+	// PollInterval is how often it looks for events without a notification; 1 s if 0.
 	PollInterval time.Duration
-	// ParkAfter is after how many failures of one event, in a row, its wallet is parked:
-	// then "wallet feed list" and the metric wallet_feed_parked name it. 10 if 0.
+	// ParkAfter is the number of consecutive failures of one event after which its wallet is
+	// parked: "wallet feed list" and the metric wallet_feed_parked then show it. 10 if 0.
 	ParkAfter int
-	// OnError is told of each failure before it is tried again: the Handler's, or
-	// the database's. By default it is logged with slog.
+	// OnError gets each failure of the Handler or the database before the next try. By default
+	// it is logged with slog.
 	OnError func(error)
 }
 
@@ -50,12 +49,13 @@ const (
 		VALUES ($1, $2, $3)
 		ON CONFLICT DO NOTHING`
 
-	// Row security hides from others that they may not move it: they would wait for ever.
+	// A role that may not move the consumer would find no row to lock, because of row security,
+	// and wait forever without an error.
 	sqlConsumerRole = `SELECT role, NOT row_security_active('wallet_feed_consumers') OR wallet_feed_is_own(role)
 		FROM wallet_feed_consumers
 		WHERE name = $1`
 
-	// Without a lock, which would write even where there is nothing to do.
+	// Takes no lock: a row lock is a write, even if there is nothing to do.
 	sqlHasMore = `SELECT EXISTS (
 			SELECT FROM wallet_feed
 			WHERE id >= after_id AND (id > after_id OR last_version > after_version)),
@@ -65,7 +65,7 @@ const (
 		FROM wallet_feed_consumers
 		WHERE name = $1`
 
-	// Whoever holds the row has the next events.
+	// Whoever locks the row gets the next events.
 	sqlLockConsumer = `SELECT after_id, after_version
 		FROM wallet_feed_consumers
 		WHERE name = $1
@@ -76,21 +76,21 @@ const (
 		WHERE name = $1`
 )
 
-// Consume hands every event to handle until ctx ends, which is no error. It returns
-// an error only if it cannot begin; later failures are told to OnError and tried
-// again, with pauses of up to a minute. The role needs the rights of wallet_consumer.
+// Consume passes every event to handle until ctx ends, which is not an error. It returns an
+// error only if it cannot start; later failures go to OnError and are retried, with pauses of up
+// to a minute. The role needs the rights of wallet_consumer.
 //
-// An event that handle fails for stops its wallet and no other. When the same events fail
-// twice, parts of them find the one that fails by itself. Its wallet's events wait from
-// there on; it is tried again after 1 s, 2 s, 4 s and so on, at least once a minute, and
-// what has come meanwhile follows in order. After Options.ParkAfter failures the wallet is
-// parked, which changes nothing but that people are told.
+// An event that handle fails for stops its wallet and no other. If the same events fail twice,
+// they are split until the one that fails is found. The events of its wallet wait from there on;
+// it is retried after 1 s, 2 s, 4 s and so on, at least once a minute, and later events follow
+// in order. After Options.ParkAfter failures the wallet is parked: it is still retried, but
+// people are told.
 //
-// A wallet has to wait only where handle succeeded for another event in the same
-// transaction, and only if at most 3 wallets fail in it. Where it fails for more, or for
-// all, something else seems to be down: then nothing is set aside, and all of it comes
-// again after a pause. Each further attempt stands for twice as many wallets, and tries some
-// further on in the feed, so that many bad ones are passed in the end.
+// A wallet has to wait only if handle succeeded for another event in the same transaction, and
+// at most 3 wallets failed in it. If more fail, or all, something else seems to be down: then no
+// wallet is set aside, and all events come again after a pause. Each further attempt allows twice
+// as many failed wallets, and tries events further on in the feed, so that even many bad wallets
+// are passed in the end.
 func Consume(ctx context.Context, db *pgxpool.Pool, o Options, handle Handler) error {
 	if n := utf8.RuneCountInString(o.Name); n < 1 || n > 128 {
 		return fmt.Errorf("consumer name %q has %d characters: use 1 to 128", o.Name, n)
@@ -132,8 +132,8 @@ func Consume(ctx context.Context, db *pgxpool.Pool, o Options, handle Handler) e
 	return nil
 }
 
-// alonePause is the longest pause after which a wallet is tried again that is alone in the
-// feed. The next event of another one shows what is wrong, and should not wait longer.
+// alonePause is the longest pause before a retry if only one wallet has events. The next event
+// of another wallet shows what is wrong, and should not wait longer.
 const alonePause = 5 * time.Second
 
 func shortened(pause time.Duration, err error) time.Duration {
@@ -158,10 +158,10 @@ func register(ctx context.Context, db *pgxpool.Pool, o Options) error {
 	if _, err := db.Exec(ctx, sqlAddConsumer, o.Name, begin.Row, begin.Version); err != nil {
 		return err
 	}
-	return checkRole(ctx, db, o.Name) // another may have been faster
+	return checkRole(ctx, db, o.Name) // another process may have been faster
 }
 
-// checkRole fails if there is no consumer of a name, or if it is another role's.
+// checkRole fails if no consumer has the name, or if it belongs to another role.
 func checkRole(ctx context.Context, db *pgxpool.Pool, name string) error {
 	var role string
 	var own bool
@@ -180,16 +180,16 @@ type consumer struct {
 	db     *pgxpool.Pool
 	handle Handler
 
-	failures     int       // to hand out what is new, in a row
-	retriesAfter time.Time // none of what waits is tried before, if something new is there
+	failures     int       // to hand out new events, in a row
+	retriesAfter time.Time // waiting wallets are not retried before, while there are new events
 }
 
-// retryShare is how much of its time a consumer gives to wallets that wait, while there are
-// events of others: a tenth.
+// retryShare limits the time that a consumer spends on waiting wallets, while others have new
+// events, to a tenth.
 const retryShare = 10
 
-// round hands out the next events, then those of a wallet that waits, where it is time for
-// that. It reports whether there may be more.
+// round hands out the next events, then those of a waiting wallet, if one is due. It reports
+// whether there may be more.
 func (c *consumer) round(ctx context.Context) (more bool, err error) {
 	var fresh, due bool
 	err = c.db.QueryRow(ctx, sqlHasMore, c.Name).Scan(&fresh, &due)
@@ -213,10 +213,10 @@ func (c *consumer) round(ctx context.Context) (more bool, err error) {
 	return more, err
 }
 
-// locked does something in a transaction that has the consumer to itself, unless another
-// process has it.
+// locked calls do in a transaction that has locked the consumer. If another process has, it does
+// nothing.
 func (c *consumer) locked(ctx context.Context, do func(tx pgx.Tx, after Cursor) error) error {
-	// READ COMMITTED: what is read after the lock is what its last holder left.
+	// READ COMMITTED: what is read after the lock is what its last holder committed.
 	return pgx.BeginTxFunc(ctx, c.db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		var after Cursor
 		err := tx.QueryRow(ctx, sqlLockConsumer, c.Name).Scan(&after.Row, &after.Version)
@@ -229,7 +229,7 @@ func (c *consumer) locked(ctx context.Context, do func(tx pgx.Tx, after Cursor) 
 	})
 }
 
-// next hands out the events after the consumer's place, but for those that have to wait.
+// next hands out the events after the consumer's position, except those that have to wait.
 func (c *consumer) next(ctx context.Context) (more bool, err error) {
 	var failed []failure
 	err = c.locked(ctx, func(tx pgx.Tx, after Cursor) error {
@@ -258,14 +258,14 @@ func (c *consumer) next(ctx context.Context) (more bool, err error) {
 }
 
 const (
-	leastProbes   = 3  // wallets that may fail at first; in the end more than a batch has
-	mostProbes    = 96 // where nothing succeeds
+	leastProbes   = 3  // wallets that may fail at first; after many failures more than a batch has
+	mostProbes    = 96 // wallets that may fail while none succeeds
 	leastPatience = 30 * time.Second
 	mostPatience  = 16 * time.Minute
 )
 
-// handout begins one that believes the more in bad wallets, and the less in an outage, the
-// more often it failed.
+// handout starts a handout. The more often the last ones failed, the more wallets may be bad
+// before it assumes an outage.
 func (c *consumer) handout(tx pgx.Tx) *handout {
 	factor := 1 << min(max(c.failures-1, 0), 8)
 	return &handout{
@@ -274,9 +274,9 @@ func (c *consumer) handout(tx pgx.Tx) *handout {
 	}
 }
 
-// handOut hands out a page, in one call at first. After a failure it hands it out in parts,
-// and goes on behind the page until something succeeds: only that tells a bad event from
-// an outage. It returns the place after all that it looked at.
+// handOut hands out a page, at first in one call. After a failure it splits the page, and
+// continues with the pages after it until something succeeds: only that tells a bad event from
+// an outage. It returns the position after everything that it tried.
 func (c *consumer) handOut(ctx context.Context, h *handout, after Cursor) (Cursor, error) {
 	events, next, err := c.page(ctx, h, after)
 	if err != nil || len(events) == 0 {
@@ -304,7 +304,7 @@ func (c *consumer) handOut(ctx context.Context, h *handout, after Cursor) (Curso
 	return next, nil
 }
 
-// page reads the next events of wallets that have nothing waiting.
+// page reads the next events, except those of wallets that wait.
 func (c *consumer) page(ctx context.Context, h *handout, after Cursor) ([]Event, Cursor, error) {
 	ranges, err := settled(ctx, h.tx, after, c.BatchSize)
 	if err != nil {

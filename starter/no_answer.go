@@ -21,14 +21,14 @@ type NoAnswerError struct {
 	Following int    // commands after it in the batch, which have no answer either
 	// Transaction says that CommandID is a transaction's id, which is about several wallets.
 	Transaction bool
-	// Signal says that it was sent with Send, and Temporal did not confirm it. Workers have no
+	// Signal is true if it was sent with Send and Temporal did not confirm it. Workers play no
 	// part in that.
 	Signal    bool
 	TaskQueue string // of this client
-	// RunsOn is the task queue of the wallet's workflow, if it runs and that could be found out.
-	// The workers of another one do not see it: the wallet is stuck unless RunsOn has workers.
+	// RunsOn is the task queue of the wallet's workflow, if it runs and could be looked up. Only
+	// workers on that queue see it: without any, the wallet is stuck.
 	RunsOn   string
-	TimedOut bool  // or else the caller gave up
+	TimedOut bool  // otherwise the caller gave up
 	Cause    error // why the context ended
 }
 
@@ -57,15 +57,15 @@ func (e *NoAnswerError) Error() string {
 
 func (e *NoAnswerError) Unwrap() error { return e.Cause }
 
-// look finds out where a wallet runs while its caller still waits, so that the error of a call
-// that times out can tell, without taking longer than the caller allows.
+// look finds out, while the caller still waits, where a wallet runs. So the error of a call that
+// times out can say it without exceeding the caller's deadline.
 type look struct {
 	timer  *time.Timer
 	runsOn atomic.Pointer[string]
 }
 
-// lookLater looks when half of the caller's time is over. Calls without an answer often come
-// many together, as in an outage: one of a client looks at a time, the others go without.
+// lookLater looks when half of the caller's time is over. In an outage many calls get no answer
+// at once: only one per client looks at a time, and the others do without.
 func (c *Client) lookLater(ctx context.Context, ref wallet.AssetRef) *look {
 	l := &look{}
 	deadline, limited := ctx.Deadline()
@@ -98,7 +98,7 @@ func (c *Client) noAnswer(ctx context.Context, ref wallet.AssetRef, commandID st
 	return &NoAnswerError{AssetRef: ref, CommandID: commandID, TaskQueue: c.options.TaskQueue, TimedOut: errors.Is(ctx.Err(), context.DeadlineExceeded), Cause: context.Cause(ctx)}
 }
 
-// seen adds where the wallet runs, if that was found out.
+// seen adds where the wallet runs, if it is known.
 func (e *NoAnswerError) seen(l *look) *NoAnswerError {
 	if queue := l.runsOn.Load(); queue != nil {
 		e.RunsOn = *queue
@@ -106,12 +106,12 @@ func (e *NoAnswerError) seen(l *look) *NoAnswerError {
 	return e
 }
 
-// gaveUp tells a call that has no answer because its context ended from one that has its answer.
+// gaveUp reports whether a call has no answer because its context ended.
 func gaveUp(ctx context.Context, err error) bool {
 	return err != nil && ctx.Err() != nil && !isFinal(err)
 }
 
-// isFinal tells an answer that another try would get again.
+// isFinal reports whether another try would get the same answer.
 func isFinal(err error) bool {
 	var unapplied *wallet.UnappliedError
 	var refused *wallet.TransactionRefusedError

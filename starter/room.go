@@ -16,11 +16,11 @@ import (
 const (
 	// maxHistoryBytes leaves room for what other clients send before they look.
 	maxHistoryBytes = 40_000_000
-	// A client looks at a wallet's history each time that it has signalled so much to it.
+	// A client checks a wallet's history each time it has sent this many bytes of signals to it.
 	lookAfterBytes = 1 << 20
 )
 
-// checkHistory returns wallet.ErrBusy if a signal of a size may not go into a wallet's history.
+// checkHistory returns wallet.ErrBusy if a wallet's history has no room for a signal of this size.
 // Only the holder of the wallet's gate calls it.
 func (c *Client) checkHistory(ctx context.Context, ref wallet.AssetRef, size int) error {
 	signalled, _ := c.signalled.Get(ref)
@@ -29,7 +29,7 @@ func (c *Client) checkHistory(ctx context.Context, ref wallet.AssetRef, size int
 		return nil
 	}
 	id := wallet.WorkflowID(ref.UserID, ref.Currency)
-	// If there is no such run, or this client may not look, there is nothing to hold against it.
+	// If there is no such run, or this client may not look, the signal is sent.
 	described, err := c.temporal.DescribeWorkflowExecution(ctx, id, "")
 	var denied *serviceerror.PermissionDenied
 	var missing *serviceerror.NotFound

@@ -15,9 +15,9 @@ import (
 
 // Send signals one command and does not wait for its Result: once it returns nil the command is
 // durable and will be handled in order of arrival. If its context ends first, it returns a
-// *NoAnswerError. Calls for one wallet are sent one after the other. While the wallet's history is
-// so full that Temporal may soon end its run, which only happens without workers, Send waits, and
-// its error is wallet.ErrBusy.
+// *NoAnswerError. Calls for one wallet are sent one after the other. If the wallet's history is so
+// full that Temporal may soon end its run, which only happens without workers, Send waits. If its
+// context ends meanwhile, the error is wallet.ErrBusy.
 func (c *Client) Send(ctx context.Context, userID, currency string, command wallet.Command) error {
 	if err := validate(userID, currency, command); err != nil {
 		return err

@@ -44,7 +44,7 @@ func AcceptedCommands(history *historypb.History, ref wallet.AssetRef, from conv
 			by = "signal"
 			commands, err = signalledCommand(signal.GetInput(), from)
 		case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED, enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:
-			// An update that a reset has brought along is admitted, and then accepted without its
+			// After a reset, an update of the old run is first admitted, then accepted without its
 			// request.
 			request := event.GetWorkflowExecutionUpdateAcceptedEventAttributes().GetAcceptedRequest()
 			if admitted := event.GetWorkflowExecutionUpdateAdmittedEventAttributes(); admitted != nil {
@@ -69,7 +69,7 @@ func AcceptedCommands(history *historypb.History, ref wallet.AssetRef, from conv
 func isForAnother(started *historypb.WorkflowExecutionStartedEventAttributes, ref wallet.AssetRef, from converter.DataConverter) bool {
 	payload, err := rawValue(started.GetInput(), from)
 	if err != nil {
-		return false // its commands are most likely as unreadable
+		return false // its commands are probably unreadable too
 	}
 	input, _, err := decodeInput(payload, false)
 	return err == nil && input.AssetRef != ref
@@ -110,7 +110,7 @@ func updateCommands(name string, args *commonpb.Payloads, from converter.DataCon
 	} else {
 		commands, err = decodeBatch(payload)
 	}
-	if err != nil { // another version has accepted it
+	if err != nil { // a worker of another version accepted it
 		return []wallet.Received{malformed(payload, wallet.Command{}, err)}, nil
 	}
 	for _, command := range commands {

@@ -23,8 +23,8 @@ const (
 	// replyTimeout is how long a wallet waits for replies to be delivered before it goes on
 	// without them. The server delivers them in milliseconds, or not at all.
 	replyTimeout = 10 * time.Second
-	// minIdleWait is how long an idle wallet at least waits before it looks again whether its
-	// holds have expired.
+	// minIdleWait is the shortest time before an idle wallet checks again whether its holds have
+	// expired.
 	minIdleWait = time.Hour
 	// maxRecent results are kept for the query "result".
 	maxRecent = 100
@@ -42,7 +42,7 @@ type WalletAssetInput struct {
 // Carried is everything that a run passes to the next with continue-as-new.
 type Carried struct {
 	Asset        wallet.Asset      `json:"asset"`
-	Queue        []wallet.Received `json:"queue,omitempty"` // commands that nobody awaits an answer for
+	Queue        []wallet.Received `json:"queue,omitempty"` // commands whose answer nobody awaits
 	Counts       wallet.Counts     `json:"counts"`
 	Recent       []wallet.Result   `json:"recent,omitempty"`
 	NextHolds    []wallet.Hold     `json:"next_holds,omitempty"` // open holds, next to expire first
@@ -65,16 +65,16 @@ func (c *Carried) remember(r wallet.Result) {
 	c.Recent = append(c.Recent, r)
 }
 
-// startInput is WalletAssetInput as it is read: what cannot be used must not fail the run, and
-// lose the commands that came with its start.
+// startInput is WalletAssetInput as it is read: a field that cannot be used must not fail the
+// run, which would lose the commands that came with its start.
 type startInput struct {
 	wallet.AssetRef
 	IdleTimeout jsontext.Value `json:"idle_timeout"`
 	Carried     jsontext.Value `json:"carried"`
 }
 
-// decodeInput reads what a run is started with: by the run before it if continued, else by a
-// caller. It says of what it ignores why.
+// decodeInput reads the input of a run, from the previous run if it was continued, else from a
+// caller. It returns what it ignores, and why.
 func decodeInput(payload converter.RawValue, continued bool) (input WalletAssetInput, ignored string, err error) {
 	data, err := payloads.JSON(payload)
 	if err != nil {
@@ -118,13 +118,13 @@ func (w *walletAsset) continueAsNew(ctx workflow.Context) error {
 	})
 }
 
-// isSoon reports whether a timeout that a run was started with, if it was, can matter. The
-// server ends a run at it, with the commands that are in it.
+// isSoon reports whether the timeout of a run, if it has one, can matter. When it passes, the
+// server ends the run with the commands that are in it.
 func isSoon(timeout time.Duration) bool { return timeout > 0 && timeout < 365*24*time.Hour }
 
 // idleTimer fires once when the wallet may have been idle for long enough. It is
 // not restarted for each command, which would cost two events each: when it
-// fires, the rest of the time is waited for.
+// fires, it is started again for the rest of the time.
 type idleTimer struct {
 	fired workflow.Future // nil without an idle timeout
 	over  bool            // the idle timeout has passed

@@ -8,8 +8,8 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// minExpiryWait is how long a wallet waits before it asks again, where its clock is ahead of
-// Postgres's and a hold is not due there yet.
+// minExpiryWait is how long a wallet waits before it asks again, if its clock is ahead of
+// Postgres's, by which the hold is not due yet.
 const (
 	minExpiryWait = time.Second
 	maxExpiryWait = 30 * time.Second
@@ -40,8 +40,8 @@ func (w *walletAsset) startExpiryTimer(ctx workflow.Context) {
 	w.expiry = expiryTimer{next, workflow.NewTimerWithOptions(timerCtx, wait, workflow.TimerOptions{Summary: "a hold expires"}), cancel}
 }
 
-// assetAt is the asset with what is due: holds whose time is over count as expired, whether or
-// not that is in the journal yet. The run knows the five that expire first.
+// assetAt is the asset at a time: due holds count as expired, whether or not the journal has the
+// expiry yet. The run knows the five that expire first.
 func (w *walletAsset) assetAt(now time.Time) wallet.Asset {
 	a := w.carried.Asset
 	for _, h := range w.carried.NextHolds {
@@ -58,7 +58,7 @@ func (w *walletAsset) expireHolds(ctx workflow.Context) error {
 	w.expiry = expiryTimer{}
 	w.expiryWait = min(max(2*w.expiryWait, minExpiryWait), maxExpiryWait)
 	if next := w.carried.Asset.NextExpiry; !next.IsZero() && !workflow.Now(ctx).Before(next) {
-		w.showDetails(ctx) // the step may fail for long
+		w.showDetails(ctx) // the step may keep failing for long
 		if _, err := w.runSteps(ctx, []wallet.Received{}); err != nil {
 			return err
 		}

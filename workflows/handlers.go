@@ -99,7 +99,7 @@ func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.R
 }
 
 // handleApplyBrief answers with wallet.Facts. A []byte goes into the history as it is, Facts would
-// as base64.
+// be base64.
 func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.RawValue) ([]byte, error) {
 	panicIfEncrypted(payload)
 	commands, err := decodeBatch(payload)

@@ -6,8 +6,8 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// awaitReplies waits until at most so many replies are in flight. Replies that the server
-// cannot deliver must not hold a wallet up, so it does not wait for ever.
+// awaitReplies waits until no more than a given number of replies are in flight. Replies that
+// the server cannot deliver must not block a wallet, so the wait is limited.
 func (w *walletAsset) awaitReplies(ctx workflow.Context, most int) error {
 	if w.replies <= most || w.repliesLate {
 		return nil

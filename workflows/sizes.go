@@ -53,26 +53,26 @@ func (w *walletAsset) awaitRoomInTask(ctx workflow.Context) error {
 }
 
 // wakeInNewTask makes sure that there is another workflow task. A timer takes the server up to a
-// second, however short it is: signals and updates that come earlier bring the task with them.
+// second, however short it is; a signal or an update that comes earlier starts the task too.
 func (w *walletAsset) wakeInNewTask(ctx workflow.Context) {
 	if w.nextTask == nil || w.nextTask.IsReady() {
 		w.nextTask = workflow.NewTimerWithOptions(ctx, time.Millisecond, workflow.TimerOptions{Summary: "another workflow task"})
 	}
 }
 
-// replySize is at least what a reply takes.
+// replySize is an upper bound for the size of a reply.
 func replySize(to *wallet.ReplyTo, r wallet.Result) int {
-	const usual = 1 << 10 // the fields but ids and message
+	const usual = 1 << 10 // all fields except ids and message
 	return usual + len(to.WorkflowID) + len(to.Signal) + wallet.SizeAsJSON(r.CommandID) + wallet.SizeAsJSON(r.SentID) + wallet.SizeAsJSON(r.HoldID) + wallet.SizeAsJSON(r.Message)
 }
 
-// sizeOf is what an update takes of maxBytesUnderWay.
+// sizeOf is what an update counts towards maxBytesUnderWay.
 func sizeOf(payload converter.RawValue, commands int) int {
 	return len(payload.Payload().GetData()) + commands*resultBytes
 }
 
-// checkPayload refuses an update, before decoding it, that is too large or that would keep a run
-// from its end. Like checkRoom it is for validators only: an update that was accepted must be
+// checkPayload refuses, before decoding it, an update that is too large or that would keep a run
+// from ending. Like checkRoom it is for validators only: an update that was accepted must be
 // accepted on replay too.
 func (w *walletAsset) checkPayload(ctx workflow.Context, payload converter.RawValue) error {
 	if w.isOverdue(ctx) {
@@ -84,7 +84,7 @@ func (w *walletAsset) checkPayload(ctx workflow.Context, payload converter.RawVa
 	return nil
 }
 
-// historyLimit is where a run refuses updates, so that it comes to its end. It can continue as
+// historyLimit is where a run starts to refuse updates, so that it can end. It can continue as
 // new only while no update is in flight, and under steady load another one may always be: its
 // history would grow until the server terminates the run, with the signals in it.
 type historyLimit struct{ bytes, events int }

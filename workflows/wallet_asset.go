@@ -31,9 +31,9 @@ func WalletAsset(ctx workflow.Context, payload converter.RawValue) error {
 type walletAsset struct {
 	ref         wallet.AssetRef
 	idleTimeout time.Duration
-	carried     Carried // but for Queue, which is queue below
+	carried     Carried // except Queue, which is queue below
 
-	ignored    string // what of the start input could not be used, and why
+	ignored    string // what could not be used of the start input, and why
 	hasTimeout bool   // the server will end this run, whatever is in it
 
 	log     log.Logger
@@ -52,13 +52,13 @@ type walletAsset struct {
 	limit           historyLimit
 	task            taskState
 	nextTask        workflow.Future // a timer, see wakeInNewTask
-	withoutKeys     bool            // this run took what was encrypted for malformed
+	withoutKeys     bool            // this run treated encrypted payloads as malformed
 
 	idle   idleTimer
 	expiry expiryTimer
 	// expiryWait grows while the clocks disagree: see minExpiryWait.
 	expiryWait      time.Duration
-	ensured         bool     // the asset was seen to exist
+	ensured         bool     // the asset is known to exist
 	recorded        bool     // the audit trail has been completed once in this run
 	commandsInSteps int      // commands that the steps run for
 	trouble         *trouble // what keeps the current step from succeeding
@@ -125,7 +125,7 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 			if w.replies == 0 || w.repliesLate {
 				return w.continueAsNew(ctx)
 			}
-			// More commands now might mean more replies, without an end.
+			// Commands that are handled now might cause ever more replies.
 			if err := w.awaitReplies(work, 0); err != nil {
 				return err
 			}
@@ -169,7 +169,7 @@ func (w *walletAsset) awaitWork(ctx, work workflow.Context) {
 	if w.shouldContinueAsNew(ctx) && w.thisTask(ctx).hasRunStep {
 		w.wakeInNewTask(work)
 	}
-	// Await's error is looked at as ctx.Err by the caller: it is nil where the condition held
+	// The caller checks ctx.Err instead of Await's error, which is nil if the condition held
 	// before the cancel was seen.
 	_ = workflow.Await(ctx, func() bool {
 		return w.hasQueued() || w.refreshes.Len() > 0 || w.shouldContinueAsNew(ctx) && !w.thisTask(ctx).hasRunStep || w.idle.isDue() || w.expiry.isDue() || w.hasTimeout
@@ -186,9 +186,9 @@ func (w *walletAsset) canContinueAsNew(ctx workflow.Context) bool {
 	return ctx.Err() == nil && w.shouldContinueAsNew(ctx) && !w.thisTask(ctx).hasRunStep && w.queuedBytes() <= maxCarriedBytes && workflow.AllHandlersFinished(ctx)
 }
 
-// awaitCallers waits for what isAwaited tells of, unless there is something else to do.
+// awaitCallers waits until isAwaited is false or there is something else to do.
 func (w *walletAsset) awaitCallers(ctx, work workflow.Context) error {
-	if workflow.AllHandlersFinished(ctx) && ctx.Err() != nil { // only replies keep it from its end
+	if workflow.AllHandlersFinished(ctx) && ctx.Err() != nil { // only replies keep it from ending
 		return w.awaitReplies(work, 0)
 	}
 	return workflow.Await(work, func() bool {
@@ -252,7 +252,7 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 	CountExpired(w.metrics, out.Expired)
 	w.startExpiryTimer(ctx)
 	results, err := out.Results.Results(commands)
-	if err != nil { // a panic fails the workflow task, in sight: the commands are applied
+	if err != nil { // a panic fails the workflow task, visibly: the commands are applied
 		panic(fmt.Errorf("step %s: %w", wallet.StepApplyCommands, err))
 	}
 	return results, w.recordEvents(ctx, out)
@@ -316,7 +316,7 @@ func (w *walletAsset) note(r wallet.Result) {
 		counts.Unapplied[r.Reason]++
 		w.log.Info("command refused", "command_id", r.CommandID, "reason", r.Reason, "message", r.Message)
 	}
-	if r.Reason != wallet.ReasonIDConflict { // or a stray command would hide the result of the one that has the id
+	if r.Reason != wallet.ReasonIDConflict { // otherwise a stray command would hide the result of the command with that id
 		w.carried.remember(r)
 	}
 }

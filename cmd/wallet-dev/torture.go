@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,8 +23,10 @@ func tortureCommand() *cobra.Command {
 		Long: `Try to break wallets on servers of its own, started for it and stopped afterwards: a
 seeded random load of commands by every way, sent twice, again and with other content,
 while workers, Postgres and Temporal are killed and paused, their connections cut, delayed
-and reset, workflows terminated and reset, and Postgres's clock jumps. Then everything is healed, and what callers
-were told is compared with what is written down.
+and reset, workflows terminated and reset, and Postgres's clock jumps. Some kills are aimed
+at the moment at which a hold expires, long transactions keep old snapshots, and the server
+ends runs whose history is too long. Then everything is healed, and what callers were told
+is compared with what is written down.
 
 The same seed makes the same plan. Exit code 1 if a promise was broken.`,
 		Example: `  wallet-dev torture --seed 7 --duration 20m
@@ -56,8 +59,9 @@ The same seed makes the same plan. Exit code 1 if a promise was broken.`,
 	flags.StringVar(&store, "temporal-store", string(devstack.StoreSQLite), "where Temporal keeps its histories: sqlite, postgres")
 	flags.IntVar(&o.Workers, "workers", 2, "worker processes")
 	flags.IntVar(&o.Clients, "clients", 16, "clients, each with one step in progress")
-	flags.IntVar(&o.Wallets, "wallets", 60, "wallets; the first three get half of the commands")
-	flags.StringSliceVar(&o.Faults, "faults", nil, "only these: worker, postgres, temporal, link, caller, workflow, tamper, clock")
+	flags.IntVar(&o.Wallets, "wallets", 60, "wallets; the first four get half of the commands")
+	flags.StringSliceVar(&o.Faults, "faults", nil, "only these: "+strings.Join(torture.Classes(), ", "))
+	flags.BoolVar(&o.Standby, "standby", false, "give Postgres a synchronous standby, which faults promote; everything is slower")
 	flags.DurationVar(&o.Patience, "patience", 3*time.Minute, "how long after healing the last answer may take")
 	flags.StringVar(&o.Dir, "dir", "", "folder for the servers' data and logs; a temporary one by default")
 	flags.BoolVar(&onlyPlan, "plan", false, "only print the faults and the beginning of each client's script")

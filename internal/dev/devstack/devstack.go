@@ -30,6 +30,9 @@ type Options struct {
 	TemporalSettings []string             // dynamic configuration, such as "limit.historyCount.suggestContinueAsNew=100"
 	Log              func(string, ...any) // reports slow steps; nil for silence
 	TemporalTLS      *TLS                 // for StorePostgres; nil for none
+	// PostgresProxyPort is where Temporal reaches Postgres, if something stands between them; 0
+	// for Postgres itself.
+	PostgresProxyPort int
 }
 
 // TLS has the files of a server that requires client certificates: the authority for both
@@ -85,7 +88,11 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	start.Go(func() (err error) {
 		s.Postgres, err = startPostgres(ctx, filepath.Join(dir, "postgres"), free[0], o.Log, o.PostgresSettings...)
 		if err == nil && o.TemporalStore == StorePostgres {
-			s.Temporal, err = startTemporalOnPostgres(ctx, s.Postgres, temporalDir, ports, o.TemporalSettings, o.TemporalTLS)
+			reached := s.Postgres
+			if o.PostgresProxyPort != 0 {
+				reached = reached.Through(o.PostgresProxyPort)
+			}
+			s.Temporal, err = startTemporalOnPostgres(ctx, reached, temporalDir, ports, o.TemporalSettings, o.TemporalTLS)
 		}
 		return err
 	})

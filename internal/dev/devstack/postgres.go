@@ -184,6 +184,10 @@ func (p *Postgres) PID() int { return p.process.cmd.Process.Pid }
 // Port is where the server listens.
 func (p *Postgres) Port() int { return p.port }
 
+// Through is the same cluster, reached at the port of something that stands before it. It only
+// serves to connect.
+func (p *Postgres) Through(port int) *Postgres { return &Postgres{port: port, pass: p.pass} }
+
 // URL returns the connection string for a database in this cluster, as its owner.
 func (p *Postgres) URL(database string) string { return p.URLOf(postgresUser, p.pass, database) }
 

@@ -187,6 +187,17 @@ var All = []Mutation{
 		Problems: []string{"a step ran into a constraint"},
 	},
 	{
+		Name:      "salvage",
+		Mechanism: "\"wallet salvage\" finds the signals that a run had accepted when the server ended it, and sends them again.",
+		Edits: []Edit{{
+			File: "workflows/accepted.go",
+			Old:  `if signal.GetSignalName() != wallet.SignalCommand {`,
+			New:  `if true {`,
+		}},
+		Faults:   "limit",
+		Problems: []string{"was accepted, but is not recorded"},
+	},
+	{
 		Name:      "signals_first",
 		Mechanism: "An update is queued behind the signals that were accepted before it.",
 		Edits: []Edit{{

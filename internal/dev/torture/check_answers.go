@@ -49,8 +49,8 @@ func (c *walletCheck) checkAnswers() {
 			c.violate(entry.Position, []string{id}, "command %q has no final answer", id)
 		}
 		// A terminated workflow loses what it had not applied. Lost commands were sent again,
-		// but callers send garbage only once.
-		lostGarbage := c.wallet.Handling == Terminated && c.byID[id][0].way == Garbage
+		// but nobody sends garbage again.
+		lostGarbage := c.wallet.Handling.losesSignals() && c.byID[id][0].way == Garbage
 		if !recorded && final > 0 && !lostGarbage {
 			c.violate(0, []string{id}, "command %q was accepted, but is not recorded", id)
 		}
@@ -114,7 +114,7 @@ func (c *walletCheck) checkOrder() {
 			switch {
 			case a.result != nil && a.returned < answered.at:
 				answered = bound{a.returned, e.CommandID}
-			case a.accepted && a.matches(e) && c.wallet.Handling != Terminated && a.returned < accepted.at:
+			case a.accepted && a.matches(e) && !c.wallet.Handling.losesSignals() && a.returned < accepted.at:
 				accepted = bound{a.returned, e.CommandID}
 			}
 		}

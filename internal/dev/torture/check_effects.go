@@ -14,6 +14,15 @@ const (
 	runsThat   = "runs " // and Temporal's word for how they ended
 	// aheadOfTime are entries of a time that came only after their callers had the answer.
 	aheadOfTime = "entries ahead of time"
+	// How far the service was with the expiry that a kill was aimed at.
+	expiredBefore = "expiries recorded before the kill at them"
+	expiredAfter  = "expiries recorded after the kill at them"
+	notExpired    = "holds that did not expire at the kill at them"
+	// Long snapshots end early where Postgres ends.
+	snapshotSeconds = "seconds of long snapshots"
+	longestSnapshot = "seconds of the longest snapshot"
+	promotions      = "promotions in Postgres's timeline"
+	salvaged        = "commands sent again by salvage"
 )
 
 // enoughPlanned is how many faults of one kind cannot all miss their targets.
@@ -22,6 +31,9 @@ const enoughPlanned = 3
 // enoughCommands is how many commands surely include holds that are captured, released and
 // expired.
 const enoughCommands = 500
+
+// enoughAimed kills at an expiry have some that come before it is recorded.
+const enoughAimed = 10
 
 // enoughJumps of the clock have some ahead among them, while commands are recorded.
 const enoughJumps = 10
@@ -69,8 +81,18 @@ func (r *Report) checkEffects() {
 	if r.FaultsByKind[string(Jump)] >= enoughJumps && r.Effects[aheadOfTime] == 0 {
 		r.violate("Postgres's clock jumped %d times, and no entry is ahead of its time: the faults have no effect", r.FaultsByKind[string(Jump)])
 	}
+	if n := r.FaultsByKind[string(Promote)]; r.Effects[promotions] < n {
+		r.violate("%d standbys were promoted, and only %d have written anything: the faults have no effect", n, r.Effects[promotions])
+	}
+	aimed := r.FaultsByKind["kill worker at expiry"] + r.FaultsByKind["kill postgres at expiry"]
+	if aimed >= enoughAimed && r.Effects[expiredAfter] == 0 {
+		r.violate("%d kills were aimed at expiries, and all of these were recorded before: the faults have no effect", aimed)
+	}
+	if n := r.FaultsByKind[string(Overfill)]; n > 0 && r.Effects[salvaged] == 0 {
+		r.violate("%d runs were ended at a limit, and none had accepted a command: the faults have no effect", n)
+	}
 	// A reset ends its run in the same way, so that there may be more.
-	if n := r.FaultsByKind[string(Terminate)]; r.Effects[runsThat+"Terminated"] < n {
+	if n := r.FaultsByKind[string(Terminate)] + r.FaultsByKind[string(Overfill)]; r.Effects[runsThat+"Terminated"] < n {
 		r.violate("%d workflows were terminated, and only %d runs ended so: the faults have no effect", n, r.Effects[runsThat+"Terminated"])
 	}
 	if r.ownEvents > eventsOfARun && r.Effects[runsThat+"ContinuedAsNew"] == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -52,6 +53,24 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 		"the clock goes ahead": {func(r *Report) {
 			r.FaultsByKind[string(Jump)], r.Effects[aheadOfTime] = enoughJumps, 1
 		}, ""},
+		"no standby takes over": {func(r *Report) {
+			r.FaultsByKind[string(Promote)], r.Effects[promotions] = 2, 1
+		}, "2 standbys were promoted, and only 1 have written"},
+		"all kills at expiries come late": {func(r *Report) {
+			r.FaultsByKind["kill worker at expiry"], r.Effects[expiredBefore] = enoughAimed, enoughAimed
+		}, "10 kills were aimed at expiries, and all of these were recorded before"},
+		"a kill comes before an expiry is recorded": {func(r *Report) {
+			r.FaultsByKind["kill worker at expiry"], r.Effects[expiredAfter] = enoughAimed, 1
+		}, ""},
+		"ended runs had accepted nothing": {func(r *Report) {
+			r.FaultsByKind[string(Overfill)], r.Effects["runs Terminated"] = 2, 5
+		}, "2 runs were ended at a limit, and none had accepted a command"},
+		"salvage had something to do": {func(r *Report) {
+			r.FaultsByKind[string(Overfill)], r.Effects["runs Terminated"], r.Effects[salvaged] = 2, 5, 1
+		}, ""},
+		"no run was ended at a limit": {func(r *Report) {
+			r.FaultsByKind[string(Overfill)], r.Effects[salvaged] = 2, 1
+		}, "5 workflows were terminated, and only 3"},
 		"a kind of fault is missed": {func(r *Report) { missAll(r, Tamper) }, `at least 3 faults of the kind "tamper" were planned, and none was inflicted: not there`},
 		"a connection's are missed": {func(r *Report) { missAll(r, Cut) }, `"cut connection"`},
 		"cold wallets are missed": {func(r *Report) {
@@ -90,6 +109,32 @@ func missAll(r *Report, kind Kind) {
 	}
 	r.FaultsByKind = map[string]int{}
 	r.countFaults()
+}
+
+func TestASnapshotThatContradictsItselfIsAViolation(t *testing.T) {
+	r := newReport(Plan{})
+	r.Faults = []Inflicted{
+		{Fault: Fault{Kind: Snapshot}, Snapshots: []time.Duration{9 * time.Second, 2 * time.Second}},
+		{Fault: Fault{Kind: Snapshot}, Inconsistent: "2 balances are not those of their journal"},
+	}
+	r.countFaults()
+	require.Len(t, r.Violations, 1)
+	require.Contains(t, r.Violations[0].Problem, "2 balances")
+	require.Equal(t, 11, r.Effects[snapshotSeconds])
+	require.Equal(t, 9, r.Effects[longestSnapshot])
+}
+
+func TestAKillAtAnExpiryIsCountedByWhatTheServiceHadDone(t *testing.T) {
+	due := storyBegan.Add(time.Minute)
+	check := newWalletCheck(storyBegan, Wallet{}, nil, record{})
+	aimed := expiry{holdID: "h", due: due, killed: due.Add(20 * time.Millisecond)}
+	require.Equal(t, notExpired, aimed.outcome(check), "it was captured")
+	for recorded, want := range map[time.Time]string{due: expiredBefore, aimed.killed.Add(time.Millisecond): expiredAfter} {
+		check.entries["_expire/h"] = wallet.Entry{HoldExpiresAt: due, RecordedAt: recorded}
+		require.Equal(t, want, aimed.outcome(check))
+	}
+	check.entries["_expire/h"] = wallet.Entry{HoldExpiresAt: due.Add(time.Hour), RecordedAt: due.Add(time.Hour)}
+	require.Equal(t, notExpired, aimed.outcome(check), "it was prolonged")
 }
 
 func TestATamperingThatSucceedsIsAViolationHoweverItEnds(t *testing.T) {

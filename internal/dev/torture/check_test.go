@@ -305,11 +305,13 @@ func (s *story) failed(err error) {
 }
 
 func TestATerminatedWorkflowMayLoseSignalsAndUpdatesUntilTheyAreSentAgain(t *testing.T) {
-	s := newStory()
-	s.wallet.Handling = Terminated
-	s.failed(temporal.NewApplicationError("lost", updateLost))
-	s.of("b").returned = 0 // accepted long before it was recorded
-	require.Empty(t, s.check())
+	for _, handling := range []Handling{Terminated, Limited} {
+		s := newStory()
+		s.wallet.Handling = handling
+		s.failed(temporal.NewApplicationError("lost", updateLost))
+		s.of("b").returned = 0 // accepted long before it was recorded
+		require.Empty(t, s.check())
+	}
 }
 
 func TestCallersOfOneApplyCommandShareItsAnswer(t *testing.T) {

@@ -16,6 +16,10 @@ const (
 	Kill  Kind = "kill"  // SIGKILL, restarted after a while
 	Halt  Kind = "halt"  // stopped as a hasty operator would, then restarted
 	Pause Kind = "pause" // SIGSTOP, then SIGCONT
+	// Promote kills Postgres for good, and its standby takes over.
+	Promote Kind = "promotion"
+	// KillAtExpiry kills a process within milliseconds of the moment at which a hold expires.
+	KillAtExpiry Kind = "kill at expiry"
 
 	Cut     Kind = "cut"     // connections close, new ones are refused
 	Delay   Kind = "delay"   // every packet is delayed
@@ -25,9 +29,15 @@ const (
 
 	Terminate Kind = "terminate workflow"
 	Rewind    Kind = "reset workflow" // to a random earlier task
-	Tamper    Kind = "tamper"         // somebody tries to change what is written
+	// Overfill brings a workflow's history over the server's limit while no worker runs: the
+	// server terminates it, with accepted signals inside.
+	Overfill Kind = "history over its limit"
+	Tamper   Kind = "tamper" // somebody tries to change what is written
 
 	Jump Kind = "clock jump" // Postgres's clock goes ahead or back, and is right again after a while
+	// Snapshot keeps a transaction open that reads one state of the tables, so that Postgres
+	// keeps every later version of their rows.
+	Snapshot Kind = "long snapshot"
 )
 
 // Fault is one thing that goes wrong.
@@ -45,7 +55,7 @@ type Fault struct {
 
 func (f Fault) String() string {
 	switch f.Kind {
-	case Terminate, Rewind:
+	case Terminate, Rewind, Overfill:
 		return fmt.Sprintf("%7.3fs  %s of wallet %d", f.At.Seconds(), f.Kind, f.Wallet)
 	case Tamper:
 		return fmt.Sprintf("%7.3fs  %s with the %s", f.At.Seconds(), f.Kind, f.Target)
@@ -65,8 +75,12 @@ func (f Fault) String() string {
 // class is what faults are counted by.
 func (f Fault) class() string {
 	switch {
-	case f.Kind == Jump:
+	case f.Kind == Jump || f.Kind == Snapshot || f.Kind == Promote:
 		return string(f.Kind)
+	case f.Kind == KillAtExpiry && isServer(f.Target):
+		return "kill " + f.Target + " at expiry"
+	case f.Kind == KillAtExpiry:
+		return "kill worker at expiry"
 	case f.Kind != Kill && f.Kind != Halt && f.Kind != Pause && f.For > 0:
 		return string(f.Kind) + " connection"
 	case f.Kind != Kill && f.Kind != Halt && f.Kind != Pause:
@@ -88,6 +102,7 @@ const (
 	temporalTarget = "temporal"
 	callerTarget   = "caller->temporal"
 	clockTarget    = "clock" // of Postgres
+	snapshotTarget = "snapshot"
 )
 
 func workerTarget(i int) string           { return fmt.Sprintf("worker-%d", i) }
@@ -116,6 +131,9 @@ func planFaults(o Options, r *rand.Rand) (faults []Fault) {
 			}
 			if isServer(f.Target) {
 				lastOutage[f.Target] = at
+				if f.Kind == Promote {
+					lastOutage[f.Target] += f.For
+				}
 			}
 			faults = append(faults, f)
 		}
@@ -132,16 +150,31 @@ const (
 	workflowClass = "workflow"
 	tamperClass   = "tamper"
 	clockClass    = "clock"
+	expiryClass   = "expiry"
+	snapshotClass = "snapshot"
+	limitClass    = "limit"
+	// promotionClass needs a standby.
+	promotionClass = "promotion"
 )
 
-var classes = []weighted[string]{{7, workerClass}, {3, postgresTarget}, {2, temporalTarget}, {8, linkClass}, {1, callerClass}, {4, workflowClass}, {1, tamperClass}, {1, clockClass}}
+var classes = []weighted[string]{
+	{7, workerClass}, {3, postgresTarget}, {2, temporalTarget}, {8, linkClass}, {1, callerClass}, {4, workflowClass},
+	{1, tamperClass}, {1, clockClass}, {4, expiryClass}, {1, snapshotClass}, {2, limitClass}, {2, promotionClass},
+}
 
-// classes returns the classes of the run, all if none is named.
-func (o Options) classes() []weighted[string] {
-	if len(o.Faults) == 0 {
-		return classes
+// Classes are the names of all classes of faults.
+func Classes() (names []string) {
+	for _, c := range classes {
+		names = append(names, c.value)
 	}
-	return slices.DeleteFunc(slices.Clone(classes), func(c weighted[string]) bool { return !slices.Contains(o.Faults, c.value) })
+	return names
+}
+
+// classes returns the classes of the run, all that it can have if none is named.
+func (o Options) classes() []weighted[string] {
+	return slices.DeleteFunc(slices.Clone(classes), func(c weighted[string]) bool {
+		return c.value == promotionClass && !o.Standby || len(o.Faults) > 0 && !slices.Contains(o.Faults, c.value)
+	})
 }
 
 // furthestJump of a clock; most are of seconds. A wallet whose time has gone ahead waits for
@@ -170,6 +203,15 @@ func planFault(o Options, r *rand.Rand, at time.Duration) Fault {
 		f.Wallet = walletOf(r, o.Wallets, map[Kind]Handling{Terminate: Terminated, Rewind: Reset}[f.Kind])
 	case tamperClass:
 		f.Kind, f.Target = Tamper, "trail"
+	case expiryClass:
+		f.Kind, f.Target = KillAtExpiry, pick(r, []weighted[string]{{3, workerTarget(worker)}, {2, postgresTarget}})
+		f.For = aimPatience + between(r, 100*time.Millisecond, 3*time.Second)
+	case snapshotClass:
+		f.Kind, f.Target, f.For = Snapshot, snapshotTarget, between(r, 10*time.Second, time.Minute)
+	case promotionClass:
+		f.Kind, f.Target, f.For = Promote, postgresTarget, promotionTakes
+	case limitClass:
+		f.Kind, f.Wallet = Overfill, walletOf(r, o.Wallets, Limited)
 	case clockClass:
 		f.Kind, f.Target, f.For = Jump, clockTarget, between(r, 100*time.Millisecond, 8*time.Second)
 		f.Ahead = time.Duration(math.Pow(furthestJump.Seconds(), f.Strength) * float64(time.Second)).Round(time.Millisecond)

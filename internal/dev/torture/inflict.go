@@ -20,12 +20,17 @@ type Inflicted struct {
 	Fault
 	Begun  time.Time
 	Missed string // why it could not be inflicted, for example because a workflow was not running; empty if it was
+	Expiry expiry // that a kill was aimed at
+	// Snapshots are how long each snapshot of a long one lasted: an outage of Postgres ends it.
+	Snapshots []time.Duration
+	// Inconsistent says what one snapshot contradicts itself in; empty if it does not.
+	Inconsistent string
 	// Succeeded lists tampering statements that nothing stopped.
 	Succeeded []string
 }
 
 // inflict runs faults at their time until ctx ends, and removes those that are still active.
-func (w *world) inflict(ctx context.Context, faults []Fault) (all []Inflicted) {
+func (w *world) inflict(ctx context.Context, h *history, faults []Fault) (all []Inflicted) {
 	var (
 		mu      sync.Mutex
 		running sync.WaitGroup
@@ -36,7 +41,7 @@ func (w *world) inflict(ctx context.Context, faults []Fault) (all []Inflicted) {
 			break
 		}
 		running.Go(func() {
-			done := w.inflictOne(ctx, f)
+			done := w.inflictOne(ctx, h, f)
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, done)
@@ -57,7 +62,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func (w *world) inflictOne(ctx context.Context, f Fault) Inflicted {
+func (w *world) inflictOne(ctx context.Context, h *history, f Fault) Inflicted {
 	done := Inflicted{Fault: f, Begun: time.Now()}
 	var err error
 	switch {
@@ -65,6 +70,16 @@ func (w *world) inflictOne(ctx context.Context, f Fault) Inflicted {
 		err = untilHit(ctx, func() error { return w.terminate(ctx, w.plan.Wallets[f.Wallet]) })
 	case f.Kind == Rewind:
 		err = untilHit(ctx, func() error { return w.rewind(ctx, w.plan.Wallets[f.Wallet], f.Strength) })
+	case f.Kind == Overfill:
+		err = untilHit(ctx, func() error { return w.overfill(ctx, h, f) })
+	case f.Kind == KillAtExpiry:
+		done.Expiry, err = w.killAtExpiry(ctx, f)
+	case f.Kind == Promote:
+		if err = untilHit(ctx, func() error { return w.promote(ctx) }); err == nil {
+			err = w.replaceStandby(context.WithoutCancel(ctx)) // without one, nothing is ever committed
+		}
+	case f.Kind == Snapshot:
+		err = w.snapshot(ctx, f, &done)
 	case f.Kind == Tamper:
 		err = untilHit(ctx, func() error {
 			succeeded, err := w.tamper(ctx)

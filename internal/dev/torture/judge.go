@@ -62,8 +62,13 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 	if owned.Cmp(added.Sub(taken)) != 0 {
 		r.violate("all wallets together have %s, and were given %s less %s", owned, added, taken)
 	}
+	for _, f := range r.Faults {
+		if f.Kind == KillAtExpiry && f.Missed == "" {
+			r.Effects[f.Expiry.outcome(checks[f.Expiry.of])]++
+		}
+	}
 	r.LongestSilence, r.Silent, r.Pace = h.silence, h.silent, h.pace
-	err := errors.Join(r.verify(ctx, w, checks), r.readLogs(w), r.countRuns(ctx, w))
+	err := errors.Join(r.verify(ctx, w, checks), r.readLogs(w), r.countRuns(ctx, w), r.countPromotions(ctx, w))
 	r.checkEffects()
 	slices.SortStableFunc(r.Violations, byTime)
 	return err
@@ -73,7 +78,7 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 func (r *Report) wallet(i int) Wallet {
 	of := r.Plan.Wallets[i]
 	tried := slices.ContainsFunc(r.Faults, func(f Inflicted) bool {
-		return f.Wallet == i && (f.Kind == Terminate || f.Kind == Rewind)
+		return f.Wallet == i && (f.Kind == Terminate || f.Kind == Rewind || f.Kind == Overfill)
 	})
 	if !tried {
 		of.Handling = Untouched
@@ -174,14 +179,18 @@ const fallback = "going on as a regular activity"
 const recovered = "database system was not properly shut down"
 
 func (r *Report) readLogs(w *world) error {
-	err := eachLine(w.stack.Postgres.LogPath(), func(line string) {
+	read := func(line string) {
 		if constraintBroken.MatchString(line) {
 			r.violateAt(timeOfLine(line), "a step ran into a constraint, so that it did not have the wallet to itself: %s", line)
 		}
 		if strings.Contains(line, recovered) {
 			r.Effects[recoveries]++
 		}
-	})
+	}
+	err := eachLine(w.stack.Postgres.LogPath(), read)
+	for _, p := range w.retired {
+		err = errors.Join(err, eachLine(p.LogPath(), read))
+	}
 	for i := range w.plan.Options.Workers {
 		err = errors.Join(err, eachLine(w.workerLog(i), func(line string) {
 			if strings.Contains(line, fallback) {

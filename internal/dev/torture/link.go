@@ -96,6 +96,18 @@ func (l *link) end(f Fault) error {
 	}
 }
 
+// redirect leads to another server, where the link led to from; what disturbs the link stays.
+// It returns only when the connections to from are closed.
+func (l *link) redirect(from, to string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.upstream != from {
+		return nil
+	}
+	l.upstream = to
+	return l.proxy.Update(&toxiproxy.Proxy{Listen: l.proxy.Listen, Upstream: to, Enabled: l.proxy.Enabled})
+}
+
 func (l *link) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

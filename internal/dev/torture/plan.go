@@ -28,15 +28,22 @@ type Wallet struct {
 type Handling int
 
 // A terminated workflow may lose signals that were not applied yet, as documented; their sender
-// must send them again. The others may lose none.
+// must send them again. So may one whose run the server has ended at its limit, until "wallet
+// salvage" sends them again. The others may lose none.
 const (
 	Untouched Handling = iota
 	Reset
 	Terminated
+	Limited
 	handlings
 )
 
-func (h Handling) String() string { return [...]string{"untouched", "reset", "terminated"}[h] }
+func (h Handling) String() string {
+	return [...]string{"untouched", "reset", "terminated", "ended at a limit"}[h]
+}
+
+// losesSignals reports whether accepted signals may be lost until somebody sends them again.
+func (h Handling) losesSignals() bool { return h == Terminated || h == Limited }
 
 // hotWallets are the first wallets, one for each handling; they get half of all commands.
 const hotWallets = int(handlings)

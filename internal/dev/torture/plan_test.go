@@ -38,7 +38,7 @@ func TestTheSameSeedMakesTheSamePlan(t *testing.T) {
 func TestALongPlanHasEverything(t *testing.T) {
 	p := NewPlan(options(7))
 	faults := map[Kind]bool{}
-	targets := map[string]bool{}
+	targets, aimed := map[string]bool{}, map[string]bool{}
 	for _, f := range p.Faults {
 		faults[f.Kind], targets[f.Target] = true, true
 		switch f.Kind {
@@ -46,6 +46,13 @@ func TestALongPlanHasEverything(t *testing.T) {
 			require.Equal(t, Terminated, p.Wallets[f.Wallet].Handling)
 		case Rewind:
 			require.Equal(t, Reset, p.Wallets[f.Wallet].Handling)
+		case Overfill:
+			require.Equal(t, Limited, p.Wallets[f.Wallet].Handling)
+		case KillAtExpiry:
+			aimed[f.class()] = true
+			require.Greater(t, f.For, aimPatience, "time to find an expiry, and then to stay down")
+		case Snapshot:
+			require.GreaterOrEqual(t, f.For, 10*time.Second)
 		}
 	}
 	var ahead, back bool
@@ -54,15 +61,17 @@ func TestALongPlanHasEverything(t *testing.T) {
 		ahead, back = ahead || f.Ahead > 30*time.Second, back || f.Ahead < 0
 	}
 	require.True(t, ahead && back, "clocks go both ways")
-	for _, kind := range []Kind{Kill, Halt, Pause, Cut, Delay, Silence, Sever, Slice, Terminate, Rewind, Tamper, Jump} {
+	for _, kind := range []Kind{Kill, Halt, Pause, Cut, Delay, Silence, Sever, Slice, Terminate, Rewind, Tamper, Jump, KillAtExpiry, Snapshot, Overfill} {
 		require.True(t, faults[kind], kind)
 	}
+	require.Equal(t, map[string]bool{"kill worker at expiry": true, "kill postgres at expiry": true}, aimed)
 	for _, target := range []string{postgresTarget, temporalTarget, callerTarget, workerTarget(2), linkTarget(0, postgresTarget), linkTarget(1, temporalTarget)} {
 		require.True(t, targets[target], target)
 	}
 
 	ways, conflicting, reused, conflicts, atOnce := map[Way]bool{}, map[Way]bool{}, 0, 0, 0
 	script, hashes := p.Script(0), map[string]string{}
+	soon := 0
 	types, ofOwn, placed := map[wallet.CommandType]int{}, 0, map[string]int{}
 	for range 2000 {
 		step := script.Next()
@@ -79,6 +88,9 @@ func TestALongPlanHasEverything(t *testing.T) {
 				}
 				require.NoError(t, c.Validate())
 				types[c.Type]++
+				if in, err := time.ParseDuration(c.ExpiresIn); err == nil && in <= 20*time.Second {
+					soon++
+				}
 				if at, known := placed[c.HoldID]; known && at == step.Wallet {
 					ofOwn++
 				}
@@ -103,10 +115,45 @@ func TestALongPlanHasEverything(t *testing.T) {
 	for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease} {
 		require.Greater(t, types[of], 100, of)
 	}
+	require.Greater(t, soon, 200, "holds that expire within the run, for the kills at expiries")
 	require.Greater(t, ofOwn, 300, "commands on holds of the same wallet")
 	require.Positive(t, reused)
 	require.Positive(t, conflicts)
 	require.Positive(t, atOnce)
+}
+
+// TestPromotionsNeedAStandby: with one, the other faults of Postgres go on, and leave a promotion
+// its time.
+func TestPromotionsNeedAStandby(t *testing.T) {
+	o := options(7)
+	kinds := func(of Kind) (n int) {
+		for _, f := range NewPlan(o).Faults {
+			if f.Kind == of && f.Target == postgresTarget {
+				n++
+			}
+		}
+		return n
+	}
+	require.Zero(t, kinds(Promote))
+	o.Standby = true
+	require.Greater(t, kinds(Promote), enoughPlanned)
+	require.Greater(t, kinds(Kill), enoughPlanned)
+	var until time.Duration
+	for _, f := range NewPlan(o).Faults {
+		if f.Target != postgresTarget {
+			continue
+		}
+		require.GreaterOrEqual(t, f.At, until, f)
+		if f.Kind == Promote {
+			until = f.At + f.For
+		}
+	}
+	o.Faults = []string{promotionClass}
+	require.NoError(t, o.Check())
+	o.Standby = false
+	require.ErrorContains(t, o.Check(), "add --standby")
+	o.Faults = []string{"weather"}
+	require.ErrorContains(t, o.Check(), `"weather" are unknown: use worker, postgres,`)
 }
 
 func TestOneTargetHasOneFaultAtATime(t *testing.T) {

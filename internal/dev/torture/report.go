@@ -46,8 +46,8 @@ type Report struct {
 
 	Violations []Violation `json:"violations"`
 
-	resent atomic.Int64
-	healed time.Time
+	resent, salvaged atomic.Int64
+	healed           time.Time
 	// clockRight is after every time that Postgres's clock had shown until then.
 	clockRight time.Time
 	// ownEvents is how many events one run of the busiest wallet that nobody touched
@@ -68,6 +68,13 @@ func (r *Report) countFaults() {
 		for _, sql := range f.Succeeded {
 			r.violateAt(f.Begun, "somebody changed the trail, and nothing stopped it: %s", sql)
 		}
+		if f.Inconsistent != "" {
+			r.violateAt(f.Begun, "%s", f.Inconsistent)
+		}
+		for _, lasted := range f.Snapshots {
+			r.Effects[snapshotSeconds] += int(lasted.Seconds())
+			r.Effects[longestSnapshot] = max(r.Effects[longestSnapshot], int(lasted.Seconds()))
+		}
 		if f.Missed != "" {
 			r.FaultsMissed++
 			continue
@@ -75,6 +82,7 @@ func (r *Report) countFaults() {
 		r.FaultsByKind[f.class()]++
 	}
 	r.Resent = r.resent.Load()
+	r.Effects[salvaged] = int(r.salvaged.Load())
 }
 
 // count adds the attempts of one wallet.

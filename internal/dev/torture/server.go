@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"syscall"
@@ -79,6 +80,30 @@ func (s *server) end() {
 	defer s.mu.Unlock()
 	s.down = false
 	s.process.Resume()
+}
+
+// kill kills the process, and returns when; it fails if it does not run. end removes the fault.
+func (s *server) kill() (at time.Time, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down || !s.process.Running() {
+		return at, fmt.Errorf("%s does not run", s.name)
+	}
+	s.down, s.noted = true, true
+	at = time.Now()
+	s.process.Kill()
+	return at, nil
+}
+
+// freeze pauses the process until thaw is called. No other fault ends, and nothing is started,
+// in between.
+func (s *server) freeze() (thaw func()) {
+	s.mu.Lock()
+	s.process.Pause()
+	return func() {
+		s.process.Resume()
+		s.mu.Unlock()
+	}
 }
 
 // past returns how often the process was started, and its unexpected ends.

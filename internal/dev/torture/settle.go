@@ -15,7 +15,7 @@ const settlers = 8
 
 // settle gets every command answered after healing. It sends a probe to each wallet, behind
 // everything in its queue; it sends again what a terminated workflow has lost by then, as its
-// callers are told to do. Anything unfinished when the patience ends shows as a command without
+// callers are told to do, and lets "wallet salvage" do so where the server has ended runs. Anything unfinished when the patience ends shows as a command without
 // an answer.
 func (r *Report) settle(ctx context.Context, w *world, h *history) error {
 	ctx, cancel := context.WithTimeout(ctx, w.plan.Options.Patience)
@@ -35,6 +35,13 @@ func (r *Report) settle(ctx context.Context, w *world, h *history) error {
 			continue
 		}
 		group.Go(func() error {
+			if of.Handling == Limited {
+				n, err := w.salvage(ctx, of, r.overfilled(i))
+				if err != nil {
+					return err
+				}
+				r.salvaged.Add(int64(n))
+			}
 			probe := wallet.Command{ID: fmt.Sprint("probe-", i), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
 			c.insist(ctx, i, Send{Update, []wallet.Command{probe}}, w.plan.Options.Patience)
 			if of.Handling != Terminated || ctx.Err() != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,6 +25,7 @@ type Options struct {
 	Clients       int
 	Wallets       int
 	Faults        []string // classes of faults; all if empty
+	Standby       bool     // Postgres has a synchronous standby, which faults promote
 
 	Program string // the program wallet, for the workers
 	Dir     string // for the servers' data and logs
@@ -47,7 +49,10 @@ func (o Options) Check() error {
 	}
 	for _, name := range o.Faults {
 		if !slices.ContainsFunc(classes, func(c weighted[string]) bool { return c.value == name }) {
-			return fmt.Errorf("faults of %q are unknown: use worker, postgres, temporal, link, caller, workflow, tamper or clock", name)
+			return fmt.Errorf("faults of %q are unknown: use %s", name, strings.Join(Classes(), ", "))
+		}
+		if name == promotionClass && !o.Standby {
+			return fmt.Errorf("faults of %q need a standby: add --standby", name)
 		}
 	}
 	return nil
@@ -80,7 +85,7 @@ func Run(ctx context.Context, plan Plan) (_ *Report, err error) {
 	for i, c := range callers {
 		clients.Go(func() error { c.run(load, answers, plan.Script(i)); return nil })
 	}
-	r.Faults = w.inflict(load, plan.Faults)
+	r.Faults = w.inflict(load, h, plan.Faults)
 	r.healed = time.Now()
 	if err := w.awaitServers(ctx); err != nil {
 		return nil, err

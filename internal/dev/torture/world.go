@@ -31,6 +31,9 @@ const (
 	// eventsOfARun makes a wallet continue as new after about ten tasks; in a deployment it
 	// does so after about a thousand.
 	eventsOfARun = 60
+	// bytesOfARun is the history with which the server ends a run: 50 MB in a deployment. No
+	// run comes near it by its commands.
+	bytesOfARun = 4_000_000
 )
 
 // world is everything that is running.
@@ -44,6 +47,10 @@ type world struct {
 	direct client.Client // to Temporal without a proxy, to inflict faults and to observe
 	owner  *pgxpool.Pool // of the tables
 	clock  *clock
+	// database is Postgres as everybody but the workers reaches it.
+	database *devstack.Postgres
+	standby  *devstack.Postgres   // of stack.Postgres; nil if there is none
+	retired  []*devstack.Postgres // primaries that a standby has replaced
 	// service is for stray steps.
 	service *pgxpool.Pool
 	read    trail.Reader
@@ -61,15 +68,32 @@ func startWorld(ctx context.Context, plan Plan) (w *world, err error) {
 			err = errors.Join(err, w.close())
 		}
 	}()
-	w.stack, err = devstack.Start(ctx, devstack.Options{
+	options := devstack.Options{
 		Dir: w.dir, TemporalStore: plan.Options.TemporalStore, Log: plan.Options.Say,
-		TemporalSettings: []string{fmt.Sprintf("limit.historyCount.suggestContinueAsNew=%d", eventsOfARun)},
-	})
-	if err != nil {
+		TemporalSettings: []string{
+			fmt.Sprintf("limit.historyCount.suggestContinueAsNew=%d", eventsOfARun),
+			fmt.Sprintf("limit.historySize.error=%d", bytesOfARun),
+		},
+	}
+	if plan.Options.Standby {
+		if err := w.openFront(&options); err != nil {
+			return w, err
+		}
+	}
+	if w.stack, err = devstack.Start(ctx, options); err != nil {
 		return w, err
+	}
+	w.database = w.stack.Postgres
+	if plan.Options.Standby {
+		w.database = w.stack.Postgres.Through(options.PostgresProxyPort)
 	}
 	if err := w.openDatabase(ctx); err != nil {
 		return w, err
+	}
+	if plan.Options.Standby {
+		if err := w.addStandby(ctx); err != nil {
+			return w, err
+		}
 	}
 	if w.direct, err = client.DialContext(ctx, client.Options{HostPort: w.stack.Temporal.Address(), Logger: quiet}); err != nil {
 		return w, err
@@ -82,10 +106,10 @@ func startWorld(ctx context.Context, plan Plan) (w *world, err error) {
 }
 
 func (w *world) openDatabase(ctx context.Context) error {
-	if err := w.stack.Postgres.CreateDatabase(ctx, database); err != nil {
+	if err := w.database.CreateDatabase(ctx, database); err != nil {
 		return err
 	}
-	url := w.stack.Postgres.URL(database)
+	url := w.database.URL(database)
 	if _, err := migrations.Up(ctx, url); err != nil {
 		return err
 	}
@@ -100,14 +124,14 @@ func (w *world) openDatabase(ctx context.Context) error {
 	if w.clock, err = newClock(ctx, pool); err != nil {
 		return err
 	}
-	w.service, err = pgxpool.New(ctx, w.stack.Postgres.URLOf(migrations.RoleApp, appPassword, database))
+	w.service, err = pgxpool.New(ctx, w.database.URLOf(migrations.RoleApp, appPassword, database))
 	return err
 }
 
 func (w *world) openLinks() error {
 	upstreams := map[string]string{callerTarget: w.stack.Temporal.Address()}
 	for i := range w.plan.Options.Workers {
-		upstreams[linkTarget(i, postgresTarget)] = net.JoinHostPort("127.0.0.1", strconv.Itoa(w.stack.Postgres.Port()))
+		upstreams[linkTarget(i, postgresTarget)] = addressOf(w.stack.Postgres)
 		upstreams[linkTarget(i, temporalTarget)] = w.stack.Temporal.Address()
 	}
 	ports, err := devstack.FreePorts(len(upstreams))
@@ -188,10 +212,15 @@ func (w *world) awaitWorkers(ctx context.Context) error {
 
 // eventually retries until it succeeds.
 func (w *world) eventually(ctx context.Context, patience time.Duration, what string, try func(context.Context) error) error {
+	return w.eventuallyIn(ctx, patience, 5*time.Second, what, try)
+}
+
+// eventuallyIn gives each attempt its own time.
+func (w *world) eventuallyIn(ctx context.Context, patience, each time.Duration, what string, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		attempt, cancelAttempt := context.WithTimeout(ctx, 5*time.Second)
+		attempt, cancelAttempt := context.WithTimeout(ctx, each)
 		err := try(attempt)
 		cancelAttempt()
 		if err == nil {
@@ -218,9 +247,6 @@ func (w *world) close() error {
 			s.finish()
 		}
 	}
-	for _, l := range w.links {
-		l.close()
-	}
 	if w.direct != nil {
 		w.direct.Close()
 	}
@@ -231,7 +257,23 @@ func (w *world) close() error {
 		w.service.Close()
 	}
 	if w.stack == nil {
+		w.closeLinks()
 		return nil
 	}
-	return w.stack.Stop()
+	err := w.stack.Stop() // Temporal may reach Postgres through a link
+	w.closeLinks()
+	if w.standby != nil {
+		err = errors.Join(err, w.standby.Stop())
+	}
+	return err
+}
+
+func (w *world) closeLinks() {
+	for _, l := range w.links {
+		l.close()
+	}
+}
+
+func addressOf(p *devstack.Postgres) string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Port()))
 }
