@@ -95,14 +95,9 @@ func (a *app) changeCommand(kind wallet.Kind) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			invented := command.ID == ""
-			if invented {
-				if !isTerminal(cmd) || a.output != "table" {
-					return cli.Usagef("the command has no id: give it one with --id, such as an order's number, so that it counts once however often it is sent (only on a terminal one is made up)")
-				}
-				command.ID = "cli-" + rand.Text()
-				// Printed before it is sent: if the answer is lost, this is how to ask again.
-				a.note(cmd, "id %s (to try again: --id %s)", command.ID, command.ID)
+			invented, err := a.inventID(cmd, &command.ID)
+			if err != nil {
+				return err
 			}
 			wallets, temporal, err := a.dialWallets(cmd.Context())
 			if err != nil {
@@ -120,6 +115,20 @@ func (a *app) changeCommand(kind wallet.Kind) *cobra.Command {
 	}
 	f.add(cmd, kind)
 	return cmd
+}
+
+// inventID makes an id up where none is given, for a person on a terminal only.
+func (a *app) inventID(cmd *cobra.Command, id *string) (invented bool, err error) {
+	if *id != "" {
+		return false, nil
+	}
+	if !isTerminal(cmd) || a.output != "table" {
+		return false, cli.Usagef("the command has no id: give it one with --id, such as an order's number, so that it counts once however often it is sent (only on a terminal one is made up)")
+	}
+	*id = "cli-" + rand.Text()
+	// Printed before it is sent: if the answer is lost, this is how to ask again.
+	a.note(cmd, "id %s (to try again: --id %s)", *id, *id)
+	return true, nil
 }
 
 // isTerminal reports whether a person has typed a command and sees what it says.

@@ -46,6 +46,7 @@ var outcomes = []outcome{
 // outcomeOf is the one place where errors become exit codes.
 func outcomeOf(err error) outcome {
 	var unapplied *wallet.UnappliedError
+	var transaction *wallet.TransactionRefusedError
 	var invalid *wallet.InvalidError
 	var usage *cli.UsageError
 	var noAnswer *starter.NoAnswerError
@@ -54,7 +55,7 @@ func outcomeOf(err error) outcome {
 	switch {
 	case err == nil:
 		return outcomes[exitDone]
-	case errors.As(err, &unapplied):
+	case errors.As(err, &unapplied), errors.As(err, &transaction):
 		return outcomes[exitRefused]
 	case errors.As(err, &invalid), errors.As(err, &usage), errors.As(err, &argument):
 		return outcomes[exitInvalid]
@@ -95,6 +96,10 @@ type failureReport struct {
 	Value     string         `json:"value,omitempty"`
 	CommandID string         `json:"command_id,omitempty"`
 	Result    *wallet.Result `json:"result,omitempty"` // of a refusal, as on stdout
+
+	// TransactionID and Transaction are of a refused transaction, as on stdout.
+	TransactionID string                    `json:"transaction_id,omitempty"`
+	Transaction   *wallet.TransactionResult `json:"transaction,omitempty"`
 }
 
 func reportOf(err error) failureReport {
@@ -107,9 +112,14 @@ func reportOf(err error) failureReport {
 	var unapplied *wallet.UnappliedError
 	var invalid *wallet.InvalidError
 	var noAnswer *starter.NoAnswerError
+	var transaction *wallet.TransactionRefusedError
 	switch {
 	case errors.As(err, &unapplied):
 		r.Reason, r.CommandID, r.Result = unapplied.Result.Reason, unapplied.Result.CommandID, &unapplied.Result
+	case errors.As(err, &transaction):
+		r.Reason, r.TransactionID, r.Transaction = transaction.Result.Reason, transaction.Result.TransactionID, &transaction.Result
+	case errors.As(err, &noAnswer) && noAnswer.Transaction:
+		r.TransactionID = noAnswer.CommandID
 	case errors.As(err, &invalid):
 		r.Reason, r.Field, r.Value = invalid.Reason, invalid.Field, invalid.Value
 	case errors.As(err, &noAnswer):
@@ -120,11 +130,10 @@ func reportOf(err error) failureReport {
 
 // printError prints why a command failed. For people a refusal is a result, which stdout has.
 func printError(program string, asJSON bool, err error) {
-	var unapplied *wallet.UnappliedError
 	switch {
 	case asJSON:
 		printJSON(os.Stderr, "error", reportOf(err))
-	case !errors.As(err, &unapplied):
+	case outcomeOf(err).code != exitRefused:
 		cli.PrintError(program, err)
 	}
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -34,6 +37,8 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		with("WALLET_OWNER_DATABASE_URL=postgres://u:p@127.0.0.1:1/w").with("WALLET_HTTP_ADDRESS=127.0.0.1:1")
 	user, schedule := testenv.Unique(t, "user"), testenv.Unique(t, "schedule")
 
+	file := filepath.Join(t.TempDir(), "transaction.json")
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `{"id": "%s-file", "commands": [{"user_id": %[1]q, "currency": "USD", "type": "add", "amount": "1"}, {"user_id": "%[1]s-2", "currency": "USD", "type": "hold", "amount": "1"}]}`, user), 0o600))
 	mayBeEmpty := []string{"wallet schedule list", "wallet repair", "wallet salvage"} // the first lags behind, the others find nothing missing
 	root := newRootCommand()
 	cli.RefuseUnknown(root)
@@ -58,6 +63,13 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"hold USER USD 2 --id h --expires-in 7d", exitDone, exitNoAnswer},
 		{"capture USER USD --hold h --amount 1 --partial --id h1", exitDone, exitNoAnswer},
 		{"release USER USD --hold h --id h2", exitDone, exitNoAnswer},
+		{"transfer USER USER-2 USD 1 --id USER-t", exitDone, exitNoAnswer},
+		{"transfer USER USER-2 USD 1000 --id USER-t-2", exitRefused, exitNoAnswer},
+		{"transfer USER USER-2 NONE 1 --id USER-t-3", exitInvalid, exitNoAnswer},
+		{"transaction FILE", exitDone, exitNoAnswer},
+		{"transaction nowhere.json", exitInvalid, exitInvalid},
+		{"transaction show USER-t", exitDone, exitFailed},
+		{"transaction show USER-none", exitFailed, exitFailed},
 		{"schedule create SCHEDULE --user USER --currency USD --add 5 --every 24h", exitDone, exitFailed},
 		{"schedule create SCHEDULE --user USER --currency USD --add 5 --every 24h", exitFailed, exitFailed},
 		{"schedule list --user USER", exitDone, exitFailed},
@@ -89,7 +101,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"replay", exitDone, exitFailed},
 		{"version", exitDone, exitDone},
 	} {
-		args := strings.Fields(strings.NewReplacer("USER", user, "SCHEDULE", schedule).Replace(row.command))
+		args := strings.Fields(strings.NewReplacer("USER", user, "SCHEDULE", schedule, "FILE", file).Replace(row.command))
 		cmd, _, err := root.Find(args)
 		require.NoError(t, err)
 		tried(cmd.CommandPath())
