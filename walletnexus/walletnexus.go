@@ -42,6 +42,8 @@ var (
 	// Apply takes any command but not its reply_to: that names a workflow in the wallet's own
 	// namespace, and the operation has its own answer.
 	Apply = nexus.NewOperationReference[wallet.ApplyCommandInput, wallet.Result]("apply")
+	// Transaction applies commands for several wallets, all or none.
+	Transaction = nexus.NewOperationReference[wallet.Transaction, wallet.TransactionResult]("transaction")
 	// Balance fails with NOT_FOUND if the user owns nothing in the currency, not even zero.
 	Balance = nexus.NewOperationReference[wallet.AssetRef, AssetBalance]("balance")
 )

@@ -4,6 +4,19 @@ package mutations
 // run with little patience reports that anyway.
 var All = []Mutation{
 	{
+		Name:      "all_or_nothing",
+		Mechanism: "If one leg of a transaction is refused, none is applied.",
+		Edits: []Edit{{
+			File: "transaction.go",
+			Old: `r.Status == StatusUnapplied {
+		return foldLegs`,
+			New: `r.Status == "" {
+		return foldLegs`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"and the journals have"},
+	},
+	{
 		Name:      "append_only",
 		Mechanism: "Triggers stop everyone, even the tables' owner, from changing or deleting what was recorded.",
 		Edits: []Edit{{
@@ -38,6 +51,17 @@ var All = []Mutation{
 		Problems: []string{"the rules say unapplied hold_closed"},
 	},
 	{
+		Name:      "claim",
+		Mechanism: "Other content under a transaction's id is refused, whatever wallets it is about.",
+		Edits: []Edit{{
+			File: "activities/apply_transaction.go",
+			Old:  `return c.stored != c.hash`,
+			New:  `return c.stored.IsZero()`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"contradict each other"},
+	},
+	{
 		Name:      "dedupe",
 		Mechanism: "A step looks up which of its commands' ids are already in the journal.",
 		Edits: []Edit{{
@@ -58,12 +82,12 @@ var All = []Mutation{
 			File: "workflows/wallet_asset.go",
 			Old: `w.noticeEnd(ctx)
 		w.receiveSignals(ctx)
-		switch`,
+		w.receiveRefreshes()`,
 			New: `w.noticeEnd(ctx)
 		if !w.shouldContinueAsNew(ctx) {
 			w.receiveSignals(ctx)
 		}
-		switch`,
+		w.receiveRefreshes()`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"was accepted, but is not recorded"},
@@ -149,6 +173,30 @@ var All = []Mutation{
 		}},
 		Faults:   "postgres",
 		Problems: []string{"the rules say applied", "the row of hold", "nobody placed it"},
+	},
+	{
+		Name:      "legs_together",
+		Mechanism: "All legs of a transaction are committed together.",
+		Edits: []Edit{{
+			File: "activities/apply_transaction.go",
+			Old: `groups := legGroups(of)
+	return`,
+			New: `groups := legGroups(of)
+	if len(groups) > 0 {
+		var results []wallet.LegResult
+		for i := range groups {
+			outcomes, err := a.applyGroups(ctx, groups[i:i+1])
+			if err != nil {
+				return wallet.ApplyTransactionOutput{}, err
+			}
+			results = append(results, wallet.LegResult{AssetRef: groups[i].AssetRef, Result: outcomes[0].results[0]})
+		}
+		return wallet.ApplyTransactionOutput{Result: wallet.NewTransactionResult(of.ID, of.RequestHash(), results)}, nil
+	}
+	return`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"are applied"},
 	},
 	{
 		Name:      "one_transaction",

@@ -51,6 +51,9 @@ func (r *Report) checkEffects() {
 			}
 		}
 	}
+	if r.Commands >= enoughCommands && (r.Effects[transactionsApplied] == 0 || r.Effects[transactionsRefused] == 0) {
+		r.violate("%d commands were sent, and %d transactions applied, %d refused: the run says nothing of transactions", r.Commands, r.Effects[transactionsApplied], r.Effects[transactionsRefused])
+	}
 	planned, reason := map[string]int{}, map[string]string{}
 	for _, f := range r.Plan.Faults {
 		if f.Wallet < hotWallets { // the others may have no workflow, because nobody sent them anything
@@ -88,7 +91,7 @@ func (r *Report) checkEffects() {
 	if aimed >= enoughAimed && r.Effects[expiredAfter] == 0 {
 		r.violate("%d kills were aimed at expiries, and all of these were recorded before: the faults have no effect", aimed)
 	}
-	if n := r.FaultsByKind[string(Overfill)]; n > 0 && r.Effects[salvaged] == 0 {
+	if n := r.FaultsByKind[string(Overfill)]; n >= enoughPlanned && r.Effects[salvaged] == 0 {
 		r.violate("%d runs were ended at a limit, and none had accepted a command: the faults have no effect", n)
 	}
 	// A reset ends its run in the same way, so that there may be more.

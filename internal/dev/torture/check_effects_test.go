@@ -27,7 +27,7 @@ func busy() *Report {
 	}
 	r.countFaults()
 	r.Commands, r.ownEvents = 100, 200
-	r.Effects = map[string]int{recoveries: 3, "starts of worker-0": 4, "starts of temporal": 3, "runs Terminated": 3, "runs ContinuedAsNew": 2}
+	r.Effects = map[string]int{recoveries: 3, "starts of worker-0": 4, "starts of temporal": 3, "runs Terminated": 3, "runs ContinuedAsNew": 2, transactionsApplied: 1, transactionsRefused: 1}
 	return r
 }
 
@@ -59,12 +59,18 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 		"all kills at expiries come late": {func(r *Report) {
 			r.FaultsByKind["kill worker at expiry"], r.Effects[expiredBefore] = enoughAimed, enoughAimed
 		}, "10 kills were aimed at expiries, and all of these were recorded before"},
+		"no transaction is refused": {func(r *Report) {
+			r.Commands, r.Effects[transactionsRefused] = enoughCommands, 0
+			for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease, wallet.TypeExpire} {
+				r.Applied[string(of)] = 1
+			}
+		}, "1 transactions applied, 0 refused: the run says nothing of transactions"},
 		"a kill comes before an expiry is recorded": {func(r *Report) {
 			r.FaultsByKind["kill worker at expiry"], r.Effects[expiredAfter] = enoughAimed, 1
 		}, ""},
 		"ended runs had accepted nothing": {func(r *Report) {
-			r.FaultsByKind[string(Overfill)], r.Effects["runs Terminated"] = 2, 5
-		}, "2 runs were ended at a limit, and none had accepted a command"},
+			r.FaultsByKind[string(Overfill)], r.Effects["runs Terminated"] = 3, 6
+		}, "3 runs were ended at a limit, and none had accepted a command"},
 		"salvage had something to do": {func(r *Report) {
 			r.FaultsByKind[string(Overfill)], r.Effects["runs Terminated"], r.Effects[salvaged] = 2, 5, 1
 		}, ""},

@@ -87,6 +87,10 @@ func (c *walletCheck) operations() (all []operation) {
 // before is the model before the entry at a position.
 func (c *walletCheck) before(position int64) (b balance) {
 	for _, e := range c.record.journal[:position-1] {
+		if e.TransactionID != "" && e.Status == wallet.StatusUnapplied {
+			b, _ = b.refuse(e.Reason)
+			continue
+		}
 		b, _ = b.apply(e.Command(), e.Reason == wallet.ReasonMalformed, e.RecordedAt, scales[c.wallet.Currency])
 	}
 	return b
@@ -100,6 +104,9 @@ func (c *walletCheck) linearizable(window []operation) porcupine.CheckResult {
 			b, o := state.(balance), input.(operation)
 			told := output.(wallet.Result)
 			after, expected := b.apply(o.command, o.malformed, told.RecordedAt, scales[c.wallet.Currency])
+			if told.TransactionID != "" && told.Status == wallet.StatusUnapplied {
+				after, expected = b.refuse(told.Reason)
+			}
 			return b.differs(after, expected, told) == "", after
 		},
 	}

@@ -19,6 +19,7 @@ const (
 // and the balance at the end.
 func (c *walletCheck) checkJournal() {
 	var b balance
+	var legs refusedLegs
 	var prev wallet.Entry
 	for i, e := range c.record.journal {
 		if e.Position != int64(i+1) {
@@ -33,6 +34,12 @@ func (c *walletCheck) checkJournal() {
 			c.violate(e.Position, []string{e.CommandID}, "time runs backwards at position %d", e.Position)
 		}
 		after, expected := b.apply(e.Command(), e.Reason == wallet.ReasonMalformed, e.RecordedAt, scales[c.wallet.Currency])
+		if e.TransactionID != "" && e.Status == wallet.StatusUnapplied {
+			if problem := legs.next(b, e, scales[c.wallet.Currency]); problem != "" {
+				c.violate(e.Position, []string{e.CommandID}, "leg %q of a refused transaction %s", e.CommandID, problem)
+			}
+			after, expected = b.refuse(e.Reason)
+		}
 		if problem := b.differs(after, expected, e.Result()); problem != "" {
 			c.violate(e.Position, []string{e.CommandID}, "command %q %s", e.CommandID, problem)
 			return

@@ -101,7 +101,9 @@ func (c *caller) insist(ctx context.Context, wallet int, send Send, patient time
 }
 
 // isByStarter reports whether a call promises to retry until its context ends.
-func (s Send) isByStarter() bool { return s.Way == Signal || s.Way == Update || s.Way == Batch }
+func (s Send) isByStarter() bool {
+	return s.Way == Signal || s.Way == Update || s.Way == Batch || s.Way == Transaction
+}
 
 // gaveUpError is a call of package starter that ended before its context did, without an answer
 // or a final error.
@@ -129,6 +131,8 @@ func (c *caller) send(ctx context.Context, ref wallet.AssetRef, send Send) ([]wa
 		return c.applyCommand(ctx, ref, first)
 	case StrayStep:
 		return c.strayStep(ctx, ref, first)
+	case Transaction:
+		return legsAnswered(c.starter.Transaction(ctx, send.Transaction))(send)
 	default:
 		return nil, fmt.Errorf("way %q is unknown", send.Way)
 	}
@@ -192,6 +196,25 @@ func (c *caller) strayStep(ctx context.Context, ref wallet.AssetRef, command wal
 		return nil, err
 	}
 	return out.Results.Results(commands)
+}
+
+// legsAnswered turns a transaction's answer into those of its legs.
+func legsAnswered(answer wallet.TransactionResult, err error) func(Send) ([]wallet.Result, error) {
+	return func(send Send) (results []wallet.Result, _ error) {
+		var refused *wallet.TransactionRefusedError
+		if err != nil && !errors.As(err, &refused) {
+			return nil, err
+		}
+		for _, leg := range answer.Results {
+			results = append(results, leg.Result)
+		}
+		if answer.Reason == wallet.ReasonIDConflict {
+			for _, c := range send.Commands {
+				results = append(results, wallet.Result{CommandID: c.ID, Type: c.Type, Status: answer.Status, Reason: answer.Reason})
+			}
+		}
+		return results, nil
+	}
 }
 
 // answered turns a refusal into a result.

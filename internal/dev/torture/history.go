@@ -107,8 +107,8 @@ func (h *history) begin(client, wallet int, send Send) (numbers []int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	called := h.now()
-	for _, command := range send.Commands {
-		h.pending[h.next] = attempt{wallet: wallet, command: command, way: send.Way, client: client, called: called, returned: open}
+	for i, command := range send.Commands {
+		h.pending[h.next] = attempt{wallet: send.walletOf(i, wallet), command: command, way: send.Way, client: client, called: called, returned: open}
 		numbers = append(numbers, h.next)
 		h.next++
 	}

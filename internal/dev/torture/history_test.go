@@ -16,6 +16,6 @@ func TestSilencesAreAddedUp(t *testing.T) {
 	}
 	require.Equal(t, 4400*time.Millisecond, h.silent)
 	require.Equal(t, 2900*time.Millisecond, h.silence)
-	h.end(h.begin(0, 0, Send{Update, []wallet.Command{add("a", "1")}}), nil, true, nil)
+	h.end(h.begin(0, 0, Send{Way: Update, Commands: []wallet.Command{add("a", "1")}}), nil, true, nil)
 	require.NotEqual(t, 5*time.Second, h.lastAnswer, "an answer is heard")
 }

@@ -23,6 +23,7 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 	attempts := h.all(len(w.plan.Wallets))
 	checks := map[wallet.AssetRef]*walletCheck{}
 	var added, taken, owned wallet.Amount // over all wallets
+	legs := map[string][]wallet.Entry{}   // of each transaction
 	for i := range w.plan.Wallets {
 		of := r.wallet(i)
 		record, err := w.recordOf(ctx, of)
@@ -34,6 +35,9 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 		r.Violations = append(r.Violations, check.check()...)
 		checks[of.AssetRef] = check
 		for _, e := range record.journal {
+			if e.TransactionID != "" {
+				legs[e.TransactionID] = append(legs[e.TransactionID], e)
+			}
 			switch {
 			case e.Status != wallet.StatusApplied:
 				r.Refusals[string(e.Reason)]++
@@ -62,6 +66,7 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 	if owned.Cmp(added.Sub(taken)) != 0 {
 		r.violate("all wallets together have %s, and were given %s less %s", owned, added, taken)
 	}
+	r.checkTransactions(legs)
 	for _, f := range r.Faults {
 		if f.Kind == KillAtExpiry && f.Missed == "" {
 			r.Effects[f.Expiry.outcome(checks[f.Expiry.of])]++

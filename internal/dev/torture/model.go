@@ -67,7 +67,7 @@ type outcome struct {
 // apply returns the balance after a command recorded at a given time. malformed means that the
 // command could not be read.
 func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int32) (balance, outcome) {
-	total, held := decimal.RequireFromString("0"+b.total), b.held()
+	total, held := decimalOf(b.total), b.held()
 	o := outcome{status: wallet.StatusUnapplied, before: total, after: total, holdBefore: held, holdAfter: held}
 	o.reason = b.refusal(c, malformed, at, scale)
 	b.position++
@@ -97,11 +97,13 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 	return b, o
 }
 
+func decimalOf(text string) decimal.Decimal { return decimal.RequireFromString("0" + text) }
+
 // refusal is why a command is not applied. If it is not a valid Reason, it says why the command
 // must not be recorded here at all.
 func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale int32) wallet.Reason {
 	amount := amountOf(c)
-	available := decimal.RequireFromString("0" + b.total).Sub(b.held())
+	available := decimalOf(b.total).Sub(b.held())
 	if due, id := b.due(at); due && c.Type != wallet.TypeExpire {
 		return wallet.Reason(fmt.Sprintf("hold %q is due since %s: first it has to expire", id, clockTime(b.hold(id).expires)))
 	}

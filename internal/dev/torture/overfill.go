@@ -47,7 +47,7 @@ func (w *world) overfill(ctx context.Context, h *history, f Fault) error {
 	}
 	for i := range signalsInside {
 		c := wallet.Command{ID: fmt.Sprintf("inside-%d-%.0f-%d", f.At.Milliseconds(), 1e6*f.Strength, i), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
-		numbers := h.begin(overfillClient, f.Wallet, Send{Signal, []wallet.Command{c}})
+		numbers := h.begin(overfillClient, f.Wallet, Send{Way: Signal, Commands: []wallet.Command{c}})
 		err := w.direct.SignalWorkflow(ctx, id, run, wallet.SignalCommand, c)
 		h.end(numbers, nil, err == nil, err)
 		if err != nil {

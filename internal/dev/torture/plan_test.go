@@ -71,7 +71,7 @@ func TestALongPlanHasEverything(t *testing.T) {
 
 	ways, conflicting, reused, conflicts, atOnce := map[Way]bool{}, map[Way]bool{}, 0, 0, 0
 	script, hashes := p.Script(0), map[string]string{}
-	soon := 0
+	soon, legs := 0, map[int]int{}
 	types, ofOwn, placed := map[wallet.CommandType]int{}, 0, map[string]int{}
 	for range 2000 {
 		step := script.Next()
@@ -80,13 +80,20 @@ func TestALongPlanHasEverything(t *testing.T) {
 		}
 		for _, send := range step.Sends {
 			ways[send.Way] = true
+			if send.Way == Transaction {
+				require.NoError(t, send.Transaction.Validate())
+				require.Len(t, send.Wallets, len(send.Commands))
+				legs[len(send.Commands)]++
+			}
 			for _, c := range send.Commands {
 				if send.Way == Garbage {
 					_, err := wallet.DecodeCommand(garbagePayload(c.Description))
 					require.Error(t, err)
 					continue
 				}
-				require.NoError(t, c.Validate())
+				if send.Way != Transaction {
+					require.NoError(t, c.Validate())
+				}
 				types[c.Type]++
 				if in, err := time.ParseDuration(c.ExpiresIn); err == nil && in <= 20*time.Second {
 					soon++
@@ -108,8 +115,9 @@ func TestALongPlanHasEverything(t *testing.T) {
 			}
 		}
 	}
-	require.Len(t, ways, 7)
-	for _, way := range []Way{Signal, Update, BareUpdate, Batch, StrayStep} {
+	require.Len(t, ways, 8)
+	require.Greater(t, len(legs), 5, "transactions of many sizes")
+	for _, way := range []Way{Signal, Update, BareUpdate, Batch, StrayStep, Transaction} {
 		require.True(t, conflicting[way], "%s with an id that has other content", way)
 	}
 	for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease} {

@@ -28,12 +28,26 @@ const (
 	// StrayStep runs the workflow's steps outside the workflow, like a worker that was presumed
 	// dead. It does not go through the queue.
 	StrayStep Way = "stray step"
+	// Transaction sends commands for several wallets, of which all are applied or none is. It does
+	// not go through their queues.
+	Transaction Way = "transaction"
 )
 
-// Send is one call: commands for one wallet; only Batch sends several.
+// Send is one call: commands for one wallet, several only by Batch; or a transaction.
 type Send struct {
 	Way      Way
 	Commands []wallet.Command
+	// Of a Transaction, whose legs Commands are: itself, and the wallet of each leg.
+	Transaction wallet.Transaction
+	Wallets     []int
+}
+
+// walletOf is the wallet of a command.
+func (s Send) walletOf(i, otherwise int) int {
+	if s.Wallets == nil {
+		return otherwise
+	}
+	return s.Wallets[i]
 }
 
 // Step is what a client does next: it sends concurrently, each send until it has its answer,
@@ -61,10 +75,13 @@ func (s Step) String() string {
 type Script struct {
 	client  int
 	wallets int
+	all     []Wallet
 	r       *rand.Rand
 	steps   int
 	sent    []sentBefore // some earlier commands, to send again
 	holds   []sentBefore // the holds placed last, for later commands to use
+
+	transactions []Send // the last ones
 }
 
 type sentBefore struct {
@@ -74,7 +91,7 @@ type sentBefore struct {
 
 // Script returns a client's steps from the first on.
 func (p Plan) Script(client int) *Script {
-	return &Script{client: client, wallets: len(p.Wallets), r: random(p.Options.Seed, uint64(1+client))}
+	return &Script{client: client, wallets: len(p.Wallets), all: p.Wallets, r: random(p.Options.Seed, uint64(1+client))}
 }
 
 // rememberedCommands is how many commands of a client may be sent again.
@@ -96,13 +113,13 @@ func (s *Script) Next() Step {
 	case n < 8 && len(s.sent) > 0: // again, long after its answer
 		before := s.sent[s.r.IntN(len(s.sent))]
 		step.Wallet = before.wallet
-		step.Sends = []Send{{s.way(), []wallet.Command{before.command}}}
+		step.Sends = []Send{{Way: s.way(), Commands: []wallet.Command{before.command}}}
 	case n < 13 && len(s.sent) > 0: // its id with different content
 		before := s.sent[s.r.IntN(len(s.sent))]
 		step.Wallet = before.wallet
-		step.Sends = []Send{{s.wayOfOther(), []wallet.Command{s.other(before.command)}}}
+		step.Sends = []Send{{Way: s.wayOfOther(), Commands: []wallet.Command{s.other(before.command)}}}
 	case n < 15:
-		step.Sends = []Send{{Garbage, []wallet.Command{garbage(s.id(0))}}}
+		step.Sends = []Send{{Way: Garbage, Commands: []wallet.Command{garbage(s.id(0))}}}
 	case n < 27:
 		send := Send{Way: Batch}
 		for i := range 2 + s.r.IntN(24) {
@@ -111,31 +128,98 @@ func (s *Script) Next() Step {
 		step.Sends = []Send{send}
 	case n < 40: // several at once: duplicates, sometimes with different content
 		command := s.command(step.Wallet, 0)
-		step.Sends = []Send{{s.way(), []wallet.Command{command}}}
+		step.Sends = []Send{{Way: s.way(), Commands: []wallet.Command{command}}}
 		for range 1 + s.r.IntN(3) {
 			if s.r.IntN(4) == 0 {
-				step.Sends = append(step.Sends, Send{s.wayOfOther(), []wallet.Command{s.other(command)}})
+				step.Sends = append(step.Sends, Send{Way: s.wayOfOther(), Commands: []wallet.Command{s.other(command)}})
 				continue
 			}
-			step.Sends = append(step.Sends, Send{s.way(), []wallet.Command{command}})
+			step.Sends = append(step.Sends, Send{Way: s.way(), Commands: []wallet.Command{command}})
 		}
 	case n < 43: // stray steps that all want the same row
 		for i := range 2 + s.r.IntN(5) {
-			step.Sends = append(step.Sends, Send{StrayStep, []wallet.Command{s.command(step.Wallet, i)}})
+			step.Sends = append(step.Sends, Send{Way: StrayStep, Commands: []wallet.Command{s.command(step.Wallet, i)}})
 		}
+	case n < 51:
+		return s.transactionStep(step)
 	case n < 60 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
 		of := s.holds[s.r.IntN(len(s.holds))]
 		step.Wallet = of.wallet
 		for i := range pick(s.r, []weighted[int]{{70, 1}, {15, 2}, {15, 4}}) {
-			step.Sends = append(step.Sends, Send{s.way(), []wallet.Command{s.ofHold(of.command.ID, i)}})
+			step.Sends = append(step.Sends, Send{Way: s.way(), Commands: []wallet.Command{s.ofHold(of.command.ID, i)}})
 		}
 	default:
-		step.Sends = []Send{{s.way(), []wallet.Command{s.command(step.Wallet, 0)}}}
+		step.Sends = []Send{{Way: s.way(), Commands: []wallet.Command{s.command(step.Wallet, 0)}}}
 	}
 	if step.Sends[0].Way != Garbage {
 		s.remember(step)
 	}
 	return step
+}
+
+// rememberedTransactions is how many transactions of a client may be sent again.
+const rememberedTransactions = 20
+
+// transactionStep sends a transaction: a new one, sometimes twice at once, one of before, or
+// another one under the id of one of before.
+func (s *Script) transactionStep(step Step) Step {
+	var send Send
+	switch n := s.r.IntN(100); {
+	case n < 15 && len(s.transactions) > 0:
+		send = s.transactions[s.r.IntN(len(s.transactions))]
+	case n < 30 && len(s.transactions) > 0:
+		before := s.transactions[s.r.IntN(len(s.transactions))]
+		t := before.Transaction
+		t.Description = fmt.Sprint("other content, ", s.steps)
+		send = transactionSend(t, before.Wallets)
+	default:
+		send = s.transaction(step.Wallet)
+		s.transactions = append(s.transactions, send)
+		s.transactions = s.transactions[max(0, len(s.transactions)-rememberedTransactions):]
+	}
+	step.Wallet, step.Sends = send.Wallets[0], []Send{send}
+	if s.r.IntN(5) == 0 {
+		step.Sends = append(step.Sends, send)
+	}
+	return step
+}
+
+// transaction makes a new one that balances. Its legs come in pairs: what one wallet gives, or a
+// hold in it, another gets, which may be the same one. Some legs move nothing.
+func (s *Script) transaction(first int) Send {
+	t := wallet.Transaction{ID: fmt.Sprintf("t%d-%d", s.client, s.steps), MustBalance: true}
+	var wallets []int
+	add := func(in int, c wallet.Command) {
+		t.Commands, wallets = append(t.Commands, wallet.Leg{AssetRef: s.all[in].AssetRef, Command: c}), append(wallets, in)
+	}
+	from := first
+	for range pick(s.r, []weighted[int]{{60, 1}, {25, 2}, {10, 4}, {5, 10}}) {
+		to := s.wallet()
+		for s.all[to].Currency != s.all[from].Currency {
+			to = s.wallet()
+		}
+		take := wallet.Command{Type: wallet.TypeSubtract, Amount: s.amount()}
+		if s.r.IntN(4) == 0 {
+			take.Type, take.HoldID, take.Partial = wallet.TypeCapture, s.holdIn(from), s.r.IntN(2) == 0
+		}
+		add(from, take)
+		add(to, wallet.Command{Type: wallet.TypeAdd, Amount: take.Amount})
+		if s.r.IntN(4) == 0 {
+			place := wallet.Command{Type: wallet.TypeHold, Amount: s.amount()}
+			s.expires(&place)
+			add(to, place)
+		}
+		from = s.wallet()
+	}
+	return transactionSend(t, wallets)
+}
+
+func transactionSend(t wallet.Transaction, wallets []int) Send {
+	send := Send{Way: Transaction, Transaction: t, Wallets: wallets}
+	for _, leg := range t.Legs() {
+		send.Commands = append(send.Commands, leg.Command)
+	}
+	return send
 }
 
 // wallet returns a hot wallet half of the time, and rarely a cold one.

@@ -43,7 +43,7 @@ func (r *Report) settle(ctx context.Context, w *world, h *history) error {
 				r.salvaged.Add(int64(n))
 			}
 			probe := wallet.Command{ID: fmt.Sprint("probe-", i), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
-			c.insist(ctx, i, Send{Update, []wallet.Command{probe}}, w.plan.Options.Patience)
+			c.insist(ctx, i, Send{Way: Update, Commands: []wallet.Command{probe}}, w.plan.Options.Patience)
 			if of.Handling != Terminated || ctx.Err() != nil {
 				return nil
 			}
@@ -53,7 +53,7 @@ func (r *Report) settle(ctx context.Context, w *world, h *history) error {
 			}
 			for _, lost := range missing(attempts[i], journal) {
 				r.resent.Add(1)
-				c.insist(ctx, i, Send{Update, []wallet.Command{lost}}, w.plan.Options.Patience)
+				c.insist(ctx, i, Send{Way: Update, Commands: []wallet.Command{lost}}, w.plan.Options.Patience)
 			}
 			return nil
 		})

@@ -34,6 +34,7 @@ func New(wallets *starter.Client, db *pgxpool.Pool) *nexus.Service {
 	}
 	service.MustRegister(
 		operation(walletnexus.Apply.Name(), h.apply),
+		operation(walletnexus.Transaction.Name(), h.transaction),
 		operation(walletnexus.Balance.Name(), h.balance),
 	)
 	return service
@@ -83,6 +84,14 @@ func (h handler) apply(ctx context.Context, data []byte) (wallet.Result, error) 
 	return h.wallets.Apply(ctx, in.UserID, in.Currency, in.Command)
 }
 
+func (h handler) transaction(ctx context.Context, data []byte) (wallet.TransactionResult, error) {
+	t, err := wallet.DecodeTransaction(data, "")
+	if err != nil {
+		return wallet.TransactionResult{}, err
+	}
+	return h.wallets.Transaction(ctx, t)
+}
+
 func (h handler) balance(ctx context.Context, data []byte) (balance walletnexus.AssetBalance, err error) {
 	ref, err := wallet.DecodeAssetRef(data)
 	if err != nil {
@@ -101,10 +110,13 @@ func (h handler) balance(ctx context.Context, data []byte) (balance walletnexus.
 // Temporal retries; the command id makes that harmless.
 func encode(err error) error {
 	var unapplied *wallet.UnappliedError
+	var refused *wallet.TransactionRefusedError
 	var invalid *wallet.InvalidError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &refused):
+		return &nexus.OperationError{State: nexus.OperationStateFailed, Message: refused.Error(), Cause: failure.Encode(err)}
 	case errors.As(err, &unapplied):
 		return &nexus.OperationError{State: nexus.OperationStateFailed, Message: unapplied.Result.Message, Cause: failure.Encode(err)}
 	case errors.As(err, &invalid):

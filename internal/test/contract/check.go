@@ -26,7 +26,7 @@ func NewChecker(folder string) (*Checker, error) {
 	c := &Checker{schemas: map[string]*jsonschema.Schema{}, Checked: map[string]int{}}
 	compiler := jsonschema.NewCompiler()
 	compiler.AssertFormat()
-	for _, file := range []string{Command, Commands, Result, Results, State, Invalid, WalletInput, ApplyInput} {
+	for _, file := range []string{Command, Commands, Result, Results, State, Invalid, WalletInput, ApplyInput, Transaction, TransactionResult} {
 		schema, err := compiler.Compile(filepath.Join(folder, file))
 		if err != nil {
 			return nil, err

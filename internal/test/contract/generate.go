@@ -31,6 +31,9 @@ const (
 	Invalid     = "invalid_command.json"
 	WalletInput = "wallet_asset_input.json"
 	ApplyInput  = "apply_command_input.json"
+
+	Transaction       = "transaction.json"
+	TransactionResult = "transaction_result.json"
 )
 
 // walletAssetInput is what a caller starts a wallet's workflow with.
@@ -74,6 +77,9 @@ func Generate(root string) (map[string][]byte, error) {
 		Invalid:     refused,
 		WalletInput: input,
 		ApplyInput:  apply,
+
+		Transaction:       g.transaction(),
+		TransactionResult: g.transactionResult(kind.Enum),
 	} {
 		schema.Version = jsonschema.Version
 		if files[file], err = json.MarshalIndent(schema, "", "  "); err != nil {
@@ -82,6 +88,12 @@ func Generate(root string) (map[string][]byte, error) {
 		files[file] = append(files[file], '\n')
 	}
 	return files, nil
+}
+
+func (g *generator) transactionResult(types []any) *jsonschema.Schema {
+	s := g.schema(wallet.TransactionResult{})
+	property(property(s, "results").Items, "type").Enum = types
+	return s
 }
 
 type generator struct {
@@ -97,7 +109,7 @@ func newGenerator(root string) (*generator, error) {
 		AllowAdditionalProperties: true, // readers ignore unknown fields
 		Mapper:                    g.leaf,
 	}
-	for _, source := range []string{"command.go", "result.go", "errors.go", "steps.go"} {
+	for _, source := range []string{"command.go", "result.go", "errors.go", "steps.go", "transaction.go"} {
 		path := filepath.Join(root, source)
 		if err := g.reflector.AddGoComments(here, path, jsonschema.WithFullComment()); err != nil {
 			return nil, err

@@ -38,6 +38,37 @@ func (g *generator) command() *jsonschema.Schema {
 	s := g.schema(wallet.Command{})
 	id := property(s, "id")
 	id.Pattern, id.MaxLength = ownName, length(wallet.MaxIDCharacters)
+	for _, part := range []string{"workflow_id", "signal"} {
+		text := property(property(s, "reply_to"), part)
+		text.Pattern, text.MinLength = name, length(1)
+	}
+	property(property(s, "reply_to"), "workflow_id").Not = &jsonschema.Schema{Pattern: "^wallet-asset(-sha256)?/", Comments: "a wallet would take the result for a command"}
+	property(s, "reply_to").AdditionalProperties = jsonschema.FalseSchema
+	content(s)
+	return s
+}
+
+// transaction is the schema of Transaction with the rules of Transaction.Validate, but for those
+// over several legs.
+func (g *generator) transaction() *jsonschema.Schema {
+	s := g.schema(wallet.Transaction{})
+	id := property(s, "id")
+	id.Pattern, id.MaxLength = ownName, length(wallet.MaxTransactionIDCharacters)
+	leg := g.schema(wallet.Leg{})
+	leg.Properties.Delete("id")
+	leg.Properties.Delete("reply_to")
+	leg.Required = []string{"user_id", "currency", "type"}
+	nameWallet(leg)
+	content(leg)
+	commands := property(s, "commands")
+	commands.Items, commands.MinItems, commands.MaxItems = leg, length(wallet.MinLegs), length(wallet.MaxLegs)
+	texts(s)
+	s.AdditionalProperties = jsonschema.FalseSchema
+	return s
+}
+
+// content are the rules of everything but the id and reply_to.
+func content(s *jsonschema.Schema) {
 	property(s, "amount").Examples = []any{"12.50"}
 	hold := property(s, "hold_id")
 	hold.Pattern, hold.MinLength, hold.MaxLength = name, length(1), length(wallet.MaxIDCharacters)
@@ -45,6 +76,20 @@ func (g *generator) command() *jsonschema.Schema {
 	expiresIn.Pattern, expiresIn.AllOf = lasting, []*jsonschema.Schema{{Pattern: notZero}}
 	expiresIn.Examples = []any{"15m", "1d12h"}
 	property(s, "expires_at").Pattern = moment
+	texts(s)
+	amount := property(s, "amount")
+	amount.AllOf = []*jsonschema.Schema{
+		{Pattern: notZero},
+		{Not: &jsonschema.Schema{Pattern: tooManyDigits, Comments: fmt.Sprintf("more than %d digits", wallet.MaxAmountDigits)}},
+	}
+	s.AdditionalProperties = jsonschema.FalseSchema
+	for _, kind := range wallet.CallersKinds() {
+		s.AllOf = append(s.AllOf, fieldsOf(kind, s))
+	}
+}
+
+// texts are the rules of description, actor and metadata.
+func texts(s *jsonschema.Schema) {
 	actor := property(s, "actor")
 	actor.Pattern, actor.MaxLength = name, length(wallet.MaxIDCharacters)
 	description := property(s, "description")
@@ -52,22 +97,6 @@ func (g *generator) command() *jsonschema.Schema {
 	metadata := property(s, "metadata")
 	metadata.PropertyNames = &jsonschema.Schema{Pattern: noNUL}
 	metadata.AdditionalProperties.Pattern = noNUL
-	for _, part := range []string{"workflow_id", "signal"} {
-		text := property(property(s, "reply_to"), part)
-		text.Pattern, text.MinLength = name, length(1)
-	}
-	property(property(s, "reply_to"), "workflow_id").Not = &jsonschema.Schema{Pattern: "^wallet-asset(-sha256)?/", Comments: "a wallet would take the result for a command"}
-
-	amount := property(s, "amount")
-	amount.AllOf = []*jsonschema.Schema{
-		{Pattern: notZero},
-		{Not: &jsonschema.Schema{Pattern: tooManyDigits, Comments: fmt.Sprintf("more than %d digits", wallet.MaxAmountDigits)}},
-	}
-	s.AdditionalProperties, property(s, "reply_to").AdditionalProperties = jsonschema.FalseSchema, jsonschema.FalseSchema
-	for _, kind := range wallet.CallersKinds() {
-		s.AllOf = append(s.AllOf, fieldsOf(kind, s))
-	}
-	return s
 }
 
 // holdsOf is the rule for type hold over several fields: an amount unless it extends another

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nexus-rpc/sdk-go/nexus"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
@@ -16,6 +17,7 @@ import (
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
+	"github.com/valueledger/wallet/walletnexus"
 )
 
 func (w *world) give(user, amount string) {
@@ -176,4 +178,26 @@ func TestATerminatedTransactionIsStartedAgain(t *testing.T) {
 	w.startWorker(w.db)
 	require.NoError(t, calls.Wait())
 	require.Equal(t, "6.00", w.total(w.user))
+}
+
+func TestATransactionByNexus(t *testing.T) {
+	w := newWorld(t)
+	c := newNexusCaller(w)
+	w.give(w.user, "10")
+	transaction := func(id, amount string) wallet.Transaction {
+		leg := func(user string, kind wallet.CommandType) wallet.Leg {
+			return wallet.Leg{AssetRef: wallet.AssetRef{UserID: user, Currency: "USD"}, Command: wallet.Command{Type: kind, Amount: wallet.MustAmount(amount)}}
+		}
+		return wallet.Transaction{ID: w.user + id, MustBalance: true, Commands: []wallet.Leg{leg(w.user, wallet.TypeSubtract), leg(w.user+"-shop", wallet.TypeAdd)}}
+	}
+	answer, err := c.do(walletnexus.Transaction.Name(), transaction("1", "4"))
+	require.NoError(t, err)
+	require.Equal(t, "applied", answer["status"])
+	_, err = c.do(walletnexus.Transaction.Name(), transaction("2", "7"))
+	require.ErrorContains(t, err, "because of leg 1 of 2: cannot subtract 7.00 USD: 6.00 available")
+	_, err = c.do(walletnexus.Transaction.Name(), map[string]any{"id": "x", "commands": []any{}})
+	var bad *nexus.HandlerError
+	require.ErrorAs(t, err, &bad)
+	require.Equal(t, nexus.HandlerErrorTypeBadRequest, bad.Type)
+	require.Equal(t, "4.00", w.total(w.user+"-shop"))
 }
