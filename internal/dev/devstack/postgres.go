@@ -184,9 +184,11 @@ func (p *Postgres) PID() int { return p.process.cmd.Process.Pid }
 // Port is where the server listens.
 func (p *Postgres) Port() int { return p.port }
 
-// Through is the same cluster, reached at the port of something that stands before it. It only
-// serves to connect.
-func (p *Postgres) Through(port int) *Postgres { return &Postgres{port: port, pass: p.pass} }
+// Through is the same cluster, reached at the port of something that stands before it, for
+// connections and standbys.
+func (p *Postgres) Through(port int) *Postgres {
+	return &Postgres{bin: p.bin, dir: p.dir, port: port, pass: p.pass}
+}
 
 // URL returns the connection string for a database in this cluster, as its owner.
 func (p *Postgres) URL(database string) string { return p.URLOf(postgresUser, p.pass, database) }

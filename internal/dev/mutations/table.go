@@ -257,6 +257,17 @@ var All = []Mutation{
 		Problems: []string{"and comes before it"},
 	},
 	{
+		Name:      "synchronous",
+		Mechanism: "No answer comes before a synchronous standby has what it says.",
+		Edits: []Edit{{
+			File: "activities/transaction.go",
+			Old:  `CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`,
+			New:  `'local', true)`,
+		}},
+		Faults:   "promotion",
+		Problems: []string{"was answered, but is not recorded", "but is recorded as"},
+	},
+	{
 		Name:      "time_forward",
 		Mechanism: "An entry's time is not before that of the last one, wherever Postgres's clock has gone.",
 		Edits: []Edit{{

@@ -3,6 +3,7 @@ package mutations
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,7 +39,7 @@ func TestTortureNoticesEachMutation(t *testing.T) {
 	for _, m := range All {
 		t.Run(m.Name, func(t *testing.T) {
 			chosen++
-			violations := tortured(t, m, "--faults", m.Faults, "--patience", mutantsPatience)
+			violations := tortured(t, m, "--faults", m.Faults, fmt.Sprint("--standby=", m.Faults == "promotion"), "--patience", mutantsPatience)
 			for _, v := range violations {
 				for _, problem := range m.Problems {
 					if strings.Contains(v.Problem, problem) {

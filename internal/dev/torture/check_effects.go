@@ -56,7 +56,9 @@ func (r *Report) checkEffects() {
 	}
 	planned, reason := map[string]int{}, map[string]string{}
 	for _, f := range r.Plan.Faults {
-		if f.Wallet < hotWallets { // the others may have no workflow, because nobody sent them anything
+		// Other wallets may have no workflow, because nobody sent them anything; and without load
+		// no hold expires.
+		if f.Wallet < hotWallets && (f.Kind != KillAtExpiry || r.Commands >= enoughCommands) {
 			planned[f.class()]++
 		}
 	}

@@ -78,6 +78,8 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 			r.FaultsByKind[string(Overfill)], r.Effects[salvaged] = 2, 1
 		}, "5 workflows were terminated, and only 3"},
 		"a kind of fault is missed": {func(r *Report) { missAll(r, Tamper) }, `at least 3 faults of the kind "tamper" were planned, and none was inflicted: not there`},
+		"no expiry comes":           {func(r *Report) { missExpiries(r, enoughCommands) }, `"kill worker at expiry" were planned, and none was inflicted`},
+		"no expiry without load":    {func(r *Report) { missExpiries(r, enoughCommands-1) }, ""},
 		"a connection's are missed": {func(r *Report) { missAll(r, Cut) }, `"cut connection"`},
 		"cold wallets are missed": {func(r *Report) {
 			for i, f := range r.Plan.Faults {
@@ -103,6 +105,15 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 			require.Len(t, r.Violations, 1)
 			require.Contains(t, r.Violations[0].Problem, c.want)
 		})
+	}
+}
+
+// missExpiries adds kills at expiries, of which none comes.
+func missExpiries(r *Report, commands int) {
+	r.Commands, r.Applied = commands, map[string]int{"hold": 9, "capture": 3, "release": 2, "expire": 1}
+	for range enoughPlanned {
+		f := Fault{Kind: KillAtExpiry, Target: workerTarget(0)}
+		r.Plan.Faults, r.Faults = append(r.Plan.Faults, f), append(r.Faults, Inflicted{Fault: f, Missed: "not there"})
 	}
 }
 

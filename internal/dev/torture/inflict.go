@@ -75,7 +75,7 @@ func (w *world) inflictOne(ctx context.Context, h *history, f Fault) Inflicted {
 	case f.Kind == KillAtExpiry:
 		done.Expiry, err = w.killAtExpiry(ctx, f)
 	case f.Kind == Promote:
-		if err = untilHit(ctx, func() error { return w.promote(ctx) }); err == nil {
+		if err = untilHit(ctx, func() error { return w.promote(ctx, f) }); err == nil {
 			err = w.replaceStandby(context.WithoutCancel(ctx)) // without one, nothing is ever committed
 		}
 	case f.Kind == Snapshot:

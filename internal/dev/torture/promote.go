@@ -17,6 +17,12 @@ import (
 // it only leads to another server after a promotion.
 const frontTarget = "front->postgres"
 
+// standbyTarget is the link through which a standby follows.
+const standbyTarget = "standby->postgres"
+
+// longestLag is how long a standby gets nothing any more before it takes over.
+const longestLag = 300 * time.Millisecond
+
 // promotionTakes is about as long as everything stands still: until there is a new standby,
 // nothing is committed.
 const promotionTakes = 8 * time.Second
@@ -32,16 +38,21 @@ const (
 	sqlTimeline = `SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int`
 )
 
-// openFront opens the link through which Temporal and the checks reach whichever Postgres is
-// the primary.
+// openFront opens the links through which Temporal, the checks and standbys reach whichever
+// Postgres is the primary.
 func (w *world) openFront(o *devstack.Options) error {
-	ports, err := devstack.FreePorts(2)
+	ports, err := devstack.FreePorts(3)
 	if err != nil {
 		return err
 	}
 	o.PostgresPort, o.PostgresProxyPort = ports[0], ports[1]
 	o.PostgresSettings = []string{keepWAL}
-	w.links[frontTarget], err = newLink(frontTarget, o.PostgresProxyPort, fmt.Sprint("127.0.0.1:", o.PostgresPort))
+	primary := fmt.Sprint("127.0.0.1:", o.PostgresPort)
+	if w.links[frontTarget], err = newLink(frontTarget, o.PostgresProxyPort, primary); err != nil {
+		return err
+	}
+	w.standbyPort = ports[2]
+	w.links[standbyTarget], err = newLink(standbyTarget, w.standbyPort, primary)
 	return err
 }
 
@@ -70,7 +81,7 @@ func (w *world) replaceStandby(ctx context.Context) error {
 		if err := os.Chmod(dir, 0o755); err != nil { // the server's user must be able to enter it
 			return err
 		}
-		w.standby, err = w.stack.Postgres.Standby(ctx, dir, keepWAL, "synchronous_standby_names=*", "wal_retrieve_retry_interval=100ms")
+		w.standby, err = w.stack.Postgres.Through(w.standbyPort).Standby(ctx, dir, keepWAL, "synchronous_standby_names=*", "wal_retrieve_retry_interval=100ms")
 		if err != nil {
 			w.standby = nil
 			err = errors.Join(err, os.RemoveAll(dir))
@@ -90,8 +101,9 @@ func (w *world) checkStandby(ctx context.Context) error {
 	return nil
 }
 
-// promote kills the primary for good, and lets the standby take over.
-func (w *world) promote(ctx context.Context) error {
+// promote kills the primary for good, and lets the standby take over. Shortly before, the
+// standby gets nothing any more: what is committed then is lost, so nobody may be told of it.
+func (w *world) promote(ctx context.Context, f Fault) error {
 	s := w.servers[postgresTarget]
 	s.mu.Lock() // nobody starts it again
 	defer s.mu.Unlock()
@@ -105,6 +117,11 @@ func (w *world) promote(ctx context.Context) error {
 		return err
 	}
 	old, next := w.stack.Postgres, w.standby
+	lag := Fault{Kind: Silence}
+	if err := w.links[standbyTarget].begin(lag); err != nil {
+		return err
+	}
+	sleep(ctx, time.Duration(f.Strength*float64(longestLag)))
 	s.down = true // and stays so unless the standby takes over
 	s.process.Kill()
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), startPatience) // there is no way back
@@ -120,6 +137,7 @@ func (w *world) promote(ctx context.Context) error {
 	}
 	w.stack.Postgres, w.standby, w.retired = next, nil, append(w.retired, old)
 	s.process, s.down = next.Process(), false
+	err = w.links[standbyTarget].end(lag)
 	for _, l := range w.links {
 		err = errors.Join(err, l.redirect(addressOf(old), addressOf(next)))
 	}

@@ -51,6 +51,8 @@ type world struct {
 	database *devstack.Postgres
 	standby  *devstack.Postgres   // of stack.Postgres; nil if there is none
 	retired  []*devstack.Postgres // primaries that a standby has replaced
+	// standbyPort is where standbys reach the primary.
+	standbyPort int
 	// service is for stray steps.
 	service *pgxpool.Pool
 	read    trail.Reader
