@@ -96,8 +96,8 @@ func TestALongPlanHasEverything(t *testing.T) {
 			}
 		}
 	}
-	require.Len(t, ways, 7)
-	for _, way := range []Way{Signal, Update, BareUpdate, Batch, StrayStep} {
+	require.Len(t, ways, 8)
+	for _, way := range []Way{Signal, Update, BareUpdate, Batch, StrayStep, InLane} {
 		require.True(t, conflicting[way], "%s with an id that has other content", way)
 	}
 	for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease} {
