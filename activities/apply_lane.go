@@ -11,8 +11,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"go.temporal.io/sdk/activity"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/counts"
 	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
@@ -26,11 +28,28 @@ func (a *Activities) ApplyLane(ctx context.Context, in wallet.ApplyLaneInput) ([
 		return nil, fmt.Errorf("apply %d commands in a lane: %w", len(items), err)
 	}
 	a.recordLane(ctx, groups)
+	countLane(ctx, groups)
 	var answers []byte
 	for _, item := range items {
 		answers = item.answer().AppendTo(answers)
 	}
 	return answers, nil
+}
+
+// countLane counts what the lane's workflow does not read.
+func countLane(ctx context.Context, groups []*laneGroup) {
+	if !activity.IsActivity(ctx) {
+		return
+	}
+	metrics := activity.GetMetricsHandler(ctx)
+	var results []wallet.Result
+	for _, g := range groups {
+		if g.done != nil {
+			results = append(results, g.done.results...)
+			counts.Expired(metrics, g.done.expired)
+		}
+	}
+	counts.Results(metrics, results)
 }
 
 // laneGroup is the commands of one wallet asset in a lane, in the order of their items.

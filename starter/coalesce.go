@@ -22,15 +22,22 @@ const maxBatchesAtOnce = 4
 // before it considers its batch complete. For a lone call that is a few microseconds.
 const quietYields = 16
 
-// queue holds this process's calls to one wallet asset that have not been sent yet. While an
-// update is in flight, calls queue up and go together in the next one; a lone call goes
-// immediately. Without it a busy caller would hit the server's limit of 10 updates in flight
+// queue holds this process's calls to one wallet asset, or in one lane, that have not been sent
+// yet. While an update is in flight, calls queue up and go together in the next one; a lone call
+// goes immediately. Without it a busy caller would hit the server's limit of 10 updates in flight
 // per workflow.
 type queue struct{ waiting []*call }
+
+// queueKey is the wallet asset or the lane that a queue is for.
+type queueKey struct {
+	wallet.AssetRef
+	lane int // from 1; 0 for a wallet asset
+}
 
 // call is a command whose caller is waiting.
 type call struct {
 	ctx     context.Context
+	ref     wallet.AssetRef
 	command wallet.Command
 	answer  chan answer // buffered: the caller may be gone
 }
@@ -40,20 +47,10 @@ type answer struct {
 	err    error
 }
 
-// enqueue puts a command into its wallet's queue and waits for its answer.
+// enqueue puts a command into its queue and waits for its answer.
 func (c *Client) enqueue(ctx context.Context, ref wallet.AssetRef, command wallet.Command) (wallet.Result, error) {
-	waiting := &call{ctx, command, make(chan answer, 1)}
-	c.mu.Lock()
-	q, sending := c.queues[ref]
-	if !sending {
-		q = &queue{}
-		c.queues[ref] = q
-	}
-	q.waiting = append(q.waiting, waiting)
-	c.mu.Unlock()
-	if !sending {
-		go c.sendQueue(ref, q)
-	}
+	waiting := &call{ctx, ref, command, make(chan answer, 1)}
+	c.add(c.keyOf(waiting), waiting)
 	l := c.lookLater(ctx, ref)
 	defer l.stop()
 	select {
@@ -66,17 +63,38 @@ func (c *Client) enqueue(ctx context.Context, ref wallet.AssetRef, command walle
 	return wallet.Result{}, c.noAnswer(ctx, ref, command.ID).seen(l)
 }
 
+// add puts calls into a queue, and has it sent.
+func (c *Client) add(key queueKey, calls ...*call) {
+	c.mu.Lock()
+	q, sending := c.queues[key]
+	if !sending {
+		q = &queue{}
+		c.queues[key] = q
+	}
+	q.waiting = append(q.waiting, calls...)
+	c.mu.Unlock()
+	if !sending {
+		go c.sendQueue(key, q)
+	}
+}
+
 // sendQueue sends a queue's calls until the queue is empty.
-func (c *Client) sendQueue(ref wallet.AssetRef, q *queue) {
+func (c *Client) sendQueue(key queueKey, q *queue) {
 	for {
 		c.awaitMore(q)
-		batches := c.takeBatches(ref, q)
+		batches := c.takeBatches(key, q)
 		if batches == nil {
 			return
 		}
 		var sent sync.WaitGroup
 		for _, calls := range batches {
-			sent.Go(func() { c.sendBatch(ref, calls) })
+			sent.Go(func() {
+				if key.lane > 0 {
+					c.sendInLane(key.lane, calls)
+				} else {
+					c.sendBatch(key.AssetRef, calls)
+				}
+			})
 		}
 		sent.Wait()
 	}
@@ -102,10 +120,14 @@ func (c *Client) awaitMore(q *queue) {
 
 // takeBatches takes the next calls out of a queue, in batches of one update each. If there are
 // none, it removes the queue and returns nil.
-func (c *Client) takeBatches(ref wallet.AssetRef, q *queue) (batches [][]*call) {
+func (c *Client) takeBatches(key queueKey, q *queue) (batches [][]*call) {
+	most := maxBatchesAtOnce
+	if key.lane > 0 {
+		most = 1
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(batches) < maxBatchesAtOnce {
+	for len(batches) < most {
 		calls := q.takeBatch()
 		if calls == nil {
 			break
@@ -113,7 +135,7 @@ func (c *Client) takeBatches(ref wallet.AssetRef, q *queue) (batches [][]*call) 
 		batches = append(batches, calls)
 	}
 	if batches == nil {
-		delete(c.queues, ref)
+		delete(c.queues, key)
 	}
 	return batches
 }
@@ -125,7 +147,7 @@ func (q *queue) takeBatch() (calls []*call) {
 	for len(q.waiting) > 0 && len(calls) < wallet.MaxBatch {
 		next := q.waiting[0]
 		if next.ctx.Err() == nil {
-			bytes += next.command.Size()
+			bytes += next.size()
 			if len(calls) > 0 && bytes > maxBatchBytes {
 				break
 			}
@@ -136,22 +158,41 @@ func (q *queue) takeBatch() (calls []*call) {
 	return calls
 }
 
-// sendBatch sends calls in one update and distributes the answers. The update is only abandoned
-// if every caller is gone.
-func (c *Client) sendBatch(ref wallet.AssetRef, calls []*call) {
+// size is a bound on the bytes that a call takes in an update.
+func (c *call) size() int {
+	const names = 60 // of an ApplyCommandInput
+	return names + wallet.SizeAsJSON(c.ref.UserID) + c.command.Size()
+}
+
+// whileAwaited is a context that ends when every caller is gone, or with stop.
+func whileAwaited(calls []*call) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(calls[0].ctx))
-	defer cancel()
 	var left atomic.Int64
 	left.Store(int64(len(calls)))
-	commands := make([]wallet.Command, len(calls))
+	stops := make([]func() bool, len(calls))
 	for i, waiting := range calls {
-		commands[i] = waiting.command
-		stop := context.AfterFunc(waiting.ctx, func() {
+		stops[i] = context.AfterFunc(waiting.ctx, func() {
 			if left.Add(-1) == 0 {
 				cancel()
 			}
 		})
-		defer stop()
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
+}
+
+// sendBatch sends calls in one update and distributes the answers. The update is only abandoned
+// if every caller is gone.
+func (c *Client) sendBatch(ref wallet.AssetRef, calls []*call) {
+	ctx, stop := whileAwaited(calls)
+	defer stop()
+	commands := make([]wallet.Command, len(calls))
+	for i, waiting := range calls {
+		commands[i] = waiting.command
 	}
 	results, err := c.update(ctx, ref, commands)
 	if len(calls) > 1 && isMalformed(err) {

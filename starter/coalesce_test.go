@@ -53,15 +53,15 @@ func (a answered) Get(_ context.Context, result any) error {
 func TestWhatOneUpdateCannotHoldIsSentInSeveralAtOnce(t *testing.T) {
 	c, sent := sentBatches(t, 3)
 	ref := wallet.AssetRef{UserID: "u1", Currency: "USD"}
-	c.running.Add(ref, struct{}{})
+	c.running.Add(wallet.WorkflowID(ref.UserID, ref.Currency), struct{}{})
 	q := &queue{}
 	for i := range 1_200 {
 		command := wallet.Command{ID: fmt.Sprint(i), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1.00")}
-		q.waiting = append(q.waiting, &call{t.Context(), command, make(chan answer, 1)})
+		q.waiting = append(q.waiting, &call{t.Context(), ref, command, make(chan answer, 1)})
 	}
-	c.queues[ref] = q
+	c.queues[queueKey{AssetRef: ref}] = q
 	calls := q.waiting
-	c.sendQueue(ref, q) // would never return if one update waited for another
+	c.sendQueue(queueKey{AssetRef: ref}, q) // would never return if one update waited for another
 	require.ElementsMatch(t, []int{500, 500, 200}, []int{<-sent, <-sent, <-sent})
 	require.Empty(t, c.queues)
 	for i, waiting := range calls {
@@ -94,14 +94,14 @@ func TestACommandThatTheWorkerDoesNotKnowFailsAlone(t *testing.T) {
 	c, err := New(temporal, Options{})
 	require.NoError(t, err)
 	ref := wallet.AssetRef{UserID: "u1", Currency: "USD"}
-	c.running.Add(ref, struct{}{})
+	c.running.Add(wallet.WorkflowID(ref.UserID, ref.Currency), struct{}{})
 	var calls []*call
 	for i := range 10 {
 		command := wallet.Command{ID: fmt.Sprint(i), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1.00")}
 		if i == 3 {
 			command.Type = "newer"
 		}
-		calls = append(calls, &call{t.Context(), command, make(chan answer, 1)})
+		calls = append(calls, &call{t.Context(), ref, command, make(chan answer, 1)})
 	}
 	c.sendBatch(ref, calls)
 	for i, waiting := range calls {
@@ -122,7 +122,7 @@ func TestAQueueLeavesRoomForOtherProcesses(t *testing.T) {
 	for range 6 * wallet.MaxBatch {
 		q.waiting = append(q.waiting, &call{ctx: t.Context()})
 	}
-	require.Len(t, c.takeBatches(wallet.AssetRef{}, q), maxBatchesAtOnce)
+	require.Len(t, c.takeBatches(queueKey{}, q), maxBatchesAtOnce)
 	require.Len(t, q.waiting, 2*wallet.MaxBatch, "they go next time")
 }
 
@@ -132,8 +132,8 @@ func TestCommandsOfCallersThatGaveUpAreNotSent(t *testing.T) {
 	over, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
 	q := &queue{waiting: []*call{{ctx: over}, {ctx: t.Context()}, {ctx: over}}}
-	loads := c.takeBatches(wallet.AssetRef{}, q)
+	loads := c.takeBatches(queueKey{}, q)
 	require.Len(t, loads, 1)
 	require.Len(t, loads[0], 1)
-	require.Nil(t, c.takeBatches(wallet.AssetRef{}, q), "nobody waits")
+	require.Nil(t, c.takeBatches(queueKey{}, q), "nobody waits")
 }

@@ -45,7 +45,7 @@ func standsStill(t *testing.T, queue string, status enumspb.WorkflowExecutionSta
 }
 
 func (c *Client) createWithin(t *testing.T, user string, patience time.Duration) error {
-	c.running.Add(wallet.AssetRef{UserID: user, Currency: "USD"}, struct{}{})
+	c.running.Add(wallet.WorkflowID(user, "USD"), struct{}{})
 	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("too late"))
 	defer cancel()
 	_, err := c.Create(ctx, Change{UserID: user, Currency: "USD", CommandID: "a"})
@@ -94,7 +94,7 @@ func TestManyCallsWithoutAnAnswerLookOnce(t *testing.T) {
 func TestABatchWithoutAnAnswerSaysHowManyCommandsLackIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := standsStill(t, "old", enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING)
-		c.running.Add(wallet.AssetRef{UserID: "u1", Currency: "USD"}, struct{}{})
+		c.running.Add(wallet.WorkflowID("u1", "USD"), struct{}{})
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Second, errors.New("too late"))
 		defer cancel()
 		commands := []wallet.Command{{ID: "a", Type: wallet.TypeCreate}, {ID: "b", Type: wallet.TypeCreate}, {ID: "c", Type: wallet.TypeCreate}}

@@ -35,7 +35,7 @@ import (
 	"github.com/valueledger/wallet/internal/service/resourceid"
 )
 
-// maxRunning is how many wallets a Client remembers as running, at about 100 bytes each.
+// maxRunning is how many workflows a Client remembers as running, at about 100 bytes each.
 const maxRunning = 10_000
 
 // maxUpdates is how many updates a Client has in flight, over all wallets. The rest wait here:
@@ -51,6 +51,12 @@ const updateTimeout = 10 * time.Second
 type Options struct {
 	// TaskQueue is the task queue of the wallet's workers; "wallet" if empty.
 	TaskQueue string
+	// Lanes lets concurrent calls for different wallets travel together: one update and one
+	// transaction for all that wait, instead of one for each wallet. It is for many callers over
+	// many wallets; a lone call is as quick as without. Set 1, or 2 above some 300 concurrent
+	// calls, and the same in every program: two lanes that write to one wallet get in each other's
+	// way. 0 turns it off. See docs/performance.md for what is given up.
+	Lanes int
 	// IdleTimeout completes a wallet's workflow after that long without a command; the next
 	// command starts it again. 0 keeps it running.
 	IdleTimeout time.Duration
@@ -62,16 +68,18 @@ type Client struct {
 	temporal client.Client
 	options  Options
 
-	running    *lru.Cache[wallet.AssetRef, struct{}] // wallets whose workflow answered
-	signalled  *lru.Cache[wallet.AssetRef, int]      // bytes, see checkHistory
-	searchable atomic.Bool                           // the namespace has the search attributes
+	running    *lru.Cache[string, struct{}]     // ids of workflows that answered
+	signalled  *lru.Cache[wallet.AssetRef, int] // bytes, see checkHistory
+	searchable atomic.Bool                      // the namespace has the search attributes
 
 	updates *semaphore.Weighted // maxUpdates
 	looking sync.Mutex          // see lookLater
 
 	mu     sync.Mutex
-	queues map[wallet.AssetRef]*queue // of updates
-	gates  map[wallet.AssetRef]*gate  // of signals
+	queues map[queueKey]*queue       // of updates
+	gates  map[wallet.AssetRef]*gate // of signals
+
+	closedLanes []atomic.Int64 // until when no call goes there, as Unix nanoseconds
 }
 
 // New makes a Client on a Temporal client and its namespace. On a fast network,
@@ -84,10 +92,13 @@ func New(temporalClient client.Client, options Options) (*Client, error) {
 	if options.IdleTimeout < 0 {
 		return nil, fmt.Errorf("idle timeout %s is negative", options.IdleTimeout)
 	}
+	if options.Lanes < 0 || options.Lanes > maxLanes {
+		return nil, fmt.Errorf("%d lanes are out of range: set 0 to %d", options.Lanes, maxLanes)
+	}
 	if options.TaskQueue == "" {
 		options.TaskQueue = wallet.DefaultTaskQueue
 	}
-	running, err := lru.New[wallet.AssetRef, struct{}](maxRunning)
+	running, err := lru.New[string, struct{}](maxRunning)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +108,7 @@ func New(temporalClient client.Client, options Options) (*Client, error) {
 	}
 	return &Client{
 		temporal: temporalClient, options: options, running: running, signalled: signalled, updates: semaphore.NewWeighted(maxUpdates),
-		queues: map[wallet.AssetRef]*queue{}, gates: map[wallet.AssetRef]*gate{},
+		queues: map[queueKey]*queue{}, gates: map[wallet.AssetRef]*gate{}, closedLanes: make([]atomic.Int64, options.Lanes),
 	}, nil
 }
 

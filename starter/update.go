@@ -33,7 +33,7 @@ func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wal
 			return c.updateBatch(ctx, ref, commands)
 		}
 		var result wallet.Result
-		err := c.updateOnce(ctx, ref, wallet.UpdateApply, commands[0], &result)
+		err := c.updateOnce(ctx, c.walletOf(ref), wallet.UpdateApply, commands[0], &result)
 		var unapplied *wallet.UnappliedError
 		if errors.As(err, &unapplied) {
 			result, err = unapplied.Result, nil
@@ -63,25 +63,37 @@ func (c *Client) acquireSlot(ctx context.Context) (leave func(), err error) {
 // updateBatch asks for the answers in short form.
 func (c *Client) updateBatch(ctx context.Context, ref wallet.AssetRef, commands []wallet.Command) ([]wallet.Result, error) {
 	var facts wallet.Facts
-	if err := c.updateOnce(ctx, ref, wallet.UpdateApplyBrief, commands, &facts); err != nil {
+	if err := c.updateOnce(ctx, c.walletOf(ref), wallet.UpdateApplyBrief, commands, &facts); err != nil {
 		return nil, err
 	}
 	return facts.ResultsFor(commands)
 }
 
-// updateOnce starts the wallet's workflow along with the update, unless this client knows that
-// it was running: a start costs the server as much as the update.
-func (c *Client) updateOnce(ctx context.Context, ref wallet.AssetRef, name string, argument, result any) error {
-	ctx = resourceid.For(ctx, wallet.WorkflowID(ref.UserID, ref.Currency))
+// target is a workflow that updates are sent to, and how it is started.
+type target struct {
+	start    client.StartWorkflowOptions
+	workflow string
+	input    any
+}
+
+func (c *Client) walletOf(ref wallet.AssetRef) target {
+	return target{c.startOptions(ref), wallet.WorkflowWalletAsset, c.input(ref)}
+}
+
+// updateOnce starts the workflow along with the update, unless this client knows that it was
+// running: a start costs the server as much as the update.
+func (c *Client) updateOnce(ctx context.Context, to target, name string, argument, result any) error {
+	id := to.start.ID
+	ctx = resourceid.For(ctx, id)
 	options := client.UpdateWorkflowOptions{
 		// No update id: Temporal would answer a known id without looking at the content, and
 		// forgets it when the run ends. The command id decides.
-		WorkflowID:   wallet.WorkflowID(ref.UserID, ref.Currency),
+		WorkflowID:   id,
 		UpdateName:   name,
 		Args:         []any{argument},
 		WaitForStage: client.WorkflowUpdateStageCompleted,
 	}
-	if c.running.Contains(ref) {
+	if c.running.Contains(id) {
 		handle, err := c.temporal.UpdateWorkflow(ctx, options)
 		if err == nil {
 			err = handle.Get(ctx, result)
@@ -90,12 +102,11 @@ func (c *Client) updateOnce(ctx context.Context, ref wallet.AssetRef, name strin
 		if !errors.As(err, &ended) {
 			return failure.Decode(err)
 		}
-		c.running.Remove(ref)
+		c.running.Remove(id)
 	}
-	start := c.startOptions(ref)
-	handle, err := c.updateWithStart(ctx, ref, start, options)
-	if withoutLabel(err, &start) {
-		handle, err = c.updateWithStart(ctx, ref, start, options)
+	handle, err := c.updateWithStart(ctx, to, options)
+	if withoutLabel(err, &to.start) {
+		handle, err = c.updateWithStart(ctx, to, options)
 	}
 	if err == nil {
 		err = handle.Get(ctx, result)
@@ -103,14 +114,14 @@ func (c *Client) updateOnce(ctx context.Context, ref wallet.AssetRef, name strin
 	err = failure.Decode(err)
 	var unapplied *wallet.UnappliedError
 	if err == nil || errors.As(err, &unapplied) {
-		c.running.Add(ref, struct{}{})
+		c.running.Add(id, struct{}{})
 	}
 	return err
 }
 
-func (c *Client) updateWithStart(ctx context.Context, ref wallet.AssetRef, start client.StartWorkflowOptions, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error) {
+func (c *Client) updateWithStart(ctx context.Context, to target, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error) {
 	return c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
-		StartWorkflowOperation: c.temporal.NewWithStartWorkflowOperation(start, wallet.WorkflowWalletAsset, c.input(ref)),
+		StartWorkflowOperation: c.temporal.NewWithStartWorkflowOperation(to.start, to.workflow, to.input),
 		UpdateOptions:          options,
 	})
 }

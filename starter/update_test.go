@@ -32,7 +32,7 @@ func TestWalletsThatStandStillKeepNoOtherWaiting(t *testing.T) {
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		create := func(user string) error {
-			c.running.Add(wallet.AssetRef{UserID: user, Currency: "USD"}, struct{}{})
+			c.running.Add(wallet.WorkflowID(user, "USD"), struct{}{})
 			_, err := c.Create(ctx, Change{UserID: user, Currency: "USD", CommandID: "a"})
 			return err
 		}

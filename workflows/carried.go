@@ -108,6 +108,10 @@ func (w *walletAsset) shouldContinueAsNew(ctx workflow.Context) bool {
 	return w.signalsReceived >= maxSignals || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 }
 
+func (w *walletAsset) noticeEnd(ctx workflow.Context) {
+	w.bounds.noticeEnd(ctx, w.shouldContinueAsNew(ctx))
+}
+
 func (w *walletAsset) continueAsNew(ctx workflow.Context) error {
 	carried := w.carried
 	for _, q := range w.queue {

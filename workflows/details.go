@@ -54,11 +54,11 @@ func (w *walletAsset) details(now time.Time) string {
 
 // showUntil keeps the details up to date while a step is pending, because commands still
 // arrive.
-func (w *walletAsset) showUntil(ctx workflow.Context, done workflow.Future) error {
+func (s *stepper) showUntil(ctx workflow.Context, done workflow.Future) error {
 	for !done.IsReady() {
-		shown := w.waiting()
-		w.showDetails(ctx)
-		if err := workflow.Await(ctx, func() bool { return done.IsReady() || w.waiting() != shown }); err != nil {
+		waiting := s.of.waiting()
+		s.of.showDetails(ctx)
+		if err := workflow.Await(ctx, func() bool { return done.IsReady() || s.of.waiting() != waiting }); err != nil {
 			return err
 		}
 	}
@@ -79,13 +79,21 @@ func (w *walletAsset) writeTrouble(b *strings.Builder) {
 	if w.trouble == nil {
 		return
 	}
-	cause := markdown.Escape(markdown.Shorten(causeOf(w.trouble.cause), maxShownCause))
 	if w.trouble.impossible {
-		fmt.Fprintf(b, "> ⚠ **This wallet cannot exist:** %s\n\n", cause)
+		fmt.Fprintf(b, "> ⚠ **This wallet cannot exist:** %s\n\n", w.trouble.shownCause())
 		return
 	}
+	w.trouble.writeStep(b, w.waiting())
+}
+
+func (t *trouble) shownCause() string {
+	return markdown.Escape(markdown.Shorten(causeOf(t.cause), maxShownCause))
+}
+
+// writeStep writes which step fails.
+func (t *trouble) writeStep(b *strings.Builder, waiting int) {
 	fmt.Fprintf(b, "> ⚠ **In trouble since %s UTC:** the step \"%s\" fails and is tried again until it works. Nothing is lost, %s. First failure: %s. The latest is under Pending Activities.\n\n",
-		w.trouble.since.UTC().Format(timeOfTrouble), w.trouble.step, count(w.waiting(), "command waits", "commands wait"), cause)
+		t.since.UTC().Format(timeOfTrouble), t.step, count(waiting, "command waits", "commands wait"), t.shownCause())
 }
 
 // causeOf returns the root error's text, without its wrappers.

@@ -1,12 +1,12 @@
 package workflows
 
 import (
-	"slices"
 	"time"
 
 	"go.temporal.io/sdk/client"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/counts"
 )
 
 // Metrics of a wallet, through the SDK's metrics handler, which counts nothing while a history
@@ -14,19 +14,23 @@ import (
 const (
 	MetricReceived = "wallet_commands_received"
 	MetricAnswered = "wallet_commands_answered"
-	MetricCommands = "wallet_commands"
+	MetricCommands = counts.Metric
 	MetricQueue    = "wallet_queue_length"
 	// MetricLostEntries counts wallets whose journal lacks entries that were answered.
 	MetricLostEntries = "wallet_journal_entries_lost"
 )
 
-// countReceived counts commands that came by "signal" or "update". The queue is what was
-// received minus what was answered, so both series must exist from the start.
 func (w *walletAsset) countReceived(by string, commands int) {
+	countReceived(w.metrics, by, commands)
+}
+
+// countReceived counts commands that came by "signal", "update" or "lane". The queue is what was
+// received minus what was answered, so both series must exist from the start.
+func countReceived(metrics client.MetricsHandler, by string, commands int) {
 	if commands > 0 {
-		w.metrics.WithTags(map[string]string{"by": by}).Counter(MetricReceived).Inc(int64(commands))
-		w.metrics.Counter(MetricAnswered).Inc(0)
-		w.metrics.Counter(MetricLostEntries).Inc(0) // an alert needs the series before its first increase
+		metrics.WithTags(map[string]string{"by": by}).Counter(MetricReceived).Inc(int64(commands))
+		metrics.Counter(MetricAnswered).Inc(0)
+		metrics.Counter(MetricLostEntries).Inc(0) // an alert needs the series before its first increase
 	}
 }
 
@@ -36,53 +40,8 @@ func (w *walletAsset) countQueue() {
 	w.metrics.Timer(MetricQueue).Record(time.Duration(len(w.queue)) * time.Second)
 }
 
-// CountExpired counts holds that the service itself has closed.
-func CountExpired(metrics client.MetricsHandler, holds int) {
-	if holds > 0 {
-		metrics.WithTags(map[string]string{
-			"type": string(wallet.TypeExpire), "status": string(wallet.StatusApplied), "reason": "",
-		}).Counter(MetricCommands).Inc(int64(holds))
-	}
-}
-
-// countResults notes what became of commands. Those that were answered before are not
-// counted as commands again.
+// countResults counts commands that were answered.
 func (w *walletAsset) countResults(results []wallet.Result) {
 	w.metrics.Counter(MetricAnswered).Inc(int64(len(results)))
-	countCommands(w.metrics, results)
-}
-
-// countLegs counts the commands of a transaction.
-func countLegs(metrics client.MetricsHandler, legs []wallet.LegResult) {
-	results := make([]wallet.Result, len(legs))
-	for i, leg := range legs {
-		results[i] = leg.Result
-	}
-	countCommands(metrics, results)
-}
-
-func countCommands(metrics client.MetricsHandler, results []wallet.Result) {
-	type kind struct {
-		command wallet.CommandType
-		status  wallet.Status
-		reason  wallet.Reason
-	}
-	var kinds []kind // few, whatever the size of the batch
-	var counts []int64
-	for _, r := range results {
-		if r.Replayed {
-			continue
-		}
-		k := kind{r.Type, r.Status, r.Reason}
-		i := slices.Index(kinds, k)
-		if i < 0 {
-			i, kinds, counts = len(kinds), append(kinds, k), append(counts, 0)
-		}
-		counts[i]++
-	}
-	for i, k := range kinds {
-		metrics.WithTags(map[string]string{
-			"type": string(k.command), "status": string(k.status), "reason": string(k.reason),
-		}).Counter(MetricCommands).Inc(counts[i])
-	}
+	counts.Results(w.metrics, results)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -60,24 +61,38 @@ func untilItWorks() *temporal.RetryPolicy {
 	}
 }
 
+// stepper runs the steps of a workflow.
+type stepper struct {
+	bounds
+	log     log.Logger
+	trouble *trouble // what keeps the current step from succeeding
+	of      shown
+}
+
+// shown is a workflow that the Web UI shows details of.
+type shown interface {
+	showDetails(workflow.Context)
+	waiting() int // commands without an answer
+}
+
 // step runs one step to completion: quickly if possible, patiently if not. The only errors it
 // returns are the rules' own (*wallet.InvalidError).
-func (w *walletAsset) step(ctx workflow.Context, name, summary string, input, output any) error {
+func (s *stepper) step(ctx workflow.Context, name, summary string, input, output any) error {
 	began := workflow.Now(ctx)
 	quick := workflow.WithLocalActivityOptions(ctx, localOptions(summary))
 	err := workflow.ExecuteLocalActivity(quick, name, input).Get(ctx, output)
 	if err == nil || isFinal(err) {
-		w.thisTask(ctx).hasRunStep = true
+		s.thisTask(ctx).hasRunStep = true
 		return failure.Decode(err)
 	}
 	panicIfUnreadable(name, err)
-	w.log.Warn("step is slow to succeed, going on as a regular activity", "step", name, "error", err)
-	w.trouble = &trouble{since: began, step: summary, cause: err}
+	s.log.Warn("step is slow to succeed, going on as a regular activity", "step", name, "error", err)
+	s.trouble = &trouble{since: began, step: summary, cause: err}
 	patient := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, regularOptions(summary)), name, input)
-	if err := w.showUntil(ctx, patient); err != nil {
+	if err := s.showUntil(ctx, patient); err != nil {
 		return err
 	}
-	w.trouble = nil
+	s.trouble = nil
 	err = patient.Get(ctx, output)
 	if err != nil && !isFinal(err) {
 		// It was retried until it succeeded, so this is a result that cannot be read. A panic

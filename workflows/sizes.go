@@ -25,6 +25,14 @@ const (
 // the 4 MB that the server takes.
 const maxTaskBytes = 1 << 18
 
+// bounds keeps a run within Temporal's limits.
+type bounds struct {
+	updateBytes int // of the updates that are in flight
+	limit       historyLimit
+	task        taskState
+	nextTask    workflow.Future // a timer, see wakeInNewTask
+}
+
 // taskState is what has happened in a workflow task.
 type taskState struct {
 	historyLength int // at its start, by which tasks are told apart
@@ -33,30 +41,30 @@ type taskState struct {
 }
 
 // thisTask is the state of the current workflow task.
-func (w *walletAsset) thisTask(ctx workflow.Context) *taskState {
-	if n := workflow.GetInfo(ctx).GetCurrentHistoryLength(); n != w.task.historyLength {
-		w.task = taskState{historyLength: n}
+func (b *bounds) thisTask(ctx workflow.Context) *taskState {
+	if n := workflow.GetInfo(ctx).GetCurrentHistoryLength(); n != b.task.historyLength {
+		b.task = taskState{historyLength: n}
 	}
-	return &w.task
+	return &b.task
 }
 
 // sends counts bytes of the current workflow task.
-func (w *walletAsset) sends(ctx workflow.Context, bytes int) { w.thisTask(ctx).bytes += bytes }
+func (b *bounds) sends(ctx workflow.Context, bytes int) { b.thisTask(ctx).bytes += bytes }
 
 // awaitRoomInTask waits for another workflow task if the current one has enough to send.
-func (w *walletAsset) awaitRoomInTask(ctx workflow.Context) error {
-	if w.thisTask(ctx).bytes <= maxTaskBytes {
+func (b *bounds) awaitRoomInTask(ctx workflow.Context) error {
+	if b.thisTask(ctx).bytes <= maxTaskBytes {
 		return nil
 	}
-	w.wakeInNewTask(ctx)
-	return workflow.Await(ctx, func() bool { return w.thisTask(ctx).bytes <= maxTaskBytes })
+	b.wakeInNewTask(ctx)
+	return workflow.Await(ctx, func() bool { return b.thisTask(ctx).bytes <= maxTaskBytes })
 }
 
 // wakeInNewTask makes sure that there is another workflow task. A timer takes the server up to a
 // second, however short it is; a signal or an update that comes earlier starts the task too.
-func (w *walletAsset) wakeInNewTask(ctx workflow.Context) {
-	if w.nextTask == nil || w.nextTask.IsReady() {
-		w.nextTask = workflow.NewTimerWithOptions(ctx, time.Millisecond, workflow.TimerOptions{Summary: "another workflow task"})
+func (b *bounds) wakeInNewTask(ctx workflow.Context) {
+	if b.nextTask == nil || b.nextTask.IsReady() {
+		b.nextTask = workflow.NewTimerWithOptions(ctx, time.Millisecond, workflow.TimerOptions{Summary: "another workflow task"})
 	}
 }
 
@@ -74,9 +82,9 @@ func sizeOf(payload converter.RawValue, commands int) int {
 // checkPayload refuses, before decoding it, an update that is too large or that would keep a run
 // from ending. Like checkRoom it is for validators only: an update that was accepted must be
 // accepted on replay too.
-func (w *walletAsset) checkPayload(ctx workflow.Context, payload converter.RawValue) error {
-	if w.isOverdue(ctx) {
-		return fmt.Errorf("%w: the history of this wallet's workflow is full, and a new run begins as soon as the updates in flight are answered: send it again in a moment", wallet.ErrBusy)
+func (b *bounds) checkPayload(ctx workflow.Context, payload converter.RawValue) error {
+	if b.isOverdue(ctx) {
+		return fmt.Errorf("%w: the history of this workflow is full, and a new run begins as soon as the updates in flight are answered: send it again in a moment", wallet.ErrBusy)
 	}
 	if n := len(payload.Payload().GetData()); n > wallet.MaxUpdateBytes {
 		return wallet.TooManyBytes(n)
@@ -92,24 +100,24 @@ type historyLimit struct{ bytes, events int }
 // noticeEnd sets the limit when a run learns that it has to continue as new: at twice the
 // history, which is far from where the server ends a run and leaves time for the run to end
 // without refusing anything.
-func (w *walletAsset) noticeEnd(ctx workflow.Context) {
-	if w.limit == (historyLimit{}) && w.shouldContinueAsNew(ctx) {
+func (b *bounds) noticeEnd(ctx workflow.Context, hasToEnd bool) {
+	if b.limit == (historyLimit{}) && hasToEnd {
 		info := workflow.GetInfo(ctx)
-		w.limit = historyLimit{info.GetCurrentHistorySize() * 2, info.GetCurrentHistoryLength() * 2}
+		b.limit = historyLimit{info.GetCurrentHistorySize() * 2, info.GetCurrentHistoryLength() * 2}
 	}
 }
 
 // isOverdue reports whether a run should have continued as new by now. Only validators ask.
-func (w *walletAsset) isOverdue(ctx workflow.Context) bool {
+func (b *bounds) isOverdue(ctx workflow.Context) bool {
 	info := workflow.GetInfo(ctx)
-	return w.limit != (historyLimit{}) && (info.GetCurrentHistorySize() >= w.limit.bytes || info.GetCurrentHistoryLength() >= w.limit.events)
+	return b.limit != (historyLimit{}) && (info.GetCurrentHistorySize() >= b.limit.bytes || info.GetCurrentHistoryLength() >= b.limit.events)
 }
 
 // checkRoom refuses an update that is too large for now.
-func (w *walletAsset) checkRoom(payload converter.RawValue, commands int) error {
-	if size := sizeOf(payload, commands); w.updateBytes > 0 && w.updateBytes+size > maxBytesUnderWay {
+func (b *bounds) checkRoom(payload converter.RawValue, commands int) error {
+	if size := sizeOf(payload, commands); b.updateBytes > 0 && b.updateBytes+size > maxBytesUnderWay {
 		return fmt.Errorf("%w: updates of %d bytes, with their answers, are under way, and %d more would be over %d: send it again in a moment",
-			wallet.ErrBusy, w.updateBytes, size, maxBytesUnderWay)
+			wallet.ErrBusy, b.updateBytes, size, maxBytesUnderWay)
 	}
 	return nil
 }

@@ -2,13 +2,17 @@ package workflows
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/counts"
 	"github.com/valueledger/wallet/internal/service/failure"
 	"github.com/valueledger/wallet/internal/service/payloads"
 )
@@ -23,29 +27,81 @@ const maxToldLegs = 10
 // from the scheduled time.
 func Transaction(ctx workflow.Context, payload converter.RawValue) (wallet.TransactionResult, error) {
 	panicIfEncrypted(payload)
-	t, err := transactionInput(ctx, payload)
+	input, err := transactionInput(ctx, payload)
 	if err != nil {
 		return wallet.TransactionResult{}, failure.Encode(err)
 	}
+	t := &transaction{Transaction: input, stepper: stepper{log: log.With(workflow.GetLogger(ctx), "transaction_id", input.ID)}}
+	t.of = t
 	work, _ := workflow.NewDisconnectedContext(ctx)
-	var out wallet.ApplyTransactionOutput
-	summary := fmt.Sprintf("apply %d legs", len(t.Commands))
-	if err := runStep(work, wallet.StepApplyTransaction, summary, t, &out); err != nil {
-		return wallet.TransactionResult{}, failure.Encode(err)
+	result, err := t.run(work, workflow.GetMetricsHandler(ctx))
+	if err == nil {
+		err = result.Err()
 	}
-	refs := distinctWallets(t)
-	metrics := workflow.GetMetricsHandler(ctx)
-	CountExpired(metrics, out.Expired)
-	countLegs(metrics, out.Result.Results)
+	return result, failure.Encode(err)
+}
+
+// transaction is the state of a Transaction workflow.
+type transaction struct {
+	stepper
+	wallet.Transaction
+}
+
+func (t *transaction) run(ctx workflow.Context, metrics client.MetricsHandler) (wallet.TransactionResult, error) {
+	var out wallet.ApplyTransactionOutput
+	if err := t.step(ctx, wallet.StepApplyTransaction, fmt.Sprintf("apply %d legs", len(t.Commands)), t.Transaction, &out); err != nil {
+		return out.Result, err
+	}
+	results := make([]wallet.Result, len(out.Result.Results))
+	for i, leg := range out.Result.Results {
+		results[i] = leg.Result
+	}
+	counts.Results(metrics, results)
+	counts.Expired(metrics, out.Expired)
+	refs := t.wallets()
 	if !out.Recorded {
-		if err := runStep(work, wallet.StepRecordTransaction, "record events", refs, nil); err != nil {
-			return wallet.TransactionResult{}, failure.Encode(err)
+		if err := t.step(ctx, wallet.StepRecordTransaction, "record events", refs, nil); err != nil {
+			return out.Result, err
 		}
 	}
 	if out.Result.Status == wallet.StatusApplied && len(t.Commands) <= maxToldLegs {
-		refresh(work, refs)
+		t.tell(ctx, refs)
 	}
-	return out.Result, failure.Encode(out.Result.Err())
+	return out.Result, nil
+}
+
+// wallets are those of the legs, each once.
+func (t *transaction) wallets() (refs []wallet.AssetRef) {
+	seen := map[wallet.AssetRef]bool{}
+	for _, leg := range t.Commands {
+		if !seen[leg.AssetRef] {
+			refs, seen[leg.AssetRef] = append(refs, leg.AssetRef), true
+		}
+	}
+	return refs
+}
+
+// tell tells the wallets' workflows, if they run, that others have changed their rows. It is
+// tried once: a wallet that is not told knows it at its next command.
+func (t *transaction) tell(ctx workflow.Context, refs []wallet.AssetRef) {
+	options := workflow.LocalActivityOptions{
+		ScheduleToCloseTimeout: 2 * time.Second, Summary: "tell the wallets' workflows", RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1},
+	}
+	if err := workflow.ExecuteLocalActivity(workflow.WithLocalActivityOptions(ctx, options), wallet.ActivityRefreshWallets, refs).Get(ctx, nil); err != nil {
+		t.log.Debug("wallets' workflows were not told", "error", err)
+	}
+}
+
+// waiting counts the commands without an answer.
+func (t *transaction) waiting() int { return len(t.Commands) }
+
+// showDetails says in the Web UI what the transaction waits for.
+func (t *transaction) showDetails(ctx workflow.Context) {
+	var b strings.Builder
+	if t.trouble != nil {
+		t.trouble.writeStep(&b, t.waiting())
+	}
+	workflow.SetCurrentDetails(ctx, b.String())
 }
 
 func transactionInput(ctx workflow.Context, payload converter.RawValue) (t wallet.Transaction, err error) {
@@ -60,42 +116,4 @@ func transactionInput(ctx workflow.Context, payload converter.RawValue) (t walle
 	scheduled, err := scheduledTime(ctx, run)
 	t.ID = scheduled.CommandID()
 	return t, err
-}
-
-// runStep runs a step to completion: quickly if possible, patiently if not. The only errors it
-// returns are the rules' own (*wallet.InvalidError).
-func runStep(ctx workflow.Context, name, summary string, input, output any) error {
-	quick := workflow.WithLocalActivityOptions(ctx, localOptions(summary))
-	err := workflow.ExecuteLocalActivity(quick, name, input).Get(ctx, output)
-	if err == nil || isFinal(err) {
-		return failure.Decode(err)
-	}
-	panicIfUnreadable(name, err)
-	workflow.GetLogger(ctx).Warn("step is slow to succeed, going on as a regular activity", "step", name, "error", err)
-	err = workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, regularOptions(summary)), name, input).Get(ctx, output)
-	if err != nil && !isFinal(err) {
-		panic(fmt.Errorf("step %s: %w", name, err)) // a result that cannot be read: see walletAsset.step
-	}
-	return failure.Decode(err)
-}
-
-// refresh tells the wallets' workflows, if they run, that others have changed their rows. It is
-// tried once: a wallet that is not told knows it at its next command.
-func refresh(ctx workflow.Context, refs []wallet.AssetRef) {
-	options := workflow.LocalActivityOptions{
-		ScheduleToCloseTimeout: 2 * time.Second, Summary: "tell the wallets' workflows", RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1},
-	}
-	if err := workflow.ExecuteLocalActivity(workflow.WithLocalActivityOptions(ctx, options), wallet.ActivityRefreshWallets, refs).Get(ctx, nil); err != nil {
-		workflow.GetLogger(ctx).Debug("wallets' workflows were not told of a transaction", "error", err)
-	}
-}
-
-func distinctWallets(t wallet.Transaction) (refs []wallet.AssetRef) {
-	seen := map[wallet.AssetRef]bool{}
-	for _, leg := range t.Commands {
-		if !seen[leg.AssetRef] {
-			refs, seen[leg.AssetRef] = append(refs, leg.AssetRef), true
-		}
-	}
-	return refs
 }

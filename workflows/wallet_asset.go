@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/counts"
 )
 
 // WalletAsset is one user's balance in one currency as a workflow that never
@@ -36,7 +37,7 @@ type walletAsset struct {
 	ignored    string // what could not be used of the start input, and why
 	hasTimeout bool   // the server will end this run, whatever is in it
 
-	log     log.Logger
+	stepper
 	metrics client.MetricsHandler
 	signals workflow.ReceiveChannel
 	queue   []queued
@@ -48,20 +49,15 @@ type walletAsset struct {
 	signalsReceived int  // in this run, which is what Temporal limits
 	replies         int  // signals to reply_to that are in flight
 	repliesLate     bool // the server does not deliver them
-	updateBytes     int  // of the updates that are in flight
-	limit           historyLimit
-	task            taskState
-	nextTask        workflow.Future // a timer, see wakeInNewTask
-	withoutKeys     bool            // this run treated encrypted payloads as malformed
+	withoutKeys     bool // this run treated encrypted payloads as malformed
 
 	idle   idleTimer
 	expiry expiryTimer
 	// expiryWait grows while the clocks disagree: see minExpiryWait.
 	expiryWait      time.Duration
-	ensured         bool     // the asset is known to exist
-	recorded        bool     // the audit trail has been completed once in this run
-	commandsInSteps int      // commands that the steps run for
-	trouble         *trouble // what keeps the current step from succeeding
+	ensured         bool // the asset is known to exist
+	recorded        bool // the audit trail has been completed once in this run
+	commandsInSteps int  // commands that the steps run for
 }
 
 func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAsset, error) {
@@ -76,11 +72,12 @@ func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAs
 	w := &walletAsset{
 		ref:         input.AssetRef,
 		idleTimeout: input.IdleTimeout.Duration,
-		log:         log.With(workflow.GetLogger(ctx), "user_id", input.UserID, "currency", input.Currency),
+		stepper:     stepper{log: log.With(workflow.GetLogger(ctx), "user_id", input.UserID, "currency", input.Currency)},
 		metrics:     workflow.GetMetricsHandler(ctx),
 		ignored:     ignored,
 		hasTimeout:  isSoon(info.WorkflowExecutionTimeout) || isSoon(info.WorkflowRunTimeout),
 	}
+	w.of = w
 	if ignored != "" {
 		w.log.Warn("a part of the start input cannot be used", "problem", ignored)
 	}
@@ -249,7 +246,7 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 	if out.HoldsChanged {
 		w.carried.NextHolds = out.NextHolds
 	}
-	CountExpired(w.metrics, out.Expired)
+	counts.Expired(w.metrics, out.Expired)
 	w.startExpiryTimer(ctx)
 	results, err := out.Results.Results(commands)
 	if err != nil { // a panic fails the workflow task, visibly: the commands are applied
@@ -273,7 +270,7 @@ func (w *walletAsset) ensureAsset(ctx workflow.Context, summary string) error {
 		return err
 	}
 	w.carried.Asset, w.carried.NextHolds = out.Asset, out.NextHolds
-	CountExpired(w.metrics, out.Expired)
+	counts.Expired(w.metrics, out.Expired)
 	w.ensured, w.stale = true, false
 	return nil
 }

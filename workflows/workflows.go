@@ -1,6 +1,7 @@
 // Package workflows is the WalletAsset workflow, which puts the commands of one user and
-// currency in order; the short ApplyCommand workflow, which sends one command from places
-// that can only start workflows; and the short Transaction workflow.
+// currency in order; the short ApplyCommand workflow, which sends one command from places that
+// can only start workflows; the short Transaction workflow; and the Lane workflow, which applies
+// commands of many wallets together.
 package workflows
 
 import (
@@ -15,4 +16,5 @@ func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(WalletAsset, workflow.RegisterOptions{Name: wallet.WorkflowWalletAsset})
 	r.RegisterWorkflowWithOptions(Transaction, workflow.RegisterOptions{Name: wallet.WorkflowTransaction})
 	r.RegisterWorkflowWithOptions(ApplyCommand, workflow.RegisterOptions{Name: wallet.WorkflowApplyCommand})
+	r.RegisterWorkflowWithOptions(Lane, workflow.RegisterOptions{Name: wallet.WorkflowLane})
 }

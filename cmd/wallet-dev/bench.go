@@ -21,6 +21,7 @@ import (
 type benchFlags struct {
 	scenarios, modes, stores []string
 	clients, wallets, batch  int
+	lanes                    int
 	duration                 time.Duration
 	subtract                 string
 	standard                 bool
@@ -46,7 +47,7 @@ verifies the trail. Exit code 1 if any check fails, however fast the run was.
 
 update, batch and textbook have at most 8 callers per wallet: Temporal allows at most
 10 updates in flight per workflow. coalesced is how programs call: many goroutines,
-one starter.Client.`,
+one starter.Client; lanes is the same with lanes for spread load.`,
 		Example: `  wallet-dev bench --scenario hot --mode coalesced --clients 512
   wallet-dev bench --scenario spread,mixed --wallets 1000 --temporal-store sqlite,postgres -o json
   wallet-dev bench --standard --plot plot.svg`,
@@ -56,10 +57,11 @@ one starter.Client.`,
 	cli.AddOutputFlag(cmd, &f.output, outputUsage, outputs...)
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.scenarios, "scenario", []string{string(bench.Hot)}, "hot (one wallet), spread (all alike), mixed (Zipf), holds (placed and captured, beside plain subtractions)")
-	flags.StringSliceVar(&f.modes, "mode", []string{"signal", "update", "batch", "coalesced"}, "the ways to send: signal, update, batch, coalesced")
+	flags.StringSliceVar(&f.modes, "mode", []string{"signal", "update", "batch", "coalesced"}, "the ways to send: signal, update, batch, coalesced, lanes")
 	flags.IntVar(&f.clients, "clients", 64, "callers, each with one call in progress")
 	flags.IntVar(&f.wallets, "wallets", 64, "number of wallets for spread and mixed")
 	flags.IntVar(&f.batch, "batch", 500, "commands per call in mode batch")
+	flags.IntVar(&f.lanes, "lanes", 1, "number of lanes in mode lanes")
 	flags.DurationVar(&f.duration, "duration", 10*time.Second, "how long each run is measured, after a warm-up of a quarter of it")
 	flags.StringVar(&f.subtract, "subtract", "30%", "share of commands that subtract; the others add")
 	flags.StringSliceVar(&f.stores, "temporal-store", nil, "where Temporal keeps its histories: sqlite, postgres (default postgres, with --standard both)")
@@ -155,7 +157,7 @@ func (f *benchFlags) specs() (func(store string) []bench.Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--subtract %q is not a share: give it as 30%%", f.subtract)
 	}
-	choice := bench.Choice{Clients: f.clients, Wallets: f.wallets, PerCall: f.batch, SubtractPercent: subtract, Duration: f.duration}
+	choice := bench.Choice{Clients: f.clients, Wallets: f.wallets, PerCall: f.batch, Lanes: f.lanes, SubtractPercent: subtract, Duration: f.duration}
 	for _, name := range f.scenarios {
 		choice.Scenarios = append(choice.Scenarios, bench.Scenario(name))
 	}

@@ -97,8 +97,8 @@ func TestAChoiceRunsBesideTextbookAndFloors(t *testing.T) {
 func TestABadChoiceIsRefused(t *testing.T) {
 	good := Choice{Scenarios: []Scenario{Hot}, Modes: []Mode{Update}, Clients: 1, Wallets: 1, PerCall: 1, Duration: time.Second}
 	for message, change := range map[string]func(*Choice){
-		`scenario "cold" is unknown: use hot, spread, mixed, holds`:    func(c *Choice) { c.Scenarios = []Scenario{"cold"} },
-		`mode "mail" is unknown: use signal, update, batch, coalesced`: func(c *Choice) { c.Modes = []Mode{"mail"} },
+		`scenario "cold" is unknown: use hot, spread, mixed, holds`:           func(c *Choice) { c.Scenarios = []Scenario{"cold"} },
+		`mode "mail" is unknown: use signal, update, batch, coalesced, lanes`: func(c *Choice) { c.Modes = []Mode{"mail"} },
 		"have to be above 0":                  func(c *Choice) { c.Clients = 0 },
 		"subtract 101% is not between 0% and": func(c *Choice) { c.SubtractPercent = 101 },
 	} {

@@ -72,6 +72,7 @@ Written by `+"`make bench`"+`; do not edit. One run on one machine: compare only
   times a second (history.transferProcessorMaxPollRPS), and three activities need six reads.
 - **floor** is one SQL statement per call: it changes a balance and inserts a journal row. 32 writers with one
   command each, or one writer with many.
+- **lanes** is the same as coalesced, with lanes: concurrent calls for different wallets are sent together too.
 - **coalesced** is what programs use: callers share a starter.Client, which combines concurrent calls.
   **update**, **batch** and **textbook** have at most %d callers on one wallet, because Temporal allows 10
   updates in flight per workflow.

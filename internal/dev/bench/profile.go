@@ -49,14 +49,18 @@ func (b *bench) profileBase(n int, spec Spec) string {
 	return filepath.Join(b.options.ProfileDir, fmt.Sprintf("%s-%02d-%s", b.environment.Store, n, spec.fileName()))
 }
 
-// writeCycle writes where the first wallet's time went, if profiles were requested and the
+// writeCycle writes where the time of the first wallet, or lane, went, if profiles were requested and the
 // target has workflows.
 func (b *bench) writeCycle(ctx context.Context, n int, spec Spec, target target) error {
 	w, ok := target.(*wallets)
 	if b.options.ProfileDir == "" || !ok {
 		return nil
 	}
-	y, err := cycleOf(ctx, b.environment.Temporal, wallet.WorkflowID(w.users[0], currency))
+	id := wallet.WorkflowID(w.users[0], currency)
+	if spec.Mode == Lanes {
+		id = wallet.LaneWorkflowID(b.queue, 1)
+	}
+	y, err := cycleOf(ctx, b.environment.Temporal, id)
 	if err != nil {
 		return err
 	}

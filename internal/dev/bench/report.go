@@ -67,6 +67,8 @@ type Ratios struct {
 	ToFloor float64 `json:"to_floor,omitempty"`
 	// ToBatchedFloor is the same with the best floor that has many commands per statement.
 	ToBatchedFloor float64 `json:"to_batched_floor,omitempty"`
+	// ToCoalesced is commands/s in lanes by those without, with the same callers and wallets.
+	ToCoalesced float64 `json:"to_coalesced,omitempty"`
 	// ToPlain is commands/s of holds and captures by those of plain subtractions, in the same
 	// mode and with as many callers.
 	ToPlain float64 `json:"to_plain,omitempty"`
@@ -113,6 +115,7 @@ func compare(rows []Row) {
 			continue
 		}
 		row.Ratios.ToPlain = toPlain(*row, rows)
+		row.Ratios.ToCoalesced = toCoalesced(*row, rows)
 		var textbook, floor, batched *Row
 		for j := range rows {
 			other := &rows[j]
@@ -148,6 +151,18 @@ func toPlain(row Row, rows []Row) float64 {
 	beside.Scenario, beside.SubtractPercent = Plain, 100
 	for _, other := range rows {
 		if row.Scenario == Holds && other.Spec == beside {
+			return ratio(row.CommandsPerSecond, other.CommandsPerSecond)
+		}
+	}
+	return 0
+}
+
+// toCoalesced compares a run in lanes with the one beside it without.
+func toCoalesced(row Row, rows []Row) float64 {
+	beside := row.Spec
+	beside.Mode, beside.Lanes = Coalesced, 0
+	for _, other := range rows {
+		if row.Mode == Lanes && other.Spec == beside {
 			return ratio(row.CommandsPerSecond, other.CommandsPerSecond)
 		}
 	}

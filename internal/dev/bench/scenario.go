@@ -34,12 +34,13 @@ const (
 	Update    Mode = "update"    // one update per command, each caller with its own client
 	Batch     Mode = "batch"     // starter.ApplyBatch
 	Coalesced Mode = "coalesced" // all callers call Add or Subtract of one client
+	Lanes     Mode = "lanes"     // the same, with starter.Options.Lanes
 	Textbook  Mode = "textbook"  // one update, three regular activities
 	Floor     Mode = "floor"     // one SQL statement per call, without Temporal
 )
 
 // Modes are those of the wallets.
-var Modes = []Mode{Signal, Update, Batch, Coalesced}
+var Modes = []Mode{Signal, Update, Batch, Coalesced, Lanes}
 
 const (
 	// mostUpdates stays below Temporal's limit of 10 updates in flight per workflow, for
@@ -54,9 +55,10 @@ const (
 type Spec struct {
 	Scenario        Scenario      `json:"scenario"`
 	Mode            Mode          `json:"mode"`
-	Clients         int           `json:"clients"`          // callers, each with one call under way
-	Wallets         int           `json:"wallets"`          // 1 if hot
-	PerCall         int           `json:"per_call"`         // commands
+	Clients         int           `json:"clients"`  // callers, each with one call under way
+	Wallets         int           `json:"wallets"`  // 1 if hot
+	PerCall         int           `json:"per_call"` // commands
+	Lanes           int           `json:"lanes,omitempty"`
 	SubtractPercent int           `json:"subtract_percent"` // 0 where holds are captured
 	WarmUp          time.Duration `json:"-"`
 	Duration        time.Duration `json:"-"`
@@ -69,6 +71,9 @@ func (s Spec) String() string {
 	}
 	if s.PerCall > 1 {
 		text += fmt.Sprintf(", %d commands per call", s.PerCall)
+	}
+	if s.Lanes > 0 {
+		text += fmt.Sprintf(", %d lanes", s.Lanes)
 	}
 	return text
 }
@@ -94,6 +99,7 @@ type Choice struct {
 	Clients         int
 	Wallets         int
 	PerCall         int // commands of a batch
+	Lanes           int // of mode lanes
 	SubtractPercent int
 	Duration        time.Duration
 }
@@ -147,8 +153,12 @@ func (c Choice) spec(scenario Scenario, mode Mode, clients, perCall int) Spec {
 	case Holds:
 		subtract = 0
 	}
+	lanes := 0
+	if mode == Lanes {
+		lanes = max(c.Lanes, 1)
+	}
 	return Spec{
-		Scenario: scenario, Mode: mode, Clients: clients, Wallets: wallets, PerCall: perCall,
+		Scenario: scenario, Mode: mode, Clients: clients, Wallets: wallets, PerCall: perCall, Lanes: lanes,
 		SubtractPercent: subtract, Duration: c.Duration, WarmUp: min(c.Duration/4, 2*time.Second),
 	}.limited()
 }

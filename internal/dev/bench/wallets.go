@@ -11,20 +11,22 @@ import (
 // wallets uses the wallets as a Go program does.
 type wallets struct {
 	ledger
-	mode Mode
+	queue string
+	mode  Mode
+	lanes int
 	// clients has one client for all callers, or one for each: callers that share a client are
 	// sent together.
 	clients []*starter.Client
 }
 
 func newWallets(l ledger, spec Spec, queue string) (*wallets, error) {
-	w := &wallets{ledger: l, mode: spec.Mode, clients: make([]*starter.Client, 1)}
+	w := &wallets{ledger: l, queue: queue, mode: spec.Mode, lanes: spec.Lanes, clients: make([]*starter.Client, 1)}
 	if spec.Mode == Update {
 		w.clients = make([]*starter.Client, spec.Clients)
 	}
 	for i := range w.clients {
 		var err error
-		if w.clients[i], err = starter.New(l.temporal, starter.Options{TaskQueue: queue}); err != nil {
+		if w.clients[i], err = starter.New(l.temporal, starter.Options{TaskQueue: queue, Lanes: spec.Lanes}); err != nil {
 			return nil, err
 		}
 	}
@@ -49,5 +51,18 @@ func (w *wallets) send(ctx context.Context, caller, walletIndex int, commands []
 }
 
 func (w *wallets) historyEvents(ctx context.Context) (int64, error) {
-	return w.ledger.historyEvents(ctx, func(user string) string { return wallet.WorkflowID(user, currency) })
+	total, err := w.ledger.historyEvents(ctx, func(user string) string { return wallet.WorkflowID(user, currency) })
+	for lane := 1; lane <= w.lanes && err == nil; lane++ {
+		var n int64
+		n, err = eventsOf(ctx, w.temporal, wallet.LaneWorkflowID(w.queue, lane))
+		total += n
+	}
+	return total, err
+}
+
+// close ends the lanes: the next run counts the events of its own.
+func (w *wallets) close() {
+	for lane := 1; lane <= w.lanes; lane++ {
+		_ = w.temporal.TerminateWorkflow(context.Background(), wallet.LaneWorkflowID(w.queue, lane), "", "the run is over")
+	}
 }

@@ -175,6 +175,28 @@ var All = []Mutation{
 		Problems: []string{"the rules say applied", "the row of hold", "nobody placed it"},
 	},
 	{
+		Name:      "lane_lock",
+		Mechanism: "A lane locks the rows that it writes to.",
+		Edits: []Edit{{
+			File: "activities/lock.go",
+			Old:  `strings.Replace(sqlLockAssets, "UPDATE)", "UPDATE SKIP LOCKED)", 1)`,
+			New:  `strings.Replace(sqlLockAssets, "FOR NO KEY UPDATE)", ")", 1)`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"a step ran into a constraint"},
+	},
+	{
+		Name:      "lane_skips_locked",
+		Mechanism: "A lane does not take a row that is locked for one that is missing.",
+		Edits: []Edit{{
+			File: "activities/restore.go",
+			Old:  `a.hasRow() && !a.Exists()`,
+			New:  `!a.Exists()`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"a step ran into a constraint"},
+	},
+	{
 		Name:      "legs_together",
 		Mechanism: "All legs of a transaction are committed together.",
 		Edits: []Edit{{

@@ -24,6 +24,7 @@ type caller struct {
 	history  *history
 	temporal client.Client
 	starter  *starter.Client
+	lanes    *starter.Client // with lanes
 	steps    *activities.Activities
 }
 
@@ -33,6 +34,9 @@ const retryPause = 100 * time.Millisecond
 // callersTogether is how many callers share one connection and one starter.Client, which
 // combines overlapping calls for one wallet.
 const callersTogether = 4
+
+// lanes is more than are of use, so that wallets change hands more often.
+const lanes = 3
 
 // newCallers connects n clients through their proxy, numbered from first.
 func newCallers(first, n int, w *world, h *history) (callers []*caller, closeConnections func(), err error) {
@@ -46,7 +50,7 @@ func newCallers(first, n int, w *world, h *history) (callers []*caller, closeCon
 		c := &caller{number: first + i, wallets: w.plan.Wallets, history: h, steps: activities.New(w.service)}
 		callers = append(callers, c)
 		if i%callersTogether > 0 {
-			c.temporal, c.starter = callers[i-1].temporal, callers[i-1].starter
+			c.temporal, c.starter, c.lanes = callers[i-1].temporal, callers[i-1].starter, callers[i-1].lanes
 			continue
 		}
 		c.temporal, err = client.NewLazyClient(client.Options{
@@ -56,6 +60,9 @@ func newCallers(first, n int, w *world, h *history) (callers []*caller, closeCon
 		if err == nil {
 			connections = append(connections, c.temporal)
 			c.starter, err = starter.New(c.temporal, starter.Options{})
+		}
+		if err == nil {
+			c.lanes, err = starter.New(c.temporal, starter.Options{Lanes: lanes})
 		}
 		if err != nil {
 			closeConnections()
@@ -102,7 +109,7 @@ func (c *caller) insist(ctx context.Context, wallet int, send Send, patient time
 
 // isByStarter reports whether a call promises to retry until its context ends.
 func (s Send) isByStarter() bool {
-	return s.Way == Signal || s.Way == Update || s.Way == Batch || s.Way == Transaction
+	return s.Way == Signal || s.Way == Update || s.Way == Batch || s.Way == Transaction || s.Way == InLane
 }
 
 // gaveUpError is a call of package starter that ended before its context did, without an answer
@@ -123,6 +130,8 @@ func (c *caller) send(ctx context.Context, ref wallet.AssetRef, send Send) ([]wa
 		return nil, err
 	case Update:
 		return answered(c.starter.Apply(ctx, ref.UserID, ref.Currency, first))
+	case InLane:
+		return answered(c.lanes.Apply(ctx, ref.UserID, ref.Currency, first))
 	case Batch:
 		return c.starter.ApplyBatch(ctx, ref.UserID, ref.Currency, send.Commands)
 	case BareUpdate:

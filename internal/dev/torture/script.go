@@ -31,6 +31,8 @@ const (
 	// Transaction sends commands for several wallets, of which all are applied or none is. It does
 	// not go through their queues.
 	Transaction Way = "transaction"
+	// InLane is an update by package starter with lanes: it too does not go through the queue.
+	InLane Way = "lane"
 )
 
 // Send is one call: commands for one wallet, several only by Batch; or a transaction.
@@ -235,13 +237,13 @@ func (s *Script) wallet() int {
 }
 
 func (s *Script) way() Way {
-	return pick(s.r, []weighted[Way]{{30, Update}, {30, Signal}, {10, ApplyCommand}, {25, BareUpdate}, {5, Batch}, {6, StrayStep}})
+	return pick(s.r, []weighted[Way]{{30, Update}, {30, Signal}, {10, ApplyCommand}, {25, BareUpdate}, {5, Batch}, {6, StrayStep}, {20, InLane}})
 }
 
 // wayOfOther excludes ApplyCommand: its workflow's id is the command's, so Temporal gives a
 // second one the first one's answer, whatever its content.
 func (s *Script) wayOfOther() Way {
-	return pick(s.r, []weighted[Way]{{30, Update}, {25, Signal}, {25, BareUpdate}, {10, Batch}, {10, StrayStep}})
+	return pick(s.r, []weighted[Way]{{30, Update}, {25, Signal}, {25, BareUpdate}, {10, Batch}, {10, StrayStep}, {15, InLane}})
 }
 
 // id returns the id of the step's command number i.

@@ -19,7 +19,7 @@ import (
 	temporalotel "go.temporal.io/sdk/contrib/opentelemetry"
 	"go.temporal.io/sdk/interceptor"
 
-	"github.com/valueledger/wallet/workflows"
+	"github.com/valueledger/wallet/internal/service/counts"
 )
 
 // Metrics are the metrics of one worker. Their names are in docs/metrics.md.
@@ -75,7 +75,7 @@ func (m *Metrics) temporal() client.MetricsHandler {
 
 // CountExpired counts holds that have expired outside of their wallets' workflows, as those count
 // the others.
-func (m *Metrics) CountExpired(holds int) { workflows.CountExpired(m.temporal(), holds) }
+func (m *Metrics) CountExpired(holds int) { counts.Expired(m.temporal(), holds) }
 
 // Steps returns an interceptor for a worker's options.
 func (m *Metrics) Steps() interceptor.WorkerInterceptor { return m.steps }

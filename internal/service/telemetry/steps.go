@@ -32,7 +32,7 @@ func newStepInterceptor(meter metric.Meter) (*stepInterceptor, error) {
 		return nil, err
 	}
 	batch, err := meter.Int64Histogram("wallet_batch_size", metric.WithUnit(unitCommands),
-		metric.WithDescription("Commands in one ApplyCommands step."))
+		metric.WithDescription("Commands in one ApplyCommands or ApplyLane step."))
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +62,11 @@ func (s *timedStep) ExecuteActivity(ctx context.Context, in *interceptor.Execute
 	s.of.duration.Record(ctx, time.Since(started).Seconds(), metric.WithAttributes(
 		attribute.String("step", activity.GetInfo(ctx).ActivityType.Name), attribute.String("outcome", outcomeOf(err))))
 	if err == nil && len(in.Args) == 1 {
-		if input, ok := in.Args[0].(wallet.ApplyCommandsInput); ok {
+		switch input := in.Args[0].(type) {
+		case wallet.ApplyCommandsInput:
 			s.of.batch.Record(ctx, int64(len(input.Commands)))
+		case wallet.ApplyLaneInput:
+			s.of.batch.Record(ctx, int64(len(input.Items)))
 		}
 	}
 	if applied, ok := out.(wallet.ApplyCommandsOutput); ok && err == nil {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -122,6 +123,7 @@ func TestRecordHistories(t *testing.T) {
 	scheduled.ran(1)
 	paid := scheduled.info().RecentActions[0].StartWorkflowResult.WorkflowID
 	w.requireSound()
+	firstLane := w.laneOverContinueAsNew()
 
 	const (
 		signaled  = enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
@@ -142,6 +144,9 @@ func TestRecordHistories(t *testing.T) {
 	w.saveHistory("wallet_asset_auto_create", workflow.Execution{ID: other.workflowID()}, signaled, step, updated)
 	w.saveHistory("wallet_asset_foreign", workflow.Execution{ID: foreign.workflowID()}, signaled, step, labelled)
 	w.saveHistory("wallet_asset_without_keys", workflow.Execution{ID: stray.workflowID()}, signaled, step, updated)
+	lane := wallet.LaneWorkflowID(w.queue, 1)
+	w.saveHistory("lane", workflow.Execution{ID: lane, RunID: firstLane}, step, regular, updated, continued)
+	w.saveHistory("lane_continued", workflow.Execution{ID: lane}, step, updated)
 	w.saveHistory("apply_command", workflow.Execution{ID: applied}, regular, completed)
 	w.saveHistory("apply_command_scheduled", workflow.Execution{ID: paid}, regular, completed)
 	w.saveHistory("apply_command_refused", workflow.Execution{ID: refused}, regular, failed)
@@ -216,6 +221,54 @@ func (w *world) continueAsNewWithAQueue() {
 	w.eventually("the next run", func() bool { return w.runID() != first })
 	carried := w.history(workflow.Execution{ID: w.workflowID(), RunID: w.runID()}).Events[0].GetWorkflowExecutionStartedEventAttributes()
 	contains(w.t, string(carried.Input.Payloads[0].Data), `"queue":[{"command":{"id":"queued-`)
+}
+
+// laneOverContinueAsNew sends commands in a lane, of which some are refused and some returned, until
+// its second run, and returns the first. A locked table makes one step a regular activity.
+func (w *world) laneOverContinueAsNew() (firstRun string) {
+	ctx, c := context.Background(), w.laneCaller(1)
+	send := func(name string, commands ...wallet.Command) {
+		var calls sync.WaitGroup
+		for i, command := range commands {
+			command.ID = fmt.Sprint(name, "-", i)
+			calls.Go(func() {
+				r, err := c.Apply(ctx, fmt.Sprint("lane-", i%3), "USD", command)
+				answered(w.t, r, err)
+			})
+		}
+		calls.Wait()
+	}
+	send("first", add("", "1"), add("", "2"), subtract("", "99"), wallet.Command{Type: wallet.TypeCreate}, wallet.Command{Type: wallet.TypeHold, Amount: wallet.MustAmount("1")})
+	d, err := w.temporal.DescribeWorkflowExecution(ctx, wallet.LaneWorkflowID(w.queue, 1), "")
+	require.NoError(w.t, err)
+	firstRun = d.WorkflowExecutionInfo.Execution.RunId
+	_, err = c.Apply(ctx, "lane-0", "NONE", add("returned", "1"))
+	require.ErrorAs(w.t, err, new(*wallet.InvalidError))
+	tx, err := w.owner.Begin(ctx)
+	require.NoError(w.t, err)
+	defer tx.Rollback(ctx) //nolint:errcheck // it is after the test's failure
+	_, err = tx.Exec(ctx, `LOCK TABLE wallet_assets IN EXCLUSIVE MODE`)
+	require.NoError(w.t, err)
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := c.Apply(ctx, "lane-1", "USD", add("waited", "1"))
+		waiting <- err
+	}()
+	w.eventually("a pending regular activity", func() bool {
+		d, err := w.temporal.DescribeWorkflowExecution(ctx, wallet.LaneWorkflowID(w.queue, 1), "")
+		require.NoError(w.t, err)
+		return len(d.PendingActivities) > 0
+	})
+	require.NoError(w.t, tx.Rollback(ctx))
+	require.NoError(w.t, <-waiting)
+	for n := 0; ; n++ {
+		send(fmt.Sprint("more-", n), add("", "1"), add("", "2"))
+		d, err := w.temporal.DescribeWorkflowExecution(ctx, wallet.LaneWorkflowID(w.queue, 1), "")
+		require.NoError(w.t, err)
+		if d.WorkflowExecutionInfo.Execution.RunId != firstRun {
+			return firstRun
+		}
+	}
 }
 
 func (w *world) history(run workflow.Execution) *historypb.History {

@@ -1,0 +1,50 @@
+// Package counts counts what became of commands, for workflows and activities.
+package counts
+
+import (
+	"slices"
+
+	"go.temporal.io/sdk/client"
+
+	"github.com/valueledger/wallet"
+)
+
+// Metric is the name of the counter. No label names a user.
+const Metric = "wallet_commands"
+
+// Results counts commands by what became of them. Those that were answered before are not counted
+// again.
+func Results(metrics client.MetricsHandler, results []wallet.Result) {
+	type kind struct {
+		command wallet.CommandType
+		status  wallet.Status
+		reason  wallet.Reason
+	}
+	var kinds []kind // few, whatever the size of the batch
+	var counts []int64
+	for _, r := range results {
+		if r.Replayed {
+			continue
+		}
+		k := kind{r.Type, r.Status, r.Reason}
+		i := slices.Index(kinds, k)
+		if i < 0 {
+			i, kinds, counts = len(kinds), append(kinds, k), append(counts, 0)
+		}
+		counts[i]++
+	}
+	for i, k := range kinds {
+		metrics.WithTags(map[string]string{
+			"type": string(k.command), "status": string(k.status), "reason": string(k.reason),
+		}).Counter(Metric).Inc(counts[i])
+	}
+}
+
+// Expired counts holds that the service itself has closed.
+func Expired(metrics client.MetricsHandler, holds int) {
+	if holds > 0 {
+		metrics.WithTags(map[string]string{
+			"type": string(wallet.TypeExpire), "status": string(wallet.StatusApplied), "reason": "",
+		}).Counter(Metric).Inc(int64(holds))
+	}
+}

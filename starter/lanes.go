@@ -1,0 +1,112 @@
+package starter
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/valueledger/wallet"
+)
+
+const (
+	// maxLanes is far more than are of use: each more makes the batches smaller.
+	maxLanes = 64
+	// laneTimeout is how long calls wait for a lane before they go to their wallets, which is
+	// safe: an id counts once. Workers of before lanes do not answer at all.
+	laneTimeout = 10 * time.Second
+	// laneClosed is for how long no call goes to a lane that did not answer.
+	laneClosed = 30 * time.Second
+)
+
+// keyOf is the queue that a call goes to: that of its lane or of its wallet. A wallet is always in
+// the same lane, so that no two write to it. Lanes send no replies.
+func (c *Client) keyOf(waiting *call) queueKey {
+	if lanes := c.options.Lanes; lanes > 0 && waiting.command.ReplyTo == nil {
+		lane := laneOf(waiting.ref, lanes)
+		if time.Now().UnixNano() >= c.closedLanes[lane].Load() {
+			return queueKey{lane: lane + 1}
+		}
+	}
+	return queueKey{AssetRef: waiting.ref}
+}
+
+// laneOf is the lane of a wallet, from 0: the same in every program.
+func laneOf(ref wallet.AssetRef, lanes int) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(ref.UserID + "\x00" + ref.Currency))
+	return int(h.Sum32() % uint32(lanes))
+}
+
+// sendInLane sends calls in one update and distributes the answers. What the lane does not answer
+// goes to its wallet.
+func (c *Client) sendInLane(lane int, calls []*call) {
+	ctx, stop := whileAwaited(calls)
+	defer stop()
+	waiting, cancel := context.WithTimeout(ctx, laneTimeout)
+	defer cancel()
+	answers, err := c.updateLane(waiting, lane, calls)
+	if err != nil {
+		if waiting.Err() != nil && ctx.Err() == nil {
+			c.closedLanes[lane-1].Store(time.Now().Add(laneClosed).UnixNano())
+		}
+		answers = make([]wallet.LaneAnswer, len(calls))
+	}
+	for i, call := range calls {
+		switch a := answers[i]; {
+		case a.Invalid != nil:
+			call.answer <- answer{err: fmt.Errorf("update the %s wallet of %q: %w", call.ref.Currency, call.ref.UserID, a.Invalid)}
+			continue
+		case a.Facts != nil:
+			if results, err := a.Facts.ResultsFor([]wallet.Command{call.command}); err == nil {
+				call.answer <- answer{result: results[0]}
+				continue
+			}
+		}
+		c.add(queueKey{AssetRef: call.ref}, call)
+	}
+}
+
+// updateLane sends calls to a lane, and returns its answer to each.
+func (c *Client) updateLane(ctx context.Context, lane int, calls []*call) ([]wallet.LaneAnswer, error) {
+	leave, err := c.acquireSlot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	items := make([]wallet.ApplyCommandInput, len(calls))
+	for i, call := range calls {
+		items[i] = wallet.ApplyCommandInput{AssetRef: call.ref, Command: call.command}
+	}
+	encoded, err := retry(ctx, func() (encoded []byte, err error) {
+		err = c.updateOnce(ctx, c.laneTarget(lane), wallet.UpdateApplyLane, items, &encoded)
+		return encoded, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	split, err := wallet.SplitLaneAnswers(encoded, len(calls))
+	if err != nil {
+		return nil, err
+	}
+	answers := make([]wallet.LaneAnswer, len(calls))
+	for i, b := range split {
+		if answers[i], err = wallet.ReadLaneAnswer(b); err != nil {
+			return nil, err
+		}
+	}
+	return answers, nil
+}
+
+func (c *Client) laneTarget(lane int) target {
+	return target{workflow: wallet.WorkflowLane, input: struct{}{}, start: client.StartWorkflowOptions{
+		ID:                       wallet.LaneWorkflowID(c.options.TaskQueue, lane),
+		TaskQueue:                c.options.TaskQueue,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		StaticSummary:            fmt.Sprintf("lane %d: commands of many wallets", lane),
+	}}
+}
