@@ -89,6 +89,10 @@ func (w *walletAsset) checkPayload(ctx workflow.Context, payload converter.RawVa
 // history would grow until the server terminates the run, with the signals in it.
 type historyLimit struct{ bytes, events int }
 
+// maxUpdates is where a run that has to end refuses updates, whatever the size of its history.
+// Temporal refuses the 2,000th, and each such refusal makes it drop the workflow task in progress.
+const maxUpdates = 1900
+
 // noticeEnd sets the limit when a run learns that it has to continue as new: at twice the
 // history, which is far from where the server ends a run and leaves time for the run to end
 // without refusing anything.
@@ -102,7 +106,8 @@ func (w *walletAsset) noticeEnd(ctx workflow.Context) {
 // isOverdue reports whether a run should have continued as new by now. Only validators ask.
 func (w *walletAsset) isOverdue(ctx workflow.Context) bool {
 	info := workflow.GetInfo(ctx)
-	return w.limit != (historyLimit{}) && (info.GetCurrentHistorySize() >= w.limit.bytes || info.GetCurrentHistoryLength() >= w.limit.events)
+	return w.limit != (historyLimit{}) &&
+		(info.GetCurrentHistorySize() >= w.limit.bytes || info.GetCurrentHistoryLength() >= w.limit.events || w.updatesReceived >= maxUpdates)
 }
 
 // checkRoom refuses an update that is too large for now.

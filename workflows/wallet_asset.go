@@ -42,6 +42,7 @@ type walletAsset struct {
 	queue   []queued
 
 	signalsReceived int  // in this run, which is what Temporal limits
+	updatesReceived int  // likewise
 	replies         int  // signals to reply_to that are in flight
 	repliesLate     bool // the server does not deliver them
 	updateBytes     int  // of the updates that are in flight
