@@ -130,6 +130,7 @@ func (l *lane) handleApply(ctx workflow.Context, payload converter.RawValue) ([]
 		return nil, failure.Encode(err)
 	}
 	size := sizeOf(payload, len(items))
+	l.updatesReceived++
 	l.updateBytes += size
 	defer func() { l.updateBytes -= size }()
 	countReceived(l.metrics, "lane", len(items))

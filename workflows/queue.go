@@ -49,6 +49,7 @@ func sizeWithReply(received wallet.Received) int {
 // the update go first.
 func (w *walletAsset) submit(ctx workflow.Context, payload converter.RawValue, commands []wallet.Command) (*update, error) {
 	size := sizeOf(payload, len(commands))
+	w.updatesReceived++
 	w.updateBytes += size
 	defer func() { w.updateBytes -= size }()
 	w.noticeEnd(ctx)

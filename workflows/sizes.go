@@ -27,10 +27,11 @@ const maxTaskBytes = 1 << 18
 
 // bounds keeps a run within Temporal's limits.
 type bounds struct {
-	updateBytes int // of the updates that are in flight
-	limit       historyLimit
-	task        taskState
-	nextTask    workflow.Future // a timer, see wakeInNewTask
+	updatesReceived int // in this run, which is what Temporal limits
+	updateBytes     int // of the updates that are in flight
+	limit           historyLimit
+	task            taskState
+	nextTask        workflow.Future // a timer, see wakeInNewTask
 }
 
 // taskState is what has happened in a workflow task.
@@ -97,6 +98,10 @@ func (b *bounds) checkPayload(ctx workflow.Context, payload converter.RawValue) 
 // history would grow until the server terminates the run, with the signals in it.
 type historyLimit struct{ bytes, events int }
 
+// maxUpdates is where a run that has to end refuses updates, whatever the size of its history.
+// Temporal refuses the 2,000th, and each such refusal makes it drop the workflow task in progress.
+const maxUpdates = 1900
+
 // noticeEnd sets the limit when a run learns that it has to continue as new: at twice the
 // history, which is far from where the server ends a run and leaves time for the run to end
 // without refusing anything.
@@ -110,7 +115,8 @@ func (b *bounds) noticeEnd(ctx workflow.Context, hasToEnd bool) {
 // isOverdue reports whether a run should have continued as new by now. Only validators ask.
 func (b *bounds) isOverdue(ctx workflow.Context) bool {
 	info := workflow.GetInfo(ctx)
-	return b.limit != (historyLimit{}) && (info.GetCurrentHistorySize() >= b.limit.bytes || info.GetCurrentHistoryLength() >= b.limit.events)
+	return b.limit != (historyLimit{}) &&
+		(info.GetCurrentHistorySize() >= b.limit.bytes || info.GetCurrentHistoryLength() >= b.limit.events || b.updatesReceived >= maxUpdates)
 }
 
 // checkRoom refuses an update that is too large for now.

@@ -113,6 +113,42 @@ func TestUpdatesAreRefusedOnceARunHasToEnd(t *testing.T) {
 	require.Equal(t, []string{"_auto-create", "waits", "accepted"}, env.order)
 }
 
+// TestARunEndsBeforeTemporalRefusesItsUpdates: it does at the 2,000th, and then drops the workflow task
+// that would end the run.
+func TestARunEndsBeforeTemporalRefusesItsUpdates(t *testing.T) {
+	env := newEnvironment(t)
+	var accepted []*answers
+	var refused *answers
+	slow := false
+	env.fail = func(string, int) error {
+		if slow {
+			return errors.New("Postgres is slow")
+		}
+		return nil
+	}
+	for part := range 19 {
+		env.at(time.Duration(part)*time.Second, func() {
+			slow = part == 18
+			for i := range 100 {
+				accepted = append(accepted, env.update(add(fmt.Sprint("c", part, "-", i))))
+			}
+		})
+	}
+	env.at(18500*time.Millisecond, func() {
+		env.SetContinueAsNewSuggested(true)
+		accepted = append(accepted, env.update(add("last")))
+	})
+	env.at(19*time.Second, func() { refused = env.update(add("refused")) })
+	env.at(20*time.Second, func() { slow = false })
+	require.ErrorAs(t, env.run(wallet.AssetRef{UserID: "u1", Currency: "USD"}), new(*workflow.ContinueAsNewError))
+	for _, a := range accepted {
+		require.True(t, a.done)
+	}
+	var failed *temporal.ApplicationError
+	require.ErrorAs(t, refused.rejected, &failed)
+	require.Equal(t, wallet.FailureBusy, failed.Type())
+}
+
 // TestARunEndsInATaskWithoutSteps has an update arrive at the end of a task with steps, in a run that
 // has to end: the server would send it back if the run ended in that task.
 func TestARunEndsInATaskWithoutSteps(t *testing.T) {
