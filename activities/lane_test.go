@@ -29,16 +29,19 @@ func (s steps) lane(items ...laneItem) []*wallet.Result {
 	return answers
 }
 
-func (s steps) tryLane(items ...laneItem) ([]*wallet.Result, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	in := wallet.ApplyLaneInput{}
+func (s steps) encode(items []laneItem) (in wallet.ApplyLaneInput) {
 	for _, item := range items {
 		encoded, err := json.Marshal(wallet.ApplyCommandInput{AssetRef: wallet.AssetRef{UserID: item.user, Currency: item.currency}, Command: item.received.Command})
 		require.NoError(s.t, err)
 		in.Items = append(in.Items, encoded)
 	}
-	out, err := s.ApplyLane(ctx, in)
+	return in
+}
+
+func (s steps) tryLane(items ...laneItem) ([]*wallet.Result, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := s.ApplyLane(ctx, s.encode(items))
 	if err != nil {
 		return nil, err
 	}

@@ -101,11 +101,9 @@ var All = []Mutation{
 			New:  `AND occurred_at > clock_timestamp() - interval '0.5s' AND version > recorded`,
 		}, {
 			File: "migrations/00002_roles_and_feed.sql",
-			Old: `range_from := NULL;
-        -- All`,
-			New: `range_from := NULL;
-        PERFORM pg_sleep(0.05);  -- time for a crash
-        -- All`,
+			Old:  `    -- The ranges need all events`,
+			New: `    PERFORM pg_sleep(0.05);  -- time for a crash
+    -- The ranges need all events`,
 		}},
 		Faults:   "postgres",
 		Problems: []string{"has no event", "its event is version"},
