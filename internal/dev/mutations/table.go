@@ -184,17 +184,6 @@ var All = []Mutation{
 		Problems: []string{"a step ran into a constraint"},
 	},
 	{
-		Name:      "lane_skips_locked",
-		Mechanism: "A lane does not take a row that is locked for one that is missing.",
-		Edits: []Edit{{
-			File: "activities/restore.go",
-			Old:  `a.hasRow() && !a.Exists()`,
-			New:  `!a.Exists()`,
-		}},
-		Faults:   "tamper",
-		Problems: []string{"a step ran into a constraint"},
-	},
-	{
 		Name:      "legs_together",
 		Mechanism: "All legs of a transaction are committed together.",
 		Edits: []Edit{{
