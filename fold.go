@@ -294,5 +294,5 @@ func (f *folding) record(received *Received) (*Entry, error) {
 
 // Opens reports whether the first command creates the wallet asset.
 func Opens(commands []Received) bool {
-	return len(commands) > 0 && commands[0].Malformed == "" && commands[0].Command.Type == TypeCreate
+	return len(commands) > 0 && commands[0].Malformed == "" && commands[0].Refused == nil && commands[0].Command.Type == TypeCreate
 }

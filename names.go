@@ -35,7 +35,8 @@ const (
 	SearchAttributeUserID   = "WalletUserId"
 	SearchAttributeCurrency = "WalletCurrency"
 
-	// FailureUnappliedCommand is the failure type of a refusal; its details are the Result.
+	// FailureUnappliedCommand is the failure type of a refusal; its details are the Result, or of
+	// a transaction the TransactionResult.
 	FailureUnappliedCommand = "UnappliedCommand"
 	// FailureInvalidCommand is the failure type of bad input; its details are the InvalidError.
 	FailureInvalidCommand = "InvalidCommand"

@@ -17,7 +17,7 @@ const (
 	MaxTransactionIDCharacters = 100
 )
 
-// Transaction is commands for several wallet assets, of which either all are applied or none is.
+// Transaction is a list of commands for several wallet assets: all are applied, or none.
 // If it is sent again with the same id and content, it counts once and gets the first answer.
 type Transaction struct {
 	// ID is chosen by the caller: 1 to 100 characters, unique among all transactions.
@@ -25,7 +25,7 @@ type Transaction struct {
 	// Commands are its legs, 2 to 100, applied in this order. They have no ids of their own and no
 	// reply_to.
 	Commands []Leg `json:"commands"`
-	// MustBalance refuses the transaction, as invalid, unless in each currency what its legs take
+	// MustBalance makes the transaction invalid unless in each currency what its legs take
 	// (subtract, capture) equals what they give (add).
 	MustBalance bool `json:"must_balance,omitempty"`
 	// Description, actor and metadata are those of every leg that has none of its own.
@@ -61,7 +61,8 @@ func LegID(transactionID string, leg int64) string {
 	return fmt.Sprintf("%s%s/%d", legPrefix, transactionID, leg)
 }
 
-// Legs are the commands of the transaction as they are recorded.
+// Legs are the commands of the transaction as they are recorded: with their ids, and with the
+// transaction's description, actor and metadata where they have none.
 func (t Transaction) Legs() []Leg {
 	legs := make([]Leg, len(t.Commands))
 	for i, leg := range t.Commands {
@@ -140,7 +141,7 @@ func ofLeg(i int, err error) error {
 	}
 	at := *of
 	at.Field = fmt.Sprintf("commands[%d].%s", i, of.Field)
-	at.Message = fmt.Sprintf("command %d of the transaction (counted from 0): %s", i, of.Message)
+	at.Message = fmt.Sprintf("leg %d of the transaction: %s", i+1, of.Message)
 	return &at
 }
 
@@ -173,7 +174,7 @@ func (t Transaction) validateBalance() error {
 }
 
 // RequestHash is the SHA-256 of a transaction's content: of its legs' wallets and request
-// hashes, and of what it promises. An id that is sent again with another one is an id_conflict.
+// hashes, and of must_balance. An id that is sent again with another one is an id_conflict.
 func (t Transaction) RequestHash() Hash {
 	legs := t.Legs()
 	hashes := make([]LegHash, len(legs))
@@ -292,7 +293,8 @@ func FoldTransaction(account func(AssetRef) Account, t Transaction, now time.Tim
 	return folded, nil
 }
 
-// refusals are those of the legs, because of one that is refused.
+// refusals returns one for each leg: the cause keeps its reason, the others get
+// transaction_refused.
 func refusals(legs []Leg, cause int, r Result) []*Refusal {
 	all := make([]*Refusal, len(legs))
 	for i := range legs {
@@ -302,7 +304,8 @@ func refusals(legs []Leg, cause int, r Result) []*Refusal {
 	return all
 }
 
-// foldLegs runs legs in order, up to the first that is refused unless all are to be.
+// foldLegs folds legs in order. Without refused it stops at the first refusal; with it, it
+// records all legs as refused.
 func foldLegs(account func(AssetRef) Account, legs []Leg, refused []*Refusal, now time.Time) ([]Folded, error) {
 	current := make(map[AssetRef]Account, len(legs))
 	folded := make([]Folded, 0, len(legs))

@@ -41,7 +41,7 @@ func (o outcome) needsRecording() bool {
 // in their order, or an *wallet.InvalidError if a currency is not registered.
 func (a *Activities) applyGroups(ctx context.Context, groups []group) ([]outcome, error) {
 	return inTransaction(ctx, a, func(t transaction) ([]outcome, error) {
-		l, err := t.begun(ctx, groups)
+		l, err := t.lockAndRead(ctx, groups, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -62,11 +62,13 @@ func (a *Activities) applyGroups(ctx context.Context, groups []group) ([]outcome
 	})
 }
 
-// begun begins a transaction, locks the assets of the groups, which are created if they are
-// missing, and reads what the fold has to know. Claims of transactions come before any lock.
-func (t transaction) begun(ctx context.Context, groups []group, claims ...*claim) (*lockedAssets, error) {
-	l, err := t.lock(ctx, groups, claims)
-	if err != nil || haveConflict(claims) {
+// lockAndRead begins a transaction of Postgres, locks the assets of the groups, which are created
+// if they are missing, and reads what the fold has to know. c is nil unless the groups are the
+// legs of a wallet.Transaction: its id is claimed before any lock, and if it has a conflict,
+// nothing is created or read.
+func (t transaction) lockAndRead(ctx context.Context, groups []group, c *claim) (*lockedAssets, error) {
+	l, err := t.lock(ctx, groups, c)
+	if err != nil || c != nil && c.hasConflict() {
 		return l, err
 	}
 	if l.lacksSome() {
@@ -75,7 +77,7 @@ func (t transaction) begun(ctx context.Context, groups []group, claims ...*claim
 		if err := t.rollback(ctx); err != nil {
 			return nil, err
 		}
-		if l, err = t.createAndLock(ctx, groups, claims); err != nil {
+		if l, err = t.createAndLock(ctx, groups, c); err != nil {
 			return nil, err
 		}
 	}

@@ -77,11 +77,11 @@ func (a *Activities) applyTransaction(ctx context.Context, of wallet.Transaction
 	groups := legGroups(of)
 	return inTransaction(ctx, a, func(t transaction) (out wallet.ApplyTransactionOutput, err error) {
 		c := newClaim(of)
-		l, err := t.begun(ctx, groups, c)
+		l, err := t.lockAndRead(ctx, groups, c)
 		if err == nil && c.hasConflict() && l.created {
 			// Another one has taken the id just now: nothing may be created for this one.
 			if err = t.rollback(ctx); err == nil {
-				l, err = t.begun(ctx, groups, c)
+				l, err = t.lockAndRead(ctx, groups, c)
 			}
 		}
 		if err != nil {
@@ -97,8 +97,6 @@ func (a *Activities) applyTransaction(ctx context.Context, of wallet.Transaction
 // hasConflict reports whether the id is another transaction's.
 func (c *claim) hasConflict() bool { return c.stored != c.hash }
 
-func haveConflict(claims []*claim) bool { return slices.ContainsFunc(claims, (*claim).hasConflict) }
-
 // legGroups are the legs of a transaction as groups, one for each.
 func legGroups(t wallet.Transaction) []group {
 	legs := t.Legs()
@@ -109,17 +107,18 @@ func legGroups(t wallet.Transaction) []group {
 	return groups
 }
 
-// queueClaims takes the ids of transactions. All transactions do so before they lock a row, and
-// in one order, so none waits in a circle.
-func queueClaims(batch *pgx.Batch, claims []*claim) {
-	for _, c := range claims {
-		users, currencies := make([]string, len(c.Commands)), make([]string, len(c.Commands))
-		for i, leg := range c.Commands {
-			users[i], currencies[i] = leg.UserID, leg.Currency
-		}
-		batch.Queue(sqlClaimTransaction, c.ID, users, currencies, c.MustBalance, c.hash[:])
-		batch.Queue(sqlClaimedTransaction, c.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&c.stored) })
+// queue takes the transaction's id. That comes before any lock of a row, which others then wait
+// for: so nobody who waits for the id holds a row.
+func (c *claim) queue(batch *pgx.Batch) {
+	if c == nil {
+		return
 	}
+	users, currencies := make([]string, len(c.Commands)), make([]string, len(c.Commands))
+	for i, leg := range c.Commands {
+		users[i], currencies[i] = leg.UserID, leg.Currency
+	}
+	batch.Queue(sqlClaimTransaction, c.ID, users, currencies, c.MustBalance, c.hash[:])
+	batch.Queue(sqlClaimedTransaction, c.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&c.stored) })
 }
 
 // foldTransaction applies a transaction, or answers with what the journal has of it. It returns

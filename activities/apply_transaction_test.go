@@ -241,3 +241,38 @@ func TestErrorsOfPostgresRefuseNoTransaction(t *testing.T) {
 	require.Greater(t, s.count(`SELECT last_value::int FROM every_wallet_commands`), 104, "some were tried again")
 	s.verified()
 }
+
+// TestARefusedTransactionCreatesItsWalletsAsAnyFirstCommandDoes has legs that create, in one that
+// is refused: because of another leg, of one that follows in the same wallet, or of themselves.
+func TestARefusedTransactionCreatesItsWalletsAsAnyFirstCommandDoes(t *testing.T) {
+	s := newSteps(t)
+	for i, legs := range [][]wallet.Leg{
+		{leg("new-0", wallet.TypeCreate, ""), leg("poor", wallet.TypeSubtract, "5")},
+		{leg("new-1", wallet.TypeCreate, ""), leg("new-1", wallet.TypeAdd, "3"), leg("new-1", wallet.TypeSubtract, "5")},
+		{leg("new-2", wallet.TypeCreate, ""), leg("new-2", wallet.TypeCreate, "")},
+		{leg("new-3", wallet.TypeAdd, "1"), leg("new-3", wallet.TypeCreate, "")},
+		{leg("poor", wallet.TypeSubtract, "5"), leg("new-4", wallet.TypeCreate, "")},
+		{leg("new-2", wallet.TypeCreate, ""), leg("new-5", wallet.TypeCreate, "")},
+	} {
+		r := s.transaction(wallet.Transaction{ID: fmt.Sprint("refused-", i), Commands: legs})
+		require.Equal(t, wallet.StatusUnapplied, r.Status)
+		for _, l := range r.Results {
+			require.Positive(t, l.Position)
+			require.Equal(t, int64(1), s.balance(l.UserID).Version, "created, and no more")
+		}
+		s.verified()
+	}
+	r := s.transaction(wallet.Transaction{ID: "opens", Commands: []wallet.Leg{leg("new-6", wallet.TypeCreate, ""), leg("new-6", wallet.TypeAdd, "2")}})
+	require.Equal(t, wallet.StatusApplied, r.Status)
+	s.give("new-1", "1")
+	s.verified()
+}
+
+// TestTheServiceCannotBlindVerify tries rows that nobody could read.
+func TestTheServiceCannotBlindVerify(t *testing.T) {
+	s := newSteps(t)
+	for _, lists := range []string{`ARRAY[NULL, NULL]::text[], ARRAY['USD', 'USD']`, `ARRAY['a', 'b'], ARRAY[NULL, 'USD']`, `ARRAY[['a'], ['b']], ARRAY['USD', 'USD']`, `'[0:1]={a,b}'::text[], ARRAY['USD', 'USD']`} {
+		_, err := s.db.Exec(t.Context(), `INSERT INTO wallet_transactions VALUES ('evil', `+lists+`, false, sha256('x'))`)
+		require.ErrorContains(t, err, "violates check constraint")
+	}
+}

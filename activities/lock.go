@@ -192,18 +192,18 @@ func columns(assets []*lockedAsset) (users, currencies []string) {
 
 // lock begins a transaction, locks the rows of the groups' assets and reads what the fold has
 // to know of their commands.
-func (t transaction) lock(ctx context.Context, groups []group, claims []*claim) (*lockedAssets, error) {
+func (t transaction) lock(ctx context.Context, groups []group, c *claim) (*lockedAssets, error) {
 	l, batch := newLockedAssets(groups), &pgx.Batch{}
-	queueClaims(batch, claims)
+	c.queue(batch)
 	l.queueLocks(batch, sqlLockAssets, groups)
 	return l, t.begin(ctx, batch)
 }
 
 // createAndLock is lock where rows are missing: they are made first, and get back what their
 // journals say if they were lost.
-func (t transaction) createAndLock(ctx context.Context, groups []group, claims []*claim) (*lockedAssets, error) {
+func (t transaction) createAndLock(ctx context.Context, groups []group, c *claim) (*lockedAssets, error) {
 	l, batch := newLockedAssets(groups), &pgx.Batch{}
-	queueClaims(batch, claims)
+	c.queue(batch)
 	l.created = true
 	l.queueCreation(batch, l.all, sqlLockAssets, groups)
 	if err := t.begin(ctx, batch); err != nil {

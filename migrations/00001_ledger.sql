@@ -155,7 +155,9 @@ CREATE TABLE wallet_transactions (
     currencies   text[]  NOT NULL,
     must_balance boolean NOT NULL,
     request_hash bytea   NOT NULL CHECK (length(request_hash) = 32),
-    CHECK (cardinality(users) BETWEEN 2 AND 100 AND cardinality(currencies) = cardinality(users))
+    CHECK (cardinality(users) BETWEEN 2 AND 100 AND cardinality(currencies) = cardinality(users)),
+    CHECK (array_ndims(users) = 1 AND array_lower(users, 1) = 1 AND array_position(users, NULL) IS NULL),
+    CHECK (array_ndims(currencies) = 1 AND array_lower(currencies, 1) = 1 AND array_position(currencies, NULL) IS NULL)
 );
 COMMENT ON TABLE  wallet_transactions              IS 'Which wallets each transaction is about, applied or refused. What became of it is in the journal, in an entry for each leg. Append-only.';
 COMMENT ON COLUMN wallet_transactions.request_hash IS 'SHA-256 of the legs'' wallets and request hashes, and of must_balance';

@@ -44,7 +44,7 @@ func (t Transfer) transaction() wallet.Transaction {
 	}
 }
 
-// Transfer moves value in one piece: both wallets change, or neither does. See Transaction.
+// Transfer moves value atomically: both wallets change, or neither does. See Transaction.
 func (c *Client) Transfer(ctx context.Context, t Transfer) (wallet.TransactionResult, error) {
 	return c.Transaction(ctx, t.transaction())
 }
@@ -58,11 +58,12 @@ func (c *Client) Transaction(ctx context.Context, t wallet.Transaction) (wallet.
 	}
 	hash := t.RequestHash()
 	result, err := retry(ctx, func() (result wallet.TransactionResult, err error) {
-		if result, err = c.runTransaction(ctx, t); err == nil && result.RequestHash != hash {
+		result, err = c.runTransaction(ctx, t)
+		if err == nil && result.RequestHash != hash || failure.IsOfAnother(err, hash) {
 			// It was another transaction of the same id, which was still running.
-			err = wallet.ErrBusy
+			return result, wallet.ErrBusy
 		}
-		return result, err
+		return result, failure.DecodeTransaction(err)
 	})
 	if gaveUp(ctx, err) {
 		return wallet.TransactionResult{}, &NoAnswerError{CommandID: t.ID, Transaction: true, TaskQueue: c.options.TaskQueue,
@@ -88,7 +89,7 @@ func (c *Client) runTransaction(ctx context.Context, t wallet.Transaction) (resu
 		err = run.Get(ctx, &result)
 	}
 	var refused *wallet.TransactionRefusedError
-	if err = failure.DecodeTransaction(err); errors.As(err, &refused) {
+	if errors.As(failure.DecodeTransaction(err), &refused) {
 		return refused.Result, nil
 	}
 	return result, err
@@ -118,7 +119,12 @@ func (c *Client) refreshWallets(ctx context.Context, refs []wallet.AssetRef) err
 	var failed error
 	for _, ref := range refs {
 		id := wallet.WorkflowID(ref.UserID, ref.Currency)
-		err := c.temporal.SignalWorkflow(resourceid.For(ctx, id), id, "", wallet.SignalRefresh, nil)
+		leave, err := c.enter(ctx, ref)
+		if err != nil {
+			return errors.Join(failed, err)
+		}
+		err = c.temporal.SignalWorkflow(resourceid.For(ctx, id), id, "", wallet.SignalRefresh, nil)
+		leave()
 		var ended *serviceerror.NotFound
 		if err != nil && !errors.As(err, &ended) {
 			failed = errors.Join(failed, fmt.Errorf("signal %s: %w", id, err))

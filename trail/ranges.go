@@ -97,6 +97,7 @@ type verification struct {
 	report  Report
 	waiting map[key]waiting // not in the report's findings yet
 	legs    []legEntry      // not compared with their transactions yet
+	torn    map[key]bool    // wallets with a finding of a transaction
 }
 
 // reportWith returns the report plus findings for the wallets whose events did not come in
@@ -230,7 +231,7 @@ func (v *verification) check(ctx context.Context, l *legChecker, entriesTx, even
 	}
 	defer holdRows.Close()
 
-	checked := &verification{entries: v.entries, waiting: map[key]waiting{}}
+	checked := &verification{entries: v.entries, waiting: map[key]waiting{}, torn: map[key]bool{}}
 	entries, events := &stream{found: entryRows, reader: rows.Entries(entryRows)}, &stream{found: eventRows, reader: rows.Events(eventRows)}
 	holds := &stream{found: holdRows}
 	repeats := rows.Repeats(entries.reader, events.reader)
@@ -303,7 +304,13 @@ func (v *verification) checkLegs(ctx context.Context, l *legChecker) error {
 		return nil
 	}
 	findings, err := l.check(ctx, v.legs)
-	v.report.Findings, v.legs = append(v.report.Findings, findings...), v.legs[:0]
+	v.legs = v.legs[:0]
+	for _, f := range findings {
+		if at := (key{f.UserID, f.Currency}); !v.torn[at] {
+			v.torn[at] = true
+			v.report.Findings = append(v.report.Findings, f)
+		}
+	}
 	return err
 }
 

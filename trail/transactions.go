@@ -1,6 +1,7 @@
 package trail
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 )
 
 // ErrNoTransaction says that no transaction has this id.
-var ErrNoTransaction = errors.New("there is no such transaction")
+var ErrNoTransaction = errors.New("no such transaction: check the id (what was invalid is not recorded)")
 
 // Transaction is what became of a transaction.
 type Transaction struct {
@@ -28,7 +29,7 @@ func (r Reader) Transaction(ctx context.Context, id string) (t Transaction, err 
 	if err := wallet.ValidateTransactionID(id); err != nil {
 		return t, err
 	}
-	found, err := readTransactions(ctx, r.db, []string{id})
+	found, err := readTransactions(ctx, r.db, []string{id}, map[string]bool{id: true})
 	if err != nil {
 		return t, err
 	}
@@ -60,13 +61,18 @@ type storedLeg struct {
 	problem string        // with its row
 }
 
-const (
-	sqlTransactionRows = `SELECT transaction_id, users, currencies, must_balance, request_hash
+var (
+	// A row that was damaged by hand must not keep verify from reading the others.
+	sqlTransactionRows = `SELECT transaction_id,
+			CASE WHEN ` + isList("users") + ` AND ` + isList("currencies") + ` AND cardinality(users) = cardinality(currencies) THEN users ELSE '{}' END,
+			CASE WHEN ` + isList("currencies") + ` THEN currencies ELSE '{}' END,
+			coalesce(must_balance, false),
+			CASE WHEN length(request_hash) = 32 THEN request_hash ELSE decode(repeat('00', 32), 'hex') END
 		FROM wallet_transactions
 		WHERE transaction_id = ANY ($1::text[])`
 
 	// A page of all transactions, in a statement of its own so that no snapshot is held for long.
-	sqlFirstLegs = `SELECT transaction_id, users[1], currencies[1], EXISTS (
+	sqlFirstLegs = `SELECT transaction_id, coalesce(users[1], ''), coalesce(currencies[1], ''), EXISTS (
 			SELECT 1
 			FROM wallet_commands
 			WHERE user_id = t.users[1] AND currency = t.currencies[1] AND command_id = ('_transaction/' || t.transaction_id || '/1') COLLATE "C")
@@ -76,12 +82,18 @@ const (
 		LIMIT 1000`
 )
 
+// isList is whether a column is an array as the service writes them.
+func isList(column string) string {
+	return `coalesce(array_ndims(` + column + `) = 1 AND array_lower(` + column + `, 1) = 1 AND array_position(` + column + `, NULL) IS NULL, false)`
+}
+
 type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// readTransactions reads transactions by their ids.
-func readTransactions(ctx context.Context, db querier, ids []string) (map[string]*storedTransaction, error) {
+// readTransactions reads transactions by their ids. Of those that whole names it reads the entries
+// of the legs too.
+func readTransactions(ctx context.Context, db querier, ids []string, whole map[string]bool) (map[string]*storedTransaction, error) {
 	all := map[string]*storedTransaction{}
 	found, err := db.Query(ctx, sqlTransactionRows, ids)
 	if err != nil {
@@ -96,13 +108,16 @@ func readTransactions(ctx context.Context, db querier, ids []string) (map[string
 		t := &storedTransaction{mustBalance: mustBalance, hash: hash}
 		for i := range ofUsers {
 			t.legs = append(t.legs, storedLeg{AssetRef: wallet.AssetRef{UserID: ofUsers[i], Currency: ofCurrencies[i]}})
+			if !whole[id] {
+				continue
+			}
 			users, currencies, legIDs = append(users, ofUsers[i]), append(currencies, ofCurrencies[i]), append(legIDs, wallet.LegID(id, int64(i+1)))
 		}
 		all[id] = t
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	if err != nil || len(legIDs) == 0 {
+		return all, err
 	}
 	entries, err := db.Query(ctx, rows.EntriesByID, users, currencies, legIDs)
 	if err != nil {
@@ -144,17 +159,19 @@ func (t *storedTransaction) problem() string {
 		change[leg.Currency] = change[leg.Currency].Add(leg.entry.TotalAfter).Sub(leg.entry.TotalBefore)
 	}
 	switch {
+	case len(t.legs) == 0:
+		return "its row in wallet_transactions is damaged"
 	case wallet.HashTransaction(t.mustBalance, hashes) != t.hash:
 		return "its row in wallet_transactions does not match the content of its legs"
 	case applied != 0 && applied != len(t.legs):
 		return fmt.Sprintf("%d of its %d legs are applied, the others are not", applied, len(t.legs))
 	case applied == 0 && causes != 1:
-		return fmt.Sprintf("it is refused, and %d of its legs say why instead of one", causes)
+		return fmt.Sprintf("it is refused, and %d of its legs are recorded as the cause, not one", causes)
 	}
 	if t.mustBalance {
 		for currency, sum := range change {
 			if !sum.IsZero() {
-				return fmt.Sprintf("it has to balance, but changes what there is in %s by %s", currency, sum)
+				return fmt.Sprintf("it must balance, but changes the total in %s by %s", currency, sum)
 			}
 		}
 	}
@@ -168,12 +185,16 @@ type legEntry struct {
 	position int64
 }
 
-// legChecker compares the legs that journals have with their transactions. A transaction and
-// all its legs are committed together, and never change: whoever has seen one leg finds the
-// others, in whatever snapshot.
+// legChecker compares the legs that journals have with their transactions: each leg with the row
+// in wallet_transactions, and all of a transaction with each other where its first leg is found.
+// A transaction and all its legs are committed together, and never change: whoever has seen one
+// leg finds the others, in whatever snapshot.
 type legChecker struct {
 	mu   sync.Mutex
 	conn *pgxpool.Conn
+	// all is set where not all wallets are verified: the whole of a transaction is compared at each
+	// of its legs.
+	all bool
 }
 
 // legsAtOnce is how many legs are compared with one statement.
@@ -181,15 +202,16 @@ const legsAtOnce = 500
 
 func (l *legChecker) check(ctx context.Context, legs []legEntry) (findings []Finding, err error) {
 	ids := make([]string, 0, len(legs))
-	seen := map[string]bool{}
+	seen, whole := map[string]bool{}, map[string]bool{}
 	for _, leg := range legs {
 		if !seen[leg.TransactionID] {
 			ids, seen[leg.TransactionID] = append(ids, leg.TransactionID), true
 		}
+		whole[leg.TransactionID] = whole[leg.TransactionID] || l.all || leg.Leg == 1
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	found, err := readTransactions(ctx, l.conn, ids)
+	found, err := readTransactions(ctx, l.conn, ids, whole)
 	if err != nil {
 		return nil, fmt.Errorf("read transactions: %w", err)
 	}
@@ -198,9 +220,9 @@ func (l *legChecker) check(ctx context.Context, legs []legEntry) (findings []Fin
 		switch t := found[leg.TransactionID]; {
 		case t == nil:
 			problem = "it has no row in wallet_transactions"
-		case leg.Leg > int64(len(t.legs)) || t.legs[leg.Leg-1].AssetRef != (wallet.AssetRef{UserID: leg.userID, Currency: leg.currency}):
+		case leg.Leg < 1 || leg.Leg > int64(len(t.legs)) || t.legs[leg.Leg-1].AssetRef != (wallet.AssetRef{UserID: leg.userID, Currency: leg.currency}):
 			problem = fmt.Sprintf("leg %d of it is in this wallet, but not by its row in wallet_transactions", leg.Leg)
-		default:
+		case l.all || leg.Leg == 1:
 			problem = t.problem()
 		}
 		if problem != "" {
@@ -251,6 +273,10 @@ type chainLegs struct {
 func (c *chain) refusedLeg(e *wallet.Entry, received wallet.Received, rules wallet.Rules) *wallet.Refusal {
 	if c.legs.transactionID != e.TransactionID {
 		c.legs = chainLegs{transactionID: e.TransactionID, tried: c.want.Clone()}
+		if e.Position == 2 && e.Type == wallet.TypeCreate && e.Reason != wallet.ReasonAlreadyExists {
+			// It was this transaction that had the wallet created, because it was refused.
+			c.legs.tried.Version = 0
+		}
 	}
 	if state, closed := c.holds.closed[e.HoldID]; closed {
 		c.legs.tried.Keep(wallet.Hold{ID: e.HoldID, State: state})
@@ -260,9 +286,9 @@ func (c *chain) refusedLeg(e *wallet.Entry, received wallet.Received, rules wall
 	case err != nil:
 		c.wrongEntry(e, "%v", err)
 	case isCause && c.legs.misfit:
-		c.wrongEntry(e, "the transaction was refused because of it, but a leg before it does not fit either")
+		c.wrongEntry(e, "it is recorded as the cause of its transaction's refusal, but an earlier leg would already have been refused")
 	case isCause && result.Reason != e.Reason:
-		c.wrongEntry(e, "the transaction was refused because of it, for %s, but the rules say %s %s", e.Reason, result.Status, result.Reason)
+		c.wrongEntry(e, "the transaction was refused because of it, for %s, but the rules say %s", e.Reason, cmp.Or(string(result.Reason), string(result.Status)))
 	case result.Status == wallet.StatusUnapplied:
 		c.legs.misfit = true
 	default:

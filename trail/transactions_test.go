@@ -111,11 +111,13 @@ func TestVerifyFindsATransactionTornApart(t *testing.T) {
 			})
 		}, "u0000", "does not match the content of its legs"},
 		"the row is gone":            {sql(`DELETE FROM wallet_transactions WHERE transaction_id = 't-1'`), "u0001", "has no row in wallet_transactions"},
-		"the promise is gone":        {sql(`UPDATE wallet_transactions SET must_balance = false WHERE transaction_id = 't-1'`), "u0001", "does not match the content"},
-		"the hash is another":        {sql(`UPDATE wallet_transactions SET request_hash = sha256('x') WHERE transaction_id = 't-1'`), "u0001", "does not match the content"},
+		"the promise is gone":        {sql(`UPDATE wallet_transactions SET must_balance = false WHERE transaction_id = 't-1'`), "u0000", "does not match the content"},
+		"the hash is another":        {sql(`UPDATE wallet_transactions SET request_hash = sha256('x') WHERE transaction_id = 't-1'`), "u0000", "does not match the content"},
 		"the row is of another user": {sql(`UPDATE wallet_transactions SET users[2] = 'u0002' WHERE transaction_id = 't-1'`), "u0001", "not by its row in wallet_transactions"},
 		"a row without legs":         {sql(`INSERT INTO wallet_transactions SELECT 't-2', users, currencies, must_balance, request_hash FROM wallet_transactions WHERE transaction_id = 't-1'`), "u0000", `transaction "t-2": its first leg is not in the journal`},
-		"a cause that was none":      {sql(`UPDATE wallet_commands SET reason = 'hold_closed' WHERE transaction_id = 'too-much' AND leg = 1`), "u0000", "because of it, for hold_closed, but the rules say unapplied insufficient_funds"},
+		"a leg of no place":          {sql(`UPDATE wallet_commands SET leg = 0 WHERE transaction_id = 't-1' AND leg = 2`), "u0001", "not by its row in wallet_transactions"},
+		"a row without users":        {sql(`UPDATE wallet_transactions SET users = ARRAY[NULL, NULL]::text[] WHERE transaction_id = 't-1'`), "u0000", "not by its row in wallet_transactions"},
+		"a cause that was none":      {sql(`UPDATE wallet_commands SET reason = 'hold_closed' WHERE transaction_id = 'too-much' AND leg = 1`), "u0000", "because of it, for hold_closed, but the rules say insufficient_funds"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := testenv.Pool(t, testenv.DatabaseURL(t))

@@ -130,7 +130,7 @@ func (r Reader) look(ctx context.Context, o VerifyOptions, scopes []scope) (*ver
 		whole := ctx
 		group, ctx := errgroup.WithContext(ctx)
 		ranges := make(chan keyRange)
-		legs := &legChecker{conn: connections[0]}
+		legs := &legChecker{conn: connections[0], all: len(scopes) > 1 || scopes[0].key != (key{})}
 		group.Go(func() error {
 			defer close(ranges)
 			for _, s := range scopes {

@@ -100,6 +100,9 @@ type laneItem struct {
 	update *laneUpdate
 }
 
+// size is what it takes in the input of a step, which is encoded again.
+func (i laneItem) size() int { return wallet.SizeAsJSON(string(i.item)) }
+
 type laneUpdate struct {
 	items   int
 	answers []byte
@@ -199,8 +202,8 @@ func (l *lane) run(ctx workflow.Context) error {
 // takeBatch takes the head of the queue: at most 500 items and 1 MB, but at least one item.
 func (l *lane) takeBatch() []laneItem {
 	n, size := 0, 0
-	for n < len(l.queue) && n < wallet.MaxBatch && (n == 0 || size+len(l.queue[n].item) <= maxBatchBytes) {
-		size += len(l.queue[n].item)
+	for n < len(l.queue) && n < wallet.MaxBatch && (n == 0 || size+l.queue[n].size() <= maxBatchBytes) {
+		size += l.queue[n].size()
 		n++
 	}
 	batch := l.queue[:n:n]

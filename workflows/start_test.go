@@ -222,6 +222,22 @@ func TestAWalletSaysThatPostgresLostEntries(t *testing.T) {
 	require.Contains(t, env.details(), "position 3 was answered, and the journal went on at 3")
 }
 
+// TestARefreshSaysThatPostgresLostEntries: the next command would compare with what the refresh
+// has found.
+func TestARefreshSaysThatPostgresLostEntries(t *testing.T) {
+	env := newEnvironment(t)
+	var before ledger
+	env.at(time.Second, func() { env.signal(add("a")) })
+	env.at(2*time.Second, func() { before = *env.ledger; before.journal = maps.Clone(env.journal); env.signal(add("b")) })
+	env.at(3*time.Second, func() {
+		env.ledger.asset, env.ledger.journal = before.asset, before.journal
+		env.SignalWorkflow(wallet.SignalRefresh, nil)
+	})
+	env.at(4*time.Second, func() { require.Contains(t, env.details(), "lost entries of this wallet") })
+	require.NoError(t, env.run(idleFor(time.Hour)))
+	require.Contains(t, env.details(), "position 3 was answered, and the journal went on at 2")
+}
+
 // TestAStrayCommandHidesNoResult has a signal under an id that was applied with other content.
 func TestAStrayCommandHidesNoResult(t *testing.T) {
 	env := newEnvironment(t)

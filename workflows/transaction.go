@@ -17,8 +17,9 @@ import (
 	"github.com/valueledger/wallet/internal/service/payloads"
 )
 
-// maxToldLegs is up to how many legs a transaction tells its wallets' workflows of itself.
-const maxToldLegs = 10
+// maxRefreshLegs is up to how many legs a transaction signals refresh to its wallets' workflows.
+// Those of a larger one notice at their next command.
+const maxRefreshLegs = 10
 
 // Transaction applies a transaction: commands for several wallet assets, all or none. It fails
 // with UnappliedCommand, with the TransactionResult as its details, if the transaction is
@@ -38,7 +39,7 @@ func Transaction(ctx workflow.Context, payload converter.RawValue) (wallet.Trans
 	if err == nil {
 		err = result.Err()
 	}
-	return result, failure.Encode(err)
+	return result, failure.EncodeTransaction(err, input.RequestHash())
 }
 
 // transaction is the state of a Transaction workflow.
@@ -64,8 +65,8 @@ func (t *transaction) run(ctx workflow.Context, metrics client.MetricsHandler) (
 			return out.Result, err
 		}
 	}
-	if out.Result.Status == wallet.StatusApplied && len(t.Commands) <= maxToldLegs {
-		t.tell(ctx, refs)
+	if out.Result.Status == wallet.StatusApplied && len(t.Commands) <= maxRefreshLegs {
+		t.refreshWallets(ctx, refs)
 	}
 	return out.Result, nil
 }
@@ -81,9 +82,9 @@ func (t *transaction) wallets() (refs []wallet.AssetRef) {
 	return refs
 }
 
-// tell tells the wallets' workflows, if they run, that others have changed their rows. It is
+// refreshWallets tells the wallets' workflows, if they run, that others have changed their rows. It is
 // tried once: a wallet that is not told knows it at its next command.
-func (t *transaction) tell(ctx workflow.Context, refs []wallet.AssetRef) {
+func (t *transaction) refreshWallets(ctx workflow.Context, refs []wallet.AssetRef) {
 	options := workflow.LocalActivityOptions{
 		ScheduleToCloseTimeout: 2 * time.Second, Summary: "tell the wallets' workflows", RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1},
 	}

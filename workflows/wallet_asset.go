@@ -269,6 +269,9 @@ func (w *walletAsset) ensureAsset(ctx workflow.Context, summary string) error {
 	if err := w.step(ctx, wallet.StepEnsureWalletAsset, summary, w.ref, &out); err != nil {
 		return err
 	}
+	if w.ensured && w.carried.Asset.Head().IsLostIn(out.Asset) {
+		w.noteLostEntries(ctx, out.Asset)
+	}
 	w.carried.Asset, w.carried.NextHolds = out.Asset, out.NextHolds
 	counts.Expired(w.metrics, out.Expired)
 	w.ensured, w.stale = true, false

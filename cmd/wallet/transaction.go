@@ -24,7 +24,7 @@ func (a *app) transferCommand() *cobra.Command {
 	var t starter.Transfer
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use: "transfer FROM TO CURRENCY AMOUNT", Short: "Move an amount from one user's wallet to another's, in one piece",
+		Use: "transfer FROM TO CURRENCY AMOUNT", Short: "Move an amount from one user's wallet to another's, atomically",
 		Long: `Move an amount from one user's wallet to another's: both change, or neither
 does. With --hold it is captured from a hold of FROM. Exit code 2 if it is
 refused; each wallet then has an entry that says why.`,
@@ -34,7 +34,7 @@ refused; each wallet then has an entry that says why.`,
 	flags := cmd.Flags()
 	flags.StringVar(&t.ID, "id", "", "transaction id: sent again with the same id, it counts once (without this flag one is made up and printed, on a terminal only)")
 	flags.StringVar(&t.FromHoldID, "hold", "", "id of the hold to capture the amount from")
-	flags.BoolVar(&t.Partial, "partial", false, "what is left of the hold stays reserved")
+	flags.BoolVar(&t.Partial, "partial", false, "keep the rest of the hold reserved (default: release it)")
 	flags.StringVar(&t.Description, "description", "", "what it is for, at most 256 characters")
 	flags.StringVar(&t.Actor, "actor", "", "who asks for it")
 	flags.DurationVar(&timeout, "timeout", transactionTimeout, "how long to wait for the answer")
@@ -74,9 +74,10 @@ commands for any wallets, of which all are applied or none is.
     {"user_id": "shop", "currency": "USD", "type": "add", "amount": "9.50"},
     {"user_id": "fees", "currency": "USD", "type": "add", "amount": "0.50"}]}
 
-Its id makes it count once. must_balance refuses it unless in each currency as
-much is taken as is given. Exit code 2 if it is refused; each wallet then has an
-entry that says why.`,
+Its id makes it count once. With must_balance, one that does not take as much as
+it gives in each currency is invalid (exit code 3, nothing is recorded). A
+refusal exits with 2 and is recorded in each wallet; a used id with other
+content exits with 2 and is not recorded.`,
 		Example: "  wallet transaction order-7.json\n  wallet transaction show order-7",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -35,7 +35,7 @@ func TestTransactionsFromTheShell(t *testing.T) {
 	run(exitInvalid, []string{"the command has no id"}, "transfer", "ira", "joe", "USD", "1")
 	run(exitInvalid, []string{"--partial is about a hold"}, "transfer", "ira", "joe", "USD", "1", "--partial", "--id", "x")
 	run(exitDone, []string{"│   2 │ joe  │ USD"}, "transaction", "show", first)
-	run(exitFailed, []string{"there is no such transaction"}, "transaction", "show", "nothing")
+	run(exitFailed, []string{"no such transaction"}, "transaction", "show", "nothing")
 	require.NoError(t, os.WriteFile(file, []byte(`{"id": "`+id("file")+`", "must_balance": true, "commands": [
 		{"user_id": "ira", "currency": "USD", "type": "subtract", "amount": "10"},
 		{"user_id": "till", "currency": "USD", "type": "add", "amount": "9.50"}]}`), 0o600))

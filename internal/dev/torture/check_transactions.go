@@ -70,6 +70,9 @@ type refusedLegs struct {
 func (l *refusedLegs) next(b balance, e wallet.Entry, scale int32) (problem string) {
 	if l.id != e.TransactionID {
 		*l = refusedLegs{id: e.TransactionID, tried: b}
+		if e.Position == 2 && e.Type == wallet.TypeCreate && e.Reason != wallet.ReasonAlreadyExists {
+			l.tried.exists = false // the refused transaction itself has created the wallet
+		}
 	}
 	after, o := l.tried.apply(e.Command(), false, e.RecordedAt, scale)
 	switch isCause := e.Reason != wallet.ReasonTransactionRefused; {

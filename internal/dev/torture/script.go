@@ -206,10 +206,17 @@ func (s *Script) transaction(first int) Send {
 		}
 		add(from, take)
 		add(to, wallet.Command{Type: wallet.TypeAdd, Amount: take.Amount})
-		if s.r.IntN(4) == 0 {
+		switch s.r.IntN(12) {
+		case 0, 1, 2:
 			place := wallet.Command{Type: wallet.TypeHold, Amount: s.amount()}
 			s.expires(&place)
 			add(to, place)
+		case 3:
+			add(to, wallet.Command{Type: wallet.TypeRelease, HoldID: s.holdIn(to)})
+		case 4:
+			add(to, wallet.Command{Type: wallet.TypeHold, HoldID: s.holdIn(to), Amount: s.amount()})
+		case 5: // mostly refused: the wallet exists
+			t.Commands, wallets = append([]wallet.Leg{{AssetRef: s.all[from].AssetRef, Command: wallet.Command{Type: wallet.TypeCreate}}}, t.Commands...), append([]int{from}, wallets...)
 		}
 		from = s.wallet()
 	}

@@ -40,6 +40,25 @@ func refusal(message string, result any) error {
 	})
 }
 
+// EncodeTransaction is Encode for a transaction: bad input is InvalidCommand with the request hash
+// as a second detail, because a caller may wait for the workflow of another transaction that has
+// the same id.
+func EncodeTransaction(err error, requestHash wallet.Hash) error {
+	var invalid *wallet.InvalidError
+	if errors.As(err, &invalid) {
+		return temporal.NewNonRetryableApplicationError(invalid.Message, wallet.FailureInvalidCommand, nil, *invalid, requestHash)
+	}
+	return Encode(err)
+}
+
+// IsOfAnother reports whether a transaction's InvalidCommand is about another request.
+func IsOfAnother(err error, requestHash wallet.Hash) bool {
+	var application *temporal.ApplicationError
+	var of wallet.Hash
+	return errors.As(err, &application) && application.Type() == wallet.FailureInvalidCommand &&
+		application.Details(&wallet.InvalidError{}, &of) == nil && !of.IsZero() && of != requestHash
+}
+
 // DecodeTransaction is Decode for what a transaction returned: a refusal is a
 // *wallet.TransactionRefusedError.
 func DecodeTransaction(err error) error {

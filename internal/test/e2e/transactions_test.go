@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -117,7 +118,7 @@ func TestATransactionByAnySDK(t *testing.T) {
 	for bad, why := range map[string]string{
 		`{"id": "x"}`:                "has 0 commands: send 2 to 100",
 		`{"id": "x", "command": []}`: `has no field "command"`,
-		`{"id": "x", "commands": [{"user_id": "a", "currency": "USD", "type": "add", "amount": 5}, {}]}`:                "commands/0/amount of transaction must not be a JSON number",
+		`{"id": "x", "commands": [{"user_id": "a", "currency": "USD", "type": "add", "amount": 5}, {}]}`:                "is not a JSON string",
 		`{"id": "x", "commands": [{"user_id": "a", "currency": "USD", "type": "add", "amount": "5", "id": "own"}, {}]}`: "takes no id",
 	} {
 		out, ok = run(w.user+"/3", bad)
@@ -200,4 +201,33 @@ func TestATransactionByNexus(t *testing.T) {
 	require.ErrorAs(t, err, &bad)
 	require.Equal(t, nexus.HandlerErrorTypeBadRequest, bad.Type)
 	require.Equal(t, "4.00", w.total(w.user+"-shop"))
+}
+
+// TestAnotherTransactionsMistakeIsNotMine attaches to the running workflow of an invalid transaction
+// that has the same id.
+func TestAnotherTransactionsMistakeIsNotMine(t *testing.T) {
+	w := newWorld(t)
+	w.give(w.user, "10")
+	w.worker.Stop()
+	wrong := w.transfer("t", "4")
+	wrong.Currency = "NOPE"
+	var calls errgroup.Group
+	calls.Go(func() error {
+		_, err := w.wallets.Transfer(context.Background(), wrong)
+		var invalid *wallet.InvalidError
+		if errors.As(err, &invalid) || errors.Is(err, wallet.ReasonIDConflict) { // whichever is looked at first
+			return nil
+		}
+		return fmt.Errorf("the wrong one got %w", err)
+	})
+	id := wallet.TransactionWorkflowID(w.user + "t")
+	w.eventually("the wrong one is running", func() bool {
+		_, err := w.temporal.DescribeWorkflowExecution(context.Background(), id, "")
+		return err == nil
+	})
+	calls.Go(func() error { _, err := w.wallets.Transfer(context.Background(), w.transfer("t", "4")); return err })
+	time.Sleep(200 * time.Millisecond) // it attaches; if it comes later the test says less, and passes
+	w.startWorker(w.db)
+	require.NoError(t, calls.Wait())
+	require.Equal(t, "6.00", w.total(w.user))
 }
