@@ -251,6 +251,10 @@ type chainLegs struct {
 func (c *chain) refusedLeg(e *wallet.Entry, received wallet.Received, rules wallet.Rules) *wallet.Refusal {
 	if c.legs.transactionID != e.TransactionID {
 		c.legs = chainLegs{transactionID: e.TransactionID, tried: c.want.Clone()}
+		if e.Position == 2 && e.Type == wallet.TypeCreate && e.Reason == wallet.ReasonTransactionRefused && e.RecordedAt.Equal(c.want.UpdatedAt) {
+			// It had created the wallet, until a later leg was refused; so the service did.
+			c.legs.tried = wallet.Account{Asset: wallet.Asset{UserID: c.key.userID, Currency: c.key.currency, Scale: c.want.Scale}}
+		}
 	}
 	if state, closed := c.holds.closed[e.HoldID]; closed {
 		c.legs.tried.Keep(wallet.Hold{ID: e.HoldID, State: state})
