@@ -30,10 +30,16 @@ type Command struct {
 	// expires.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// Partial keeps the rest of the hold reserved after a capture, for another capture.
-	Partial     bool              `json:"partial,omitempty"`
-	Description string            `json:"description,omitempty"` // at most 256 characters
-	Actor       string            `json:"actor,omitempty"`       // who asked; at most 128 characters
-	Metadata    map[string]string `json:"metadata,omitempty"`    // at most 4 KiB as JSON
+	Partial bool `json:"partial,omitempty"`
+	// NotAfter is the last moment at which the command may be recorded, by Postgres's clock.
+	// After it the command is refused.
+	NotAfter time.Time `json:"not_after,omitzero"`
+	// ExpectedVersion is the version that the wallet must have right before the command, or it
+	// is refused. The commands before it in a batch count.
+	ExpectedVersion *int64            `json:"expected_version,omitzero"`
+	Description     string            `json:"description,omitempty"` // at most 256 characters
+	Actor           string            `json:"actor,omitempty"`       // who asked; at most 128 characters
+	Metadata        map[string]string `json:"metadata,omitempty"`    // at most 4 KiB as JSON
 	// ReplyTo is the workflow that the Result is signalled to, at least once.
 	ReplyTo *ReplyTo `json:"reply_to,omitempty"`
 	// LegRef is set by the service, for a leg of a transaction.
@@ -108,9 +114,9 @@ func (to ReplyTo) validate() error {
 	return nil
 }
 
-// validateFields checks the type and the fields that only some types take. A field that the
-// type does not take is refused: it may have been meant for another type, or for a newer
-// version of this service.
+// validateFields checks the type, the fields that only some types take, and the conditions. A
+// field that the type does not take is refused: it may have been meant for another type, or for
+// a newer version of this service.
 func (c *Command) validateFields() error {
 	kind, known := KindOf(c.Type)
 	if !known || kind.Service {
@@ -129,6 +135,9 @@ func (c *Command) validateFields() error {
 		if err := c.validateAmount(); err != nil {
 			return err
 		}
+	}
+	if err := c.validateConditions(); err != nil {
+		return err
 	}
 	return c.validateHold()
 }
@@ -191,11 +200,15 @@ func validateText(field, value string) error {
 // Size is an upper bound, and a close one, on the length of the command as JSON with any
 // encoder's escaping. Batches are split by it.
 func (c Command) Size() int {
-	const names, holdNames = 160, 120 // of the fields, with their punctuation, and of expires_at
+	// Of the fields, with their punctuation, of expires_at, and of the conditions with their values.
+	const names, holdNames, conditionsSize = 160, 120, 100
 	size := names + SizeAsJSON(c.ID) + SizeAsJSON(string(c.Type)) + SizeAsJSON(c.Amount.String()) +
 		SizeAsJSON(c.Description) + SizeAsJSON(c.Actor) + SizeAsJSON(c.HoldID) + SizeAsJSON(c.ExpiresIn)
 	if c.HoldID != "" || c.ExpiresIn != "" || c.Partial || !c.ExpiresAt.IsZero() {
 		size += holdNames
+	}
+	if !c.NotAfter.IsZero() || c.ExpectedVersion != nil {
+		size += conditionsSize
 	}
 	for _, key := range sortedKeys(c.Metadata) {
 		size += SizeAsJSON(key) + SizeAsJSON(c.Metadata[key]) + len(`"":"",`)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -190,6 +191,12 @@ func TestSizeIsNoLessThanTheJSON(t *testing.T) {
 			ID: text.Draw(t, "id"), Type: rapid.SampledFrom([]CommandType{TypeCreate, TypeAdd, TypeSubtract}).Draw(t, "type"), Amount: MustAmount("12.50"),
 			Description: text.Draw(t, "description"), Actor: text.Draw(t, "actor"),
 			Metadata: rapid.MapOf(text, text).Draw(t, "metadata"), HoldID: text.Draw(t, "hold"), ExpiresIn: text.Draw(t, "in"), Partial: rapid.Bool().Draw(t, "partial"),
+		}
+		if rapid.Bool().Draw(t, "with a condition") {
+			c.NotAfter = time.UnixMicro(rapid.Int64Range(0, 1<<50).Draw(t, "not after")).In(time.FixedZone("", 60*rapid.IntRange(-720, 720).Draw(t, "zone")))
+		}
+		if rapid.Bool().Draw(t, "with a version") {
+			c.ExpectedVersion = new(rapid.Int64().Draw(t, "version"))
 		}
 		if rapid.Bool().Draw(t, "reply") {
 			c.ReplyTo = &ReplyTo{WorkflowID: text.Draw(t, "workflow"), Signal: text.Draw(t, "signal")}

@@ -243,6 +243,9 @@ func wrongShape(err *json.SemanticError, what string) error {
 		return invalid(what, kind, "%s must not be a JSON %s: send %s", what, kind, shape)
 	case strings.HasPrefix(field, "metadata/"):
 		return invalid("metadata", kind, "a value in metadata of %s must not be a JSON %s: send %s", what, kind, shape)
+	case kind == "number" && shape == wholeNumber:
+		text := shorten(string(err.JSONValue), 60)
+		return invalid(field, text, "%s of %s is %s: send %s of at most 19 digits, without decimals or exponent", field, what, text, shape)
 	}
 	return invalid(field, kind, "%s of %s must not be a JSON %s: send %s", field, what, kind, shape)
 }
@@ -266,6 +269,8 @@ func reasonOf(err error) string {
 	return "it has another shape"
 }
 
+const wholeNumber = "a whole number"
+
 // jsonShape names a Go kind as a JSON author would.
 func jsonShape(kind reflect.Kind) string {
 	switch kind {
@@ -276,7 +281,7 @@ func jsonShape(kind reflect.Kind) string {
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Int64, reflect.Int32, reflect.Int:
-		return "a number"
+		return wholeNumber
 	default:
 		return "a string"
 	}

@@ -29,6 +29,10 @@ func TestFactsGiveTheResultsAgain(t *testing.T) {
 				if c.Type != TypeCreate {
 					c.Amount = MustAmount(rapid.SampledFrom([]string{"1", "2.5", "1.005", "40", "7.00"}).Draw(t, "amount"))
 				}
+				if rapid.IntRange(0, 3).Draw(t, "with conditions") == 0 {
+					c.NotAfter = time.UnixMicro(1_000_000 + rapid.Int64Range(0, 10).Draw(t, "not after")).UTC()
+					c.ExpectedVersion = new(rapid.Int64Range(0, 10).Draw(t, "expected version"))
+				}
 				if rapid.IntRange(0, 9).Draw(t, "malformed") == 0 {
 					received[i].Malformed = "no good"
 				}

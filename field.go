@@ -14,7 +14,7 @@ type Field struct {
 	// Name is the column's name. In the hash, it is also the name of a field that is not fixed.
 	Name string
 	// Of returns a pointer to the field in an entry: a *string, *int64, *Amount, *Hash,
-	// *time.Time, *bool or *map[string]string.
+	// *time.Time, *bool, *map[string]string, or **int64 where 0 is not the same as none.
 	Of func(*Entry) any
 	// Optional fields are NULL if they are not set.
 	Optional bool
@@ -49,6 +49,8 @@ var EntryFields = []Field{
 	{Name: "metadata", Of: func(e *Entry) any { return &e.Metadata }, Optional: true, InEvent: true, fixed: true},
 	{Name: "recorded_at", Of: func(e *Entry) any { return &e.RecordedAt }, InEvent: true, fixed: true},
 	{Name: "prev_hash", Of: func(e *Entry) any { return &e.PrevHash }, fixed: true},
+	{Name: "not_after", Of: func(e *Entry) any { return &e.NotAfter }, Optional: true, InEvent: true},
+	{Name: "expected_version", Of: func(e *Entry) any { return &e.ExpectedVersion }, Optional: true, InEvent: true},
 	{Name: "hold_id", Of: func(e *Entry) any { return &e.HoldID }, Optional: true, InEvent: true},
 	{Name: "expires_in", Of: func(e *Entry) any { return &e.ExpiresIn }, Optional: true, InEvent: true},
 	{Name: "expires_at", Of: func(e *Entry) any { return &e.ExpiresAt }, Optional: true, InEvent: true},
@@ -67,8 +69,8 @@ var EntryFields = []Field{
 // constant begins the hash.
 func (f Field) inHash() bool { return f.Name != "format" && f.Name != "hash" }
 
-// commandField is a field of a command that only some types take. All of them are part of a
-// command's content, which is what tells a retry from a reused id.
+// commandField is a field of a command that only some types take, or a condition. All of them
+// are part of a command's content, which is what tells a retry from a reused id.
 type commandField struct {
 	name string
 	of   func(*Command) any
@@ -77,6 +79,8 @@ type commandField struct {
 	help  string // what to send
 }
 
+func (f commandField) isCondition() bool { return slices.Contains(conditions, f.name) }
+
 // commandFields lists those fields. The first is hashed by its place, the others by name.
 var commandFields = []commandField{
 	{"amount", func(c *Command) any { return &c.Amount }, func(e *Entry) any { return &e.Amount }, `it as a string, such as "12.50"`},
@@ -84,6 +88,8 @@ var commandFields = []commandField{
 	{"expires_in", func(c *Command) any { return &c.ExpiresIn }, func(e *Entry) any { return &e.ExpiresIn }, `a duration such as "15m"`},
 	{"expires_at", func(c *Command) any { return &c.ExpiresAt }, func(e *Entry) any { return &e.ExpiresAt }, "a time such as 2026-01-31T12:00:00Z"},
 	{"partial", func(c *Command) any { return &c.Partial }, func(e *Entry) any { return &e.Partial }, "true"},
+	{"not_after", func(c *Command) any { return &c.NotAfter }, func(e *Entry) any { return &e.NotAfter }, "a time such as 2026-01-31T12:00:00Z"},
+	{"expected_version", func(c *Command) any { return &c.ExpectedVersion }, func(e *Entry) any { return &e.ExpectedVersion }, "the version that the wallet must have"},
 }
 
 // isSet reports whether a field has a value.
@@ -93,6 +99,8 @@ func isSet(of any) bool {
 		return *v != ""
 	case *int64:
 		return *v != 0
+	case **int64:
+		return *v != nil
 	case *bool:
 		return *v
 	case *Amount:
@@ -113,6 +121,8 @@ func fieldText(of any) string {
 		return *v
 	case *int64:
 		return strconv.FormatInt(*v, 10)
+	case **int64:
+		return strconv.FormatInt(**v, 10)
 	case *bool:
 		return "true"
 	case *Amount:
@@ -122,19 +132,21 @@ func fieldText(of any) string {
 	}
 }
 
-// copyField copies a value from one field to another of the same type.
+// copyField copies a value from one field to another of the same type. Times become UTC.
 func copyField(to, from any) {
 	switch v := from.(type) {
 	case *string:
 		*to.(*string) = *v
 	case *int64:
 		*to.(*int64) = *v
+	case **int64:
+		*to.(**int64) = *v
 	case *bool:
 		*to.(*bool) = *v
 	case *Amount:
 		*to.(*Amount) = *v
 	case *time.Time:
-		*to.(*time.Time) = *v
+		*to.(*time.Time) = v.UTC()
 	default:
 		panic(fmt.Sprintf("wallet: a %T is no field of a command", from))
 	}

@@ -107,8 +107,9 @@ func Apply(before Account, received Received, now time.Time) (Account, Result, e
 }
 
 // apply is the rules of format 1. Their order decides which reason a refusal gives: a
-// command that cannot be understood first, then one that can never fit the currency, then
-// one that does not fit the balance.
+// command that cannot be understood first, then one that comes too late, then one that can
+// never fit the currency, then one for another version of the wallet, then one that does not
+// fit the balance.
 func apply(before Account, received Received, now time.Time) (Account, Result, error) {
 	c := received.Command
 	var totalFits, holdFits bool
@@ -156,10 +157,16 @@ func decide(before Account, received Received, now time.Time) (Account, *Refusal
 	if !known {
 		panic(fmt.Sprintf("wallet: command type %q passed validation", c.Type))
 	}
+	if refused := c.tooLate(now); refused != nil {
+		return before, refused
+	}
 	amount, fits := c.Amount.AtScale(before.Scale)
 	if !fits {
 		return before, refuse(ReasonScaleExceeded, "amount %s has more decimals than %s allows (%d): send a rounded amount under a new id",
 			c.Amount.Canonical(), before.Currency, before.Scale)
+	}
+	if refused := c.versionMismatch(before.Asset); refused != nil {
+		return before, refused
 	}
 	c.Amount = amount
 	return kind.apply(before, c, now)
@@ -205,7 +212,7 @@ type Folded struct {
 
 // Fold runs commands in order on an account. prior holds the journal entries of those commands
 // whose ids are already used. now is Postgres's clock. The service's own entries come first: it
-// creates an account that does not exist, unless the first command is a create, and it expires
+// creates an account that does not exist, unless the first command does, and it expires
 // the holds that are due, so that nobody has to wait for funds that an expired hold reserves.
 //
 // It returns an *UnknownFormatError, and changes nothing, if the journal has entries of a
@@ -229,7 +236,7 @@ func Fold(before Account, prior map[string]*Entry, commands []Received, now time
 		now:    now, known: make(map[string]*Entry, len(commands)),
 	}
 	f.Account.Holds = maps.Clone(before.Holds)
-	if !before.Exists() && !Opens(commands) {
+	if !before.Exists() && !f.opens(commands) {
 		if _, err := f.record(&Received{Command: AutoCreate()}); err != nil {
 			return Folded{}, err
 		}
@@ -292,7 +299,18 @@ func (f *folding) record(received *Received) (*Entry, error) {
 	return entry, nil
 }
 
-// Opens reports whether the first command creates the wallet asset.
+// opens reports whether the first command creates the account. A create that is refused does
+// not, and a refusal needs a wallet that has it on record.
+func (f *folding) opens(commands []Received) bool {
+	if !Opens(commands) {
+		return false
+	}
+	_, result, err := Apply(f.Account, commands[0], f.now)
+	return err == nil && result.Status == StatusApplied
+}
+
+// Opens reports whether the first command is one that creates the wallet asset, if it is
+// applied.
 func Opens(commands []Received) bool {
 	return len(commands) > 0 && commands[0].Malformed == "" && commands[0].Refused == nil && commands[0].Command.Type == TypeCreate
 }

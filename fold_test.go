@@ -268,6 +268,9 @@ func TestEveryFieldIsInTheHash(t *testing.T) {
 			*v += "x"
 		case *int64:
 			*v++
+		case **int64:
+			require.Nil(t, *v)
+			*v = new(int64(0)) // not the same as none
 		case *bool:
 			*v = !*v
 		case *Hash:

@@ -104,7 +104,6 @@ func (r Rules) fill(e *Entry, before Asset, c *Command, result *Result, recorded
 	for _, f := range commandFields {
 		copyField(f.entry(e), f.of(c))
 	}
-	e.ExpiresAt = e.ExpiresAt.UTC()
 	e.Amount = result.Amount // with the currency's decimals
 	e.HoldState, e.HoldLeft, e.HoldExpiresAt = result.HoldState, result.HoldLeft, result.HoldExpiresAt
 	e.Hash = e.ComputeHash()

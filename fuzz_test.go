@@ -87,6 +87,8 @@ func FuzzDecodeCommand(f *testing.F) {
 		`{"id":"h","type":"hold","amount":"80","expires_in":"1d12h"}`, `{"id":"h","type":"hold","hold_id":"order-7","expires_at":"2026-01-31T12:00:00.123456+01:00"}`,
 		`{"id":"c","type":"capture","hold_id":"order-7","amount":"30","partial":true}`, `{"id":"r","type":"release","hold_id":"order-7","partial":null,"expires_in":null}`,
 		`{"id":"h","type":"hold","amount":"8"}`, `{"id":"h","type":"hold","amount":"1","expires_at":"0001-01-01T00:00:00Z"}`, `{"id":"h","type":"hold","amount":"1","expires_in":""}`,
+		`{"id":"v","type":"add","amount":"1","not_after":"2026-01-31T12:00:00.000001+01:00","expected_version":0}`, `{"id":"v","type":"create","expected_version":-0}`,
+		`{"id":"v","type":"add","amount":"1","expected_version":1.0}`, `{"id":"v","type":"add","amount":"1","not_after":"","expected_version":null}`,
 		`{"id":"_a","type":"create"}`, `{"id":7}`, `[]`, `null`, ``, "\xff", `{"id":"a","type":"add","amount":"` + strings.Repeat("0", 90) + `1"}`,
 	} {
 		f.Add([]byte(data))

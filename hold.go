@@ -231,13 +231,12 @@ func (c *Command) validateHold() error {
 			return err
 		}
 	}
+	if err := validateTime("expires_at", c.ExpiresAt); err != nil {
+		return err
+	}
 	switch {
 	case c.ExpiresIn != "" && !c.ExpiresAt.IsZero():
 		return invalid("expires_at", fieldText(&c.ExpiresAt), "command %s has both expires_in and expires_at: send one of them", quote(c.ID))
-	case !c.ExpiresAt.Equal(c.ExpiresAt.Truncate(time.Microsecond)):
-		return invalid("expires_at", fieldText(&c.ExpiresAt), "expires_at %s has more than 6 decimals of a second, which are not kept: send at most 6", fieldText(&c.ExpiresAt))
-	case !c.ExpiresAt.IsZero() && (c.ExpiresAt.UTC().Year() < 2000 || c.ExpiresAt.UTC().Year() > 9999): // no JSON has a later one
-		return invalid("expires_at", fieldText(&c.ExpiresAt), "expires_at %s is out of range: send a time between the years 2000 and 9999", fieldText(&c.ExpiresAt))
 	case c.Type == TypeHold && c.Amount == (Amount{}) && c.HoldID == "":
 		return invalid("amount", "", "command %s has no amount: send %s", quote(c.ID), commandFields[0].help)
 	case c.Type == TypeHold && c.Amount == (Amount{}) && c.ExpiresIn == "" && c.ExpiresAt.IsZero():

@@ -59,6 +59,9 @@ type Entry struct {
 	Description string
 	Actor       string
 	Metadata    map[string]string
+	// The conditions of the command.
+	NotAfter        time.Time
+	ExpectedVersion *int64
 	// What the command asked of a hold: see Command.
 	HoldID    string
 	ExpiresIn string

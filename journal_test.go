@@ -19,6 +19,10 @@ func TestTheHashOfAnEntryIsForever(t *testing.T) {
 		time.UnixMicro(1_700_000_000_123_456))
 	require.Equal(t, "c88118c7a6513b2459ef781bc9e21b43d2f7dfedfb4bbcc771151cca29a1250a", entry.RequestHash.String())
 	require.Equal(t, "0510861985dd08ab06e7e40e5d91645bd9c5cc46f39d3274c9bf936e03f5402e", entry.Hash.String())
+	conditional := entry.Command()
+	conditional.NotAfter, conditional.ExpectedVersion = time.UnixMicro(1_700_000_000_123_456), new(int64(0))
+	require.Equal(t, "21314dc240edc1e08bf2410a40df3820e286c422dd1314528b8ebddc50a57222", conditional.RequestHash().String())
+	require.Equal(t, "7f2f2f08148ea244127fa4b0ccbb5c7922534540fc4d717a3ea63f341d0d8b16", rules.NewEntry(Asset{UserID: "u1", Currency: "USD"}, conditional, entry.Result(), time.UnixMicro(0)).Hash.String())
 	refusal := rules.NewEntry(Asset{UserID: "u1", Currency: "USD"}, Command{ID: "x"}, Result{Status: StatusUnapplied, Reason: ReasonMalformed, Message: "no", Position: 1}, time.UnixMicro(0))
 	require.Equal(t, "f5c8d9bdb2746f669802da3072a73e994a86e26e35afa0338dd03b7682f2fa36", refusal.Hash.String())
 }

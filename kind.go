@@ -101,7 +101,7 @@ func KindOf(t CommandType) (Kind, bool) {
 // RecordedReasons returns the reasons that a journal entry can have: those that apply to any
 // command, and those of the types.
 func RecordedReasons() []Reason {
-	all := []Reason{ReasonMalformed, ReasonScaleExceeded, ReasonTransactionRefused}
+	all := []Reason{ReasonMalformed, ReasonTooLate, ReasonScaleExceeded, ReasonVersionMismatch, ReasonTransactionRefused}
 	for _, k := range kinds {
 		for _, reason := range k.Refuses {
 			if !slices.Contains(all, reason) {
@@ -113,7 +113,7 @@ func RecordedReasons() []Reason {
 }
 
 func (k Kind) allows(field string) bool {
-	return slices.Contains(k.Required, field) || slices.Contains(k.Optional, field)
+	return slices.Contains(k.Required, field) || slices.Contains(k.Optional, field) || slices.Contains(conditions, field)
 }
 
 // callersTypes lists the types that callers may send: "create, add, subtract".

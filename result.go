@@ -18,7 +18,9 @@ type Reason string
 const (
 	ReasonInsufficientFunds Reason = "insufficient_funds" // subtract of more than is available
 	ReasonAlreadyExists     Reason = "already_exists"     // create of an existing wallet asset
+	ReasonTooLate           Reason = "too_late"           // it would be recorded after its not_after
 	ReasonScaleExceeded     Reason = "scale_exceeded"     // more decimals than the currency has
+	ReasonVersionMismatch   Reason = "version_mismatch"   // the wallet does not have the expected_version
 	ReasonHoldNotFound      Reason = "hold_not_found"     // the wallet has no such hold
 	ReasonHoldClosed        Reason = "hold_closed"        // captured or released already
 	ReasonHoldExpired       Reason = "hold_expired"       // it has expired

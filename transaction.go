@@ -28,7 +28,8 @@ type Transaction struct {
 	// MustBalance makes the transaction invalid unless in each currency what its legs take
 	// (subtract, capture) equals what they give (add).
 	MustBalance bool `json:"must_balance,omitempty"`
-	// Description, actor and metadata are those of every leg that has none of its own.
+	// NotAfter, description, actor and metadata are those of every leg that has none of its own.
+	NotAfter    time.Time         `json:"not_after,omitzero"`
 	Description string            `json:"description,omitempty"`
 	Actor       string            `json:"actor,omitempty"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
@@ -68,6 +69,9 @@ func (t Transaction) Legs() []Leg {
 	for i, leg := range t.Commands {
 		leg.LegRef = LegRef{t.ID, int64(i + 1), int64(len(t.Commands))}
 		leg.ID = LegID(t.ID, leg.LegRef.Leg)
+		if leg.NotAfter.IsZero() {
+			leg.NotAfter = t.NotAfter
+		}
 		if leg.Description == "" {
 			leg.Description = t.Description
 		}
@@ -96,7 +100,7 @@ func (t Transaction) Validate() error {
 			return ofLeg(i, err)
 		}
 	}
-	shared := Command{Type: TypeCreate, Description: t.Description, Actor: t.Actor, Metadata: t.Metadata}
+	shared := Command{Type: TypeCreate, NotAfter: t.NotAfter, Description: t.Description, Actor: t.Actor, Metadata: t.Metadata}
 	if err := shared.validateContent(); err != nil {
 		return err
 	}

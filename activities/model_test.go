@@ -111,6 +111,12 @@ var (
 				c.Amount = ""
 			}
 		}
+		if rapid.IntRange(0, 5).Draw(t, "with a time") == 5 {
+			c.NotAfter = anySoon.Draw(t, "not after")
+		}
+		if rapid.IntRange(0, 5).Draw(t, "with a version") == 5 {
+			c.ExpectedVersion = new(rapid.Int64Range(0, 8).Draw(t, "expected version"))
+		}
 		if rapid.IntRange(0, 9).Draw(t, "malformed") == 9 {
 			c = model.Command{ID: wallet.MalformedID([]byte(c.ID), ""), Type: c.Type, Content: c.Content, Malformed: true}
 		}
@@ -224,7 +230,7 @@ func told(answers []model.Answer, a wallet.Asset, err error) string {
 
 func received(c model.Command) wallet.Received {
 	r := wallet.Received{Command: wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), Description: c.Content,
-		HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial}}
+		HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion}}
 	if c.Amount != "" {
 		r.Command.Amount = wallet.MustAmount(c.Amount)
 	}

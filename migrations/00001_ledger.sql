@@ -51,7 +51,7 @@ CREATE TABLE wallet_commands (
     amount       numeric CHECK (0 <= amount AND amount < 'Infinity'),
     request_hash bytea   NOT NULL CHECK (length(request_hash) = 32),
     status       text    NOT NULL CHECK (status IN ('applied', 'unapplied')),
-    reason       text    CHECK (reason IN ('insufficient_funds', 'already_exists', 'scale_exceeded', 'malformed',
+    reason       text    CHECK (reason IN ('insufficient_funds', 'already_exists', 'too_late', 'scale_exceeded', 'version_mismatch', 'malformed',
                      'hold_not_found', 'hold_closed', 'hold_expired', 'hold_exceeded', 'expiry_not_later', 'too_many_holds',
                      'transaction_refused')),
     message      text,
@@ -65,7 +65,9 @@ CREATE TABLE wallet_commands (
     metadata     jsonb,
     recorded_at  timestamptz NOT NULL,
     prev_hash    bytea   NOT NULL CHECK (length(prev_hash) = 32),
-    hold_id      text COLLATE "C",  -- from the command
+    not_after    timestamptz,  -- from the command
+    expected_version bigint CHECK (expected_version >= 0),
+    hold_id      text COLLATE "C",
     expires_in   text,
     expires_at   timestamptz,
     partial      boolean,
@@ -111,6 +113,8 @@ CREATE TABLE wallet_asset_events (
     occurred_at  timestamptz NOT NULL,
     position     bigint  NOT NULL,
     hash         bytea   NOT NULL,
+    not_after    timestamptz,
+    expected_version bigint,
     hold_id      text COLLATE "C",
     expires_in   text,
     expires_at   timestamptz,
@@ -140,6 +144,7 @@ SELECT user_id, currency, version,
     END AS event_type,
     command_id, amount, total_before, total_after, hold_before, hold_after, description, actor, metadata,
     recorded_at AS occurred_at, position, hash,
+    not_after, expected_version,
     hold_id, expires_in, expires_at, partial, hold_state, hold_left, hold_expires_at,
     transaction_id, leg, legs
 FROM wallet_commands

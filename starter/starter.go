@@ -122,17 +122,24 @@ type Change struct {
 	// HoldID is the command id of the Hold to capture, release, raise or extend.
 	HoldID string
 	// ExpiresIn ("15m", "24h", "7d") and ExpiresAt are for Hold; set at most one of them.
-	ExpiresIn   string
-	ExpiresAt   time.Time
-	Partial     bool // for Capture: what is left stays reserved
-	Description string
-	Actor       string
-	Metadata    map[string]string
+	ExpiresIn string
+	ExpiresAt time.Time
+	Partial   bool // for Capture: what is left stays reserved
+	// NotAfter is the last moment at which the change may be recorded, by Postgres's clock, in
+	// whole microseconds: after it, it is refused with too_late.
+	NotAfter time.Time
+	// ExpectedVersion is the version that the wallet must have right before the change, or it is
+	// refused with version_mismatch; nil for any.
+	ExpectedVersion *int64
+	Description     string
+	Actor           string
+	Metadata        map[string]string
 }
 
 func (c Change) command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.CommandID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
+		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}
 }

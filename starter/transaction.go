@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -24,8 +25,9 @@ type Transfer struct {
 	ToUserID    string
 	Currency    string
 	Amount      wallet.Amount
-	FromHoldID  string // the amount is captured from this hold, instead of subtracted
-	Partial     bool   // what is left of that hold stays reserved
+	FromHoldID  string    // the amount is captured from this hold, instead of subtracted
+	Partial     bool      // what is left of that hold stays reserved
+	NotAfter    time.Time // the last moment at which it may be recorded, in whole microseconds; zero for any
 	Description string
 	Actor       string
 	Metadata    map[string]string
@@ -39,7 +41,7 @@ func (t Transfer) transaction() wallet.Transaction {
 		take = wallet.Command{Type: wallet.TypeCapture, Amount: t.Amount, HoldID: t.FromHoldID, Partial: t.Partial}
 	}
 	return wallet.Transaction{
-		ID: t.ID, MustBalance: true, Description: t.Description, Actor: t.Actor, Metadata: t.Metadata,
+		ID: t.ID, MustBalance: true, NotAfter: t.NotAfter, Description: t.Description, Actor: t.Actor, Metadata: t.Metadata,
 		Commands: []wallet.Leg{{AssetRef: from, Command: take}, {AssetRef: to, Command: wallet.Command{Type: wallet.TypeAdd, Amount: t.Amount}}},
 	}
 }

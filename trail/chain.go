@@ -250,7 +250,7 @@ func (c *chain) checkOutcome(e *wallet.Entry) {
 		c.wrongEntry(e, "a column was changed: the hash of the row is not %s", e.Hash)
 	case e.RequestHash != want.RequestHash:
 		c.wrongEntry(e, "request_hash does not match its content")
-	case (want.Message == "") != (e.Message == ""):
+	case want.Status == e.Status && (want.Message == "") != (e.Message == ""):
 		c.wrongEntry(e, "it is %s, and its message is %q", e.Status, e.Message)
 	default:
 		c.wrongEntry(e, "the rules give another outcome: %s %s, total %s to %s, version %d (the row has %s %s, %s to %s, %d)",

@@ -29,9 +29,11 @@ type Event struct {
 	Hash          wallet.Hash       `json:"hash"`     // of its journal entry
 	wallet.LegRef                   // of a transaction
 	// As the command said.
-	ExpiresIn string    `json:"expires_in,omitempty"`
-	ExpiresAt time.Time `json:"expires_at,omitzero"`
-	Partial   bool      `json:"partial,omitempty"`
+	ExpiresIn       string    `json:"expires_in,omitempty"`
+	ExpiresAt       time.Time `json:"expires_at,omitzero"`
+	Partial         bool      `json:"partial,omitempty"`
+	NotAfter        time.Time `json:"not_after,omitzero"`
+	ExpectedVersion *int64    `json:"expected_version,omitzero"`
 	// Of the hold that was placed or changed: see wallet.Result.
 	HoldID        string           `json:"hold_id,omitempty"`
 	HoldState     wallet.HoldState `json:"hold_state,omitempty"`
@@ -56,6 +58,7 @@ func eventOf(eventType string, e wallet.Entry) Event {
 		TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter, HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter,
 		Description: e.Description, Actor: e.Actor, Metadata: e.Metadata, OccurredAt: e.RecordedAt, Position: e.Position, Hash: e.Hash,
 		LegRef: e.LegRef, ExpiresIn: e.ExpiresIn, ExpiresAt: e.ExpiresAt, Partial: e.Partial,
+		NotAfter: e.NotAfter, ExpectedVersion: e.ExpectedVersion,
 		HoldID: e.Result().HoldID, HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -127,7 +128,12 @@ func TestVerifyFindsAChainThatNoRuleAllows(t *testing.T) {
 		"malformed without a message": {func(e *wallet.Entry) { e.Reason, e.Type, e.Status = wallet.ReasonMalformed, "", wallet.StatusUnapplied }, "malformed but has no message"},
 		"a time before the last":      {func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(-1e9) }, "recorded_at is earlier"},
 		"a message where none is":     {func(e *wallet.Entry) { e.Message = "well done" }, `it is applied, and its message is "well done"`},
-		"a wrong request hash":        {func(e *wallet.Entry) { e.Description = "other" }, "request_hash"},
+		"applied after its time":      {func(e *wallet.Entry) { e.NotAfter = e.RecordedAt.Add(-time.Microsecond) }, "the rules give another outcome: unapplied too_late"},
+		"applied at another version":  {func(e *wallet.Entry) { e.ExpectedVersion = new(int64(0)) }, "the rules give another outcome: unapplied version_mismatch"},
+		"late before its time": {func(e *wallet.Entry) {
+			e.NotAfter, e.Status, e.Reason, e.Message, e.Version, e.TotalAfter = e.RecordedAt, wallet.StatusUnapplied, wallet.ReasonTooLate, "late", 0, e.TotalBefore
+		}, "the rules give another outcome: applied"},
+		"a wrong request hash": {func(e *wallet.Entry) { e.Description = "other" }, "request_hash"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := testenv.Pool(t, testenv.DatabaseURL(t))
@@ -137,7 +143,7 @@ func TestVerifyFindsAChainThatNoRuleAllows(t *testing.T) {
 			e := &entries[1]
 			row.change(e)
 			if name != "a wrong request hash" {
-				e.RequestHash = wallet.Command{Type: e.Type, Amount: e.Amount, Description: e.Description, Actor: e.Actor, Metadata: e.Metadata}.RequestHash()
+				e.RequestHash = e.Command().RequestHash()
 			}
 			e.Hash = e.ComputeHash()
 			forge(t, db, entries)

@@ -273,7 +273,7 @@ type chainLegs struct {
 func (c *chain) refusedLeg(e *wallet.Entry, received wallet.Received, rules wallet.Rules) *wallet.Refusal {
 	if c.legs.transactionID != e.TransactionID {
 		c.legs = chainLegs{transactionID: e.TransactionID, tried: c.want.Clone()}
-		if e.Position == 2 && e.Type == wallet.TypeCreate && e.Reason != wallet.ReasonAlreadyExists {
+		if e.Position == 2 && e.Type == wallet.TypeCreate && e.Reason != wallet.ReasonAlreadyExists && e.RecordedAt.Equal(c.want.UpdatedAt) {
 			// It was this transaction that had the wallet created, because it was refused.
 			c.legs.tried.Version = 0
 		}

@@ -57,20 +57,23 @@ type Change struct {
 	// once.
 	ID string `json:"id"`
 	// For which operations take these, and what they mean, see wallet.Command.
-	Amount      wallet.Amount     `json:"amount,omitzero"`
-	HoldID      string            `json:"hold_id,omitempty"`
-	ExpiresIn   string            `json:"expires_in,omitempty"`
-	ExpiresAt   time.Time         `json:"expires_at,omitzero"`
-	Partial     bool              `json:"partial,omitempty"`
-	Description string            `json:"description,omitempty"`
-	Actor       string            `json:"actor,omitempty"`
-	Metadata    map[string]string `json:"metadata,omitempty"`
+	Amount          wallet.Amount     `json:"amount,omitzero"`
+	HoldID          string            `json:"hold_id,omitempty"`
+	ExpiresIn       string            `json:"expires_in,omitempty"`
+	ExpiresAt       time.Time         `json:"expires_at,omitzero"`
+	Partial         bool              `json:"partial,omitempty"`
+	NotAfter        time.Time         `json:"not_after,omitzero"`
+	ExpectedVersion *int64            `json:"expected_version,omitzero"`
+	Description     string            `json:"description,omitempty"`
+	Actor           string            `json:"actor,omitempty"`
+	Metadata        map[string]string `json:"metadata,omitempty"`
 }
 
 // Command returns the change as a command of a type.
 func (c Change) Command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.ID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
+		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}
 }

@@ -44,6 +44,9 @@ func applyCommandInput(ctx workflow.Context, payload converter.RawValue) (wallet
 	if err != nil || run.ScheduleID == "" || input.Command.ID != run.CommandID() {
 		return input, err
 	}
+	if err := input.Command.ValidateScheduled(); err != nil {
+		return input, err
+	}
 	scheduled, err := scheduledTime(ctx, run)
 	input.Command.ID = scheduled.CommandID()
 	return input, err

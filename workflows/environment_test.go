@@ -41,8 +41,9 @@ type ledger struct {
 	forgetful bool // forgets which ids were used: a bug that a test plants
 }
 
-// ledgerTime is when everything is recorded, so no hold expires.
-var ledgerTime = time.Unix(0, 0).UTC()
+// ledgerTime is when everything is recorded, so no hold expires. A moment before it can be the
+// not_after of a command.
+var ledgerTime = time.Date(2000, 1, 1, 0, 0, 0, 1000, time.UTC)
 
 // nextHolds of a wallet come with each step that changes one.
 const nextHolds = 5

@@ -89,6 +89,10 @@ var (
 			}
 		}
 		c.Malformed = rapid.IntRange(0, 9).Draw(t, "malformed") == 9
+		if !c.Malformed && rapid.IntRange(0, 2).Draw(t, "with conditions") == 2 {
+			c.NotAfter = rapid.SampledFrom([]time.Time{{}, ledgerTime, ledgerTime.Add(-time.Microsecond)}).Draw(t, "not after")
+			c.ExpectedVersion = rapid.SampledFrom([]*int64{nil, new(int64(0)), new(int64(1)), new(int64(2)), new(int64(3))}).Draw(t, "expected version")
+		}
 		return c
 	})
 )
@@ -309,7 +313,7 @@ func sent(c model.Command) any {
 	if c.Malformed {
 		return map[string]any{"id": c.ID, "type": c.Type, "amount": 1, "description": malformedContent(c)}
 	}
-	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, Partial: c.Partial, Description: c.Content}
+	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, Partial: c.Partial, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion, Description: c.Content}
 	if c.Amount != "" {
 		command.Amount = wallet.MustAmount(c.Amount)
 	}

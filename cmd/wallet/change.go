@@ -67,6 +67,8 @@ type changeFlags struct {
 	command   wallet.Command
 	amount    string
 	expiresAt timeFlag
+	notAfter  timeFlag
+	version   func() *int64
 	timeout   time.Duration
 	metadata  func() map[string]string
 }
@@ -190,6 +192,19 @@ func addMetadata(flags *pflag.FlagSet) func() map[string]string {
 	}
 }
 
+const notAfterHelp = "the last moment at which it may be recorded, or it is refused: RFC 3339, or a date for its midnight UTC"
+
+// addExpectedVersion gives a command --expected-version, of which 0 is a value too.
+func addExpectedVersion(flags *pflag.FlagSet) func() *int64 {
+	version := flags.Int64("expected-version", 0, "the version that the wallet must have, or it is refused (see \"wallet balance\")")
+	return func() *int64 {
+		if !flags.Changed("expected-version") {
+			return nil
+		}
+		return version
+	}
+}
+
 // add gives a command the flags that its type takes.
 func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 	flags, c := cmd.Flags(), &f.command
@@ -214,6 +229,8 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 			flags.BoolVar(&c.Partial, "partial", false, "more will follow: what is left stays reserved")
 		}
 	}
+	flags.Var(&f.notAfter, "not-after", notAfterHelp)
+	f.version = addExpectedVersion(flags)
 	flags.StringVar(&c.Description, "description", "", "what it is for, at most 256 characters")
 	flags.StringVar(&c.Actor, "actor", "", "who asks for it")
 	f.metadata = addMetadata(flags)
@@ -223,7 +240,7 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 // read makes the command. args are those behind USER and CURRENCY.
 func (f *changeFlags) read(args []string) (wallet.Command, error) {
 	c := f.command
-	c.ExpiresAt, c.Metadata = f.expiresAt.Time, f.metadata()
+	c.ExpiresAt, c.NotAfter, c.ExpectedVersion, c.Metadata = f.expiresAt.Time, f.notAfter.Time, f.version(), f.metadata()
 	if f.amount != "" {
 		args = []string{f.amount}
 	}

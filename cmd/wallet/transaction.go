@@ -22,6 +22,7 @@ const transactionTimeout = 30 * time.Second
 
 func (a *app) transferCommand() *cobra.Command {
 	var t starter.Transfer
+	var notAfter timeFlag
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "transfer FROM TO CURRENCY AMOUNT", Short: "Move an amount from one user's wallet to another's, atomically",
@@ -35,12 +36,13 @@ refused; each wallet then has an entry that says why.`,
 	flags.StringVar(&t.ID, "id", "", "transaction id: sent again with the same id, it counts once (without this flag one is made up and printed, on a terminal only)")
 	flags.StringVar(&t.FromHoldID, "hold", "", "id of the hold to capture the amount from")
 	flags.BoolVar(&t.Partial, "partial", false, "keep the rest of the hold reserved (default: release it)")
+	flags.Var(&notAfter, "not-after", notAfterHelp)
 	flags.StringVar(&t.Description, "description", "", "what it is for, at most 256 characters")
 	flags.StringVar(&t.Actor, "actor", "", "who asks for it")
 	flags.DurationVar(&timeout, "timeout", transactionTimeout, "how long to wait for the answer")
 	metadata := addMetadata(flags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		t.FromUserID, t.ToUserID, t.Currency, t.Metadata = args[0], args[1], args[2], metadata()
+		t.FromUserID, t.ToUserID, t.Currency, t.NotAfter, t.Metadata = args[0], args[1], args[2], notAfter.Time, metadata()
 		if t.Amount, err = wallet.ParseAmount(args[3]); err != nil {
 			return err
 		}

@@ -11,6 +11,8 @@ export interface Command {
   expires_in?: string; // for a hold: "15m", "7d"
   expires_at?: string; // or a time: "2026-01-31T12:00:00Z"
   partial?: boolean; // for a capture: what is left stays reserved
+  not_after?: string; // the last moment at which it may be recorded: "2026-01-31T12:00:00Z"
+  expected_version?: number; // the version that the wallet must have
   description?: string;
   actor?: string;
   metadata?: Record<string, string>;

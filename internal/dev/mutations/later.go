@@ -18,5 +18,7 @@ var Later = Mutation{Name: "a later version", Edits: []Edit{
 	{File: "hold.go", Old: `"hold %s is closed: %s captured, %s released"`, New: `"other words 8: %s %s %s"`},
 	{File: "hold.go", Old: `"hold %s has only %s %s left, less than %s: send at most what is left, under a new id"`, New: `"other words 9: %s %s %s %s"`},
 	{File: "fold.go", Old: `"amount %s has more decimals than %s allows (%d): send a rounded amount under a new id"`, New: `"%s is too fine for %s (%d)"`},
+	{File: "condition.go", Old: `"it is %s, later than not_after %s: if it is still wanted, send it under a new id, with a later time"`, New: `"%s is after %s"`},
+	{File: "condition.go", Old: `"the wallet has version %d, not the expected_version %d: read it, and decide again under a new id"`, New: `"%d is not %d"`},
 	{File: "fold.go", Old: `"id %s was used before, on %s at position %d, with other content: send this command under a new id"`, New: `"%s: taken (%s, %d)"`},
 }}

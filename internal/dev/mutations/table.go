@@ -109,6 +109,17 @@ var All = []Mutation{
 		Problems: []string{"has no event", "its event is version"},
 	},
 	{
+		Name:      "expected_version",
+		Mechanism: "A command for another version of its wallet is refused.",
+		Edits: []Edit{{
+			File: "condition.go",
+			Old:  `*c.ExpectedVersion == before.Version {`,
+			New:  `*c.ExpectedVersion >= 0 {`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"the rules say unapplied version_mismatch"},
+	},
+	{
 		Name:      "expire_first",
 		Mechanism: "The fold expires due holds before the first command, whoever sends it.",
 		Edits: []Edit{{
@@ -206,6 +217,17 @@ var All = []Mutation{
 		}},
 		Faults:   "tamper",
 		Problems: []string{"are applied"},
+	},
+	{
+		Name:      "not_after",
+		Mechanism: "A command that would be recorded after its not_after is refused.",
+		Edits: []Edit{{
+			File: "condition.go",
+			Old:  `!now.After(c.NotAfter) {`,
+			New:  `!now.IsZero() {`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"the rules say unapplied too_late"},
 	},
 	{
 		Name:      "one_transaction",

@@ -71,7 +71,7 @@ func (l *refusedLegs) next(b balance, e wallet.Entry, scale int32) (problem stri
 	if l.id != e.TransactionID {
 		*l = refusedLegs{id: e.TransactionID, tried: b}
 		if e.Position == 2 && e.Type == wallet.TypeCreate && e.Reason != wallet.ReasonAlreadyExists {
-			l.tried.exists = false // the refused transaction itself has created the wallet
+			l.tried.exists, l.tried.version = false, 0 // the refused transaction itself has created the wallet
 		}
 	}
 	after, o := l.tried.apply(e.Command(), false, e.RecordedAt, scale)

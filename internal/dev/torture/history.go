@@ -44,8 +44,18 @@ func (a attempt) String() string {
 	return fmt.Sprintf("%8.3f to %s  client %d, %s: %s -> %s", a.called.Seconds(), end, a.client, a.way, asked(a.command), told)
 }
 
-// asked shows a command with its hold fields.
-func asked(c wallet.Command) string { return c.String() + ofHold(c) }
+// asked shows a command with its hold fields and conditions.
+func asked(c wallet.Command) string { return c.String() + ofHold(c) + conditionsOf(c) }
+
+func conditionsOf(c wallet.Command) (text string) {
+	if !c.NotAfter.IsZero() {
+		text += " not after " + c.NotAfter.Format(time.RFC3339Nano)
+	}
+	if c.ExpectedVersion != nil {
+		text += fmt.Sprintf(" at version %d", *c.ExpectedVersion)
+	}
+	return text
+}
 
 func ofHold(c wallet.Command) (text string) {
 	if c.HoldID != "" {

@@ -107,13 +107,19 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 	if due, id := b.due(at); due && c.Type != wallet.TypeExpire {
 		return wallet.Reason(fmt.Sprintf("hold %q is due since %s: first it has to expire", id, clockTime(b.hold(id).expires)))
 	}
+	late := !c.NotAfter.IsZero() && c.NotAfter.Before(at)
+	other := c.ExpectedVersion != nil && *c.ExpectedVersion != b.version
 	switch {
-	case !b.exists && (malformed || c.Type != wallet.TypeCreate):
+	case !b.exists && (malformed || c.Type != wallet.TypeCreate || late || other):
 		return "the wallet does not exist yet"
 	case malformed:
 		return wallet.ReasonMalformed
+	case late:
+		return wallet.ReasonTooLate
 	case !amount.Truncate(scale).Equal(amount):
 		return wallet.ReasonScaleExceeded
+	case other:
+		return wallet.ReasonVersionMismatch
 	case c.Type == wallet.TypeCreate && b.exists:
 		return wallet.ReasonAlreadyExists
 	case c.Type == wallet.TypeSubtract && amount.GreaterThan(available):

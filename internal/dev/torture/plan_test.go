@@ -71,6 +71,7 @@ func TestALongPlanHasEverything(t *testing.T) {
 
 	ways, conflicting, reused, conflicts, atOnce := map[Way]bool{}, map[Way]bool{}, 0, 0, 0
 	script, hashes := p.Script(0), map[string]string{}
+	times, versions := map[int]int{}, 0
 	soon, legs := 0, map[int]int{}
 	types, ofOwn, placed := map[wallet.CommandType]int{}, 0, map[string]int{}
 	for range 2000 {
@@ -95,6 +96,12 @@ func TestALongPlanHasEverything(t *testing.T) {
 					require.NoError(t, c.Validate())
 				}
 				types[c.Type]++
+				if !c.NotAfter.IsZero() {
+					times[c.NotAfter.Year()]++
+				}
+				if c.ExpectedVersion != nil {
+					versions++
+				}
 				if in, err := time.ParseDuration(c.ExpiresIn); err == nil && in <= 20*time.Second {
 					soon++
 				}
@@ -125,6 +132,7 @@ func TestALongPlanHasEverything(t *testing.T) {
 	}
 	require.Greater(t, soon, 200, "holds that expire within the run, for the kills at expiries")
 	require.Greater(t, ofOwn, 300, "commands on holds of the same wallet")
+	require.Greater(t, min(times[2099], times[2001], versions), 50, "commands with conditions")
 	require.Positive(t, reused)
 	require.Positive(t, conflicts)
 	require.Positive(t, atOnce)

@@ -205,7 +205,11 @@ func (s *Script) transaction(first int) Send {
 			take.Type, take.HoldID, take.Partial = wallet.TypeCapture, s.holdIn(from), s.r.IntN(2) == 0
 		}
 		add(from, take)
-		add(to, wallet.Command{Type: wallet.TypeAdd, Amount: take.Amount})
+		give := wallet.Command{Type: wallet.TypeAdd, Amount: take.Amount}
+		if s.r.IntN(4) == 0 {
+			s.conditions(&give)
+		}
+		add(to, give)
 		switch s.r.IntN(12) {
 		case 0, 1, 2:
 			place := wallet.Command{Type: wallet.TypeHold, Amount: s.amount()}
@@ -263,7 +267,21 @@ func (s *Script) command(of, i int) wallet.Command {
 		c.Actor, c.Description = fmt.Sprintf("client %d", s.client), "größer, 更大, bigger | \"quoted\""
 		c.Metadata = map[string]string{"step": fmt.Sprint(s.steps), "": "an empty key"}
 	}
+	s.conditions(&c)
 	return c
+}
+
+// conditions draws a time that is far away or has passed, or a version that some wallets have
+// early in a run.
+func (s *Script) conditions(c *wallet.Command) {
+	switch n := s.r.IntN(100); {
+	case n < 4:
+		c.NotAfter = time.Date(2099, 12, 31, 23, 59, 59, 0, time.UTC)
+	case n < 7:
+		c.NotAfter = time.Date(2001, 2, 3, 4, 5, 6, 7000, time.UTC)
+	case n < 12:
+		c.ExpectedVersion = new(int64(s.r.IntN(25)))
+	}
 }
 
 func (s *Script) anyCommand(of, i int) wallet.Command {

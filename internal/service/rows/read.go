@@ -38,6 +38,10 @@ func read(of any, column []byte, optional bool) (wrong string) {
 		if optional && wrong == "" && *v == 0 {
 			return "is 0 instead of NULL"
 		}
+	case **int64:
+		n := new(int64)
+		*n, wrong = readInteger(column)
+		*v = n
 	case *bool:
 		*v = len(column) == 1 && column[0] == 1
 		if optional && !*v {
@@ -79,6 +83,8 @@ func clearField(of any) {
 		*v = ""
 	case *int64:
 		*v = 0
+	case **int64:
+		*v = nil
 	case *bool:
 		*v = false
 	case *wallet.Amount:

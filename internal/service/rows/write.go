@@ -19,6 +19,8 @@ var sqlInsertEntries = func() string {
 		switch f.Of(&wallet.Entry{}).(type) {
 		case *int64:
 			array, unset = "bigint[]", "0"
+		case **int64:
+			array, unset = "bigint[]", "NULL"
 		case *bool:
 			array, unset = "boolean[]", "false"
 		case *wallet.Amount:
@@ -61,6 +63,8 @@ func array(f wallet.Field, entries []wallet.Entry) (any, error) {
 		return values(f, entries, func(v *string) (string, error) { return *v, nil })
 	case *int64:
 		return values(f, entries, func(v *int64) (int64, error) { return *v, nil })
+	case **int64:
+		return values(f, entries, func(v **int64) (*int64, error) { return *v, nil })
 	case *bool:
 		return values(f, entries, func(v *bool) (bool, error) { return *v, nil })
 	case *time.Time:

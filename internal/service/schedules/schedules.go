@@ -108,7 +108,7 @@ func validate(name string, in wallet.ApplyCommandInput) error {
 		return fmt.Errorf("the name of schedule %q has %d bytes in UTF-8: choose one of at most %d, which is what Temporal can store", name, n, wallet.MaxScheduleBytes)
 	}
 	in.Command.ID = run.CommandID()
-	return errors.Join(wallet.ValidateWallet(in.UserID, in.Currency), in.Command.Validate())
+	return errors.Join(wallet.ValidateWallet(in.UserID, in.Currency), in.Command.Validate(), in.Command.ValidateScheduled())
 }
 
 // List lists the schedules of a user, or of all, that start ApplyCommand.

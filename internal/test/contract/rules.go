@@ -1,7 +1,9 @@
 package contract
 
 import (
+	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/invopop/jsonschema"
@@ -62,7 +64,7 @@ func (g *generator) transaction() *jsonschema.Schema {
 	content(leg)
 	commands := property(s, "commands")
 	commands.Items, commands.MinItems, commands.MaxItems = leg, length(wallet.MinLegs), length(wallet.MaxLegs)
-	texts(s)
+	shared(s)
 	s.AdditionalProperties = jsonschema.FalseSchema
 	return s
 }
@@ -76,7 +78,9 @@ func content(s *jsonschema.Schema) {
 	expiresIn.Pattern, expiresIn.AllOf = lasting, []*jsonschema.Schema{{Pattern: notZero}}
 	expiresIn.Examples = []any{"15m", "1d12h"}
 	property(s, "expires_at").Pattern = moment
-	texts(s)
+	version := property(s, "expected_version")
+	version.Minimum, version.Maximum = "0", json.Number(fmt.Sprint(math.MaxInt64))
+	shared(s)
 	amount := property(s, "amount")
 	amount.AllOf = []*jsonschema.Schema{
 		{Pattern: notZero},
@@ -88,8 +92,9 @@ func content(s *jsonschema.Schema) {
 	}
 }
 
-// texts are the rules of description, actor and metadata.
-func texts(s *jsonschema.Schema) {
+// shared are the rules of not_after, description, actor and metadata, which a transaction has too.
+func shared(s *jsonschema.Schema) {
+	property(s, "not_after").Pattern = moment
 	actor := property(s, "actor")
 	actor.Pattern, actor.MaxLength = name, length(wallet.MaxIDCharacters)
 	description := property(s, "description")

@@ -13,12 +13,14 @@ import (
 )
 
 // Command is a command that reaches a wallet. Content stands for everything that makes one
-// command differ from another except type, amount and the hold fields.
+// command differ from another except type, amount, the hold fields and the conditions.
 type Command struct {
 	ID, Type, Amount, Content string
 	HoldID, ExpiresIn         string // ExpiresIn as Go writes durations
 	ExpiresAt                 time.Time
 	Partial                   bool
+	NotAfter                  time.Time
+	ExpectedVersion           *int64
 	Malformed                 bool
 }
 
@@ -89,9 +91,10 @@ func (w *Wallet) Ensure() {
 }
 
 // Apply is one step with many commands. It creates a wallet that does not exist, unless the
-// first command does. Then holds that are due expire.
+// first command does, which takes a create that nothing speaks against. Then holds that are due
+// expire.
 func (w *Wallet) Apply(commands []Command) (answers []Answer) {
-	if !w.Exists() && (len(commands) == 0 || commands[0].Type != "create" || commands[0].Malformed) {
+	if !w.Exists() && (len(commands) == 0 || commands[0].Type != "create" || commands[0].Malformed || w.isLate(commands[0]) || w.isOther(commands[0])) {
 		w.open()
 	}
 	w.expire()
@@ -138,8 +141,12 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 	switch {
 	case c.Malformed:
 		return "malformed"
+	case w.isLate(c):
+		return "too_late"
 	case !fits:
 		return "scale_exceeded"
+	case w.isOther(c):
+		return "version_mismatch"
 	case c.Type == "create" && w.Exists():
 		return "already_exists"
 	case c.Type == "subtract" && amount.Cmp(w.available()) > 0:
@@ -166,9 +173,20 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 	return ""
 }
 
+func (w *Wallet) isLate(c Command) bool { return !c.NotAfter.IsZero() && c.NotAfter.Before(w.Now) }
+
+// isOther reports whether a command is for another version.
+func (w *Wallet) isOther(c Command) bool {
+	return c.ExpectedVersion != nil && *c.ExpectedVersion != w.version
+}
+
 // content is what tells a retry from a reused id.
 func (c Command) content() string {
-	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), c.Content}, "\x00")
+	version := "any"
+	if c.ExpectedVersion != nil {
+		version = fmt.Sprint(*c.ExpectedVersion)
+	}
+	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), Time(c.NotAfter), version, c.Content}, "\x00")
 }
 
 // value returns one canonical text for each value: the same for "1.5" and "1.50".
