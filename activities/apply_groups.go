@@ -133,7 +133,7 @@ const (
 				SELECT expires_at
 				FROM wallet_holds AS h
 				WHERE h.user_id = a.user_id AND h.currency = a.currency AND h.state = 'open' AND h.expires_at IS NOT NULL
-				ORDER BY expires_at
+				ORDER BY expires_at, hold_id -- as in the index of the wallet; that of all wallets has no hold_id
 				LIMIT 1) ELSE a.next_expiry END
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bigint[], $9::timestamptz[], $10::bigint[], $11::boolean[])
 			AS after (user_id, currency, total, hold, version, position, hash, format, updated_at, open_holds, holds_changed)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"runtime/debug"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,10 +23,13 @@ import (
 // or whose events could not be recorded. The answers are LaneAnswers, one for each item.
 func (a *Activities) ApplyLane(ctx context.Context, in wallet.ApplyLaneInput) ([]byte, error) {
 	items, groups := decodeLane(in)
-	if err := applyInParts(ctx, groups, a.applyFree); err != nil {
+	err := applyInParts(ctx, groups, a.applyFree)
+	if err == nil {
+		err = a.recordLane(ctx, groups)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("apply %d commands in a lane: %w", len(items), err)
 	}
-	a.recordLane(ctx, groups)
 	countLane(ctx, groups)
 	var answers []byte
 	for _, item := range items {
@@ -245,30 +247,28 @@ func (t transaction) lockFree(ctx context.Context, groups []*laneGroup, create b
 	return l, free, nil
 }
 
-// recordLane records the events of what was applied. Items whose events could not be recorded are
-// returned: the wallet's workflow gets the same answers, and records them.
-func (a *Activities) recordLane(ctx context.Context, groups []*laneGroup) {
+// recordLane records the events of what was applied. Items of a wallet whose events cannot be
+// recorded are returned: its workflow gets the same answers, and waits. Returning all where the
+// server is slow or gone would start hundreds of workflows, which makes it no better: the step is
+// tried again instead.
+func (a *Activities) recordLane(ctx context.Context, groups []*laneGroup) error {
 	var unrecorded []*laneGroup
 	for _, g := range groups {
 		if g.done != nil && g.done.needsRecording() {
 			unrecorded = append(unrecorded, g)
 		}
 	}
-	if len(unrecorded) == 0 {
-		return
-	}
-	patience := andRecordPatience
-	if deadline, limited := ctx.Deadline(); limited {
-		patience = min(patience, time.Until(deadline)/2)
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := applyInParts(ctx, unrecorded, a.recordEventsOf); err != nil {
+	err := applyInParts(ctx, unrecorded, a.recordEventsOf)
+	if sqlState(err) == lockNotAvailable { // another session is recording the same events, without an end
 		for _, g := range unrecorded {
 			g.done = nil
 		}
+		err = nil
 	}
-	a.feed.Announce()
+	if len(unrecorded) > 0 {
+		a.feed.Announce()
+	}
+	return err
 }
 
 func (a *Activities) recordEventsOf(ctx context.Context, groups []*laneGroup) error {

@@ -29,16 +29,19 @@ func (s steps) lane(items ...laneItem) []*wallet.Result {
 	return answers
 }
 
-func (s steps) tryLane(items ...laneItem) ([]*wallet.Result, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	in := wallet.ApplyLaneInput{}
+func (s steps) encode(items []laneItem) (in wallet.ApplyLaneInput) {
 	for _, item := range items {
 		encoded, err := json.Marshal(wallet.ApplyCommandInput{AssetRef: wallet.AssetRef{UserID: item.user, Currency: item.currency}, Command: item.received.Command})
 		require.NoError(s.t, err)
 		in.Items = append(in.Items, encoded)
 	}
-	out, err := s.ApplyLane(ctx, in)
+	return in
+}
+
+func (s steps) tryLane(items ...laneItem) ([]*wallet.Result, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := s.ApplyLane(ctx, s.encode(items))
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +124,26 @@ func TestALaneReturnsWhatWouldStopTheOthers(t *testing.T) {
 	}
 	require.Equal(t, "5.00", s.balance("z").Total.String())
 	require.Len(t, s.of("locked").journal(), 3)
+}
+
+// TestALaneWhoseEventsCannotBeRecorded fails as a whole where no wallet is at fault, and else returns
+// the one that is.
+func TestALaneWhoseEventsCannotBeRecorded(t *testing.T) {
+	s := newSteps(t)
+	items := []laneItem{inUSD("a", add("x", "1")), inUSD("bad", add("x", "1")), inUSD("z", add("x", "1"))}
+	s.exec(`REVOKE EXECUTE ON FUNCTION wallet_record_events FROM wallet_app`)
+	_, err := s.tryLane(items...)
+	require.ErrorContains(t, err, "permission denied for function wallet_record_events")
+	s.exec(`GRANT EXECUTE ON FUNCTION wallet_record_events TO wallet_app`)
+	s.exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$`)
+	s.exec(`CREATE TRIGGER refuse BEFORE INSERT ON wallet_asset_events FOR EACH ROW WHEN (NEW.user_id = 'bad') EXECUTE FUNCTION refuse()`)
+	answers := s.lane(items...)
+	require.Nil(t, answers[1])
+	for _, i := range []int{0, 2} {
+		require.True(t, answers[i].Replayed, "the first try has applied it")
+		require.Zero(t, s.of(items[i].user).unrecorded())
+	}
+	require.Equal(t, 2, s.of("bad").unrecorded())
 }
 
 func TestALaneReturnsItemsThatAreNoCommands(t *testing.T) {

@@ -60,7 +60,7 @@ const (
 			SELECT *
 			FROM wallet_holds
 			WHERE user_id = wanted.u AND currency = wanted.c AND state = 'open' AND expires_at <= wanted.at
-			ORDER BY expires_at
+			ORDER BY expires_at, hold_id
 			OFFSET 0) AS h
 		WHERE NOT EXISTS (
 			SELECT FROM (

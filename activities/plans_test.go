@@ -155,3 +155,44 @@ func TestNoStepReadsAllHolds(t *testing.T) {
 		})
 	}
 }
+
+// TestNoLaneReadsAllWallets has plans that were made while there were few wallets, and keeps them.
+func TestNoLaneReadsAllWallets(t *testing.T) {
+	for _, size := range []int{1, 10, 100} {
+		for _, analyzed := range []bool{false, true} {
+			t.Run(fmt.Sprint(size, analyzed), func(t *testing.T) {
+				url := testenv.DatabaseURL(t)
+				for _, table := range []string{"wallet_commands", "wallet_asset_events", "wallet_assets", "wallets"} {
+					_, err := testenv.Pool(t, url).Exec(t.Context(), `ALTER TABLE `+table+` SET (autovacuum_enabled = false)`)
+					require.NoError(t, err)
+				}
+				db, plans := explained(t, url)
+				s := steps{activities.New(db), t, db, usd("u1")}
+				lane := func(name string, wallets, from int) {
+					var items []laneItem
+					for i := range wallets {
+						items = append(items, inUSD(fmt.Sprint("w", from+i), add(name, "1")), inUSD(fmt.Sprint("w", from+i), hold(name+"-h", "0.5", "1h")))
+					}
+					for _, r := range s.lane(items...) {
+						require.NotNil(t, r)
+					}
+				}
+				for i := range 8 {
+					lane(fmt.Sprint("before-", i), size, 0)
+					lane(fmt.Sprint("new-", i), 1, 1000+i)
+				}
+				if analyzed {
+					_, err := db.Exec(t.Context(), `ANALYZE`, pgx.QueryExecModeSimpleProtocol)
+					require.NoError(t, err)
+				}
+				for i := range 6 {
+					lane("many", 500, 2000+500*i)
+				}
+				*plans = nil
+				lane("after", 3, 2000)
+				lane("after", 1, 10_000)
+				require.Greater(t, requireFewRows(t, *plans, 10), 20, *plans)
+			})
+		}
+	}
+}

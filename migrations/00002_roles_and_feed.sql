@@ -43,42 +43,38 @@ CREATE INDEX wallet_feed_of_wallet ON wallet_feed (user_id, currency, first_vers
 -- +goose StatementBegin
 CREATE FUNCTION wallet_record_events(users text[], currencies text[]) RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER AS $$
-DECLARE
-    recorded   bigint;
-    appended   bigint;
-    range_from bigint;
-    range_to   bigint;
 BEGIN
-    FOR i IN 1 .. cardinality(users) LOOP
-        -- Not max(version): without statistics Postgres plans it as a scan of the whole trail.
-        recorded := coalesce((SELECT version FROM wallet_asset_events
-            WHERE user_id = users[i] AND currency = currencies[i] ORDER BY version DESC LIMIT 1), 0);
-        range_from := NULL;
-        -- All are inserted before the loop begins, and so before an id of the feed is taken.
-        FOR appended IN
-            INSERT INTO wallet_asset_events
+    -- The ranges need all events, so all are inserted before an id of the feed is taken.
+    WITH appended AS (
+        INSERT INTO wallet_asset_events
+        SELECT entry.*
+        FROM unnest(users, currencies) AS wanted (u, c)
+        CROSS JOIN LATERAL (
+            -- Not max(version): without statistics Postgres plans it as a scan of the whole trail.
+            SELECT coalesce((SELECT version FROM wallet_asset_events
+                WHERE user_id = wanted.u AND currency = wanted.c ORDER BY version DESC LIMIT 1), 0) AS recorded
+            OFFSET 0) AS last
+        CROSS JOIN LATERAL (
             SELECT *
             FROM wallet_entry_events
-            WHERE user_id = users[i] AND currency = currencies[i] AND version > recorded
+            WHERE user_id = wanted.u AND currency = wanted.c AND version > recorded
             ORDER BY version
-            ON CONFLICT DO NOTHING
-            RETURNING version
-        LOOP
-            IF range_from IS NOT NULL AND appended <> range_to + 1 THEN
-                INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
-                VALUES (users[i], currencies[i], range_from, range_to);
-                range_from := NULL;
-            END IF;
-            range_from := coalesce(range_from, appended);
-            range_to := appended;
-        END LOOP;
-        IF range_from IS NOT NULL THEN
-            INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
-            VALUES (users[i], currencies[i], range_from, range_to);
-        END IF;
-        RETURN NEXT coalesce((SELECT version FROM wallet_asset_events
-            WHERE user_id = users[i] AND currency = currencies[i] ORDER BY version DESC LIMIT 1), 0);
-    END LOOP;
+            OFFSET 0) AS entry
+        ON CONFLICT DO NOTHING
+        RETURNING user_id, currency, version),
+    numbered AS (
+        SELECT user_id, currency, version, version - row_number() OVER (PARTITION BY user_id, currency ORDER BY version) AS range
+        FROM appended)
+    INSERT INTO wallet_feed (user_id, currency, first_version, last_version)
+    SELECT user_id, currency, min(version), max(version)
+    FROM numbered
+    GROUP BY user_id, currency, range
+    ORDER BY user_id, currency, range;
+
+    RETURN QUERY
+    SELECT coalesce((SELECT version FROM wallet_asset_events
+        WHERE user_id = wanted.u AND currency = wanted.c ORDER BY version DESC LIMIT 1), 0)
+    FROM unnest(users, currencies) AS wanted (u, c);
 END
 $$;
 -- +goose StatementEnd

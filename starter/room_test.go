@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,7 +24,7 @@ import (
 // TestSendFillsNoHistory has a wallet that no worker gets to.
 func TestSendFillsNoHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var history int64
+		var history atomic.Int64
 		signals, looks, status := 0, 0, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
 		temporal := mocks.NewClient(t)
 		temporal.On("SignalWithStartWorkflow", mock.Anything, mock.Anything, mock.Anything, mock.Anything, mock.Anything, mock.Anything, mock.Anything).Return(
@@ -33,10 +34,10 @@ func TestSendFillsNoHistory(t *testing.T) {
 			})
 		temporal.On("DescribeWorkflowExecution", mock.Anything, wallet.WorkflowID("u1", "USD"), "").Return(
 			func(context.Context, string, string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
-				if looks++; history == 0 {
+				if looks++; history.Load() == 0 {
 					return nil, serviceerror.NewNotFound("no run")
 				}
-				return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: &workflow.WorkflowExecutionInfo{Status: status, HistorySizeBytes: history}}, nil
+				return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: &workflow.WorkflowExecutionInfo{Status: status, HistorySizeBytes: history.Load()}}, nil
 			})
 		c, err := New(temporal, Options{})
 		require.NoError(t, err)
@@ -51,7 +52,7 @@ func TestSendFillsNoHistory(t *testing.T) {
 			require.NoError(t, send())
 		}
 		require.Equal(t, 2, looks, "once for each MB")
-		history = maxHistoryBytes + 1
+		history.Store(maxHistoryBytes + 1)
 		for err = send(); err == nil && signals < 1200; err = send() {
 		}
 		require.ErrorIs(t, err, wallet.ErrBusy)
@@ -61,9 +62,10 @@ func TestSendFillsNoHistory(t *testing.T) {
 		require.ErrorIs(t, send(), wallet.ErrBusy)
 		require.Equal(t, before, signals)
 
-		time.AfterFunc(5*time.Second, func() { history = 1000 }) // a worker runs
+		time.AfterFunc(5*time.Second, func() { history.Store(1000) }) // a worker runs
 		require.NoError(t, send())
-		history, status = maxHistoryBytes+1, enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED
+		history.Store(maxHistoryBytes + 1)
+		status = enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED
 		for range 600 {
 			require.NoError(t, send(), "the next signal starts another run")
 		}

@@ -19,6 +19,9 @@ import (
 const (
 	// laneIdle is how long a lane runs without a command. The next one starts it again.
 	laneIdle = 10 * time.Minute
+	// maxLaneUpdates ends a run. The server keeps a note of every update of a run, and writes all
+	// of them with each workflow task.
+	maxLaneUpdates = 200
 	// laneAnswerBytes is the usual size of an answer.
 	laneAnswerBytes = 1 << 7
 	// rateWindow is what the rate in the Web UI is measured over.
@@ -84,6 +87,7 @@ func (c *LaneCounts) note(now time.Time, commands, returned int) {
 type lane struct {
 	stepper
 	metrics      client.MetricsHandler
+	updates      int // in this run
 	queue        []laneItem
 	inStep       int
 	counts       LaneCounts
@@ -103,7 +107,13 @@ type laneUpdate struct {
 	done    workflow.Settable
 }
 
+// validate refuses every update once the run has to end, so that it ends in that workflow task:
+// callers try again in milliseconds. An update that is on its way when a run ends is tried again
+// only after half a second.
 func (l *lane) validate(ctx workflow.Context, payload converter.RawValue) error {
+	if l.hasToEnd(ctx) {
+		return failure.Encode(fmt.Errorf("%w: this lane goes on in a new run, send it again in a moment", wallet.ErrBusy))
+	}
 	if err := l.checkPayload(ctx, payload); err != nil {
 		return failure.Encode(err)
 	}
@@ -129,12 +139,12 @@ func (l *lane) handleApply(ctx workflow.Context, payload converter.RawValue) ([]
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
+	l.updates++
 	size := sizeOf(payload, len(items))
 	l.updatesReceived++
 	l.updateBytes += size
 	defer func() { l.updateBytes -= size }()
 	countReceived(l.metrics, "lane", len(items))
-	l.noticeEnd(ctx, l.hasToEnd(ctx))
 	future, done := workflow.NewFuture(ctx)
 	u := &laneUpdate{items: len(items), done: done}
 	for _, item := range items {
@@ -145,7 +155,7 @@ func (l *lane) handleApply(ctx workflow.Context, payload converter.RawValue) ([]
 }
 
 func (l *lane) hasToEnd(ctx workflow.Context) bool {
-	return workflow.GetInfo(ctx).GetContinueAsNewSuggested()
+	return l.updates >= maxLaneUpdates || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 }
 
 // run is the main coroutine. A run ends as a wallet's does: when nobody waits for it, in a
@@ -154,13 +164,9 @@ func (l *lane) run(ctx workflow.Context) error {
 	work, _ := workflow.NewDisconnectedContext(ctx)
 	idle := workflow.NewTimer(work, laneIdle)
 	for {
-		if l.hasToEnd(ctx) && l.thisTask(ctx).hasRunStep {
-			l.wakeInNewTask(work)
-		}
 		_ = workflow.Await(ctx, func() bool {
 			return len(l.queue) > 0 || l.hasToEnd(ctx) && !l.thisTask(ctx).hasRunStep || idle.IsReady()
 		})
-		l.noticeEnd(ctx, l.hasToEnd(ctx))
 		switch {
 		case len(l.queue) > 0:
 			if err := l.awaitRoomInTask(work); err != nil {

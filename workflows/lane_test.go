@@ -193,7 +193,7 @@ func TestALaneContinuesAsNewWithItsCounts(t *testing.T) {
 	require.Contains(t, details, fmt.Sprintf("| %d\u2003 |", accepted+1))
 }
 
-// TestSteadyUpdatesDoNotKeepALaneFromItsEnd has one in flight at any time.
+// TestSteadyUpdatesDoNotKeepALaneFromItsEnd sends another while one is in flight.
 func TestSteadyUpdatesDoNotKeepALaneFromItsEnd(t *testing.T) {
 	l := newLane(t)
 	l.fail = func(attempt int) error { // the first batch takes long
@@ -204,10 +204,23 @@ func TestSteadyUpdatesDoNotKeepALaneFromItsEnd(t *testing.T) {
 	}
 	var late *answers
 	l.at(time.Millisecond, func() { l.send("a") })
-	l.at(2500*time.Millisecond, func() { l.SetContinueAsNewSuggested(true); l.send("b") })
-	l.at(3*time.Second, func() { l.SetCurrentHistoryLength(1 << 20); late = l.send("c") })
+	l.at(2500*time.Millisecond, func() { l.send("b"); l.SetContinueAsNewSuggested(true) })
+	l.at(3*time.Second, func() { late = l.send("c") })
 	require.ErrorAs(t, l.runLane(nil), new(*workflow.ContinueAsNewError))
 	var application *temporal.ApplicationError
 	require.ErrorAs(t, late.rejected, &application)
 	require.Equal(t, wallet.FailureBusy, application.Type())
+}
+
+// TestALaneEndsAfterSoManyUpdates long before the server suggests it.
+func TestALaneEndsAfterSoManyUpdates(t *testing.T) {
+	l := newLane(t)
+	for i := range 250 {
+		l.at(time.Millisecond*time.Duration(i+1), func() { l.send(fmt.Sprint(i)) })
+	}
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, l.runLane(nil), &next)
+	var input workflows.LaneInput
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &input))
+	require.Equal(t, int64(200), input.Counts.Commands)
 }

@@ -130,7 +130,7 @@ func readFile(cmd *cobra.Command, name string) ([]byte, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(in, maxFile+1))
 	if err == nil && len(data) > maxFile {
-		err = cli.Usagef("%s has more than %d bytes: a transaction has at most %d", name, maxFile, wallet.MaxTransactionBytes)
+		err = cli.Usagef("%s has more than %d bytes, which no transaction has", name, maxFile)
 	}
 	return data, err
 }

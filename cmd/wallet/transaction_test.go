@@ -24,23 +24,23 @@ func TestTransactionsFromTheShell(t *testing.T) {
 	}
 	id := func(name string) string { return testenv.Unique(t, name) }
 	first, file := id("t"), filepath.Join(t.TempDir(), "order.json")
-	run(exitDone, nil, "add", "u1", "USD", "100", "--id", "funds")
-	run(exitDone, []string{"│   1 │ u1   │ USD      │ subtract │  10.00 │ applied │ 100.00 │ 90.00 │        3 │", "transaction " + first + " is applied"},
-		"transfer", "u1", "u2", "USD", "10", "--id", first, "--description", "lunch")
-	run(exitDone, []string{"was applied before, at 20"}, "transfer", "u1", "u2", "USD", "10", "--id", first, "--description", "lunch")
-	run(exitRefused, []string{"id " + `"` + first + `"` + " was used before, with other content"}, "transfer", "u1", "u2", "USD", "11", "--id", first)
-	run(exitRefused, []string{"unapplied: insufficient_funds", "unapplied: transaction_refused", "because of leg 1: cannot subtract 91.00 USD: 90.00 available"}, "transfer", "u1", "u2", "USD", "91", "--id", id("much"))
-	run(exitDone, nil, "hold", "u1", "USD", "20", "--id", "order-7")
-	run(exitDone, []string{"│ capture │", "order-7"}, "transfer", "u1", "shop", "USD", "15", "--hold", "order-7", "--id", id("paid"))
-	run(exitInvalid, []string{"the command has no id"}, "transfer", "u1", "u2", "USD", "1")
-	run(exitInvalid, []string{"--partial is about a hold"}, "transfer", "u1", "u2", "USD", "1", "--partial", "--id", "x")
-	run(exitDone, []string{"│   2 │ u2   │ USD"}, "transaction", "show", first)
+	run(exitDone, nil, "add", "ira", "USD", "100", "--id", "funds")
+	run(exitDone, []string{"│   1 │ ira  │ USD      │ subtract │  10.00 │ applied │ 100.00 │ 90.00 │        3 │", "transaction " + first + " is applied"},
+		"transfer", "ira", "joe", "USD", "10", "--id", first, "--description", "lunch")
+	run(exitDone, []string{"was applied before, at 20"}, "transfer", "ira", "joe", "USD", "10", "--id", first, "--description", "lunch")
+	run(exitRefused, []string{"id " + `"` + first + `"` + " was used before, with other content"}, "transfer", "ira", "joe", "USD", "11", "--id", first)
+	run(exitRefused, []string{"unapplied: insufficient_funds", "unapplied: transaction_refused", "because of leg 1: cannot subtract 91.00 USD: 90.00 available"}, "transfer", "ira", "joe", "USD", "91", "--id", id("much"))
+	run(exitDone, nil, "hold", "ira", "USD", "20", "--id", "order-7")
+	run(exitDone, []string{"│ capture │", "order-7"}, "transfer", "ira", "till", "USD", "15", "--hold", "order-7", "--id", id("paid"))
+	run(exitInvalid, []string{"the command has no id"}, "transfer", "ira", "joe", "USD", "1")
+	run(exitInvalid, []string{"--partial is about a hold"}, "transfer", "ira", "joe", "USD", "1", "--partial", "--id", "x")
+	run(exitDone, []string{"│   2 │ joe  │ USD"}, "transaction", "show", first)
 	run(exitFailed, []string{"there is no such transaction"}, "transaction", "show", "nothing")
 	require.NoError(t, os.WriteFile(file, []byte(`{"id": "`+id("file")+`", "must_balance": true, "commands": [
-		{"user_id": "u1", "currency": "USD", "type": "subtract", "amount": "10"},
-		{"user_id": "shop", "currency": "USD", "type": "add", "amount": "9.50"}]}`), 0o600))
+		{"user_id": "ira", "currency": "USD", "type": "subtract", "amount": "10"},
+		{"user_id": "till", "currency": "USD", "type": "add", "amount": "9.50"}]}`), 0o600))
 	run(exitInvalid, []string{"does not balance: in USD its commands take 10 and give 9.5"}, "transaction", file)
 	run(exitInvalid, []string{"name a file of JSON, or - for standard input"}, "transaction", "nowhere.json")
-	require.Contains(t, s.reads("commands", "u2", "USD"), "_transaction/"+first+"/2")
+	require.Contains(t, s.reads("commands", "joe", "USD"), "_transaction/"+first+"/2")
 	require.Contains(t, s.reads("verify"), "0 findings")
 }

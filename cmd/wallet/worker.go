@@ -53,6 +53,7 @@ WALLET_PAYLOAD_KEYS has the keys of encrypted payloads (docs/security.md).`,
 	}
 	deployment.addTo(cmd)
 	addHTTPAddress(cmd, &o.HTTPAddress, "listen there for metrics and probes")
+	cmd.Flags().IntVar(&o.NexusLanes, "nexus-lanes", 0, "send concurrent Nexus operations on different wallets together, in so many lanes; 0 for not at all")
 	cmd.Flags().Duration("verify-every", 0, "verify all wallets at the start and so often, such as 6h, for the metrics and the log; on one worker of several ("+verifyEverySetting+")")
 	return cmd
 }

@@ -156,6 +156,7 @@ type Options struct {
 	Metrics     *telemetry.Metrics // may be nil; the Temporal client uses them too
 	HTTPAddress string             // for metrics and probes, or HTTPOff
 	VerifyEvery time.Duration      // 0: this worker does not verify
+	NexusLanes  int                // of the Nexus service's calls; 0: each goes to its wallet
 
 	Version worker.WorkerDeploymentVersion // zero: no Worker Deployment
 }
@@ -193,6 +194,10 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	forNexus, err := starter.New(o.Temporal, starter.Options{TaskQueue: o.TaskQueue, Lanes: o.NexusLanes})
+	if err != nil {
+		return nil, err
+	}
 	s := &Service{failed: make(chan error, 1)}
 	options := worker.Options{
 		WorkerStopTimeout: drainTimeout,
@@ -215,7 +220,7 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	steps.Register(s.worker)
 	sender.Register(s.worker)
 	schedules.Times{Temporal: o.Temporal, Namespace: o.Namespace}.Register(s.worker)
-	s.worker.RegisterNexusService(nexushandler.New(sender, o.Pool))
+	s.worker.RegisterNexusService(nexushandler.New(forNexus, o.Pool))
 	if err := s.observe(o); err != nil {
 		return nil, err
 	}

@@ -158,8 +158,8 @@ const (
 )
 
 var classes = []weighted[string]{
-	{7, workerClass}, {3, postgresTarget}, {2, temporalTarget}, {8, linkClass}, {1, callerClass}, {4, workflowClass},
-	{1, tamperClass}, {1, clockClass}, {4, expiryClass}, {1, snapshotClass}, {2, limitClass}, {2, promotionClass},
+	{28, workerClass}, {12, postgresTarget}, {8, temporalTarget}, {32, linkClass}, {4, callerClass}, {16, workflowClass},
+	{4, tamperClass}, {4, clockClass}, {12, expiryClass}, {2, snapshotClass}, {2, limitClass}, {4, promotionClass},
 }
 
 // Classes are the names of all classes of faults.

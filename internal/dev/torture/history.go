@@ -125,6 +125,15 @@ func (h *history) begin(client, wallet int, send Send) (numbers []int) {
 	return numbers
 }
 
+// withdraw forgets calls that were certainly not taken, and are not made again.
+func (h *history) withdraw(numbers []int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, number := range numbers {
+		delete(h.pending, number)
+	}
+}
+
 // end records the outcome that the caller saw. results is empty if there was none.
 func (h *history) end(numbers []int, results []wallet.Result, accepted bool, err error) {
 	h.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
@@ -41,6 +42,9 @@ func (w *world) overfill(ctx context.Context, h *history, f Fault) error {
 	if err != nil {
 		return err
 	}
+	if status := described.GetWorkflowExecutionInfo().GetStatus(); status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return fmt.Errorf("the run is %s already", status)
+	}
 	run := described.GetWorkflowExecutionInfo().GetExecution().GetRunId()
 	for i := range w.plan.Options.Workers {
 		defer w.servers[workerTarget(i)].freeze()()
@@ -49,6 +53,11 @@ func (w *world) overfill(ctx context.Context, h *history, f Fault) error {
 		c := wallet.Command{ID: fmt.Sprintf("inside-%d-%.0f-%d", f.At.Milliseconds(), 1e6*f.Strength, i), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
 		numbers := h.begin(overfillClient, f.Wallet, Send{Way: Signal, Commands: []wallet.Command{c}})
 		err := w.direct.SignalWorkflow(ctx, id, run, wallet.SignalCommand, c)
+		var ended *serviceerror.NotFound
+		if errors.As(err, &ended) { // it has certainly not accepted it, and nobody sends it again
+			h.withdraw(numbers)
+			return err
+		}
 		h.end(numbers, nil, err == nil, err)
 		if err != nil {
 			return err

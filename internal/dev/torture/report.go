@@ -127,7 +127,7 @@ func nameOf(err error) string {
 	return fmt.Sprintf("%T %.80s", err, err)
 }
 
-const violationsShown = 5
+const violationsShown = 30
 
 // Write prints the report for people.
 func (r *Report) Write(w io.Writer) {

@@ -44,6 +44,9 @@ func (r *Report) settle(ctx context.Context, w *world, h *history) error {
 			}
 			probe := wallet.Command{ID: fmt.Sprint("probe-", i), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
 			c.insist(ctx, i, Send{Way: Update, Commands: []wallet.Command{probe}}, w.plan.Options.Patience)
+			for _, unsure := range unconfirmed(attempts[i]) {
+				c.insist(ctx, i, Send{Way: Update, Commands: []wallet.Command{unsure}}, w.plan.Options.Patience)
+			}
 			if of.Handling != Terminated || ctx.Err() != nil {
 				return nil
 			}
@@ -93,6 +96,22 @@ func (w *world) awaitExpiries(ctx context.Context, healed time.Time) error {
 		return err
 	}
 	return await(recordPatience, sqlUnrecorded)
+}
+
+// unconfirmed are the signals of faults that may have been accepted or not: a fault does not
+// insist, as callers do.
+func unconfirmed(attempts []attempt) (commands []wallet.Command) {
+	confirmed := map[string]bool{}
+	for _, a := range attempts {
+		confirmed[a.command.ID] = confirmed[a.command.ID] || a.accepted || a.client != overfillClient
+	}
+	for _, a := range attempts {
+		if !confirmed[a.command.ID] {
+			confirmed[a.command.ID] = true
+			commands = append(commands, a.command)
+		}
+	}
+	return commands
 }
 
 // missing returns the accepted signals that are not in the journal.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	sdkpb "go.temporal.io/api/sdk/v1"
@@ -13,13 +14,16 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
+	"github.com/valueledger/wallet/walletnexus"
 	"github.com/valueledger/wallet/workflows"
 )
 
@@ -321,4 +325,20 @@ func TestHostileItemsDoNotStopALane(t *testing.T) {
 	r, err := c.Add(t.Context(), w.change("c", "1"))
 	require.NoError(t, err)
 	require.Equal(t, "3.00", r.TotalAfter.String())
+}
+
+func TestNexusOperationsInALane(t *testing.T) {
+	w := newWorld(t)
+	w.worker.Stop()
+	var err error
+	w.worker, err = service.Start(t.Context(), service.Options{
+		Temporal: w.temporal, Namespace: client.DefaultNamespace, Pool: w.db, TaskQueue: w.queue, Logger: zap.NewNop(), NexusLanes: 1,
+	})
+	require.NoError(t, err)
+	caller := newNexusCaller(w)
+	var answer wallet.Result
+	run := caller.start(walletnexus.Add.Name(), walletnexus.Change{AssetRef: wallet.AssetRef{UserID: w.user, Currency: "USD"}, ID: "a", Amount: wallet.MustAmount("2")}, time.Minute)
+	require.NoError(t, run.Get(t.Context(), &answer))
+	require.Equal(t, w.recordedOf(w.user)["a"], answer)
+	w.requireNoWorkflow(w.user)
 }

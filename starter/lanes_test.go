@@ -1,0 +1,112 @@
+package starter
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/mock"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/mocks"
+
+	"github.com/valueledger/wallet"
+)
+
+// inLane is an update whose answer is a lane's.
+type inLane struct {
+	answered
+	bytes []byte
+}
+
+func (l inLane) Get(_ context.Context, result any) error {
+	*result.(*[]byte) = l.bytes
+	return nil
+}
+
+// laneClient knows that lane and wallets run; updates of the lane get what lane returns.
+func laneClient(t *testing.T, lane func(ctx context.Context, items []wallet.ApplyCommandInput) ([]byte, error)) (c *Client, inLanes *atomic.Int64) {
+	temporal, inLanes := mocks.NewClient(t), &atomic.Int64{}
+	id := wallet.LaneWorkflowID(wallet.DefaultTaskQueue, 1)
+	temporal.On("UpdateWorkflow", mock.Anything, mock.Anything).Return(
+		func(ctx context.Context, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error) {
+			if options.WorkflowID != id {
+				return opened{}, nil
+			}
+			inLanes.Add(1)
+			b, err := lane(ctx, options.Args[0].([]wallet.ApplyCommandInput))
+			return inLane{bytes: b}, err
+		})
+	c, err := New(temporal, Options{Lanes: 1})
+	require.NoError(t, err)
+	c.running.Add(id, struct{}{})
+	return c, inLanes
+}
+
+func (c *Client) open(user string) error {
+	c.running.Add(wallet.WorkflowID(user, "USD"), struct{}{})
+	_, err := c.Create(context.Background(), Change{UserID: user, Currency: "USD", CommandID: "a"})
+	return err
+}
+
+func TestALaneThatDoesNotAnswerHoldsNoCallUpForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, inLanes := laneClient(t, func(ctx context.Context, _ []wallet.ApplyCommandInput) ([]byte, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		began := time.Now()
+		require.NoError(t, c.open("u1"))
+		require.Equal(t, laneTimeout, time.Since(began))
+		require.NoError(t, c.open("u2"))
+		require.Equal(t, laneTimeout, time.Since(began), "the lane is closed")
+		require.Equal(t, int64(1), inLanes.Load())
+		time.Sleep(laneClosed)
+		require.NoError(t, c.open("u3"))
+		require.Equal(t, int64(2), inLanes.Load(), "it is tried again")
+	})
+}
+
+// TestWhatALaneReturnsGoesToItsWallet has a lane that answers every other item, and then one whose
+// answer nobody can read.
+func TestWhatALaneReturnsGoesToItsWallet(t *testing.T) {
+	garbled := false
+	c, inLanes := laneClient(t, func(_ context.Context, items []wallet.ApplyCommandInput) (b []byte, err error) {
+		if garbled {
+			return []byte("??"), nil
+		}
+		for _, item := range items {
+			answer := wallet.LaneAnswer{}
+			if item.UserID < "u5" {
+				answer.Facts = wallet.FactsOf([]wallet.Command{item.Command}, []wallet.Result{{CommandID: "a", Type: wallet.TypeCreate, Status: wallet.StatusApplied, Version: 1, Position: 1}})
+			}
+			b = answer.AppendTo(b)
+		}
+		return b, nil
+	})
+	for i := range 10 {
+		require.NoError(t, c.open(fmt.Sprint("u", i)))
+	}
+	require.Equal(t, int64(10), inLanes.Load())
+	garbled = true
+	require.NoError(t, c.open("u1"))
+	_, err := c.Apply(t.Context(), "u6", "USD", wallet.Command{ID: "b", Type: wallet.TypeCreate, ReplyTo: &wallet.ReplyTo{WorkflowID: "w", Signal: "s"}})
+	require.NoError(t, err)
+	require.Equal(t, int64(11), inLanes.Load(), "what wants a reply goes to its wallet at once")
+}
+
+// TestTheLaneOfAWalletIsTheSameInEveryProgram, also in one of another version.
+func TestTheLaneOfAWalletIsTheSameInEveryProgram(t *testing.T) {
+	var lanes []int
+	for _, user := range []string{"u1", "u2", "u3", "ü", ""} {
+		lanes = append(lanes, laneOf(wallet.AssetRef{UserID: user, Currency: "USD"}, 4))
+	}
+	require.Equal(t, []int{3, 2, 1, 2, 1}, lanes)
+	for _, n := range []int{-1, maxLanes + 1} {
+		_, err := New(mocks.NewClient(t), Options{Lanes: n})
+		require.ErrorContains(t, err, "set 0 to 64")
+	}
+}
