@@ -108,7 +108,7 @@ func (w *world) promote(ctx context.Context, f Fault) error {
 	s.mu.Lock() // nobody starts it again
 	defer s.mu.Unlock()
 	if s.down || !s.process.Running() || w.standby == nil {
-		return errors.New("Postgres or its standby does not run")
+		return errors.New("the primary or its standby does not run")
 	}
 	look, cancel := context.WithTimeout(ctx, 2*time.Second)
 	err := w.checkStandby(look)
