@@ -42,7 +42,7 @@ func TestABackupOfABusyLedgerIsRestored(t *testing.T) {
 	restored := testenv.EmptyDatabaseURL(t)
 	program("pg_restore", "--exit-on-error", "--dbname="+restored, dump)
 	s = s.with("WALLET_DATABASE_URL=" + testenv.AppURL(t, restored)).with("WALLET_OWNER_DATABASE_URL=" + restored)
-	for _, args := range [][]string{{"migrate", "up"}, {"verify"}, {"verify", "--heads", heads}} {
+	for _, args := range [][]string{{"migrate", "up"}, {"repair"}, {"verify"}, {"verify", "--heads", heads}} {
 		out, errs, code := s.run(args...)
 		require.Zero(t, code, "%s: %s%s", args, out, errs)
 	}

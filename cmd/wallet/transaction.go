@@ -72,7 +72,7 @@ func (a *app) transactionCommand() *cobra.Command {
 commands for any wallets, of which all are applied or none is.
 
   {"id": "order-7", "must_balance": true, "commands": [
-    {"user_id": "u1", "currency": "USD", "type": "capture", "hold_id": "o7", "amount": "10"},
+    {"user_id": "u1", "currency": "USD", "type": "subtract", "amount": "10"},
     {"user_id": "shop", "currency": "USD", "type": "add", "amount": "9.50"},
     {"user_id": "fees", "currency": "USD", "type": "add", "amount": "0.50"}]}
 
@@ -81,7 +81,12 @@ it gives in each currency is invalid (exit code 3, nothing is recorded). A
 refusal exits with 2 and is recorded in each wallet; a used id with other
 content exits with 2 and is not recorded.`,
 		Example: "  wallet transaction order-7.json\n  wallet transaction show order-7",
-		Args:    cobra.ExactArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return cli.Usagef("unknown command %q for %q: give one file, or \"show\" and an id", args[0], cmd.CommandPath())
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			data, err := readFile(cmd, args[0])
 			if err != nil {
