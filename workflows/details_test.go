@@ -41,8 +41,8 @@ func TestDetailsTellTheStory(t *testing.T) {
 	require.Contains(t, after, "## u1 · 12.50 USD available\n")
 	require.Contains(t, after, "| 12.50\u2003 | 0.00\u2003 | **12.50**\u2003 | 2\u2003 | 0\u2003 |\n\n"+
 		"### Last commands\n\n| command\u2003 | change\u2003 | outcome\u2003 | total after\u2003 | time (UTC)\u2003 |\n")
-	require.Contains(t, after, "| order-7\u2003 | add 12.50\u2003 | applied\u2003 | 12.50\u2003 | 01 Jan 1970 00:00\u2003 |\n")
-	require.Contains(t, after, "| order-7\u2003 | add 12.50\u2003 | sent again, was applied\u2003 | \u2003 | 01 Jan 1970 00:00\u2003 |\n")
+	require.Contains(t, after, "| order-7\u2003 | add 12.50\u2003 | applied\u2003 | 12.50\u2003 | 01 Jan 2000 00:00\u2003 |\n")
+	require.Contains(t, after, "| order-7\u2003 | add 12.50\u2003 | sent again, was applied\u2003 | \u2003 | 01 Jan 2000 00:00\u2003 |\n")
 	require.Contains(t, after, "| order-8\u2003 | subtract 1000.00\u2003 | **refused:** insufficient_funds\u2003 |")
 	require.Contains(t, after, "| order-9\u2003 | add\u2003 | **refused:** malformed\u2003 |", "not an amount that nobody sent")
 	require.Contains(t, after, "Commands since this workflow began: 1 applied, 1 answered before, 2 refused (1 insufficient_funds, 1 malformed).\n")
