@@ -108,10 +108,10 @@ func TestTheREADMERunsInItsOrder(t *testing.T) {
 			}
 		}
 	}
-	for _, id := range []string{"top-up-1", "order-1 ", "order-2 ", "command_id:order-9"} {
+	for _, id := range []string{"top-up-1", "order-1 ", "order-2 ", "lunch-1", "command_id:order-9"} {
 		require.Contains(t, printed, id)
 	}
-	require.Contains(t, printed, "applied 36.00\n", "from Go")
+	require.Contains(t, printed, "applied 31.00\n", "from Go")
 	require.Equal(t, 1, strings.Count(printed, "unapplied"), printed)
 }
 
