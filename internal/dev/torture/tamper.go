@@ -26,7 +26,11 @@ var tampering = []struct {
 	{`TRUNCATE wallet_feed`, false},
 }
 
-const restrictViolation = "23001" // SQLSTATE of the triggers
+// SQLSTATEs of the triggers, and of a TRUNCATE that waits for a snapshot.
+const (
+	restrictViolation = "23001"
+	lockNotAvailable  = "55P03"
+)
 
 // tamper tries each statement in its own transaction and returns those that succeeded.
 func (w *world) tamper(ctx context.Context) (succeeded []string, err error) {
@@ -45,10 +49,14 @@ func (w *world) tamper(ctx context.Context) (succeeded []string, err error) {
 }
 
 // try reports whether a statement changed anything. It returns an error if the statement could
-// not be tried, but not if it was refused.
+// not be tried, but not if it was refused. It gives up soon on a lock: a TRUNCATE that waits for
+// somebody's snapshot makes everybody else wait behind it.
 func (w *world) try(ctx context.Context, sql string, stay bool) (done bool, err error) {
 	undone := errors.New("taken back")
 	err = pgx.BeginFunc(ctx, w.owner, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '300ms'"); err != nil {
+			return err
+		}
 		tag, err := tx.Exec(ctx, sql)
 		done = err == nil && (tag.RowsAffected() > 0 || tag.String() == "TRUNCATE TABLE")
 		if err == nil && !stay {
@@ -57,7 +65,7 @@ func (w *world) try(ctx context.Context, sql string, stay bool) (done bool, err 
 		return err
 	})
 	var refused *pgconn.PgError
-	if errors.Is(err, undone) || errors.As(err, &refused) && refused.Code == restrictViolation {
+	if errors.Is(err, undone) || errors.As(err, &refused) && (refused.Code == restrictViolation || refused.Code == lockNotAvailable) {
 		return done, nil
 	}
 	return done && err == nil, err
