@@ -16,9 +16,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 
+	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/dev/devstack"
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/migrations"
@@ -198,14 +200,21 @@ func (w *world) workerLog(i int) string { return filepath.Join(w.dir, workerTarg
 
 const startPatience = time.Minute
 
-// awaitWorkers waits until all workers poll for work.
+// awaitWorkers waits until all workers poll for work, of whatever kind: the server tells of the
+// pollers of one partition of the task queue, where a worker need not have one of each kind.
 func (w *world) awaitWorkers(ctx context.Context) error {
 	return w.eventually(ctx, startPatience, fmt.Sprintf("%d workers", w.plan.Options.Workers), func(ctx context.Context) error {
-		queue, err := w.direct.DescribeTaskQueue(ctx, "wallet", 1)
-		if err != nil {
-			return err
+		workers := map[string]bool{}
+		for _, kind := range []enumspb.TaskQueueType{enumspb.TASK_QUEUE_TYPE_WORKFLOW, enumspb.TASK_QUEUE_TYPE_ACTIVITY, enumspb.TASK_QUEUE_TYPE_NEXUS} {
+			queue, err := w.direct.DescribeTaskQueue(ctx, wallet.DefaultTaskQueue, kind)
+			if err != nil {
+				return err
+			}
+			for _, poller := range queue.GetPollers() {
+				workers[poller.GetIdentity()] = true
+			}
 		}
-		if n := len(queue.GetPollers()); n < w.plan.Options.Workers {
+		if n := len(workers); n < w.plan.Options.Workers {
 			return fmt.Errorf("%d workers ask for work; see the logs in %s", n, w.dir)
 		}
 		return nil
