@@ -181,7 +181,7 @@ var All = []Mutation{
 `,
 		}},
 		Faults:   "postgres",
-		Problems: []string{"the rules say applied", "the row of hold", "nobody placed it"},
+		Problems: []string{"the rules say applied", "the row of hold", "nobody placed it", "verify: wallet_holds", "a step ran into a constraint"},
 	},
 	{
 		Name:      "lane_lock",
