@@ -54,12 +54,13 @@ func (l *LegRef) appendPairs(all []pair) []pair {
 	return appendPair(all, "legs", &l.Legs)
 }
 
-const legPrefix = "_transaction/"
+// LegPrefix begins the id of a command that is a leg.
+const LegPrefix = "_transaction/"
 
 // LegID is the id of the command that is a leg of a transaction, counted from 1. It is also the
 // id of the hold that such a leg places.
 func LegID(transactionID string, leg int64) string {
-	return fmt.Sprintf("%s%s/%d", legPrefix, transactionID, leg)
+	return fmt.Sprintf("%s%s/%d", LegPrefix, transactionID, leg)
 }
 
 // Legs are the commands of the transaction as they are recorded: with their ids, and with the
@@ -84,6 +85,17 @@ func (t Transaction) Legs() []Leg {
 		legs[i] = leg
 	}
 	return legs
+}
+
+// Wallets are those of the legs, each once.
+func (t Transaction) Wallets() (refs []AssetRef) {
+	seen := map[AssetRef]bool{}
+	for _, leg := range t.Commands {
+		if !seen[leg.AssetRef] {
+			refs, seen[leg.AssetRef] = append(refs, leg.AssetRef), true
+		}
+	}
+	return refs
 }
 
 // Validate checks a caller's transaction. It returns an *InvalidError with the value and what

@@ -1,6 +1,6 @@
 // Package activities implements the three steps of a command as Temporal activities on
-// Postgres: EnsureWalletAsset, ApplyCommands, RecordEvents; and those of a transaction. Each is idempotent and safe to run
-// concurrently with itself: the wallet asset's row is the lock, and the journal records what
+// Postgres: EnsureWalletAsset, ApplyCommands, RecordEvents; and those of transactions and lanes.
+// Each is idempotent and safe to run concurrently with itself: the wallet asset's row is the lock, and the journal records what
 // was done.
 //
 // Read in this order: apply_commands.go (the step), apply_groups.go (what a transaction does to

@@ -40,10 +40,10 @@ func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsI
 
 // recordSoon runs RecordEvents for a step that has done its own work. It reports whether it
 // succeeded; if not, the workflow runs it.
-func (a *Activities) recordSoon(ctx context.Context, ref wallet.AssetRef) bool {
+func (a *Activities) recordSoon(ctx context.Context, refs ...wallet.AssetRef) bool {
 	ctx, cancel := context.WithTimeout(ctx, andRecordPatience)
 	defer cancel()
-	_, err := a.RecordEvents(ctx, ref)
+	_, err := a.recordEvents(ctx, refs)
 	return err == nil
 }
 

@@ -22,7 +22,7 @@ import (
 // can wait. That is one whose wallet's row is locked by somebody else, or cannot be made or read,
 // or whose events could not be recorded. The answers are LaneAnswers, one for each item.
 func (a *Activities) ApplyLane(ctx context.Context, in wallet.ApplyLaneInput) ([]byte, error) {
-	items, groups := decodeLane(in)
+	items, groups := byWallet(in)
 	err := applyInParts(ctx, groups, a.applyFree)
 	if err == nil {
 		err = a.recordLane(ctx, groups)
@@ -83,8 +83,8 @@ func (i laneItem) answer() wallet.LaneAnswer {
 	return wallet.LaneAnswer{Facts: wallet.NewFacts(g.commands[i.place:i.place+1], g.done.results[i.place:i.place+1])}
 }
 
-// decodeLane sorts the commands of the items by wallet.
-func decodeLane(in wallet.ApplyLaneInput) (items []laneItem, groups []*laneGroup) {
+// byWallet decodes the items, and puts their commands into a group for each wallet.
+func byWallet(in wallet.ApplyLaneInput) (items []laneItem, groups []*laneGroup) {
 	items = make([]laneItem, len(in.Items))
 	byRef := map[wallet.AssetRef]*laneGroup{}
 	for i, encoded := range in.Items {
@@ -265,14 +265,14 @@ func (a *Activities) recordLane(ctx context.Context, groups []*laneGroup) error 
 		}
 		err = nil
 	}
-	if len(unrecorded) > 0 {
-		a.feed.Announce()
-	}
 	return err
 }
 
 func (a *Activities) recordEventsOf(ctx context.Context, groups []*laneGroup) error {
-	users, currencies := columns(newLockedAssets(plainGroups(groups)).all) // in the order in which everyone inserts
-	_, err := a.recordEvents(ctx, users, currencies)
+	refs := make([]wallet.AssetRef, len(groups))
+	for i, g := range groups {
+		refs[i] = g.AssetRef
+	}
+	_, err := a.recordEvents(ctx, refs)
 	return err
 }

@@ -3,7 +3,6 @@ package activities
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -45,30 +44,14 @@ func (a *Activities) ApplyTransaction(ctx context.Context, t wallet.Transaction)
 	if err != nil {
 		return wallet.ApplyTransactionOutput{}, failure.Encode(fmt.Errorf("apply transaction %q: %w", t.ID, err))
 	}
-	out.Recorded = len(out.Result.Results) == 0 || a.recordTransactionSoon(ctx, t)
+	out.Recorded = len(out.Result.Results) == 0 || a.recordSoon(ctx, t.Wallets()...)
 	return out, nil
-}
-
-func (a *Activities) recordTransactionSoon(ctx context.Context, t wallet.Transaction) bool {
-	refs := make([]wallet.AssetRef, len(t.Commands))
-	for i, leg := range t.Commands {
-		refs[i] = leg.AssetRef
-	}
-	ctx, cancel := context.WithTimeout(ctx, andRecordPatience)
-	defer cancel()
-	return a.RecordTransaction(ctx, refs) == nil
 }
 
 // RecordTransaction is RecordEvents for several wallets, in one transaction of Postgres.
 func (a *Activities) RecordTransaction(ctx context.Context, refs []wallet.AssetRef) error {
-	refs = slices.Clone(refs)
-	slices.SortFunc(refs, compareRefs)
-	var users, currencies []string
-	for _, ref := range slices.Compact(refs) {
-		users, currencies = append(users, ref.UserID), append(currencies, ref.Currency)
-	}
-	if _, err := a.recordEvents(ctx, users, currencies); err != nil {
-		return failure.Encode(fmt.Errorf("record events of %d wallets: %w", len(users), err))
+	if _, err := a.recordEvents(ctx, refs); err != nil {
+		return failure.Encode(fmt.Errorf("record events of %d wallets: %w", len(refs), err))
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,13 +18,19 @@ const (
 	// every transaction locks in the same one, so none waits in a circle. An ORDER BY above
 	// would sort only what is locked already. NO KEY: the rows' keys never change, and
 	// others may refer to them meanwhile.
-	sqlLockAssets = `SELECT asset.*
+	sqlLockAssets = sqlAssetsToLock + `FOR NO KEY UPDATE) AS asset`
+
+	// sqlLockFreeAssets leaves out the rows that another session holds locked, instead of waiting
+	// for them.
+	sqlLockFreeAssets = sqlAssetsToLock + `FOR NO KEY UPDATE SKIP LOCKED) AS asset`
+
+	sqlAssetsToLock = `SELECT asset.*
 		FROM unnest($1::text[], $2::text[]) AS wanted (user_id, currency)
 		CROSS JOIN LATERAL (
 			SELECT ` + rows.AssetColumns + `
 			FROM wallet_assets AS a
 			WHERE a.user_id = wanted.user_id AND a.currency = wanted.currency
-			FOR NO KEY UPDATE) AS asset`
+			`
 
 	// A statement of its own, after the locks: its time is not before that of any
 	// entry of a transaction that held one of them earlier.
@@ -71,10 +76,6 @@ const (
 				LIMIT 1) AS next
 			WHERE next.command_id = '` + wallet.ExpirePrefix + `' || h.hold_id)`
 )
-
-// sqlLockFreeAssets leaves out the rows that another session holds locked, instead of waiting for
-// them.
-var sqlLockFreeAssets = strings.Replace(sqlLockAssets, "UPDATE)", "UPDATE SKIP LOCKED)", 1)
 
 // lockedAsset is a wallet asset whose row a transaction has locked, and what it does to it.
 type lockedAsset struct {
@@ -127,9 +128,8 @@ func newLockedAssets(groups []group) *lockedAssets {
 	for i, g := range groups {
 		refs[i] = g.AssetRef
 	}
-	slices.SortFunc(refs, compareRefs)
 	l := &lockedAssets{}
-	for _, ref := range slices.Compact(refs) {
+	for _, ref := range sorted(refs) {
 		l.all = append(l.all, &lockedAsset{
 			ref: ref, prior: map[string]*wallet.Entry{}, holds: map[string]wallet.Hold{}, holdsToWrite: map[string]wallet.Hold{},
 		})
@@ -140,6 +140,11 @@ func newLockedAssets(groups []group) *lockedAssets {
 		}
 	}
 	return l
+}
+
+// sorted are wallet assets in the one order of all transactions, each once.
+func sorted(refs []wallet.AssetRef) []wallet.AssetRef {
+	return slices.Compact(slices.SortedFunc(slices.Values(refs), compareRefs))
 }
 
 func compareRefs(a, b wallet.AssetRef) int {

@@ -22,16 +22,20 @@ const (
 // the last committed event and continue without a gap, and each waits for and skips what the
 // other has inserted.
 func (a *Activities) RecordEvents(ctx context.Context, ref wallet.AssetRef) (wallet.RecordEventsOutput, error) {
-	versions, err := a.recordEvents(ctx, []string{ref.UserID}, []string{ref.Currency})
+	versions, err := a.recordEvents(ctx, []wallet.AssetRef{ref})
 	if err != nil {
 		return wallet.RecordEventsOutput{}, failure.Encode(fmt.Errorf("record events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err))
 	}
 	return wallet.RecordEventsOutput{Version: versions[0]}, nil
 }
 
-// recordEvents records the events of wallets, which must be sorted, and returns the version of
-// the last event of each.
-func (a *Activities) recordEvents(ctx context.Context, users, currencies []string) ([]int64, error) {
+// recordEvents records the events of wallets in one transaction, in the order in which everyone
+// does, and returns the version of the last event of each in that order.
+func (a *Activities) recordEvents(ctx context.Context, refs []wallet.AssetRef) ([]int64, error) {
+	var users, currencies []string
+	for _, ref := range sorted(refs) {
+		users, currencies = append(users, ref.UserID), append(currencies, ref.Currency)
+	}
 	versions, err := inTransaction(ctx, a, func(t transaction) (versions []int64, err error) {
 		whole := &pgx.Batch{}
 		whole.Queue(sqlRecordEvents, users, currencies).Query(func(found pgx.Rows) (err error) {

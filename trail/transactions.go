@@ -75,7 +75,7 @@ var (
 	sqlFirstLegs = `SELECT transaction_id, coalesce(users[1], ''), coalesce(currencies[1], ''), EXISTS (
 			SELECT 1
 			FROM wallet_commands
-			WHERE user_id = t.users[1] AND currency = t.currencies[1] AND command_id = ('_transaction/' || t.transaction_id || '/1') COLLATE "C")
+			WHERE user_id = t.users[1] AND currency = t.currencies[1] AND command_id = ('` + wallet.LegPrefix + `' || t.transaction_id || '/1') COLLATE "C")
 		FROM wallet_transactions AS t
 		WHERE transaction_id > $1
 		ORDER BY transaction_id

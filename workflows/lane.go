@@ -87,7 +87,6 @@ func (c *LaneCounts) note(now time.Time, commands, returned int) {
 type lane struct {
 	stepper
 	metrics      client.MetricsHandler
-	updates      int // in this run
 	queue        []laneItem
 	inStep       int
 	counts       LaneCounts
@@ -120,14 +119,14 @@ func (l *lane) validate(ctx workflow.Context, payload converter.RawValue) error 
 	if err := l.checkPayload(ctx, payload); err != nil {
 		return failure.Encode(err)
 	}
-	items, err := decodeLane(payload)
+	items, err := decodeItems(payload)
 	if err != nil {
 		return failure.Encode(err)
 	}
 	return failure.Encode(l.checkRoom(payload, len(items)))
 }
 
-func decodeLane(payload converter.RawValue) ([]jsontext.Value, error) {
+func decodeItems(payload converter.RawValue) ([]jsontext.Value, error) {
 	data, err := payloads.JSON(payload)
 	if err != nil {
 		return nil, err
@@ -138,11 +137,10 @@ func decodeLane(payload converter.RawValue) ([]jsontext.Value, error) {
 // handleApply answers with the LaneAnswers of its items.
 func (l *lane) handleApply(ctx workflow.Context, payload converter.RawValue) ([]byte, error) {
 	panicIfEncrypted(payload)
-	items, err := decodeLane(payload)
+	items, err := decodeItems(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
-	l.updates++
 	size := sizeOf(payload, len(items))
 	l.updatesReceived++
 	l.updateBytes += size
@@ -158,7 +156,7 @@ func (l *lane) handleApply(ctx workflow.Context, payload converter.RawValue) ([]
 }
 
 func (l *lane) hasToEnd(ctx workflow.Context) bool {
-	return l.updates >= maxLaneUpdates || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
+	return l.updatesReceived >= maxLaneUpdates || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 }
 
 // run is the main coroutine. A run ends as a wallet's does: when nobody waits for it, in a

@@ -59,7 +59,7 @@ func (t *transaction) run(ctx workflow.Context, metrics client.MetricsHandler) (
 	}
 	counts.Results(metrics, results)
 	counts.Expired(metrics, out.Expired)
-	refs := t.wallets()
+	refs := t.Wallets()
 	if !out.Recorded {
 		if err := t.step(ctx, wallet.StepRecordTransaction, "record events", refs, nil); err != nil {
 			return out.Result, err
@@ -69,17 +69,6 @@ func (t *transaction) run(ctx workflow.Context, metrics client.MetricsHandler) (
 		t.refreshWallets(ctx, refs)
 	}
 	return out.Result, nil
-}
-
-// wallets are those of the legs, each once.
-func (t *transaction) wallets() (refs []wallet.AssetRef) {
-	seen := map[wallet.AssetRef]bool{}
-	for _, leg := range t.Commands {
-		if !seen[leg.AssetRef] {
-			refs, seen[leg.AssetRef] = append(refs, leg.AssetRef), true
-		}
-	}
-	return refs
 }
 
 // refreshWallets tells the wallets' workflows, if they run, that others have changed their rows. It is
@@ -113,6 +102,11 @@ func transactionInput(ctx workflow.Context, payload converter.RawValue) (t walle
 	run := scheduledRun(ctx)
 	if t, err = wallet.DecodeTransaction(data, run.CommandID()); err != nil || run.ScheduleID == "" || t.ID != run.CommandID() {
 		return t, err
+	}
+	for _, leg := range t.Legs() {
+		if err := leg.ValidateScheduled(); err != nil {
+			return t, err
+		}
 	}
 	scheduled, err := scheduledTime(ctx, run)
 	t.ID = scheduled.CommandID()

@@ -109,10 +109,7 @@ func (a *app) changeCommand(kind wallet.Kind) *cobra.Command {
 			err = a.apply(cmd, wallets, f.timeout, wallet.ApplyCommandInput{
 				AssetRef: wallet.AssetRef{UserID: args[0], Currency: args[1]}, Command: command,
 			})
-			if invented && outcomeOf(err).code == exitNoAnswer {
-				err = fmt.Errorf("%w\nto ask again: %s", err, repeated(os.Args, command.ID))
-			}
-			return err
+			return howToRepeat(err, invented, command.ID)
 		},
 	}
 	f.add(cmd, kind)
@@ -137,6 +134,14 @@ func (a *app) inventID(cmd *cobra.Command, id *string) (invented bool, err error
 func isTerminal(cmd *cobra.Command) bool {
 	in, ok := cmd.InOrStdin().(*os.File)
 	return ok && term.IsTerminal(int(in.Fd())) && cli.Terminal(cmd, "table") != nil
+}
+
+// howToRepeat adds to an error without an answer how to ask again with an id that was made up.
+func howToRepeat(err error, invented bool, id string) error {
+	if invented && outcomeOf(err).code == exitNoAnswer {
+		return fmt.Errorf("%w\nto ask again: %s", err, repeated(os.Args, id))
+	}
+	return err
 }
 
 // repeated is a command line for a shell that sends the same command again.

@@ -56,10 +56,7 @@ refused; each wallet then has an entry that says why.`,
 		err = a.transact(cmd, timeout, func(ctx context.Context, wallets *starter.Client) (wallet.TransactionResult, error) {
 			return wallets.Transfer(ctx, t)
 		})
-		if invented && outcomeOf(err).code == exitNoAnswer {
-			err = fmt.Errorf("%w\nto ask again: %s", err, repeated(os.Args, t.ID))
-		}
-		return err
+		return howToRepeat(err, invented, t.ID)
 	}
 	return cmd
 }

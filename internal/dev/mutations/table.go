@@ -188,8 +188,8 @@ var All = []Mutation{
 		Mechanism: "A lane locks the rows that it writes to.",
 		Edits: []Edit{{
 			File: "activities/lock.go",
-			Old:  `strings.Replace(sqlLockAssets, "UPDATE)", "UPDATE SKIP LOCKED)", 1)`,
-			New:  `strings.Replace(sqlLockAssets, "FOR NO KEY UPDATE)", ")", 1)`,
+			Old:  `FOR NO KEY UPDATE SKIP LOCKED) AS asset`,
+			New:  `) AS asset`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"a step ran into a constraint"},
