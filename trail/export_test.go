@@ -18,6 +18,7 @@ var Lookups = map[string]string{
 	rows.EntriesByID:    `'{big,big,big,big}', '{USD,USD,USD,USD}', '{c1,c70000,c110000,none}'`,
 	sqlJournals:         `'big'`,
 	sqlStatementLines:   `'big', 'USD', 500, 70000, 1000`,
+	sqlWalletsAfter:     `'u000007', 'USD', 1000`,
 	sqlEventsOfWallet:   `'big', 'USD', 500, 1000`,
 	sqlEventsOfUser:     `'big', 'USD', 500, 1000`,
 	sqlEventsOfAll:      `'big', 'USD', 500, 1000`,

@@ -83,6 +83,8 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"statement USER USD", exitDone, exitFailed},
 		{"events USER USD", exitDone, exitFailed},
 		{"commands USER USD", exitDone, exitFailed},
+		{"find a", exitDone, exitFailed},
+		{"find no-such-id", exitFailed, exitFailed},
 		{"verify", exitDone, exitFailed},
 		{"receipt USER USD a", exitDone, exitFailed},
 		{"head --all", exitDone, exitFailed},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -48,6 +49,39 @@ func (a *app) eventsCommand() *cobra.Command {
 	return cmd
 }
 
+func (a *app) findCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "find COMMAND_ID", Short: "Find out which wallets have a command with this id",
+		Long: `Look a command's id up in all wallets, by one step into an index for each: a
+million wallets take seconds. Exit code 1 if none has it. The id of a transaction
+is looked up with "wallet transaction show".`,
+		Example: "  wallet find order-7", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+				var all []journalEntry
+				err := trail.New(pool).Find(cmd.Context(), args[0], func(e wallet.Entry) error {
+					all = append(all, journalEntryOf(e))
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+				if len(all) == 0 {
+					return fmt.Errorf("no wallet has a command with the id %q: it was not recorded, or under another id", args[0])
+				}
+				header := append(append(table.Row{"user", "currency"}, cli.ResultHeader...), "at")
+				return printList(a, cmd, all, "", header, func(e journalEntry) table.Row {
+					return append(append(table.Row{cli.Plain(e.UserID), e.Currency}, cli.ResultRow(e.Result)...), when(e.RecordedAt))
+				})
+			})
+		},
+	}
+}
+
+func journalEntryOf(e wallet.Entry) journalEntry {
+	return journalEntry{e.UserID, e.Currency, e.Result(), e.RequestHash, content{Command: e.Command()}, e.PrevHash}
+}
+
 // journalEntry is wallet.Entry as machines read it.
 type journalEntry struct {
 	UserID   string `json:"user_id"`
@@ -85,7 +119,7 @@ func (a *app) commandsCommand() *cobra.Command {
 					})
 					page := make([]journalEntry, len(entries))
 					for i, e := range entries {
-						page[i] = journalEntry{e.UserID, e.Currency, e.Result(), e.RequestHash, content{Command: e.Command()}, e.PrevHash}
+						page[i] = journalEntryOf(e)
 					}
 					return page, err
 				},
