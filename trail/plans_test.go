@@ -24,7 +24,8 @@ const manyRows = `
 		UNION ALL SELECT CASE WHEN i % 2 = 0 THEN 'a' ELSE 'u' END || lpad(i::text, 6, '0'), 8, 6 FROM generate_series(1, 5000) AS i) AS w
 	CROSS JOIN LATERAL generate_series(1, entries) AS n
 	CROSS JOIN (SELECT decode(repeat('00', 32), 'hex') AS zero) AS z;
-	INSERT INTO wallet_assets (user_id, currency) SELECT DISTINCT user_id, currency FROM wallet_commands;
+	INSERT INTO wallets (user_id, created_at) SELECT user_id, min(recorded_at) FROM wallet_commands GROUP BY user_id;
+	INSERT INTO wallet_assets (user_id, currency, created_at, updated_at) SELECT user_id, currency, min(recorded_at), max(recorded_at) FROM wallet_commands GROUP BY user_id, currency;
 	INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, amount,
 		total_before, total_after, hold_before, hold_after, description, actor, metadata, occurred_at, position, hash)
 	SELECT user_id, currency, version, 'wallet_asset.added', command_id, amount,
