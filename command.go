@@ -18,7 +18,7 @@ type Command struct {
 	ID   string      `json:"id"`
 	Type CommandType `json:"type"`
 	// Amount must be above 0 if it is sent. Create takes none. Capture and release without an
-	// amount apply to everything left of the hold.
+	// amount apply to everything left of the hold, reverse to everything left of the original.
 	Amount Amount `json:"amount,omitzero"`
 	// HoldID is the hold to capture, release, raise or extend: the id of the command that
 	// placed it.
@@ -31,6 +31,8 @@ type Command struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// Partial keeps the rest of the hold reserved after a capture, for another capture.
 	Partial bool `json:"partial,omitempty"`
+	// OriginalID is the add, subtract or capture to reverse: its command id.
+	OriginalID string `json:"original_id,omitempty"`
 	// NotAfter is the last moment at which the command may be recorded, by Postgres's clock.
 	// After it the command is refused.
 	NotAfter time.Time `json:"not_after,omitzero"`
@@ -139,6 +141,11 @@ func (c *Command) validateFields() error {
 	if err := c.validateConditions(); err != nil {
 		return err
 	}
+	if c.OriginalID != "" {
+		if err := validateName("original_id", c.OriginalID); err != nil {
+			return err
+		}
+	}
 	return c.validateHold()
 }
 
@@ -201,11 +208,14 @@ func validateText(field, value string) error {
 // encoder's escaping. Batches are split by it.
 func (c Command) Size() int {
 	// Of the fields, with their punctuation, of expires_at, and of the conditions with their values.
-	const names, holdNames, conditionsSize = 160, 120, 100
+	const names, holdNames, originalName, conditionsSize = 160, 120, 20, 100
 	size := names + SizeAsJSON(c.ID) + SizeAsJSON(string(c.Type)) + SizeAsJSON(c.Amount.String()) +
 		SizeAsJSON(c.Description) + SizeAsJSON(c.Actor) + SizeAsJSON(c.HoldID) + SizeAsJSON(c.ExpiresIn)
 	if c.HoldID != "" || c.ExpiresIn != "" || c.Partial || !c.ExpiresAt.IsZero() {
 		size += holdNames
+	}
+	if c.OriginalID != "" {
+		size += originalName + SizeAsJSON(c.OriginalID)
 	}
 	if !c.NotAfter.IsZero() || c.ExpectedVersion != nil {
 		size += conditionsSize

@@ -44,6 +44,9 @@ func TestEveryTypeTakesConditions(t *testing.T) {
 		if kind.allows("hold_id") {
 			c.HoldID = "h"
 		}
+		if kind.allows("original_id") {
+			c.OriginalID = "o"
+		}
 		require.NoError(t, c.Validate(), kind.Type)
 	}
 }

@@ -52,6 +52,8 @@ var resultFields = []func(*Result) any{
 	func(r *Result) any { return &r.TransactionID },
 	func(r *Result) any { return &r.Leg },
 	func(r *Result) any { return &r.Legs },
+	func(r *Result) any { return &r.OriginalID },
+	func(r *Result) any { return &r.OriginalLeft },
 }
 
 // NewFacts encodes the results of commands.
@@ -211,7 +213,7 @@ func move(amount *Amount, by Amount, grew, shrank bool) {
 func (s *successor) expect(received *Received, flags byte) Result {
 	c := &received.Command
 	r := Result{
-		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Status: StatusUnapplied, HoldID: c.holdID(), Amount: resultAmount(*received, s.last.TotalAfter.decimals()),
+		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Status: StatusUnapplied, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(*received, s.last.TotalAfter.decimals()),
 		TotalBefore: s.last.TotalAfter, TotalAfter: s.last.TotalAfter, HoldBefore: s.last.HoldAfter, HoldAfter: s.last.HoldAfter,
 		Position: s.last.Position + 1, RecordedAt: s.last.RecordedAt, Replayed: flags&flagReplayed != 0,
 	}

@@ -50,17 +50,19 @@ func (a Asset) After(e Entry) Asset {
 	return a
 }
 
-// Account is what a command is decided on: the asset, the holds that the command names, and the
-// holds that are due to expire.
+// Account is what a command is decided on: the asset, the holds that the command names or that
+// are due to expire, and the originals that it reverses.
 type Account struct {
 	Asset
-	Holds   map[string]Hold
-	changed *Hold // by the last command decided
+	Holds     map[string]Hold
+	Originals map[string]Original
+	changed   *Hold     // by the last command decided
+	reversed  *Original // by the last command decided
 }
 
-// Clone is an account with holds of its own.
+// Clone is an account with holds and originals of its own.
 func (a Account) Clone() Account {
-	a.Holds = maps.Clone(a.Holds)
+	a.Holds, a.Originals = maps.Clone(a.Holds), maps.Clone(a.Originals)
 	return a
 }
 
@@ -119,10 +121,10 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 		return before, Result{}, before.inconsistent("total %s or hold %s has more than %d decimals", before.Total, before.Hold, before.Scale)
 	}
 	before.Position++
-	before.changed = nil
+	before.changed, before.reversed = nil, nil
 	after, refused := decide(before, received, now)
 	r := Result{
-		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Position: before.Position, HoldID: c.holdID(), Amount: resultAmount(received, before.Scale),
+		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Position: before.Position, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(received, before.Scale),
 		TotalBefore: before.Total, TotalAfter: before.Total, HoldBefore: before.Hold, HoldAfter: before.Hold,
 	}
 	if refused != nil {
@@ -140,6 +142,9 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 		if h.IsOpen() {
 			r.HoldLeft = h.Left()
 		}
+	}
+	if o, ok := after.Reversed(); ok && !o.Left.IsZero() {
+		r.OriginalLeft = o.Left
 	}
 	r.Status, r.Version, r.TotalAfter, r.HoldAfter = StatusApplied, after.Version, after.Total, after.Hold
 	return after, r, nil
@@ -235,7 +240,7 @@ func Fold(before Account, prior map[string]*Entry, commands []Received, now time
 		Folded: Folded{Account: before, Entries: make([]Entry, 0, len(commands)+1), Results: make([]Result, 0, len(commands))},
 		now:    now, known: make(map[string]*Entry, len(commands)),
 	}
-	f.Account.Holds = maps.Clone(before.Holds)
+	f.Account = before.Clone()
 	if !before.Exists() && !f.opens(commands) {
 		if _, err := f.record(&Received{Command: AutoCreate()}); err != nil {
 			return Folded{}, err
@@ -256,6 +261,7 @@ func Fold(before Account, prior map[string]*Entry, commands []Received, now time
 			f.Results = append(f.Results, Answer(*entry, f.Account.Asset, *c))
 			continue
 		}
+		f.nameOriginal(*c, prior)
 		entry, err := f.record(&commands[i])
 		if err != nil {
 			return Folded{}, err
@@ -294,6 +300,9 @@ func (f *folding) record(received *Received) (*Entry, error) {
 			f.changed = map[string]Hold{}
 		}
 		f.changed[h.ID] = h
+	}
+	if o, ok := after.Reversed(); ok {
+		f.Account.KeepOriginal(o)
 	}
 	f.known[entry.CommandID] = entry
 	return entry, nil

@@ -71,11 +71,14 @@ type Entry struct {
 	HoldState     HoldState
 	HoldLeft      Amount // with the currency's decimals; 0 if nothing is left
 	HoldExpiresAt time.Time
-	LegRef                  // of a transaction; zero for a command on its own
-	RecordedAt    time.Time // UTC, microseconds
-	PrevHash      Hash
-	Hash          Hash
-	Format        int64 // see Rules
+	// The command that a reversal is of, and what can still be reversed of it: see Result.
+	OriginalID   string
+	OriginalLeft Amount    // with the currency's decimals; 0 if nothing is left
+	LegRef                 // of a transaction; zero for a command on its own
+	RecordedAt   time.Time // UTC, microseconds
+	PrevHash     Hash
+	Hash         Hash
+	Format       int64 // see Rules
 }
 
 // Result returns the answer that this entry records.
@@ -85,6 +88,7 @@ func (e Entry) Result() Result {
 		Amount: e.Amount, TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter,
 		HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter, Version: e.Version,
 		HoldID: e.TargetHoldID(), HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
+		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft,
 		Position: e.Position, Hash: e.Hash, RecordedAt: e.RecordedAt,
 	}
 }

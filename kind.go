@@ -18,6 +18,7 @@ const (
 	TypeCapture  CommandType = "capture"  // total shrinks by what was reserved, or a part of it
 	TypeRelease  CommandType = "release"  // what was reserved, or a part of it, is available again
 	TypeExpire   CommandType = "expire"   // by the service: a hold's time is over
+	TypeReverse  CommandType = "reverse"  // what an earlier command did to the total is undone, or a part of it
 )
 
 // Kind describes a command type. Every other list of types is derived from the table kinds or
@@ -75,6 +76,10 @@ var kinds = []Kind{
 	{
 		Type: TypeRelease, Event: "wallet_asset.released", Required: []string{"hold_id"}, Optional: []string{"amount"}, apply: release,
 		Refuses: []Reason{ReasonHoldNotFound, ReasonHoldClosed, ReasonHoldExpired, ReasonHoldExceeded},
+	},
+	{
+		Type: TypeReverse, Event: "wallet_asset.reversed", Required: []string{"original_id"}, Optional: []string{"amount"}, apply: reverse,
+		Refuses: []Reason{ReasonOriginalNotFound, ReasonOriginalUnapplied, ReasonOriginalIsReversal, ReasonNotReversible, ReasonReversalExceeded, ReasonInsufficientFunds},
 	},
 	{Type: TypeExpire, Event: "wallet_asset.hold_expired", Required: []string{"hold_id"}, apply: expire, Service: true},
 }

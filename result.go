@@ -16,19 +16,24 @@ type Reason string
 
 // Reasons of unapplied commands, and of input that cannot be recorded at all.
 const (
-	ReasonInsufficientFunds Reason = "insufficient_funds" // subtract of more than is available
-	ReasonAlreadyExists     Reason = "already_exists"     // create of an existing wallet asset
-	ReasonTooLate           Reason = "too_late"           // it would be recorded after its not_after
-	ReasonScaleExceeded     Reason = "scale_exceeded"     // more decimals than the currency has
-	ReasonVersionMismatch   Reason = "version_mismatch"   // the wallet does not have the expected_version
-	ReasonHoldNotFound      Reason = "hold_not_found"     // the wallet has no such hold
-	ReasonHoldClosed        Reason = "hold_closed"        // captured or released already
-	ReasonHoldExpired       Reason = "hold_expired"       // it has expired
-	ReasonHoldExceeded      Reason = "hold_exceeded"      // more than is left of it
-	ReasonExpiryNotLater    Reason = "expiry_not_later"   // an expiry is only moved to a later time
-	ReasonTooManyHolds      Reason = "too_many_holds"     // more than MaxOpenHolds would be open
-	ReasonIDConflict        Reason = "id_conflict"        // the id was used before with different content
-	ReasonMalformed         Reason = "malformed"          // cannot be understood
+	ReasonInsufficientFunds  Reason = "insufficient_funds"   // subtract of more than is available
+	ReasonAlreadyExists      Reason = "already_exists"       // create of an existing wallet asset
+	ReasonTooLate            Reason = "too_late"             // it would be recorded after its not_after
+	ReasonScaleExceeded      Reason = "scale_exceeded"       // more decimals than the currency has
+	ReasonVersionMismatch    Reason = "version_mismatch"     // the wallet does not have the expected_version
+	ReasonHoldNotFound       Reason = "hold_not_found"       // the wallet has no such hold
+	ReasonHoldClosed         Reason = "hold_closed"          // captured or released already
+	ReasonHoldExpired        Reason = "hold_expired"         // it has expired
+	ReasonHoldExceeded       Reason = "hold_exceeded"        // more than is left of it
+	ReasonExpiryNotLater     Reason = "expiry_not_later"     // an expiry is only moved to a later time
+	ReasonTooManyHolds       Reason = "too_many_holds"       // more than MaxOpenHolds would be open
+	ReasonOriginalNotFound   Reason = "original_not_found"   // the wallet has no such command to reverse
+	ReasonOriginalUnapplied  Reason = "original_unapplied"   // it was refused
+	ReasonOriginalIsReversal Reason = "original_is_reversal" // a reversal is not reversed
+	ReasonNotReversible      Reason = "not_reversible"       // of a type that does not change the total
+	ReasonReversalExceeded   Reason = "reversal_exceeded"    // more than is left of it
+	ReasonIDConflict         Reason = "id_conflict"          // the id was used before with different content
+	ReasonMalformed          Reason = "malformed"            // cannot be understood
 	// ReasonTransactionRefused is the reason of the legs of a refused transaction, but for the
 	// one that is the cause: that has its own.
 	ReasonTransactionRefused Reason = "transaction_refused"
@@ -61,6 +66,10 @@ type Result struct {
 	HoldState     HoldState `json:"hold_state,omitempty"`
 	HoldLeft      Amount    `json:"hold_left,omitzero"`
 	HoldExpiresAt time.Time `json:"hold_expires_at,omitzero"`
+	// OriginalID is the command that a reversal is of, and OriginalLeft what can still be reversed
+	// of it; absent if nothing.
+	OriginalID   string `json:"original_id,omitempty"`
+	OriginalLeft Amount `json:"original_left,omitzero"`
 	// Version counts applied commands, from 1, without gaps; absent if unapplied.
 	Version int64 `json:"version,omitempty"`
 	// Position counts all recorded commands, from 1. It is absent for an id_conflict, which has

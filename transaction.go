@@ -111,6 +111,9 @@ func (t Transaction) Validate() error {
 		if err := leg.validate(); err != nil {
 			return ofLeg(i, err)
 		}
+		if err := t.validateOriginal(leg.Command); err != nil {
+			return ofLeg(i, err)
+		}
 	}
 	shared := Command{Type: TypeCreate, NotAfter: t.NotAfter, Description: t.Description, Actor: t.Actor, Metadata: t.Metadata}
 	if err := shared.validateContent(); err != nil {
@@ -118,6 +121,17 @@ func (t Transaction) Validate() error {
 	}
 	if t.MustBalance {
 		return t.validateBalance()
+	}
+	return nil
+}
+
+// validateOriginal refuses the reversal of a leg of the same transaction: if it is refused, that
+// leg was never applied, and nobody could tell afterwards why.
+func (t Transaction) validateOriginal(c Command) error {
+	for n := range t.Commands {
+		if c.OriginalID == LegID(t.ID, int64(n+1)) {
+			return invalid("original_id", c.OriginalID, "original_id %s is a command of the same transaction: leave both out", quote(c.OriginalID))
+		}
 	}
 	return nil
 }
@@ -173,6 +187,8 @@ func (t Transaction) validateBalance() error {
 		switch leg.Type {
 		case TypeAdd:
 			given[leg.Currency] = given[leg.Currency].Add(leg.Amount)
+		case TypeReverse:
+			return ofLeg(i, invalid("must_balance", "true", "a reverse gives or takes as its original says, and must_balance is set: leave must_balance out"))
 		case TypeSubtract, TypeCapture:
 			if leg.Amount == (Amount{}) {
 				return ofLeg(i, invalid("amount", "", "a capture without an amount may take anything, and must_balance is set: send the amount"))

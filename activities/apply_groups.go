@@ -92,7 +92,7 @@ func (l *lockedAssets) fold(groups []group) []outcome {
 		a := l.of(g.AssetRef)
 		lost, changedBefore := g.lastSeen.IsLostIn(a.Asset), g.lastSeen != a.Asset.Head()
 		a.changedBefore = a.changedBefore || changedBefore
-		f, err := wallet.Fold(wallet.Account{Asset: a.Asset, Holds: a.holds}, a.prior, g.commands, l.now)
+		f, err := wallet.Fold(a.account(), a.prior, g.commands, l.now)
 		if err != nil {
 			outcomes[i].err = fmt.Errorf("the %s wallet of %q: %w", g.Currency, g.UserID, err)
 			continue
@@ -113,7 +113,7 @@ func (l *lockedAssets) take(a *lockedAsset, f wallet.Folded) (expired int) {
 		}
 	}
 	if len(f.Entries) > 0 {
-		a.Asset, a.holds, a.changed = f.Account.Asset, f.Account.Holds, true
+		a.Asset, a.holds, a.originals, a.changed = f.Account.Asset, f.Account.Holds, f.Account.Originals, true
 		if l.entries == nil {
 			l.entries = f.Entries // no copy for one group
 		} else {

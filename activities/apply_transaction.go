@@ -115,8 +115,7 @@ func (l *lockedAssets) foldTransaction(c *claim) (result wallet.TransactionResul
 		return wallet.NewTransactionResult(c.ID, c.stored, results), 0, err
 	}
 	folded, err := wallet.FoldTransaction(func(ref wallet.AssetRef) wallet.Account {
-		a := l.of(ref)
-		return wallet.Account{Asset: a.Asset, Holds: a.holds}
+		return l.of(ref).account()
 	}, c.Transaction, l.now)
 	if err != nil {
 		return result, 0, err

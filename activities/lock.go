@@ -80,10 +80,11 @@ const (
 // lockedAsset is a wallet asset whose row a transaction has locked, and what it does to it.
 type lockedAsset struct {
 	wallet.Asset
-	ref      wallet.AssetRef
-	prior    map[string]*wallet.Entry // the journal's entries of the commands' ids
-	holds    map[string]wallet.Hold   // that the commands name, or that are due
-	restored bool                     // its row was lost, its journal was not
+	ref       wallet.AssetRef
+	prior     map[string]*wallet.Entry   // the journal's entries of the commands' ids
+	holds     map[string]wallet.Hold     // that the commands name, or that are due
+	originals map[string]wallet.Original // that the commands reverse
+	restored  bool                       // its row was lost, its journal was not
 	// withoutCommands is true of an asset of a group without commands.
 	withoutCommands bool
 	namesDue        bool // a command names a hold that is due
@@ -92,6 +93,11 @@ type lockedAsset struct {
 	changed      bool // the row is to be written
 	holdsToWrite map[string]wallet.Hold
 	nextHolds    []wallet.Hold // once holds are written: those that are open
+}
+
+// account is what the fold decides on.
+func (a *lockedAsset) account() wallet.Account {
+	return wallet.Account{Asset: a.Asset, Holds: a.holds, Originals: a.originals}
 }
 
 // showsHolds reports whether the next holds are asked for: where they have changed, or may have
@@ -131,7 +137,7 @@ func newLockedAssets(groups []group) *lockedAssets {
 	l := &lockedAssets{}
 	for _, ref := range sorted(refs) {
 		l.all = append(l.all, &lockedAsset{
-			ref: ref, prior: map[string]*wallet.Entry{}, holds: map[string]wallet.Hold{}, holdsToWrite: map[string]wallet.Hold{},
+			ref: ref, prior: map[string]*wallet.Entry{}, holds: map[string]wallet.Hold{}, originals: map[string]wallet.Original{}, holdsToWrite: map[string]wallet.Hold{},
 		})
 	}
 	for _, g := range groups {
@@ -234,10 +240,13 @@ func (l *lockedAssets) queueCreation(batch *pgx.Batch, missing []*lockedAsset, s
 func (l *lockedAssets) queueLocks(batch *pgx.Batch, sqlLock string, groups []group) {
 	users, currencies := columns(l.all)
 	batch.Queue(sqlLock, users, currencies).Query(l.readAssets)
-	batch.Queue(rows.EntriesByID, distinctIDs(groups, func(c wallet.Command) string { return c.ID }).parameters()...).Query(l.readPrior)
+	batch.Queue(rows.EntriesByID, distinctIDs(groups, commandID, originalID).parameters()...).Query(l.readPrior)
 	batch.Queue(sqlNow).QueryRow(func(row pgx.Row) error { return row.Scan(&l.now) })
-	if named := distinctIDs(groups, func(c wallet.Command) string { return c.HoldID }); len(named.ids) > 0 {
+	if named := distinctIDs(groups, holdID); len(named.ids) > 0 {
 		batch.Queue(sqlNamedHolds, named.parameters()...).Query(l.readHolds)
+	}
+	if originals := distinctIDs(groups, originalID); len(originals.ids) > 0 {
+		batch.Queue(sqlLastReversals, originals.parameters()...).Query(func(found pgx.Rows) error { return l.readReversals(originals, found) })
 	}
 }
 
@@ -281,7 +290,7 @@ func (t transaction) readMissing(ctx context.Context, l *lockedAssets, groups []
 		}
 		batch.Queue(sqlDueHolds, users, currencies, times).Query(l.readHolds)
 	}
-	named := distinctIDs(groups, func(c wallet.Command) string { return c.HoldID })
+	named := distinctIDs(groups, holdID)
 	missing := named.without(func(ref wallet.AssetRef, id string) bool { _, found := l.of(ref).holds[id]; return found })
 	var placed []wallet.Entry
 	if len(missing.ids) > 0 {
@@ -336,8 +345,12 @@ func (n ids) without(is func(wallet.AssetRef, string) bool) ids {
 	return rest
 }
 
+func commandID(c wallet.Command) string  { return c.ID }
+func holdID(c wallet.Command) string     { return c.HoldID }
+func originalID(c wallet.Command) string { return c.OriginalID }
+
 // distinctIDs are ids that commands have, each once in a wallet.
-func distinctIDs(groups []group, of func(wallet.Command) string) ids {
+func distinctIDs(groups []group, of ...func(wallet.Command) string) ids {
 	distinct := ids{[]string{}, []string{}, []string{}}
 	type key struct {
 		wallet.AssetRef
@@ -346,10 +359,12 @@ func distinctIDs(groups []group, of func(wallet.Command) string) ids {
 	seen := map[key]bool{}
 	for _, g := range groups {
 		for _, received := range g.commands {
-			k := key{g.AssetRef, of(received.Command)}
-			if k.id != "" && !seen[k] {
-				seen[k] = true
-				distinct.add(k.AssetRef, k.id)
+			for _, idOf := range of {
+				k := key{g.AssetRef, idOf(received.Command)}
+				if k.id != "" && !seen[k] {
+					seen[k] = true
+					distinct.add(k.AssetRef, k.id)
+				}
 			}
 		}
 	}

@@ -88,6 +88,11 @@ var (
 				c.Type, c.HoldID = rapid.SampledFrom([]string{"hold", "capture", "capture", "release"}).Draw(t, "type"), anyHold.Draw(t, "hold id")
 			}
 		}
+		if rapid.IntRange(0, 4).Draw(t, "reverses") == 4 {
+			c.ID, c.Type = rapid.SampledFrom([]string{"r1", "r2", "r3", "r4", "r5"}).Draw(t, "id"), "reverse"
+			c.HoldID = ""
+			c.OriginalID = rapid.SampledFrom([]string{"a", "b", "c", "d", "h-1", "i-2", "funds", "r1", "nobody"}).Draw(t, "original")
+		}
 		if c.Type != "create" {
 			c.Amount = rapid.SampledFrom([]string{"1", "1.00", "2.5", "2.50", "40", "0.01", "0.005", "99999999999999999999999999999999999999"}).Draw(t, "amount")
 			if c.Type != "add" && c.Type != "subtract" && rapid.IntRange(0, 4).Draw(t, "fits") > 0 {
@@ -98,7 +103,7 @@ var (
 		case "capture":
 			c.Partial = rapid.Bool().Draw(t, "partial")
 			fallthrough
-		case "release":
+		case "release", "reverse":
 			if rapid.Bool().Draw(t, "all of it") {
 				c.Amount = ""
 			}
@@ -187,6 +192,12 @@ func answerOf(r wallet.Result) model.Answer {
 	if r.HoldState == wallet.HoldOpen {
 		a.Left = r.HoldLeft.String()
 	}
+	if r.Status == wallet.StatusApplied {
+		a.Original = r.OriginalID
+	}
+	if !r.OriginalLeft.IsZero() {
+		a.OriginalLeft = r.OriginalLeft.String()
+	}
 	return a
 }
 
@@ -230,7 +241,7 @@ func told(answers []model.Answer, a wallet.Asset, err error) string {
 
 func received(c model.Command) wallet.Received {
 	r := wallet.Received{Command: wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), Description: c.Content,
-		HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion}}
+		HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial, OriginalID: c.OriginalID, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion}}
 	if c.Amount != "" {
 		r.Command.Amount = wallet.MustAmount(c.Amount)
 	}

@@ -69,12 +69,17 @@ func noStepReadsAWholeJournal(t *testing.T, size int, analyzed bool) {
 		require.NoError(t, err)
 	}
 	for i := range 10 {
-		s.apply(batch(fmt.Sprint("large-", i), 500)...)
+		s.apply(batch(fmt.Sprint("large-", i), 480)...)
+		var reversals []wallet.Received
+		for n := range 20 { // of one command, and of many
+			reversals = append(reversals, reverse(fmt.Sprint("r-", i, "-", n), []string{"small-0-0", fmt.Sprint("large-", i, "-", n)}[n%2], "0.01"))
+		}
+		s.apply(reversals...)
 		s.record()
 	}
 	*plans = nil
 	s.ensure()
-	s.apply(append(batch("last", 3), add("small-3-0", "1"))...) // the last command is a retry
+	s.apply(append(batch("last", 3), add("small-3-0", "1"), reverse("last", "small-0-0", "0.01"))...) // one is a retry
 	s.record()
 	require.Greater(t, requireFewRows(t, *plans, 10), 20, *plans)
 }

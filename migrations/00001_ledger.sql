@@ -47,12 +47,13 @@ CREATE TABLE wallet_commands (
     currency     text COLLATE "C" NOT NULL,
     position     bigint  NOT NULL CHECK (position >= 1),
     command_id   text COLLATE "C" NOT NULL,
-    type         text    CHECK (type IN ('create', 'add', 'subtract', 'hold', 'capture', 'release', 'expire')),  -- null if unreadable
+    type         text    CHECK (type IN ('create', 'add', 'subtract', 'hold', 'capture', 'release', 'reverse', 'expire')),  -- null if unreadable
     amount       numeric CHECK (0 <= amount AND amount < 'Infinity'),
     request_hash bytea   NOT NULL CHECK (length(request_hash) = 32),
     status       text    NOT NULL CHECK (status IN ('applied', 'unapplied')),
     reason       text    CHECK (reason IN ('insufficient_funds', 'already_exists', 'too_late', 'scale_exceeded', 'version_mismatch', 'malformed',
                      'hold_not_found', 'hold_closed', 'hold_expired', 'hold_exceeded', 'expiry_not_later', 'too_many_holds',
+                     'original_not_found', 'original_unapplied', 'original_is_reversal', 'not_reversible', 'reversal_exceeded',
                      'transaction_refused')),
     message      text,
     total_before numeric NOT NULL,
@@ -74,6 +75,8 @@ CREATE TABLE wallet_commands (
     hold_state   text    CHECK (hold_state IN ('open', 'captured', 'released', 'expired')),  -- after the command
     hold_left    numeric CHECK (0 <= hold_left AND hold_left < 'Infinity'),
     hold_expires_at timestamptz,
+    original_id  text COLLATE "C",  -- that the command reverses
+    original_left numeric CHECK (0 < original_left AND original_left < 'Infinity'),  -- to reverse, after the command
     transaction_id text COLLATE "C",  -- of which this command is a leg
     leg          smallint CHECK (leg BETWEEN 1 AND legs),
     legs         smallint CHECK (legs BETWEEN 2 AND 100),
@@ -90,6 +93,8 @@ CREATE TABLE wallet_commands (
     CHECK (0 <= hold_before AND hold_before <= total_before AND total_before < 'Infinity'),
     CHECK (0 <= hold_after AND hold_after <= total_after AND total_after < 'Infinity')
 );
+-- The last reversal of a command says what is left of it.
+CREATE INDEX wallet_commands_reversals ON wallet_commands (user_id, currency, original_id, position) WHERE original_id IS NOT NULL AND version IS NOT NULL;
 COMMENT ON TABLE  wallet_commands              IS 'The journal: every command that reached a wallet asset, applied or refused, in one hash chain per asset. Append-only.';
 COMMENT ON COLUMN wallet_commands.request_hash IS 'SHA-256 of the command''s content, to tell a retry from a reused id';
 COMMENT ON COLUMN wallet_commands.format       IS 'names the recipe of the hash and the rules by which the entry was decided';
@@ -100,7 +105,7 @@ CREATE TABLE wallet_asset_events (
     currency     text COLLATE "C" NOT NULL,
     version      bigint  NOT NULL,
     event_type   text    NOT NULL CHECK (event_type IN ('wallet_asset.created', 'wallet_asset.added', 'wallet_asset.subtracted',
-                     'wallet_asset.held', 'wallet_asset.captured', 'wallet_asset.released', 'wallet_asset.hold_expired')),
+                     'wallet_asset.held', 'wallet_asset.captured', 'wallet_asset.released', 'wallet_asset.reversed', 'wallet_asset.hold_expired')),
     command_id   text COLLATE "C" NOT NULL,
     amount       numeric,
     total_before numeric NOT NULL,
@@ -122,6 +127,8 @@ CREATE TABLE wallet_asset_events (
     hold_state   text,
     hold_left    numeric,
     hold_expires_at timestamptz,
+    original_id  text COLLATE "C",
+    original_left numeric,
     transaction_id text COLLATE "C",
     leg          smallint,
     legs         smallint,
@@ -140,12 +147,14 @@ SELECT user_id, currency, version,
         WHEN 'hold'     THEN 'wallet_asset.held'
         WHEN 'capture'  THEN 'wallet_asset.captured'
         WHEN 'release'  THEN 'wallet_asset.released'
+        WHEN 'reverse'  THEN 'wallet_asset.reversed'
         WHEN 'expire'   THEN 'wallet_asset.hold_expired'
     END AS event_type,
     command_id, amount, total_before, total_after, hold_before, hold_after, description, actor, metadata,
     recorded_at AS occurred_at, position, hash,
     not_after, expected_version,
     hold_id, expires_in, expires_at, partial, hold_state, hold_left, hold_expires_at,
+    original_id, original_left,
     transaction_id, leg, legs
 FROM wallet_commands
 WHERE version IS NOT NULL;

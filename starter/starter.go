@@ -118,13 +118,15 @@ type Change struct {
 	// CommandID is your own id, unique within the user and currency: an order number, a row's
 	// key. The same id counts once.
 	CommandID string
-	Amount    wallet.Amount // not for Create; if empty, Capture and Release use all that is left
+	Amount    wallet.Amount // not for Create; if empty, Capture, Release and Reverse use all that is left
 	// HoldID is the command id of the Hold to capture, release, raise or extend.
 	HoldID string
 	// ExpiresIn ("15m", "24h", "7d") and ExpiresAt are for Hold; set at most one of them.
 	ExpiresIn string
 	ExpiresAt time.Time
 	Partial   bool // for Capture: what is left stays reserved
+	// OriginalID is the CommandID of the Add, Subtract or Capture to reverse.
+	OriginalID string
 	// NotAfter is the last moment at which the change may be recorded, by Postgres's clock, in
 	// whole microseconds: after it, it is refused with too_late.
 	NotAfter time.Time
@@ -139,6 +141,7 @@ type Change struct {
 func (c Change) command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.CommandID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
+		OriginalID: c.OriginalID,
 		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}
@@ -185,6 +188,14 @@ func (c *Client) Capture(ctx context.Context, change Change) (wallet.Result, err
 // all that is left, which closes the hold. It is refused for the same reasons as Capture.
 func (c *Client) Release(ctx context.Context, change Change) (wallet.Result, error) {
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeRelease))
+}
+
+// Reverse undoes what the command OriginalID of the same wallet did to the total, or an Amount of
+// it: an Add, Subtract or Capture, also a leg of a transaction. All reversals of one command come
+// to at most what it did: one of more is refused with reversal_exceeded, and a message that names
+// what is left. Reversing an Add needs available funds, like Subtract. A reversal is not reversed.
+func (c *Client) Reverse(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeReverse))
 }
 
 // Apply sends one command and waits for its Result. A refusal returns the Result and a

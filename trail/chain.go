@@ -87,6 +87,12 @@ func (c *chain) wrong(table string, position int64, format string, args ...any) 
 // read reads a stream's current row as an entry.
 func (c *chain) read(entries *stream) *wallet.Entry {
 	c.problem = entries.reader.Entry(entries.row(), &c.current)
+	c.want.Originals = nil
+	if c.current.OriginalID != "" {
+		if o, known := readOriginal(entries.found, &c.current); known {
+			c.want.KeepOriginal(o)
+		}
+	}
 	return &c.current
 }
 
@@ -266,7 +272,7 @@ func sameOutcome(e, want *wallet.Entry) bool {
 		e.Status == want.Status && e.Reason == want.Reason && e.Message == want.Message && e.Amount.Same(want.Amount) &&
 		e.TotalBefore.Same(want.TotalBefore) && e.TotalAfter.Same(want.TotalAfter) &&
 		e.HoldBefore.Same(want.HoldBefore) && e.HoldAfter.Same(want.HoldAfter) &&
-		e.LegRef == want.LegRef && e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
+		e.LegRef == want.LegRef && e.OriginalLeft.Same(want.OriginalLeft) && e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
 }
 
 // checkEvent checks that an event repeats its entry, which has been checked, byte for byte.

@@ -39,6 +39,12 @@ type Event struct {
 	HoldState     wallet.HoldState `json:"hold_state,omitempty"`
 	HoldLeft      wallet.Amount    `json:"hold_left,omitzero"`
 	HoldExpiresAt time.Time        `json:"hold_expires_at,omitzero"`
+	// Of the command that was reversed: see wallet.Result.
+	OriginalID   string        `json:"original_id,omitempty"`
+	OriginalLeft wallet.Amount `json:"original_left,omitzero"`
+	// Reversed is how much of this one was reversed so far. Only the lines of a statement have it:
+	// events do not change.
+	Reversed wallet.Amount `json:"reversed,omitzero"`
 }
 
 // EventOf returns the event that an applied journal entry must have.
@@ -60,6 +66,7 @@ func eventOf(eventType string, e wallet.Entry) Event {
 		LegRef: e.LegRef, ExpiresIn: e.ExpiresIn, ExpiresAt: e.ExpiresAt, Partial: e.Partial,
 		NotAfter: e.NotAfter, ExpectedVersion: e.ExpectedVersion,
 		HoldID: e.Result().HoldID, HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
+		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft,
 	}
 }
 

@@ -183,3 +183,55 @@ func TestVerifyTakesTheWordingOfARefusalFromTheEntry(t *testing.T) {
 		})
 	}
 }
+
+// TestVerifyFindsAReversalThatNoRuleAllows forges reversals of a subtract of 8 with correct hashes,
+// as a fold would write them that was told something else of their original.
+func TestVerifyFindsAReversalThatNoRuleAllows(t *testing.T) {
+	eight := wallet.MustAmount("8.00")
+	told := func(a *wallet.Account, change func(*wallet.Original)) {
+		o := wallet.Original{ID: "eight", Type: wallet.TypeSubtract, Status: wallet.StatusApplied, Moved: eight, Left: eight}
+		change(&o)
+		a.KeepOriginal(o)
+	}
+	for name, row := range map[string]struct {
+		before  func(*wallet.Account) // a reversal of 6, after one of 6
+		problem string
+	}{
+		"as it is":                    {func(*wallet.Account) {}, ""},
+		"more than the original":      {func(a *wallet.Account) { told(a, func(*wallet.Original) {}) }, "the rules give another outcome: unapplied reversal_exceeded"},
+		"of another amount":           {func(a *wallet.Account) { told(a, func(o *wallet.Original) { o.Left = wallet.MustAmount("100.00") }) }, "the rules give another outcome"},
+		"of a command that is not":    {func(a *wallet.Account) { a.Originals = nil }, "the rules give another outcome: unapplied reversal_exceeded"},
+		"of one that is said to take": {func(a *wallet.Account) { told(a, func(o *wallet.Original) { o.Gave = true }) }, "the rules give another outcome"},
+		"of one that was not applied": {func(a *wallet.Account) { told(a, func(o *wallet.Original) { o.Status = wallet.StatusUnapplied }) }, "unapplied reversal_exceeded, total 8.00 to 8.00, version 0 (the row has unapplied original_unapplied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := testenv.Pool(t, testenv.DatabaseURL(t))
+			fill(t, db, 2)
+			openToTampering(t, db)
+			entries := journalOf(t, db, victim)[:2]
+			folded := func(a wallet.Account, c wallet.Command) wallet.Account {
+				f, err := wallet.Fold(a, nil, []wallet.Received{{Command: c}}, entries[1].RecordedAt)
+				require.NoError(t, err)
+				entries = append(entries, f.Entries...)
+				return f.Account
+			}
+			account := wallet.Account{Asset: wallet.Asset{UserID: "u0001", Currency: "USD", Scale: 2}.After(entries[0]).After(entries[1])}
+			account = folded(account, wallet.Command{ID: "eight", Type: wallet.TypeSubtract, Amount: eight})
+			told(&account, func(*wallet.Original) {})
+			reverse := wallet.Command{ID: "first", Type: wallet.TypeReverse, OriginalID: "eight", Amount: wallet.MustAmount("6")}
+			account = folded(account, reverse)
+			reverse.ID = "second"
+			row.before(&account)
+			folded(account, reverse)
+			forge(t, db, entries)
+			findings := verify(t, db, trail.VerifyOptions{}).Findings
+			if row.problem == "" {
+				require.Empty(t, findings)
+				return
+			}
+			require.Len(t, findings, 1)
+			require.Equal(t, int64(5), findings[0].Position)
+			require.Contains(t, findings[0].Problem, row.problem)
+		})
+	}
+}

@@ -13,13 +13,13 @@ import (
 )
 
 // manyRows inserts one wallet with 120,000 entries, the last 20,000 of them refusals, among
-// 5,000 small wallets.
+// 5,000 small wallets. A third of the entries reverse c2, a third one command each.
 const manyRows = `
 	INSERT INTO wallet_commands (user_id, currency, position, command_id, type, amount, request_hash, status, reason,
-		total_before, total_after, hold_before, hold_after, version, recorded_at, prev_hash, hash, format)
+		total_before, total_after, hold_before, hold_after, version, recorded_at, prev_hash, hash, format, original_id)
 	SELECT user_id, 'USD', n, 'c' || n, CASE n WHEN 1 THEN 'create' ELSE 'add' END, 1, zero,
 		CASE WHEN n <= applied THEN 'applied' ELSE 'unapplied' END, CASE WHEN n > applied THEN 'scale_exceeded' END,
-		0, 0, 0, 0, CASE WHEN n <= applied THEN n END, timestamptz '2026-01-01T00:00:00Z' + n * interval '1 second', zero, zero, 1
+		0, 0, 0, 0, CASE WHEN n <= applied THEN n END, timestamptz '2026-01-01T00:00:00Z' + n * interval '1 second', zero, zero, 1, CASE WHEN n % 3 = 0 THEN 'c2' WHEN n % 3 = 1 AND n > 4 THEN 'c' || (n - 2) END
 	FROM (SELECT 'big' AS user_id, 120000 AS entries, 100000 AS applied
 		UNION ALL SELECT CASE WHEN i % 2 = 0 THEN 'a' ELSE 'u' END || lpad(i::text, 6, '0'), 8, 6 FROM generate_series(1, 5000) AS i) AS w
 	CROSS JOIN LATERAL generate_series(1, entries) AS n

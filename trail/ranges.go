@@ -51,8 +51,8 @@ const (
 )
 
 var (
-	sqlVerifyEntries = `SELECT ` + rows.EntryColumns + `
-		FROM wallet_commands
+	sqlVerifyEntries = `SELECT ` + rows.EntryColumns + `, ` + originalColumn + `
+		FROM wallet_commands AS e
 		WHERE ` + inRange + `
 		ORDER BY user_id, currency, position`
 

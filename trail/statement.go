@@ -146,17 +146,17 @@ func (s Statement) Lines(ctx context.Context) iter.Seq2[Event, error] {
 				yield(Event{}, err)
 				return
 			}
-			for _, e := range page {
-				if !yield(EventOf(e), nil) {
+			for _, line := range page {
+				if !yield(line, nil) {
 					return
 				}
-				after = e.Version
+				after = line.Version
 			}
 		}
 	}
 }
 
-func (s Statement) page(ctx context.Context, after int64) ([]wallet.Entry, error) {
+func (s Statement) page(ctx context.Context, after int64) (lines []Event, err error) {
 	found, err := s.reader.db.Query(ctx, sqlStatementLines, s.Closing.UserID, s.Closing.Currency, after, s.Closing.Version, MaxPage)
 	if err != nil {
 		return nil, err
@@ -165,7 +165,19 @@ func (s Statement) page(ctx context.Context, after int64) ([]wallet.Entry, error
 	if err == nil && len(page) == 0 {
 		err = gaps(s.Closing.UserID, s.Closing.Currency)
 	}
-	return page, err
+	if err != nil {
+		return nil, err
+	}
+	reversed, err := s.reader.Reversed(ctx, page)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range page {
+		line := EventOf(e)
+		line.Reversed = reversed[i]
+		lines = append(lines, line)
+	}
+	return lines, nil
 }
 
 // justBefore returns the last instant before a time. Postgres's times are whole microseconds

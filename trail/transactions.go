@@ -281,6 +281,11 @@ func (c *chain) refusedLeg(e *wallet.Entry, received wallet.Received, rules wall
 	if state, closed := c.holds.closed[e.HoldID]; closed {
 		c.legs.tried.Keep(wallet.Hold{ID: e.HoldID, State: state})
 	}
+	if _, reversed := c.legs.tried.Originals[e.OriginalID]; !reversed {
+		if o, known := c.want.Originals[e.OriginalID]; known {
+			c.legs.tried.KeepOriginal(o)
+		}
+	}
 	after, result, err := rules.Apply(c.legs.tried, received, e.RecordedAt)
 	switch isCause := e.Reason != wallet.ReasonTransactionRefused; {
 	case err != nil:
@@ -295,6 +300,9 @@ func (c *chain) refusedLeg(e *wallet.Entry, received wallet.Received, rules wall
 		c.legs.tried = after
 		if h, ok := after.Changed(); ok {
 			c.legs.tried.Keep(h)
+		}
+		if o, ok := after.Reversed(); ok {
+			c.legs.tried.KeepOriginal(o)
 		}
 	}
 	return &wallet.Refusal{Reason: e.Reason, Message: e.Message}

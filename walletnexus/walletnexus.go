@@ -39,6 +39,8 @@ var (
 	Hold    = nexus.NewOperationReference[Change, wallet.Result]("hold")
 	Capture = nexus.NewOperationReference[Change, wallet.Result]("capture")
 	Release = nexus.NewOperationReference[Change, wallet.Result]("release")
+	// Reverse undoes what an add, subtract or capture did to the total, or a part of it.
+	Reverse = nexus.NewOperationReference[Change, wallet.Result]("reverse")
 	// Apply takes any command but not its reply_to: that names a workflow in the wallet's own
 	// namespace, and the operation has its own answer.
 	Apply = nexus.NewOperationReference[wallet.ApplyCommandInput, wallet.Result]("apply")
@@ -62,6 +64,7 @@ type Change struct {
 	ExpiresIn       string            `json:"expires_in,omitempty"`
 	ExpiresAt       time.Time         `json:"expires_at,omitzero"`
 	Partial         bool              `json:"partial,omitempty"`
+	OriginalID      string            `json:"original_id,omitempty"`
 	NotAfter        time.Time         `json:"not_after,omitzero"`
 	ExpectedVersion *int64            `json:"expected_version,omitzero"`
 	Description     string            `json:"description,omitempty"`
@@ -73,6 +76,7 @@ type Change struct {
 func (c Change) Command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.ID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
+		OriginalID: c.OriginalID,
 		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}

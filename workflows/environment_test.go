@@ -23,8 +23,9 @@ import (
 
 // ledger runs the three steps in memory with the real fold, and records the calls it gets.
 type ledger struct {
-	asset wallet.Asset
-	holds map[string]wallet.Hold
+	asset     wallet.Asset
+	holds     map[string]wallet.Hold
+	originals map[string]wallet.Original
 
 	holdsChanged bool // by the last step
 
@@ -78,11 +79,11 @@ func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
 	if l.clock != nil {
 		now = l.clock()
 	}
-	f, err := wallet.Fold(wallet.Account{Asset: l.asset, Holds: l.holds}, known, commands, now)
+	f, err := wallet.Fold(wallet.Account{Asset: l.asset, Holds: l.holds, Originals: l.originals}, known, commands, now)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
-	l.asset, l.holds = f.Account.Asset, f.Account.Holds
+	l.asset, l.holds, l.originals = f.Account.Asset, f.Account.Holds, f.Account.Originals
 	l.holdsChanged = len(f.Holds) > 0
 	l.asset.NextExpiry = time.Time{}
 	for _, h := range l.holds {

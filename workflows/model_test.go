@@ -74,6 +74,9 @@ var (
 		if rapid.IntRange(0, 2).Draw(t, "on a hold") == 2 {
 			c.Type = rapid.SampledFrom([]string{"hold", "hold", "capture", "capture", "release"}).Draw(t, "type")
 		}
+		if rapid.IntRange(0, 4).Draw(t, "reverses") == 4 {
+			c.Type, c.OriginalID = "reverse", rapid.SampledFrom([]string{"a", "b", "c", "d", "nobody"}).Draw(t, "original")
+		}
 		if c.Type != "create" {
 			c.Amount = rapid.SampledFrom([]string{"1", "1.00", "2.5", "40", "0.005"}).Draw(t, "amount")
 		}
@@ -87,6 +90,9 @@ var (
 			if rapid.Bool().Draw(t, "all of it") {
 				c.Amount = ""
 			}
+		}
+		if c.Type == "reverse" && rapid.Bool().Draw(t, "all of it") {
+			c.Amount = ""
 		}
 		c.Malformed = rapid.IntRange(0, 9).Draw(t, "malformed") == 9
 		if !c.Malformed && rapid.IntRange(0, 2).Draw(t, "with conditions") == 2 {
@@ -305,7 +311,7 @@ func malformedID(t require.TestingT, c model.Command) string {
 
 // malformedContent is all that a malformed command says, in one text.
 func malformedContent(c model.Command) string {
-	return fmt.Sprint("malformed", c.Amount, c.HoldID, c.ExpiresIn, c.Partial, c.Content)
+	return fmt.Sprint("malformed", c.Amount, c.HoldID, c.ExpiresIn, c.Partial, c.OriginalID, c.Content)
 }
 
 // sent returns a command as a caller sends it; a malformed one has a number as its amount.
@@ -313,7 +319,7 @@ func sent(c model.Command) any {
 	if c.Malformed {
 		return map[string]any{"id": c.ID, "type": c.Type, "amount": 1, "description": malformedContent(c)}
 	}
-	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, Partial: c.Partial, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion, Description: c.Content}
+	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, Partial: c.Partial, OriginalID: c.OriginalID, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion, Description: c.Content}
 	if c.Amount != "" {
 		command.Amount = wallet.MustAmount(c.Amount)
 	}
@@ -326,6 +332,12 @@ func told(r wallet.Result) model.Answer {
 		Version: r.Version, Position: r.Position, Replayed: r.Replayed}
 	if r.HoldState != "" {
 		a.Hold, a.State, a.Expires = r.HoldID, string(r.HoldState), model.Time(r.HoldExpiresAt)
+	}
+	if r.Status == wallet.StatusApplied {
+		a.Original = r.OriginalID
+	}
+	if !r.OriginalLeft.IsZero() {
+		a.OriginalLeft = r.OriginalLeft.String()
 	}
 	if r.HoldState == wallet.HoldOpen {
 		a.Left = r.HoldLeft.String()

@@ -72,7 +72,7 @@ func (b *bounds) wakeInNewTask(ctx workflow.Context) {
 // replySize is an upper bound for the size of a reply.
 func replySize(to *wallet.ReplyTo, r wallet.Result) int {
 	const usual = 1 << 10 // all fields except ids and message
-	return usual + len(to.WorkflowID) + len(to.Signal) + wallet.SizeAsJSON(r.CommandID) + wallet.SizeAsJSON(r.SentID) + wallet.SizeAsJSON(r.HoldID) + wallet.SizeAsJSON(r.Message)
+	return usual + len(to.WorkflowID) + len(to.Signal) + wallet.SizeAsJSON(r.CommandID) + wallet.SizeAsJSON(r.SentID) + wallet.SizeAsJSON(r.HoldID) + wallet.SizeAsJSON(r.OriginalID) + wallet.SizeAsJSON(r.Message)
 }
 
 // sizeOf is what an update counts towards maxBytesUnderWay.

@@ -60,6 +60,14 @@ again, and the hold is closed, unless --partial says that more will follow.`,
 		example: `  wallet release u1 USD --hold order-7 --id order-7-cancelled
   wallet release u1 USD --hold order-7 --amount 10 --id order-7-item-2`,
 	},
+	wallet.TypeReverse: {
+		use: "reverse USER CURRENCY", short: "Undo what a command did to the total, or a part of it",
+		long: `Undo what an add, subtract or capture did to the total, or a part of it. All
+reversals of a command come to at most what it did. Reversing an add needs
+available funds. A hold that was captured stays closed.`,
+		example: `  wallet reverse u1 USD --command order-7 --id order-7-returned
+  wallet reverse u1 USD --command order-7 --amount 6 --id return-31`,
+	},
 }
 
 // changeFlags are those of a command that changes a wallet.
@@ -217,7 +225,10 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 	for _, field := range slices.Concat(kind.Required, kind.Optional) {
 		switch field {
 		case "amount":
-			if slices.Contains(kind.Required, "hold_id") {
+			switch {
+			case slices.Contains(kind.Required, "original_id"):
+				flags.StringVar(&f.amount, "amount", "", "a part of it (all that is left without this flag)")
+			case slices.Contains(kind.Required, "hold_id"):
 				flags.StringVar(&f.amount, "amount", "", "a part of the hold (all that is left without this flag)")
 			}
 		case "hold_id":
@@ -225,6 +236,9 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 			if slices.Contains(kind.Required, field) {
 				cobra.CheckErr(cmd.MarkFlagRequired("hold"))
 			}
+		case "original_id":
+			flags.StringVar(&c.OriginalID, "command", "", "id of the command to reverse")
+			cobra.CheckErr(cmd.MarkFlagRequired("command"))
 		case "expires_in":
 			flags.StringVar(&c.ExpiresIn, "expires-in", "", "how long it lasts, such as 90s, 15m, 24h or 7d")
 		case "expires_at":

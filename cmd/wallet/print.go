@@ -75,12 +75,19 @@ func (a *app) printResult(cmd *cobra.Command, r wallet.Result) error {
 	switch {
 	case r.Message != "":
 		fmt.Fprintln(cmd.OutOrStdout(), r.Message)
+	case r.OriginalID != "":
+		fmt.Fprintf(cmd.OutOrStdout(), "%s of %s left to reverse\n", leftOf(r), cli.Plain(r.OriginalID))
 	case r.HoldState == wallet.HoldOpen:
 		fmt.Fprintf(cmd.OutOrStdout(), "hold %s is open: %s left, expires %s\n", cli.Plain(r.HoldID), r.HoldLeft, expiry(r.HoldExpiresAt))
 	case r.HoldState != "":
 		fmt.Fprintf(cmd.OutOrStdout(), "hold %s is %s\n", cli.Plain(r.HoldID), r.HoldState)
 	}
 	return nil
+}
+
+// leftOf is what is left of a reversal's original, with the decimals of the currency.
+func leftOf(r wallet.Result) wallet.Amount {
+	return r.TotalAfter.Sub(r.TotalAfter).Add(r.OriginalLeft)
 }
 
 func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000000Z") }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -58,28 +59,41 @@ is looked up with "wallet transaction show".`,
 		Example: "  wallet find order-7", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
-				var all []journalEntry
-				err := trail.New(pool).Find(cmd.Context(), args[0], func(e wallet.Entry) error {
-					all = append(all, journalEntryOf(e))
+				var entries []wallet.Entry
+				read := trail.New(pool)
+				err := read.Find(cmd.Context(), args[0], func(e wallet.Entry) error {
+					entries = append(entries, e)
 					return nil
 				})
+				if err != nil {
+					return err
+				}
+				all, err := journalEntries(cmd.Context(), read, entries)
 				if err != nil {
 					return err
 				}
 				if len(all) == 0 {
 					return fmt.Errorf("no wallet has a command with the id %q: it was not recorded, or under another id", args[0])
 				}
-				header := append(append(table.Row{"user", "currency"}, cli.ResultHeader...), "at")
+				header := append(append(table.Row{"user", "currency"}, cli.ResultHeader...), "reversed", "at")
 				return printList(a, cmd, all, "", header, func(e journalEntry) table.Row {
-					return append(append(table.Row{cli.Plain(e.UserID), e.Currency}, cli.ResultRow(e.Result)...), when(e.RecordedAt))
+					return append(append(table.Row{cli.Plain(e.UserID), e.Currency}, cli.ResultRow(e.Result)...), cli.Amount(e.Reversed), when(e.RecordedAt))
 				})
 			})
 		},
 	}
 }
 
-func journalEntryOf(e wallet.Entry) journalEntry {
-	return journalEntry{e.UserID, e.Currency, e.Result(), e.RequestHash, content{Command: e.Command()}, e.PrevHash}
+func journalEntries(ctx context.Context, read trail.Reader, entries []wallet.Entry) ([]journalEntry, error) {
+	reversed, err := read.Reversed(ctx, entries)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]journalEntry, len(entries))
+	for i, e := range entries {
+		all[i] = journalEntry{e.UserID, e.Currency, e.Result(), reversed[i], e.RequestHash, content{Command: e.Command()}, e.PrevHash}
+	}
+	return all, nil
 }
 
 // journalEntry is wallet.Entry as machines read it.
@@ -87,7 +101,8 @@ type journalEntry struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
 	wallet.Result
-	RequestHash wallet.Hash `json:"request_hash"`
+	Reversed    wallet.Amount `json:"reversed,omitzero"` // of it, so far
+	RequestHash wallet.Hash   `json:"request_hash"`
 	content
 	PrevHash wallet.Hash `json:"prev_hash"`
 }
@@ -111,22 +126,23 @@ func (a *app) commandsCommand() *cobra.Command {
 			}
 			return readPages(a, cmd, args, p, list[journalEntry]{
 				none:   noRows("commands", args, p.after, status),
-				header: append(slices.Clone(cli.ResultHeader), "at"),
+				header: append(slices.Clone(cli.ResultHeader), "reversed", "at"),
 				page: func(read trail.Reader, scope wallet.AssetRef, after place, limit int) ([]journalEntry, error) {
 					entries, err := read.Commands(cmd.Context(), trail.CommandFilter{
 						UserID: scope.UserID, Currency: scope.Currency, Status: wallet.Status(status), Limit: limit,
 						AfterUserID: after.UserID, AfterCurrency: after.Currency, AfterPosition: after.number,
 					})
-					page := make([]journalEntry, len(entries))
-					for i, e := range entries {
-						page[i] = journalEntryOf(e)
+					if err != nil {
+						return nil, err
 					}
-					return page, err
+					return journalEntries(cmd.Context(), read, entries)
 				},
 				place: func(e journalEntry) place {
 					return place{wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}, e.Position}
 				},
-				row: func(e journalEntry) table.Row { return append(cli.ResultRow(e.Result), when(e.RecordedAt)) },
+				row: func(e journalEntry) table.Row {
+					return append(cli.ResultRow(e.Result), cli.Amount(e.Reversed), when(e.RecordedAt))
+				},
 			})
 		},
 	}

@@ -81,7 +81,7 @@ func (a *app) statementPrinter(out io.Writer, spreadsheet bool) statementPrinter
 	case "json":
 		return jsonStatement{json.NewEncoder(out)}
 	default:
-		return tableStatement{newPagedTable(out, table.Row{"at", "version", "event", "command", "added", "subtracted", "total", "hold", "description"}), out}
+		return tableStatement{newPagedTable(out, table.Row{"at", "version", "event", "command", "added", "subtracted", "total", "hold", "reverses", "reversed", "description"}), out}
 	}
 }
 
@@ -91,7 +91,7 @@ type tableStatement struct {
 }
 
 func (p tableStatement) opening(s trail.Statement) error {
-	p.pages.append(table.Row{when(s.From), cli.Number(s.Opening.Version), "opening balance", "", "", "", s.Opening.Total, s.Opening.Hold, ""})
+	p.pages.append(table.Row{when(s.From), cli.Number(s.Opening.Version), "opening balance", "", "", "", s.Opening.Total, s.Opening.Hold, "", "", ""})
 	return nil
 }
 
@@ -101,12 +101,12 @@ func (p tableStatement) line(e trail.Event) error {
 	if !changesTotal(e) {
 		total = "(" + total + ")"
 	}
-	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, total, e.HoldAfter, cli.Plain(e.Description)})
+	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, total, e.HoldAfter, cli.Plain(e.OriginalID), cli.Amount(e.Reversed), cli.Plain(e.Description)})
 	return nil
 }
 
 func (p tableStatement) closing(s trail.Statement) error {
-	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Total, s.Closing.Reserved(), ""})
+	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Total, s.Closing.Reserved(), "", "", ""})
 	p.pages.Render()
 	noteDue(p.out, balanceOf(s.Closing))
 	others := ""
@@ -154,7 +154,7 @@ func (w csvStatement) text(field string) string {
 }
 
 func (w csvStatement) opening(s trail.Statement) error {
-	header := []string{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "added", "subtracted", "changes_total", "total", "hold",
+	header := []string{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "original_id", "reversed", "added", "subtracted", "changes_total", "total", "hold",
 		"description", "actor", "metadata", "added_count", "subtracted_count"}
 	if w.spreadsheet {
 		if _, err := io.WriteString(w.out, byteOrderMark); err != nil {
@@ -165,7 +165,7 @@ func (w csvStatement) opening(s trail.Statement) error {
 		return err
 	}
 	o := s.Opening
-	return w.Write([]string{"opening", w.text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", "", o.Total.String(), o.Hold.String(),
+	return w.Write([]string{"opening", w.text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", "", "", "", o.Total.String(), o.Hold.String(),
 		"", "", "", "", ""})
 }
 
@@ -179,13 +179,13 @@ func (w csvStatement) line(e trail.Event) error {
 		}
 		metadata = string(encoded)
 	}
-	return w.Write([]string{"line", w.text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.text(e.CommandID), w.text(e.HoldID), added, subtracted, strconv.FormatBool(changesTotal(e)),
+	return w.Write([]string{"line", w.text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.text(e.CommandID), w.text(e.HoldID), w.text(e.OriginalID), cli.Amount(e.Reversed), added, subtracted, strconv.FormatBool(changesTotal(e)),
 		e.TotalAfter.String(), e.HoldAfter.String(), w.text(e.Description), w.text(e.Actor), metadata, "", ""})
 }
 
 func (w csvStatement) closing(s trail.Statement) error {
 	c := s.Closing
-	err := w.Write([]string{"closing", w.text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
+	err := w.Write([]string{"closing", w.text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
 		c.Total.String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10)})
 	if err != nil {
 		return err

@@ -255,6 +255,17 @@ var All = []Mutation{
 		Problems: []string{"that is an id_conflict"},
 	},
 	{
+		Name:      "reversed_before",
+		Mechanism: "What was reversed of a command before is not left to reverse.",
+		Edits: []Edit{{
+			File: "activities/reversal.go",
+			Old:  `o.Left = o.Moved.Sub(o.Moved).Add(left)`,
+			New:  `_ = left`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"the rules say unapplied reversal_exceeded", "to reverse, the rules say"},
+	},
+	{
 		Name:      "row_lock",
 		Mechanism: "A step locks its wallet asset's row, so that two steps never write to one wallet at once.",
 		Edits: []Edit{{

@@ -45,9 +45,9 @@ func (r *Report) checkEffects() {
 		r.violate("nobody sent a command: there is nothing to check")
 	}
 	if r.Commands >= enoughCommands {
-		for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease, wallet.TypeExpire} {
+		for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease, wallet.TypeExpire, wallet.TypeReverse} {
 			if r.Applied[string(of)] == 0 {
-				r.violate("%d commands were sent, and no %s was applied: the run says nothing of holds", r.Commands, of)
+				r.violate("%d commands were sent, and no %s was applied: the run says nothing of it", r.Commands, of)
 			}
 		}
 	}

@@ -38,7 +38,7 @@ func (c *walletCheck) checkJournal() {
 			if problem := legs.next(b, e, scales[c.wallet.Currency]); problem != "" {
 				c.violate(e.Position, []string{e.CommandID}, "leg %q of a refused transaction %s", e.CommandID, problem)
 			}
-			after, expected = b.refuse(e.Reason)
+			after, expected = b.refuse(e.Command(), e.Reason)
 		}
 		if problem := b.differs(after, expected, e.Result()); problem != "" {
 			c.violate(e.Position, []string{e.CommandID}, "command %q %s", e.CommandID, problem)
@@ -148,7 +148,8 @@ func sameEvent(a, b trail.Event) bool {
 		a.Hash == b.Hash && a.OccurredAt.Equal(b.OccurredAt) && a.Amount.Cmp(b.Amount) == 0 &&
 		a.TotalBefore.Cmp(b.TotalBefore) == 0 && a.TotalAfter.Cmp(b.TotalAfter) == 0 &&
 		a.HoldBefore.Cmp(b.HoldBefore) == 0 && a.HoldAfter.Cmp(b.HoldAfter) == 0 &&
-		a.HoldID == b.HoldID && a.HoldState == b.HoldState && a.HoldLeft.Cmp(b.HoldLeft) == 0 && a.HoldExpiresAt.Equal(b.HoldExpiresAt)
+		a.HoldID == b.HoldID && a.HoldState == b.HoldState && a.HoldLeft.Cmp(b.HoldLeft) == 0 && a.HoldExpiresAt.Equal(b.HoldExpiresAt) &&
+		a.OriginalID == b.OriginalID && a.OriginalLeft.Cmp(b.OriginalLeft) == 0
 }
 
 // checkOrigins checks where each entry comes from: there must be none that nobody sent, and an

@@ -53,9 +53,10 @@ func (r *Report) checkTransactions(all map[string][]wallet.Entry) {
 }
 
 // refuse is a refused leg of a transaction, which nothing in its wallet may explain.
-func (b balance) refuse(reason wallet.Reason) (balance, outcome) {
+func (b balance) refuse(c wallet.Command, reason wallet.Reason) (balance, outcome) {
 	total, held := decimalOf(b.total), b.held()
 	b.position++
+	b.recorded = &recorded{before: b.recorded, id: c.ID, kind: c.Type}
 	return b, outcome{status: wallet.StatusUnapplied, reason: reason, before: total, after: total, holdBefore: held, holdAfter: held}
 }
 

@@ -61,6 +61,9 @@ func ofHold(c wallet.Command) (text string) {
 	if c.HoldID != "" {
 		text += fmt.Sprintf(" of %q", c.HoldID)
 	}
+	if c.OriginalID != "" {
+		text += fmt.Sprintf(" of command %q", c.OriginalID)
+	}
 	if c.ExpiresIn != "" {
 		text += " for " + c.ExpiresIn
 	}
@@ -82,6 +85,9 @@ func describe(r wallet.Result) string {
 		r.Status, map[bool]string{true: " " + string(r.Reason)}[r.Reason != ""], r.TotalBefore, r.TotalAfter, r.HoldBefore, r.HoldAfter, r.Version, r.Position, replayed)
 	if r.HoldState != "" {
 		text += fmt.Sprintf(", %q is %s, %s left", r.HoldID, r.HoldState, r.HoldLeft)
+	}
+	if r.OriginalID != "" && r.Status == wallet.StatusApplied {
+		text += fmt.Sprintf(", %s of %q left to reverse", r.OriginalLeft, r.OriginalID)
 	}
 	if !r.HoldExpiresAt.IsZero() {
 		text += " until " + clockTime(r.HoldExpiresAt)

@@ -18,7 +18,8 @@ type balance struct {
 	exists            bool
 	total             string // canonical
 	position, version int64
-	holds             *holds // nil for none
+	holds             *holds    // nil for none
+	recorded          *recorded // the last command
 }
 
 // holds are all holds ever placed in a wallet, by id.
@@ -60,8 +61,9 @@ type outcome struct {
 	before, after decimal.Decimal // of the total
 	holdBefore    decimal.Decimal
 	holdAfter     decimal.Decimal
-	holdID        string // the hold that was placed or changed
-	hold          hold   // its state afterwards
+	holdID        string          // the hold that was placed or changed
+	hold          hold            // its state afterwards
+	originalLeft  decimal.Decimal // of the command that was reversed
 }
 
 // apply returns the balance after a command recorded at a given time. malformed means that the
@@ -71,6 +73,8 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 	o := outcome{status: wallet.StatusUnapplied, before: total, after: total, holdBefore: held, holdAfter: held}
 	o.reason = b.refusal(c, malformed, at, scale)
 	b.position++
+	before := b
+	b.recorded = &recorded{before: b.recorded, id: c.ID, kind: c.Type}
 	if o.reason != "" {
 		return b, o
 	}
@@ -87,12 +91,17 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 		o.after = total.Sub(o.hold.captured.Sub(before.captured))
 		b.holds = b.holds.with(o.holdID, o.hold)
 		o.holdAfter = b.held()
+	case wallet.TypeReverse:
+		var change decimal.Decimal
+		change, o.originalLeft = before.reversal(c)
+		o.after, b.recorded.originalID = total.Add(change), c.OriginalID
 	case wallet.TypeCreate:
 	default:
 		panic(fmt.Sprintf("the model has no rule for the type %s", c.Type))
 	}
 	o.status = wallet.StatusApplied
 	b.exists, b.total = true, o.after.String()
+	b.recorded.applied, b.recorded.change = true, o.after.Sub(total)
 	b.version++
 	return b, o
 }
@@ -124,6 +133,8 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 		return wallet.ReasonAlreadyExists
 	case c.Type == wallet.TypeSubtract && amount.GreaterThan(available):
 		return wallet.ReasonInsufficientFunds
+	case c.Type == wallet.TypeReverse:
+		return b.noReversal(c, available)
 	case c.Type == wallet.TypeExpire:
 		return b.noExpiry(c, at)
 	case c.Type == wallet.TypeHold && c.HoldID == "":
@@ -327,6 +338,8 @@ func (b balance) differs(after balance, o outcome, r wallet.Result) string {
 		return fmt.Sprintf("leaves %s of hold %q, the rules say %s", r.HoldLeft, r.HoldID, left)
 	case !r.HoldExpiresAt.Equal(o.hold.expires):
 		return fmt.Sprintf("has hold %q expire at %s, the rules say %s", r.HoldID, clockTime(r.HoldExpiresAt), clockTime(o.hold.expires))
+	case !sameNumber(r.OriginalLeft, o.originalLeft):
+		return fmt.Sprintf("leaves %s of %q to reverse, the rules say %s", r.OriginalLeft, r.OriginalID, o.originalLeft)
 	case r.TotalAfter.IsNegative() || r.HoldAfter.IsNegative() || r.HoldAfter.Cmp(r.TotalAfter) > 0:
 		return fmt.Sprintf("breaks 0 <= hold %s <= total %s", r.HoldAfter, r.TotalAfter)
 	default:

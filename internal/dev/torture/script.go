@@ -144,7 +144,18 @@ func (s *Script) Next() Step {
 		}
 	case n < 51:
 		return s.transactionStep(step)
-	case n < 60 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
+	case n < 54 && len(s.sent) > 0: // a command of before is reversed, sometimes in parts at once
+		of := s.sent[s.r.IntN(len(s.sent))]
+		if len(s.transactions) > 0 && s.r.IntN(5) == 0 { // a leg alone
+			t := s.transactions[s.r.IntN(len(s.transactions))]
+			leg := s.r.IntN(len(t.Commands))
+			of = sentBefore{t.Wallets[leg], t.Commands[leg]}
+		}
+		step.Wallet = of.wallet
+		for i := range pick(s.r, []weighted[int]{{70, 1}, {15, 2}, {15, 4}}) {
+			step.Sends = append(step.Sends, Send{Way: s.way(), Commands: []wallet.Command{s.reversal(of.command.ID, i)}})
+		}
+	case n < 62 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
 		of := s.holds[s.r.IntN(len(s.holds))]
 		step.Wallet = of.wallet
 		for i := range pick(s.r, []weighted[int]{{70, 1}, {15, 2}, {15, 4}}) {
@@ -347,6 +358,15 @@ func (s *Script) ofHold(holdID string, i int) wallet.Command {
 		if c.Amount == (wallet.Amount{}) || s.r.IntN(2) == 0 {
 			c.ExpiresIn = fmt.Sprintf("%ds", 1+s.r.IntN(20))
 		}
+	}
+	return c
+}
+
+// reversal reverses a command, all or part of it.
+func (s *Script) reversal(originalID string, i int) wallet.Command {
+	c := wallet.Command{ID: s.id(i), Type: wallet.TypeReverse, OriginalID: originalID}
+	if s.r.IntN(3) > 0 {
+		c.Amount = wallet.MustAmount(fmt.Sprint(1 + s.r.IntN(10)))
 	}
 	return c
 }

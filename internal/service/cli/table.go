@@ -12,30 +12,36 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// Table is a table whose columns of numbers are aligned to the right. It leaves the column
-// "hold id" out where no row has one: most wallets have no holds. It fits the terminal.
+// Table is a table whose columns of numbers are aligned to the right. It leaves the columns
+// sometimes out where no row has a value: most wallets have no holds. It fits the terminal.
 type Table struct {
 	table.Writer
-	out     io.Writer
-	names   []string
-	columns []table.ColumnConfig
-	widest  []int // cell of each column
-	longest []int // word of each column
-	holdID  int   // the place of that column; -1 if there is none
+	out       io.Writer
+	names     []string
+	columns   []table.ColumnConfig
+	widest    []int // cell of each column
+	longest   []int // word of each column
+	sometimes []int // the places of the columns that may be left out
 }
+
+// sometimes are the columns of what most commands have not.
+var sometimes = []string{"hold id", "reverses", "reversed"}
 
 // NewTable starts a table.
 func NewTable(out io.Writer, header table.Row) *Table {
-	t := &Table{table.NewWriter(), out, make([]string, len(header)), make([]table.ColumnConfig, len(header)), make([]int, len(header)), make([]int, len(header)), slices.Index(header, any("hold id"))}
+	t := &Table{table.NewWriter(), out, make([]string, len(header)), make([]table.ColumnConfig, len(header)), make([]int, len(header)), make([]int, len(header)), nil}
 	t.SetOutputMirror(out)
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
 	t.AppendHeader(header)
 	for i, name := range header {
 		t.names[i], t.columns[i].Number = fmt.Sprint(name), i+1
+		if slices.Contains(sometimes, t.names[i]) {
+			t.sometimes = append(t.sometimes, i)
+		}
 		switch name {
 		case "amount", "total", "before", "after", "hold", "available", "version", "position", "scale", "added", "subtracted",
-			"captured", "released", "left":
+			"captured", "released", "left", "reversed":
 			t.columns[i].Align = text.AlignRight
 		}
 	}
@@ -45,8 +51,10 @@ func NewTable(out io.Writer, header table.Row) *Table {
 
 // AppendRow adds a row.
 func (t *Table) AppendRow(row table.Row) {
-	if t.holdID >= 0 && row[t.holdID] != "" {
-		t.columns[t.holdID].Hidden = false
+	for _, i := range t.sometimes {
+		if row[i] != "" {
+			t.columns[i].Hidden = false
+		}
 	}
 	for i, cell := range row {
 		t.widest[i] = max(t.widest[i], text.LongestLineLen(fmt.Sprint(cell)))
@@ -83,13 +91,13 @@ func (t *Table) ResetRows() {
 	for i, name := range t.names {
 		t.widest[i], t.longest[i] = text.LongestLineLen(name), 0
 	}
-	if t.holdID >= 0 {
-		t.columns[t.holdID].Hidden = true
+	for _, i := range t.sometimes {
+		t.columns[i].Hidden = true
 	}
 }
 
 // ResultHeader names the columns of ResultRow.
-var ResultHeader = table.Row{"command", "type", "amount", "status", "before", "after", "version", "position", "hold id"}
+var ResultHeader = table.Row{"command", "type", "amount", "status", "before", "after", "version", "position", "hold id", "reverses"}
 
 // ResultRow shows the result of a command.
 func ResultRow(r wallet.Result) table.Row {
@@ -100,7 +108,7 @@ func ResultRow(r wallet.Result) table.Row {
 	if r.Replayed {
 		status += " (answered before)"
 	}
-	return table.Row{Plain(r.CommandID), r.Type, Amount(r.Amount), status, r.TotalBefore, r.TotalAfter, Number(r.Version), Number(r.Position), Plain(r.HoldID)}
+	return table.Row{Plain(r.CommandID), r.Type, Amount(r.Amount), status, r.TotalBefore, r.TotalAfter, Number(r.Version), Number(r.Position), Plain(r.HoldID), Plain(r.OriginalID)}
 }
 
 // Plain makes any Unicode text safe for a table cell, so that it cannot control the terminal;

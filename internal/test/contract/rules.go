@@ -74,6 +74,8 @@ func content(s *jsonschema.Schema) {
 	property(s, "amount").Examples = []any{"12.50"}
 	hold := property(s, "hold_id")
 	hold.Pattern, hold.MinLength, hold.MaxLength = name, length(1), length(wallet.MaxIDCharacters)
+	original := property(s, "original_id")
+	original.Pattern, original.MinLength, original.MaxLength = name, length(1), length(wallet.MaxIDCharacters)
 	expiresIn := property(s, "expires_in")
 	expiresIn.Pattern, expiresIn.AllOf = lasting, []*jsonschema.Schema{{Pattern: notZero}}
 	expiresIn.Examples = []any{"15m", "1d12h"}

@@ -13,12 +13,13 @@ import (
 )
 
 // Command is a command that reaches a wallet. Content stands for everything that makes one
-// command differ from another except type, amount, the hold fields and the conditions.
+// command differ from another except type, amount, the hold fields, the original and the conditions.
 type Command struct {
 	ID, Type, Amount, Content string
 	HoldID, ExpiresIn         string // ExpiresIn as Go writes durations
 	ExpiresAt                 time.Time
 	Partial                   bool
+	OriginalID                string
 	NotAfter                  time.Time
 	ExpectedVersion           *int64
 	Malformed                 bool
@@ -32,8 +33,10 @@ type Answer struct {
 	// The hold that an applied command has placed or changed. Left is empty unless it is open;
 	// Expires is a text of Time.
 	Hold, State, Left, Expires string
-	Version, Position          int64
-	Replayed                   bool
+	// The command that an applied reversal is of, and what it has left of it, empty if nothing.
+	Original, OriginalLeft string
+	Version, Position      int64
+	Replayed               bool
 }
 
 // Wallet is the state that determines the answers.
@@ -55,8 +58,10 @@ type Wallet struct {
 
 // use is the record of a used command id.
 type use struct {
-	content string
-	answer  Answer
+	content        string
+	answer         Answer
+	kind, original string
+	change         *big.Int // of the total
 }
 
 // New returns a wallet in a currency with that many decimals, before its first command.
@@ -113,7 +118,7 @@ func (w *Wallet) Record() { w.Recorded = w.version }
 
 func (w *Wallet) one(c Command) Answer {
 	content := c.content()
-	held := w.Held()
+	held, total := w.Held(), w.total
 	if earlier, taken := w.used[c.ID]; taken {
 		if earlier.content == content {
 			again := earlier.answer
@@ -131,7 +136,7 @@ func (w *Wallet) one(c Command) Answer {
 	}
 	a.After, a.HoldAfter = w.Total(), w.Held()
 	w.Journal = append(w.Journal, a)
-	w.used[c.ID] = use{content, a}
+	w.used[c.ID] = use{content, a, c.Type, c.OriginalID, new(big.Int).Sub(w.total, total)}
 	return a
 }
 
@@ -155,6 +160,15 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 		w.total = new(big.Int).Add(w.total, amount)
 	case c.Type == "subtract":
 		w.total = new(big.Int).Sub(w.total, amount)
+	case c.Type == "reverse":
+		change, left, reason := w.reverse(c, amount)
+		if reason != "" {
+			return reason
+		}
+		w.total, a.Original = new(big.Int).Add(w.total, change), c.OriginalID
+		if left.Sign() > 0 {
+			a.OriginalLeft = text(left, w.Scale)
+		}
 	case c.hold() != "":
 		h, taken, reason := w.onHold(c, amount)
 		if reason != "" {
@@ -186,7 +200,7 @@ func (c Command) content() string {
 	if c.ExpectedVersion != nil {
 		version = fmt.Sprint(*c.ExpectedVersion)
 	}
-	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), Time(c.NotAfter), version, c.Content}, "\x00")
+	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), c.OriginalID, Time(c.NotAfter), version, c.Content}, "\x00")
 }
 
 // value returns one canonical text for each value: the same for "1.5" and "1.50".

@@ -1,0 +1,36 @@
+package model
+
+import "math/big"
+
+// reverse returns what a reversal changes of the total, and what it leaves of its original, or a
+// reason for a refusal.
+func (w *Wallet) reverse(c Command, amount *big.Int) (change, left *big.Int, reason string) {
+	original, known := w.used[c.OriginalID]
+	if !known {
+		return nil, nil, "original_not_found"
+	}
+	left = new(big.Int).Abs(original.change)
+	for _, earlier := range w.used {
+		if earlier.original == c.OriginalID && earlier.answer.Status == "applied" {
+			left.Sub(left, new(big.Int).Abs(earlier.change))
+		}
+	}
+	if c.Amount == "" {
+		amount = left
+	}
+	switch {
+	case original.answer.Status == "unapplied":
+		return nil, nil, "original_unapplied"
+	case original.kind == "reverse":
+		return nil, nil, "original_is_reversal"
+	case original.change.Sign() == 0:
+		return nil, nil, "not_reversible"
+	case left.Sign() == 0 || amount.Cmp(left) > 0:
+		return nil, nil, "reversal_exceeded"
+	case original.change.Sign() < 0:
+		return amount, left.Sub(left, amount), ""
+	case amount.Cmp(w.available()) > 0:
+		return nil, nil, "insufficient_funds"
+	}
+	return new(big.Int).Neg(amount), new(big.Int).Sub(left, amount), ""
+}

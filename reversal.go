@@ -1,0 +1,95 @@
+package wallet
+
+import "time"
+
+// Original is a command as far as a reversal of it has to know it.
+type Original struct {
+	ID     string
+	Type   CommandType
+	Status Status
+	Gave   bool   // it added to the total, so that a reversal takes
+	Moved  Amount // by how much it changed the total
+	Left   Amount // what has not been reversed of that yet
+}
+
+// OriginalOf is the command of an entry before it is reversed.
+func OriginalOf(e Entry) Original {
+	o := Original{ID: e.CommandID, Type: e.Type, Status: e.Status, Gave: e.TotalAfter.Cmp(e.TotalBefore) > 0}
+	if o.Gave {
+		o.Moved = e.TotalAfter.Sub(e.TotalBefore)
+	} else {
+		o.Moved = e.TotalBefore.Sub(e.TotalAfter)
+	}
+	o.Left = o.Moved
+	return o
+}
+
+// KeepOriginal stores what is left of an original.
+func (a *Account) KeepOriginal(o Original) {
+	if a.Originals == nil {
+		a.Originals = map[string]Original{}
+	}
+	a.Originals[o.ID] = o
+}
+
+// Reversed is the original of which the last command reversed something.
+func (a Account) Reversed() (Original, bool) {
+	if a.reversed == nil {
+		return Original{}, false
+	}
+	return *a.reversed, true
+}
+
+// nameOriginal looks the original of a command up among the entries before it that the account
+// was not read with: those of this fold, or of an earlier one of the same transaction.
+func (f *folding) nameOriginal(c Command, prior map[string]*Entry) {
+	if c.OriginalID == "" {
+		return
+	}
+	if _, known := f.Account.Originals[c.OriginalID]; known {
+		return
+	}
+	if e, known := f.known[c.OriginalID]; known {
+		f.Account.KeepOriginal(OriginalOf(*e))
+	} else if e, known := prior[c.OriginalID]; known {
+		f.Account.KeepOriginal(OriginalOf(*e))
+	}
+}
+
+// reverse undoes what an add, subtract or capture did to the total, or a part of it. A captured
+// amount is available again: its hold stays closed.
+func reverse(a Account, c Command, _ time.Time) (Account, *Refusal) {
+	o, known := a.Originals[c.OriginalID]
+	amount := c.Amount
+	if amount.IsZero() {
+		amount = o.Left
+	}
+	switch available := a.Available(); {
+	case !known:
+		return a, refuse(ReasonOriginalNotFound, "this wallet has no command %s: use the id of the command to reverse", quote(c.OriginalID))
+	case o.Status != StatusApplied:
+		return a, refuse(ReasonOriginalUnapplied, "command %s was refused, so there is nothing to reverse", quote(o.ID))
+	case o.Type == TypeReverse:
+		return a, refuse(ReasonOriginalIsReversal, "command %s is a reversal: send its original's amount again as a new command instead", quote(o.ID))
+	case !o.IsReversible():
+		return a, refuse(ReasonNotReversible, "command %s is of type %s: only add, subtract and capture are reversed", quote(o.ID), o.Type)
+	case o.Left.IsZero():
+		return a, refuse(ReasonReversalExceeded, "all %s %s of command %s are reversed already", o.Moved, a.Currency, quote(o.ID))
+	case amount.Cmp(o.Left) > 0:
+		return a, refuse(ReasonReversalExceeded, "only %s of the %s %s of command %s are left to reverse, less than %s: send at most what is left, under a new id", o.Left, o.Moved, a.Currency, quote(o.ID), amount)
+	case o.Gave && amount.Cmp(available) > 0:
+		return a, refuse(ReasonInsufficientFunds, "cannot reverse %s %s of command %s: %s available (total %s, hold %s)", amount, a.Currency, quote(o.ID), available, a.Total, a.Hold)
+	case o.Gave:
+		a.Total = a.Total.Sub(amount)
+	default:
+		a.Total = a.Total.Add(amount)
+	}
+	o.Left = o.Left.Sub(amount)
+	a.reversed = &o
+	return a, nil
+}
+
+// IsReversible reports whether a command was applied, and is of a type that is reversed.
+func (o Original) IsReversible() bool {
+	return o.Status == StatusApplied && (o.Type == TypeAdd || o.Type == TypeSubtract || o.Type == TypeCapture)
+}

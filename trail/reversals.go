@@ -1,0 +1,97 @@
+package trail
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
+)
+
+const (
+	// originalColumn is, beside an entry e that reverses, the original and what the last reversal
+	// before e has left of it. Both rows are verified where the stream comes to them, so nothing
+	// of them has to be kept until then. The orders are those of one index each, as in package
+	// activities.
+	originalColumn = `CASE WHEN e.original_id IS NOT NULL THEN (
+			SELECT CASE WHEN o.command_id = e.original_id THEN json_build_object(
+				'position', o.position, 'type', o.type, 'status', o.status, 'gave', o.total_after > o.total_before, 'moved', abs(o.total_after - o.total_before)::text,
+				'left', (
+					SELECT CASE WHEN p.original_id = e.original_id THEN coalesce(p.original_left, 0)::text END
+					FROM wallet_commands AS p
+					WHERE p.user_id = e.user_id AND p.currency = e.currency AND p.version IS NOT NULL
+						AND p.original_id <= e.original_id AND (p.original_id, p.position) < (e.original_id, e.position)
+					ORDER BY p.original_id DESC, p.position DESC
+					LIMIT 1))::text END
+			FROM wallet_commands AS o
+			WHERE o.user_id = e.user_id AND o.currency = e.currency AND o.command_id >= e.original_id
+			ORDER BY o.command_id
+			LIMIT 1) END AS original`
+
+	// sqlReversed takes one step into the index of reversals for each command.
+	sqlReversed = `SELECT wanted.n, coalesce(last.original_left, 0)::text
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS wanted (u, c, id, n)
+		CROSS JOIN LATERAL (
+			SELECT original_id, original_left
+			FROM wallet_commands
+			WHERE user_id = wanted.u AND currency = wanted.c AND original_id <= wanted.id COLLATE "C" AND version IS NOT NULL
+			ORDER BY original_id DESC, position DESC
+			LIMIT 1) AS last
+		WHERE last.original_id = wanted.id`
+)
+
+// Reversed is how much of each entry was reversed so far; 0 of one of which nothing was.
+func (r Reader) Reversed(ctx context.Context, entries []wallet.Entry) ([]wallet.Amount, error) {
+	reversed := make([]wallet.Amount, len(entries))
+	var users, currencies, ids []string
+	var places []int64
+	for i, e := range entries {
+		if wallet.OriginalOf(e).IsReversible() {
+			users, currencies, ids, places = append(users, e.UserID), append(currencies, e.Currency), append(ids, e.CommandID), append(places, int64(i))
+		}
+	}
+	if len(ids) == 0 {
+		return reversed, nil
+	}
+	found, err := r.db.Query(ctx, sqlReversed, users, currencies, ids, places)
+	if err != nil {
+		return nil, err
+	}
+	var at int64
+	var left wallet.Amount
+	_, err = pgx.ForEachRow(found, []any{&at, &left}, func() error {
+		reversed[at] = wallet.OriginalOf(entries[at]).Moved.Sub(left)
+		return nil
+	})
+	return reversed, err
+}
+
+// readOriginal reads the original of a reversal on which a stream stands. It is none if it
+// does not come before the reversal.
+func readOriginal(found pgx.Rows, e *wallet.Entry) (o wallet.Original, known bool) {
+	var text string
+	if rows.Read(found, rows.Column{Name: "original", Of: &text, Optional: true}) != "" || text == "" {
+		return o, false
+	}
+	var row struct {
+		Position int64
+		Type     *wallet.CommandType
+		Status   wallet.Status
+		Gave     bool
+		Moved    wallet.Amount
+		Left     *wallet.Amount
+	}
+	if json.Unmarshal([]byte(text), &row) != nil || row.Position >= e.Position {
+		return o, false
+	}
+	o = wallet.Original{ID: e.OriginalID, Status: row.Status, Gave: row.Gave, Moved: row.Moved, Left: row.Moved}
+	if row.Type != nil {
+		o.Type = *row.Type
+	}
+	if row.Left != nil {
+		o.Left = o.Moved.Sub(o.Moved).Add(*row.Left) // with the currency's decimals
+	}
+	return o, true
+}
