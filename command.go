@@ -33,6 +33,8 @@ type Command struct {
 	Partial bool `json:"partial,omitempty"`
 	// OriginalID is the add, subtract or capture to reverse: its command id.
 	OriginalID string `json:"original_id,omitempty"`
+	// What a freeze is of: debits, credits or all.
+	What string `json:"what,omitempty"`
 	// NotAfter is the last moment at which the command may be recorded, by Postgres's clock.
 	// After it the command is refused.
 	NotAfter time.Time `json:"not_after,omitzero"`
@@ -146,6 +148,9 @@ func (c *Command) validateFields() error {
 			return err
 		}
 	}
+	if err := c.validateWhat(); err != nil {
+		return err
+	}
 	return c.validateHold()
 }
 
@@ -216,6 +221,9 @@ func (c Command) Size() int {
 	}
 	if c.OriginalID != "" {
 		size += originalName + SizeAsJSON(c.OriginalID)
+	}
+	if c.What != "" {
+		size += originalName + SizeAsJSON(c.What)
 	}
 	if !c.NotAfter.IsZero() || c.ExpectedVersion != nil {
 		size += conditionsSize

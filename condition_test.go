@@ -38,8 +38,11 @@ func TestConditionsThatAreRefusedBeforeTheyLeaveATrace(t *testing.T) {
 func TestEveryTypeTakesConditions(t *testing.T) {
 	for _, kind := range CallersKinds() {
 		c := Command{ID: "a", Type: kind.Type, NotAfter: noon, ExpectedVersion: new(int64(0))}
-		if kind.Type != TypeCreate {
+		if kind.allows("amount") {
 			c.Amount = MustAmount("1")
+		}
+		if kind.allows("what") {
+			c.What = "all"
 		}
 		if kind.allows("hold_id") {
 			c.HoldID = "h"

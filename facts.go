@@ -54,6 +54,8 @@ var resultFields = []func(*Result) any{
 	func(r *Result) any { return &r.Legs },
 	func(r *Result) any { return &r.OriginalID },
 	func(r *Result) any { return &r.OriginalLeft },
+	func(r *Result) any { return (*string)(&r.Frozen) },
+	func(r *Result) any { return &r.Closed },
 }
 
 // NewFacts encodes the results of commands.
@@ -215,7 +217,7 @@ func (s *successor) expect(received *Received, flags byte) Result {
 	r := Result{
 		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Status: StatusUnapplied, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(*received, s.last.TotalAfter.decimals()),
 		TotalBefore: s.last.TotalAfter, TotalAfter: s.last.TotalAfter, HoldBefore: s.last.HoldAfter, HoldAfter: s.last.HoldAfter,
-		Position: s.last.Position + 1, RecordedAt: s.last.RecordedAt, Replayed: flags&flagReplayed != 0,
+		Frozen: s.last.Frozen, Closed: s.last.Closed, Position: s.last.Position + 1, RecordedAt: s.last.RecordedAt, Replayed: flags&flagReplayed != 0,
 	}
 	move(&r.TotalAfter, r.Amount, flags&flagTotalGrew != 0, flags&flagTotalShrank != 0)
 	move(&r.HoldAfter, r.Amount, flags&flagHoldGrew != 0, flags&flagHoldShrank != 0)
@@ -231,6 +233,8 @@ func sameField(a, b any) bool {
 		return *v == *b.(*string)
 	case *int64:
 		return *v == *b.(*int64)
+	case *bool:
+		return *v == *b.(*bool)
 	case *Amount:
 		other := *b.(*Amount)
 		return v.Same(other) && (*v == Amount{}) == (other == Amount{})
@@ -262,6 +266,8 @@ func readField(of any, value []byte) (err error) {
 		*v = string(value)
 	case *int64:
 		*v, err = readInteger(value)
+	case *bool:
+		*v = len(value) > 0
 	case *Amount:
 		*v = Amount{}
 		if len(value) > 0 {

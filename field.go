@@ -60,6 +60,9 @@ var EntryFields = []Field{
 	{Name: "hold_expires_at", Of: func(e *Entry) any { return &e.HoldExpiresAt }, Optional: true, InEvent: true},
 	{Name: "original_id", Of: func(e *Entry) any { return &e.OriginalID }, Optional: true, InEvent: true},
 	{Name: "original_left", Of: func(e *Entry) any { return &e.OriginalLeft }, Optional: true, InEvent: true},
+	{Name: "what", Of: func(e *Entry) any { return &e.What }, Optional: true, InEvent: true},
+	{Name: "frozen", Of: func(e *Entry) any { return (*string)(&e.Frozen) }, Optional: true, InEvent: true},
+	{Name: "closed", Of: func(e *Entry) any { return &e.Closed }, Optional: true, InEvent: true},
 	{Name: "transaction_id", Of: func(e *Entry) any { return &e.TransactionID }, Optional: true, InEvent: true},
 	{Name: "leg", Of: func(e *Entry) any { return &e.Leg }, Optional: true, InEvent: true},
 	{Name: "legs", Of: func(e *Entry) any { return &e.Legs }, Optional: true, InEvent: true},
@@ -91,6 +94,7 @@ var commandFields = []commandField{
 	{"expires_at", func(c *Command) any { return &c.ExpiresAt }, func(e *Entry) any { return &e.ExpiresAt }, "a time such as 2026-01-31T12:00:00Z"},
 	{"partial", func(c *Command) any { return &c.Partial }, func(e *Entry) any { return &e.Partial }, "true"},
 	{"original_id", func(c *Command) any { return &c.OriginalID }, func(e *Entry) any { return &e.OriginalID }, "the id of the command to reverse"},
+	{"what", func(c *Command) any { return &c.What }, func(e *Entry) any { return &e.What }, "debits, credits or all"},
 	{"not_after", func(c *Command) any { return &c.NotAfter }, func(e *Entry) any { return &e.NotAfter }, "a time such as 2026-01-31T12:00:00Z"},
 	{"expected_version", func(c *Command) any { return &c.ExpectedVersion }, func(e *Entry) any { return &e.ExpectedVersion }, "the version that the wallet must have"},
 }

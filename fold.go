@@ -18,6 +18,8 @@ type Asset struct {
 	// Due is the part of Hold whose holds have expired but have no expire entry in the journal
 	// yet. It is already available. Only reads of the current balance set it.
 	Due      Amount `json:"due_amount,omitzero"`
+	Frozen   Frozen `json:"frozen,omitempty"`
+	Closed   bool   `json:"closed,omitempty"`
 	Version  int64  `json:"version"`  // applied commands
 	Position int64  `json:"position"` // recorded commands
 	// OpenHolds is how many holds are open. NextExpiry is when the next of them expires, zero
@@ -43,7 +45,7 @@ func (a Asset) Reserved() Amount { return a.Hold.Sub(a.Due) }
 // After is the asset after an entry of its journal.
 func (a Asset) After(e Entry) Asset {
 	a.Position, a.Hash, a.Format, a.UpdatedAt = e.Position, e.Hash, e.Format, e.RecordedAt
-	a.Total, a.Hold = e.TotalAfter, e.HoldAfter
+	a.Total, a.Hold, a.Frozen, a.Closed = e.TotalAfter, e.HoldAfter, e.Frozen, e.Closed
 	if e.Status == StatusApplied {
 		a.Version = e.Version
 	}
@@ -110,8 +112,8 @@ func Apply(before Account, received Received, now time.Time) (Account, Result, e
 
 // apply is the rules of format 1. Their order decides which reason a refusal gives: a
 // command that cannot be understood first, then one that comes too late, then one that can
-// never fit the currency, then one for another version of the wallet, then one that does not
-// fit the balance.
+// never fit the currency, then one for another version of the wallet, then one for which it is
+// closed or frozen, then one that does not fit the balance.
 func apply(before Account, received Received, now time.Time) (Account, Result, error) {
 	c := received.Command
 	var totalFits, holdFits bool
@@ -126,6 +128,7 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	r := Result{
 		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Position: before.Position, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(received, before.Scale),
 		TotalBefore: before.Total, TotalAfter: before.Total, HoldBefore: before.Hold, HoldAfter: before.Hold,
+		Frozen: before.Frozen, Closed: before.Closed,
 	}
 	if refused != nil {
 		r.Status, r.Reason, r.Message = StatusUnapplied, refused.Reason, refused.Message
@@ -146,6 +149,7 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	if o, ok := after.Reversed(); ok && !o.Left.IsZero() {
 		r.OriginalLeft = o.Left
 	}
+	r.Frozen, r.Closed = after.Frozen, after.Closed
 	r.Status, r.Version, r.TotalAfter, r.HoldAfter = StatusApplied, after.Version, after.Total, after.Hold
 	return after, r, nil
 }
@@ -171,6 +175,9 @@ func decide(before Account, received Received, now time.Time) (Account, *Refusal
 			c.Amount.Canonical(), before.Currency, before.Scale)
 	}
 	if refused := c.versionMismatch(before.Asset); refused != nil {
+		return before, refused
+	}
+	if refused := before.stopped(kind); refused != nil {
 		return before, refused
 	}
 	c.Amount = amount

@@ -90,6 +90,7 @@ func FuzzDecodeCommand(f *testing.F) {
 		`{"id":"v","type":"add","amount":"1","not_after":"2026-01-31T12:00:00.000001+01:00","expected_version":0}`, `{"id":"v","type":"create","expected_version":-0}`,
 		`{"id":"v","type":"add","amount":"1","expected_version":1.0}`, `{"id":"v","type":"add","amount":"1","not_after":"","expected_version":null}`,
 		`{"id":"r","type":"reverse","original_id":"order-7","amount":"6"}`, `{"id":"r","type":"reverse","original_id":"_transaction/t/1"}`, `{"id":"r","type":"reverse","original_id":""}`,
+		`{"id":"f","type":"freeze","what":"all"}`, `{"id":"f","type":"freeze","what":"both"}`, `{"id":"f","type":"close"}`,
 		`{"id":"_a","type":"create"}`, `{"id":7}`, `[]`, `null`, ``, "\xff", `{"id":"a","type":"add","amount":"` + strings.Repeat("0", 90) + `1"}`,
 	} {
 		f.Add([]byte(data))
@@ -191,7 +192,7 @@ func FuzzCommandIsKeptVerbatim(f *testing.F) {
 			c.ReplyTo = &ReplyTo{workflow, signal}
 		}
 		if err := c.Validate(); err != nil {
-			require.Contains(t, []string{"id", "type", "amount", "original_id", "description", "actor", "metadata", "metadata key", "metadata value", "reply_to"}, requireRefusal(t, err).Field)
+			require.Contains(t, []string{"id", "type", "amount", "original_id", "what", "description", "actor", "metadata", "metadata key", "metadata value", "reply_to"}, requireRefusal(t, err).Field)
 			return
 		}
 		data, err := json.Marshal(c)

@@ -73,12 +73,16 @@ type Entry struct {
 	HoldExpiresAt time.Time
 	// The command that a reversal is of, and what can still be reversed of it: see Result.
 	OriginalID   string
-	OriginalLeft Amount    // with the currency's decimals; 0 if nothing is left
-	LegRef                 // of a transaction; zero for a command on its own
-	RecordedAt   time.Time // UTC, microseconds
-	PrevHash     Hash
-	Hash         Hash
-	Format       int64 // see Rules
+	OriginalLeft Amount // with the currency's decimals; 0 if nothing is left
+	What         string // a freeze is of
+	// The wallet asset is so after the entry.
+	Frozen     Frozen
+	Closed     bool
+	LegRef               // of a transaction; zero for a command on its own
+	RecordedAt time.Time // UTC, microseconds
+	PrevHash   Hash
+	Hash       Hash
+	Format     int64 // see Rules
 }
 
 // Result returns the answer that this entry records.
@@ -88,7 +92,7 @@ func (e Entry) Result() Result {
 		Amount: e.Amount, TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter,
 		HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter, Version: e.Version,
 		HoldID: e.TargetHoldID(), HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
-		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft,
+		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, Frozen: e.Frozen, Closed: e.Closed,
 		Position: e.Position, Hash: e.Hash, RecordedAt: e.RecordedAt,
 	}
 }

@@ -18,6 +18,9 @@ const (
 	TypeCapture  CommandType = "capture"  // total shrinks by what was reserved, or a part of it
 	TypeRelease  CommandType = "release"  // what was reserved, or a part of it, is available again
 	TypeExpire   CommandType = "expire"   // by the service: a hold's time is over
+	TypeFreeze   CommandType = "freeze"   // debits, credits or both are refused
+	TypeUnfreeze CommandType = "unfreeze" // they are not any more
+	TypeClose    CommandType = "close"    // everything is refused until it is opened again
 	TypeReverse  CommandType = "reverse"  // what an earlier command did to the total is undone, or a part of it
 )
 
@@ -30,6 +33,9 @@ type Kind struct {
 	Optional []string // optional fields, out of the same
 	// Refuses lists the type's own reasons for a refusal.
 	Refuses []Reason
+	// direction is what a freeze must not stop for the type to be applied. A reverse has that of
+	// its original.
+	direction Frozen
 	// Service types are recorded only by the service itself.
 	Service bool
 	// apply is the rule: it returns the account after the command, or a refusal. Amounts have
@@ -42,21 +48,22 @@ var kinds = []Kind{
 	{
 		Type: TypeCreate, Event: "wallet_asset.created", Refuses: []Reason{ReasonAlreadyExists},
 		apply: func(a Account, _ Command, _ time.Time) (Account, *Refusal) {
-			if a.Exists() {
+			if a.Exists() && !a.Closed {
 				return a, refuse(ReasonAlreadyExists, "the %s wallet of user %s exists already", a.Currency, quote(a.UserID))
 			}
+			a.Closed = false
 			return a, nil
 		},
 	},
 	{
-		Type: TypeAdd, Event: "wallet_asset.added", Required: []string{"amount"},
+		Type: TypeAdd, Event: "wallet_asset.added", direction: FrozenCredits, Required: []string{"amount"},
 		apply: func(a Account, c Command, _ time.Time) (Account, *Refusal) {
 			a.Total = a.Total.Add(c.Amount)
 			return a, nil
 		},
 	},
 	{
-		Type: TypeSubtract, Event: "wallet_asset.subtracted", Required: []string{"amount"}, Refuses: []Reason{ReasonInsufficientFunds},
+		Type: TypeSubtract, Event: "wallet_asset.subtracted", direction: FrozenDebits, Required: []string{"amount"}, Refuses: []Reason{ReasonInsufficientFunds},
 		apply: func(a Account, c Command, _ time.Time) (Account, *Refusal) {
 			if available := a.Available(); c.Amount.Cmp(available) > 0 {
 				return a, refuse(ReasonInsufficientFunds, "cannot subtract %s %s: %s available (total %s, hold %s)", c.Amount, a.Currency, available, a.Total, a.Hold)
@@ -66,7 +73,7 @@ var kinds = []Kind{
 		},
 	},
 	{
-		Type: TypeHold, Event: "wallet_asset.held", Optional: []string{"amount", "hold_id", "expires_in", "expires_at"}, apply: place,
+		Type: TypeHold, Event: "wallet_asset.held", direction: FrozenDebits, Optional: []string{"amount", "hold_id", "expires_in", "expires_at"}, apply: place,
 		Refuses: []Reason{ReasonInsufficientFunds, ReasonTooManyHolds, ReasonHoldNotFound, ReasonHoldClosed, ReasonHoldExpired, ReasonExpiryNotLater},
 	},
 	{
@@ -81,6 +88,9 @@ var kinds = []Kind{
 		Type: TypeReverse, Event: "wallet_asset.reversed", Required: []string{"original_id"}, Optional: []string{"amount"}, apply: reverse,
 		Refuses: []Reason{ReasonOriginalNotFound, ReasonOriginalUnapplied, ReasonOriginalIsReversal, ReasonNotReversible, ReasonReversalExceeded, ReasonInsufficientFunds},
 	},
+	{Type: TypeFreeze, Event: "wallet_asset.frozen", Required: []string{"what"}, apply: freeze},
+	{Type: TypeUnfreeze, Event: "wallet_asset.unfrozen", apply: unfreeze},
+	{Type: TypeClose, Event: "wallet_asset.closed", apply: closeAsset, Refuses: []Reason{ReasonNotEmpty}},
 	{Type: TypeExpire, Event: "wallet_asset.hold_expired", Required: []string{"hold_id"}, apply: expire, Service: true},
 }
 
@@ -106,7 +116,7 @@ func KindOf(t CommandType) (Kind, bool) {
 // RecordedReasons returns the reasons that a journal entry can have: those that apply to any
 // command, and those of the types.
 func RecordedReasons() []Reason {
-	all := []Reason{ReasonMalformed, ReasonTooLate, ReasonScaleExceeded, ReasonVersionMismatch, ReasonTransactionRefused}
+	all := []Reason{ReasonMalformed, ReasonTooLate, ReasonScaleExceeded, ReasonVersionMismatch, ReasonClosed, ReasonFrozen, ReasonTransactionRefused}
 	for _, k := range kinds {
 		for _, reason := range k.Refuses {
 			if !slices.Contains(all, reason) {

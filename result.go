@@ -27,6 +27,9 @@ const (
 	ReasonHoldExceeded       Reason = "hold_exceeded"        // more than is left of it
 	ReasonExpiryNotLater     Reason = "expiry_not_later"     // an expiry is only moved to a later time
 	ReasonTooManyHolds       Reason = "too_many_holds"       // more than MaxOpenHolds would be open
+	ReasonFrozen             Reason = "frozen"               // its debits or credits are
+	ReasonClosed             Reason = "closed"               // and not opened again
+	ReasonNotEmpty           Reason = "not_empty"            // only an empty wallet is closed
 	ReasonOriginalNotFound   Reason = "original_not_found"   // the wallet has no such command to reverse
 	ReasonOriginalUnapplied  Reason = "original_unapplied"   // it was refused
 	ReasonOriginalIsReversal Reason = "original_is_reversal" // a reversal is not reversed
@@ -70,6 +73,9 @@ type Result struct {
 	// of it; absent if nothing.
 	OriginalID   string `json:"original_id,omitempty"`
 	OriginalLeft Amount `json:"original_left,omitzero"`
+	// Frozen and Closed are the wallet's after the command.
+	Frozen Frozen `json:"frozen,omitempty"`
+	Closed bool   `json:"closed,omitempty"`
 	// Version counts applied commands, from 1, without gaps; absent if unapplied.
 	Version int64 `json:"version,omitempty"`
 	// Position counts all recorded commands, from 1. It is absent for an id_conflict, which has

@@ -93,7 +93,13 @@ var (
 			c.HoldID = ""
 			c.OriginalID = rapid.SampledFrom([]string{"a", "b", "c", "d", "h-1", "i-2", "funds", "r1", "nobody"}).Draw(t, "original")
 		}
-		if c.Type != "create" {
+		if rapid.IntRange(0, 9).Draw(t, "stops") == 9 {
+			c.HoldID, c.OriginalID, c.Type = "", "", rapid.SampledFrom([]string{"freeze", "unfreeze", "unfreeze", "close", "create"}).Draw(t, "type")
+			c.ID = rapid.SampledFrom([]string{"s1", "s2", "s3", "s4", "s5", "s6"}).Draw(t, "id")
+			if c.Type == "freeze" {
+				c.What = rapid.SampledFrom([]string{"debits", "credits", "all"}).Draw(t, "what")
+			}
+		} else if c.Type != "create" {
 			c.Amount = rapid.SampledFrom([]string{"1", "1.00", "2.5", "2.50", "40", "0.01", "0.005", "99999999999999999999999999999999999999"}).Draw(t, "amount")
 			if c.Type != "add" && c.Type != "subtract" && rapid.IntRange(0, 4).Draw(t, "fits") > 0 {
 				c.Amount = rapid.SampledFrom([]string{"1", "3", "10"}).Draw(t, "small amount")
@@ -185,7 +191,7 @@ func (w *walletUnderTest) do(ctx context.Context, s step) string {
 func answerOf(r wallet.Result) model.Answer {
 	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason),
 		Before: r.TotalBefore.String(), After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
-		Version: r.Version, Position: r.Position, Replayed: r.Replayed}
+		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: string(r.Frozen), Closed: r.Closed}
 	if r.HoldState != "" {
 		a.Hold, a.State, a.Expires = r.HoldID, string(r.HoldState), model.Time(r.HoldExpiresAt)
 	}
@@ -241,7 +247,7 @@ func told(answers []model.Answer, a wallet.Asset, err error) string {
 
 func received(c model.Command) wallet.Received {
 	r := wallet.Received{Command: wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), Description: c.Content,
-		HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial, OriginalID: c.OriginalID, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion}}
+		HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial, OriginalID: c.OriginalID, What: c.What, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion}}
 	if c.Amount != "" {
 		r.Command.Amount = wallet.MustAmount(c.Amount)
 	}
@@ -388,6 +394,7 @@ func (w *walletUnderTest) compareRows(t *rapid.T) {
 	require.Equal(t, w.model.Total(), asset.Total.String())
 	require.Equal(t, w.model.Held(), asset.Hold.String())
 	require.Equal(t, w.model.Version(), asset.Version)
+	require.Equal(t, []any{w.model.Frozen, w.model.Closed}, []any{string(asset.Frozen), asset.Closed})
 	journal, prev := []model.Answer{}, wallet.Hash{}
 	for _, e := range w.journal() {
 		require.Equal(t, prev, e.PrevHash)

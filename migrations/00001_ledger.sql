@@ -29,10 +29,13 @@ CREATE TABLE wallet_assets (
     format       smallint    NOT NULL DEFAULT 0 CHECK (format >= 0),
     open_holds   integer     NOT NULL DEFAULT 0 CHECK (open_holds BETWEEN 0 AND 1000),
     next_expiry  timestamptz,
+    frozen       text    CHECK (frozen IN ('debits', 'credits', 'all')),
+    closed       boolean NOT NULL DEFAULT false,
     created_at   timestamptz NOT NULL,
     updated_at   timestamptz NOT NULL,
     PRIMARY KEY (user_id, currency),
-    CHECK (0 <= hold_amount AND hold_amount <= total_amount AND total_amount < 'Infinity')
+    CHECK (0 <= hold_amount AND hold_amount <= total_amount AND total_amount < 'Infinity'),
+    CHECK (NOT closed OR total_amount = 0)
 ) WITH (fillfactor = 50);  -- keeps new versions of a hot row on its own page
 COMMENT ON TABLE  wallet_assets          IS 'The balance of a user in a currency, and the head of its hash chain.';
 COMMENT ON COLUMN wallet_assets.version  IS 'applied commands, from 1 without gaps; creation is 1';
@@ -40,6 +43,7 @@ COMMENT ON COLUMN wallet_assets.position IS 'journal entries, from 1 without gap
 COMMENT ON COLUMN wallet_assets.hash     IS 'hash of the last journal entry';
 COMMENT ON COLUMN wallet_assets.open_holds  IS 'how many rows of wallet_holds are open';
 COMMENT ON COLUMN wallet_assets.next_expiry IS 'when the next of them expires; null if none does';
+COMMENT ON COLUMN wallet_assets.frozen   IS 'what is refused: debits, credits or all; null if nothing';
 COMMENT ON COLUMN wallet_assets.format   IS 'format of the last journal entry; 0 before the first';
 
 CREATE TABLE wallet_commands (
@@ -47,14 +51,14 @@ CREATE TABLE wallet_commands (
     currency     text COLLATE "C" NOT NULL,
     position     bigint  NOT NULL CHECK (position >= 1),
     command_id   text COLLATE "C" NOT NULL,
-    type         text    CHECK (type IN ('create', 'add', 'subtract', 'hold', 'capture', 'release', 'reverse', 'expire')),  -- null if unreadable
+    type         text    CHECK (type IN ('create', 'add', 'subtract', 'hold', 'capture', 'release', 'reverse', 'freeze', 'unfreeze', 'close', 'expire')),  -- null if unreadable
     amount       numeric CHECK (0 <= amount AND amount < 'Infinity'),
     request_hash bytea   NOT NULL CHECK (length(request_hash) = 32),
     status       text    NOT NULL CHECK (status IN ('applied', 'unapplied')),
     reason       text    CHECK (reason IN ('insufficient_funds', 'already_exists', 'too_late', 'scale_exceeded', 'version_mismatch', 'malformed',
                      'hold_not_found', 'hold_closed', 'hold_expired', 'hold_exceeded', 'expiry_not_later', 'too_many_holds',
                      'original_not_found', 'original_unapplied', 'original_is_reversal', 'not_reversible', 'reversal_exceeded',
-                     'transaction_refused')),
+                     'frozen', 'closed', 'not_empty', 'transaction_refused')),
     message      text,
     total_before numeric NOT NULL,
     total_after  numeric NOT NULL,
@@ -77,6 +81,9 @@ CREATE TABLE wallet_commands (
     hold_expires_at timestamptz,
     original_id  text COLLATE "C",  -- that the command reverses
     original_left numeric CHECK (0 < original_left AND original_left < 'Infinity'),  -- to reverse, after the command
+    what         text    CHECK (what IN ('debits', 'credits', 'all')),  -- the command freezes
+    frozen       text    CHECK (frozen IN ('debits', 'credits', 'all')),  -- after the command
+    closed       boolean,
     transaction_id text COLLATE "C",  -- of which this command is a leg
     leg          smallint CHECK (leg BETWEEN 1 AND legs),
     legs         smallint CHECK (legs BETWEEN 2 AND 100),
@@ -105,7 +112,8 @@ CREATE TABLE wallet_asset_events (
     currency     text COLLATE "C" NOT NULL,
     version      bigint  NOT NULL,
     event_type   text    NOT NULL CHECK (event_type IN ('wallet_asset.created', 'wallet_asset.added', 'wallet_asset.subtracted',
-                     'wallet_asset.held', 'wallet_asset.captured', 'wallet_asset.released', 'wallet_asset.reversed', 'wallet_asset.hold_expired')),
+                     'wallet_asset.held', 'wallet_asset.captured', 'wallet_asset.released', 'wallet_asset.reversed', 'wallet_asset.frozen', 'wallet_asset.unfrozen', 'wallet_asset.closed',
+                     'wallet_asset.hold_expired')),
     command_id   text COLLATE "C" NOT NULL,
     amount       numeric,
     total_before numeric NOT NULL,
@@ -129,6 +137,9 @@ CREATE TABLE wallet_asset_events (
     hold_expires_at timestamptz,
     original_id  text COLLATE "C",
     original_left numeric,
+    what         text,
+    frozen       text,
+    closed       boolean,
     transaction_id text COLLATE "C",
     leg          smallint,
     legs         smallint,
@@ -148,13 +159,16 @@ SELECT user_id, currency, version,
         WHEN 'capture'  THEN 'wallet_asset.captured'
         WHEN 'release'  THEN 'wallet_asset.released'
         WHEN 'reverse'  THEN 'wallet_asset.reversed'
+        WHEN 'freeze'   THEN 'wallet_asset.frozen'
+        WHEN 'unfreeze' THEN 'wallet_asset.unfrozen'
+        WHEN 'close'    THEN 'wallet_asset.closed'
         WHEN 'expire'   THEN 'wallet_asset.hold_expired'
     END AS event_type,
     command_id, amount, total_before, total_after, hold_before, hold_after, description, actor, metadata,
     recorded_at AS occurred_at, position, hash,
     not_after, expected_version,
     hold_id, expires_in, expires_at, partial, hold_state, hold_left, hold_expires_at,
-    original_id, original_left,
+    original_id, original_left, what, frozen, closed,
     transaction_id, leg, legs
 FROM wallet_commands
 WHERE version IS NOT NULL;

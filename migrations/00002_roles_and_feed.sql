@@ -238,7 +238,7 @@ GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_hol
     TO wallet_app, wallet_reader;
 
 GRANT INSERT ON wallets, wallet_assets, wallet_holds, wallet_transactions, wallet_commands TO wallet_app;
-GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, open_holds, next_expiry, updated_at) ON wallet_assets TO wallet_app;  -- this also allows the row lock
+GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, open_holds, next_expiry, frozen, closed, updated_at) ON wallet_assets TO wallet_app;  -- this also allows the row lock
 GRANT UPDATE (state, amount, captured, released, expires_at, updated_at, position) ON wallet_holds TO wallet_app;
 
 GRANT SELECT ON goose_db_version, currencies, wallet_asset_events, wallet_feed TO wallet_consumer;

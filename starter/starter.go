@@ -127,6 +127,7 @@ type Change struct {
 	Partial   bool // for Capture: what is left stays reserved
 	// OriginalID is the CommandID of the Add, Subtract or Capture to reverse.
 	OriginalID string
+	What       string // for Freeze: debits, credits or all
 	// NotAfter is the last moment at which the change may be recorded, by Postgres's clock, in
 	// whole microseconds: after it, it is refused with too_late.
 	NotAfter time.Time
@@ -141,7 +142,7 @@ type Change struct {
 func (c Change) command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.CommandID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
-		OriginalID: c.OriginalID,
+		OriginalID: c.OriginalID, What: c.What,
 		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}
@@ -196,6 +197,24 @@ func (c *Client) Release(ctx context.Context, change Change) (wallet.Result, err
 // what is left. Reversing an Add needs available funds, like Subtract. A reversal is not reversed.
 func (c *Client) Reverse(ctx context.Context, change Change) (wallet.Result, error) {
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeReverse))
+}
+
+// Freeze refuses further changes of What: "debits" (Subtract, Hold, Reverse of an Add), "credits"
+// (Add, Reverse of another) or "all". What is held already may be captured, released, and expires.
+// A second Freeze adds to the first. While it is frozen, changes are refused with frozen.
+func (c *Client) Freeze(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeFreeze))
+}
+
+// Unfreeze ends every Freeze.
+func (c *Client) Unfreeze(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeUnfreeze))
+}
+
+// Close closes a wallet asset with nothing in it, or is refused with not_empty. Until a Create
+// opens it again, every other command is refused with closed. A freeze stays.
+func (c *Client) Close(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeClose))
 }
 
 // Apply sends one command and waits for its Result. A refusal returns the Result and a

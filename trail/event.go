@@ -42,6 +42,10 @@ type Event struct {
 	// Of the command that was reversed: see wallet.Result.
 	OriginalID   string        `json:"original_id,omitempty"`
 	OriginalLeft wallet.Amount `json:"original_left,omitzero"`
+	// What a freeze is of, and whether the wallet is frozen and closed after the command.
+	What   string        `json:"what,omitempty"`
+	Frozen wallet.Frozen `json:"frozen,omitempty"`
+	Closed bool          `json:"closed,omitempty"`
 	// Reversed is how much of this one was reversed so far. Only the lines of a statement have it:
 	// events do not change.
 	Reversed wallet.Amount `json:"reversed,omitzero"`
@@ -66,7 +70,7 @@ func eventOf(eventType string, e wallet.Entry) Event {
 		LegRef: e.LegRef, ExpiresIn: e.ExpiresIn, ExpiresAt: e.ExpiresAt, Partial: e.Partial,
 		NotAfter: e.NotAfter, ExpectedVersion: e.ExpectedVersion,
 		HoldID: e.Result().HoldID, HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
-		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft,
+		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, What: e.What, Frozen: e.Frozen, Closed: e.Closed,
 	}
 }
 

@@ -41,6 +41,10 @@ var (
 	Release = nexus.NewOperationReference[Change, wallet.Result]("release")
 	// Reverse undoes what an add, subtract or capture did to the total, or a part of it.
 	Reverse = nexus.NewOperationReference[Change, wallet.Result]("reverse")
+	// Freeze refuses debits, credits or all, until Unfreeze. Close refuses everything, until Create.
+	Freeze   = nexus.NewOperationReference[Change, wallet.Result]("freeze")
+	Unfreeze = nexus.NewOperationReference[Change, wallet.Result]("unfreeze")
+	Close    = nexus.NewOperationReference[Change, wallet.Result]("close")
 	// Apply takes any command but not its reply_to: that names a workflow in the wallet's own
 	// namespace, and the operation has its own answer.
 	Apply = nexus.NewOperationReference[wallet.ApplyCommandInput, wallet.Result]("apply")
@@ -65,6 +69,7 @@ type Change struct {
 	ExpiresAt       time.Time         `json:"expires_at,omitzero"`
 	Partial         bool              `json:"partial,omitempty"`
 	OriginalID      string            `json:"original_id,omitempty"`
+	What            string            `json:"what,omitempty"`
 	NotAfter        time.Time         `json:"not_after,omitzero"`
 	ExpectedVersion *int64            `json:"expected_version,omitzero"`
 	Description     string            `json:"description,omitempty"`
@@ -76,7 +81,7 @@ type Change struct {
 func (c Change) Command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.ID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
-		OriginalID: c.OriginalID,
+		OriginalID: c.OriginalID, What: c.What,
 		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}
@@ -91,6 +96,8 @@ type AssetBalance struct {
 	// Due is what has expired of the holds but has no journal entry yet: the journal still
 	// counts it as held, Hold and Available do not.
 	Due      wallet.Amount `json:"due,omitzero"`
+	Frozen   wallet.Frozen `json:"frozen,omitempty"`
+	Closed   bool          `json:"closed,omitempty"`
 	Version  int64         `json:"version"`
 	Position int64         `json:"position"`
 	Hash     wallet.Hash   `json:"hash"` // of the last journal entry

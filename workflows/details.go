@@ -117,6 +117,12 @@ func (w *walletAsset) writeBalance(b *strings.Builder, a wallet.Asset) {
 		return
 	}
 	fmt.Fprintf(b, "## %s · %s %s available\n\n", user, a.Available(), currency)
+	if a.Closed {
+		fmt.Fprintf(b, "> **Closed.** A create opens it again.\n\n")
+	}
+	if a.Frozen != "" {
+		fmt.Fprintf(b, "> **Frozen:** %s.\n\n", a.Frozen)
+	}
 	writeTable(b, []column{{"total", right}, {"hold", right}, {"available", right}, {"version", right}, {"in queue", right}},
 		[]string{a.Total.String(), a.Reserved().String(), "**" + a.Available().String() + "**", fmt.Sprint(a.Version), fmt.Sprint(w.waiting())})
 }

@@ -77,7 +77,12 @@ var (
 		if rapid.IntRange(0, 4).Draw(t, "reverses") == 4 {
 			c.Type, c.OriginalID = "reverse", rapid.SampledFrom([]string{"a", "b", "c", "d", "nobody"}).Draw(t, "original")
 		}
-		if c.Type != "create" {
+		if rapid.IntRange(0, 9).Draw(t, "stops") == 9 {
+			c.OriginalID, c.Type = "", rapid.SampledFrom([]string{"freeze", "unfreeze", "close", "create"}).Draw(t, "type")
+			if c.Type == "freeze" {
+				c.What = rapid.SampledFrom([]string{"debits", "credits", "all"}).Draw(t, "what")
+			}
+		} else if c.Type != "create" {
 			c.Amount = rapid.SampledFrom([]string{"1", "1.00", "2.5", "40", "0.005"}).Draw(t, "amount")
 		}
 		switch c.Type {
@@ -311,7 +316,7 @@ func malformedID(t require.TestingT, c model.Command) string {
 
 // malformedContent is all that a malformed command says, in one text.
 func malformedContent(c model.Command) string {
-	return fmt.Sprint("malformed", c.Amount, c.HoldID, c.ExpiresIn, c.Partial, c.OriginalID, c.Content)
+	return fmt.Sprint("malformed", c.Amount, c.HoldID, c.ExpiresIn, c.Partial, c.OriginalID, c.What, c.Content)
 }
 
 // sent returns a command as a caller sends it; a malformed one has a number as its amount.
@@ -319,7 +324,7 @@ func sent(c model.Command) any {
 	if c.Malformed {
 		return map[string]any{"id": c.ID, "type": c.Type, "amount": 1, "description": malformedContent(c)}
 	}
-	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, Partial: c.Partial, OriginalID: c.OriginalID, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion, Description: c.Content}
+	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, Partial: c.Partial, OriginalID: c.OriginalID, What: c.What, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion, Description: c.Content}
 	if c.Amount != "" {
 		command.Amount = wallet.MustAmount(c.Amount)
 	}
@@ -329,7 +334,7 @@ func sent(c model.Command) any {
 func told(r wallet.Result) model.Answer {
 	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason), Before: r.TotalBefore.String(),
 		After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
-		Version: r.Version, Position: r.Position, Replayed: r.Replayed}
+		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: string(r.Frozen), Closed: r.Closed}
 	if r.HoldState != "" {
 		a.Hold, a.State, a.Expires = r.HoldID, string(r.HoldState), model.Time(r.HoldExpiresAt)
 	}

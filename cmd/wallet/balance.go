@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -23,6 +24,8 @@ type balance struct {
 	Hold      wallet.Amount `json:"hold"` // without what is due
 	Available wallet.Amount `json:"available"`
 	Due       wallet.Amount `json:"due,omitzero"` // see wallet.Asset
+	Frozen    wallet.Frozen `json:"frozen,omitempty"`
+	Closed    bool          `json:"closed,omitempty"`
 	Version   int64         `json:"version"`
 	Position  int64         `json:"position"`
 	Hash      wallet.Hash   `json:"hash"`
@@ -33,7 +36,7 @@ type balance struct {
 }
 
 func balanceOf(a wallet.Asset) balance {
-	return balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Due, a.Version, a.Position, a.Hash, a.UpdatedAt, ""}
+	return balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Due, a.Frozen, a.Closed, a.Version, a.Position, a.Hash, a.UpdatedAt, ""}
 }
 
 // pastOptions choose a balance of the past; the current one if none is set.
@@ -81,8 +84,8 @@ from the journal, with the position and the hash of the last entry of that time.
 					}
 				}
 			}
-			err = printList(a, cmd, balances, "", table.Row{"user", "currency", "total", "hold", "available", "version", "updated"}, func(b balance) table.Row {
-				return table.Row{cli.Plain(b.UserID), b.Currency, b.Total, b.Hold, b.Available, b.Version, when(b.UpdatedAt)}
+			err = printList(a, cmd, balances, "", table.Row{"user", "currency", "total", "hold", "available", "state", "version", "updated"}, func(b balance) table.Row {
+				return table.Row{cli.Plain(b.UserID), b.Currency, b.Total, b.Hold, b.Available, b.state(), b.Version, when(b.UpdatedAt)}
 			})
 			if err != nil || a.output != "table" {
 				return err
@@ -101,6 +104,18 @@ from the journal, with the position and the hash of the last entry of that time.
 	cmd.Flags().Int64Var(&past.version, "version", 0, "right after the applied command of this number")
 	cmd.MarkFlagsMutuallyExclusive("at", "version")
 	return cmd
+}
+
+// state says what a wallet refuses: empty for most.
+func (b balance) state() string {
+	var refuses []string
+	if b.Closed {
+		refuses = append(refuses, "closed")
+	}
+	if b.Frozen != "" {
+		refuses = append(refuses, "frozen: "+string(b.Frozen))
+	}
+	return strings.Join(refuses, ", ")
 }
 
 // noteDue explains a balance that is ahead of its journal.

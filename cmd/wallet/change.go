@@ -68,6 +68,22 @@ available funds. A hold that was captured stays closed.`,
 		example: `  wallet reverse u1 USD --command order-7 --id order-7-returned
   wallet reverse u1 USD --command order-7 --amount 6 --id return-31`,
 	},
+	wallet.TypeFreeze: {
+		use: "freeze USER CURRENCY", short: "Refuse debits, credits or all, until it is unfrozen",
+		long: `Refuse debits, credits or all, until "wallet unfreeze". What holds reserve already
+may be captured or released, and they expire. A second freeze adds to the first.`,
+		example: `  wallet freeze u1 USD --what debits --id case-12 --actor fraud-team`,
+	},
+	wallet.TypeUnfreeze: {
+		use: "unfreeze USER CURRENCY", short: "Accept debits and credits again",
+		example: `  wallet unfreeze u1 USD --id case-12-over`,
+	},
+	wallet.TypeClose: {
+		use: "close USER CURRENCY", short: "Refuse everything, until a create opens it again",
+		long: `Close a wallet with nothing in it. Until "wallet create" opens it again, every
+other command is refused. If it is frozen, it stays so.`,
+		example: `  wallet close u1 USD --id closing-u1`,
+	},
 }
 
 // changeFlags are those of a command that changes a wallet.
@@ -239,6 +255,9 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 		case "original_id":
 			flags.StringVar(&c.OriginalID, "command", "", "id of the command to reverse")
 			cobra.CheckErr(cmd.MarkFlagRequired("command"))
+		case "what":
+			flags.StringVar(&c.What, "what", "", "debits, credits or all")
+			cobra.CheckErr(cmd.MarkFlagRequired("what"))
 		case "expires_in":
 			flags.StringVar(&c.ExpiresIn, "expires-in", "", "how long it lasts, such as 90s, 15m, 24h or 7d")
 		case "expires_at":

@@ -5,13 +5,14 @@ import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 
 export interface Command {
   id: string; // your own, unique in the wallet; the same id counts once
-  type: 'create' | 'add' | 'subtract' | 'hold' | 'capture' | 'release' | 'reverse';
+  type: 'create' | 'add' | 'subtract' | 'hold' | 'capture' | 'release' | 'reverse' | 'freeze' | 'unfreeze' | 'close';
   amount?: string; // "12.50": a string, because a number could be rounded
   hold_id?: string; // the hold to capture, release, raise or extend
   expires_in?: string; // for a hold: "15m", "7d"
   expires_at?: string; // or a time: "2026-01-31T12:00:00Z"
   partial?: boolean; // for a capture: what is left stays reserved
   original_id?: string; // the add, subtract or capture to reverse
+  what?: 'debits' | 'credits' | 'all'; // of a freeze
   not_after?: string; // the last moment at which it may be recorded: "2026-01-31T12:00:00Z"
   expected_version?: number; // the version that the wallet must have
   description?: string;
@@ -37,6 +38,8 @@ export interface Result {
   hold_expires_at?: string;
   original_id?: string; // the command that was reversed
   original_left?: string; // what can still be reversed of it
+  frozen?: 'debits' | 'credits' | 'all'; // the wallet after the command
+  closed?: boolean;
   version?: number; // of the balance, if applied
   position?: number; // with hash: the receipt, also for a refusal, but not for id_conflict
   hash?: string;
@@ -53,6 +56,8 @@ export interface State {
   version: number;
   position: number;
   hash: string;
+  frozen?: 'debits' | 'credits' | 'all';
+  closed?: boolean;
   open_holds?: number;
   next_expiry?: string;
   queue: number;

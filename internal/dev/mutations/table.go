@@ -145,6 +145,17 @@ var All = []Mutation{
 		Problems: []string{"the Go client gave up", "was accepted, but is not recorded"},
 	},
 	{
+		Name:      "frozen",
+		Mechanism: "A freeze refuses changes in its direction.",
+		Edits: []Edit{{
+			File: "freeze.go",
+			Old:  `if f != direction && f != FrozenAll {`,
+			New:  `if true {`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"the rules say unapplied frozen"},
+	},
+	{
 		Name:      "handlers",
 		Mechanism: "A run does not end while updates wait for their answers.",
 		Edits: []Edit{{

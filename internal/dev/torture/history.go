@@ -61,6 +61,7 @@ func ofHold(c wallet.Command) (text string) {
 	if c.HoldID != "" {
 		text += fmt.Sprintf(" of %q", c.HoldID)
 	}
+	text += c.What
 	if c.OriginalID != "" {
 		text += fmt.Sprintf(" of command %q", c.OriginalID)
 	}

@@ -20,6 +20,8 @@ type balance struct {
 	position, version int64
 	holds             *holds    // nil for none
 	recorded          *recorded // the last command
+	frozen            wallet.Frozen
+	closed            bool
 }
 
 // holds are all holds ever placed in a wallet, by id.
@@ -95,7 +97,16 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 		var change decimal.Decimal
 		change, o.originalLeft = before.reversal(c)
 		o.after, b.recorded.originalID = total.Add(change), c.OriginalID
+	case wallet.TypeFreeze:
+		if b.frozen = wallet.Frozen(c.What); before.frozen != "" && before.frozen != b.frozen {
+			b.frozen = wallet.FrozenAll
+		}
+	case wallet.TypeUnfreeze:
+		b.frozen = ""
+	case wallet.TypeClose:
+		b.closed = true
 	case wallet.TypeCreate:
+		b.closed = false
 	default:
 		panic(fmt.Sprintf("the model has no rule for the type %s", c.Type))
 	}
@@ -129,6 +140,14 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 		return wallet.ReasonScaleExceeded
 	case other:
 		return wallet.ReasonVersionMismatch
+	case b.closed:
+		if c.Type != wallet.TypeCreate {
+			return wallet.ReasonClosed
+		}
+	case b.isFrozen(wallet.FrozenDebits) && (c.Type == wallet.TypeSubtract || c.Type == wallet.TypeHold), b.isFrozen(wallet.FrozenCredits) && c.Type == wallet.TypeAdd:
+		return wallet.ReasonFrozen
+	case c.Type == wallet.TypeClose && !(decimalOf(b.total).IsZero() && b.held().IsZero()):
+		return wallet.ReasonNotEmpty
 	case c.Type == wallet.TypeCreate && b.exists:
 		return wallet.ReasonAlreadyExists
 	case c.Type == wallet.TypeSubtract && amount.GreaterThan(available):
@@ -143,6 +162,11 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 		return b.noChange(c, at, available)
 	}
 	return ""
+}
+
+// isFrozen reports whether debits or credits are refused.
+func (b balance) isFrozen(direction wallet.Frozen) bool {
+	return b.frozen == direction || b.frozen == wallet.FrozenAll
 }
 
 // noExpiry says why a hold cannot expire now.
@@ -338,6 +362,8 @@ func (b balance) differs(after balance, o outcome, r wallet.Result) string {
 		return fmt.Sprintf("leaves %s of hold %q, the rules say %s", r.HoldLeft, r.HoldID, left)
 	case !r.HoldExpiresAt.Equal(o.hold.expires):
 		return fmt.Sprintf("has hold %q expire at %s, the rules say %s", r.HoldID, clockTime(r.HoldExpiresAt), clockTime(o.hold.expires))
+	case r.Frozen != after.frozen || r.Closed != after.closed:
+		return fmt.Sprintf("leaves the wallet frozen %q, closed %t, the rules say %q, %t", r.Frozen, r.Closed, after.frozen, after.closed)
 	case !sameNumber(r.OriginalLeft, o.originalLeft):
 		return fmt.Sprintf("leaves %s of %q to reverse, the rules say %s", r.OriginalLeft, r.OriginalID, o.originalLeft)
 	case r.TotalAfter.IsNegative() || r.HoldAfter.IsNegative() || r.HoldAfter.Cmp(r.TotalAfter) > 0:

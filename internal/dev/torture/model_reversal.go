@@ -59,7 +59,11 @@ func (b balance) noReversal(c wallet.Command, available decimal.Decimal) wallet.
 	case left.IsZero() || amountOf(c).GreaterThan(left):
 		return wallet.ReasonReversalExceeded
 	}
-	if change, _ := b.reversal(c); change.Neg().GreaterThan(available) {
+	change, _ := b.reversal(c)
+	if change.IsNegative() && b.isFrozen(wallet.FrozenDebits) || change.IsPositive() && b.isFrozen(wallet.FrozenCredits) {
+		return wallet.ReasonFrozen
+	}
+	if change.Neg().GreaterThan(available) {
 		return wallet.ReasonInsufficientFunds
 	}
 	return ""

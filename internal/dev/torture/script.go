@@ -155,7 +155,18 @@ func (s *Script) Next() Step {
 		for i := range pick(s.r, []weighted[int]{{70, 1}, {15, 2}, {15, 4}}) {
 			step.Sends = append(step.Sends, Send{Way: s.way(), Commands: []wallet.Command{s.reversal(of.command.ID, i)}})
 		}
-	case n < 62 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
+	case n < 57: // frozen or closed for about as long as the step takes
+		stop := wallet.Command{ID: s.id(0), Type: wallet.TypeFreeze, What: pick(s.r, []weighted[string]{{1, "debits"}, {1, "credits"}, {1, "all"}})}
+		resume := wallet.Command{ID: s.id(1), Type: wallet.TypeUnfreeze}
+		if s.r.IntN(3) == 0 {
+			stop, resume = wallet.Command{ID: s.id(0), Type: wallet.TypeClose}, wallet.Command{ID: s.id(1), Type: wallet.TypeCreate}
+		}
+		step.Sends = []Send{{Way: Batch, Commands: []wallet.Command{stop, s.command(step.Wallet, 2), s.command(step.Wallet, 3)}}, {Way: Update, Commands: []wallet.Command{resume}}}
+		for i := range s.r.IntN(3) { // it stays so only rarely
+			resume.ID = s.id(4 + i)
+			step.Sends = append(step.Sends, Send{Way: s.way(), Commands: []wallet.Command{resume}})
+		}
+	case n < 64 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
 		of := s.holds[s.r.IntN(len(s.holds))]
 		step.Wallet = of.wallet
 		for i := range pick(s.r, []weighted[int]{{70, 1}, {15, 2}, {15, 4}}) {

@@ -25,7 +25,7 @@ type Table struct {
 }
 
 // sometimes are the columns of what most commands have not.
-var sometimes = []string{"hold id", "reverses", "reversed"}
+var sometimes = []string{"hold id", "reverses", "reversed", "state"}
 
 // NewTable starts a table.
 func NewTable(out io.Writer, header table.Row) *Table {

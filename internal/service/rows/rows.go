@@ -39,7 +39,7 @@ var EntriesByID = `SELECT ` + EntryColumns + `
 var EventColumns = selected(eventFields, eventColumn) + ", event_type"
 
 // AssetColumns are the columns of wallet_assets, and the scale of its currency.
-const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, updated_at,
+const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, frozen, closed, updated_at,
 	(SELECT scale FROM currencies WHERE code = currency) AS scale`
 
 // eventFields are the fields of an entry that its event repeats.
@@ -246,6 +246,8 @@ type storedAsset struct {
 	Position   int64         `db:"position"`
 	OpenHolds  int64         `db:"open_holds"`
 	NextExpiry *time.Time    `db:"next_expiry"`
+	Frozen     *string       `db:"frozen"`
+	Closed     bool          `db:"closed"`
 	Hash       wallet.Hash   `db:"hash"`
 	Format     int64         `db:"format"`
 	UpdatedAt  time.Time     `db:"updated_at"`
@@ -254,10 +256,13 @@ type storedAsset struct {
 func (s storedAsset) asset() wallet.Asset {
 	a := wallet.Asset{
 		UserID: s.UserID, Currency: s.Currency, Scale: s.Scale, Total: s.Total, Hold: s.Hold, Version: s.Version, Position: s.Position,
-		OpenHolds: s.OpenHolds, Hash: s.Hash, Format: s.Format, UpdatedAt: s.UpdatedAt.UTC(),
+		OpenHolds: s.OpenHolds, Closed: s.Closed, Hash: s.Hash, Format: s.Format, UpdatedAt: s.UpdatedAt.UTC(),
 	}
 	if s.NextExpiry != nil {
 		a.NextExpiry = s.NextExpiry.UTC()
+	}
+	if s.Frozen != nil {
+		a.Frozen = wallet.Frozen(*s.Frozen)
 	}
 	return a
 }

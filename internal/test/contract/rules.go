@@ -76,6 +76,7 @@ func content(s *jsonschema.Schema) {
 	hold.Pattern, hold.MinLength, hold.MaxLength = name, length(1), length(wallet.MaxIDCharacters)
 	original := property(s, "original_id")
 	original.Pattern, original.MinLength, original.MaxLength = name, length(1), length(wallet.MaxIDCharacters)
+	property(s, "what").Enum = []any{wallet.FrozenDebits, wallet.FrozenCredits, wallet.FrozenAll}
 	expiresIn := property(s, "expires_in")
 	expiresIn.Pattern, expiresIn.AllOf = lasting, []*jsonschema.Schema{{Pattern: notZero}}
 	expiresIn.Examples = []any{"15m", "1d12h"}

@@ -19,7 +19,7 @@ type Command struct {
 	HoldID, ExpiresIn         string // ExpiresIn as Go writes durations
 	ExpiresAt                 time.Time
 	Partial                   bool
-	OriginalID                string
+	OriginalID, What          string
 	NotAfter                  time.Time
 	ExpectedVersion           *int64
 	Malformed                 bool
@@ -35,8 +35,11 @@ type Answer struct {
 	Hold, State, Left, Expires string
 	// The command that an applied reversal is of, and what it has left of it, empty if nothing.
 	Original, OriginalLeft string
-	Version, Position      int64
-	Replayed               bool
+	// Of the wallet, after a command that is recorded.
+	Frozen            string
+	Closed            bool
+	Version, Position int64
+	Replayed          bool
 }
 
 // Wallet is the state that determines the answers.
@@ -49,6 +52,9 @@ type Wallet struct {
 	total   *big.Int // minor units
 	holds   map[string]hold
 	version int64
+	// Frozen and Closed are what it refuses.
+	Frozen string
+	Closed bool
 	// Journal contains the answer of every recorded command, in order.
 	Journal []Answer
 	used    map[string]use
@@ -134,7 +140,7 @@ func (w *Wallet) one(c Command) Answer {
 	} else {
 		a.Status = "unapplied"
 	}
-	a.After, a.HoldAfter = w.Total(), w.Held()
+	a.After, a.HoldAfter, a.Frozen, a.Closed = w.Total(), w.Held(), w.Frozen, w.Closed
 	w.Journal = append(w.Journal, a)
 	w.used[c.ID] = use{content, a, c.Type, c.OriginalID, new(big.Int).Sub(w.total, total)}
 	return a
@@ -152,6 +158,24 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 		return "scale_exceeded"
 	case w.isOther(c):
 		return "version_mismatch"
+	case w.Closed && c.Type == "create":
+		w.Closed = false
+	case w.Closed:
+		return "closed"
+	case w.refuses("debits") && (c.Type == "subtract" || c.Type == "hold"):
+		return "frozen"
+	case w.refuses("credits") && c.Type == "add":
+		return "frozen"
+	case c.Type == "freeze" && w.Frozen != "" && w.Frozen != c.What:
+		w.Frozen = "all"
+	case c.Type == "freeze":
+		w.Frozen = c.What
+	case c.Type == "unfreeze":
+		w.Frozen = ""
+	case c.Type == "close" && (w.total.Sign() != 0 || w.held().Sign() != 0):
+		return "not_empty"
+	case c.Type == "close":
+		w.Closed = true
 	case c.Type == "create" && w.Exists():
 		return "already_exists"
 	case c.Type == "subtract" && amount.Cmp(w.available()) > 0:
@@ -187,6 +211,9 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 	return ""
 }
 
+// refuses reports whether debits or credits are frozen.
+func (w *Wallet) refuses(direction string) bool { return w.Frozen == direction || w.Frozen == "all" }
+
 func (w *Wallet) isLate(c Command) bool { return !c.NotAfter.IsZero() && c.NotAfter.Before(w.Now) }
 
 // isOther reports whether a command is for another version.
@@ -200,7 +227,7 @@ func (c Command) content() string {
 	if c.ExpectedVersion != nil {
 		version = fmt.Sprint(*c.ExpectedVersion)
 	}
-	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), c.OriginalID, Time(c.NotAfter), version, c.Content}, "\x00")
+	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), c.OriginalID, c.What, Time(c.NotAfter), version, c.Content}, "\x00")
 }
 
 // value returns one canonical text for each value: the same for "1.5" and "1.50".

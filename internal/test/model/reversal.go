@@ -27,6 +27,8 @@ func (w *Wallet) reverse(c Command, amount *big.Int) (change, left *big.Int, rea
 		return nil, nil, "not_reversible"
 	case left.Sign() == 0 || amount.Cmp(left) > 0:
 		return nil, nil, "reversal_exceeded"
+	case w.refuses("debits") && original.change.Sign() > 0, w.refuses("credits") && original.change.Sign() < 0:
+		return nil, nil, "frozen"
 	case original.change.Sign() < 0:
 		return amount, left.Sub(left, amount), ""
 	case amount.Cmp(w.available()) > 0:
