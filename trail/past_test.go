@@ -34,8 +34,11 @@ func drawWallet(t *rapid.T, db *pgxpool.Pool) wallet.AssetRef {
 	}
 	command := rapid.Custom(func(t *rapid.T) wallet.Received {
 		n++
-		c := wallet.Command{ID: fmt.Sprint("c", n), Type: rapid.SampledFrom([]wallet.CommandType{wallet.TypeAdd, wallet.TypeSubtract, wallet.TypeCreate}).Draw(t, "type")}
-		if c.Type != wallet.TypeCreate {
+		c := wallet.Command{ID: fmt.Sprint("c", n), Type: rapid.SampledFrom([]wallet.CommandType{wallet.TypeAdd, wallet.TypeAdd, wallet.TypeSubtract, wallet.TypeSubtract, wallet.TypeCreate, wallet.TypeFreeze, wallet.TypeUnfreeze, wallet.TypeClose}).Draw(t, "type")}
+		switch c.Type {
+		case wallet.TypeFreeze:
+			c.What = rapid.SampledFrom([]string{"debits", "credits", "all"}).Draw(t, "what")
+		case wallet.TypeAdd, wallet.TypeSubtract:
 			c.Amount = wallet.MustAmount(rapid.SampledFrom([]string{"1", "2.5", "7", "0.001", "40"}).Draw(t, "amount"))
 		}
 		if rapid.IntRange(0, 9).Draw(t, "malformed") == 0 {

@@ -187,6 +187,7 @@ func TestVerifyFindsEveryFlippedByte(t *testing.T) {
 			db := testenv.Pool(t, testenv.DatabaseURL(t))
 			fill(t, db, 3)
 			fillHolds(t, db, victim)
+			fillRules(t, db, victim)
 			openToTampering(t, db)
 			journal, forged := journalOf(t, db, victim), 0
 			positions := positionsOf(t, db)
@@ -249,6 +250,17 @@ func fillHolds(t *testing.T, db *pgxpool.Pool, of wallet.AssetRef) {
 	_, err := steps.ApplyCommands(t.Context(), wallet.ApplyCommandsInput{AssetRef: of, Commands: commands})
 	require.NoError(t, err)
 	_, err = steps.RecordEvents(t.Context(), of)
+	require.NoError(t, err)
+}
+
+// fillRules adds a reversal and a freeze, after fillHolds.
+func fillRules(t *testing.T, db *pgxpool.Pool, of wallet.AssetRef) {
+	_, err := activities.New(db).ApplyCommands(t.Context(), wallet.ApplyCommandsInput{AssetRef: of, AndRecord: true, Commands: []wallet.Received{
+		{Command: wallet.Command{ID: "reverse", Type: wallet.TypeReverse, OriginalID: "capture", Amount: wallet.MustAmount("0.5")}},
+		{Command: wallet.Command{ID: "freeze", Type: wallet.TypeFreeze, What: "credits"}},
+	}})
+	require.NoError(t, err)
+	_, err = activities.New(db).RecordEvents(t.Context(), of)
 	require.NoError(t, err)
 }
 
