@@ -70,7 +70,9 @@ func TestALaneAnswersAsTheWalletDoes(t *testing.T) {
 		items = append(items, inUSD(user, add(fmt.Sprint("add-", i), "10.5")), inUSD(user, subtract(fmt.Sprint("sub-", i), "3")),
 			inUSD(user, hold(fmt.Sprint("hold-", i), "4", "1h")), inUSD(user, capture(fmt.Sprint("cap-", i), fmt.Sprint("hold-", i), "1", true)),
 			inUSD(user, subtract(fmt.Sprint("much-", i), "1000")), inUSD(user, add("add-0", "10.5")), inUSD(user, add("add-0", "9")),
-			inUSD(user, release(fmt.Sprint("none-", i), "no-hold")))
+			inUSD(user, release(fmt.Sprint("none-", i), "no-hold")),
+			inUSD(user, reverse(fmt.Sprint("rev-", i), fmt.Sprint("sub-", i), "2")), inUSD(user, reverse(fmt.Sprint("over-", i), fmt.Sprint("sub-", i), "2")),
+			inUSD(user, freeze(fmt.Sprint("freeze-", i), "debits")), inUSD(user, subtract(fmt.Sprint("frozen-", i), "1")), inUSD(user, command(fmt.Sprint("thaw-", i), wallet.TypeUnfreeze)))
 	}
 	items = append(items, inUSD("new", create("open")), inUSD("new", create("again")), laneItem{"new", "EUR", add("a", "3")})
 	answers := s.lane(items...)
