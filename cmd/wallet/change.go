@@ -70,8 +70,9 @@ available funds. A hold that was captured stays closed.`,
 	},
 	wallet.TypeFreeze: {
 		use: "freeze USER CURRENCY", short: "Refuse debits, credits or all, until it is unfrozen",
-		long: `Refuse debits, credits or all, until "wallet unfreeze". What holds reserve already
-may be captured or released, and they expire. A second freeze adds to the first.`,
+		long: `Refuse debits, credits or all, until "wallet unfreeze". What holds reserve
+already may be captured or released, and they expire. A second freeze adds to
+the first.`,
 		example: `  wallet freeze u1 USD --what debits --id case-12 --actor fraud-team`,
 	},
 	wallet.TypeUnfreeze: {
