@@ -10,12 +10,14 @@ import (
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/workflows"
 )
 
 func start() map[string]any {
@@ -236,6 +238,27 @@ func TestARefreshSaysThatPostgresLostEntries(t *testing.T) {
 	env.at(4*time.Second, func() { require.Contains(t, env.details(), "lost entries of this wallet") })
 	require.NoError(t, env.run(idleFor(time.Hour)))
 	require.Contains(t, env.details(), "position 3 was answered, and the journal went on at 2")
+}
+
+// TestARefreshOutlivesItsRun has one that arrives when its run has to end.
+func TestARefreshOutlivesItsRun(t *testing.T) {
+	first := newEnvironment(t)
+	first.at(time.Second, func() { first.signal(add("a")) })
+	first.at(2*time.Second, func() {
+		first.SignalWorkflow(wallet.SignalRefresh, nil)
+		first.SetContinueAsNewSuggested(true)
+	})
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, first.run(idleFor(time.Hour)), &next)
+	var input workflows.WalletAssetInput
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &input))
+
+	second := newEnvironment(t)
+	second.ledger.asset, second.ledger.journal = first.ledger.asset, first.ledger.journal
+	second.ledger.asset.Total = wallet.MustAmount("7")
+	second.at(time.Minute, func() { require.Contains(t, second.details(), "7") })
+	require.NoError(t, second.run(input))
+	require.Equal(t, 1, second.tries[wallet.StepEnsureWalletAsset])
 }
 
 // TestAStrayCommandHidesNoResult has a signal under an id that was applied with other content.
