@@ -245,8 +245,8 @@ func TestARefreshOutlivesItsRun(t *testing.T) {
 	first := newEnvironment(t)
 	first.at(time.Second, func() { first.signal(add("a")) })
 	first.at(2*time.Second, func() {
-		first.SignalWorkflow(wallet.SignalRefresh, nil)
 		first.SetContinueAsNewSuggested(true)
+		first.SignalWorkflow(wallet.SignalRefresh, nil)
 	})
 	var next *workflow.ContinueAsNewError
 	require.ErrorAs(t, first.run(idleFor(time.Hour)), &next)
