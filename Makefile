@@ -67,8 +67,8 @@ limits: bin/temporal ## overload in full: 20,000 signals while Postgres is slow,
 
 ENTRIES ?= 1000000
 WALLETS ?= 10000
-bench-verify: bin/wallet bin/wallet-dev bin/temporal ## speed and memory of wallet verify: make bench-verify ENTRIES=1000000 WALLETS=10000
-	./bin/wallet-dev verifybench --entries $(ENTRIES) --wallets $(WALLETS)
+bench-verify: bin/wallet bin/wallet-dev bin/temporal ## speed and memory of wallet verify: make bench-verify ENTRIES=1000000 WALLETS=100000 SCATTERED=1
+	./bin/wallet-dev verifybench --entries $(ENTRIES) --wallets $(WALLETS) $(if $(SCATTERED),--scattered)
 
 bench: bin/wallet-dev bin/temporal $(TEMPORAL_SERVER) ## measure the standard set, write docs/benchmarks.md and its plots
 	./bin/wallet-dev bench --standard --duration $(BENCH_DURATION) --markdown docs/benchmarks.md --plot docs/benchmarks.svg

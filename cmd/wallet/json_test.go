@@ -84,6 +84,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"events USER USD", exitDone, exitFailed},
 		{"commands USER USD", exitDone, exitFailed},
 		{"find a", exitDone, exitFailed},
+		{"totals", exitDone, exitFailed},
 		{"find no-such-id", exitFailed, exitFailed},
 		{"verify", exitDone, exitFailed},
 		{"receipt USER USD a", exitDone, exitFailed},
