@@ -76,7 +76,6 @@ Written by `+"`make bench`"+`; do not edit. One run on one machine: compare only
   **update**, **batch** and **textbook** have at most %d callers on one wallet, because Temporal allows 10.
 - **holds** places a hold with one call and captures it with the next; **plain** is the same with subtractions.
 - CPU is in milliseconds per command, idle servers included; Postgres's includes its work for Temporal.
-  **others' CPU** is the share of the machine that other programs used.
 - Latency is per call, however many commands it has.
 - **exactly once** is how many commands were accepted: each is compared with the journal and its answer, and
   `+"`wallet verify`"+` checks the rest.
@@ -106,7 +105,9 @@ Written by `+"`make bench`"+`; do not edit. One run on one machine: compare only
 
 // notes returns what a table of commands/s cannot show.
 func notes(rows []Row) (notes []string) {
+	var others float64
 	for _, r := range rows {
+		others = max(others, r.OthersCPU)
 		if s := r.Signals; s != nil {
 			notes = append(notes, fmt.Sprintf("%s: %s/s accepted, %s/s applied, empty %s s after the last was accepted; latency is until accepted.",
 				r.Spec, figure(s.AcceptedPerSecond), figure(s.AppliedPerSecond), figure(s.SecondsToEmpty)))
@@ -114,6 +115,9 @@ func notes(rows []Row) (notes []string) {
 		for _, violation := range r.Checked.Violations {
 			notes = append(notes, fmt.Sprintf("VIOLATED: %s: %s", r.Spec, violation))
 		}
+	}
+	if others > 0 {
+		notes = append(notes, "Other programs used at most "+percent(others)+" of the machine during a run.")
 	}
 	return notes
 }

@@ -33,19 +33,17 @@ func Standard(duration time.Duration) []Spec {
 	}
 }
 
-// StandardShort is the part of it that also runs on the development server with SQLite.
+// StandardShort is the part of it that also runs on the development server with SQLite. It has no
+// floors, which do not use Temporal.
 func StandardShort(duration time.Duration) []Spec {
 	c := Choice{Wallets: 64, SubtractPercent: 30, Duration: duration}
 	return []Spec{
-		c.spec(Hot, Floor, floorWriters, 1),
 		c.spec(Hot, Coalesced, 512, 1),
 		c.spec(Hot, Textbook, mostUpdates, 1),
 		c.spec(Hot, Batch, mostUpdates, 500),
-		c.spec(Hot, Floor, 1, 500),
 		c.spec(Hot, Textbook, 1, 1),
 		c.spec(Hot, Update, 1, 1),
 		c.spec(Hot, Signal, 32, 1),
-		c.spec(Spread, Floor, floorWriters, 1),
 		c.spec(Spread, Coalesced, 32, 1),
 		c.spec(Spread, Textbook, 32, 1),
 	}

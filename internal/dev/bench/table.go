@@ -14,20 +14,20 @@ func Table(rows []Row) table.Writer {
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
 	t.AppendHeader(table.Row{"scenario", "by", "clients", "wallets", "per call", "commands/s", "p50 ms", "p95 ms", "p99 ms",
-		"client+worker", "Temporal", "Postgres", "events/cmd", "x textbook", "x coalesced", "of floor", "of plain", "others' CPU", "exactly once"})
+		"client+worker", "Temporal", "Postgres", "events/cmd", "x textbook", "x coalesced", "of floor", "of plain", "exactly once"})
 	t.SuppressEmptyColumns()
-	columns := make([]table.ColumnConfig, 19)
+	columns := make([]table.ColumnConfig, 18)
 	for i := range columns {
 		columns[i] = table.ColumnConfig{Number: i + 1, Align: text.AlignRight}
 	}
-	columns[0].Align, columns[1].Align, columns[18].Align = text.AlignLeft, text.AlignLeft, text.AlignLeft
+	columns[0].Align, columns[1].Align, columns[17].Align = text.AlignLeft, text.AlignLeft, text.AlignLeft
 	t.SetColumnConfigs(columns)
 	for _, r := range rows {
 		t.AppendRow(table.Row{r.Scenario, r.Mode, r.Clients, r.Wallets, r.PerCall,
 			figure(r.CommandsPerSecond), figure(r.Latency.P50), figure(r.Latency.P95), figure(r.Latency.P99),
 			figure(r.CPU.ClientAndWorker), figure(r.CPU.Temporal), figure(r.CPU.Postgres), figure(r.HistoryEventsPerCommand),
 			figure(r.Ratios.ToTextbook), figure(r.Ratios.ToCoalesced), percent(r.Ratios.ToFloor), percent(r.Ratios.ToPlain),
-			percent(r.OthersCPU), verdict(r.Checked)})
+			verdict(r.Checked)})
 	}
 	return t
 }
