@@ -83,11 +83,15 @@ Written by `+"`make bench`"+`; do not edit. One run on one machine: compare only
 	if err != nil {
 		return err
 	}
-	for _, store := range r.Stores() {
+	for i, store := range r.Stores() {
 		rows := r.RowsOf(store)
-		_, err := fmt.Fprintf(out, "\n## Temporal on %s\n\n%s\n", store, Table(rows).RenderMarkdown())
-		if err != nil {
+		if _, err := fmt.Fprintf(out, "\n## Temporal on %s\n", store); err != nil {
 			return err
+		}
+		if i == 0 || plots[store] == "" { // of the other stores, the plot is enough
+			if _, err := fmt.Fprintf(out, "\n%s\n", Table(rows).RenderMarkdown()); err != nil {
+				return err
+			}
 		}
 		for _, note := range notes(rows) {
 			if _, err := fmt.Fprintf(out, "\n%s\n", note); err != nil {
