@@ -31,3 +31,8 @@ var Lookups = map[string]string{
 func (r Reader) InSnapshot(ctx context.Context, n int, do func([]pgx.Tx) error) error {
 	return r.withConnections(ctx, n, func(connections []*pgxpool.Conn) error { return inSnapshot(ctx, connections, do) })
 }
+
+// RangeQueries read the rows of a range of wallets, by the table that they read.
+var RangeQueries = map[string]string{
+	"wallet_assets": sqlVerifyAssets, "wallet_commands": sqlVerifyEntries, "wallet_asset_events": sqlVerifyEvents, "wallet_feed": sqlVerifyFeed,
+}

@@ -66,3 +66,52 @@ func TestNoLookUpReadsMoreThanAPage(t *testing.T) {
 		}
 	}
 }
+
+// scattered inserts 2,000 wallets with 40 entries each, of which none is next to another.
+const scattered = `
+	INSERT INTO wallets (user_id, created_at) SELECT 'u' || lpad(i::text, 6, '0'), '2026-01-01' FROM generate_series(1, 2000) AS i;
+	INSERT INTO wallet_assets (user_id, currency, created_at, updated_at) SELECT user_id, 'USD', created_at, created_at FROM wallets;
+	INSERT INTO wallet_commands (user_id, currency, position, command_id, type, amount, request_hash, status,
+		total_before, total_after, hold_before, hold_after, version, recorded_at, prev_hash, hash, format)
+	SELECT user_id, 'USD', n, 'c' || n, 'add', 1, zero, 'applied', 0, 0, 0, 0, n, '2026-01-01', zero, zero, 1
+	FROM wallets CROSS JOIN generate_series(1, 40) AS n CROSS JOIN (SELECT decode(repeat('00', 32), 'hex') AS zero) AS z
+	ORDER BY n, user_id;
+	INSERT INTO wallet_asset_events (user_id, currency, version, event_type, command_id, amount,
+		total_before, total_after, hold_before, hold_after, description, actor, metadata, occurred_at, position, hash)
+	SELECT user_id, currency, version, 'wallet_asset.added', command_id, amount,
+		total_before, total_after, hold_before, hold_after, description, actor, metadata, recorded_at, position, hash
+	FROM wallet_commands ORDER BY version, user_id;
+	INSERT INTO wallet_feed (user_id, currency, first_version, last_version) SELECT user_id, currency, version, version
+	FROM wallet_commands ORDER BY version, user_id;
+	ANALYZE`
+
+var expectedRows = regexp.MustCompile(`\(cost=\S+ rows=(\d+)`)
+
+// TestARangeOfWalletsReadsOnlyItsRows asks Postgres how many rows a verification reads of each
+// table for a range of wallets in the middle, and how many it expected: with more wallets it would
+// rather read the whole table than as many rows as it expects.
+func TestARangeOfWalletsReadsOnlyItsRows(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	_, err := db.Exec(t.Context(), scattered, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(t, err)
+	for table, sql := range trail.RangeQueries {
+		rows, err := db.Query(t.Context(), `EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) `+sql,
+			pgx.QueryExecModeExec, "u001000", "USD", "u001100", "USD", "", "")
+		require.NoError(t, err)
+		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		read := 0
+		for _, line := range plan {
+			for _, match := range rowsOfNode.FindAllStringSubmatch(line, -1) {
+				n, _ := strconv.Atoi(match[1] + match[2])
+				require.LessOrEqual(t, n, 100*40, "%s: %s\n%v", table, line, plan)
+				read += n
+			}
+			for _, match := range expectedRows.FindAllStringSubmatch(line, -1) {
+				n, _ := strconv.Atoi(match[1])
+				require.LessOrEqual(t, n, 2*100*40, "%s: %s\n%v", table, line, plan)
+			}
+		}
+		require.Positive(t, read, "found nothing in %s", table)
+	}
+}

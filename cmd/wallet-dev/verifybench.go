@@ -40,6 +40,7 @@ func verifyBenchCommand() *cobra.Command {
 	flags.IntVar(&o.Entries, "entries", 1_000_000, "total journal entries")
 	flags.IntVar(&o.Wallets, "wallets", 10_000, "number of wallets")
 	flags.IntVar(&o.Parallel, "parallel", runtime.NumCPU(), "as for wallet verify")
+	flags.BoolVar(&o.Scattered, "scattered", false, "write to all wallets in turn, so that the entries of each are far apart")
 	flags.StringVar(&step, "step", "", "run only this step")
 	flags.StringVar(&databaseURL, "database-url", "", "the database for --step")
 	for _, name := range []string{"step", "database-url"} {

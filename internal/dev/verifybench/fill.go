@@ -2,7 +2,9 @@ package verifybench
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
@@ -11,7 +13,8 @@ import (
 	"github.com/valueledger/wallet/activities"
 )
 
-// Fill writes the entries with the steps, one batch after the other for each wallet.
+// Fill writes the entries with the steps: one batch after the other for each wallet, or, scattered,
+// one entry for each wallet in turn, as a lane does.
 func Fill(ctx context.Context, o Options, databaseURL string) error {
 	pool, err := pgxpool.New(ctx, databaseURL)
 	if err != nil {
@@ -19,19 +22,36 @@ func Fill(ctx context.Context, o Options, databaseURL string) error {
 	}
 	defer pool.Close()
 	steps := activities.New(pool)
-	group, filling := errgroup.WithContext(ctx)
-	group.SetLimit(4)
-	for i := range o.Wallets {
-		ref := wallet.AssetRef{UserID: fmt.Sprintf("user-%07d", i), Currency: "USD"}
-		entries := (i+1)*o.Entries/o.Wallets - i*o.Entries/o.Wallets
-		group.Go(func() error { return fillWallet(filling, steps, ref, entries) })
+	fill := fillWallets
+	if o.Scattered {
+		fill = fillInTurns
 	}
-	if err := group.Wait(); err != nil {
+	if err := fill(ctx, o, steps); err != nil {
 		return err
 	}
 	// Autovacuum would soon do the same.
 	_, err = pool.Exec(ctx, `VACUUM ANALYZE`)
 	return err
+}
+
+// writers is how many steps run at the same time.
+const writers = 4
+
+// ref is the i-th wallet, from 0.
+func ref(i int) wallet.AssetRef {
+	return wallet.AssetRef{UserID: fmt.Sprintf("user-%07d", i), Currency: "USD"}
+}
+
+// entriesOf is how many entries the i-th wallet gets.
+func (o Options) entriesOf(i int) int { return (i+1)*o.Entries/o.Wallets - i*o.Entries/o.Wallets }
+
+func fillWallets(ctx context.Context, o Options, steps *activities.Activities) error {
+	group, filling := errgroup.WithContext(ctx)
+	group.SetLimit(writers)
+	for i := range o.Wallets {
+		group.Go(func() error { return fillWallet(filling, steps, ref(i), o.entriesOf(i)) })
+	}
+	return group.Wait()
 }
 
 func fillWallet(ctx context.Context, steps *activities.Activities, ref wallet.AssetRef, entries int) error {
@@ -46,6 +66,50 @@ func fillWallet(ctx context.Context, steps *activities.Activities, ref wallet.As
 		if _, err := steps.RecordEvents(ctx, ref); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func fillInTurns(ctx context.Context, o Options, steps *activities.Activities) error {
+	for n := range o.entriesOf(o.Wallets - 1) { // none has more
+		group, filling := errgroup.WithContext(ctx)
+		group.SetLimit(writers)
+		for from := 0; from < o.Wallets; from += wallet.MaxBatch {
+			group.Go(func() error { return fillRow(filling, o, steps, from, n) })
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillRow applies the n-th command of up to 500 wallets.
+func fillRow(ctx context.Context, o Options, steps *activities.Activities, from, n int) error {
+	var in wallet.ApplyLaneInput
+	for i := from; i < min(from+wallet.MaxBatch, o.Wallets); i++ {
+		if n >= o.entriesOf(i) {
+			continue
+		}
+		item, err := json.Marshal(wallet.ApplyCommandInput{AssetRef: ref(i), Command: command(n)})
+		if err != nil {
+			return err
+		}
+		in.Items = append(in.Items, item)
+	}
+	if len(in.Items) == 0 {
+		return nil
+	}
+	out, err := steps.ApplyLane(ctx, in)
+	if err != nil {
+		return err
+	}
+	answers, err := wallet.SplitLaneAnswers(out, len(in.Items))
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(answers, wallet.IsReturned) {
+		return fmt.Errorf("some of %d commands were not applied", len(in.Items))
 	}
 	return nil
 }

@@ -25,6 +25,8 @@ type Options struct {
 	Wallets  int // that share them
 	Parallel int // as for wallet verify
 
+	Scattered bool // the entries of a wallet are not next to each other
+
 	Program string // the program wallet
 	// Step returns a process that calls Fill or Verify. A process inherits its parent's peak
 	// memory, so the parent of wallet verify must have done nothing else.
