@@ -33,7 +33,7 @@ type outcome struct {
 	kind, meaning, remedy string
 }
 
-// outcomes is the one table of exit codes; the place of each is its code. TestExitCodesAreDocumented compares it with
+// outcomes is the one table of exit codes; the place of each is its code. TestExitCodesAreDocumented looks for each in
 // docs/contract.md.
 var outcomes = []outcome{
 	{exitDone, "", "done; a command was applied", ""},

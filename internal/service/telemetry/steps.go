@@ -27,7 +27,7 @@ type stepInterceptor struct {
 
 func newStepInterceptor(meter metric.Meter) (*stepInterceptor, error) {
 	duration, err := meter.Float64Histogram("wallet_step_duration", metric.WithUnit("s"),
-		metric.WithDescription("Attempts of a step: done, refused (by the rules, final) or failed (retried)."))
+		metric.WithDescription("Attempts of a step: done, refused (final) or failed (retried)."))
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func newStepInterceptor(meter metric.Meter) (*stepInterceptor, error) {
 		return nil, err
 	}
 	ahead, err := meter.Int64Counter("wallet_time_ahead",
-		metric.WithDescription("Steps after which the last entry of their wallet was more than 5 s ahead of the worker's clock."))
+		metric.WithDescription("Steps whose wallet's last entry is more than 5 s ahead of the worker's clock."))
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ const unitCommands = "{command}"
 // ofWorkflows describes the workflows' metrics. They use the SDK's handler, which supports
 // neither descriptions nor histograms other than timers.
 var ofWorkflows = map[string]metric.Stream{
-	workflows.MetricReceived:    {Description: "Commands that entered a queue, by signal, update or lane."},
+	workflows.MetricReceived:    {Description: "Commands received by signal, update or lane."},
 	workflows.MetricAnswered:    {Description: "Commands answered, including repeats of a known id."},
 	workflows.MetricCommands:    {Description: "Commands applied or refused, each once; reason is set for refusals."},
 	workflows.MetricLostEntries: {Description: "Times a wallet found that Postgres had lost journal entries it had already answered."},
