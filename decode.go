@@ -86,13 +86,20 @@ func DecodeAssetRef(data []byte) (AssetRef, error) {
 // DecodeApplyCommand reads {"user_id", "currency", "command"} and validates all of it.
 // A command without an id gets idIfNone.
 func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error) {
-	var raw struct {
-		AssetRef
-		Command jsontext.Value `json:"command"`
-	}
+	var raw rawApplyCommand
 	if err := DecodeInput(data, &raw); err != nil {
 		return ApplyCommandInput{}, err
 	}
+	return raw.decode(idIfNone)
+}
+
+// rawApplyCommand is an ApplyCommandInput whose command is not decoded yet.
+type rawApplyCommand struct {
+	AssetRef
+	Command jsontext.Value `json:"command"`
+}
+
+func (raw rawApplyCommand) decode(idIfNone string) (ApplyCommandInput, error) {
 	in := ApplyCommandInput{AssetRef: raw.AssetRef}
 	if err := ValidateWallet(in.UserID, in.Currency); err != nil {
 		return ApplyCommandInput{}, err
@@ -104,6 +111,27 @@ func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error)
 		in.Command.ID = idIfNone
 	}
 	return in, in.Command.Validate()
+}
+
+// DecodeLaneItem reads what DecodeApplyCommand does, or {"transaction"} with nothing beside it,
+// and validates all of it.
+func DecodeLaneItem(data []byte) (LaneItem, error) {
+	var raw struct {
+		rawApplyCommand
+		Transaction jsontext.Value `json:"transaction"`
+	}
+	if err := DecodeInput(data, &raw); err != nil {
+		return LaneItem{}, err
+	}
+	if raw.Transaction == nil {
+		in, err := raw.decode("")
+		return LaneItem{ApplyCommandInput: &in}, err
+	}
+	if raw.AssetRef != (AssetRef{}) || raw.Command != nil {
+		return LaneItem{}, invalid("transaction", "", "an item is either a command or a transaction, and this one is both: send two")
+	}
+	t, err := DecodeTransaction(raw.Transaction, "")
+	return LaneItem{Transaction: &t}, err
 }
 
 // DecodeTransaction reads a caller's transaction and validates it. One without an id gets

@@ -1,23 +1,33 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/failure"
 )
 
 const (
-	// Another transaction of the same id, in progress elsewhere, ends first.
-	sqlClaimTransaction = `INSERT INTO wallet_transactions (transaction_id, users, currencies, must_balance, request_hash)
-		VALUES ($1, $2, $3, $4, $5)
+	// The ids come sorted. Another transaction of the same id that is in progress ends first.
+	sqlClaimTransactions = `INSERT INTO wallet_transactions (transaction_id, users, currencies, must_balance, request_hash)
+		SELECT id, users::text[], currencies::text[], must_balance, request_hash
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[], $5::bytea[]) AS claim (id, users, currencies, must_balance, request_hash)
 		ON CONFLICT DO NOTHING`
 
 	// A statement of its own, which sees what the insert had to wait for.
-	sqlClaimedTransaction = `SELECT request_hash FROM wallet_transactions WHERE transaction_id = $1`
+	sqlClaimedTransactions = `SELECT claimed.transaction_id, claimed.request_hash
+		FROM unnest($1::text[]) AS wanted (id)
+		CROSS JOIN LATERAL (
+			SELECT transaction_id, request_hash
+			FROM wallet_transactions
+			WHERE transaction_id = wanted.id
+			OFFSET 0) AS claimed`
 )
 
 // claim is a transaction whose id is taken by the row in wallet_transactions: by this try, or
@@ -90,18 +100,57 @@ func legGroups(t wallet.Transaction) []group {
 	return groups
 }
 
-// queue takes the transaction's id. That comes before any lock of a row, which others then wait
-// for: so nobody who waits for the id holds a row.
-func (c *claim) queue(batch *pgx.Batch) {
+// queueClaims takes the ids of transactions, or finds out whose they are. It comes after all rows
+// are made and locked, and takes the ids in the order of their bytes. So nobody who has an id
+// waits for a row, and who waits for an id waits for somebody who waits for later ids only.
+func (t transaction) queueClaims(batch *pgx.Batch, claims ...*claim) error {
+	var ids, users, currencies []string
+	var balance []bool
+	var hashes [][]byte
+	byID := slices.SortedStableFunc(slices.Values(claims), func(a, b *claim) int { return cmp.Compare(a.ID, b.ID) })
+	for i, c := range byID {
+		if i > 0 && c.ID == ids[len(ids)-1] {
+			continue // the first has the id
+		}
+		u, cur := make([]string, len(c.Commands)), make([]string, len(c.Commands))
+		for i, leg := range c.Commands {
+			u[i], cur[i] = leg.UserID, leg.Currency
+		}
+		for _, list := range []struct {
+			texts []string
+			of    *[]string
+		}{{u, &users}, {cur, &currencies}} {
+			// An array of arrays has them all of one length, so they are sent as texts.
+			literal, err := t.conn.Conn().TypeMap().Encode(pgtype.TextArrayOID, pgx.TextFormatCode, list.texts, nil)
+			if err != nil {
+				return err
+			}
+			*list.of = append(*list.of, string(literal))
+		}
+		ids, balance, hashes = append(ids, c.ID), append(balance, c.MustBalance), append(hashes, c.hash[:])
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	batch.Queue(sqlClaimTransactions, ids, users, currencies, balance, hashes)
+	batch.Queue(sqlClaimedTransactions, ids).Query(func(found pgx.Rows) error {
+		stored := make(map[string]wallet.Hash, len(ids))
+		var id string
+		var hash wallet.Hash
+		_, err := pgx.ForEachRow(found, []any{&id, &hash}, func() error { stored[id] = hash; return nil })
+		for _, c := range claims {
+			c.stored = stored[c.ID]
+		}
+		return err
+	})
+	return nil
+}
+
+func (t transaction) queueClaim(batch *pgx.Batch, c *claim) error {
 	if c == nil {
-		return
+		return nil
 	}
-	users, currencies := make([]string, len(c.Commands)), make([]string, len(c.Commands))
-	for i, leg := range c.Commands {
-		users[i], currencies[i] = leg.UserID, leg.Currency
-	}
-	batch.Queue(sqlClaimTransaction, c.ID, users, currencies, c.MustBalance, c.hash[:])
-	batch.Queue(sqlClaimedTransaction, c.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&c.stored) })
+	return t.queueClaims(batch, c)
 }
 
 // foldTransaction applies a transaction, or answers with what the journal has of it. It returns

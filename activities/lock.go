@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/rows"
@@ -115,7 +116,7 @@ func (a *lockedAsset) now(clock time.Time) time.Time {
 
 // lockedAssets are the wallet assets of a transaction.
 type lockedAssets struct {
-	created bool           // rows were inserted where some were missing
+	created bool           // rows were inserted, because some were missing
 	all     []*lockedAsset // in the order in which they are created and locked
 	now     time.Time      // Postgres's clock, read behind the locks
 	entries []wallet.Entry // to append, in the order of the groups
@@ -199,8 +200,10 @@ func columns(assets []*lockedAsset) (users, currencies []string) {
 // to know of their commands.
 func (t transaction) lock(ctx context.Context, groups []group, c *claim) (*lockedAssets, error) {
 	l, batch := newLockedAssets(groups), &pgx.Batch{}
-	c.queue(batch)
 	l.queueLocks(batch, sqlLockAssets, groups)
+	if err := t.queueClaim(batch, c); err != nil {
+		return nil, err
+	}
 	return l, t.begin(ctx, batch)
 }
 
@@ -208,9 +211,10 @@ func (t transaction) lock(ctx context.Context, groups []group, c *claim) (*locke
 // journals say if they were lost.
 func (t transaction) createAndLock(ctx context.Context, groups []group, c *claim) (*lockedAssets, error) {
 	l, batch := newLockedAssets(groups), &pgx.Batch{}
-	c.queue(batch)
-	l.created = true
 	l.queueCreation(batch, l.all, sqlLockAssets, groups)
+	if err := t.queueClaim(batch, c); err != nil {
+		return nil, err
+	}
 	if err := t.begin(ctx, batch); err != nil {
 		return nil, err
 	}
@@ -225,8 +229,12 @@ func (t transaction) createAndLock(ctx context.Context, groups []group, c *claim
 // queueCreation makes the rows that are missing, and then locks all of them.
 func (l *lockedAssets) queueCreation(batch *pgx.Batch, missing []*lockedAsset, sqlLock string, groups []group) {
 	users, currencies := columns(missing)
-	batch.Queue(sqlInsertWallets, slices.Compact(slices.Clone(users)))
-	batch.Queue(sqlInsertAssets, users, currencies)
+	note := func(inserted pgconn.CommandTag) error {
+		l.created = l.created || inserted.RowsAffected() > 0
+		return nil
+	}
+	batch.Queue(sqlInsertWallets, slices.Compact(slices.Clone(users))).Exec(note)
+	batch.Queue(sqlInsertAssets, users, currencies).Exec(note)
 	l.queueLocks(batch, sqlLock, groups)
 	batch.Queue(sqlLostAssets, users, currencies).Query(l.restoreAssets)
 }
