@@ -268,6 +268,30 @@ func ConflictingTransaction(t Transaction) TransactionResult {
 	}
 }
 
+// LaneResult is what a lane has answered to the transaction; nil if it has returned it.
+func (t Transaction) LaneResult(a LaneAnswer) (*TransactionResult, error) {
+	switch {
+	case a.IDConflict:
+		return new(ConflictingTransaction(t)), nil
+	case a.Facts == nil:
+		return nil, nil
+	}
+	legs := t.Legs()
+	received := make([]Received, len(legs))
+	for i, leg := range legs {
+		received[i].Command = leg.Command
+	}
+	results, err := a.Facts.Results(received)
+	if err != nil {
+		return nil, err
+	}
+	ofLegs := make([]LegResult, len(legs))
+	for i, leg := range legs {
+		ofLegs[i] = LegResult{leg.AssetRef, results[i]}
+	}
+	return new(NewTransactionResult(t.ID, t.RequestHash(), ofLegs)), nil
+}
+
 // Err is nil for an applied transaction and a *TransactionRefusedError for a refused one.
 func (r TransactionResult) Err() error {
 	if r.Status == StatusApplied {
