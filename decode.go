@@ -190,11 +190,14 @@ func refuseEmpty(data []byte) error {
 		if err != nil { // the end: decodeJSON has refused anything that is not JSON
 			return nil
 		}
-		at := decoder.StackPointer()
+		isEmpty := token.Kind() == 'n' || token.Kind() == '"' && token.String() == ""
+		if !isEmpty {
+			continue
+		}
+		at := decoder.StackPointer() // which costs more than all else
 		_, length := decoder.StackIndex(decoder.StackDepth())
 		isValue := length%2 == 0 // the names of an object count too
-		isEmpty := token.Kind() == 'n' || token.Kind() == '"' && token.String() == ""
-		if !isEmpty || !isValue || at.Parent().LastToken() == "metadata" {
+		if !isValue || at.Parent().LastToken() == "metadata" {
 			continue
 		}
 		is, value := "is empty", ""

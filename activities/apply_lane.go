@@ -139,7 +139,8 @@ func byWallet(in wallet.ApplyLaneInput) (items []laneItem, groups []*laneGroup) 
 			continue
 		}
 		if decoded.Transaction != nil {
-			g := &laneGroup{claim: newClaim(*decoded.Transaction), legs: legGroups(*decoded.Transaction)}
+			c := newClaim(*decoded.Transaction)
+			g := &laneGroup{claim: c, legs: c.groups()}
 			items[i].group, groups = g, append(groups, g)
 			continue
 		}
@@ -279,12 +280,8 @@ func (t transaction) decide(ctx context.Context, l *lockedAssets, groups []*lane
 			claims = append(claims, g.claim)
 		}
 	}
-	batch := &pgx.Batch{}
-	if err := t.queueClaims(batch, claims...); err != nil {
-		return nil, err
-	}
-	if batch.Len() > 0 {
-		if err := t.conn.SendBatch(ctx, batch).Close(); err != nil {
+	if len(claims) > 0 {
+		if err := t.claimIDs(ctx, l, claims); err != nil {
 			return nil, err
 		}
 	}
@@ -336,6 +333,7 @@ func groupsWhere(groups []*laneGroup, is func(*laneGroup) bool) (some []*laneGro
 func (t transaction) lockFree(ctx context.Context, groups []*laneGroup, create bool) (*lockedAssets, []*laneGroup, error) {
 	plain := plainGroups(groups)
 	l, batch := newLockedAssets(plain), &pgx.Batch{}
+	l.legsLater = true
 	l.queueLocks(batch, sqlLockFreeAssets, plain)
 	if err := t.begin(ctx, batch); err != nil {
 		return nil, nil, err
@@ -346,6 +344,7 @@ func (t transaction) lockFree(ctx context.Context, groups []*laneGroup, create b
 			return nil, nil, err
 		}
 		l, batch = newLockedAssets(plain), &pgx.Batch{}
+		l.legsLater = true
 		l.queueCreation(batch, missing, sqlLockFreeAssets, plain)
 		if err := t.begin(ctx, batch); err != nil {
 			return nil, nil, err

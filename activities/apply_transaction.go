@@ -11,6 +11,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 const (
@@ -18,7 +19,8 @@ const (
 	sqlClaimTransactions = `INSERT INTO wallet_transactions (transaction_id, users, currencies, must_balance, request_hash)
 		SELECT id, users::text[], currencies::text[], must_balance, request_hash
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[], $5::bytea[]) AS claim (id, users, currencies, must_balance, request_hash)
-		ON CONFLICT DO NOTHING`
+		ON CONFLICT DO NOTHING
+		RETURNING transaction_id`
 
 	// A statement of its own, which sees what the insert had to wait for.
 	sqlClaimedTransactions = `SELECT claimed.transaction_id, claimed.request_hash
@@ -34,11 +36,14 @@ const (
 // by an earlier one.
 type claim struct {
 	wallet.Transaction
+	legs   []wallet.Leg
 	hash   wallet.Hash // of the request
 	stored wallet.Hash // of the request that the row is of
 }
 
-func newClaim(t wallet.Transaction) *claim { return &claim{Transaction: t, hash: t.RequestHash()} }
+func newClaim(t wallet.Transaction) *claim {
+	return &claim{Transaction: t, legs: t.Legs(), hash: t.RequestHash()}
+}
 
 // ApplyTransaction applies a transaction: all its legs or none, in one transaction of Postgres
 // that locks the rows of all its wallets. A refused transaction is a result like any other, with
@@ -67,7 +72,7 @@ func (a *Activities) RecordTransaction(ctx context.Context, refs []wallet.AssetR
 }
 
 func (a *Activities) applyTransaction(ctx context.Context, of wallet.Transaction) (wallet.ApplyTransactionOutput, error) {
-	groups := legGroups(of)
+	groups := newClaim(of).groups()
 	return inTransaction(ctx, a, func(t transaction) (out wallet.ApplyTransactionOutput, err error) {
 		c := newClaim(of)
 		l, err := t.lockAndRead(ctx, groups, c)
@@ -90,49 +95,101 @@ func (a *Activities) applyTransaction(ctx context.Context, of wallet.Transaction
 // hasConflict reports whether the id is another transaction's.
 func (c *claim) hasConflict() bool { return c.stored != c.hash }
 
-// legGroups are the legs of a transaction as groups, one for each.
-func legGroups(t wallet.Transaction) []group {
-	legs := t.Legs()
-	groups := make([]group, len(legs))
-	for i, leg := range legs {
+// groups are the legs, one in each.
+func (c *claim) groups() []group {
+	groups := make([]group, len(c.legs))
+	for i, leg := range c.legs {
 		groups[i] = group{AssetRef: leg.AssetRef, commands: []wallet.Received{{Command: leg.Command}}}
 	}
 	return groups
 }
 
-// queueClaims takes the ids of transactions, or finds out whose they are. It comes after all rows
-// are made and locked, and takes the ids in the order of their bytes. So nobody who has an id
-// waits for a row, and who waits for an id waits for somebody who waits for later ids only.
-func (t transaction) queueClaims(batch *pgx.Batch, claims ...*claim) error {
+// queueClaim takes a transaction's id, or finds out whose it is: see claimIDs.
+func (t transaction) queueClaim(batch *pgx.Batch, c *claim) error {
+	if c == nil {
+		return nil
+	}
+	parameters, err := t.claimParameters(c)
+	batch.Queue(sqlClaimTransactions, parameters...)
+	queueClaimed(batch, c)
+	return err
+}
+
+// claimIDs takes the ids of transactions, or finds out whose they are, and reads what the journals
+// have of those. It comes after all rows are made and locked, and takes the ids in the order of
+// their bytes. So nobody who has an id waits for a row, and who waits for an id waits for somebody
+// who waits for later ids only.
+func (t transaction) claimIDs(ctx context.Context, l *lockedAssets, claims []*claim) error {
+	first := slices.CompactFunc(slices.SortedStableFunc(slices.Values(claims), compareIDs), func(a, b *claim) bool { return a.ID == b.ID })
+	parameters, err := t.claimParameters(first...)
+	if err != nil {
+		return err
+	}
+	batch, taken := &pgx.Batch{}, map[string]bool{}
+	batch.Queue(sqlClaimTransactions, parameters...).Query(func(found pgx.Rows) error {
+		var id string
+		_, err := pgx.ForEachRow(found, []any{&id}, func() error { taken[id] = true; return nil })
+		return err
+	})
+	if err := t.conn.SendBatch(ctx, batch).Close(); err != nil {
+		return err
+	}
+	var others []*claim // which are tried again, or have a conflict
+	for _, c := range claims {
+		i, _ := slices.BinarySearchFunc(first, c, compareIDs)
+		if c.stored = first[i].hash; !taken[c.ID] {
+			others = append(others, c)
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	var legs []group
+	for _, c := range others {
+		legs = append(legs, c.groups()...)
+	}
+	batch = &pgx.Batch{}
+	queueClaimed(batch, others...)
+	batch.Queue(rows.EntriesByID, distinctIDs(legs, commandID).parameters()...).Query(l.readPrior)
+	return t.conn.SendBatch(ctx, batch).Close()
+}
+
+func compareIDs(a, b *claim) int { return cmp.Compare(a.ID, b.ID) }
+
+// claimParameters are those of sqlClaimTransactions.
+func (t transaction) claimParameters(claims ...*claim) ([]any, error) {
 	var ids, users, currencies []string
 	var balance []bool
 	var hashes [][]byte
-	byID := slices.SortedStableFunc(slices.Values(claims), func(a, b *claim) int { return cmp.Compare(a.ID, b.ID) })
-	for i, c := range byID {
-		if i > 0 && c.ID == ids[len(ids)-1] {
-			continue // the first has the id
+	// An array of arrays would have to have them all of one length, so they are sent as texts.
+	literal := func(of *claim, text func(wallet.Leg) string) (string, error) {
+		texts := make([]string, len(of.Commands))
+		for i, leg := range of.Commands {
+			texts[i] = text(leg)
 		}
-		u, cur := make([]string, len(c.Commands)), make([]string, len(c.Commands))
-		for i, leg := range c.Commands {
-			u[i], cur[i] = leg.UserID, leg.Currency
-		}
-		for _, list := range []struct {
-			texts []string
-			of    *[]string
-		}{{u, &users}, {cur, &currencies}} {
-			// An array of arrays has them all of one length, so they are sent as texts.
-			literal, err := t.conn.Conn().TypeMap().Encode(pgtype.TextArrayOID, pgx.TextFormatCode, list.texts, nil)
-			if err != nil {
-				return err
-			}
-			*list.of = append(*list.of, string(literal))
-		}
-		ids, balance, hashes = append(ids, c.ID), append(balance, c.MustBalance), append(hashes, c.hash[:])
+		encoded, err := t.conn.Conn().TypeMap().Encode(pgtype.TextArrayOID, pgx.TextFormatCode, texts, nil)
+		return string(encoded), err
 	}
-	if len(ids) == 0 {
-		return nil
+	for _, c := range claims {
+		u, err := literal(c, func(leg wallet.Leg) string { return leg.UserID })
+		if err != nil {
+			return nil, err
+		}
+		of, err := literal(c, func(leg wallet.Leg) string { return leg.Currency })
+		if err != nil {
+			return nil, err
+		}
+		ids, users, currencies, balance, hashes = append(ids, c.ID), append(users, u), append(currencies, of), append(balance, c.MustBalance), append(hashes, c.hash[:])
 	}
-	batch.Queue(sqlClaimTransactions, ids, users, currencies, balance, hashes)
+	return []any{ids, users, currencies, balance, hashes}, nil
+}
+
+// queueClaimed reads whose the ids are.
+func queueClaimed(batch *pgx.Batch, claims ...*claim) {
+	ids := make([]string, len(claims))
+	for i, c := range claims {
+		ids[i] = c.ID
+	}
 	batch.Queue(sqlClaimedTransactions, ids).Query(func(found pgx.Rows) error {
 		stored := make(map[string]wallet.Hash, len(ids))
 		var id string
@@ -143,14 +200,6 @@ func (t transaction) queueClaims(batch *pgx.Batch, claims ...*claim) error {
 		}
 		return err
 	})
-	return nil
-}
-
-func (t transaction) queueClaim(batch *pgx.Batch, c *claim) error {
-	if c == nil {
-		return nil
-	}
-	return t.queueClaims(batch, c)
 }
 
 // foldTransaction applies a transaction, or answers with what the journal has of it. It returns
@@ -181,7 +230,7 @@ func (l *lockedAssets) foldTransaction(c *claim) (result wallet.TransactionResul
 // recordedLegs are the answers that the journal has; none if the transaction is new. Legs are
 // recorded together, so there is no other case, unless rows were changed by hand.
 func (l *lockedAssets) recordedLegs(c *claim) (results []wallet.LegResult, err error) {
-	for _, leg := range c.Legs() {
+	for _, leg := range c.legs {
 		a := l.of(leg.AssetRef)
 		entry, known := a.prior[leg.ID]
 		if !known {

@@ -116,10 +116,12 @@ func (a *lockedAsset) now(clock time.Time) time.Time {
 
 // lockedAssets are the wallet assets of a transaction.
 type lockedAssets struct {
-	created bool           // rows were inserted, because some were missing
-	all     []*lockedAsset // in the order in which they are created and locked
-	now     time.Time      // Postgres's clock, read behind the locks
-	entries []wallet.Entry // to append, in the order of the groups
+	// legsLater leaves the look-up of legs' ids to claimIDs: a transaction whose id is new has none.
+	legsLater bool
+	created   bool           // rows were inserted, because some were missing
+	all       []*lockedAsset // in the order in which they are created and locked
+	now       time.Time      // Postgres's clock, read behind the locks
+	entries   []wallet.Entry // to append, in the order of the groups
 }
 
 // newLockedAssets are those of groups, each once: in the order of the bytes of the user's id,
@@ -242,11 +244,23 @@ func (l *lockedAssets) queueCreation(batch *pgx.Batch, missing []*lockedAsset, s
 func (l *lockedAssets) queueLocks(batch *pgx.Batch, sqlLock string, groups []group) {
 	users, currencies := columns(l.all)
 	batch.Queue(sqlLock, users, currencies).Query(l.readAssets)
-	batch.Queue(rows.EntriesByID, distinctIDs(groups, func(c wallet.Command) string { return c.ID }).parameters()...).Query(l.readPrior)
+	if ids := distinctIDs(groups, l.idToFind); len(ids.ids) > 0 {
+		batch.Queue(rows.EntriesByID, ids.parameters()...).Query(l.readPrior)
+	}
 	batch.Queue(sqlNow).QueryRow(func(row pgx.Row) error { return row.Scan(&l.now) })
 	if named := distinctIDs(groups, func(c wallet.Command) string { return c.HoldID }); len(named.ids) > 0 {
 		batch.Queue(sqlNamedHolds, named.parameters()...).Query(l.readHolds)
 	}
+}
+
+func commandID(c wallet.Command) string { return c.ID }
+
+// idToFind is the id that lock looks up in the journal; empty for none.
+func (l *lockedAssets) idToFind(c wallet.Command) string {
+	if l.legsLater && c.LegRef != (wallet.LegRef{}) {
+		return ""
+	}
+	return c.ID
 }
 
 func (l *lockedAssets) readAssets(found pgx.Rows) error {

@@ -21,13 +21,13 @@ const (
 	// laneClosed is for how long no call goes to a lane that did not answer.
 	laneClosed = 30 * time.Second
 	// transactionLane is the lane of all transactions: each has several wallets, so in two lanes they
-	// would find each other's rows locked.
+	// would find each other's rows locked. Correct is any lane: the rows' locks see to that.
 	transactionLane = 1
 	// laneTries is how often a transaction is sent in its lane while somebody else has one of its
 	// rows, before its own workflow waits for it.
 	laneTries = 3
-	// maxLegsInLane is the most legs of a transaction in a lane: a workflow of its own costs little
-	// more than such a one, and it holds up nobody.
+	// maxLegsInLane is the most legs of a transaction in a lane. For a larger one, a workflow of its
+	// own adds little.
 	maxLegsInLane = 20
 	// maxLaneLegs is the most legs in one update.
 	maxLaneLegs = 1000

@@ -25,7 +25,7 @@ func TestEveryScenarioAndModeAppliesWhatItAccepts(t *testing.T) {
 
 	rows, err := Run(t.Context(), environment, Options{Specs: specs, Progress: silent{}})
 	require.NoError(t, err)
-	require.Len(t, rows, (len(Scenarios)-1)*(len(Modes)+4)+2*len(Modes), "holds have no floors and no textbook, but plain subtractions")
+	require.Len(t, rows, 3*(len(Modes)+4)+2*len(Modes)+2*3, "holds have no floors and no textbook, but plain subtractions; transfers have one floor and two modes")
 	require.Empty(t, Violations(rows))
 	for i, row := range rows {
 		require.Equal(t, specs[i], row.Spec)
@@ -97,8 +97,9 @@ func TestAChoiceRunsBesideTextbookAndFloors(t *testing.T) {
 func TestABadChoiceIsRefused(t *testing.T) {
 	good := Choice{Scenarios: []Scenario{Hot}, Modes: []Mode{Update}, Clients: 1, Wallets: 1, PerCall: 1, Duration: time.Second}
 	for message, change := range map[string]func(*Choice){
-		`scenario "cold" is unknown: use hot, spread, mixed, holds`:           func(c *Choice) { c.Scenarios = []Scenario{"cold"} },
-		`mode "mail" is unknown: use signal, update, batch, coalesced, lanes`: func(c *Choice) { c.Modes = []Mode{"mail"} },
+		`scenario "cold" is unknown: use hot, spread, mixed, holds, transfer, collect`: func(c *Choice) { c.Scenarios = []Scenario{"cold"} },
+		`mode "mail" is unknown: use signal, update, batch, coalesced, lanes`:          func(c *Choice) { c.Modes = []Mode{"mail"} },
+		`scenario "collect" needs 2 wallets or more, got 1`:                            func(c *Choice) { c.Scenarios = []Scenario{Collect} },
 		"have to be above 0":                  func(c *Choice) { c.Clients = 0 },
 		"subtract 101% is not between 0% and": func(c *Choice) { c.SubtractPercent = 101 },
 	} {

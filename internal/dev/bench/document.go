@@ -78,6 +78,9 @@ Written by `+"`make bench`"+`; do not edit. One run on one machine: compare only
   updates in flight per workflow.
 - **holds** is one wallet whose callers place a hold and capture it with their next call, each a command.
   **plain** is the same with subtractions; **of plain** is the ratio of both.
+- **transfer** moves value between two wallets at random, **collect** from one at random into the same one, always: each
+  is one transaction, and counts as one command. Their floor locks both rows, changes both balances and inserts two
+  journal rows in one statement; **coalesced** has a workflow for each.
 - CPU is in milliseconds per command, idle servers included; Postgres's includes its work for Temporal.
   **others' CPU** is the share of the machine that other programs used.
 - Latency is per call, however many commands it has.

@@ -199,9 +199,9 @@ var All = []Mutation{
 		Mechanism: "All legs of a transaction are committed together.",
 		Edits: []Edit{{
 			File: "activities/apply_transaction.go",
-			Old: `groups := legGroups(of)
+			Old: `groups := newClaim(of).groups()
 	return`,
-			New: `groups := legGroups(of)
+			New: `groups := newClaim(of).groups()
 	if len(groups) > 0 {
 		var results []wallet.LegResult
 		for i := range groups {
