@@ -120,10 +120,13 @@ func DecodeLaneItem(data []byte) (LaneItem, error) {
 		rawApplyCommand
 		Transaction jsontext.Value `json:"transaction"`
 	}
-	if err := DecodeInput(data, &raw); err != nil {
+	if err := decodeJSON(data, "input", &raw); err != nil {
 		return LaneItem{}, err
 	}
 	if raw.Transaction == nil {
+		if err := refuseEmpty(data); err != nil {
+			return LaneItem{}, err
+		}
 		in, err := raw.decode("")
 		return LaneItem{ApplyCommandInput: &in}, err
 	}

@@ -22,6 +22,10 @@ import (
 // have a hundred times as many.
 const maxLaneCommands = 2 * wallet.MaxBatch
 
+// maxLaneAnswers is how many bytes of answers a step has: Temporal takes 2 MB, and an update may have
+// the answers of three steps. Items beyond it are returned, though they are applied.
+const maxLaneAnswers = 1 << 19
+
 // ApplyLane applies commands and transactions of many wallets in one transaction of Postgres, and
 // then records their events in another. An item that would fail or hold up the others is returned:
 // the wallet's own workflow, or one of the transaction, can wait. That is one of which a row is
@@ -39,7 +43,11 @@ func (a *Activities) ApplyLane(ctx context.Context, in wallet.ApplyLaneInput) ([
 	countLane(ctx, groups)
 	var answers []byte
 	for _, item := range items {
-		answers = item.answer().AppendTo(answers)
+		next := item.answer().AppendTo(answers)
+		if len(next) > maxLaneAnswers {
+			next = wallet.LaneAnswer{}.AppendTo(answers)
+		}
+		answers = next
 	}
 	return answers, nil
 }

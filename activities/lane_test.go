@@ -520,3 +520,29 @@ func TestIDsAreTakenAfterRows(t *testing.T) {
 	require.NoError(t, tx.Rollback(t.Context()))
 	require.Equal(t, wallet.ReasonIDConflict, (<-waits).Reason)
 }
+
+// TestALaneKeepsItsAnswersSmall has as many refused legs as fit into one update, and long texts.
+func TestALaneKeepsItsAnswersSmall(t *testing.T) {
+	s := newSteps(t)
+	var in wallet.ApplyLaneInput
+	size := 0
+	for i := 0; size < 1<<20; i++ {
+		tx := wallet.Transaction{ID: fmt.Sprint("t", i)}
+		for range wallet.MaxLegs {
+			tx.Commands = append(tx.Commands, leg("u", wallet.TypeSubtract, "1"))
+		}
+		encoded, err := json.Marshal(wallet.LaneItem{Transaction: &tx})
+		require.NoError(t, err)
+		in.Items, size = append(in.Items, encoded), size+len(encoded)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := s.ApplyLane(ctx, in)
+	require.NoError(t, err)
+	require.Less(t, len(out), 1<<19+len(in.Items)*2)
+	split, err := wallet.SplitLaneAnswers(out, len(in.Items))
+	require.NoError(t, err)
+	require.False(t, wallet.IsReturned(split[0]))
+	require.True(t, wallet.IsReturned(split[len(split)-1]))
+	require.Equal(t, len(in.Items), s.count(`SELECT count(*) FROM wallet_transactions`), "they are applied all the same")
+}
