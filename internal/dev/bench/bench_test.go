@@ -75,6 +75,24 @@ func requireReport(t *testing.T, report Report) {
 	}
 }
 
+func TestTransfersAreBetweenTwoWallets(t *testing.T) {
+	for _, scenario := range []Scenario{Transfer, Collect} {
+		source, pairs := newSource(Choice{Wallets: 4, Duration: time.Second}.spec(scenario, Lanes, 1, 1), 0), map[[2]int]int{}
+		for range 1000 {
+			r := source.next()
+			require.NotEqual(t, r.wallet, r.to)
+			require.Equal(t, 1, r.counts())
+			pairs[[2]int{r.wallet, r.to}]++
+		}
+		if scenario == Collect {
+			require.Equal(t, []int{0, 0, 0}, []int{pairs[[2]int{0, 1}], pairs[[2]int{1, 2}], pairs[[2]int{3, 2}]})
+			require.Len(t, pairs, 3, "from each other wallet into the first")
+		} else {
+			require.Len(t, pairs, 12, "all pairs, in both directions")
+		}
+	}
+}
+
 func TestAChoiceRunsBesideTextbookAndFloors(t *testing.T) {
 	specs, err := Choice{
 		Scenarios: []Scenario{Hot}, Modes: []Mode{Update, Coalesced}, Clients: 512, Wallets: 64, PerCall: 500, Duration: time.Second,

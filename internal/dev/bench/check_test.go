@@ -123,6 +123,8 @@ func TestARunWhoseCommandIsLostOrDoubledFailsTheCheck(t *testing.T) {
 				return checked.Violations
 			}
 			require.Empty(t, violations(measured.accepted))
+			require.Positive(t, measured.accepted.commands)
+			require.Equal(t, mode == Floor, measured.accepted.outcomes == nil, "the floor's memory does not grow with its commands")
 
 			lost := outcome{command: wallet.Command{ID: "lost", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1.00")}}
 			more, fewer := measured.accepted, measured.accepted
