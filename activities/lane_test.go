@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
@@ -545,4 +546,53 @@ func TestALaneKeepsItsAnswersSmall(t *testing.T) {
 	require.False(t, wallet.IsReturned(split[0]))
 	require.True(t, wallet.IsReturned(split[len(split)-1]))
 	require.Equal(t, len(in.Items), s.count(`SELECT count(*) FROM wallet_transactions`), "they are applied all the same")
+}
+
+// TestTransactionsInALaneAreAsOneByOne applies random ones between few wallets: in batches, and in
+// other wallets one by one. Some ids come again, with the same or other content.
+func TestTransactionsInALaneAreAsOneByOne(t *testing.T) {
+	s := newSteps(t)
+	random := func(prefix string) (all []wallet.Transaction) {
+		r := rand.New(rand.NewPCG(3, 4))
+		user := func() string { return fmt.Sprint(prefix, r.IntN(5)) }
+		for i := range 200 {
+			tx := wallet.Transaction{ID: fmt.Sprint(prefix, "t", i)}
+			if r.IntN(10) == 0 {
+				tx.ID = fmt.Sprint(prefix, "t", r.IntN(i+1))
+			}
+			for range 2 + r.IntN(5) {
+				l := leg(user(), []wallet.CommandType{wallet.TypeAdd, wallet.TypeAdd, wallet.TypeSubtract, wallet.TypeHold}[r.IntN(4)], fmt.Sprint(1+r.IntN(20)))
+				if r.IntN(6) == 0 {
+					l = captureLeg(user(), wallet.LegID(fmt.Sprint(prefix, "t", r.IntN(i+1)), int64(1+r.IntN(3))), "")
+				}
+				tx.Commands = append(tx.Commands, l)
+			}
+			if all = append(all, tx); r.IntN(10) == 0 {
+				all = append(all, all[r.IntN(len(all))])
+			}
+		}
+		return all
+	}
+	oneByOne, batched := random("one-"), random("two-")
+	for n := range 5 { // so that no conflict would make a wallet
+		s.give(fmt.Sprint("one-", n), "50")
+		s.give(fmt.Sprint("two-", n), "50")
+	}
+	applied, refused := 0, 0
+	for len(batched) > 0 {
+		n := min(len(batched), 1+len(batched)%37)
+		for i, is := range s.laneTransactions(batched[:n]...) {
+			require.NotNil(t, is)
+			want := s.transaction(oneByOne[i])
+			require.Equal(t, withoutTimes(t, want, "one-"), withoutTimes(t, *is, "two-"))
+			if want.Status == wallet.StatusApplied {
+				applied++
+			} else {
+				refused++
+			}
+		}
+		oneByOne, batched = oneByOne[n:], batched[n:]
+	}
+	require.Greater(t, min(applied, refused), 30)
+	s.verified()
 }
