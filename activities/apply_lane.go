@@ -18,16 +18,16 @@ import (
 	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
-// maxLaneCommands is how many commands and legs of a lane are applied at once. 500 transactions may
-// have a hundred times as many.
+// maxLaneCommands is how many commands and legs of a lane are applied in one transaction of Postgres:
+// all that one client sends, but 500 transactions may have a hundred times as many.
 const maxLaneCommands = 2 * wallet.MaxBatch
 
 // maxLaneAnswers is how many bytes of answers a step has: Temporal takes 2 MB, and an update may have
 // the answers of three steps. Items beyond it are returned, though they are applied.
 const maxLaneAnswers = 1 << 19
 
-// ApplyLane applies commands and transactions of many wallets in one transaction of Postgres, and
-// then records their events in another. An item that would fail or hold up the others is returned:
+// ApplyLane applies commands and transactions of many wallets in one transaction of Postgres, or
+// more if they are very many, and then records their events in another. An item that would fail or hold up the others is returned:
 // the wallet's own workflow, or one of the transaction, can wait. That is one of which a row is
 // locked by somebody else, or cannot be made or read, or whose events could not be recorded. The
 // answers are LaneAnswers, one for each item.

@@ -1,9 +1,11 @@
 package starter
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -20,11 +22,8 @@ const (
 	laneTimeout = 10 * time.Second
 	// laneClosed is for how long no call goes to a lane that did not answer.
 	laneClosed = 30 * time.Second
-	// transactionLane is the lane of all transactions: each has several wallets, so in two lanes they
-	// would find each other's rows locked. Correct is any lane: the rows' locks see to that.
-	transactionLane = 1
-	// laneTries is how often a transaction is sent in its lane while somebody else has one of its
-	// rows, before its own workflow waits for it.
+	// laneTries is how often a transaction is sent in lanes while somebody else has one of its rows,
+	// before its own workflow waits for it.
 	laneTries = 3
 	// maxLegsInLane is the most legs of a transaction in a lane. For a larger one, a workflow of its
 	// own adds little.
@@ -46,18 +45,18 @@ func (c *Client) keyOf(waiting *call) queueKey {
 
 func (c *Client) isOpen(lane int) bool { return time.Now().UnixNano() >= c.closedLanes[lane-1].Load() }
 
-// transactionInLane sends a transaction in its lane. The result is nil if the lane does not say what
-// became of it.
+// transactionInLane sends a transaction in a lane, and in others while somebody else has one of its
+// rows. The result is nil if no lane says what became of it.
 func (c *Client) transactionInLane(ctx context.Context, t wallet.Transaction) *wallet.TransactionResult {
 	if c.options.Lanes == 0 || len(t.Commands) > maxLegsInLane {
 		return nil
 	}
-	for range laneTries {
-		if !c.isOpen(transactionLane) {
+	for _, lane := range lanesOf(t, c.options.Lanes) {
+		if !c.isOpen(lane) {
 			return nil
 		}
 		waiting := &call{ctx: ctx, transaction: &t, answer: make(chan answer, 1)}
-		c.add(queueKey{lane: transactionLane}, waiting)
+		c.add(queueKey{lane: lane}, waiting)
 		select {
 		case a := <-waiting.answer:
 			if a.transaction != nil || a.err != nil {
@@ -68,6 +67,20 @@ func (c *Client) transactionInLane(ctx context.Context, t wallet.Transaction) *w
 		}
 	}
 	return nil
+}
+
+// lanesOf are the lanes in which a transaction is tried, from 1: that of its first wallet, then that of
+// the next. So the transactions of a busy wallet, of which each other lane returns some, meet in its own
+// lane. Correct is any lane: the rows' locks see to that.
+func lanesOf(t wallet.Transaction, lanes int) (tries [laneTries]int) {
+	refs := t.Wallets()
+	slices.SortFunc(refs, func(a, b wallet.AssetRef) int {
+		return cmp.Or(cmp.Compare(a.UserID, b.UserID), cmp.Compare(a.Currency, b.Currency))
+	})
+	for i := range tries {
+		tries[i] = 1 + laneOf(refs[min(i, len(refs)-1)], lanes)
+	}
+	return tries
 }
 
 // laneOf is the lane of a wallet, from 0: the same in every program.

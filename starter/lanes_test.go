@@ -146,6 +146,19 @@ func TestATransactionThatALaneDoesNotAnswerGetsItsWorkflow(t *testing.T) {
 	}
 }
 
+// TestTheLanesOfATransaction begin with that of the same wallet in both directions, and reach that of
+// each wallet of a transfer.
+func TestTheLanesOfATransaction(t *testing.T) {
+	for n := range 20 {
+		one, other := fmt.Sprint("u", n), fmt.Sprint("v", n)
+		there := Transfer{FromUserID: one, ToUserID: other, Currency: "USD"}.transaction()
+		back := Transfer{FromUserID: other, ToUserID: one, Currency: "USD"}.transaction()
+		last := 1 + laneOf(wallet.AssetRef{UserID: other, Currency: "USD"}, 4)
+		require.Equal(t, [laneTries]int{1 + laneOf(wallet.AssetRef{UserID: one, Currency: "USD"}, 4), last, last}, lanesOf(there, 4))
+		require.Equal(t, lanesOf(there, 4), lanesOf(back, 4))
+	}
+}
+
 func TestAnUpdateOfALaneHasSoManyLegs(t *testing.T) {
 	tx := &wallet.Transaction{Commands: make([]wallet.Leg, maxLegsInLane)}
 	q := &queue{}
