@@ -3,6 +3,7 @@ package wallet
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -60,7 +61,7 @@ const LegPrefix = "_transaction/"
 // LegID is the id of the command that is a leg of a transaction, counted from 1. It is also the
 // id of the hold that such a leg places.
 func LegID(transactionID string, leg int64) string {
-	return fmt.Sprintf("%s%s/%d", LegPrefix, transactionID, leg)
+	return LegPrefix + transactionID + "/" + strconv.FormatInt(leg, 10)
 }
 
 // Legs are the commands of the transaction as they are recorded: with their ids, and with the
