@@ -64,8 +64,8 @@ func (a *Activities) applyGroups(ctx context.Context, groups []group) ([]outcome
 
 // lockAndRead begins a transaction of Postgres, locks the assets of the groups, which are created
 // if they are missing, and reads what the fold has to know. c is nil unless the groups are the
-// legs of a wallet.Transaction: its id is claimed before any lock, and if it has a conflict,
-// nothing is created or read.
+// legs of a wallet.Transaction: its id is claimed after the locks, and if it has a conflict,
+// nothing is created.
 func (t transaction) lockAndRead(ctx context.Context, groups []group, c *claim) (*lockedAssets, error) {
 	l, err := t.lock(ctx, groups, c)
 	if err != nil || c != nil && c.hasConflict() {

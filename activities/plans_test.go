@@ -176,6 +176,15 @@ func TestNoLaneReadsAllWallets(t *testing.T) {
 					for _, r := range s.lane(items...) {
 						require.NotNil(t, r)
 					}
+					var transfers []wallet.Transaction
+					for i := range wallets {
+						transfers = append(transfers, transfer(fmt.Sprint(name, from+i), fmt.Sprint("w", from+i), fmt.Sprint("w", from+i, "-other"), "0.1"))
+					}
+					for _, all := range [][]wallet.Transaction{transfers, transfers} { // the second are retries
+						for _, r := range s.laneTransactions(all...) {
+							require.NotNil(t, r)
+						}
+					}
 				}
 				for i := range 8 {
 					lane(fmt.Sprint("before-", i), size, 0)

@@ -152,8 +152,7 @@ WHERE version IS NOT NULL;
 COMMENT ON VIEW wallet_entry_events IS 'Each applied journal entry as the event that repeats it.';
 
 -- Keyed by transaction: its legs may be of any users. Whoever applies a transaction inserts its
--- row first, so that another try of the same waits, and other content under its id is seen
--- whatever wallets it is about.
+-- row, so that other content under its id is seen whatever wallets it is about.
 CREATE TABLE wallet_transactions (
     transaction_id text COLLATE "C" PRIMARY KEY,
     users        text[]  NOT NULL,  -- of the legs, in their order

@@ -56,10 +56,10 @@ one starter.Client; lanes is the same with lanes for spread load.`,
 	}
 	cli.AddOutputFlag(cmd, &f.output, outputUsage, outputs...)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.scenarios, "scenario", []string{string(bench.Hot)}, "hot (one wallet), spread (all alike), mixed (Zipf), holds (placed and captured, beside plain subtractions)")
+	flags.StringSliceVar(&f.scenarios, "scenario", []string{string(bench.Hot)}, "hot (one wallet), spread (all alike), mixed (Zipf), holds (placed and captured, beside plain subtractions), transfer (between two wallets), collect (into one)")
 	flags.StringSliceVar(&f.modes, "mode", []string{"signal", "update", "batch", "coalesced"}, "the ways to send: signal, update, batch, coalesced, lanes")
 	flags.IntVar(&f.clients, "clients", 64, "callers, each with one call in progress")
-	flags.IntVar(&f.wallets, "wallets", 64, "number of wallets for spread and mixed")
+	flags.IntVar(&f.wallets, "wallets", 64, "number of wallets for spread, mixed, transfer and collect")
 	flags.IntVar(&f.batch, "batch", 500, "commands per call in mode batch")
 	flags.IntVar(&f.lanes, "lanes", 1, "number of lanes in mode lanes")
 	flags.DurationVar(&f.duration, "duration", 10*time.Second, "how long each run is measured, after a warm-up of a quarter of it")

@@ -75,6 +75,8 @@ Written by `+"`make bench`"+`; do not edit. One run on one machine: compare only
   **lanes** also combines calls for different wallets.
   **update**, **batch** and **textbook** have at most %d callers on one wallet, because Temporal allows 10.
 - **holds** places a hold with one call and captures it with the next; **plain** is the same with subtractions.
+- **transfer** moves value between two wallets at random, **collect** into the same one, always: each is one transaction,
+  and counts as one command. Their floor does it in one statement; **coalesced** has a workflow for each.
 - CPU is in milliseconds per command, idle servers included; Postgres's includes its work for Temporal.
 - Latency is per call, however many commands it has.
 - **exactly once** is how many commands were accepted: each is compared with the journal and its answer, and

@@ -6,8 +6,9 @@ import "time"
 // that a temporarily busy machine affects both.
 func Standard(duration time.Duration) []Spec {
 	c := Choice{Wallets: 64, SubtractPercent: 30, Duration: duration}
-	many := c
-	many.Wallets = 200 // wallets are opened first
+	rows, many, wide := c, c, c
+	rows.Wallets, many.Wallets = 1000, 200 // fewer, because wallets are opened first
+	wide.Wallets, wide.Lanes = 100_000, 2
 	return []Spec{
 		c.spec(Hot, Floor, floorWriters, 1),
 		c.spec(Hot, Coalesced, 512, 1),
@@ -25,7 +26,17 @@ func Standard(duration time.Duration) []Spec {
 		c.spec(Holds, Update, mostUpdates, 1),
 		c.spec(Spread, Floor, floorWriters, 1),
 		c.spec(Spread, Coalesced, 32, 1),
+		c.spec(Spread, Lanes, 32, 1),
 		c.spec(Spread, Textbook, 32, 1),
+		rows.spec(Spread, Floor, floorWriters, 1),
+		rows.spec(Spread, Lanes, 256, 1),
+		wide.spec(Spread, Floor, floorWriters, 1),
+		wide.spec(Spread, Lanes, 1000, 1),
+		rows.spec(Transfer, Floor, floorWriters, 1),
+		rows.spec(Transfer, Lanes, 256, 1),
+		many.spec(Transfer, Coalesced, 256, 1),
+		rows.spec(Collect, Floor, floorWriters, 1),
+		rows.spec(Collect, Lanes, 256, 1),
 		many.spec(Mixed, Floor, floorWriters, 1),
 		many.spec(Mixed, Coalesced, 64, 1),
 	}

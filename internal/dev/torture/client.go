@@ -109,7 +109,7 @@ func (c *caller) insist(ctx context.Context, wallet int, send Send, patient time
 
 // isByStarter reports whether a call promises to retry until its context ends.
 func (s Send) isByStarter() bool {
-	return s.Way == Signal || s.Way == Update || s.Way == Batch || s.Way == Transaction || s.Way == InLane
+	return s.Way == Signal || s.Way == Update || s.Way == Batch || s.Way.isTransaction() || s.Way == InLane
 }
 
 // gaveUpError is a call of package starter that ended before its context did, without an answer
@@ -142,6 +142,8 @@ func (c *caller) send(ctx context.Context, ref wallet.AssetRef, send Send) ([]wa
 		return c.strayStep(ctx, ref, first)
 	case Transaction:
 		return legsAnswered(c.starter.Transaction(ctx, send.Transaction))(send)
+	case TransactionInLane:
+		return legsAnswered(c.lanes.Transaction(ctx, send.Transaction))(send)
 	default:
 		return nil, fmt.Errorf("way %q is unknown", send.Way)
 	}

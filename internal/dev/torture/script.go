@@ -31,15 +31,20 @@ const (
 	// Transaction sends commands for several wallets, of which all are applied or none is. It does
 	// not go through their queues.
 	Transaction Way = "transaction"
+	// TransactionInLane is a transaction by package starter with lanes.
+	TransactionInLane Way = "transaction in a lane"
 	// InLane is an update by package starter with lanes: it too does not go through the queue.
 	InLane Way = "lane"
 )
+
+// isTransaction reports whether the commands are the legs of one.
+func (w Way) isTransaction() bool { return w == Transaction || w == TransactionInLane }
 
 // Send is one call: commands for one wallet, several only by Batch; or a transaction.
 type Send struct {
 	Way      Way
 	Commands []wallet.Command
-	// Of a Transaction, whose legs Commands are: itself, and the wallet of each leg.
+	// Of a transaction, whose legs Commands are: itself, and the wallet of each leg.
 	Transaction wallet.Transaction
 	Wallets     []int
 }
@@ -179,11 +184,16 @@ func (s *Script) transactionStep(step Step) Step {
 		s.transactions = append(s.transactions, send)
 		s.transactions = s.transactions[max(0, len(s.transactions)-rememberedTransactions):]
 	}
-	step.Wallet, step.Sends = send.Wallets[0], []Send{send}
+	step.Wallet, step.Sends = send.Wallets[0], []Send{s.anyWay(send)}
 	if s.r.IntN(5) == 0 {
-		step.Sends = append(step.Sends, send)
+		step.Sends = append(step.Sends, s.anyWay(send))
 	}
 	return step
+}
+
+func (s *Script) anyWay(transaction Send) Send {
+	transaction.Way = pick(s.r, []weighted[Way]{{1, Transaction}, {2, TransactionInLane}})
+	return transaction
 }
 
 // transaction makes a new one that balances. Its legs come in pairs: what one wallet gives, or a
