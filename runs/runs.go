@@ -43,6 +43,16 @@ func List(ctx context.Context, db *pgxpool.Pool, limit int) ([]wallet.RunStatus,
 	return pgx.CollectRows(found, rows.ScanRun)
 }
 
+// OfSameFile reads the ids of other runs of the same file. Their lines without an id count again
+// in this one.
+func OfSameFile(ctx context.Context, db *pgxpool.Pool, of wallet.RunStatus) ([]string, error) {
+	found, err := db.Query(ctx, `SELECT run_id FROM wallet_runs WHERE sha256 = $1 AND run_id <> $2 ORDER BY created_at DESC LIMIT 10`, of.SHA256[:], of.RunID)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(found, pgx.RowTo[string])
+}
+
 // Failure is a line that was refused, or is no command.
 type Failure struct {
 	Line      int64         `json:"line"`

@@ -45,23 +45,29 @@ each counts once whatever happens on the way.`,
 func (a *app) runStartCommand() *cobra.Command {
 	file, in, detach := runs.File{}, wallet.RunInput{}, false
 	cmd := &cobra.Command{
-		Use: "start FILE --id ID", Short: "Stage the lines of a file, apply them, and wait until all are done",
+		Use: "start [FILE] --id ID", Short: "Stage the lines of a file, apply them, and wait until all are done",
 		Long: `Stage the lines of a file in Postgres, apply them, and wait until all are done.
 If a line is no command, nothing is staged (exit code 3), unless --skip-invalid
-leaves such lines out. Exit code 2 if some lines were refused or left out: "wallet
-run failures" lists them.
+leaves such lines out. Exit code 2 if some lines were refused or left out:
+"wallet run failures" lists them.
 
-Ctrl-C does not stop the run. The same file under the same id goes on with it, or
-reports what became of it; another file is refused.`,
-		Example: "  wallet run start march.csv --id march-credits",
-		Args:    cobra.ExactArgs(1),
+Ctrl-C does not stop the run. The same file under the same id goes on with it,
+or reports what became of it; another file is refused. Without FILE it starts a
+run whose lines were staged by SQL.`,
+		Example: "  wallet run start march.csv --id march-credits\n  wallet run start --id interest-2026-03",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file.ID, file.Path = in.RunID, args[0]
 			if err := in.Validate(); err != nil {
 				return err
 			}
-			return a.withRuns(cmd, func(pool *pgxpool.Pool, wallets *starter.Client) error {
-				status, err := a.stageWithProgress(cmd, pool, file)
+			return a.withRuns(cmd, func(pool *pgxpool.Pool, wallets *starter.Client) (err error) {
+				var status wallet.RunStatus
+				if len(args) == 0 {
+					status, err = runs.Status(cmd.Context(), pool, in.RunID)
+				} else {
+					file.ID, file.Path = in.RunID, args[0]
+					status, err = a.stageWithProgress(cmd, pool, file)
+				}
 				if err != nil {
 					return err
 				}
@@ -70,6 +76,13 @@ reports what became of it; another file is refused.`,
 					return a.printRan(cmd, status)
 				case wallet.RunCancelled:
 					return errors.Join(a.printRuns(cmd, status), fmt.Errorf("run %q was cancelled: \"wallet run resume %s\" goes on with its other lines", in.RunID, in.RunID))
+				}
+				others, err := runs.OfSameFile(cmd.Context(), pool, status)
+				if err != nil {
+					return err
+				}
+				for _, other := range others {
+					a.note(cmd, "run %q is of the same file: lines without an id count again in this one", other)
 				}
 				if err := wallets.StartRun(cmd.Context(), in); err != nil {
 					return unsent(err)
@@ -254,7 +267,7 @@ func (a *app) updateRun(cmd *cobra.Command, wallets *starter.Client, id string, 
 func (a *app) runResumeCommand() *cobra.Command {
 	timeout := time.Duration(0)
 	cmd := &cobra.Command{
-		Use: "resume ID", Short: "Go on with a run that is paused, was cancelled, or has no workflow any more",
+		Use: "resume ID", Short: "Go on with a run that was paused, cancelled, or lost its workflow",
 		Example: "  wallet run resume march-credits", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRuns(cmd, func(pool *pgxpool.Pool, wallets *starter.Client) error {

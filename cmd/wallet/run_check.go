@@ -7,7 +7,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/runs"
 )
 
@@ -17,7 +16,7 @@ const maxShownFailures = 20
 func (a *app) runCheckCommand() *cobra.Command {
 	id, offline := "", false
 	cmd := &cobra.Command{
-		Use: "check FILE", Short: "Say which lines of a file are no commands, and which would be refused now",
+		Use: "check FILE", Short: "Say which lines of a file are no commands, or would be refused now",
 		Long: `Read a file and say which of its lines are no commands, and which would be
 refused if the file were started now. Nothing is written. With --offline it only
 reads the file. Exit code 3 if a line is no command, else 2 if one would be
@@ -54,7 +53,7 @@ func (a *app) checkPrinter(cmd *cobra.Command) func(runs.Failure) error {
 			return asJSON.Encode(f)
 		}
 		if printed++; printed <= maxShownFailures {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "line %d: %s: %s\n", f.Line, f.Status, cli.Plain(f.Message))
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "line %d: %s: %s\n", f.Line, f.Status, f.Message)
 			return err
 		}
 		return nil
