@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 	"unicode"
@@ -152,7 +153,6 @@ type runPart struct {
 	waiting   map[wallet.AssetRef]bool // wallets of which lines wait
 	order     []wallet.AssetRef        // of these
 	lastTried time.Time
-	tried     int // rounds
 	blocked   bool
 	cause     string // why a wallet waits
 }
@@ -214,9 +214,7 @@ func (p *runPart) next(ctx context.Context) error {
 
 // retry tries the wallets that wait, some at a time, and reports whether a line is done.
 func (p *runPart) retry(ctx context.Context) (progress bool, err error) {
-	p.tried++
-	// Each round asks another wallet why it waits.
-	asked := p.order[p.tried%len(p.order)]
+	asked := p.order[rand.IntN(len(p.order))] // why it waits
 	for rest := p.order; len(rest) > 0 && p.state == wallet.RunRunning; {
 		some := rest[:min(retriedTogether, len(rest))]
 		rest = rest[len(some):]

@@ -173,7 +173,7 @@ func TestARunWaitsForNoWallet(t *testing.T) {
 	_, err = s.SetRunState(t.Context(), wallet.SetRunStateInput{RunID: "waits", State: wallet.RunDone})
 	require.ErrorContains(t, err, "1400 of its 2100 lines are not done")
 	var causes string
-	for range 2 { // each round asks another wallet
+	for range 2 {
 		for _, part := range s.begin("waits").Parts {
 			causes += s.part("waits", part).Cause
 		}

@@ -188,8 +188,10 @@ func (r *run) supervise(ctx, work workflow.Context) error {
 		case !r.ending:
 			r.ending = true
 		default:
-			_ = workflow.Await(work, func() bool { return workflow.AllHandlersFinished(ctx) || r.wanted != r.status.State })
-			if workflow.AllHandlersFinished(ctx) {
+			_ = workflow.Await(work, func() bool {
+				return workflow.AllHandlersFinished(ctx) || r.wanted != r.status.State || ctx.Err() != nil
+			})
+			if workflow.AllHandlersFinished(ctx) && ctx.Err() == nil { // the next run would not be cancelled
 				next := r.input
 				next.Resume = false
 				return workflow.NewContinueAsNewError(ctx, wallet.WorkflowRun, next)
