@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -34,19 +35,46 @@ func (e *FileError) Error() string { return e.Message }
 
 func fileErrorf(format string, args ...any) error { return &FileError{fmt.Sprintf(format, args...)} }
 
-// columns are the fields of a line. One of metadata can also be a column of its own, such as
+// column is a field of a line. One of metadata can also be a column of its own, such as
 // metadata.invoice.
-var columns = []string{"user_id", "currency", "type", "amount", "id", "hold_id", "expires_in", "expires_at", "partial", "not_after", "expected_version",
-	"description", "actor", "metadata"}
-
-// plainColumns have values that are no texts in JSON.
-var plainColumns = map[string]struct {
-	isValue func(string) bool
+type column struct {
+	name string
+	// isPlain is nil of a text in JSON. Else it reports whether a cell is such a value of JSON.
+	isPlain func(string) bool
 	wanted  string
-}{
-	"partial":          {regexp.MustCompile(`^(true|false)$`).MatchString, "true or false"},
-	"expected_version": {regexp.MustCompile(`^-?[0-9]{1,30}$`).MatchString, "a whole number"},
-	"metadata":         {isObject, `a JSON object of texts, such as {"invoice":"7"}`},
+}
+
+// columns are the fields that a line may have.
+var columns = columnsOf(reflect.TypeFor[wallet.RunLine]())
+
+func columnsOf(t reflect.Type) (all []column) {
+	for i := range t.NumField() {
+		field := t.Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		kind := field.Type.Kind()
+		switch {
+		case field.Anonymous:
+			all = append(all, columnsOf(field.Type)...)
+		case name == "-" || name == "reply_to": // a line takes none
+		case kind == reflect.Bool:
+			all = append(all, column{name, regexp.MustCompile(`^(true|false)$`).MatchString, "true or false"})
+		case kind == reflect.Int64 || kind == reflect.Pointer && field.Type.Elem().Kind() == reflect.Int64:
+			all = append(all, column{name, regexp.MustCompile(`^-?[0-9]{1,30}$`).MatchString, "a whole number"})
+		case kind == reflect.Map:
+			all = append(all, column{name, isObject, `a JSON object of texts, such as {"invoice":"7"}`})
+		default:
+			all = append(all, column{name: name})
+		}
+	}
+	return all
+}
+
+func columnNames() string {
+	var names []string
+	for _, c := range columns {
+		names = append(names, c.name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // isObject reports whether a text is one JSON object, and nothing behind it.
@@ -128,7 +156,8 @@ func readCSV(in io.Reader, runID string, line func(Line) error) error {
 	if err != nil {
 		return csvError(err, 1)
 	}
-	if err := checkHeader(header); err != nil {
+	of, err := readHeader(header)
+	if err != nil {
 		return err
 	}
 	records.ReuseRecord = true
@@ -150,7 +179,7 @@ func readCSV(in io.Reader, runID string, line func(Line) error) error {
 		if len(record) != len(header) {
 			l.Err = &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "line", Value: fmt.Sprint(len(record)),
 				Message: fmt.Sprintf("the line has %d fields, and the header %d: a comma in a field needs quotes around it", len(record), len(header))}
-		} else if text, l.Err = asJSON(text[:0], header, record); l.Err == nil {
+		} else if text, l.Err = asJSON(text[:0], of, record); l.Err == nil {
 			l = decode(text, runID, last)
 		}
 		if err := line(l); err != nil {
@@ -173,47 +202,53 @@ func csvError(err error, line int64) error {
 	return err
 }
 
-func checkHeader(header []string) error {
-	seen := map[string]bool{}
-	for _, name := range header {
+// readHeader returns the column of each name. One with a metadataKey has one value of metadata.
+func readHeader(header []string) (all []headerColumn, err error) {
+	for i, name := range header {
 		key, isMetadata := strings.CutPrefix(name, "metadata.")
+		of := slices.IndexFunc(columns, func(c column) bool { return c.name == name })
 		switch {
-		case seen[name]:
-			return fileErrorf("the header has the column %q twice", name)
-		case isMetadata && key == "", !isMetadata && !slices.Contains(columns, name):
-			return fileErrorf("the header has an unknown column %.60q: the columns are %s, and metadata.KEY", name, strings.Join(columns, ", "))
+		case slices.Contains(header[:i], name):
+			return nil, fileErrorf("the header has the column %q twice", name)
 		case isMetadata && slices.Contains(header, "metadata"):
-			return fileErrorf("the header has both metadata and %.60q: use one of them", name)
+			return nil, fileErrorf("the header has both metadata and %.60q: use one of them", name)
+		case isMetadata && key != "":
+			all = append(all, headerColumn{column{name: name}, key})
+		case of >= 0:
+			all = append(all, headerColumn{columns[of], ""})
+		default:
+			return nil, fileErrorf("the header has an unknown column %.60q: the columns are %s, and metadata.KEY", name, columnNames())
 		}
-		seen[name] = true
 	}
 	for _, name := range []string{"user_id", "currency", "type"} {
-		if !seen[name] {
-			return fileErrorf("the header has no column %s: it begins the file, such as user_id,currency,type,amount,id", name)
+		if !slices.Contains(header, name) {
+			return nil, fileErrorf("the header has no column %s: it begins the file, such as user_id,currency,type,amount,id", name)
 		}
 	}
-	return nil
+	return all, nil
+}
+
+type headerColumn struct {
+	column
+	metadataKey string
 }
 
 // asJSON appends the JSON object of a record. An empty field is left out.
-func asJSON(b []byte, header, record []string) ([]byte, *wallet.InvalidError) {
+func asJSON(b []byte, header []headerColumn, record []string) ([]byte, *wallet.InvalidError) {
 	b = append(b, '{')
 	var metadata []byte
 	for i, value := range record {
-		if value == "" {
-			continue
-		}
-		key, isMetadata := strings.CutPrefix(header[i], "metadata.")
-		plain, isPlain := plainColumns[header[i]]
+		c := header[i]
 		switch {
-		case isPlain && !plain.isValue(value):
-			return b, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: header[i], Message: fmt.Sprintf("%s is %.60q: send %s", header[i], value, plain.wanted)}
-		case isMetadata:
-			metadata = appendText(append(appendText(append(metadata, ','), key), ':'), value)
-		case isPlain:
-			b = append(append(appendText(append(b, ','), header[i]), ':'), value...)
+		case value == "":
+		case c.metadataKey != "":
+			metadata = appendText(append(appendText(append(metadata, ','), c.metadataKey), ':'), value)
+		case c.isPlain == nil:
+			b = appendText(append(appendText(append(b, ','), c.name), ':'), value)
+		case c.isPlain(value):
+			b = append(append(appendText(append(b, ','), c.name), ':'), value...)
 		default:
-			b = appendText(append(appendText(append(b, ','), header[i]), ':'), value)
+			return b, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: c.name, Message: fmt.Sprintf("%s is %.60q: send %s", c.name, value, c.wanted)}
 		}
 	}
 	if metadata != nil {
