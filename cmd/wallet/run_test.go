@@ -57,8 +57,8 @@ func TestRunsFromTheShell(t *testing.T) {
 	records, err := csv.NewReader(strings.NewReader(run(exitDone, nil, "run", "failures", id))).ReadAll()
 	require.NoError(t, err)
 	require.Len(t, records, 1+2)
-	require.Equal(t, []string{"4", "refused", "ira", "USD", "subtract", "7.00", "=late", "insufficient_funds"}, records[1][:8])
-	require.Equal(t, []string{"10", "refused", "joe", "USD", "add", "3.00", "twice", "id_conflict"}, records[2][:8])
+	require.Equal(t, []string{"4", "refused", "ira", "USD", "subtract", "7", "=late", "insufficient_funds"}, records[1][:8])
+	require.Equal(t, []string{"10", "refused", "joe", "USD", "add", "3", "twice", "id_conflict"}, records[2][:8])
 	for i, line := range strings.Split(strings.TrimSpace(failures), "\n")[:2] {
 		require.Contains(t, line, fmt.Sprintf(`{"line":%s,"status":"refused"`, records[i+1][0]), "as the check has said")
 	}
