@@ -263,3 +263,30 @@ func TestARunThatIsNotRunningAppliesNothing(t *testing.T) {
 	}
 	require.Equal(t, "1.00", s.balance("u2").Total.String())
 }
+
+// TestPartsOfARunMakeWalletsSideBySide has users with several currencies, whose wallets are in several
+// parts.
+func TestPartsOfARunMakeWalletsSideBySide(t *testing.T) {
+	s := newSteps(t)
+	var lines []stagedLine
+	for i := range 4000 {
+		lines = append(lines, stagedLine{fmt.Sprint("u", i*7919%1000), []string{"USD", "EUR", "JPY", "CHF"}[i/1000], addOne})
+	}
+	s.stage("new", lines...)
+	var parts errgroup.Group
+	for _, part := range s.begin("new").Parts {
+		parts.Go(func() error {
+			for {
+				out, err := s.tryPart("new", part)
+				if err != nil || out.Done {
+					return err
+				}
+			}
+		})
+	}
+	require.NoError(t, parts.Wait())
+	require.Equal(t, [6]int64{4000, 4000, 0, 0, 0, 0}, counted(s.run("new")))
+	require.Equal(t, 4000, s.count(`SELECT count(*) FROM wallet_assets WHERE total_amount = 1`))
+	require.Zero(t, s.count(`SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`))
+	s.verified()
+}
