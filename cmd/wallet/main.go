@@ -75,7 +75,7 @@ TEMPORAL_PROFILE), Postgres by WALLET_DATABASE_URL. After "wallet-dev run",
 		return errors.Join(refuseEmpty(cmd), cli.CheckOutput(cmd, a.output, formats...), cli.CheckLog(a.logLevel, a.logFormat))
 	}
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "FlagUsages", fmt.Sprintf("FlagUsagesWrapped %d", helpColumns)))
-	addGroup(root, "Move value:", append(a.changeCommands(), a.transferCommand(), a.transactionCommand(), a.scheduleCommand())...)
+	addGroup(root, "Move value:", append(a.changeCommands(), a.transferCommand(), a.transactionCommand(), a.runCommand(), a.scheduleCommand())...)
 	addGroup(root, "Look:", a.balanceCommand(), a.holdsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.findCommand(), a.totalsCommand())
 	addGroup(root, "Prove:", a.verifyCommand(), a.receiptCommand(), a.headCommand())
 	addGroup(root, "Operate:", a.workerCommand(), a.readyCommand(), a.doctorCommand(), a.feedCommand(), a.migrateCommand(), a.setupCommand(), a.currencyCommand(),

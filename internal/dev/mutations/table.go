@@ -277,6 +277,24 @@ var All = []Mutation{
 		Problems: []string{"a step ran into a constraint"},
 	},
 	{
+		Name:      "run_waiting",
+		Mechanism: "Lines of a run whose wallet is locked are put aside, and the run is not done without them.",
+		Edits: []Edit{
+			{
+				File: "activities/apply_run.go",
+				Old:  `if l.isDone() == hadWaited {`,
+				New:  `if l.isDone() && hadWaited {`,
+			},
+			{
+				File: "activities/run_state.go",
+				Old:  `in.State == wallet.RunDone && undone != 0`,
+				New:  `in.State == wallet.RunDone && undone < 0`,
+			},
+		},
+		Faults:   "tamper",
+		Problems: []string{"are done and 0 invalid"},
+	},
+	{
 		Name:      "salvage",
 		Mechanism: "\"wallet salvage\" finds the signals that a run had accepted when the server ended it, and sends them again.",
 		Edits: []Edit{{

@@ -35,12 +35,15 @@ const (
 	TransactionInLane Way = "transaction in a lane"
 	// InLane is an update by package starter with lanes: it too does not go through the queue.
 	InLane Way = "lane"
+	// InRun stages commands as lines of a run, and waits until it is done. It has no answers, and
+	// does not go through the queue.
+	InRun Way = "run"
 )
 
 // isTransaction reports whether the commands are the legs of one.
 func (w Way) isTransaction() bool { return w == Transaction || w == TransactionInLane }
 
-// Send is one call: commands for one wallet, several only by Batch; or a transaction.
+// Send is one call: commands for one wallet, several only by Batch or InRun; or a transaction.
 type Send struct {
 	Way      Way
 	Commands []wallet.Command
@@ -128,7 +131,7 @@ func (s *Script) Next() Step {
 	case n < 15:
 		step.Sends = []Send{{Way: Garbage, Commands: []wallet.Command{garbage(s.id(0))}}}
 	case n < 27:
-		send := Send{Way: Batch}
+		send := Send{Way: pick(s.r, []weighted[Way]{{75, Batch}, {25, InRun}})}
 		for i := range 2 + s.r.IntN(24) {
 			send.Commands = append(send.Commands, s.command(step.Wallet, i))
 		}
@@ -258,13 +261,13 @@ func (s *Script) wallet() int {
 }
 
 func (s *Script) way() Way {
-	return pick(s.r, []weighted[Way]{{30, Update}, {30, Signal}, {10, ApplyCommand}, {25, BareUpdate}, {5, Batch}, {6, StrayStep}, {20, InLane}})
+	return pick(s.r, []weighted[Way]{{30, Update}, {30, Signal}, {10, ApplyCommand}, {25, BareUpdate}, {5, Batch}, {6, StrayStep}, {20, InLane}, {4, InRun}})
 }
 
 // wayOfOther excludes ApplyCommand: its workflow's id is the command's, so Temporal gives a
 // second one the first one's answer, whatever its content.
 func (s *Script) wayOfOther() Way {
-	return pick(s.r, []weighted[Way]{{30, Update}, {25, Signal}, {25, BareUpdate}, {10, Batch}, {10, StrayStep}, {15, InLane}})
+	return pick(s.r, []weighted[Way]{{30, Update}, {25, Signal}, {25, BareUpdate}, {10, Batch}, {10, StrayStep}, {15, InLane}, {4, InRun}})
 }
 
 // id returns the id of the step's command number i.

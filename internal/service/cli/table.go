@@ -35,7 +35,7 @@ func NewTable(out io.Writer, header table.Row) *Table {
 		t.names[i], t.columns[i].Number = fmt.Sprint(name), i+1
 		switch name {
 		case "amount", "total", "before", "after", "hold", "available", "version", "position", "scale", "added", "subtracted",
-			"captured", "released", "left":
+			"captured", "released", "left", "lines", "applied", "refused", "invalid", "replayed", "waiting":
 			t.columns[i].Align = text.AlignRight
 		}
 	}
