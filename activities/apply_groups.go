@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/counts"
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
@@ -174,7 +175,13 @@ func (t transaction) write(ctx context.Context, l *lockedAssets) error {
 		users, currencies := columns(shown)
 		last.Queue(sqlNextHolds, users, currencies).Query(l.readNextHolds)
 	}
-	return t.commit(ctx, last)
+	if err := t.commit(ctx, last); err != nil {
+		return err
+	}
+	for _, a := range l.all {
+		counts.NoteLatest(ctx, a.UpdatedAt, a.Position)
+	}
+	return nil
 }
 
 // readNextHolds reads the holds that are open after the transaction.

@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/counts"
 	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
@@ -58,6 +59,7 @@ type timedStep struct {
 
 func (s *timedStep) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
 	started := time.Now()
+	ctx, latest := counts.WithLatest(ctx)
 	out, err := s.Next.ExecuteActivity(ctx, in)
 	s.of.duration.Record(ctx, time.Since(started).Seconds(), metric.WithAttributes(
 		attribute.String("step", activity.GetInfo(ctx).ActivityType.Name), attribute.String("outcome", outcomeOf(err))))
@@ -69,24 +71,24 @@ func (s *timedStep) ExecuteActivity(ctx context.Context, in *interceptor.Execute
 			s.of.batch.Record(ctx, int64(len(input.Items)))
 		}
 	}
-	if applied, ok := out.(wallet.ApplyCommandsOutput); ok && err == nil {
-		s.of.checkTime(ctx, applied.Asset)
+	if err == nil {
+		s.of.checkTime(ctx, latest)
 	}
 	return out, err
 }
 
 // checkTime tells of a wallet whose last entry is ahead of the worker's clock. Either Postgres's
 // clock is ahead, or it was when an entry was recorded: later ones cannot have an earlier time.
-func (s *stepInterceptor) checkTime(ctx context.Context, a wallet.Asset) {
+func (s *stepInterceptor) checkTime(ctx context.Context, latest *counts.Latest) {
 	now := time.Now()
-	by := a.UpdatedAt.Sub(now)
+	by := latest.Time.Sub(now)
 	if by <= postgres.ClockTolerance {
 		return
 	}
 	s.ahead.Add(ctx, 1)
 	if last := s.told.Load(); now.Unix()-last >= 60 && s.told.CompareAndSwap(last, now.Unix()) {
 		activity.GetLogger(ctx).Warn("the last entry of a wallet is ahead of this worker's clock: Postgres's clock is ahead, or was (this is logged at most once a minute)",
-			"recorded_at", a.UpdatedAt, "ahead", by.Round(time.Second).String(), "position", a.Position)
+			"recorded_at", latest.Time, "ahead", by.Round(time.Second).String(), "position", latest.Position)
 	}
 }
 
