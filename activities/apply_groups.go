@@ -32,9 +32,15 @@ type outcome struct {
 	err          error         // nothing of the group can be decided
 }
 
+// firstRefused is the position of a refused command that has created its wallet: behind the entry
+// of the creation, which has an event.
+const firstRefused = 2
+
 // needsRecording reports whether an outcome calls for RecordEvents: see ApplyCommandsOutput.
 func (o outcome) needsRecording() bool {
-	return o.expired > 0 || slices.ContainsFunc(o.results, func(r wallet.Result) bool { return r.Status == wallet.StatusApplied })
+	return o.expired > 0 || slices.ContainsFunc(o.results, func(r wallet.Result) bool {
+		return r.Status == wallet.StatusApplied || r.Position == firstRefused
+	})
 }
 
 // applyGroups applies the commands of several groups in one transaction: all of it or

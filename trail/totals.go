@@ -19,9 +19,12 @@ const (
 			AND ($2::timestamptz IS NULL OR recorded_at < $2) AND ($3 = '' OR currency = $3)
 		GROUP BY 1, 2, 3, 4, 5`
 
-	sqlSumOfBalances = `SELECT code, scale, (SELECT coalesce(sum(total_amount), 0) FROM wallet_assets WHERE currency = code)::text
+	// Of all currencies only those in which there are wallets.
+	sqlSumOfBalances = `SELECT code, scale, coalesce(sum(total_amount), 0)::text
 		FROM currencies
-		WHERE $1 = '' OR code = $1
+		LEFT JOIN wallet_assets ON currency = code
+		WHERE $1 = '' AND currency IS NOT NULL OR code = $1
+		GROUP BY code, scale
 		ORDER BY code`
 )
 
@@ -52,7 +55,7 @@ func (e *UnequalTotalsError) Error() string {
 	return fmt.Sprintf(`the journal adds up to %s %s, but the balances to %s: run "wallet verify" to find out where`, e.Journal, e.Currency, e.Balances)
 }
 
-// Totals reads what became of each currency, or of one, in a period, from the journal and in one
+// Totals reads what became of each currency that wallets have, or of one, in a period, from the journal and in one
 // snapshot. It takes one pass over the whole journal, in constant memory. Without an end the
 // closing totals are those of now, and compared with the balances: if they differ it returns an
 // *UnequalTotalsError. A currency that is not registered is an *wallet.InvalidError.
@@ -113,7 +116,11 @@ func totalsOf(balances []sumOfBalances, movements []movement, from, to time.Time
 		at[b.Currency] = &all[i]
 	}
 	for _, m := range movements {
-		if err := at[m.Currency].count(m); err != nil {
+		t := at[m.Currency]
+		if t == nil {
+			return nil, fmt.Errorf(`the journal has %d commands in %s, but no wallet is left in it: run "wallet verify" to find out where`, m.Count, m.Currency)
+		}
+		if err := t.count(m); err != nil {
 			return nil, err
 		}
 	}

@@ -102,6 +102,10 @@ func TestTotalsThatAreNotTheBalancesAreNoAnswer(t *testing.T) {
 	require.Equal(t, "1.00", unequal.Balances.Sub(unequal.Journal).String())
 	_, err = trail.New(db).Totals(t.Context(), "", time.Time{}, time.Now())
 	require.NoError(t, err, "it was so at a past time")
+	all, err := trail.New(db).Totals(t.Context(), "JPY", time.Time{}, time.Time{})
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Equal(t, "0", all[0].Closing.String(), "there are no wallets in it")
 	var invalid *wallet.InvalidError
 	_, err = trail.New(db).Totals(t.Context(), "XYZ", time.Time{}, time.Time{})
 	require.ErrorAs(t, err, &invalid)

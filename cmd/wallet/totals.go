@@ -41,7 +41,7 @@ constant memory.`,
 				for _, t := range all {
 					lines = append(lines, linesOf(t)...)
 				}
-				return printList(a, cmd, lines, "no currency is registered: wallet currency add", table.Row{"currency", "", "commands", "amount"}, func(l totalsLine) table.Row {
+				return printList(a, cmd, lines, "there are no wallets yet", table.Row{"currency", "", "commands", "amount"}, func(l totalsLine) table.Row {
 					return table.Row{l.currency, l.name, l.count, l.amount}
 				})
 			})
