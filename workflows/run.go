@@ -169,7 +169,7 @@ func (r *run) supervise(ctx, work workflow.Context) error {
 			return r.failed
 		case ctx.Err() != nil && r.wanted != wallet.RunCancelled:
 			r.wanted = wallet.RunCancelled
-		case r.allDone() && r.wanted != wallet.RunCancelled:
+		case r.allDone(): // too late to cancel it
 			return r.setState(work, wallet.RunDone)
 		case r.wanted != r.status.State:
 			wanted := r.wanted
