@@ -6,7 +6,7 @@ export WALLET_DEV_DIR ?= .wallet
 TEMPORAL_CLI_VERSION := 1.5.1
 GORELEASER_VERSION := v2.15.4
 
-# Per run of "make bench", which then takes less than 6 minutes.
+# Per run of "make bench", which then takes less than 9 minutes.
 BENCH_DURATION ?= 6s
 
 # Temporal on Postgres: the server of a deployment, its schemas and its Web UI.

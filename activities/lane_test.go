@@ -406,6 +406,8 @@ func TestALaneReturnsTransactionsThatWouldStopTheOthers(t *testing.T) {
 	require.Equal(t, 2, s.count(`SELECT count(*) FROM wallet_transactions`), "the ids of the others are free")
 	require.Zero(t, s.count(`SELECT count(*) FROM wallets WHERE user_id IN ('made', 'new')`), "nothing is made for what is returned")
 	require.Equal(t, "9.00", s.balance("a").Total.String())
+	require.Nil(t, s.laneTransactions(transfer("beside", "b", "c", "1"), unknown)[1])
+	require.Zero(t, s.count(`SELECT count(*) FROM wallets WHERE user_id = 'made'`))
 }
 
 // TestALaneDoesNotWaitForAnIDThatSomebodyElseHas has another session take it, without an end.
@@ -504,6 +506,7 @@ func TestIDsAreTakenAfterRows(t *testing.T) {
 	}
 	tx, err := s.db.Begin(t.Context())
 	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
 	_, err = tx.Exec(t.Context(), `SELECT FROM wallet_assets WHERE user_id = 'b' FOR UPDATE`)
 	require.NoError(t, err)
 	waits := make(chan wallet.TransactionResult, 1)
@@ -515,6 +518,8 @@ func TestIDsAreTakenAfterRows(t *testing.T) {
 		close(waits)
 	}()
 	require.Eventually(t, func() bool { return s.count(`SELECT count(*) FROM pg_locks WHERE NOT granted`) > 0 }, time.Minute, time.Millisecond)
+	require.Zero(t, s.count(`SELECT count(*) FROM pg_locks AS waits JOIN pg_locks AS has USING (pid)
+		WHERE NOT waits.granted AND has.relation = 'wallet_transactions'::regclass`), "it has no id yet")
 	require.Nil(t, s.laneTransactions(transfer("y", "a", "c", "1"))[0], "it has a row")
 	require.Equal(t, wallet.StatusApplied, s.laneTransactions(transfer("x", "c", "d", "1"))[0].Status)
 	require.Equal(t, wallet.ReasonIDConflict, s.transaction(transfer("x", "d", "c", "1")).Reason)
