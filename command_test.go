@@ -168,6 +168,8 @@ func TestWorkflowIDsFitTemporal(t *testing.T) {
 	slashes := strings.Repeat("/", 128)
 	require.LessOrEqual(t, len(ApplyCommandWorkflowID(slashes, "ABCDEFGHIJKLMNOP", wide)), maxWorkflowIDBytes)
 	require.LessOrEqual(t, len(WorkflowID(wide, "ABCDEFGHIJKLMNOP")), maxWorkflowIDBytes)
+	require.Equal(t, "run/march-credits", RunWorkflowID("march-credits"))
+	require.LessOrEqual(t, len(RunWorkflowID(wide)), maxWorkflowIDBytes)
 	require.LessOrEqual(t, len(ApplyCommandWorkflowID(wide, "ABCDEFGHIJKLMNOP", wide)), maxWorkflowIDBytes)
 	require.Equal(t, "command/USD/u1/schedule/monthly", ScheduledWorkflowID("u1", "USD", "monthly"), "as ever")
 	for characters := range 98 {

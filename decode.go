@@ -86,13 +86,20 @@ func DecodeAssetRef(data []byte) (AssetRef, error) {
 // DecodeApplyCommand reads {"user_id", "currency", "command"} and validates all of it.
 // A command without an id gets idIfNone.
 func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error) {
-	var raw struct {
-		AssetRef
-		Command jsontext.Value `json:"command"`
-	}
+	var raw rawApplyCommand
 	if err := DecodeInput(data, &raw); err != nil {
 		return ApplyCommandInput{}, err
 	}
+	return raw.decode(idIfNone)
+}
+
+// rawApplyCommand is an ApplyCommandInput whose command is not decoded yet.
+type rawApplyCommand struct {
+	AssetRef
+	Command jsontext.Value `json:"command"`
+}
+
+func (raw rawApplyCommand) decode(idIfNone string) (ApplyCommandInput, error) {
 	in := ApplyCommandInput{AssetRef: raw.AssetRef}
 	if err := ValidateWallet(in.UserID, in.Currency); err != nil {
 		return ApplyCommandInput{}, err
@@ -104,6 +111,30 @@ func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error)
 		in.Command.ID = idIfNone
 	}
 	return in, in.Command.Validate()
+}
+
+// DecodeLaneItem reads what DecodeApplyCommand does, or {"transaction"} with nothing beside it,
+// and validates all of it.
+func DecodeLaneItem(data []byte) (LaneItem, error) {
+	var raw struct {
+		rawApplyCommand
+		Transaction jsontext.Value `json:"transaction"`
+	}
+	if err := decodeJSON(data, "input", &raw); err != nil {
+		return LaneItem{}, err
+	}
+	if raw.Transaction == nil {
+		if err := refuseEmpty(data); err != nil {
+			return LaneItem{}, err
+		}
+		in, err := raw.decode("")
+		return LaneItem{ApplyCommandInput: &in}, err
+	}
+	if raw.AssetRef != (AssetRef{}) || raw.Command != nil {
+		return LaneItem{}, invalid("transaction", "", "an item is either a command or a transaction, and this one is both: send two")
+	}
+	t, err := DecodeTransaction(raw.Transaction, "")
+	return LaneItem{Transaction: &t}, err
 }
 
 // DecodeTransaction reads a caller's transaction and validates it. One without an id gets
@@ -162,11 +193,14 @@ func refuseEmpty(data []byte) error {
 		if err != nil { // the end: decodeJSON has refused anything that is not JSON
 			return nil
 		}
-		at := decoder.StackPointer()
+		isEmpty := token.Kind() == 'n' || token.Kind() == '"' && token.String() == ""
+		if !isEmpty {
+			continue
+		}
+		at := decoder.StackPointer() // which costs more than all else
 		_, length := decoder.StackIndex(decoder.StackDepth())
 		isValue := length%2 == 0 // the names of an object count too
-		isEmpty := token.Kind() == 'n' || token.Kind() == '"' && token.String() == ""
-		if !isEmpty || !isValue || at.Parent().LastToken() == "metadata" {
+		if !isValue || at.Parent().LastToken() == "metadata" {
 			continue
 		}
 		is, value := "is empty", ""

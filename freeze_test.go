@@ -7,7 +7,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-func frozenFor(what string) Command { return Command{ID: "freeze " + what, Type: TypeFreeze, What: what} }
+func frozenFor(what string) Command {
+	return Command{ID: "freeze " + what, Type: TypeFreeze, What: what}
+}
 
 // TestAFreezeStopsItsDirectionOnly, and nothing that was reserved before.
 func TestAFreezeStopsItsDirectionOnly(t *testing.T) {

@@ -9,11 +9,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// A lane applies commands of many wallets in one transaction. Its items are independent of each
-// other: each has an answer of its own.
+// A lane applies commands and transactions of many wallets in one transaction of Postgres. Its
+// items are independent of each other: each has an answer of its own.
 
-// ApplyLaneInput is at most MaxBatch items, in order, each an ApplyCommandInput as it was sent.
-// The step decodes them: the workflow only passes them on.
+// LaneItem is what a lane is sent: an ApplyCommandInput, or a Transaction by itself.
+type LaneItem struct {
+	*ApplyCommandInput
+	Transaction *Transaction `json:"transaction,omitempty"`
+}
+
+// ApplyLaneInput is at most MaxBatch items, each a LaneItem as it was sent. The step decodes them:
+// the workflow only passes them on.
 type ApplyLaneInput struct {
 	Items []jsontext.Value `json:"items"`
 }
@@ -30,12 +36,14 @@ func DecodeLane(data []byte) ([]jsontext.Value, error) {
 	return items, nil
 }
 
-// LaneAnswer is what became of an item: Facts of its command, or Invalid, or neither. With
-// neither the lane has nothing to say of it: send it to the wallet itself. It may have been
-// applied all the same.
+// LaneAnswer is what became of an item: Facts of its command or of its transaction's legs, or
+// IDConflict for a transaction, or Invalid, or none of them. With none the lane has nothing to say
+// of it: send it to the wallet's workflow, or to one of the transaction. It may have been applied
+// all the same.
 type LaneAnswer struct {
-	Facts   Facts
-	Invalid *InvalidError
+	Facts      Facts
+	IDConflict bool // another transaction has the id
+	Invalid    *InvalidError
 }
 
 // Each answer is a byte that says what it is, its length (uvarint), and that many bytes. A reader
@@ -44,6 +52,7 @@ const (
 	laneReturned = iota
 	laneFacts
 	laneInvalid // JSON
+	laneIDConflict
 )
 
 // AppendTo appends the answer in the form that SplitLaneAnswers takes apart.
@@ -52,6 +61,8 @@ func (a LaneAnswer) AppendTo(b []byte) []byte {
 	switch {
 	case a.Facts != nil:
 		kind, body = laneFacts, a.Facts
+	case a.IDConflict:
+		kind = laneIDConflict
 	case a.Invalid != nil:
 		encoded, err := json.Marshal(a.Invalid)
 		if err != nil { // it is four strings
@@ -87,7 +98,9 @@ func SplitLaneAnswers(b []byte, n int) ([][]byte, error) {
 }
 
 // IsReturned reports whether one of SplitLaneAnswers says nothing of its item.
-func IsReturned(answer []byte) bool { return answer[0] != laneFacts && answer[0] != laneInvalid }
+func IsReturned(answer []byte) bool {
+	return answer[0] != laneFacts && answer[0] != laneInvalid && answer[0] != laneIDConflict
+}
 
 // ReadLaneAnswer reads one of SplitLaneAnswers.
 func ReadLaneAnswer(b []byte) (LaneAnswer, error) {
@@ -96,6 +109,8 @@ func ReadLaneAnswer(b []byte) (LaneAnswer, error) {
 	switch b[0] {
 	case laneFacts:
 		return LaneAnswer{Facts: Facts(body)}, nil
+	case laneIDConflict:
+		return LaneAnswer{IDConflict: true}, nil
 	case laneInvalid:
 		refusal := &InvalidError{}
 		if err := json.Unmarshal(body, refusal); err != nil {

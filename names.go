@@ -16,6 +16,8 @@ const (
 	WorkflowTransaction  = "Transaction"
 	// WorkflowLane applies commands of many wallets together, for package starter.
 	WorkflowLane = "Lane"
+	// WorkflowRun applies the lines of a run.
+	WorkflowRun = "Run"
 
 	SignalCommand = "command"
 	// SignalRefresh tells a wallet's workflow that its balance was changed by others: it reads it
@@ -29,8 +31,13 @@ const (
 	// UpdateApplyLane is the update of a lane: a list of ApplyCommandInput, answered with
 	// LaneAnswers.
 	UpdateApplyLane = "apply_lane"
-	QueryState      = "state"
-	QueryResult     = "result"
+	// UpdatePause, UpdateResume and UpdateCancel are updates of a run. They are answered with its
+	// RunStatus, once nothing of it is under way or it is again.
+	UpdatePause  = "pause"
+	UpdateResume = "resume"
+	UpdateCancel = "cancel"
+	QueryState   = "state"
+	QueryResult  = "result"
 
 	SearchAttributeUserID   = "WalletUserId"
 	SearchAttributeCurrency = "WalletCurrency"
@@ -54,6 +61,9 @@ const (
 	// StepRecordTransaction is RecordEvents for the wallets of a transaction.
 	StepRecordTransaction = "RecordTransaction"
 	StepApplyLane         = "ApplyLane"
+	StepBeginRun          = "BeginRun"
+	StepApplyRunLines     = "ApplyRunLines"
+	StepSetRunState       = "SetRunState"
 
 	// ActivitySendCommand is the one step of ApplyCommand: an update-with-start of the
 	// wallet's workflow, which workflow code cannot do itself.
@@ -104,6 +114,11 @@ func ApplyCommandWorkflowID(userID, currency, commandID string) string {
 // each transaction's id.
 func TransactionWorkflowID(transactionID string) string {
 	return boundedID(maxWorkflowIDBytes, "transaction", "", transactionID)
+}
+
+// RunWorkflowID is the id of the workflow of a run: one at a time for each run's id.
+func RunWorkflowID(runID string) string {
+	return boundedID(maxWorkflowIDBytes, "run", "", runID)
 }
 
 // ScheduledWorkflowID is the id that a schedule gives its runs; the server appends a hyphen and

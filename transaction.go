@@ -3,6 +3,7 @@ package wallet
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -60,7 +61,7 @@ const LegPrefix = "_transaction/"
 // LegID is the id of the command that is a leg of a transaction, counted from 1. It is also the
 // id of the hold that such a leg places.
 func LegID(transactionID string, leg int64) string {
-	return fmt.Sprintf("%s%s/%d", LegPrefix, transactionID, leg)
+	return LegPrefix + transactionID + "/" + strconv.FormatInt(leg, 10)
 }
 
 // Legs are the commands of the transaction as they are recorded: with their ids, and with the
@@ -282,6 +283,30 @@ func ConflictingTransaction(t Transaction) TransactionResult {
 		TransactionID: t.ID, Status: StatusUnapplied, Reason: ReasonIDConflict, RequestHash: t.RequestHash(),
 		Message: fmt.Sprintf("transaction id %s was used before, with other content: send this transaction under a new id", quote(t.ID)),
 	}
+}
+
+// LaneResult is what a lane has answered to the transaction; nil if it has returned it.
+func (t Transaction) LaneResult(a LaneAnswer) (*TransactionResult, error) {
+	switch {
+	case a.IDConflict:
+		return new(ConflictingTransaction(t)), nil
+	case a.Facts == nil:
+		return nil, nil
+	}
+	legs := t.Legs()
+	received := make([]Received, len(legs))
+	for i, leg := range legs {
+		received[i].Command = leg.Command
+	}
+	results, err := a.Facts.Results(received)
+	if err != nil {
+		return nil, err
+	}
+	ofLegs := make([]LegResult, len(legs))
+	for i, leg := range legs {
+		ofLegs[i] = LegResult{leg.AssetRef, results[i]}
+	}
+	return new(NewTransactionResult(t.ID, t.RequestHash(), ofLegs)), nil
 }
 
 // Err is nil for an applied transaction and a *TransactionRefusedError for a refused one.

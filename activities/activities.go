@@ -1,5 +1,5 @@
 // Package activities implements the three steps of a command as Temporal activities on
-// Postgres: EnsureWalletAsset, ApplyCommands, RecordEvents; and those of transactions and lanes.
+// Postgres: EnsureWalletAsset, ApplyCommands, RecordEvents; and those of transactions, lanes and runs.
 // Each is idempotent and safe to run concurrently with itself: the wallet asset's row is the lock, and the journal records what
 // was done.
 //
@@ -40,7 +40,10 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 		wallet.StepRecordTransaction: withHeartbeat(func(ctx context.Context, refs []wallet.AssetRef) (struct{}, error) {
 			return struct{}{}, a.RecordTransaction(ctx, refs)
 		}),
-		wallet.StepApplyLane: withHeartbeat(a.ApplyLane),
+		wallet.StepApplyLane:     withHeartbeat(a.ApplyLane),
+		wallet.StepBeginRun:      withHeartbeat(a.BeginRun),
+		wallet.StepApplyRunLines: withHeartbeat(a.ApplyRunLines),
+		wallet.StepSetRunState:   withHeartbeat(a.SetRunState),
 	} {
 		r.RegisterActivityWithOptions(step, activity.RegisterOptions{Name: name})
 	}

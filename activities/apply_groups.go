@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/counts"
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
@@ -31,9 +32,15 @@ type outcome struct {
 	err          error         // nothing of the group can be decided
 }
 
+// firstRefused is the position of a refused command that has created its wallet: behind the entry
+// of the creation, which has an event.
+const firstRefused = 2
+
 // needsRecording reports whether an outcome calls for RecordEvents: see ApplyCommandsOutput.
 func (o outcome) needsRecording() bool {
-	return o.expired > 0 || slices.ContainsFunc(o.results, func(r wallet.Result) bool { return r.Status == wallet.StatusApplied })
+	return o.expired > 0 || slices.ContainsFunc(o.results, func(r wallet.Result) bool {
+		return r.Status == wallet.StatusApplied || r.Position == firstRefused
+	})
 }
 
 // applyGroups applies the commands of several groups in one transaction: all of it or
@@ -64,8 +71,8 @@ func (a *Activities) applyGroups(ctx context.Context, groups []group) ([]outcome
 
 // lockAndRead begins a transaction of Postgres, locks the assets of the groups, which are created
 // if they are missing, and reads what the fold has to know. c is nil unless the groups are the
-// legs of a wallet.Transaction: its id is claimed before any lock, and if it has a conflict,
-// nothing is created or read.
+// legs of a wallet.Transaction: its id is claimed after the locks, and if it has a conflict,
+// nothing is created.
 func (t transaction) lockAndRead(ctx context.Context, groups []group, c *claim) (*lockedAssets, error) {
 	l, err := t.lock(ctx, groups, c)
 	if err != nil || c != nil && c.hasConflict() {
@@ -174,7 +181,13 @@ func (t transaction) write(ctx context.Context, l *lockedAssets) error {
 		users, currencies := columns(shown)
 		last.Queue(sqlNextHolds, users, currencies).Query(l.readNextHolds)
 	}
-	return t.commit(ctx, last)
+	if err := t.commit(ctx, last); err != nil {
+		return err
+	}
+	for _, a := range l.all {
+		counts.NoteLatest(ctx, a.UpdatedAt, a.Position)
+	}
+	return nil
 }
 
 // readNextHolds reads the holds that are open after the transaction.

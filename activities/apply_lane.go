@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime/debug"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,13 +18,22 @@ import (
 	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
-// ApplyLane applies commands of many wallets in one transaction, and then records their events in
-// another. An item that would fail or hold up the others is returned: its wallet's own workflow
-// can wait. That is one whose wallet's row is locked by somebody else, or cannot be made or read,
-// or whose events could not be recorded. The answers are LaneAnswers, one for each item.
+// maxLaneCommands is how many commands and legs of a lane are applied in one transaction of Postgres:
+// all that one client sends, but 500 transactions may have a hundred times as many.
+const maxLaneCommands = 2 * wallet.MaxBatch
+
+// maxLaneAnswers is how many bytes of answers a step has: Temporal takes 2 MB, and an update may have
+// the answers of three steps. Items beyond it are returned, though they are applied.
+const maxLaneAnswers = 1 << 19
+
+// ApplyLane applies commands and transactions of many wallets in one transaction of Postgres, or
+// more if they are very many, and then records their events in another. An item that would fail or hold up the others is returned:
+// the wallet's own workflow, or one of the transaction, can wait. That is one of which a row is
+// locked by somebody else, or cannot be made or read, or whose events could not be recorded. The
+// answers are LaneAnswers, one for each item.
 func (a *Activities) ApplyLane(ctx context.Context, in wallet.ApplyLaneInput) ([]byte, error) {
 	items, groups := byWallet(in)
-	err := applyInParts(ctx, groups, a.applyFree)
+	err := a.applyLane(ctx, groups)
 	if err == nil {
 		err = a.recordLane(ctx, groups)
 	}
@@ -33,9 +43,28 @@ func (a *Activities) ApplyLane(ctx context.Context, in wallet.ApplyLaneInput) ([
 	countLane(ctx, groups)
 	var answers []byte
 	for _, item := range items {
-		answers = item.answer().AppendTo(answers)
+		next := item.answer().AppendTo(answers)
+		if len(next) > maxLaneAnswers {
+			next = wallet.LaneAnswer{}.AppendTo(answers)
+		}
+		answers = next
 	}
 	return answers, nil
+}
+
+func (a *Activities) applyLane(ctx context.Context, groups []*laneGroup) error {
+	for len(groups) > 0 {
+		n, commands := 0, 0
+		for n < len(groups) && (n == 0 || commands+groups[n].size() <= maxLaneCommands) {
+			commands += groups[n].size()
+			n++
+		}
+		if err := applyInParts(ctx, groups[:n], a.applyFree); err != nil {
+			return err
+		}
+		groups = groups[n:]
+	}
+	return nil
 }
 
 // countLane counts what the lane's workflow does not read.
@@ -54,16 +83,29 @@ func countLane(ctx context.Context, groups []*laneGroup) {
 	counts.Results(metrics, results)
 }
 
-// laneGroup is the commands of one wallet asset in a lane, in the order of their items.
+// laneGroup is the commands of one wallet asset in a lane, in the order of their items; or one
+// transaction. Its items are applied together, or returned together.
 type laneGroup struct {
-	group
-	done *outcome // nil if its items are returned
+	group          // empty for a transaction
+	claim *claim   // of the transaction; nil for commands
+	legs  []group  // of the transaction
+	done  *outcome // nil if its items are returned; of a transaction it has no asset
+}
+
+func (g *laneGroup) size() int { return len(g.commands) + len(g.legs) }
+
+// parts are the group as groups of one wallet each.
+func (g *laneGroup) parts() []group {
+	if g.claim != nil {
+		return g.legs
+	}
+	return []group{g.group}
 }
 
 func plainGroups(groups []*laneGroup) []group {
-	plain := make([]group, len(groups))
-	for i, g := range groups {
-		plain[i] = g.group
+	plain := make([]group, 0, len(groups))
+	for _, g := range groups {
+		plain = append(plain, g.parts()...)
 	}
 	return plain
 }
@@ -80,17 +122,34 @@ func (i laneItem) answer() wallet.LaneAnswer {
 		return wallet.LaneAnswer{Invalid: i.invalid}
 	}
 	g := i.group
-	return wallet.LaneAnswer{Facts: wallet.NewFacts(g.commands[i.place:i.place+1], g.done.results[i.place:i.place+1])}
+	if g.claim == nil {
+		return wallet.LaneAnswer{Facts: wallet.NewFacts(g.commands[i.place:i.place+1], g.done.results[i.place:i.place+1])}
+	}
+	if g.claim.hasConflict() {
+		return wallet.LaneAnswer{IDConflict: true}
+	}
+	legs := make([]wallet.Received, len(g.legs))
+	for n, leg := range g.legs {
+		legs[n] = leg.commands[0]
+	}
+	return wallet.LaneAnswer{Facts: wallet.NewFacts(legs, g.done.results)}
 }
 
-// byWallet decodes the items, and puts their commands into a group for each wallet.
+// byWallet decodes the items, and puts their commands into a group for each wallet. A transaction is
+// a group of its own. All items are of calls that overlap, so any order of them is right.
 func byWallet(in wallet.ApplyLaneInput) (items []laneItem, groups []*laneGroup) {
 	items = make([]laneItem, len(in.Items))
 	byRef := map[wallet.AssetRef]*laneGroup{}
 	for i, encoded := range in.Items {
-		decoded, err := wallet.DecodeApplyCommand(encoded, "")
+		decoded, err := wallet.DecodeLaneItem(encoded)
 		if err != nil {
 			errors.As(err, &items[i].invalid)
+			continue
+		}
+		if decoded.Transaction != nil {
+			c := newClaim(*decoded.Transaction)
+			g := &laneGroup{claim: c, legs: c.groups()}
+			items[i].group, groups = g, append(groups, g)
 			continue
 		}
 		if decoded.Command.ReplyTo != nil { // the wallet's workflow sends replies, a lane does not
@@ -161,31 +220,43 @@ func isOfData(ctx context.Context, err error) bool {
 	return true
 }
 
-// applyFree applies the groups of which nobody else has the row locked, in one transaction.
+// applyFree applies the groups of which nobody else has a row locked, in one transaction.
 func (a *Activities) applyFree(ctx context.Context, groups []*laneGroup) error {
 	err := a.tryFree(ctx, groups, true)
 	if sqlState(err) == lockNotAvailable {
-		// Somebody is making one of the wallets, without an end.
+		// Somebody is making one of the wallets, or has an id of a transaction, without an end.
 		err = a.tryFree(ctx, groups, false)
 	}
 	return err
 }
 
+// tryFree waits for others only if create is true. Else it makes no wallets, and applies no
+// transactions.
 func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bool) error {
+	if !create {
+		groups = groupsWhere(groups, func(g *laneGroup) bool { return g.claim == nil })
+	}
 	_, err := inTransaction(ctx, a, func(t transaction) (struct{}, error) {
-		left := groups
-		for {
+		for left := groups; len(left) > 0; {
 			l, free, err := t.lockFree(ctx, left, create)
 			if err != nil {
 				return struct{}{}, err
 			}
+			if l.created && len(free) < len(left) && len(free) > 0 {
+				// Nothing may be made for what is returned.
+				left = free
+				if err := t.rollback(ctx); err != nil {
+					return struct{}{}, err
+				}
+				continue
+			}
 			if len(free) == 0 {
 				return struct{}{}, t.rollback(ctx)
 			}
-			if err := t.readMissing(ctx, l, plainGroups(free)); err != nil {
+			outcomes, err := t.decide(ctx, l, free)
+			if err != nil {
 				return struct{}{}, err
 			}
-			outcomes := l.fold(plainGroups(free))
 			if left = decidable(free, outcomes); len(left) < len(free) {
 				if err := t.rollback(ctx); err != nil {
 					return struct{}{}, err
@@ -203,9 +274,48 @@ func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bo
 			}
 			return struct{}{}, nil
 		}
+		return struct{}{}, nil
 	})
 	return err
 }
+
+// decide claims the ids of the transactions among the groups, reads what lockFree has not, and
+// folds one group after the other.
+func (t transaction) decide(ctx context.Context, l *lockedAssets, groups []*laneGroup) ([]outcome, error) {
+	var claims []*claim
+	for _, g := range groups {
+		if g.claim != nil {
+			claims = append(claims, g.claim)
+		}
+	}
+	if len(claims) > 0 {
+		if err := t.claimIDs(ctx, l, claims); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.readMissing(ctx, l, plainGroups(groups)); err != nil {
+		return nil, err
+	}
+	outcomes := make([]outcome, len(groups))
+	for i, g := range groups {
+		if g.claim == nil {
+			outcomes[i] = l.fold([]group{g.group})[0]
+			continue
+		}
+		result, expired, err := l.foldTransaction(g.claim)
+		if err == nil && l.created && g.claim.hasConflict() {
+			err = errMadeForNothing
+		}
+		outcomes[i] = outcome{expired: expired, err: err}
+		for _, leg := range result.Results {
+			outcomes[i].results = append(outcomes[i].results, leg.Result)
+		}
+	}
+	return outcomes, nil
+}
+
+// errMadeForNothing is of a transaction that has a conflict, and may have made wallets.
+var errMadeForNothing = errors.New("nothing may be made for a transaction whose id another one has")
 
 // decidable are the groups whose outcome is no error.
 func decidable(groups []*laneGroup, outcomes []outcome) (some []*laneGroup) {
@@ -217,11 +327,21 @@ func decidable(groups []*laneGroup, outcomes []outcome) (some []*laneGroup) {
 	return some
 }
 
+func groupsWhere(groups []*laneGroup, is func(*laneGroup) bool) (some []*laneGroup) {
+	for _, g := range groups {
+		if is(g) {
+			some = append(some, g)
+		}
+	}
+	return some
+}
+
 // lockFree is lock without the rows that somebody else has locked. It returns the groups whose
-// rows are locked now. Missing rows are made first, as in createAndLock.
+// rows are all locked now. Missing rows are made first, as in createAndLock.
 func (t transaction) lockFree(ctx context.Context, groups []*laneGroup, create bool) (*lockedAssets, []*laneGroup, error) {
 	plain := plainGroups(groups)
 	l, batch := newLockedAssets(plain), &pgx.Batch{}
+	l.legsLater = true
 	l.queueLocks(batch, sqlLockFreeAssets, plain)
 	if err := t.begin(ctx, batch); err != nil {
 		return nil, nil, err
@@ -232,18 +352,17 @@ func (t transaction) lockFree(ctx context.Context, groups []*laneGroup, create b
 			return nil, nil, err
 		}
 		l, batch = newLockedAssets(plain), &pgx.Batch{}
+		l.legsLater = true
 		l.queueCreation(batch, missing, sqlLockFreeAssets, plain)
 		if err := t.begin(ctx, batch); err != nil {
 			return nil, nil, err
 		}
 	}
-	var free []*laneGroup
-	for _, g := range groups {
-		if a := l.of(g.AssetRef); a.hasRow() && (create || a.Exists()) {
-			free = append(free, g)
-		}
-	}
-	l.all = l.where(func(a *lockedAsset) bool { return a.hasRow() && (create || a.Exists()) })
+	isFree := func(a *lockedAsset) bool { return a.hasRow() && (create || a.Exists()) }
+	free := groupsWhere(groups, func(g *laneGroup) bool {
+		return !slices.ContainsFunc(g.parts(), func(of group) bool { return !isFree(l.of(of.AssetRef)) })
+	})
+	l.all = l.where(isFree)
 	return l, free, nil
 }
 
@@ -252,18 +371,31 @@ func (t transaction) lockFree(ctx context.Context, groups []*laneGroup, create b
 // server is slow or gone would start hundreds of workflows, which makes it no better: the step is
 // tried again instead.
 func (a *Activities) recordLane(ctx context.Context, groups []*laneGroup) error {
-	var unrecorded []*laneGroup
+	var refs []wallet.AssetRef
 	for _, g := range groups {
 		if g.done != nil && g.done.needsRecording() {
-			unrecorded = append(unrecorded, g)
+			for _, of := range g.parts() {
+				refs = append(refs, of.AssetRef)
+			}
 		}
 	}
-	err := applyInParts(ctx, unrecorded, a.recordEventsOf)
+	recorded := map[wallet.AssetRef]*laneGroup{}
+	var all []*laneGroup
+	for _, ref := range sorted(refs) {
+		g := &laneGroup{group: group{AssetRef: ref}, done: &outcome{}}
+		recorded[ref], all = g, append(all, g)
+	}
+	err := applyInParts(ctx, all, a.recordEventsOf)
 	if sqlState(err) == lockNotAvailable { // another session is recording the same events, without an end
-		for _, g := range unrecorded {
+		for _, g := range all {
 			g.done = nil
 		}
 		err = nil
+	}
+	for _, g := range groups {
+		if slices.ContainsFunc(g.parts(), func(of group) bool { r := recorded[of.AssetRef]; return r != nil && r.done == nil }) {
+			g.done = nil
+		}
 	}
 	return err
 }

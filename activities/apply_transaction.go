@@ -1,34 +1,49 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 const (
-	// Another transaction of the same id, in progress elsewhere, ends first.
-	sqlClaimTransaction = `INSERT INTO wallet_transactions (transaction_id, users, currencies, must_balance, request_hash)
-		VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT DO NOTHING`
+	// The ids come sorted. Another transaction of the same id that is in progress ends first.
+	sqlClaimTransactions = `INSERT INTO wallet_transactions (transaction_id, users, currencies, must_balance, request_hash)
+		SELECT id, users::text[], currencies::text[], must_balance, request_hash
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[], $5::bytea[]) AS claim (id, users, currencies, must_balance, request_hash)
+		ON CONFLICT DO NOTHING
+		RETURNING transaction_id`
 
 	// A statement of its own, which sees what the insert had to wait for.
-	sqlClaimedTransaction = `SELECT request_hash FROM wallet_transactions WHERE transaction_id = $1`
+	sqlClaimedTransactions = `SELECT claimed.transaction_id, claimed.request_hash
+		FROM unnest($1::text[]) AS wanted (id)
+		CROSS JOIN LATERAL (
+			SELECT transaction_id, request_hash
+			FROM wallet_transactions
+			WHERE transaction_id = wanted.id
+			OFFSET 0) AS claimed`
 )
 
 // claim is a transaction whose id is taken by the row in wallet_transactions: by this try, or
 // by an earlier one.
 type claim struct {
 	wallet.Transaction
+	legs   []wallet.Leg
 	hash   wallet.Hash // of the request
 	stored wallet.Hash // of the request that the row is of
 }
 
-func newClaim(t wallet.Transaction) *claim { return &claim{Transaction: t, hash: t.RequestHash()} }
+func newClaim(t wallet.Transaction) *claim {
+	return &claim{Transaction: t, legs: t.Legs(), hash: t.RequestHash()}
+}
 
 // ApplyTransaction applies a transaction: all its legs or none, in one transaction of Postgres
 // that locks the rows of all its wallets. A refused transaction is a result like any other, with
@@ -57,7 +72,7 @@ func (a *Activities) RecordTransaction(ctx context.Context, refs []wallet.AssetR
 }
 
 func (a *Activities) applyTransaction(ctx context.Context, of wallet.Transaction) (wallet.ApplyTransactionOutput, error) {
-	groups := legGroups(of)
+	groups := newClaim(of).groups()
 	return inTransaction(ctx, a, func(t transaction) (out wallet.ApplyTransactionOutput, err error) {
 		c := newClaim(of)
 		l, err := t.lockAndRead(ctx, groups, c)
@@ -80,28 +95,111 @@ func (a *Activities) applyTransaction(ctx context.Context, of wallet.Transaction
 // hasConflict reports whether the id is another transaction's.
 func (c *claim) hasConflict() bool { return c.stored != c.hash }
 
-// legGroups are the legs of a transaction as groups, one for each.
-func legGroups(t wallet.Transaction) []group {
-	legs := t.Legs()
-	groups := make([]group, len(legs))
-	for i, leg := range legs {
+// groups are the legs, one in each.
+func (c *claim) groups() []group {
+	groups := make([]group, len(c.legs))
+	for i, leg := range c.legs {
 		groups[i] = group{AssetRef: leg.AssetRef, commands: []wallet.Received{{Command: leg.Command}}}
 	}
 	return groups
 }
 
-// queue takes the transaction's id. That comes before any lock of a row, which others then wait
-// for: so nobody who waits for the id holds a row.
-func (c *claim) queue(batch *pgx.Batch) {
+// queueClaim takes a transaction's id, or finds out whose it is: see claimIDs.
+func (t transaction) queueClaim(batch *pgx.Batch, c *claim) error {
 	if c == nil {
-		return
+		return nil
 	}
-	users, currencies := make([]string, len(c.Commands)), make([]string, len(c.Commands))
-	for i, leg := range c.Commands {
-		users[i], currencies[i] = leg.UserID, leg.Currency
+	parameters, err := t.claimParameters(c)
+	batch.Queue(sqlClaimTransactions, parameters...)
+	queueClaimed(batch, c)
+	return err
+}
+
+// claimIDs takes the ids of transactions, or finds out whose they are, and reads what the journals
+// have of those. It comes after all rows are made and locked, and takes the ids in the order of
+// their bytes. So nobody who has an id waits for a row, and who waits for an id waits for somebody
+// who waits for later ids only.
+func (t transaction) claimIDs(ctx context.Context, l *lockedAssets, claims []*claim) error {
+	first := slices.CompactFunc(slices.SortedStableFunc(slices.Values(claims), compareIDs), func(a, b *claim) bool { return a.ID == b.ID })
+	parameters, err := t.claimParameters(first...)
+	if err != nil {
+		return err
 	}
-	batch.Queue(sqlClaimTransaction, c.ID, users, currencies, c.MustBalance, c.hash[:])
-	batch.Queue(sqlClaimedTransaction, c.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&c.stored) })
+	batch, taken := &pgx.Batch{}, map[string]bool{}
+	batch.Queue(sqlClaimTransactions, parameters...).Query(func(found pgx.Rows) error {
+		var id string
+		_, err := pgx.ForEachRow(found, []any{&id}, func() error { taken[id] = true; return nil })
+		return err
+	})
+	if err := t.conn.SendBatch(ctx, batch).Close(); err != nil {
+		return err
+	}
+	var others []*claim // which are tried again, or have a conflict
+	for _, c := range claims {
+		i, _ := slices.BinarySearchFunc(first, c, compareIDs)
+		if c.stored = first[i].hash; !taken[c.ID] {
+			others = append(others, c)
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	var legs []group
+	for _, c := range others {
+		legs = append(legs, c.groups()...)
+	}
+	batch = &pgx.Batch{}
+	queueClaimed(batch, others...)
+	batch.Queue(rows.EntriesByID, distinctIDs(legs, commandID).parameters()...).Query(l.readPrior)
+	return t.conn.SendBatch(ctx, batch).Close()
+}
+
+func compareIDs(a, b *claim) int { return cmp.Compare(a.ID, b.ID) }
+
+// claimParameters are those of sqlClaimTransactions.
+func (t transaction) claimParameters(claims ...*claim) ([]any, error) {
+	var ids, users, currencies []string
+	var balance []bool
+	var hashes [][]byte
+	// An array of arrays would have to have them all of one length, so they are sent as texts.
+	literal := func(of *claim, text func(wallet.Leg) string) (string, error) {
+		texts := make([]string, len(of.Commands))
+		for i, leg := range of.Commands {
+			texts[i] = text(leg)
+		}
+		encoded, err := t.conn.Conn().TypeMap().Encode(pgtype.TextArrayOID, pgx.TextFormatCode, texts, nil)
+		return string(encoded), err
+	}
+	for _, c := range claims {
+		u, err := literal(c, func(leg wallet.Leg) string { return leg.UserID })
+		if err != nil {
+			return nil, err
+		}
+		of, err := literal(c, func(leg wallet.Leg) string { return leg.Currency })
+		if err != nil {
+			return nil, err
+		}
+		ids, users, currencies, balance, hashes = append(ids, c.ID), append(users, u), append(currencies, of), append(balance, c.MustBalance), append(hashes, c.hash[:])
+	}
+	return []any{ids, users, currencies, balance, hashes}, nil
+}
+
+// queueClaimed reads whose the ids are.
+func queueClaimed(batch *pgx.Batch, claims ...*claim) {
+	ids := make([]string, len(claims))
+	for i, c := range claims {
+		ids[i] = c.ID
+	}
+	batch.Queue(sqlClaimedTransactions, ids).Query(func(found pgx.Rows) error {
+		stored := make(map[string]wallet.Hash, len(ids))
+		var id string
+		var hash wallet.Hash
+		_, err := pgx.ForEachRow(found, []any{&id, &hash}, func() error { stored[id] = hash; return nil })
+		for _, c := range claims {
+			c.stored = stored[c.ID]
+		}
+		return err
+	})
 }
 
 // foldTransaction applies a transaction, or answers with what the journal has of it. It returns
@@ -131,7 +229,7 @@ func (l *lockedAssets) foldTransaction(c *claim) (result wallet.TransactionResul
 // recordedLegs are the answers that the journal has; none if the transaction is new. Legs are
 // recorded together, so there is no other case, unless rows were changed by hand.
 func (l *lockedAssets) recordedLegs(c *claim) (results []wallet.LegResult, err error) {
-	for _, leg := range c.Legs() {
+	for _, leg := range c.legs {
 		a := l.of(leg.AssetRef)
 		entry, known := a.prior[leg.ID]
 		if !known {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/rows"
@@ -121,10 +122,12 @@ func (a *lockedAsset) now(clock time.Time) time.Time {
 
 // lockedAssets are the wallet assets of a transaction.
 type lockedAssets struct {
-	created bool           // rows were inserted where some were missing
-	all     []*lockedAsset // in the order in which they are created and locked
-	now     time.Time      // Postgres's clock, read behind the locks
-	entries []wallet.Entry // to append, in the order of the groups
+	// legsLater leaves the look-up of legs' ids to claimIDs: a transaction whose id is new has none.
+	legsLater bool
+	created   bool           // rows were inserted, because some were missing
+	all       []*lockedAsset // in the order in which they are created and locked
+	now       time.Time      // Postgres's clock, read behind the locks
+	entries   []wallet.Entry // to append, in the order of the groups
 }
 
 // newLockedAssets are those of groups, each once: in the order of the bytes of the user's id,
@@ -205,8 +208,10 @@ func columns(assets []*lockedAsset) (users, currencies []string) {
 // to know of their commands.
 func (t transaction) lock(ctx context.Context, groups []group, c *claim) (*lockedAssets, error) {
 	l, batch := newLockedAssets(groups), &pgx.Batch{}
-	c.queue(batch)
 	l.queueLocks(batch, sqlLockAssets, groups)
+	if err := t.queueClaim(batch, c); err != nil {
+		return nil, err
+	}
 	return l, t.begin(ctx, batch)
 }
 
@@ -214,9 +219,10 @@ func (t transaction) lock(ctx context.Context, groups []group, c *claim) (*locke
 // journals say if they were lost.
 func (t transaction) createAndLock(ctx context.Context, groups []group, c *claim) (*lockedAssets, error) {
 	l, batch := newLockedAssets(groups), &pgx.Batch{}
-	c.queue(batch)
-	l.created = true
 	l.queueCreation(batch, l.all, sqlLockAssets, groups)
+	if err := t.queueClaim(batch, c); err != nil {
+		return nil, err
+	}
 	if err := t.begin(ctx, batch); err != nil {
 		return nil, err
 	}
@@ -231,8 +237,12 @@ func (t transaction) createAndLock(ctx context.Context, groups []group, c *claim
 // queueCreation makes the rows that are missing, and then locks all of them.
 func (l *lockedAssets) queueCreation(batch *pgx.Batch, missing []*lockedAsset, sqlLock string, groups []group) {
 	users, currencies := columns(missing)
-	batch.Queue(sqlInsertWallets, slices.Compact(slices.Clone(users)))
-	batch.Queue(sqlInsertAssets, users, currencies)
+	note := func(inserted pgconn.CommandTag) error {
+		l.created = l.created || inserted.RowsAffected() > 0
+		return nil
+	}
+	batch.Queue(sqlInsertWallets, slices.Compact(slices.Clone(users))).Exec(note)
+	batch.Queue(sqlInsertAssets, users, currencies).Exec(note)
 	l.queueLocks(batch, sqlLock, groups)
 	batch.Queue(sqlLostAssets, users, currencies).Query(l.restoreAssets)
 }
@@ -240,14 +250,26 @@ func (l *lockedAssets) queueCreation(batch *pgx.Batch, missing []*lockedAsset, s
 func (l *lockedAssets) queueLocks(batch *pgx.Batch, sqlLock string, groups []group) {
 	users, currencies := columns(l.all)
 	batch.Queue(sqlLock, users, currencies).Query(l.readAssets)
-	batch.Queue(rows.EntriesByID, distinctIDs(groups, commandID, originalID).parameters()...).Query(l.readPrior)
+	if ids := distinctIDs(groups, l.idToFind, originalID); len(ids.ids) > 0 {
+		batch.Queue(rows.EntriesByID, ids.parameters()...).Query(l.readPrior)
+	}
 	batch.Queue(sqlNow).QueryRow(func(row pgx.Row) error { return row.Scan(&l.now) })
 	if named := distinctIDs(groups, holdID); len(named.ids) > 0 {
 		batch.Queue(sqlNamedHolds, named.parameters()...).Query(l.readHolds)
 	}
 	if originals := distinctIDs(groups, originalID); len(originals.ids) > 0 {
-		batch.Queue(sqlLastReversals, originals.parameters()...).Query(func(found pgx.Rows) error { return l.readReversals(originals, found) })
+		batch.Queue(rows.LastReversals, originals.parameters()...).Query(func(found pgx.Rows) error { return l.readReversals(originals, found) })
 	}
+}
+
+func commandID(c wallet.Command) string { return c.ID }
+
+// idToFind is the id that lock looks up in the journal; empty for none.
+func (l *lockedAssets) idToFind(c wallet.Command) string {
+	if l.legsLater && c.LegRef != (wallet.LegRef{}) {
+		return ""
+	}
+	return c.ID
 }
 
 func (l *lockedAssets) readAssets(found pgx.Rows) error {
@@ -345,7 +367,6 @@ func (n ids) without(is func(wallet.AssetRef, string) bool) ids {
 	return rest
 }
 
-func commandID(c wallet.Command) string  { return c.ID }
 func holdID(c wallet.Command) string     { return c.HoldID }
 func originalID(c wallet.Command) string { return c.OriginalID }
 

@@ -181,6 +181,15 @@ func TestNoLaneReadsAllWallets(t *testing.T) {
 					for _, r := range s.lane(items...) {
 						require.NotNil(t, r)
 					}
+					var transfers []wallet.Transaction
+					for i := range wallets {
+						transfers = append(transfers, transfer(fmt.Sprint(name, from+i), fmt.Sprint("w", from+i), fmt.Sprint("w", from+i, "-other"), "0.1"))
+					}
+					for _, all := range [][]wallet.Transaction{transfers, transfers} { // the second are retries
+						for _, r := range s.laneTransactions(all...) {
+							require.NotNil(t, r)
+						}
+					}
 				}
 				for i := range 8 {
 					lane(fmt.Sprint("before-", i), size, 0)
@@ -199,5 +208,36 @@ func TestNoLaneReadsAllWallets(t *testing.T) {
 				require.Greater(t, requireFewRows(t, *plans, 10), 20, *plans)
 			})
 		}
+	}
+}
+
+// TestNoStepOfARunReadsAllLines has plans that were made while there were few runs, and keeps them.
+func TestNoStepOfARunReadsAllLines(t *testing.T) {
+	for _, analyzed := range []bool{false, true} {
+		t.Run(fmt.Sprint(analyzed), func(t *testing.T) {
+			url := testenv.DatabaseURL(t)
+			db, plans := explained(t, url)
+			s := steps{activities.New(db), t, testenv.Pool(t, url), usd("u1")}
+			s.of("broken").apply(create("open"))
+			s.exec(`UPDATE wallet_assets SET format = 99 WHERE user_id = 'broken'`)
+			few := func(id string) {
+				s.stage(id, inRun("u1", addOne), inRun("u1", `{"type":"subtract","amount":"1000"}`), inRun("broken", addOne))
+				require.EqualValues(t, 1, s.run(id).Waiting)
+			}
+			for i := range 8 {
+				few(fmt.Sprint("before-", i))
+			}
+			if analyzed {
+				_, err := db.Exec(t.Context(), `ANALYZE`, pgx.QueryExecModeSimpleProtocol)
+				require.NoError(t, err)
+			}
+			s.exec(`INSERT INTO wallet_runs (run_id) VALUES ('large')`)
+			s.exec(`INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command) SELECT 'large', n, 'u' || n % 7, 'USD', '{}' FROM generate_series(1, 50000) AS n`)
+			s.exec(`INSERT INTO wallet_run_waiting (run_id, part, line, user_id, currency) SELECT run_id, part, line, user_id, currency FROM wallet_run_lines WHERE run_id = 'large'`)
+			*plans = nil
+			few("after")
+			const currencies = 200
+			require.Greater(t, requireFewRows(t, *plans, currencies), 20, *plans)
+		})
 	}
 }

@@ -138,7 +138,6 @@ func TestTheDocsShowWhatRuns(t *testing.T) {
 	for _, row := range []struct{ doc, language, program string }{
 		{"../README.md", "go", "go/first/main.go"},
 		{"../README.md", "ts", "typescript/src/first.ts"},
-		{"../docs/contract.md", "ts", "typescript/src/first.ts"},
 	} {
 		program, err := os.ReadFile(row.program)
 		require.NoError(t, err)

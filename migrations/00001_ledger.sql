@@ -175,8 +175,7 @@ WHERE version IS NOT NULL;
 COMMENT ON VIEW wallet_entry_events IS 'Each applied journal entry as the event that repeats it.';
 
 -- Keyed by transaction: its legs may be of any users. Whoever applies a transaction inserts its
--- row first, so that another try of the same waits, and other content under its id is seen
--- whatever wallets it is about.
+-- row, so that other content under its id is seen whatever wallets it is about.
 CREATE TABLE wallet_transactions (
     transaction_id text COLLATE "C" PRIMARY KEY,
     users        text[]  NOT NULL,  -- of the legs, in their order
@@ -216,6 +215,83 @@ COMMENT ON COLUMN wallet_holds.updated_at IS 'when its last journal entry was re
 CREATE INDEX wallet_holds_open    ON wallet_holds (user_id, currency, expires_at, hold_id) WHERE state = 'open';
 CREATE INDEX wallet_holds_due     ON wallet_holds (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
 CREATE INDEX wallet_holds_expired ON wallet_holds (updated_at) WHERE state = 'expired';
+
+-- A run applies the lines of a file, or of another module, each a command of its own. Whoever
+-- stages one inserts its row and all its lines in one transaction, and then starts the workflow
+-- Run.
+CREATE TABLE wallet_runs (
+    run_id     text COLLATE "C" PRIMARY KEY CHECK (char_length(run_id) BETWEEN 1 AND 100 AND run_id !~ '^_|[[:cntrl:]]'),
+    file       text        NOT NULL DEFAULT '',
+    sha256     bytea       CHECK (length(sha256) = 32),
+    lines      bigint      CHECK (lines >= 0),
+    skipped    bigint      NOT NULL DEFAULT 0 CHECK (0 <= skipped AND skipped <= coalesce(lines, skipped)),
+    state      text        NOT NULL DEFAULT 'staged' CHECK (state IN ('staged', 'running', 'paused', 'cancelled', 'done')),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE  wallet_runs         IS 'Lists of commands for many wallets, each applied by a workflow Run.';
+COMMENT ON COLUMN wallet_runs.sha256  IS 'of the file, to tell the same file from another one under its id; null if there is none';
+COMMENT ON COLUMN wallet_runs.lines   IS 'how many there are, skipped ones included; null until a run that was staged by SQL begins';
+COMMENT ON COLUMN wallet_runs.skipped IS 'invalid lines that were left out when it was staged: they are in wallet_run_failures';
+
+-- All lines of a wallet are in one part, and each part is applied in the order of its lines, so
+-- that parts can be applied side by side without getting in each other's way.
+CREATE TABLE wallet_run_lines (
+    run_id   text COLLATE "C" NOT NULL,
+    line     bigint NOT NULL CHECK (line >= 1),
+    user_id  text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    command  json   NOT NULL CHECK (octet_length(command::text) <= 65536),
+    part     smallint GENERATED ALWAYS AS ((hashtextextended(user_id || '/' || currency, 0) & 15)::smallint) STORED,
+    PRIMARY KEY (run_id, part, line)
+);
+COMMENT ON TABLE  wallet_run_lines         IS 'The commands of runs. They are not changed; those of a run that is done are no longer needed.';
+COMMENT ON COLUMN wallet_run_lines.line    IS 'its number in the file: lines of one wallet are applied in this order';
+COMMENT ON COLUMN wallet_run_lines.command IS 'as sent to a wallet; without an id it gets one that is made of the run and the line';
+
+CREATE TABLE wallet_run_parts (
+    run_id     text COLLATE "C" NOT NULL REFERENCES wallet_runs,
+    part       smallint    NOT NULL,
+    lines      bigint      NOT NULL CHECK (lines > 0),
+    done_line  bigint      NOT NULL DEFAULT 0,
+    saves      bigint      NOT NULL DEFAULT 0,
+    applied    bigint      NOT NULL DEFAULT 0 CHECK (applied >= 0),
+    refused    bigint      NOT NULL DEFAULT 0 CHECK (refused >= 0),
+    invalid    bigint      NOT NULL DEFAULT 0 CHECK (invalid >= 0),
+    replayed   bigint      NOT NULL DEFAULT 0 CHECK (replayed >= 0),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (run_id, part)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE  wallet_run_parts           IS 'How far each part of a run has come, from when the run begins.';
+COMMENT ON COLUMN wallet_run_parts.done_line IS 'the lines up to this one are done, or in wallet_run_waiting';
+COMMENT ON COLUMN wallet_run_parts.saves     IS 'how often the row was changed: two workers at one part notice each other by it';
+COMMENT ON COLUMN wallet_run_parts.applied   IS 'lines whose command is applied; of these and the refused, replayed had been answered before';
+
+CREATE TABLE wallet_run_waiting (
+    run_id   text COLLATE "C" NOT NULL,
+    part     smallint NOT NULL,
+    line     bigint   NOT NULL,
+    user_id  text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    PRIMARY KEY (run_id, part, user_id, currency, line)
+);
+COMMENT ON TABLE wallet_run_waiting IS 'Lines that were passed over, because their wallet was locked or could not be read: they are tried again until they are done.';
+
+CREATE TABLE wallet_run_failures (
+    run_id     text COLLATE "C" NOT NULL,
+    part       smallint NOT NULL,  -- 0 of a skipped line
+    line       bigint   NOT NULL,
+    status     text     NOT NULL CHECK (status IN ('refused', 'invalid')),
+    user_id    text COLLATE "C" NOT NULL,
+    currency   text COLLATE "C" NOT NULL,
+    type       text     NOT NULL,
+    amount     text     NOT NULL,
+    command_id text COLLATE "C" NOT NULL,
+    reason     text     NOT NULL,
+    message    text     NOT NULL,
+    PRIMARY KEY (run_id, part, line)
+);
+COMMENT ON TABLE wallet_run_failures IS 'Lines of runs that were refused, or are no commands.';
 
 -- Privileges stop the service from changing journal and events. These triggers stop even the
 -- tables' owner, in every replication role.

@@ -183,7 +183,7 @@ func checkEncoding(ctx context.Context, db Querier) error {
 	return nil
 }
 
-// sqlMissing names what a journal and a feed of this form have and those of an older one
+// sqlMissing names what a journal, a feed and runs of this form have and those of an older one
 // lack; nothing where there are none yet.
 const sqlMissing = `SELECT coalesce(string_agg(what, ', '), '')
 	FROM (
@@ -196,6 +196,9 @@ const sqlMissing = `SELECT coalesce(string_agg(what, ', '), '')
 		UNION ALL
 		SELECT 'its feed has no wallet_feed_parked'
 		WHERE to_regclass('wallet_feed') IS NOT NULL AND to_regclass('wallet_feed_parked') IS NULL
+		UNION ALL
+		SELECT 'it has no wallet_runs'
+		WHERE to_regclass('wallet_feed') IS NOT NULL AND to_regclass('wallet_runs') IS NULL
 	) AS missing (what)`
 
 func checkForm(ctx context.Context, db Querier) error {

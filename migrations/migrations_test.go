@@ -28,6 +28,11 @@ func TestADatabaseOfAnOlderFormIsRefused(t *testing.T) {
 	_, err = db.Exec(t.Context(), `DROP TABLE wallet_feed_parked`)
 	require.NoError(t, err)
 	require.ErrorContains(t, migrations.Check(t.Context(), db), "its feed has no wallet_feed_parked")
+
+	db = testenv.Pool(t, testenv.DatabaseURL(t))
+	_, err = db.Exec(t.Context(), `DROP TABLE wallet_run_parts, wallet_runs`)
+	require.NoError(t, err)
+	require.ErrorContains(t, migrations.Check(t.Context(), db), "it has no wallet_runs")
 }
 
 var quoted = regexp.MustCompile(`'([a-z_.]+)'`)

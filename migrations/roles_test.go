@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 func TestTheServiceMayOnlyAppend(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	app := testenv.Pool(t, testenv.AppURL(t, url))
-	for _, table := range []string{"currencies", "wallets", "wallet_commands", "wallet_asset_events", "wallet_feed"} {
+	for _, table := range []string{"currencies", "wallets", "wallet_commands", "wallet_asset_events", "wallet_feed", "wallet_run_lines", "wallet_run_failures"} {
 		column := "user_id"
 		if table == "currencies" {
 			column = "code"
@@ -46,7 +46,7 @@ func TestTheServiceMayOnlyAppend(t *testing.T) {
 		`DROP FUNCTION wallet_append_only`, `CREATE OR REPLACE FUNCTION wallet_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`,
 		`SET session_replication_role = replica`, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`,
 		`SET ROLE wallet`, `ALTER ROLE wallet_app SUPERUSER`, `INSERT INTO wallet_feed_consumers (name, after_id, after_version) VALUES ('x', 1, 1)`,
-		`DELETE FROM wallet_feed_parked`, `INSERT INTO wallet_feed_skipped (consumer, user_id, currency, version, actor, reason) VALUES ('x', 'u1', 'USD', 1, 'ann', 'bad')`,
+		`DELETE FROM wallet_feed_parked`, `DELETE FROM wallet_runs`, `UPDATE wallet_runs SET run_id = 'x'`, `DELETE FROM wallet_run_parts`, `INSERT INTO wallet_feed_skipped (consumer, user_id, currency, version, actor, reason) VALUES ('x', 'u1', 'USD', 1, 'ann', 'bad')`,
 		// What is in trail and feed comes from the journal, by functions that do nothing else.
 		`INSERT INTO wallet_asset_events SELECT * FROM wallet_asset_events`, `INSERT INTO wallet_feed (user_id, currency, first_version, last_version) VALUES ('u1', 'USD', 1, 1)`,
 		`DO 'BEGIN LOCK TABLE wallet_feed IN ROW EXCLUSIVE MODE; END'`, `SELECT nextval(pg_get_serial_sequence('wallet_feed', 'id'))`,

@@ -34,22 +34,24 @@ type queueKey struct {
 	lane int // from 1; 0 for a wallet asset
 }
 
-// call is a command whose caller is waiting.
+// call is a command whose caller is waiting; in a lane, it may be a transaction.
 type call struct {
-	ctx     context.Context
-	ref     wallet.AssetRef
-	command wallet.Command
-	answer  chan answer // buffered: the caller may be gone
+	ctx         context.Context
+	ref         wallet.AssetRef
+	command     wallet.Command
+	transaction *wallet.Transaction // nil if it is a command
+	answer      chan answer         // buffered: the caller may be gone
 }
 
 type answer struct {
-	result wallet.Result
-	err    error
+	result      wallet.Result
+	transaction *wallet.TransactionResult // nil if the lane has returned it
+	err         error
 }
 
 // enqueue puts a command into its queue and waits for its answer.
 func (c *Client) enqueue(ctx context.Context, ref wallet.AssetRef, command wallet.Command) (wallet.Result, error) {
-	waiting := &call{ctx, ref, command, make(chan answer, 1)}
+	waiting := &call{ctx: ctx, ref: ref, command: command, answer: make(chan answer, 1)}
 	c.add(c.keyOf(waiting), waiting)
 	l := c.lookLater(ctx, ref)
 	defer l.stop()
@@ -140,15 +142,18 @@ func (c *Client) takeBatches(key queueKey, q *queue) (batches [][]*call) {
 	return batches
 }
 
-// takeBatch takes calls for one update, at most 500 and 1 MB, and drops those whose caller is
-// gone.
+// takeBatch takes calls for one update, at most 500, 1,000 legs and 1 MB, and drops those whose
+// caller is gone.
 func (q *queue) takeBatch() (calls []*call) {
-	bytes := 0
+	bytes, legs := 0, 0
 	for len(q.waiting) > 0 && len(calls) < wallet.MaxBatch {
 		next := q.waiting[0]
 		if next.ctx.Err() == nil {
 			bytes += next.size()
-			if len(calls) > 0 && bytes > maxBatchBytes {
+			if next.transaction != nil {
+				legs += len(next.transaction.Commands)
+			}
+			if len(calls) > 0 && (bytes > maxBatchBytes || legs > maxLaneLegs) {
 				break
 			}
 			calls = append(calls, next)
@@ -160,8 +165,15 @@ func (q *queue) takeBatch() (calls []*call) {
 
 // size is a bound on the bytes that a call takes in an update.
 func (c *call) size() int {
-	const names = 60 // of an ApplyCommandInput
-	return names + wallet.SizeAsJSON(c.ref.UserID) + c.command.Size()
+	const names = 60 // of an ApplyCommandInput, and of what a transaction has beside its commands
+	size := names + wallet.SizeAsJSON(c.ref.UserID) + c.command.Size()
+	if t := c.transaction; t != nil {
+		size = names + wallet.Command{ID: t.ID, NotAfter: t.NotAfter, Description: t.Description, Actor: t.Actor, Metadata: t.Metadata}.Size()
+		for _, leg := range t.Commands {
+			size += names + wallet.SizeAsJSON(leg.UserID) + leg.Command.Size()
+		}
+	}
+	return size
 }
 
 // whileAwaited is a context that ends when every caller is gone, or with stop.

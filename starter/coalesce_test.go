@@ -57,7 +57,7 @@ func TestWhatOneUpdateCannotHoldIsSentInSeveralAtOnce(t *testing.T) {
 	q := &queue{}
 	for i := range 1_200 {
 		command := wallet.Command{ID: fmt.Sprint(i), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1.00")}
-		q.waiting = append(q.waiting, &call{t.Context(), ref, command, make(chan answer, 1)})
+		q.waiting = append(q.waiting, &call{ctx: t.Context(), ref: ref, command: command, answer: make(chan answer, 1)})
 	}
 	c.queues[queueKey{AssetRef: ref}] = q
 	calls := q.waiting
@@ -101,7 +101,7 @@ func TestACommandThatTheWorkerDoesNotKnowFailsAlone(t *testing.T) {
 		if i == 3 {
 			command.Type = "newer"
 		}
-		calls = append(calls, &call{t.Context(), ref, command, make(chan answer, 1)})
+		calls = append(calls, &call{ctx: t.Context(), ref: ref, command: command, answer: make(chan answer, 1)})
 	}
 	c.sendBatch(ref, calls)
 	for i, waiting := range calls {

@@ -1,9 +1,11 @@
 package starter
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -20,18 +22,65 @@ const (
 	laneTimeout = 10 * time.Second
 	// laneClosed is for how long no call goes to a lane that did not answer.
 	laneClosed = 30 * time.Second
+	// laneTries is how often a transaction is sent in lanes while somebody else has one of its rows,
+	// before its own workflow waits for it.
+	laneTries = 3
+	// maxLegsInLane is the most legs of a transaction in a lane. For a larger one, a workflow of its
+	// own adds little.
+	maxLegsInLane = 20
+	// maxLaneLegs is the most legs in one update.
+	maxLaneLegs = 1000
 )
 
 // keyOf is the queue that a call goes to: that of its lane or of its wallet. A wallet is always in
 // the same lane, so that no two write to it. Lanes send no replies.
 func (c *Client) keyOf(waiting *call) queueKey {
 	if lanes := c.options.Lanes; lanes > 0 && waiting.command.ReplyTo == nil {
-		lane := laneOf(waiting.ref, lanes)
-		if time.Now().UnixNano() >= c.closedLanes[lane].Load() {
-			return queueKey{lane: lane + 1}
+		if lane := 1 + laneOf(waiting.ref, lanes); c.isOpen(lane) {
+			return queueKey{lane: lane}
 		}
 	}
 	return queueKey{AssetRef: waiting.ref}
+}
+
+func (c *Client) isOpen(lane int) bool { return time.Now().UnixNano() >= c.closedLanes[lane-1].Load() }
+
+// transactionInLane sends a transaction in a lane, and in others while somebody else has one of its
+// rows. The result is nil if no lane says what became of it.
+func (c *Client) transactionInLane(ctx context.Context, t wallet.Transaction) *wallet.TransactionResult {
+	if c.options.Lanes == 0 || len(t.Commands) > maxLegsInLane {
+		return nil
+	}
+	for _, lane := range lanesOf(t, c.options.Lanes) {
+		if !c.isOpen(lane) {
+			return nil
+		}
+		waiting := &call{ctx: ctx, transaction: &t, answer: make(chan answer, 1)}
+		c.add(queueKey{lane: lane}, waiting)
+		select {
+		case a := <-waiting.answer:
+			if a.transaction != nil || a.err != nil {
+				return a.transaction
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+// lanesOf are the lanes in which a transaction is tried, from 1: that of its first wallet, then that of
+// the next. So the transactions of a busy wallet, of which each other lane returns some, meet in its own
+// lane. Correct is any lane: the rows' locks see to that.
+func lanesOf(t wallet.Transaction, lanes int) (tries [laneTries]int) {
+	refs := t.Wallets()
+	slices.SortFunc(refs, func(a, b wallet.AssetRef) int {
+		return cmp.Or(cmp.Compare(a.UserID, b.UserID), cmp.Compare(a.Currency, b.Currency))
+	})
+	for i := range tries {
+		tries[i] = 1 + laneOf(refs[min(i, len(refs)-1)], lanes)
+	}
+	return tries
 }
 
 // laneOf is the lane of a wallet, from 0: the same in every program.
@@ -56,6 +105,16 @@ func (c *Client) sendInLane(lane int, calls []*call) {
 		answers = make([]wallet.LaneAnswer, len(calls))
 	}
 	for i, call := range calls {
+		if t := call.transaction; t != nil {
+			a := answer{err: err}
+			if answers[i].Invalid != nil { // a worker of before does not know what it is
+				a.err = answers[i].Invalid
+			} else if result, err := t.LaneResult(answers[i]); err == nil {
+				a.transaction = result
+			}
+			call.answer <- a
+			continue
+		}
 		switch a := answers[i]; {
 		case a.Invalid != nil:
 			call.answer <- answer{err: fmt.Errorf("update the %s wallet of %q: %w", call.ref.Currency, call.ref.UserID, a.Invalid)}
@@ -77,9 +136,11 @@ func (c *Client) updateLane(ctx context.Context, lane int, calls []*call) ([]wal
 		return nil, err
 	}
 	defer leave()
-	items := make([]wallet.ApplyCommandInput, len(calls))
+	items := make([]wallet.LaneItem, len(calls))
 	for i, call := range calls {
-		items[i] = wallet.ApplyCommandInput{AssetRef: call.ref, Command: call.command}
+		if items[i].Transaction = call.transaction; call.transaction == nil {
+			items[i].ApplyCommandInput = &wallet.ApplyCommandInput{AssetRef: call.ref, Command: call.command}
+		}
 	}
 	encoded, err := retry(ctx, func() (encoded []byte, err error) {
 		err = c.updateOnce(ctx, c.laneTarget(lane), wallet.UpdateApplyLane, items, &encoded)

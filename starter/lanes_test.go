@@ -28,7 +28,7 @@ func (l inLane) Get(_ context.Context, result any) error {
 }
 
 // laneClient knows that lane and wallets run; updates of the lane get what lane returns.
-func laneClient(t *testing.T, lane func(ctx context.Context, items []wallet.ApplyCommandInput) ([]byte, error)) (c *Client, inLanes *atomic.Int64) {
+func laneClient(t *testing.T, lane func(ctx context.Context, items []wallet.LaneItem) ([]byte, error)) (c *Client, inLanes *atomic.Int64) {
 	temporal, inLanes := mocks.NewClient(t), &atomic.Int64{}
 	id := wallet.LaneWorkflowID(wallet.DefaultTaskQueue, 1)
 	temporal.On("UpdateWorkflow", mock.Anything, mock.Anything).Return(
@@ -37,7 +37,7 @@ func laneClient(t *testing.T, lane func(ctx context.Context, items []wallet.Appl
 				return opened{}, nil
 			}
 			inLanes.Add(1)
-			b, err := lane(ctx, options.Args[0].([]wallet.ApplyCommandInput))
+			b, err := lane(ctx, options.Args[0].([]wallet.LaneItem))
 			return inLane{bytes: b}, err
 		})
 	c, err := New(temporal, Options{Lanes: 1})
@@ -54,7 +54,7 @@ func (c *Client) open(user string) error {
 
 func TestALaneThatDoesNotAnswerHoldsNoCallUpForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, inLanes := laneClient(t, func(ctx context.Context, _ []wallet.ApplyCommandInput) ([]byte, error) {
+		c, inLanes := laneClient(t, func(ctx context.Context, _ []wallet.LaneItem) ([]byte, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})
@@ -74,7 +74,7 @@ func TestALaneThatDoesNotAnswerHoldsNoCallUpForLong(t *testing.T) {
 // answer nobody can read.
 func TestWhatALaneReturnsGoesToItsWallet(t *testing.T) {
 	garbled := false
-	c, inLanes := laneClient(t, func(_ context.Context, items []wallet.ApplyCommandInput) (b []byte, err error) {
+	c, inLanes := laneClient(t, func(_ context.Context, items []wallet.LaneItem) (b []byte, err error) {
 		if garbled {
 			return []byte("??"), nil
 		}
@@ -109,4 +109,63 @@ func TestTheLaneOfAWalletIsTheSameInEveryProgram(t *testing.T) {
 		_, err := New(mocks.NewClient(t), Options{Lanes: n})
 		require.ErrorContains(t, err, "set 0 to 64")
 	}
+}
+
+// TestATransactionThatALaneDoesNotAnswerGetsItsWorkflow has lanes that return it, that do not know
+// what it is, and that do not answer at all.
+func TestATransactionThatALaneDoesNotAnswerGetsItsWorkflow(t *testing.T) {
+	transaction := func(legs int) wallet.Transaction {
+		tx := wallet.Transaction{ID: "t"}
+		for range legs {
+			tx.Commands = append(tx.Commands, wallet.Leg{AssetRef: wallet.AssetRef{UserID: "u", Currency: "USD"}, Command: wallet.Command{Type: wallet.TypeCreate}})
+		}
+		return tx
+	}
+	for _, row := range []struct {
+		what   string
+		legs   int
+		answer wallet.LaneAnswer
+		fails  error
+		tries  int64
+	}{
+		{"returned", 2, wallet.LaneAnswer{}, nil, laneTries},
+		{"unknown", 2, wallet.LaneAnswer{Invalid: &wallet.InvalidError{Reason: wallet.ReasonMalformed, Message: "input has no field transaction"}}, nil, 1},
+		{"unreadable", 2, wallet.LaneAnswer{Facts: wallet.Facts{}}, nil, laneTries},
+		{"refused", 2, wallet.LaneAnswer{}, &wallet.InvalidError{Message: "no"}, 1},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			c, inLanes := laneClient(t, func(_ context.Context, items []wallet.LaneItem) ([]byte, error) {
+				require.Equal(t, "t", items[0].Transaction.ID)
+				return row.answer.AppendTo(nil), row.fails
+			})
+			require.Nil(t, c.transactionInLane(t.Context(), transaction(row.legs)))
+			require.Equal(t, row.tries, inLanes.Load())
+			require.Nil(t, c.transactionInLane(t.Context(), transaction(maxLegsInLane+1)))
+			require.Equal(t, row.tries, inLanes.Load(), "it goes to its workflow at once")
+		})
+	}
+}
+
+// TestTheLanesOfATransaction begin with that of the same wallet in both directions, and reach that of
+// each wallet of a transfer.
+func TestTheLanesOfATransaction(t *testing.T) {
+	for n := range 20 {
+		one, other := fmt.Sprint("u", n), fmt.Sprint("v", n)
+		there := Transfer{FromUserID: one, ToUserID: other, Currency: "USD"}.transaction()
+		back := Transfer{FromUserID: other, ToUserID: one, Currency: "USD"}.transaction()
+		last := 1 + laneOf(wallet.AssetRef{UserID: other, Currency: "USD"}, 4)
+		require.Equal(t, [laneTries]int{1 + laneOf(wallet.AssetRef{UserID: one, Currency: "USD"}, 4), last, last}, lanesOf(there, 4))
+		require.Equal(t, lanesOf(there, 4), lanesOf(back, 4))
+	}
+}
+
+func TestAnUpdateOfALaneHasSoManyLegs(t *testing.T) {
+	tx := &wallet.Transaction{Commands: make([]wallet.Leg, maxLegsInLane)}
+	q := &queue{}
+	for range 120 {
+		q.waiting = append(q.waiting, &call{ctx: t.Context(), transaction: tx})
+	}
+	require.Len(t, q.takeBatch(), maxLaneLegs/maxLegsInLane)
+	require.Len(t, q.takeBatch(), maxLaneLegs/maxLegsInLane)
+	require.Len(t, q.takeBatch(), 20)
 }

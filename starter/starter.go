@@ -52,7 +52,8 @@ type Options struct {
 	// TaskQueue is the task queue of the wallet's workers; "wallet" if empty.
 	TaskQueue string
 	// Lanes lets concurrent calls for different wallets travel together: one update and one
-	// transaction for all that wait, instead of one for each wallet. It is for many callers over
+	// transaction of Postgres for all that wait, instead of one for each wallet. Transactions of
+	// up to 20 legs travel with them. It is for many callers over
 	// many wallets; a lone call is as quick as without. Set 1, or 2 above some 300 concurrent
 	// calls, and the same in every program: two lanes that write to one wallet get in each other's
 	// way. 0 turns it off. See docs/performance.md for what is given up.

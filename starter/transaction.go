@@ -58,6 +58,9 @@ func (c *Client) Transaction(ctx context.Context, t wallet.Transaction) (wallet.
 	if err := t.Validate(); err != nil {
 		return wallet.TransactionResult{}, err
 	}
+	if result := c.transactionInLane(ctx, t); result != nil {
+		return *result, result.Err()
+	}
 	hash := t.RequestHash()
 	result, err := retry(ctx, func() (result wallet.TransactionResult, err error) {
 		result, err = c.runTransaction(ctx, t)

@@ -186,6 +186,7 @@ func (c *chain) checkOwn(e *wallet.Entry) {
 		if e.CommandID != wallet.LegID(e.TransactionID, e.Leg) || e.Leg < 1 || e.Leg > e.Legs {
 			c.wrongEntry(e, "it is leg %d of %d of transaction %q, and its id is not made of that", e.Leg, e.Legs, e.TransactionID)
 		}
+	case wallet.IsRunLineID(e.CommandID): // any command
 	case strings.HasPrefix(e.CommandID, "_") && (e.Position != 1 || !sameCommand(e, own)):
 		c.wrongEntry(e, "ids that begin with \"_\" are the service's own, and this entry is none that it writes")
 	}

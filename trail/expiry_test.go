@@ -93,6 +93,7 @@ func TestVerifyFindsExpiriesThatAreMissingOrOutOfOrder(t *testing.T) {
 		"under the id of another":               {[]forgedCommand{create, funds, short, changed("short", func(c *wallet.Command) { c.ID = "_expire/other" })}, 4, `an expiry is the service's own`},
 		"with words of its own":                 {[]forgedCommand{create, funds, short, changed("short", func(c *wallet.Command) { c.Description = "it was me" })}, 4, `an expiry is the service's own`},
 		"its id is of a subtract":               {[]forgedCommand{create, funds, at(5, wallet.Command{ID: "_expire/h", Type: wallet.TypeSubtract, Amount: amount("1")})}, 3, `ids that begin with "_" are the service's own`},
+		"of a run, and of none of its lines":    {[]forgedCommand{create, funds, named("_run/march")}, 3, `ids that begin with "_" are the service's own`},
 		"another id of the service":             {[]forgedCommand{create, funds, named("_bonus")}, 3, `ids that begin with "_" are the service's own`},
 		"created again by the service":          {[]forgedCommand{create, autoCreate}, 2, `ids that begin with "_" are the service's own`},
 		"created by it with words":              {[]forgedCommand{at(0, wallet.Command{ID: "_auto-create", Type: wallet.TypeCreate, Description: "d"})}, 1, `ids that begin with "_" are the service's own`},

@@ -48,6 +48,8 @@ type Carried struct {
 	NextHolds    []wallet.Hold     `json:"next_holds,omitempty"` // open holds, next to expire first
 	LastActivity time.Time         `json:"last_activity"`
 	Lost         *LostEntries      `json:"lost,omitempty"`
+	// Stale says that others have changed the wallet's row since it was read.
+	Stale bool `json:"stale,omitempty"`
 }
 
 // LostEntries is what a wallet saw when its journal had lost entries: the head that it had seen,

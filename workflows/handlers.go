@@ -134,7 +134,7 @@ func (w *walletAsset) receiveSignals(ctx workflow.Context) {
 func (w *walletAsset) receiveRefreshes() {
 	for w.refreshes.ReceiveAsync(nil) {
 		w.signalsReceived++
-		w.stale = w.ensured
+		w.carried.Stale = w.ensured
 	}
 }
 

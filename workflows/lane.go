@@ -47,7 +47,7 @@ func Lane(ctx workflow.Context, payload converter.RawValue) error {
 		}
 	}
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyLane, l.handleApply, workflow.UpdateHandlerOptions{
-		Description: "1 to 500 commands for any wallets, answered in brief, for the Go client",
+		Description: "1 to 500 commands and transactions for any wallets, answered in brief, for the Go client",
 		Validator:   l.validate,
 	}); err != nil {
 		return err

@@ -23,7 +23,7 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 	require.NoError(t, err)
 	for _, name := range []string{
 		"wallet_asset", "wallet_asset_continued", "wallet_asset_auto_create", "wallet_asset_foreign", "wallet_asset_without_keys",
-		"lane", "lane_continued", "apply_command", "apply_command_scheduled", "apply_command_refused",
+		"lane", "lane_continued", "run", "run_continued", "apply_command", "apply_command_scheduled", "apply_command_refused",
 	} {
 		require.Contains(t, files, "testdata/"+name+"_v1.json")
 	}

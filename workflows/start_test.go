@@ -16,6 +16,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/workflows"
 )
 
 func start() map[string]any {
@@ -236,6 +237,20 @@ func TestARefreshSaysThatPostgresLostEntries(t *testing.T) {
 	env.at(4*time.Second, func() { require.Contains(t, env.details(), "lost entries of this wallet") })
 	require.NoError(t, env.run(idleFor(time.Hour)))
 	require.Contains(t, env.details(), "position 3 was answered, and the journal went on at 2")
+}
+
+// TestARefreshOutlivesItsRun has a run before that ended as one came.
+func TestARefreshOutlivesItsRun(t *testing.T) {
+	env := newEnvironment(t)
+	_, err := env.ledger.apply(nil)
+	require.NoError(t, err)
+	input := idleFor(time.Hour)
+	input.Carried = &workflows.Carried{Asset: env.ledger.asset, LastActivity: env.Now(), Stale: true}
+	env.ledger.asset.Total = wallet.MustAmount("7")
+	details := ""
+	env.at(time.Minute, func() { details = env.details() })
+	require.NoError(t, env.run(input))
+	require.Contains(t, details, "7.00 USD available")
 }
 
 // TestAStrayCommandHidesNoResult has a signal under an id that was applied with other content.

@@ -41,10 +41,8 @@ type walletAsset struct {
 	metrics client.MetricsHandler
 	signals workflow.ReceiveChannel
 	queue   []queued
-	// refreshes are signals that others have changed the wallet's row; stale says that it was not
-	// read since.
+	// refreshes are signals that others have changed the wallet's row.
 	refreshes workflow.ReceiveChannel
-	stale     bool
 
 	signalsReceived int  // in this run, which is what Temporal limits
 	replies         int  // signals to reply_to that are in flight
@@ -141,7 +139,7 @@ func (w *walletAsset) run(ctx workflow.Context) error {
 			if err := w.expireHolds(work); err != nil {
 				return w.giveUp(work, err)
 			}
-		case w.stale:
+		case w.carried.Stale:
 			if err := w.readAsset(work); err != nil {
 				return w.giveUp(work, err)
 			}
@@ -169,7 +167,7 @@ func (w *walletAsset) awaitWork(ctx, work workflow.Context) {
 	// The caller checks ctx.Err instead of Await's error, which is nil if the condition held
 	// before the cancel was seen.
 	_ = workflow.Await(ctx, func() bool {
-		return w.hasQueued() || w.refreshes.Len() > 0 || w.shouldContinueAsNew(ctx) && !w.thisTask(ctx).hasRunStep || w.idle.isDue() || w.expiry.isDue() || w.hasTimeout
+		return w.hasQueued() || w.refreshes.Len() > 0 || w.carried.Stale || w.shouldContinueAsNew(ctx) && !w.thisTask(ctx).hasRunStep || w.idle.isDue() || w.expiry.isDue() || w.hasTimeout
 	})
 }
 
@@ -238,7 +236,7 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 		return nil, err
 	}
 	w.sends(ctx, len(out.Results)*4/3) // as base64
-	w.ensured, w.stale = true, false
+	w.ensured, w.carried.Stale = true, false
 	if out.LostEntries {
 		w.noteLostEntries(ctx, out.Asset)
 	}
@@ -274,7 +272,7 @@ func (w *walletAsset) ensureAsset(ctx workflow.Context, summary string) error {
 	}
 	w.carried.Asset, w.carried.NextHolds = out.Asset, out.NextHolds
 	counts.Expired(w.metrics, out.Expired)
-	w.ensured, w.stale = true, false
+	w.ensured, w.carried.Stale = true, false
 	return nil
 }
 

@@ -1,7 +1,7 @@
 // Package workflows is the WalletAsset workflow, which puts the commands of one user and
 // currency in order; the short ApplyCommand workflow, which sends one command from places that
-// can only start workflows; the short Transaction workflow; and the Lane workflow, which applies
-// commands of many wallets together.
+// can only start workflows; the short Transaction workflow; the Lane workflow, which applies
+// commands of many wallets together; and the Run workflow, which applies the lines of a file.
 package workflows
 
 import (
@@ -17,4 +17,5 @@ func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Transaction, workflow.RegisterOptions{Name: wallet.WorkflowTransaction})
 	r.RegisterWorkflowWithOptions(ApplyCommand, workflow.RegisterOptions{Name: wallet.WorkflowApplyCommand})
 	r.RegisterWorkflowWithOptions(Lane, workflow.RegisterOptions{Name: wallet.WorkflowLane})
+	r.RegisterWorkflowWithOptions(Run, workflow.RegisterOptions{Name: wallet.WorkflowRun})
 }

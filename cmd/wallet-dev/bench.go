@@ -26,6 +26,7 @@ type benchFlags struct {
 	subtract                 string
 	standard                 bool
 	life                     bench.LifeOptions
+	runs                     bench.RunsOptions
 	dir                      string
 	plot, markdown           string
 	profileDir               string
@@ -56,10 +57,10 @@ one starter.Client; lanes is the same with lanes for spread load.`,
 	}
 	cli.AddOutputFlag(cmd, &f.output, outputUsage, outputs...)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.scenarios, "scenario", []string{string(bench.Hot)}, "hot (one wallet), spread (all alike), mixed (Zipf), holds (placed and captured, beside plain subtractions)")
+	flags.StringSliceVar(&f.scenarios, "scenario", []string{string(bench.Hot)}, "hot (one wallet), spread (all alike), mixed (Zipf), holds (placed and captured, beside plain subtractions), transfer (between two wallets), collect (into one)")
 	flags.StringSliceVar(&f.modes, "mode", []string{"signal", "update", "batch", "coalesced"}, "the ways to send: signal, update, batch, coalesced, lanes")
 	flags.IntVar(&f.clients, "clients", 64, "callers, each with one call in progress")
-	flags.IntVar(&f.wallets, "wallets", 64, "number of wallets for spread and mixed")
+	flags.IntVar(&f.wallets, "wallets", 64, "number of wallets for spread, mixed, transfer and collect")
 	flags.IntVar(&f.batch, "batch", 500, "commands per call in mode batch")
 	flags.IntVar(&f.lanes, "lanes", 1, "number of lanes in mode lanes")
 	flags.DurationVar(&f.duration, "duration", 10*time.Second, "how long each run is measured, after a warm-up of a quarter of it")
@@ -69,6 +70,9 @@ one starter.Client; lanes is the same with lanes for spread load.`,
 	flags.IntVar(&f.life.Commands, "life-commands", 0, "instead: so many commands to one wallet, at least 40,000, and what they cost by then")
 	flags.IntVar(&f.life.Wallets, "life-wallets", 0, "instead, or then: so many wallets with 5 commands each, at least 10")
 	flags.IntVar(&f.life.Holds, "life-holds", 0, "instead, or then: so many holds placed and captured in one wallet, at least 10,000, with 1,000 open")
+	flags.IntVar(&f.runs.Lines, "run-lines", 0, "instead: a run over a file of so many lines, beside a bare transaction over many rows")
+	flags.IntVar(&f.runs.Wallets, "run-wallets", 100_000, "with --run-lines: number of wallets that the lines are for")
+	flags.IntVar(&f.runs.Lanes, "run-lanes", 0, "with --run-lines: transactions under way at once (0: the default)")
 	flags.StringVar(&f.dir, "dir", "", "folder for the servers' data; a temporary one by default")
 	flags.StringVar(&f.plot, "plot", "", "write throughput and latency as SVG; with several stores, the store's name is added")
 	flags.StringVar(&f.markdown, "markdown", "", "write the report as a document")
@@ -113,6 +117,9 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 			if report.Machine, err = bench.DescribeMachine(cmd.Context(), e); err != nil {
 				return err
 			}
+			if f.runs.Lines > 0 {
+				return bench.Runs(cmd.Context(), e, f.runs, cmd.OutOrStdout())
+			}
 			if f.life != (bench.LifeOptions{}) {
 				return bench.Life(cmd.Context(), e, f.life, cmd.OutOrStdout())
 			}
@@ -125,7 +132,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 		}
 	}
 	stopProgress()
-	if f.life != (bench.LifeOptions{}) {
+	if f.life != (bench.LifeOptions{}) || f.runs.Lines > 0 {
 		return nil
 	}
 	if err := writeReport(cmd, f, report); err != nil {

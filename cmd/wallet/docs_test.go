@@ -74,9 +74,11 @@ func TestEachAlertSaysWhatToDo(t *testing.T) {
 	require.NotEmpty(t, alerts)
 	for _, alert := range alerts {
 		name, _, _ := strings.Cut(alert, "\n")
-		require.Contains(t, string(doc), "| `"+name+"` |", "nobody is told what to do about it")
 		url := runbook.FindStringSubmatch(alert)
 		require.NotNil(t, url, "%s has no runbook_url", name)
+		if url[1] == "docs/metrics.md" {
+			require.Contains(t, string(doc), "| `"+name+"` |", "nobody is told what to do about it")
+		}
 		doctest.CheckTarget(t, name, filepath.Join(root, url[1]), url[2])
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/cli"
+	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
 )
 
@@ -33,7 +34,7 @@ type outcome struct {
 	kind, meaning, remedy string
 }
 
-// outcomes is the one table of exit codes; the place of each is its code. TestExitCodesAreDocumented compares it with
+// outcomes is the one table of exit codes; the place of each is its code. TestExitCodesAreDocumented looks for each in
 // docs/contract.md.
 var outcomes = []outcome{
 	{exitDone, "", "done; a command was applied", ""},
@@ -52,12 +53,19 @@ func outcomeOf(err error) outcome {
 	var noAnswer *starter.NoAnswerError
 	var unreachable *unreachableError
 	var argument *serviceerror.InvalidArgument // a query or a cron that Temporal does not take
+	var failedLines *failedLinesError
+	var failedCheck *failedCheckError
+	var file *runs.FileError
+	var invalidLines *runs.InvalidLinesError
+	var otherFile *runs.OtherFileError
 	switch {
 	case err == nil:
 		return outcomes[exitDone]
-	case errors.As(err, &unapplied), errors.As(err, &transaction):
+	case errors.As(err, &failedCheck) && failedCheck.report.Invalid > 0:
+		return outcomes[exitInvalid]
+	case errors.As(err, &unapplied), errors.As(err, &transaction), errors.As(err, &failedLines), errors.As(err, &failedCheck):
 		return outcomes[exitRefused]
-	case errors.As(err, &invalid), errors.As(err, &usage), errors.As(err, &argument):
+	case errors.As(err, &invalid), errors.As(err, &usage), errors.As(err, &argument), errors.As(err, &file), errors.As(err, &invalidLines), errors.As(err, &otherFile):
 		return outcomes[exitInvalid]
 	case errors.As(err, &noAnswer), errors.As(err, &unreachable):
 		return outcomes[exitNoAnswer]

@@ -39,6 +39,8 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 
 	file := filepath.Join(t.TempDir(), "transaction.json")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `{"id": "%s-file", "commands": [{"user_id": %[1]q, "currency": "USD", "type": "add", "amount": "1"}, {"user_id": "%[1]s-2", "currency": "USD", "type": "hold", "amount": "1"}]}`, user), 0o600))
+	lines := filepath.Join(t.TempDir(), "lines.csv")
+	require.NoError(t, os.WriteFile(lines, fmt.Appendf(nil, "user_id,currency,type,amount\n%s,USD,add,1\n%[1]s,USD,subtract,1000\n", user), 0o600))
 	mayBeEmpty := []string{"wallet schedule list", "wallet repair", "wallet salvage"} // the first lags behind, the others find nothing missing
 	root := newRootCommand()
 	cli.RefuseUnknown(root)
@@ -75,6 +77,14 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"transaction nowhere.json", exitInvalid, exitInvalid},
 		{"transaction show USER-t", exitDone, exitFailed},
 		{"transaction show USER-none", exitFailed, exitFailed},
+		{"run check LINES", exitRefused, exitFailed},
+		{"run start LINES --id USER-run", exitRefused, exitFailed},
+		{"run status USER-run", exitDone, exitFailed},
+		{"run failures USER-run", exitDone, exitFailed},
+		{"run list", exitDone, exitFailed},
+		{"run pause USER-run", exitFailed, exitFailed},
+		{"run resume USER-run", exitDone, exitFailed},
+		{"run cancel USER-run", exitFailed, exitFailed},
 		{"schedule create SCHEDULE --user USER --currency USD --add 5 --every 24h", exitDone, exitFailed},
 		{"schedule create SCHEDULE --user USER --currency USD --add 5 --every 24h", exitFailed, exitFailed},
 		{"schedule list --user USER", exitDone, exitFailed},
@@ -89,6 +99,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"events USER USD", exitDone, exitFailed},
 		{"commands USER USD", exitDone, exitFailed},
 		{"find a", exitDone, exitFailed},
+		{"totals", exitDone, exitFailed},
 		{"find no-such-id", exitFailed, exitFailed},
 		{"verify", exitDone, exitFailed},
 		{"receipt USER USD a", exitDone, exitFailed},
@@ -108,7 +119,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"replay", exitDone, exitFailed},
 		{"version", exitDone, exitDone},
 	} {
-		args := strings.Fields(strings.NewReplacer("USER", user, "SCHEDULE", schedule, "FILE", file).Replace(row.command))
+		args := strings.Fields(strings.NewReplacer("USER", user, "SCHEDULE", schedule, "FILE", file, "LINES", lines).Replace(row.command))
 		cmd, _, err := root.Find(args)
 		require.NoError(t, err)
 		tried(cmd.CommandPath())

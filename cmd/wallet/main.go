@@ -58,7 +58,7 @@ TEMPORAL_PROFILE), Postgres by WALLET_DATABASE_URL. After "wallet-dev run",
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	flags := root.PersistentFlags()
-	cli.AddOutputFlag(root, &a.output, "table for people, json for machines (wallet statement: csv too)", "table", "json", "csv")
+	cli.AddOutputFlag(root, &a.output, "table for people, json for machines (wallet statement, totals: csv too)", "table", "json", "csv")
 	cli.AddTaskQueueFlag(root, &a.taskQueue)
 	cli.AddLogFlags(root, &a.logLevel, &a.logFormat, "info")
 	flags.StringVar(&a.database.URL, "database-url", os.Getenv("WALLET_DATABASE_URL"), "Postgres connection string (WALLET_DATABASE_URL)")
@@ -75,8 +75,8 @@ TEMPORAL_PROFILE), Postgres by WALLET_DATABASE_URL. After "wallet-dev run",
 		return errors.Join(refuseEmpty(cmd), cli.CheckOutput(cmd, a.output, formats...), cli.CheckLog(a.logLevel, a.logFormat))
 	}
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "FlagUsages", fmt.Sprintf("FlagUsagesWrapped %d", helpColumns)))
-	addGroup(root, "Move value:", append(a.changeCommands(), a.transferCommand(), a.transactionCommand(), a.scheduleCommand())...)
-	addGroup(root, "Look:", a.balanceCommand(), a.holdsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.findCommand())
+	addGroup(root, "Move value:", append(a.changeCommands(), a.transferCommand(), a.transactionCommand(), a.runCommand(), a.scheduleCommand())...)
+	addGroup(root, "Look:", a.balanceCommand(), a.holdsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.findCommand(), a.totalsCommand())
 	addGroup(root, "Prove:", a.verifyCommand(), a.receiptCommand(), a.headCommand())
 	addGroup(root, "Operate:", a.workerCommand(), a.readyCommand(), a.doctorCommand(), a.feedCommand(), a.migrateCommand(), a.setupCommand(), a.currencyCommand(),
 		a.repairCommand(), a.salvageCommand(), a.replayCommand(), a.codecServerCommand(), a.versionCommand())

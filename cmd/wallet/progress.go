@@ -41,6 +41,8 @@ func showProgress(terminal *os.File, message string, total int64, done *atomic.I
 	bar.SetOutputWriter(terminal)
 	bar.SetUpdateFrequency(progressInterval)
 	bar.SetTrackerLength(20)
+	bar.Style().Visibility.ETA = true
+	bar.Style().Visibility.Speed = true
 	// The bar looks this up for stdout only. A line that wraps could not be drawn
 	// over.
 	if width, _, err := term.GetSize(int(terminal.Fd())); err == nil {

@@ -133,11 +133,11 @@ func TestStatementAsCSVReadsBackVerbatim(t *testing.T) {
 	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
 	require.NoError(t, err)
 	require.Equal(t, [][]string{
-		{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "original_id", "reversed", "added", "subtracted", "changes_total", "total", "hold", "description", "actor", "metadata", "added_count", "subtracted_count"},
-		{"opening", "u1", "USD", "2026-01-31T00:00:00Z", "2", "", "", "", "", "", "", "", "", "12.50", "0.00", "", "", "", "", ""},
-		{"line", "u1", "USD", "2026-01-31T18:30:00Z", "3", "wallet_asset.added", "top-up-1", "", "", "", "100.00", "", "true", "112.50", "0.00", "=1+1", "", "", "", ""},
-		{"line", "u1", "USD", "2026-02-03T08:15:00Z", "4", "wallet_asset.subtracted", "payout-1", "", "", "", "", "60.00", "true", "52.50", "0.00", `to "Anna", monthly`, "payouts", `{"invoice":"2026-02/7"}`, "", ""},
-		{"closing", "u1", "USD", "2026-02-05T00:00:00Z", "4", "", "", "", "", "", "100.00", "60.00", "", "52.50", "0.00", "", "", "", "1", "1"},
+		{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "added", "subtracted", "changes_total", "total", "hold", "description", "actor", "metadata", "added_count", "subtracted_count", "original_id", "reversed"},
+		{"opening", "u1", "USD", "2026-01-31T00:00:00Z", "2", "", "", "", "", "", "", "12.50", "0.00", "", "", "", "", "", "", ""},
+		{"line", "u1", "USD", "2026-01-31T18:30:00Z", "3", "wallet_asset.added", "top-up-1", "", "100.00", "", "true", "112.50", "0.00", "=1+1", "", "", "", "", "", ""},
+		{"line", "u1", "USD", "2026-02-03T08:15:00Z", "4", "wallet_asset.subtracted", "payout-1", "", "", "60.00", "true", "52.50", "0.00", `to "Anna", monthly`, "payouts", `{"invoice":"2026-02/7"}`, "", "", "", ""},
+		{"closing", "u1", "USD", "2026-02-05T00:00:00Z", "4", "", "", "", "100.00", "60.00", "", "52.50", "0.00", "", "", "", "1", "1", "", ""},
 	}, rows)
 	sheet := s.reads("statement", "u1", "USD", "--from", "2026-01-31", "--to", "2026-02-05", "--spreadsheet")
 	require.Equal(t, byteOrderMark+strings.Replace(out, "=1+1", "'=1+1", 1), sheet)

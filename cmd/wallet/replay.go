@@ -72,7 +72,7 @@ made the histories may run meanwhile.`,
 
 func replayRunning(ctx context.Context, c client.Client, query, save string, limit int) (found replayed, err error) {
 	found.Broken = []brokenRun{}
-	filter := fmt.Sprintf("ExecutionStatus = 'Running' AND WorkflowType IN ('%s', '%s', '%s', '%s')", wallet.WorkflowWalletAsset, wallet.WorkflowApplyCommand, wallet.WorkflowTransaction, wallet.WorkflowLane)
+	filter := fmt.Sprintf("ExecutionStatus = 'Running' AND WorkflowType IN ('%s', '%s', '%s', '%s', '%s')", wallet.WorkflowWalletAsset, wallet.WorkflowApplyCommand, wallet.WorkflowTransaction, wallet.WorkflowLane, wallet.WorkflowRun)
 	if query != "" {
 		filter += " AND (" + query + ")"
 	}

@@ -154,8 +154,8 @@ func (w csvStatement) text(field string) string {
 }
 
 func (w csvStatement) opening(s trail.Statement) error {
-	header := []string{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "original_id", "reversed", "added", "subtracted", "changes_total", "total", "hold",
-		"description", "actor", "metadata", "added_count", "subtracted_count"}
+	header := []string{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "added", "subtracted", "changes_total", "total", "hold",
+		"description", "actor", "metadata", "added_count", "subtracted_count", "original_id", "reversed"}
 	if w.spreadsheet {
 		if _, err := io.WriteString(w.out, byteOrderMark); err != nil {
 			return err
@@ -165,8 +165,8 @@ func (w csvStatement) opening(s trail.Statement) error {
 		return err
 	}
 	o := s.Opening
-	return w.Write([]string{"opening", w.text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", "", "", "", o.Total.String(), o.Hold.String(),
-		"", "", "", "", ""})
+	return w.Write([]string{"opening", w.text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", "", o.Total.String(), o.Hold.String(),
+		"", "", "", "", "", "", ""})
 }
 
 func (w csvStatement) line(e trail.Event) error {
@@ -179,14 +179,14 @@ func (w csvStatement) line(e trail.Event) error {
 		}
 		metadata = string(encoded)
 	}
-	return w.Write([]string{"line", w.text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.text(e.CommandID), w.text(e.HoldID), w.text(e.OriginalID), cli.Amount(e.Reversed), added, subtracted, strconv.FormatBool(changesTotal(e)),
-		e.TotalAfter.String(), e.HoldAfter.String(), w.text(e.Description), w.text(e.Actor), metadata, "", ""})
+	return w.Write([]string{"line", w.text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.text(e.CommandID), w.text(e.HoldID), added, subtracted, strconv.FormatBool(changesTotal(e)),
+		e.TotalAfter.String(), e.HoldAfter.String(), w.text(e.Description), w.text(e.Actor), metadata, "", "", w.text(e.OriginalID), cli.Amount(e.Reversed)})
 }
 
 func (w csvStatement) closing(s trail.Statement) error {
 	c := s.Closing
-	err := w.Write([]string{"closing", w.text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
-		c.Total.String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10)})
+	err := w.Write([]string{"closing", w.text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
+		c.Total.String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10), "", ""})
 	if err != nil {
 		return err
 	}

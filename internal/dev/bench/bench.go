@@ -122,7 +122,11 @@ func (b *bench) run(ctx context.Context, n int, spec Spec) (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
-	row.HistoryEventsPerCommand = float64(events) / float64(len(measured.accepted))
+	commands := measured.accepted.commands
+	if spec.Scenario.moves() {
+		commands = (commands-spec.Wallets)/2 + spec.Wallets // the openings are no transfers
+	}
+	row.HistoryEventsPerCommand = float64(events) / float64(commands)
 	if err := b.writeCycle(ctx, n, spec, target); err != nil {
 		return Row{}, err
 	}

@@ -25,7 +25,7 @@ func TestEveryScenarioAndModeAppliesWhatItAccepts(t *testing.T) {
 
 	rows, err := Run(t.Context(), environment, Options{Specs: specs, Progress: silent{}})
 	require.NoError(t, err)
-	require.Len(t, rows, (len(Scenarios)-1)*(len(Modes)+4)+2*len(Modes), "holds have no floors and no textbook, but plain subtractions")
+	require.Len(t, rows, 3*(len(Modes)+4)+2*len(Modes)+2*3, "holds have no floors and no textbook, but plain subtractions; transfers have one floor and two modes")
 	require.Empty(t, Violations(rows))
 	for i, row := range rows {
 		require.Equal(t, specs[i], row.Spec)
@@ -75,6 +75,24 @@ func requireReport(t *testing.T, report Report) {
 	}
 }
 
+func TestTransfersAreBetweenTwoWallets(t *testing.T) {
+	for _, scenario := range []Scenario{Transfer, Collect} {
+		source, pairs := newSource(Choice{Wallets: 4, Duration: time.Second}.spec(scenario, Lanes, 1, 1), 0), map[[2]int]int{}
+		for range 1000 {
+			r := source.next()
+			require.NotEqual(t, r.wallet, r.to)
+			require.Equal(t, 1, r.counts())
+			pairs[[2]int{r.wallet, r.to}]++
+		}
+		if scenario == Collect {
+			require.Equal(t, []int{0, 0, 0}, []int{pairs[[2]int{0, 1}], pairs[[2]int{1, 2}], pairs[[2]int{3, 2}]})
+			require.Len(t, pairs, 3, "from each other wallet into the first")
+		} else {
+			require.Len(t, pairs, 12, "all pairs, in both directions")
+		}
+	}
+}
+
 func TestAChoiceRunsBesideTextbookAndFloors(t *testing.T) {
 	specs, err := Choice{
 		Scenarios: []Scenario{Hot}, Modes: []Mode{Update, Coalesced}, Clients: 512, Wallets: 64, PerCall: 500, Duration: time.Second,
@@ -97,8 +115,9 @@ func TestAChoiceRunsBesideTextbookAndFloors(t *testing.T) {
 func TestABadChoiceIsRefused(t *testing.T) {
 	good := Choice{Scenarios: []Scenario{Hot}, Modes: []Mode{Update}, Clients: 1, Wallets: 1, PerCall: 1, Duration: time.Second}
 	for message, change := range map[string]func(*Choice){
-		`scenario "cold" is unknown: use hot, spread, mixed, holds`:           func(c *Choice) { c.Scenarios = []Scenario{"cold"} },
-		`mode "mail" is unknown: use signal, update, batch, coalesced, lanes`: func(c *Choice) { c.Modes = []Mode{"mail"} },
+		`scenario "cold" is unknown: use hot, spread, mixed, holds, transfer, collect`: func(c *Choice) { c.Scenarios = []Scenario{"cold"} },
+		`mode "mail" is unknown: use signal, update, batch, coalesced, lanes`:          func(c *Choice) { c.Modes = []Mode{"mail"} },
+		`scenario "collect" needs 2 wallets or more, got 1`:                            func(c *Choice) { c.Scenarios = []Scenario{Collect} },
 		"have to be above 0":                  func(c *Choice) { c.Clients = 0 },
 		"subtract 101% is not between 0% and": func(c *Choice) { c.SubtractPercent = 101 },
 	} {

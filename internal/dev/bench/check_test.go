@@ -117,16 +117,24 @@ func TestARunWhoseCommandIsLostOrDoubledFailsTheCheck(t *testing.T) {
 			defer target.close()
 			measured, err := b.measure(ctx, 0, spec, target)
 			require.NoError(t, err)
-			violations := func(accepted []outcome) []string {
-				checked, err := target.check(context.Background(), accepted)
+			violations := func(of accepted) []string {
+				checked, err := target.check(context.Background(), of)
 				require.NoError(t, err)
 				return checked.Violations
 			}
 			require.Empty(t, violations(measured.accepted))
+			require.Positive(t, measured.accepted.commands)
+			require.Equal(t, mode == Floor, measured.accepted.outcomes == nil, "the floor's memory does not grow with its commands")
 
 			lost := outcome{command: wallet.Command{ID: "lost", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1.00")}}
-			require.NotEmpty(t, violations(append(slices.Clone(measured.accepted), lost)))
-			require.NotEmpty(t, violations(measured.accepted[1:]), "one more counts than was sent")
+			more, fewer := measured.accepted, measured.accepted
+			more.add(lost, mode != Floor)
+			require.NotEmpty(t, violations(more))
+			fewer.commands--
+			if mode != Floor {
+				fewer.outcomes = fewer.outcomes[1:]
+			}
+			require.NotEmpty(t, violations(fewer), "one more counts than was sent")
 		})
 	}
 }

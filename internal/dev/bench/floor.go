@@ -51,6 +51,25 @@ const (
 		SELECT $1, command_id, amount, before + running
 		FROM balance, command`
 
+	// The rows of both balances are locked in one order.
+	sqlFloorTransfer = `WITH locked AS MATERIALIZED (
+			SELECT b.id
+			FROM (VALUES (least($1::bigint, $2::bigint)), (greatest($1::bigint, $2::bigint))) AS wanted (id)
+			CROSS JOIN LATERAL (
+				SELECT id
+				FROM wallet_bench.balances AS b
+				WHERE b.id = wanted.id
+				FOR NO KEY UPDATE) AS b),
+		moved AS (
+			UPDATE wallet_bench.balances AS b
+			SET total = total + CASE b.id WHEN $1::bigint THEN -$4::text::numeric ELSE $4::text::numeric END
+			FROM locked
+			WHERE b.id = locked.id
+			RETURNING b.id, b.total)
+		INSERT INTO wallet_bench.journal (id, command_id, amount, total_after)
+		SELECT id, $3, CASE id WHEN $1::bigint THEN -$4::text::numeric ELSE $4::text::numeric END, total
+		FROM moved`
+
 	sqlFloorSettled = `SELECT count(*) FROM wallet_bench.journal`
 
 	sqlFloorSums = `SELECT
@@ -89,16 +108,21 @@ func (f *floor) close() {
 	f.pool.Close()
 }
 
-func (f *floor) send(ctx context.Context, _, walletIndex int, commands []wallet.Command) ([]wallet.Result, error) {
+func (f *floor) send(ctx context.Context, _ int, r request) ([]wallet.Result, error) {
+	commands := r.commands
+	if r.transfer != "" {
+		_, err := f.pool.Exec(ctx, sqlFloorTransfer, r.wallet, r.to, r.transfer, commands[0].Amount.String())
+		return nil, err
+	}
 	if len(commands) == 1 {
-		_, err := f.pool.Exec(ctx, sqlFloorOne, walletIndex, commands[0].ID, signed(commands[0]))
+		_, err := f.pool.Exec(ctx, sqlFloorOne, r.wallet, commands[0].ID, signed(commands[0]))
 		return nil, err
 	}
 	ids, amounts := make([]string, len(commands)), make([]string, len(commands))
 	for i, command := range commands {
 		ids[i], amounts[i] = command.ID, signed(command)
 	}
-	_, err := f.pool.Exec(ctx, sqlFloorBatch, walletIndex, ids, amounts)
+	_, err := f.pool.Exec(ctx, sqlFloorBatch, r.wallet, ids, amounts)
 	return nil, err
 }
 
@@ -116,8 +140,8 @@ func (f *floor) settled(ctx context.Context) (n int64, err error) {
 }
 
 // check counts and sums: the primary key already ensures that no id is there twice.
-func (f *floor) check(ctx context.Context, accepted []outcome) (Checked, error) {
-	c := Checked{Accepted: len(accepted)}
+func (f *floor) check(ctx context.Context, of accepted) (Checked, error) {
+	c := Checked{Accepted: of.commands}
 	n, err := f.settled(ctx)
 	if err != nil {
 		return c, err
@@ -126,14 +150,7 @@ func (f *floor) check(ctx context.Context, accepted []outcome) (Checked, error) 
 	if c.Applied != c.Accepted {
 		c.violate("floor: %d commands were accepted, %d are recorded", c.Accepted, c.Applied)
 	}
-	want := wallet.Amount{}
-	for _, o := range accepted {
-		if o.command.Type == wallet.TypeSubtract {
-			want = want.Sub(o.command.Amount)
-		} else {
-			want = want.Add(o.command.Amount)
-		}
-	}
+	want := of.total
 	var journal, balances string
 	if err := f.pool.QueryRow(ctx, sqlFloorSums).Scan(&journal, &balances); err != nil {
 		return c, err

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -15,6 +14,7 @@ import (
 	commonpb "go.temporal.io/api/common/v1"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -47,47 +47,67 @@ func (l ledger) settled(ctx context.Context) (n int64, err error) {
 
 // check reads back each wallet, compares it with what was accepted for it, and verifies its
 // whole trail.
-func (l ledger) check(ctx context.Context, accepted []outcome) (Checked, error) {
+func (l ledger) check(ctx context.Context, of accepted) (Checked, error) {
 	perWallet := make([][]outcome, len(l.users))
-	for _, o := range accepted {
+	for _, o := range of.outcomes {
 		perWallet[o.wallet] = append(perWallet[o.wallet], o)
 	}
-	read := trail.New(l.pool)
 	var all Checked
-	for i, user := range l.users {
-		journal, err := readJournal(ctx, read, user)
+	const together = 1000 // wallets
+	for from := 0; from < len(l.users); from += together {
+		users := l.users[from:min(from+together, len(l.users))]
+		journals, assets, err := l.read(ctx, users)
 		if err != nil {
 			return all, err
 		}
-		asset, err := read.Asset(ctx, user, currency)
-		if err != nil {
-			return all, err
+		for i, user := range users {
+			all.add(checkWallet(user, perWallet[from+i], journals[user], assets[user]))
 		}
-		checked := checkWallet(user, perWallet[i], journal, asset)
-		report, err := read.Verify(ctx, trail.VerifyOptions{UserID: user, Currency: currency, Parallel: 1})
+	}
+	read := trail.New(l.pool)
+	// To verify everything costs as much as to verify so many wallets by themselves.
+	const fewWallets = 100
+	verified := []string{""}
+	if len(l.users) <= fewWallets {
+		verified = l.users
+	}
+	for _, user := range verified {
+		report, err := read.Verify(ctx, trail.VerifyOptions{UserID: user})
 		if err != nil {
 			return all, err
 		}
 		for _, finding := range report.Findings {
-			checked.Violations = append(checked.Violations, fmt.Sprintf("%s: %s at position %d: %s", user, finding.Table, finding.Position, finding.Problem))
+			all.violate("%s: %s at position %d: %s", finding.UserID, finding.Table, finding.Position, finding.Problem)
 		}
-		all.add(checked)
 	}
 	return all, nil
 }
 
-func readJournal(ctx context.Context, read trail.Reader, user string) (journal []wallet.Entry, err error) {
-	filter := trail.CommandFilter{UserID: user, Currency: currency}
-	for {
-		page, err := read.Commands(ctx, filter)
-		if err != nil {
-			return nil, err
-		}
-		if journal = append(journal, page...); len(page) < trail.MaxPage {
-			return journal, nil
-		}
-		filter.AfterPosition = page[len(page)-1].Position
+// read returns what users have.
+func (l ledger) read(ctx context.Context, users []string) (journals map[string][]wallet.Entry, assets map[string]wallet.Asset, err error) {
+	found, err := l.pool.Query(ctx, `SELECT `+rows.EntryColumns+` FROM wallet_commands WHERE user_id = ANY ($1) ORDER BY user_id, position`, users)
+	if err != nil {
+		return nil, nil, err
 	}
+	entries, err := rows.CollectEntries(found)
+	if err != nil {
+		return nil, nil, err
+	}
+	if found, err = l.pool.Query(ctx, `SELECT `+rows.AssetColumns+` FROM wallet_assets AS a WHERE user_id = ANY ($1)`, users); err != nil {
+		return nil, nil, err
+	}
+	balances, err := rows.CollectAssets(found)
+	if err != nil {
+		return nil, nil, err
+	}
+	journals, assets = map[string][]wallet.Entry{}, map[string]wallet.Asset{}
+	for _, e := range entries {
+		journals[e.UserID] = append(journals[e.UserID], e)
+	}
+	for _, a := range balances {
+		assets[a.UserID] = a
+	}
+	return journals, assets, nil
 }
 
 // historyEvents counts the events of all runs of the wallets' workflows.

@@ -27,7 +27,7 @@ const (
 
 // measured is the result of a run.
 type measured struct {
-	accepted   []outcome     // from the opening to the last, warm-up included
+	accepted   accepted      // from the opening to the last, warm-up included
 	window     time.Duration // the rest is of this part
 	commands   int64         // in calls that have returned
 	settled    int64         // that have taken effect, answered or not
@@ -46,7 +46,7 @@ type load struct {
 	mu       sync.Mutex
 	latency  *hdrhistogram.Histogram // of calls that return in the window, in microseconds
 	commands int64
-	accepted []outcome
+	accepted accepted
 }
 
 // measure opens the wallets, loads them, and waits until everything is applied.
@@ -69,7 +69,7 @@ func (b *bench) measure(ctx context.Context, n int, spec Spec, target target) (m
 	}
 	lastAccepted := time.Now()
 	m.accepted, m.commands, m.latency = l.accepted, l.commands, l.latency
-	err = awaitSettled(ctx, target, int64(len(m.accepted)))
+	err = awaitSettled(ctx, target, int64(m.accepted.commands))
 	m.untilEmpty = time.Since(lastAccepted)
 	return m, err
 }
@@ -131,15 +131,19 @@ func (b *bench) wait(ctx context.Context, begin time.Time, until time.Duration) 
 
 // open gives each wallet its opening balance.
 func (l *load) open(ctx context.Context) error {
-	l.accepted = make([]outcome, l.spec.Wallets)
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(min(l.spec.Clients, 16))
+	most := 16
+	if l.spec.Mode == Lanes { // as many as go together
+		most = wallet.MaxBatch
+	}
+	group.SetLimit(min(l.spec.Clients, most))
 	for walletIndex := range l.spec.Wallets {
 		group.Go(func() error {
-			outcomes, err := l.send(ctx, 0, walletIndex, []wallet.Command{opening(l.spec.Scenario)})
-			if err == nil {
-				l.accepted[walletIndex] = outcomes[0]
-			}
+			var opened accepted
+			err := l.send(ctx, 0, request{wallet: walletIndex, commands: []wallet.Command{opening(l.spec.Scenario)}}, &opened)
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.accepted.join(opened)
 			return err
 		})
 	}
@@ -149,21 +153,19 @@ func (l *load) open(ctx context.Context) error {
 // call sends one call after the other until the load ends.
 func (l *load) call(ctx context.Context, caller int) error {
 	source := newSource(l.spec, caller)
-	var accepted []outcome
+	var all accepted
 	defer func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.accepted = append(l.accepted, accepted...)
+		l.accepted.join(all)
 	}()
 	for !l.ended.Load() && ctx.Err() == nil {
-		walletIndex, commands := source.next()
+		r := source.next()
 		begin := time.Now()
-		outcomes, err := l.send(ctx, caller, walletIndex, commands)
-		if err != nil {
+		if err := l.send(ctx, caller, r, &all); err != nil {
 			return fmt.Errorf("caller %d: %w", caller, err)
 		}
-		l.note(len(commands), time.Since(begin))
-		accepted = append(accepted, outcomes...)
+		l.note(r.counts(), time.Since(begin))
 	}
 	return ctx.Err()
 }
@@ -179,22 +181,27 @@ func (l *load) note(commands int, took time.Duration) {
 	_ = l.latency.RecordValue(min(took, mostLatency).Microseconds()) // in range, so it cannot fail
 }
 
-func (l *load) send(ctx context.Context, caller, walletIndex int, commands []wallet.Command) ([]outcome, error) {
-	results, err := l.target.send(ctx, caller, walletIndex, commands)
+// send makes a call, and notes what was accepted.
+func (l *load) send(ctx context.Context, caller int, r request, noted *accepted) error {
+	results, err := l.target.send(ctx, caller, r)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if results != nil && len(results) != len(commands) {
-		return nil, fmt.Errorf("%d commands got %d answers", len(commands), len(results))
+	if results != nil && len(results) != len(r.commands) {
+		return fmt.Errorf("%d commands got %d answers", len(r.commands), len(results))
 	}
-	outcomes := make([]outcome, len(commands))
-	for i, command := range commands {
-		outcomes[i] = outcome{wallet: walletIndex, command: command}
+	wallets := r.wallets()
+	for i, command := range r.commands {
+		o := outcome{wallet: wallets[i], command: command}
 		if results != nil {
-			outcomes[i].answered, outcomes[i].result = true, results[i]
+			o.answered, o.result = true, results[i]
+			if r.transfer != "" {
+				o.command.ID = results[i].CommandID // made of the transaction's
+			}
 		}
+		noted.add(o, l.spec.Mode != Floor)
 	}
-	return outcomes, nil
+	return nil
 }
 
 // awaitSettled waits until as many commands have taken effect as were accepted, or no more do;

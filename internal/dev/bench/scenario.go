@@ -20,10 +20,16 @@ const (
 	// has one of Plain beside it.
 	Holds Scenario = "holds"
 	Plain Scenario = "plain" // one wallet, subtracted from
+
+	Transfer Scenario = "transfer" // between pairs of wallets, each pair as often as the next
+	Collect  Scenario = "collect"  // transfers from any wallet into one
 )
 
+// moves reports whether a call is a transfer: one transaction of two legs.
+func (s Scenario) moves() bool { return s == Transfer || s == Collect }
+
 // Scenarios are all of them.
-var Scenarios = []Scenario{Hot, Spread, Mixed, Holds}
+var Scenarios = []Scenario{Hot, Spread, Mixed, Holds, Transfer, Collect}
 
 // Mode is the way commands are sent: one of the wallets' own, or one of the two baselines.
 type Mode string
@@ -57,9 +63,9 @@ type Spec struct {
 	Mode            Mode          `json:"mode"`
 	Clients         int           `json:"clients"`  // callers, each with one call under way
 	Wallets         int           `json:"wallets"`  // 1 if hot
-	PerCall         int           `json:"per_call"` // commands
+	PerCall         int           `json:"per_call"` // commands; a transfer counts as one
 	Lanes           int           `json:"lanes,omitempty"`
-	SubtractPercent int           `json:"subtract_percent"` // 0 where holds are captured
+	SubtractPercent int           `json:"subtract_percent"` // 0 where holds are captured or transfers made
 	WarmUp          time.Duration `json:"-"`
 	Duration        time.Duration `json:"-"`
 }
@@ -118,7 +124,12 @@ func (c Choice) Specs() ([]Spec, error) {
 		if !slices.Contains(Scenarios, scenario) {
 			return nil, fmt.Errorf("scenario %q is unknown: use %s", scenario, join(Scenarios))
 		}
-		if scenario != Holds {
+		if scenario.moves() {
+			if c.Wallets < 2 {
+				return nil, fmt.Errorf("scenario %q needs 2 wallets or more, got %d", scenario, c.Wallets)
+			}
+			specs = append(specs, c.spec(scenario, Floor, floorWriters, 1))
+		} else if scenario != Holds {
 			specs = append(specs,
 				c.spec(scenario, Floor, floorWriters, 1),
 				c.spec(scenario, Floor, 1, 100),
@@ -128,6 +139,9 @@ func (c Choice) Specs() ([]Spec, error) {
 		for _, mode := range c.Modes {
 			if !slices.Contains(Modes, mode) {
 				return nil, fmt.Errorf("mode %q is unknown: use %s", mode, join(Modes))
+			}
+			if scenario.moves() && mode != Coalesced && mode != Lanes {
+				continue // there is one way to send a transaction, with lanes and without
 			}
 			perCall := 1
 			if mode == Batch {
@@ -144,13 +158,13 @@ func (c Choice) Specs() ([]Spec, error) {
 
 func (c Choice) spec(scenario Scenario, mode Mode, clients, perCall int) Spec {
 	wallets, subtract := c.Wallets, c.SubtractPercent
-	if scenario != Spread && scenario != Mixed {
+	if scenario == Hot || scenario == Plain || scenario == Holds {
 		wallets = 1
 	}
 	switch scenario {
 	case Plain:
 		subtract = 100
-	case Holds:
+	case Holds, Transfer, Collect:
 		subtract = 0
 	}
 	lanes := 0

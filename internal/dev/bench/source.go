@@ -14,7 +14,7 @@ const zipfExponent = 1.1
 // something to take from, and all where nothing is added: a refusal costs less.
 func opening(scenario Scenario) wallet.Command {
 	c := wallet.Command{ID: "open", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1000.00")}
-	if scenario == Plain || scenario == Holds {
+	if scenario == Plain || scenario == Holds || scenario.moves() {
 		c.Amount = wallet.MustAmount("1000000000000.00")
 	}
 	return c
@@ -42,19 +42,64 @@ func newSource(spec Spec, caller int) *source {
 	return s
 }
 
-// next returns the next call: commands for one wallet.
-func (s *source) next() (walletIndex int, commands []wallet.Command) {
+// request is a call: commands for one wallet, or a transfer between two.
+type request struct {
+	commands []wallet.Command
+	wallet   int    // of the commands; of a transfer, the one that gives
+	to       int    // of a transfer, the one that gets
+	transfer string // its id; empty for commands
+}
+
+// wallets are those of the commands.
+func (r request) wallets() []int {
+	if r.transfer != "" {
+		return []int{r.wallet, r.to}
+	}
+	wallets := make([]int, len(r.commands))
+	for i := range wallets {
+		wallets[i] = r.wallet
+	}
+	return wallets
+}
+
+// counts is how many commands a call counts as.
+func (r request) counts() int {
+	if r.transfer != "" {
+		return 1
+	}
+	return len(r.commands)
+}
+
+// next returns the next call.
+func (s *source) next() (r request) {
+	if s.spec.Scenario.moves() {
+		return s.nextTransfer()
+	}
 	switch {
 	case s.zipf != nil:
-		walletIndex = int(s.zipf.Uint64())
+		r.wallet = int(s.zipf.Uint64())
 	case s.spec.Wallets > 1:
-		walletIndex = s.random.IntN(s.spec.Wallets)
+		r.wallet = s.random.IntN(s.spec.Wallets)
 	}
-	commands = make([]wallet.Command, s.spec.PerCall)
-	for i := range commands {
-		commands[i] = s.command()
+	r.commands = make([]wallet.Command, s.spec.PerCall)
+	for i := range r.commands {
+		r.commands[i] = s.command()
 	}
-	return walletIndex, commands
+	return r
+}
+
+// nextTransfer is between two different wallets; all are into the first if they are collected.
+func (s *source) nextTransfer() request {
+	c := s.command()
+	r := request{transfer: c.ID, wallet: s.random.IntN(s.spec.Wallets - 1)}
+	if s.spec.Scenario == Transfer {
+		r.to = s.random.IntN(s.spec.Wallets)
+	}
+	if r.wallet >= r.to {
+		r.wallet++
+	}
+	r.commands = []wallet.Command{{ID: c.ID, Type: wallet.TypeSubtract, Amount: c.Amount}, {ID: c.ID, Type: wallet.TypeAdd, Amount: c.Amount}}
+	return r
 }
 
 func (s *source) command() wallet.Command {

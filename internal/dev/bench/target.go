@@ -9,13 +9,13 @@ import (
 
 // target receives the commands.
 type target interface {
-	// send sends commands for one wallet and returns their results, or none if the mode has no
-	// answers. If it returns nil, the commands are accepted.
-	send(ctx context.Context, caller, walletIndex int, commands []wallet.Command) ([]wallet.Result, error)
+	// send makes a call and returns the results of its commands, or none if the mode has no
+	// answers. If it returns no error, the commands are accepted.
+	send(ctx context.Context, caller int, r request) ([]wallet.Result, error)
 	// settled returns how many commands have taken effect.
 	settled(ctx context.Context) (int64, error)
 	// check compares what was accepted with what is stored.
-	check(ctx context.Context, accepted []outcome) (Checked, error)
+	check(ctx context.Context, of accepted) (Checked, error)
 	// historyEvents counts what Temporal has stored for all wallets so far.
 	historyEvents(ctx context.Context) (int64, error)
 	close()
@@ -27,6 +27,31 @@ type outcome struct {
 	command  wallet.Command
 	answered bool // otherwise result is empty
 	result   wallet.Result
+}
+
+// accepted is all that a run has accepted.
+type accepted struct {
+	commands int
+	total    wallet.Amount // what they add, minus what they subtract
+	// outcomes are theirs. The floor's are not kept: a minute of it has a million, at 1 KB each,
+	// and nobody answers them.
+	outcomes []outcome
+}
+
+func (a *accepted) add(o outcome, keep bool) {
+	a.commands++
+	if o.command.Type == wallet.TypeSubtract {
+		a.total = a.total.Sub(o.command.Amount)
+	} else {
+		a.total = a.total.Add(o.command.Amount)
+	}
+	if keep {
+		a.outcomes = append(a.outcomes, o)
+	}
+}
+
+func (a *accepted) join(other accepted) {
+	a.commands, a.total, a.outcomes = a.commands+other.commands, a.total.Add(other.total), append(a.outcomes, other.outcomes...)
 }
 
 // target makes what a spec measures, with its own wallets.

@@ -99,10 +99,10 @@ func textbookID(user string) string { return "textbook/" + user }
 
 // send repeats an update that Temporal or the validator refused: the command counts once in any
 // case.
-func (t *textbook) send(ctx context.Context, _, walletIndex int, commands []wallet.Command) ([]wallet.Result, error) {
+func (t *textbook) send(ctx context.Context, _ int, r request) ([]wallet.Result, error) {
 	return backoff.Retry(ctx, func() ([]wallet.Result, error) {
 		handle, err := t.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-			WorkflowID: textbookID(t.users[walletIndex]), UpdateName: textbookUpdate, Args: []any{commands[0]},
+			WorkflowID: textbookID(t.users[r.wallet]), UpdateName: textbookUpdate, Args: []any{r.commands[0]},
 			WaitForStage: client.WorkflowUpdateStageCompleted,
 		})
 		if err != nil {

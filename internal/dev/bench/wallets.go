@@ -33,12 +33,15 @@ func newWallets(l ledger, spec Spec, queue string) (*wallets, error) {
 	return w, nil
 }
 
-func (w *wallets) send(ctx context.Context, caller, walletIndex int, commands []wallet.Command) ([]wallet.Result, error) {
-	c, user := w.clients[caller%len(w.clients)], w.users[walletIndex]
-	if len(commands) > 1 {
-		return c.ApplyBatch(ctx, user, currency, commands)
+func (w *wallets) send(ctx context.Context, caller int, r request) ([]wallet.Result, error) {
+	c, user := w.clients[caller%len(w.clients)], w.users[r.wallet]
+	if r.transfer != "" {
+		return w.transfer(ctx, c, r)
 	}
-	command := commands[0]
+	if len(r.commands) > 1 {
+		return c.ApplyBatch(ctx, user, currency, r.commands)
+	}
+	command := r.commands[0]
 	if w.mode == Signal {
 		return nil, c.Send(ctx, user, currency, command)
 	}
@@ -50,8 +53,32 @@ func (w *wallets) send(ctx context.Context, caller, walletIndex int, commands []
 	return []wallet.Result{result}, err
 }
 
-func (w *wallets) historyEvents(ctx context.Context) (int64, error) {
-	total, err := w.ledger.historyEvents(ctx, func(user string) string { return wallet.WorkflowID(user, currency) })
+func (w *wallets) transfer(ctx context.Context, c *starter.Client, r request) ([]wallet.Result, error) {
+	answer, err := c.Transfer(ctx, starter.Transfer{
+		ID: w.transactionID(r.transfer), FromUserID: w.users[r.wallet], ToUserID: w.users[r.to], Currency: currency, Amount: r.commands[0].Amount,
+	})
+	var refused *wallet.TransactionRefusedError
+	if err != nil && !errors.As(err, &refused) {
+		return nil, err
+	}
+	results := make([]wallet.Result, len(answer.Results))
+	for i, leg := range answer.Results {
+		results[i] = leg.Result
+	}
+	return results, nil
+}
+
+// transactionID is unique among all runs.
+func (w *wallets) transactionID(id string) string { return w.users[0] + "-" + id }
+
+// mostDescribed is how many wallets' workflows are looked at for their events. Where there are
+// more, only the lanes' are counted.
+const mostDescribed = 2000
+
+func (w *wallets) historyEvents(ctx context.Context) (total int64, err error) {
+	if w.lanes == 0 || len(w.users) <= mostDescribed {
+		total, err = w.ledger.historyEvents(ctx, func(user string) string { return wallet.WorkflowID(user, currency) })
+	}
 	for lane := 1; lane <= w.lanes && err == nil; lane++ {
 		var n int64
 		n, err = eventsOf(ctx, w.temporal, wallet.LaneWorkflowID(w.queue, lane))

@@ -195,6 +195,17 @@ var All = []Mutation{
 		Problems: []string{"the rules say applied", "the row of hold", "nobody placed it", "verify: wallet_holds", "a step ran into a constraint"},
 	},
 	{
+		Name:      "lane_claim",
+		Mechanism: "A lane finds out whose the ids of its transactions are, and what the journals have of them.",
+		Edits: []Edit{{
+			File: "activities/apply_transaction.go",
+			Old:  `if c.stored = first[i].hash; !taken[c.ID] {`,
+			New:  `if c.stored = c.hash; i < 0 {`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"a step ran into a constraint"},
+	},
+	{
 		Name:      "lane_lock",
 		Mechanism: "A lane locks the rows that it writes to.",
 		Edits: []Edit{{
@@ -210,9 +221,9 @@ var All = []Mutation{
 		Mechanism: "All legs of a transaction are committed together.",
 		Edits: []Edit{{
 			File: "activities/apply_transaction.go",
-			Old: `groups := legGroups(of)
+			Old: `groups := newClaim(of).groups()
 	return`,
-			New: `groups := legGroups(of)
+			New: `groups := newClaim(of).groups()
 	if len(groups) > 0 {
 		var results []wallet.LegResult
 		for i := range groups {
@@ -286,6 +297,24 @@ var All = []Mutation{
 		}},
 		Faults:   "tamper",
 		Problems: []string{"a step ran into a constraint"},
+	},
+	{
+		Name:      "run_waiting",
+		Mechanism: "Lines of a run whose wallet is locked are put aside, and the run is not done without them.",
+		Edits: []Edit{
+			{
+				File: "activities/apply_run.go",
+				Old:  `if l.isDone() == hadWaited {`,
+				New:  `if l.isDone() && hadWaited {`,
+			},
+			{
+				File: "activities/run_state.go",
+				Old:  `in.State == wallet.RunDone && undone != 0`,
+				New:  `in.State == wallet.RunDone && undone < 0`,
+			},
+		},
+		Faults:   "tamper",
+		Problems: []string{"are done and 0 invalid"},
 	},
 	{
 		Name:      "salvage",

@@ -36,7 +36,7 @@ func (c *walletCheck) checkAnswers() {
 			}
 			switch {
 			case !a.matches(entry) || r.Replayed:
-			case a.way == ApplyCommand, a.way == Transaction: // concurrent callers of one id share its execution
+			case a.way == ApplyCommand, a.way.isTransaction(): // concurrent callers of one id share its execution
 				carried = 1
 			default:
 				fresh++
@@ -129,7 +129,9 @@ type bound struct {
 
 // wentAstray reports whether a command may have bypassed the queue.
 func (c *walletCheck) wentAstray(id string) bool {
-	return slices.ContainsFunc(c.byID[id], func(a attempt) bool { return a.way == StrayStep || a.way == Transaction || a.way == InLane })
+	return slices.ContainsFunc(c.byID[id], func(a attempt) bool {
+		return a.way == StrayStep || a.way.isTransaction() || a.way == InLane || a.way == InRun
+	})
 }
 
 func sortedIDs(byID map[string][]attempt) []string {

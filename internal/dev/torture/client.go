@@ -2,10 +2,13 @@ package torture
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"golang.org/x/sync/errgroup"
@@ -26,6 +29,7 @@ type caller struct {
 	starter  *starter.Client
 	lanes    *starter.Client // with lanes
 	steps    *activities.Activities
+	database *pgxpool.Pool // of the steps
 }
 
 // retryPause is the pause between two attempts of a caller.
@@ -47,7 +51,7 @@ func newCallers(first, n int, w *world, h *history) (callers []*caller, closeCon
 		}
 	}
 	for i := range n {
-		c := &caller{number: first + i, wallets: w.plan.Wallets, history: h, steps: activities.New(w.service)}
+		c := &caller{number: first + i, wallets: w.plan.Wallets, history: h, steps: activities.New(w.service), database: w.service}
 		callers = append(callers, c)
 		if i%callersTogether > 0 {
 			c.temporal, c.starter, c.lanes = callers[i-1].temporal, callers[i-1].starter, callers[i-1].lanes
@@ -98,7 +102,7 @@ func (c *caller) insist(ctx context.Context, wallet int, send Send, patient time
 			err = &gaveUpError{err}
 		}
 		cancel()
-		accepted := err == nil && (send.Way == Signal || send.Way == Garbage)
+		accepted := err == nil && (send.Way == Signal || send.Way == Garbage || send.Way == InRun)
 		c.history.end(numbers, results, accepted, err)
 		if err == nil {
 			return
@@ -109,7 +113,7 @@ func (c *caller) insist(ctx context.Context, wallet int, send Send, patient time
 
 // isByStarter reports whether a call promises to retry until its context ends.
 func (s Send) isByStarter() bool {
-	return s.Way == Signal || s.Way == Update || s.Way == Batch || s.Way == Transaction || s.Way == InLane
+	return s.Way == Signal || s.Way == Update || s.Way == Batch || s.Way.isTransaction() || s.Way == InLane
 }
 
 // gaveUpError is a call of package starter that ended before its context did, without an answer
@@ -132,6 +136,8 @@ func (c *caller) send(ctx context.Context, ref wallet.AssetRef, send Send) ([]wa
 		return answered(c.starter.Apply(ctx, ref.UserID, ref.Currency, first))
 	case InLane:
 		return answered(c.lanes.Apply(ctx, ref.UserID, ref.Currency, first))
+	case InRun:
+		return nil, c.inRun(ctx, ref, send.Commands)
 	case Batch:
 		return c.starter.ApplyBatch(ctx, ref.UserID, ref.Currency, send.Commands)
 	case BareUpdate:
@@ -142,6 +148,8 @@ func (c *caller) send(ctx context.Context, ref wallet.AssetRef, send Send) ([]wa
 		return c.strayStep(ctx, ref, first)
 	case Transaction:
 		return legsAnswered(c.starter.Transaction(ctx, send.Transaction))(send)
+	case TransactionInLane:
+		return legsAnswered(c.lanes.Transaction(ctx, send.Transaction))(send)
 	default:
 		return nil, fmt.Errorf("way %q is unknown", send.Way)
 	}
@@ -180,6 +188,37 @@ func (c *caller) applyCommand(ctx context.Context, ref wallet.AssetRef, command 
 		err = run.Get(ctx, &result)
 	}
 	return answered(result, failure.Decode(err))
+}
+
+const sqlStageRun = `WITH run AS (INSERT INTO wallet_runs (run_id) VALUES ($1) ON CONFLICT DO NOTHING RETURNING run_id)
+	INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command)
+	SELECT run_id, n, $2, $3, command
+	FROM run, unnest($4::json[]) WITH ORDINALITY AS l (command, n)`
+
+// inRun returns once a run of the commands is done, under an id that is made of their content.
+func (c *caller) inRun(ctx context.Context, ref wallet.AssetRef, commands []wallet.Command) error {
+	content := sha256.New()
+	var lines [][]byte
+	for _, command := range commands {
+		line, err := json.Marshal(command)
+		if err != nil {
+			return err
+		}
+		content.Write(line)
+		lines = append(lines, line)
+	}
+	id := fmt.Sprintf("%s-%x", commands[0].ID, content.Sum(nil)[:8])
+	if _, err := c.database.Exec(ctx, sqlStageRun, id, ref.UserID, ref.Currency, lines); err != nil {
+		return err
+	}
+	if err := c.starter.StartRun(ctx, wallet.RunInput{RunID: id}); err != nil {
+		return err
+	}
+	status, err := c.starter.AwaitRun(ctx, id)
+	if err == nil && (status.Invalid > 0 || status.Done() != int64(len(commands))) {
+		err = &gaveUpError{fmt.Errorf("of %d lines of run %q, %d are done and %d invalid", len(commands), id, status.Done(), status.Invalid)}
+	}
+	return err
 }
 
 // panicError is a panic in a stray step, which a worker would have recovered.

@@ -81,7 +81,7 @@ func TestALongPlanHasEverything(t *testing.T) {
 		}
 		for _, send := range step.Sends {
 			ways[send.Way] = true
-			if send.Way == Transaction {
+			if send.Way.isTransaction() {
 				require.NoError(t, send.Transaction.Validate())
 				require.Len(t, send.Wallets, len(send.Commands))
 				legs[len(send.Commands)]++
@@ -92,7 +92,7 @@ func TestALongPlanHasEverything(t *testing.T) {
 					require.Error(t, err)
 					continue
 				}
-				if send.Way != Transaction {
+				if !send.Way.isTransaction() {
 					require.NoError(t, c.Validate())
 				}
 				types[c.Type]++
@@ -122,9 +122,9 @@ func TestALongPlanHasEverything(t *testing.T) {
 			}
 		}
 	}
-	require.Len(t, ways, 9)
+	require.Len(t, ways, 11)
 	require.Greater(t, len(legs), 5, "transactions of many sizes")
-	for _, way := range []Way{Signal, Update, BareUpdate, Batch, StrayStep, Transaction, InLane} {
+	for _, way := range []Way{Signal, Update, BareUpdate, Batch, StrayStep, Transaction, TransactionInLane, InLane, InRun} {
 		require.True(t, conflicting[way], "%s with an id that has other content", way)
 	}
 	for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease} {

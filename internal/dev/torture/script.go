@@ -31,15 +31,23 @@ const (
 	// Transaction sends commands for several wallets, of which all are applied or none is. It does
 	// not go through their queues.
 	Transaction Way = "transaction"
+	// TransactionInLane is a transaction by package starter with lanes.
+	TransactionInLane Way = "transaction in a lane"
 	// InLane is an update by package starter with lanes: it too does not go through the queue.
 	InLane Way = "lane"
+	// InRun stages commands as lines of a run, and waits until it is done. It has no answers, and
+	// does not go through the queue.
+	InRun Way = "run"
 )
 
-// Send is one call: commands for one wallet, several only by Batch; or a transaction.
+// isTransaction reports whether the commands are the legs of one.
+func (w Way) isTransaction() bool { return w == Transaction || w == TransactionInLane }
+
+// Send is one call: commands for one wallet, several only by Batch or InRun; or a transaction.
 type Send struct {
 	Way      Way
 	Commands []wallet.Command
-	// Of a Transaction, whose legs Commands are: itself, and the wallet of each leg.
+	// Of a transaction, whose legs Commands are: itself, and the wallet of each leg.
 	Transaction wallet.Transaction
 	Wallets     []int
 }
@@ -123,7 +131,7 @@ func (s *Script) Next() Step {
 	case n < 15:
 		step.Sends = []Send{{Way: Garbage, Commands: []wallet.Command{garbage(s.id(0))}}}
 	case n < 27:
-		send := Send{Way: Batch}
+		send := Send{Way: pick(s.r, []weighted[Way]{{75, Batch}, {25, InRun}})}
 		for i := range 2 + s.r.IntN(24) {
 			send.Commands = append(send.Commands, s.command(step.Wallet, i))
 		}
@@ -201,11 +209,16 @@ func (s *Script) transactionStep(step Step) Step {
 		s.transactions = append(s.transactions, send)
 		s.transactions = s.transactions[max(0, len(s.transactions)-rememberedTransactions):]
 	}
-	step.Wallet, step.Sends = send.Wallets[0], []Send{send}
+	step.Wallet, step.Sends = send.Wallets[0], []Send{s.anyWay(send)}
 	if s.r.IntN(5) == 0 {
-		step.Sends = append(step.Sends, send)
+		step.Sends = append(step.Sends, s.anyWay(send))
 	}
 	return step
+}
+
+func (s *Script) anyWay(transaction Send) Send {
+	transaction.Way = pick(s.r, []weighted[Way]{{1, Transaction}, {2, TransactionInLane}})
+	return transaction
 }
 
 // transaction makes a new one that balances. Its legs come in pairs: what one wallet gives, or a
@@ -270,13 +283,13 @@ func (s *Script) wallet() int {
 }
 
 func (s *Script) way() Way {
-	return pick(s.r, []weighted[Way]{{30, Update}, {30, Signal}, {10, ApplyCommand}, {25, BareUpdate}, {5, Batch}, {6, StrayStep}, {20, InLane}})
+	return pick(s.r, []weighted[Way]{{30, Update}, {30, Signal}, {10, ApplyCommand}, {25, BareUpdate}, {5, Batch}, {6, StrayStep}, {20, InLane}, {4, InRun}})
 }
 
 // wayOfOther excludes ApplyCommand: its workflow's id is the command's, so Temporal gives a
 // second one the first one's answer, whatever its content.
 func (s *Script) wayOfOther() Way {
-	return pick(s.r, []weighted[Way]{{30, Update}, {25, Signal}, {25, BareUpdate}, {10, Batch}, {10, StrayStep}, {15, InLane}})
+	return pick(s.r, []weighted[Way]{{30, Update}, {25, Signal}, {25, BareUpdate}, {10, Batch}, {10, StrayStep}, {15, InLane}, {4, InRun}})
 }
 
 // id returns the id of the step's command number i.

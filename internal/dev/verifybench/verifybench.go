@@ -72,22 +72,41 @@ func Measure(ctx context.Context, o Options, out io.Writer) (err error) {
 	return nil
 }
 
-// Verify runs the program and prints its time and memory.
+// Verify runs the program and prints its time and memory, and the time of "wallet totals".
 func Verify(ctx context.Context, o Options, databaseURL string, out io.Writer) error {
-	cmd := exec.CommandContext(ctx, o.Program, "verify", "--parallel", strconv.Itoa(o.Parallel))
+	verified, err := o.run(ctx, databaseURL, "verify", "--parallel", strconv.Itoa(o.Parallel))
+	if err != nil {
+		return err
+	}
+	totals, err := o.run(ctx, databaseURL, "totals")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%swallets\t%d\nentries\t%d\nseconds\t%.1f\nentries/s\t%.0f\npeak memory of wallet verify\t%d MiB\nparallel\t%d\nCPUs\t%d\nseconds of wallet totals\t%.1f\n",
+		verified.printed, o.Wallets, o.Entries, verified.took.Seconds(), float64(o.Entries)/verified.took.Seconds(), verified.peak>>20, o.Parallel, runtime.NumCPU(), totals.took.Seconds())
+	return err
+}
+
+// ended is what a run of the program printed, and what it took.
+type ended struct {
+	printed []byte
+	took    time.Duration
+	peak    int64 // bytes
+}
+
+func (o Options) run(ctx context.Context, databaseURL string, args ...string) (e ended, err error) {
+	cmd := exec.CommandContext(ctx, o.Program, args...)
 	cmd.Env = append(os.Environ(), "WALLET_DATABASE_URL="+databaseURL)
 	cmd.Stderr = os.Stderr
 	begin := time.Now()
-	printed, err := cmd.Output()
-	took := time.Since(begin)
+	e.printed, err = cmd.Output()
+	e.took = time.Since(begin)
 	if err != nil {
-		return fmt.Errorf("wallet verify: %w\n%s", err, printed)
+		return e, fmt.Errorf("wallet %s: %w\n%s", args[0], err, e.printed)
 	}
-	peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss // KiB
-	if runtime.GOOS == "darwin" {
-		peak >>= 10 // bytes on this system
+	e.peak = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
+	if runtime.GOOS != "darwin" { // where it is bytes
+		e.peak <<= 10
 	}
-	_, err = fmt.Fprintf(out, "%swallets\t%d\nentries\t%d\nseconds\t%.1f\nentries/s\t%.0f\npeak memory of wallet verify\t%d MiB\nparallel\t%d\nCPUs\t%d\n",
-		printed, o.Wallets, o.Entries, took.Seconds(), float64(o.Entries)/took.Seconds(), peak>>10, o.Parallel, runtime.NumCPU())
-	return err
+	return e, nil
 }

@@ -41,7 +41,7 @@ func NewTable(out io.Writer, header table.Row) *Table {
 		}
 		switch name {
 		case "amount", "total", "before", "after", "hold", "available", "version", "position", "scale", "added", "subtracted",
-			"captured", "released", "left", "reversed":
+			"captured", "released", "left", "reversed", "lines", "applied", "refused", "invalid", "replayed", "waiting":
 			t.columns[i].Align = text.AlignRight
 		}
 	}

@@ -40,6 +40,16 @@ func Results(metrics client.MetricsHandler, results []wallet.Result) {
 	}
 }
 
+// MetricRunLines is the name of the counter of runs' lines.
+const MetricRunLines = "wallet_run_lines"
+
+// RunLines counts lines of runs by what became of them: applied, refused or invalid.
+func RunLines(metrics client.MetricsHandler, outcome string, lines int64) {
+	if lines > 0 {
+		metrics.WithTags(map[string]string{"outcome": outcome}).Counter(MetricRunLines).Inc(lines)
+	}
+}
+
 // Expired counts holds that the service itself has closed.
 func Expired(metrics client.MetricsHandler, holds int) {
 	if holds > 0 {

@@ -50,15 +50,15 @@ type holdInstruments struct {
 
 func newHoldInstruments(meter metric.Meter) (h holdInstruments, err error) {
 	if h.open, err = meter.Int64ObservableGauge("wallet_holds_open",
-		metric.WithDescription("Open holds of all wallets, counted up to a million; each worker reports the same.")); err != nil {
+		metric.WithDescription("Open holds of all wallets, counted up to a million.")); err != nil {
 		return h, err
 	}
 	if h.overdue, err = meter.Int64ObservableGauge("wallet_holds_overdue",
-		metric.WithDescription("Expired holds without an entry for the expiry yet.")); err != nil {
+		metric.WithDescription("Expired holds whose expiry has no entry yet.")); err != nil {
 		return h, err
 	}
 	h.overdueAge, err = meter.Float64ObservableGauge("wallet_holds_overdue_age", metric.WithUnit("s"),
-		metric.WithDescription("How long ago the first overdue hold expired; 0 if there is none."))
+		metric.WithDescription("How long ago the first overdue hold expired, or 0."))
 	return h, err
 }
 

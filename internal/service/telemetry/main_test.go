@@ -135,6 +135,13 @@ func (w *watched) everything() {
 		return err == nil
 	})
 	owner := testenv.Pool(t, w.databaseURL)
+	_, err = owner.Exec(ctx, `WITH run AS (INSERT INTO wallet_runs (run_id) VALUES ($1))
+		INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command) VALUES ($1, 1, $1, 'NONE', '{}')`, w.user)
+	require.NoError(t, err)
+	require.NoError(t, w.wallets.StartRun(ctx, wallet.RunInput{RunID: w.user}))
+	status, err := w.wallets.AwaitRun(ctx, w.user)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, status.Invalid)
 	_, err = owner.Exec(ctx, `REVOKE SELECT ON wallet_commands FROM wallet_app`)
 	require.NoError(t, err)
 	require.NoError(t, w.wallets.Send(ctx, w.user, "USD", wallet.Command{ID: "late", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}))

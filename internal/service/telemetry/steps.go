@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/counts"
 	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
@@ -27,7 +28,7 @@ type stepInterceptor struct {
 
 func newStepInterceptor(meter metric.Meter) (*stepInterceptor, error) {
 	duration, err := meter.Float64Histogram("wallet_step_duration", metric.WithUnit("s"),
-		metric.WithDescription("Attempts of a step: done, refused (by the rules, final) or failed (retried)."))
+		metric.WithDescription("Attempts of a step: done, refused (final) or failed (retried)."))
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func newStepInterceptor(meter metric.Meter) (*stepInterceptor, error) {
 		return nil, err
 	}
 	ahead, err := meter.Int64Counter("wallet_time_ahead",
-		metric.WithDescription("Steps after which the last entry of their wallet was more than 5 s ahead of the worker's clock."))
+		metric.WithDescription("Steps whose wallet's last entry is more than 5 s ahead of the worker's clock."))
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +59,7 @@ type timedStep struct {
 
 func (s *timedStep) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
 	started := time.Now()
+	ctx, latest := counts.WithLatest(ctx)
 	out, err := s.Next.ExecuteActivity(ctx, in)
 	s.of.duration.Record(ctx, time.Since(started).Seconds(), metric.WithAttributes(
 		attribute.String("step", activity.GetInfo(ctx).ActivityType.Name), attribute.String("outcome", outcomeOf(err))))
@@ -69,24 +71,24 @@ func (s *timedStep) ExecuteActivity(ctx context.Context, in *interceptor.Execute
 			s.of.batch.Record(ctx, int64(len(input.Items)))
 		}
 	}
-	if applied, ok := out.(wallet.ApplyCommandsOutput); ok && err == nil {
-		s.of.checkTime(ctx, applied.Asset)
+	if err == nil {
+		s.of.checkTime(ctx, latest)
 	}
 	return out, err
 }
 
 // checkTime tells of a wallet whose last entry is ahead of the worker's clock. Either Postgres's
 // clock is ahead, or it was when an entry was recorded: later ones cannot have an earlier time.
-func (s *stepInterceptor) checkTime(ctx context.Context, a wallet.Asset) {
+func (s *stepInterceptor) checkTime(ctx context.Context, latest *counts.Latest) {
 	now := time.Now()
-	by := a.UpdatedAt.Sub(now)
+	by := latest.Time.Sub(now)
 	if by <= postgres.ClockTolerance {
 		return
 	}
 	s.ahead.Add(ctx, 1)
 	if last := s.told.Load(); now.Unix()-last >= 60 && s.told.CompareAndSwap(last, now.Unix()) {
 		activity.GetLogger(ctx).Warn("the last entry of a wallet is ahead of this worker's clock: Postgres's clock is ahead, or was (this is logged at most once a minute)",
-			"recorded_at", a.UpdatedAt, "ahead", by.Round(time.Second).String(), "position", a.Position)
+			"recorded_at", latest.Time, "ahead", by.Round(time.Second).String(), "position", latest.Position)
 	}
 }
 

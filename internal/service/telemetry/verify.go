@@ -34,10 +34,10 @@ func newVerifyInstruments(meter metric.Meter) (v verifyInstruments, err error) {
 	v.wallets = gauge("wallet_verify_wallets", "Wallets that the last verification read.")
 	v.duration = seconds("wallet_verify_duration", "Duration of the last verification.")
 	v.finished = seconds("wallet_verify_finished_timestamp", "When the last verification ended, as Unix time.")
-	v.failed = seconds("wallet_verify_failed_timestamp", "When a verification last failed to finish, as Unix time; 0 if none has since the worker started.")
+	v.failed = seconds("wallet_verify_failed_timestamp", "When a verification last failed to finish, as Unix time; 0 if none has since the start.")
 	if err == nil {
 		v.runs, err = meter.Int64Counter("wallet_verify_runs",
-			metric.WithDescription("Verifications: sound, findings, or failed (not finished)."))
+			metric.WithDescription("Verifications: sound, findings or failed (not finished)."))
 	}
 	if err == nil { // Prometheus only sees an increase from an existing zero
 		for _, outcome := range []string{"sound", "findings", "failed"} {

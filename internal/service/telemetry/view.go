@@ -6,6 +6,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric"
 
+	"github.com/valueledger/wallet/internal/service/counts"
 	"github.com/valueledger/wallet/workflows"
 )
 
@@ -19,9 +20,10 @@ const unitCommands = "{command}"
 // ofWorkflows describes the workflows' metrics. They use the SDK's handler, which supports
 // neither descriptions nor histograms other than timers.
 var ofWorkflows = map[string]metric.Stream{
-	workflows.MetricReceived:    {Description: "Commands that entered a queue, by signal, update or lane."},
+	workflows.MetricReceived:    {Description: "Commands received by signal, update or lane."},
 	workflows.MetricAnswered:    {Description: "Commands answered, including repeats of a known id."},
 	workflows.MetricCommands:    {Description: "Commands applied or refused, each once; reason is set for refusals."},
+	counts.MetricRunLines:       {Description: "Lines of runs that are done, by what became of them."},
 	workflows.MetricLostEntries: {Description: "Times a wallet found that Postgres had lost journal entries it had already answered."},
 	workflows.MetricQueue: {Description: "Commands in a wallet's queue when its next batch is taken from it.",
 		Unit: unitCommands, Aggregation: metric.AggregationExplicitBucketHistogram{Boundaries: commandsBuckets, NoMinMax: true}},

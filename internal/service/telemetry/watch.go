@@ -52,7 +52,7 @@ func newWatch(meter metric.Meter) (*watch, error) {
 	var w watch
 	var err error
 	if w.tasks, err = meter.Int64ObservableGauge("wallet_task_queue_backlog",
-		metric.WithDescription("Tasks waiting in the task queue, roughly; each worker reports the same.")); err != nil {
+		metric.WithDescription("Tasks waiting in the task queue, roughly.")); err != nil {
 		return nil, err
 	}
 	if w.age, err = meter.Float64ObservableGauge("wallet_task_queue_backlog_age", metric.WithUnit("s"),
@@ -60,11 +60,11 @@ func newWatch(meter metric.Meter) (*watch, error) {
 		return nil, err
 	}
 	if w.lag, err = meter.Int64ObservableGauge("wallet_feed_lag",
-		metric.WithDescription("Appends to the feed that a consumer has not handled, roughly; each worker reports the same.")); err != nil {
+		metric.WithDescription("Appends to the feed that a consumer has not handled, roughly.")); err != nil {
 		return nil, err
 	}
 	if w.parked, err = meter.Int64ObservableGauge("wallet_feed_parked",
-		metric.WithDescription("Wallets whose events wait because a consumer cannot handle them; each worker reports the same.")); err != nil {
+		metric.WithDescription("Wallets whose events a consumer cannot handle.")); err != nil {
 		return nil, err
 	}
 	if w.holds, err = newHoldInstruments(meter); err != nil {

@@ -34,6 +34,9 @@ const (
 
 	Transaction       = "transaction.json"
 	TransactionResult = "transaction_result.json"
+
+	RunInput  = "run_input.json"
+	RunStatus = "run_status.json"
 )
 
 // walletAssetInput is what a caller starts a wallet's workflow with.
@@ -80,6 +83,9 @@ func Generate(root string) (map[string][]byte, error) {
 
 		Transaction:       g.transaction(),
 		TransactionResult: g.transactionResult(kind.Enum),
+
+		RunInput:  g.runInput(),
+		RunStatus: g.schema(wallet.RunStatus{}),
 	} {
 		schema.Version = jsonschema.Version
 		if files[file], err = json.MarshalIndent(schema, "", "  "); err != nil {
@@ -96,6 +102,14 @@ func (g *generator) transactionResult(types []any) *jsonschema.Schema {
 	return s
 }
 
+func (g *generator) runInput() *jsonschema.Schema {
+	s := g.schema(wallet.RunInput{})
+	property(s, "run_id").MinLength, property(s, "run_id").MaxLength = length(1), length(wallet.MaxRunIDCharacters)
+	property(s, "lanes").Minimum, property(s, "lanes").Maximum = "0", json.Number(strconv.Itoa(wallet.MaxRunLanes))
+	s.AdditionalProperties = jsonschema.FalseSchema
+	return s
+}
+
 type generator struct {
 	reflector jsonschema.Reflector
 	enums     map[string][]any
@@ -109,7 +123,7 @@ func newGenerator(root string) (*generator, error) {
 		AllowAdditionalProperties: true, // readers ignore unknown fields
 		Mapper:                    g.leaf,
 	}
-	for _, source := range []string{"command.go", "result.go", "errors.go", "steps.go", "transaction.go"} {
+	for _, source := range []string{"command.go", "result.go", "errors.go", "steps.go", "transaction.go", "run.go"} {
 		path := filepath.Join(root, source)
 		if err := g.reflector.AddGoComments(here, path, jsonschema.WithFullComment()); err != nil {
 			return nil, err

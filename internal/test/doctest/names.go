@@ -69,7 +69,8 @@ func CheckNames(t *testing.T, path string, n Names) {
 // CheckCommands finds commands in documents that the program does not have.
 func CheckCommands(t *testing.T, root string, program *cobra.Command) {
 	named := regexp.MustCompile("(?:`|\\$ )" + program.Name() + " ([a-z][a-z-]*)")
-	program.InitDefaultCompletionCmd() // otherwise only added when the program runs
+	program.InitDefaultCompletionCmd() // otherwise only added when the program runs, as help is
+	program.InitDefaultHelpCmd()
 	commands := map[string]bool{}
 	for _, command := range program.Commands() {
 		commands[command.Name()] = true

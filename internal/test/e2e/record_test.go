@@ -4,7 +4,9 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -124,6 +126,7 @@ func TestRecordHistories(t *testing.T) {
 	paid := scheduled.info().RecentActions[0].StartWorkflowResult.WorkflowID
 	w.requireSound()
 	firstLane := w.laneOverContinueAsNew()
+	firstRun := w.runWithEverything()
 
 	const (
 		signaled  = enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
@@ -147,6 +150,9 @@ func TestRecordHistories(t *testing.T) {
 	lane := wallet.LaneWorkflowID(w.queue, 1)
 	w.saveHistory("lane", workflow.Execution{ID: lane, RunID: firstLane}, step, regular, updated, continued)
 	w.saveHistory("lane_continued", workflow.Execution{ID: lane}, step, updated)
+	ran := wallet.RunWorkflowID("recorded")
+	w.saveHistory("run", workflow.Execution{ID: ran, RunID: firstRun}, step, regular, updated, timer, continued)
+	w.saveHistory("run_continued", workflow.Execution{ID: ran}, step, regular, updated, completed)
 	w.saveHistory("apply_command", workflow.Execution{ID: applied}, regular, completed)
 	w.saveHistory("apply_command_scheduled", workflow.Execution{ID: paid}, regular, completed)
 	w.saveHistory("apply_command_refused", workflow.Execution{ID: refused}, regular, failed)
@@ -269,6 +275,30 @@ func (w *world) laneOverContinueAsNew() (firstRun string) {
 			return firstRun
 		}
 	}
+}
+
+// runWithEverything applies lines of which some are refused and some wait for a locked wallet, and is
+// paused and resumed until its second run, and cancelled there.
+func (w *world) runWithEverything() (firstRun string) {
+	ctx := context.Background()
+	path := filepath.Join(w.t.TempDir(), "lines.jsonl")
+	var lines strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&lines, `{"user_id":"lane-%d","currency":"USD","type":"subtract","amount":"%d"}`+"\n", i%3, 1+i%2*1000)
+	}
+	require.NoError(w.t, os.WriteFile(path, []byte(lines.String()), 0o600))
+	w.stageFile("recorded", runFile{path: path})
+	tx, err := w.owner.Begin(ctx)
+	require.NoError(w.t, err)
+	defer tx.Rollback(ctx) //nolint:errcheck // it is after the test's failure
+	_, err = tx.Exec(ctx, `SELECT FROM wallet_assets WHERE user_id = 'lane-0' FOR UPDATE`)
+	require.NoError(w.t, err)
+	w.startRun(wallet.RunInput{RunID: "recorded"})
+	w.eventually("lines that wait", func() bool { s := w.runStatus("recorded"); return s.Waiting > 0 && s.Done()+s.Waiting == s.Lines })
+	firstRun = w.runOverContinueAsNew("recorded")
+	_, err = w.wallets.CancelRun(ctx, "recorded")
+	require.NoError(w.t, err)
+	return firstRun
 }
 
 func (w *world) history(run workflow.Execution) *historypb.History {

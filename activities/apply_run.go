@@ -1,0 +1,470 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.temporal.io/sdk/activity"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/counts"
+	"github.com/valueledger/wallet/internal/service/failure"
+)
+
+const (
+	// runStepTime is how long a step goes on before it reports how far it came: long enough for a
+	// short history, short enough for the Web UI.
+	runStepTime = 10 * time.Second
+	// runRetryPause is how long lines wait between two tries of their wallets, while there are
+	// others to apply.
+	runRetryPause = time.Second
+	// maxWaitingWallets is with how many wallets a part no longer goes on to other lines. The step
+	// keeps their names in memory.
+	maxWaitingWallets = 1000
+	// retriedTogether is how many wallets are tried again in one transaction.
+	retriedTogether = 50
+)
+
+const (
+	sqlRunPart = `SELECT r.state, p.done_line, p.saves
+		FROM wallet_run_parts AS p
+		JOIN wallet_runs AS r USING (run_id)
+		WHERE p.run_id = $1 AND p.part = $2`
+
+	sqlCurrencies = `SELECT code FROM currencies ORDER BY code`
+
+	sqlNextLines = `SELECT line, user_id, currency, command
+		FROM wallet_run_lines
+		WHERE run_id = $1 AND part = $2 AND line > $3
+		ORDER BY line
+		LIMIT $4`
+
+	sqlWaitingWallets = `SELECT DISTINCT user_id, currency
+		FROM wallet_run_waiting
+		WHERE run_id = $1 AND part = $2
+		ORDER BY user_id, currency`
+
+	// The first lines of each wallet.
+	sqlWaitingLines = `SELECT l.line, l.user_id, l.currency, l.command
+		FROM unnest($3::text[], $4::text[]) AS wanted (u, c)
+		CROSS JOIN LATERAL (
+			SELECT line
+			FROM wallet_run_waiting
+			WHERE run_id = $1 AND part = $2 AND user_id = wanted.u AND currency = wanted.c
+			ORDER BY line
+			LIMIT $5) AS w
+		JOIN wallet_run_lines AS l ON l.run_id = $1 AND l.part = $2 AND l.line = w.line`
+
+	sqlSavePart = `UPDATE wallet_run_parts
+		SET done_line = $4, saves = saves + 1, applied = applied + $5, refused = refused + $6, invalid = invalid + $7,
+			replayed = replayed + $8, updated_at = clock_timestamp()
+		WHERE run_id = $1 AND part = $2 AND saves = $3`
+
+	sqlInsertFailures = `INSERT INTO wallet_run_failures (run_id, part, line, status, user_id, currency, type, amount, command_id, reason, message)
+		SELECT $1, $2, *
+		FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[])
+		ON CONFLICT DO NOTHING`
+
+	sqlInsertWaiting = `INSERT INTO wallet_run_waiting (run_id, part, line, user_id, currency)
+		SELECT $1, $2, *
+		FROM unnest($3::bigint[], $4::text[], $5::text[])`
+
+	sqlDeleteWaiting = `DELETE FROM wallet_run_waiting AS w
+		USING unnest($3::bigint[], $4::text[], $5::text[]) AS done (l, u, c)
+		WHERE w.run_id = $1 AND w.part = $2 AND w.user_id = done.u AND w.currency = done.c AND w.line = done.l`
+
+	sqlRunState = `SELECT state FROM wallet_runs WHERE run_id = $1`
+)
+
+// ApplyRunLines applies lines of a part of a run, up to 500 in a transaction, for some seconds, or
+// until the run is not running. What it has done it saves in Postgres, after the events of the
+// lines are recorded: whatever ends it, another try goes on from there. Lines that it applies
+// again count once by their ids.
+//
+// It waits for no wallet. Lines of one that is locked or cannot be read are put aside, and tried
+// again between the others. Later lines of that wallet are put behind them.
+func (a *Activities) ApplyRunLines(ctx context.Context, in wallet.ApplyRunLinesInput) (out wallet.ApplyRunLinesOutput, err error) {
+	p, err := a.openRunPart(ctx, in)
+	stopping := stopOf(ctx)
+	for end := time.Now().Add(runStepTime); err == nil && p.state == wallet.RunRunning && time.Now().Before(end) && !isClosed(stopping); {
+		if p.isDone() || p.blocked {
+			break
+		}
+		err = p.next(ctx)
+	}
+	if err == nil {
+		err = p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
+			batch.Queue(sqlRun, in.RunID).Query(readRun(&out.Status))
+		})
+	}
+	if err != nil {
+		return out, failure.Encode(fmt.Errorf("apply lines of part %d of run %q: %w", in.Part, in.RunID, err))
+	}
+	out.Done, out.Blocked, out.Cause = p.isDone(), p.blocked, p.cause
+	return out, nil
+}
+
+// stopOf is closed when the worker stops. Direct callers have none.
+func stopOf(ctx context.Context) <-chan struct{} {
+	if !activity.IsActivity(ctx) || activity.GetInfo(ctx).IsLocalActivity {
+		return nil
+	}
+	return activity.GetWorkerStopChannel(ctx)
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// readInTransaction reads with the settings of the steps, which have the planner use the right
+// index, whatever the statistics say of a table that was filled a moment ago.
+func (a *Activities) readInTransaction(ctx context.Context, queue func(*pgx.Batch)) error {
+	_, err := inTransaction(ctx, a, func(t transaction) (struct{}, error) {
+		batch := &pgx.Batch{}
+		queue(batch)
+		batch.Queue(sqlCommit)
+		return struct{}{}, t.begin(ctx, batch)
+	})
+	return err
+}
+
+// runPart is a part of a run in a step.
+type runPart struct {
+	a          *Activities
+	in         wallet.ApplyRunLinesInput
+	currencies map[string]bool
+
+	state     wallet.RunState
+	doneLine  int64
+	saves     int64
+	noneLeft  bool                     // behind doneLine
+	waiting   map[wallet.AssetRef]bool // wallets of which lines wait
+	order     []wallet.AssetRef        // of these
+	lastTried time.Time
+	blocked   bool
+	cause     string // why a wallet waits
+}
+
+func (p *runPart) isDone() bool { return p.noneLeft && len(p.waiting) == 0 }
+
+func (a *Activities) openRunPart(ctx context.Context, in wallet.ApplyRunLinesInput) (*runPart, error) {
+	p := &runPart{a: a, in: in, currencies: map[string]bool{}, lastTried: time.Now()}
+	err := a.readInTransaction(ctx, func(batch *pgx.Batch) {
+		batch.Queue(sqlRunPart, in.RunID, in.Part).QueryRow(func(row pgx.Row) error { return row.Scan(&p.state, &p.doneLine, &p.saves) })
+		batch.Queue(sqlWaitingWallets, in.RunID, in.Part).Query(p.readWaiting)
+		batch.Queue(sqlCurrencies).Query(func(found pgx.Rows) error {
+			codes, err := pgx.CollectRows(found, pgx.RowTo[string])
+			for _, code := range codes {
+				p.currencies[code] = true
+			}
+			return err
+		})
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "part", Value: fmt.Sprint(in.Part), Message: fmt.Sprintf("run %q has no part %d, or has not begun", in.RunID, in.Part)}
+	}
+	return p, err
+}
+
+func (p *runPart) readWaiting(found pgx.Rows) (err error) {
+	p.order, err = pgx.CollectRows(found, pgx.RowToStructByPos[wallet.AssetRef])
+	p.waiting = make(map[wallet.AssetRef]bool, len(p.order))
+	for _, ref := range p.order {
+		p.waiting[ref] = true
+	}
+	return err
+}
+
+// next applies the next lines, or tries again those that wait.
+func (p *runPart) next(ctx context.Context) error {
+	onlyWaiting := p.noneLeft || len(p.waiting) >= maxWaitingWallets
+	if len(p.waiting) > 0 && (onlyWaiting || time.Since(p.lastTried) >= runRetryPause) {
+		progress, err := p.retry(ctx)
+		p.lastTried = time.Now()
+		p.blocked = onlyWaiting && !progress
+		return err
+	}
+	var lines []*runLine
+	if err := p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
+		batch.Queue(sqlNextLines, p.in.RunID, p.in.Part, p.doneLine, wallet.MaxBatch).Query(p.readLines(&lines))
+	}); err != nil {
+		return err
+	}
+	if len(lines) == 0 {
+		p.noneLeft = true
+		return nil
+	}
+	if err := p.apply(ctx, p.groups(lines, p.waiting), nil); err != nil {
+		return err
+	}
+	return p.save(ctx, lines, lines[len(lines)-1].number, false)
+}
+
+// retry tries the wallets that wait, some at a time, and reports whether a line is done.
+func (p *runPart) retry(ctx context.Context) (progress bool, err error) {
+	asked := p.order[rand.IntN(len(p.order))] // why it waits
+	for rest := p.order; len(rest) > 0 && p.state == wallet.RunRunning; {
+		some := rest[:min(retriedTogether, len(rest))]
+		rest = rest[len(some):]
+		var users, currencies []string
+		for _, ref := range some {
+			users, currencies = append(users, ref.UserID), append(currencies, ref.Currency)
+		}
+		var lines []*runLine
+		if err := p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
+			batch.Queue(sqlWaitingLines, p.in.RunID, p.in.Part, users, currencies, wallet.MaxBatch/len(some)).Query(p.readLines(&lines))
+		}); err != nil {
+			return progress, err
+		}
+		if err := p.apply(ctx, p.groups(lines, nil), &asked); err != nil {
+			return progress, err
+		}
+		if err := p.save(ctx, lines, p.doneLine, true); err != nil {
+			return progress, err
+		}
+		for _, line := range lines {
+			progress = progress || line.isDone()
+		}
+	}
+	return progress, p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
+		batch.Queue(sqlWaitingWallets, p.in.RunID, p.in.Part).Query(p.readWaiting)
+	})
+}
+
+// runLine is a line, and the place of its command in a group.
+type runLine struct {
+	wallet.RunLine
+	number  int64
+	invalid *wallet.InvalidError
+	group   *laneGroup // nil if it is invalid, or lines of its wallet wait
+	place   int
+}
+
+// result is nil unless the command of the line was applied or refused.
+func (l *runLine) result() *wallet.Result {
+	if l.group == nil || l.group.done == nil {
+		return nil
+	}
+	return &l.group.done.results[l.place]
+}
+
+func (l *runLine) isDone() bool { return l.invalid != nil || l.result() != nil }
+
+func (p *runPart) readLines(into *[]*runLine) func(pgx.Rows) error {
+	return func(found pgx.Rows) error {
+		for found.Next() {
+			l, ref, command := &runLine{}, wallet.AssetRef{}, []byte(nil)
+			if err := found.Scan(&l.number, &ref.UserID, &ref.Currency, &command); err != nil {
+				return err
+			}
+			var err error
+			if l.RunLine, err = wallet.DecodeStagedLine(ref, command, p.in.RunID, l.number); err == nil && !p.currencies[ref.Currency] {
+				err = wallet.UnknownCurrency(ref.Currency)
+			}
+			if err != nil && !errors.As(err, &l.invalid) {
+				return err
+			}
+			*into = append(*into, l)
+		}
+		return found.Err()
+	}
+}
+
+// groups puts the commands of lines into a group for each wallet, but for those of wallets that
+// wait.
+func (p *runPart) groups(lines []*runLine, waiting map[wallet.AssetRef]bool) (groups []*laneGroup) {
+	byRef := map[wallet.AssetRef]*laneGroup{}
+	for _, l := range lines {
+		if l.invalid != nil || waiting[l.AssetRef] {
+			continue
+		}
+		g := byRef[l.AssetRef]
+		if g == nil {
+			g = &laneGroup{group: group{AssetRef: l.AssetRef}}
+			byRef[l.AssetRef], groups = g, append(groups, g)
+		}
+		l.group, l.place = g, len(g.commands)
+		g.commands = append(g.commands, wallet.Received{Command: l.Command})
+	}
+	return groups
+}
+
+// apply applies groups and records their events, like a lane. Of asked, if it is among those that
+// could not be done, it finds out why.
+func (p *runPart) apply(ctx context.Context, groups []*laneGroup, asked *wallet.AssetRef) error {
+	if err := applyInParts(ctx, groups, p.a.applyFree); err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if asked != nil && g.AssetRef == *asked && g.done == nil {
+			p.cause = p.applyAlone(ctx, g)
+		}
+	}
+	if err := p.a.recordLane(ctx, groups); err != nil {
+		return err
+	}
+	countLane(ctx, groups)
+	return nil
+}
+
+// applyAlone applies a group as the workflow of its wallet does. It returns why that failed.
+func (p *runPart) applyAlone(ctx context.Context, g *laneGroup) (cause string) {
+	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
+	defer cancel()
+	err := withoutPanic(func() error {
+		outcomes, err := p.a.applyGroups(ctx, []group{g.group})
+		if err == nil {
+			g.done = &outcomes[0]
+		}
+		return err
+	})
+	if err != nil {
+		cause = fmt.Sprintf("the %s wallet of %q: %v", g.Currency, g.UserID, err)
+	}
+	return cause
+}
+
+// errPartMoved says that somebody else works at the same part.
+var errPartMoved = errors.New("another try of this step has gone on meanwhile")
+
+// save saves what became of lines, in one transaction with how far the part has come. Lines that
+// had waited are no longer to wait if they are done; others are to wait if they are not.
+func (p *runPart) save(ctx context.Context, lines []*runLine, doneLine int64, hadWaited bool) error {
+	var applied, refused, invalid, replayed int64
+	var failed []*runLine
+	var moved []*runLine // to or from those that wait
+	for _, l := range lines {
+		switch r := l.result(); {
+		case l.invalid != nil:
+			invalid++
+			failed = append(failed, l)
+		case r == nil:
+		case r.Status == wallet.StatusApplied:
+			applied++
+		default:
+			refused++
+			failed = append(failed, l)
+		}
+		if r := l.result(); r != nil && r.Replayed {
+			replayed++
+		}
+		if l.isDone() == hadWaited {
+			moved = append(moved, l)
+		}
+	}
+	if hadWaited && len(moved) == 0 {
+		return p.readState(ctx)
+	}
+	_, err := inTransaction(ctx, p.a, func(t transaction) (struct{}, error) {
+		first, saved := &pgx.Batch{}, int64(0)
+		first.Queue(sqlSavePart, p.in.RunID, p.in.Part, p.saves, doneLine, applied, refused, invalid, replayed).Exec(func(tag pgconn.CommandTag) error {
+			saved = tag.RowsAffected()
+			return nil
+		})
+		if err := t.begin(ctx, first); err != nil {
+			return struct{}{}, err
+		}
+		if saved == 0 {
+			return struct{}{}, errPartMoved
+		}
+		last := &pgx.Batch{}
+		if len(failed) > 0 {
+			last.Queue(sqlInsertFailures, append([]any{p.in.RunID, p.in.Part}, failureColumns(failed)...)...)
+		}
+		if len(moved) > 0 {
+			sql := sqlInsertWaiting
+			if hadWaited {
+				sql = sqlDeleteWaiting
+			}
+			last.Queue(sql, append([]any{p.in.RunID, p.in.Part}, lineColumns(moved)...)...)
+		}
+		last.Queue(sqlRunState, p.in.RunID).QueryRow(p.scanState)
+		return struct{}{}, t.commit(ctx, last)
+	})
+	if err != nil {
+		return err
+	}
+	p.doneLine, p.saves = doneLine, p.saves+1
+	if !hadWaited {
+		for _, l := range moved {
+			if !p.waiting[l.AssetRef] {
+				p.waiting[l.AssetRef], p.order = true, append(p.order, l.AssetRef)
+			}
+		}
+	}
+	countLines(ctx, applied, refused, invalid)
+	return nil
+}
+
+func (p *runPart) scanState(row pgx.Row) error { return row.Scan(&p.state) }
+
+func (p *runPart) readState(ctx context.Context) error {
+	return p.a.readInTransaction(ctx, func(batch *pgx.Batch) { batch.Queue(sqlRunState, p.in.RunID).QueryRow(p.scanState) })
+}
+
+func countLines(ctx context.Context, applied, refused, invalid int64) {
+	if activity.IsActivity(ctx) {
+		metrics := activity.GetMetricsHandler(ctx)
+		counts.RunLines(metrics, "applied", applied)
+		counts.RunLines(metrics, "refused", refused)
+		counts.RunLines(metrics, "invalid", invalid)
+	}
+}
+
+// failureColumns are the parameters of sqlInsertFailures.
+func failureColumns(lines []*runLine) []any {
+	var numbers []int64
+	var statuses, users, currencies, types, amounts, ids, reasons, messages []string
+	for _, l := range lines {
+		status, reason, message := "invalid", wallet.Reason(""), ""
+		if l.invalid != nil {
+			reason, message = l.invalid.Reason, l.invalid.Message
+		} else {
+			r := l.result()
+			status, reason, message = "refused", r.Reason, r.Message
+		}
+		amount := ""
+		if !l.Amount.IsZero() {
+			amount = l.Amount.String()
+		}
+		numbers, statuses = append(numbers, l.number), append(statuses, status)
+		users, currencies = append(users, l.UserID), append(currencies, l.Currency)
+		types, amounts, ids = append(types, printable(string(l.Type))), append(amounts, amount), append(ids, printable(l.ID))
+		reasons, messages = append(reasons, string(reason)), append(messages, message)
+	}
+	return []any{numbers, statuses, users, currencies, types, amounts, ids, reasons, messages}
+}
+
+// printable is a text of a line, which may be invalid, in a form that Postgres stores.
+func printable(text string) string {
+	if len(text) > 4*wallet.MaxIDCharacters {
+		text = text[:4*wallet.MaxIDCharacters]
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.ToValidUTF8(text, string(unicode.ReplacementChar)))
+}
+
+func lineColumns(lines []*runLine) []any {
+	var numbers []int64
+	var users, currencies []string
+	for _, l := range lines {
+		numbers, users, currencies = append(numbers, l.number), append(users, l.UserID), append(currencies, l.Currency)
+	}
+	return []any{numbers, users, currencies}
+}

@@ -1,0 +1,302 @@
+package workflows
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/service/markdown"
+	"github.com/valueledger/wallet/internal/service/payloads"
+)
+
+const (
+	// defaultRunLanes keep two connections of Postgres at work while others read or commit.
+	defaultRunLanes = 4
+	// blockedPause is how long a part rests all of whose lines wait for wallets.
+	blockedPause = 10 * time.Second
+)
+
+// Run applies the lines of a run. They, what became of them and how far it has come are in
+// Postgres: the workflow only says which part is worked at, and when. So it hands nothing to the
+// next run but its input, and whatever ends it, it can be started again.
+//
+// Updates pause, resume and cancel it. They are answered once the state is reached: when it is
+// paused or cancelled, nothing is under way. A cancelled run completes, with how far it came.
+//
+// Input: wallet.RunInput. It fails with InvalidCommand if no such run is staged.
+func Run(ctx workflow.Context, payload converter.RawValue) (wallet.RunStatus, error) {
+	panicIfEncrypted(payload)
+	data, err := payloads.JSON(payload)
+	if err != nil {
+		return wallet.RunStatus{}, failure.Encode(err)
+	}
+	input, err := wallet.DecodeRunInput(data)
+	if err != nil {
+		return wallet.RunStatus{}, failure.Encode(err)
+	}
+	r := &run{input: input, stepper: stepper{log: log.With(workflow.GetLogger(ctx), "run_id", input.RunID)}}
+	r.of = r
+	if err := r.handleUpdates(ctx); err != nil {
+		return wallet.RunStatus{}, err
+	}
+	status, err := r.run(ctx)
+	work, _ := workflow.NewDisconnectedContext(ctx)
+	_ = workflow.Await(work, func() bool { return workflow.AllHandlersFinished(ctx) })
+	return status, failure.Encode(err)
+}
+
+// run is the state of a Run workflow.
+type run struct {
+	stepper
+	input    wallet.RunInput
+	status   wallet.RunStatus
+	begun    bool
+	wanted   wallet.RunState // what the last update, or a cancellation, asks for
+	parts    []int           // that nobody works at
+	underWay int             // parts that somebody works at, or that rest
+	resting  int             // of these
+	ending   bool            // no other part is begun, so that the next run can
+	failed   error           // of a step, final
+	cause    string          // why lines wait
+	rate     rate
+}
+
+// rate is a speed over the last window.
+type rate struct {
+	since     time.Time
+	from      int64
+	perSecond float64
+}
+
+func (r *rate) note(now time.Time, done int64) {
+	switch past := now.Sub(r.since); {
+	case r.since.IsZero():
+		r.since, r.from = now, done
+	case past >= rateWindow:
+		r.perSecond = float64(done-r.from) / past.Seconds()
+		r.since, r.from = now, done
+	}
+}
+
+func (r *run) handleUpdates(ctx workflow.Context) error {
+	for _, u := range []struct {
+		name, description string
+		state             wallet.RunState
+	}{
+		{wallet.UpdatePause, "Stop after the lines that are under way", wallet.RunPaused},
+		{wallet.UpdateResume, "Go on after a pause", wallet.RunRunning},
+		{wallet.UpdateCancel, "Stop for good, and complete", wallet.RunCancelled},
+	} {
+		err := workflow.SetUpdateHandlerWithOptions(ctx, u.name, func(ctx workflow.Context) (wallet.RunStatus, error) {
+			if r.wanted != wallet.RunCancelled {
+				r.wanted = u.state
+			}
+			err := workflow.Await(ctx, func() bool { return r.failed != nil || r.reached(u.state) })
+			return r.status, failure.Encode(errors.Join(err, r.failed))
+		}, workflow.UpdateHandlerOptions{Description: u.description})
+		if err != nil {
+			return err
+		}
+	}
+	return workflow.SetQueryHandler(ctx, wallet.QueryState, func() (wallet.RunStatus, error) { return r.status, nil })
+}
+
+// reached reports whether a state that was asked for is there, or can no longer be.
+func (r *run) reached(state wallet.RunState) bool {
+	if r.status.State == wallet.RunDone || r.status.State == wallet.RunCancelled {
+		return r.idle()
+	}
+	return r.begun && r.status.State == state && (state == wallet.RunRunning || r.idle())
+}
+
+// idle reports whether nothing is under way.
+func (r *run) idle() bool { return r.underWay == r.resting }
+
+func (r *run) run(ctx workflow.Context) (wallet.RunStatus, error) {
+	work, stop := workflow.NewDisconnectedContext(ctx)
+	defer stop() // ends what rests
+	if err := r.begin(work); err != nil {
+		r.failed = err
+		return r.status, err
+	}
+	r.showDetails(ctx)
+	if r.status.State != wallet.RunDone {
+		for range min(cmp.Or(r.input.Lanes, defaultRunLanes), len(r.parts)) {
+			workflow.Go(work, r.lane)
+		}
+		if err := r.supervise(ctx, work); err != nil {
+			return r.status, err
+		}
+	}
+	if r.status.State == wallet.RunCancelled && ctx.Err() != nil {
+		return r.status, temporal.NewCanceledError(r.status)
+	}
+	return r.status, nil
+}
+
+func (r *run) begin(ctx workflow.Context) error {
+	var out wallet.BeginRunOutput
+	if err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, runOptions("count the lines", 10*time.Minute)), wallet.StepBeginRun, r.input).Get(ctx, &out); err != nil {
+		return failure.Decode(err)
+	}
+	r.status, r.parts, r.begun = out.Status, out.Parts, true
+	if r.wanted == "" {
+		r.wanted = r.status.State
+	}
+	r.rate.note(workflow.Now(ctx), r.status.Done())
+	return nil
+}
+
+// supervise waits for what the lanes do not: updates, a cancellation, a full history, the end.
+func (r *run) supervise(ctx, work workflow.Context) error {
+	for {
+		_ = workflow.Await(work, func() bool {
+			return r.failed != nil || ctx.Err() != nil && r.wanted != wallet.RunCancelled || r.wanted != r.status.State ||
+				r.allDone() || workflow.GetInfo(ctx).GetContinueAsNewSuggested() && !r.ending || r.ending && r.idle()
+		})
+		switch {
+		case r.failed != nil:
+			return r.failed
+		case ctx.Err() != nil && r.wanted != wallet.RunCancelled:
+			r.wanted = wallet.RunCancelled
+		case r.allDone(): // too late to cancel it
+			return r.setState(work, wallet.RunDone)
+		case r.wanted != r.status.State:
+			wanted := r.wanted
+			if err := r.setState(work, wanted); err != nil {
+				return err
+			}
+			if wanted != wallet.RunRunning {
+				_ = workflow.Await(work, func() bool { return r.idle() || r.failed != nil })
+				if err := r.setState(work, wanted); err != nil { // for how far it has come
+					return err
+				}
+			}
+			if wanted == wallet.RunCancelled {
+				return r.failed
+			}
+		case !r.ending:
+			r.ending = true
+		default:
+			_ = workflow.Await(work, func() bool {
+				return workflow.AllHandlersFinished(ctx) || r.wanted != r.status.State || ctx.Err() != nil
+			})
+			if workflow.AllHandlersFinished(ctx) && ctx.Err() == nil { // the next run would not be cancelled
+				next := r.input
+				next.Resume = false
+				return workflow.NewContinueAsNewError(ctx, wallet.WorkflowRun, next)
+			}
+		}
+	}
+}
+
+func (r *run) allDone() bool { return len(r.parts) == 0 && r.underWay == 0 }
+
+func (r *run) setState(ctx workflow.Context, state wallet.RunState) error {
+	var status wallet.RunStatus
+	if err := r.step(ctx, wallet.StepSetRunState, "set the state to "+string(state), wallet.SetRunStateInput{RunID: r.input.RunID, State: state}, &status); err != nil {
+		return err
+	}
+	r.status = status
+	r.showDetails(ctx)
+	return nil
+}
+
+// lane works at one part after the other, some seconds at each.
+func (r *run) lane(ctx workflow.Context) {
+	for {
+		err := workflow.Await(ctx, func() bool {
+			return r.failed != nil || r.allDone() || len(r.parts) > 0 && r.status.State == wallet.RunRunning && !r.ending
+		})
+		if err != nil || r.failed != nil || r.allDone() {
+			return
+		}
+		part := r.parts[0]
+		r.parts = slices.Clone(r.parts[1:])
+		r.underWay++
+		var out wallet.ApplyRunLinesOutput
+		options := workflow.WithActivityOptions(ctx, runOptions(fmt.Sprintf("apply lines of part %d", part), time.Minute))
+		err = workflow.ExecuteActivity(options, wallet.StepApplyRunLines, wallet.ApplyRunLinesInput{RunID: r.input.RunID, Part: part}).Get(ctx, &out)
+		if err != nil {
+			r.failed = failure.Decode(err)
+			r.underWay--
+			return
+		}
+		r.note(ctx, out)
+		if out.Blocked {
+			r.resting++
+			_, _ = workflow.AwaitWithTimeout(ctx, blockedPause, func() bool { return r.status.State != wallet.RunRunning || r.ending || r.failed != nil })
+			r.resting--
+		}
+		r.underWay--
+		if !out.Done {
+			r.parts = append(r.parts, part)
+		}
+	}
+}
+
+// note keeps what is newest: steps of several parts end in any order.
+func (r *run) note(ctx workflow.Context, out wallet.ApplyRunLinesOutput) {
+	state := r.status.State
+	if out.Status.Done() >= r.status.Done() {
+		r.status = out.Status
+		r.status.State = state // which setState alone changes
+	}
+	if r.cause = ""; r.status.Waiting > 0 {
+		r.cause = out.Cause
+	}
+	r.rate.note(workflow.Now(ctx), r.status.Done())
+	r.showDetails(ctx)
+}
+
+// runOptions are for steps that go on for long. If their worker dies, its heartbeats stop, and
+// another one goes on.
+func runOptions(summary string, most time.Duration) workflow.ActivityOptions {
+	options := regularOptions(summary)
+	options.StartToCloseTimeout = most
+	return options
+}
+
+// waiting counts the lines that are not done.
+func (r *run) waiting() int { return int(r.status.Lines - r.status.Done()) }
+
+func (r *run) showDetails(ctx workflow.Context) {
+	workflow.SetCurrentDetails(ctx, r.details())
+}
+
+func (r *run) details() string {
+	var b strings.Builder
+	if r.trouble != nil {
+		r.trouble.writeStep(&b, r.waiting())
+	}
+	if r.cause != "" {
+		fmt.Fprintf(&b, "> ⚠ **%s for wallets that are locked or cannot be read.** They are tried again until it works. One of them: %s\n\n",
+			count(int(r.status.Waiting), "line waits", "lines wait"), markdown.Escape(markdown.Shorten(r.cause, maxShownCause)))
+	}
+	s := r.status
+	fmt.Fprintf(&b, "## %d of %d lines, %s\n\n", s.Done(), s.Lines, s.State)
+	writeTable(&b, []column{{"applied", right}, {"refused", right}, {"invalid", right}, {oneLine("answered before"), right}, {"waiting", right}, {"lines/s", right}, {oneLine("time left"), right}},
+		[]string{fmt.Sprint(s.Applied), fmt.Sprint(s.Refused), fmt.Sprint(s.Invalid), fmt.Sprint(s.Replayed), fmt.Sprint(s.Waiting), fmt.Sprintf("%.0f", r.rate.perSecond), r.timeLeft()})
+	if s.File != "" {
+		fmt.Fprintf(&b, "File %s. ", markdown.Escape(markdown.Shorten(s.File, maxShownID)))
+	}
+	b.WriteString("`wallet run failures` lists the refused and invalid lines.\n\n\u00a0\n")
+	return b.String()
+}
+
+func (r *run) timeLeft() string {
+	if r.rate.perSecond <= 0 || r.status.State != wallet.RunRunning {
+		return ""
+	}
+	return oneLine((time.Duration(float64(r.waiting())/r.rate.perSecond) * time.Second).String())
+}
