@@ -254,7 +254,7 @@ func TestARunThatIsNotRunningAppliesNothing(t *testing.T) {
 		}
 	}
 	_, err = s.BeginRun(t.Context(), wallet.RunInput{RunID: "paused"})
-	require.ErrorContains(t, err, `was cancelled after 0 of 2 lines: "wallet run resume paused" goes on with the others`)
+	require.ErrorContains(t, err, `was cancelled after 0 of 2 lines: "wallet run resume paused" continues it`)
 	out, err := s.BeginRun(t.Context(), wallet.RunInput{RunID: "paused", Resume: true})
 	require.NoError(t, err)
 	require.Equal(t, wallet.RunRunning, out.Status.State)
