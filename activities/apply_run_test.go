@@ -210,7 +210,7 @@ func TestTwoTriesOfAPartAtOnce(t *testing.T) {
 						return nil
 					}
 					if err != nil {
-						require.ErrorContains(t, err, "another try of this step has gone on meanwhile")
+						require.ErrorContains(t, err, "another attempt of this step has saved progress meanwhile")
 					}
 				}
 			})
