@@ -67,7 +67,7 @@ func TestRunsFromTheShell(t *testing.T) {
 	run(exitRefused, []string{`run "` + id + `" has the same file: lines without an id are applied again in this run`}, "run", "start", file, "--id", id+"-again")
 
 	skipping := id + "-skips"
-	run(exitRefused, []string{"of the 12 lines"}, "run", "start", bad, "--id", skipping, "--skip-invalid")
+	run(exitRefused, []string{"of 12 lines failed"}, "run", "start", bad, "--id", skipping, "--skip-invalid")
 	require.Contains(t, run(exitDone, nil, "run", "failures", skipping, "-o", "json"), `{"line":12,"status":"invalid"`)
 	run(exitDone, []string{skipping, id}, "run", "list")
 	run(exitFailed, []string{"its workflow is not running (its state is done)"}, "run", "pause", id)
