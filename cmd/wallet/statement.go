@@ -24,8 +24,7 @@ func (a *app) statementCommand() *cobra.Command {
 		Use: "statement USER CURRENCY", Short: "Show what became of a balance in a period",
 		Long: `Show the balance at the start of a period, each event in it, and the
 balance at its end, exact even while commands are being applied. Lines are
-streamed:
---output csv and json take a million lines as easily as ten.`,
+streamed: --output csv and json take a million lines as easily as ten.`,
 		Example:     "  wallet statement u1 USD\n  wallet statement u1 USD --from 2026-01-01 --to 2026-02-01 --output csv > january.csv",
 		Args:        cobra.ExactArgs(2),
 		Annotations: map[string]string{writesCSV: ""},
