@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	// runStepTime is how long a step goes on before it reports how far it came: long enough for a
-	// short history, short enough for the Web UI.
+	// runStepTime is how long a step runs before it reports its progress: long enough for a short
+	// history, short enough for the Web UI.
 	runStepTime = 10 * time.Second
-	// runRetryPause is how long lines wait between two tries of their wallets, while there are
-	// others to apply.
+	// runRetryPause is the time between two attempts at the waiting wallets, while there are other
+	// lines to apply.
 	runRetryPause = time.Second
-	// maxWaitingWallets is with how many wallets a part no longer goes on to other lines. The step
-	// keeps their names in memory.
+	// maxWaitingWallets is how many wallets of a part may wait before it applies no new lines. The step
+	// keeps them in memory.
 	maxWaitingWallets = 1000
-	// retriedTogether is how many wallets are tried again in one transaction.
+	// retriedTogether is how many waiting wallets are retried in one transaction.
 	retriedTogether = 50
 )
 
@@ -83,13 +83,13 @@ const (
 	sqlRunState = `SELECT state FROM wallet_runs WHERE run_id = $1`
 )
 
-// ApplyRunLines applies lines of a part of a run, up to 500 in a transaction, for some seconds, or
-// until the run is not running. What it has done it saves in Postgres, after the events of the
-// lines are recorded: whatever ends it, another try goes on from there. Lines that it applies
-// again count once by their ids.
+// ApplyRunLines applies lines of one part of a run, up to 500 per transaction, for runStepTime or
+// until the run is paused or cancelled. After recording the events of the lines it saves its progress
+// in Postgres, where the next attempt continues. Lines that were applied but not saved are applied
+// again, and count once by their ids.
 //
-// It waits for no wallet. Lines of one that is locked or cannot be read are put aside, and tried
-// again between the others. Later lines of that wallet are put behind them.
+// It waits for no wallet. If one is locked or cannot be read, its lines are set aside, and later lines
+// of the same wallet queue up behind them. They are retried between the others.
 func (a *Activities) ApplyRunLines(ctx context.Context, in wallet.ApplyRunLinesInput) (out wallet.ApplyRunLinesOutput, err error) {
 	p, err := a.openRunPart(ctx, in)
 	stopping := stopOf(ctx)
@@ -111,7 +111,7 @@ func (a *Activities) ApplyRunLines(ctx context.Context, in wallet.ApplyRunLinesI
 	return out, nil
 }
 
-// stopOf is closed when the worker stops. Direct callers have none.
+// stopOf returns a channel that is closed when the worker stops; nil outside a regular activity.
 func stopOf(ctx context.Context) <-chan struct{} {
 	if !activity.IsActivity(ctx) || activity.GetInfo(ctx).IsLocalActivity {
 		return nil
@@ -128,8 +128,8 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// readInTransaction reads with the settings of the steps, which have the planner use the right
-// index, whatever the statistics say of a table that was filled a moment ago.
+// readInTransaction reads with the settings of the steps, which make the planner use the right index
+// even if the statistics are older than the table's rows.
 func (a *Activities) readInTransaction(ctx context.Context, queue func(*pgx.Batch)) error {
 	_, err := inTransaction(ctx, a, func(t transaction) (struct{}, error) {
 		batch := &pgx.Batch{}
@@ -140,7 +140,7 @@ func (a *Activities) readInTransaction(ctx context.Context, queue func(*pgx.Batc
 	return err
 }
 
-// runPart is a part of a run in a step.
+// runPart is the part of a run that a step applies.
 type runPart struct {
 	a          *Activities
 	in         wallet.ApplyRunLinesInput
@@ -149,12 +149,12 @@ type runPart struct {
 	state     wallet.RunState
 	doneLine  int64
 	saves     int64
-	noneLeft  bool                     // behind doneLine
-	waiting   map[wallet.AssetRef]bool // wallets of which lines wait
-	order     []wallet.AssetRef        // of these
+	noneLeft  bool                     // no line after doneLine
+	waiting   map[wallet.AssetRef]bool // wallets with waiting lines
+	order     []wallet.AssetRef        // the same wallets, in the order of their retries
 	lastTried time.Time
-	blocked   bool
-	cause     string // why a wallet waits
+	blocked   bool   // only waiting wallets can be tried, and none succeeded
+	cause     string // why one wallet waits
 }
 
 func (p *runPart) isDone() bool { return p.noneLeft && len(p.waiting) == 0 }
@@ -187,7 +187,7 @@ func (p *runPart) readWaiting(found pgx.Rows) (err error) {
 	return err
 }
 
-// next applies the next lines, or tries again those that wait.
+// next applies the next lines, or retries the waiting ones.
 func (p *runPart) next(ctx context.Context) error {
 	onlyWaiting := p.noneLeft || len(p.waiting) >= maxWaitingWallets
 	if len(p.waiting) > 0 && (onlyWaiting || time.Since(p.lastTried) >= runRetryPause) {
@@ -212,9 +212,10 @@ func (p *runPart) next(ctx context.Context) error {
 	return p.save(ctx, lines, lines[len(lines)-1].number, false)
 }
 
-// retry tries the wallets that wait, some at a time, and reports whether a line is done.
+// retry retries the waiting wallets, some at a time, and reports whether any line is done. For one
+// of them, chosen at random, it finds out why it waits.
 func (p *runPart) retry(ctx context.Context) (progress bool, err error) {
-	asked := p.order[rand.IntN(len(p.order))] // why it waits
+	asked := p.order[rand.IntN(len(p.order))]
 	for rest := p.order; len(rest) > 0 && p.state == wallet.RunRunning; {
 		some := rest[:min(retriedTogether, len(rest))]
 		rest = rest[len(some):]
@@ -243,16 +244,16 @@ func (p *runPart) retry(ctx context.Context) (progress bool, err error) {
 	})
 }
 
-// runLine is a line, and the place of its command in a group.
+// runLine is a line, and the index of its command in its group.
 type runLine struct {
 	wallet.RunLine
 	number  int64
 	invalid *wallet.InvalidError
-	group   *laneGroup // nil if it is invalid, or lines of its wallet wait
+	group   *laneGroup // nil if it is invalid, or earlier lines of its wallet wait
 	place   int
 }
 
-// result is nil unless the command of the line was applied or refused.
+// result returns nil unless the line's command was applied or refused.
 func (l *runLine) result() *wallet.Result {
 	if l.group == nil || l.group.done == nil {
 		return nil
@@ -282,8 +283,7 @@ func (p *runPart) readLines(into *[]*runLine) func(pgx.Rows) error {
 	}
 }
 
-// groups puts the commands of lines into a group for each wallet, but for those of wallets that
-// wait.
+// groups groups the commands of lines by wallet, without invalid lines and those of waiting wallets.
 func (p *runPart) groups(lines []*runLine, waiting map[wallet.AssetRef]bool) (groups []*laneGroup) {
 	byRef := map[wallet.AssetRef]*laneGroup{}
 	for _, l := range lines {
@@ -301,8 +301,8 @@ func (p *runPart) groups(lines []*runLine, waiting map[wallet.AssetRef]bool) (gr
 	return groups
 }
 
-// apply applies groups and records their events, like a lane. Of asked, if it is among those that
-// could not be done, it finds out why.
+// apply applies groups and records their events, like a lane. If the wallet asked is among those that
+// failed, it tries that one alone, to find out why.
 func (p *runPart) apply(ctx context.Context, groups []*laneGroup, asked *wallet.AssetRef) error {
 	if err := applyInParts(ctx, groups, p.a.applyFree); err != nil {
 		return err
@@ -319,7 +319,7 @@ func (p *runPart) apply(ctx context.Context, groups []*laneGroup, asked *wallet.
 	return nil
 }
 
-// applyAlone applies a group as the workflow of its wallet does. It returns why that failed.
+// applyAlone applies a group as its wallet's workflow does. If that fails, it returns why.
 func (p *runPart) applyAlone(ctx context.Context, g *laneGroup) (cause string) {
 	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
@@ -336,15 +336,16 @@ func (p *runPart) applyAlone(ctx context.Context, g *laneGroup) (cause string) {
 	return cause
 }
 
-// errPartMoved says that somebody else works at the same part.
-var errPartMoved = errors.New("another try of this step has gone on meanwhile")
+// errPartMoved says that another attempt has saved progress of the same part.
+var errPartMoved = errors.New("another attempt of this step has saved progress meanwhile")
 
-// save saves what became of lines, in one transaction with how far the part has come. Lines that
-// had waited are no longer to wait if they are done; others are to wait if they are not.
+// save saves the outcomes of lines and the progress of the part in one transaction. It takes lines
+// that had waited and are now done out of wallet_run_waiting, and puts new lines that are not done
+// into it.
 func (p *runPart) save(ctx context.Context, lines []*runLine, doneLine int64, hadWaited bool) error {
 	var applied, refused, invalid, replayed int64
 	var failed []*runLine
-	var moved []*runLine // to or from those that wait
+	var moved []*runLine // into or out of wallet_run_waiting
 	for _, l := range lines {
 		switch r := l.result(); {
 		case l.invalid != nil:
@@ -447,7 +448,7 @@ func failureColumns(lines []*runLine) []any {
 	return []any{numbers, statuses, users, currencies, types, amounts, ids, reasons, messages}
 }
 
-// printable is a text of a line, which may be invalid, in a form that Postgres stores.
+// printable makes a text of an invalid line storable: short, valid UTF-8, no control characters.
 func printable(text string) string {
 	if len(text) > 4*wallet.MaxIDCharacters {
 		text = text[:4*wallet.MaxIDCharacters]

@@ -210,7 +210,7 @@ func TestTwoTriesOfAPartAtOnce(t *testing.T) {
 						return nil
 					}
 					if err != nil {
-						require.ErrorContains(t, err, "another try of this step has gone on meanwhile")
+						require.ErrorContains(t, err, "another attempt of this step has saved progress meanwhile")
 					}
 				}
 			})
@@ -254,7 +254,7 @@ func TestARunThatIsNotRunningAppliesNothing(t *testing.T) {
 		}
 	}
 	_, err = s.BeginRun(t.Context(), wallet.RunInput{RunID: "paused"})
-	require.ErrorContains(t, err, `was cancelled after 0 of 2 lines: "wallet run resume paused" goes on with the others`)
+	require.ErrorContains(t, err, `was cancelled after 0 of 2 lines: "wallet run resume paused" continues it`)
 	out, err := s.BeginRun(t.Context(), wallet.RunInput{RunID: "paused", Resume: true})
 	require.NoError(t, err)
 	require.Equal(t, wallet.RunRunning, out.Status.State)

@@ -23,7 +23,7 @@ const (
 		GROUP BY run_id, part
 		ON CONFLICT DO NOTHING`
 
-	// The lines of a file are counted where it is staged.
+	// The lines of a file were counted when it was staged.
 	sqlBeginRun = `UPDATE wallet_runs
 		SET state = CASE state WHEN 'paused' THEN state ELSE 'running' END, updated_at = clock_timestamp(),
 			lines = coalesce(lines, skipped + (SELECT coalesce(sum(lines), 0) FROM wallet_run_parts WHERE run_id = $1))
@@ -66,7 +66,7 @@ func (a *Activities) BeginRun(ctx context.Context, in wallet.RunInput) (wallet.B
 		}
 		if staged && out.Status.Lines-lines != out.Status.Invalid {
 			return out, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "run_id", Value: in.RunID,
-				Message: fmt.Sprintf("run %q was staged with %d lines, and has %d: stage it anew under another id", in.RunID, out.Status.Lines-out.Status.Invalid, lines)}
+				Message: fmt.Sprintf("run %q was staged with %d lines but now has %d: stage it again under another id", in.RunID, out.Status.Lines-out.Status.Invalid, lines)}
 		}
 		return out, t.commit(ctx, &pgx.Batch{})
 	})
@@ -83,7 +83,7 @@ func checkBegin(status wallet.RunStatus, in wallet.RunInput) error {
 			Message: fmt.Sprintf("no run %q is staged: stage its lines first, with \"wallet run start FILE --id %s\" or by SQL", in.RunID, in.RunID)}
 	case status.State == wallet.RunCancelled && !in.Resume:
 		return &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "run_id", Value: in.RunID,
-			Message: fmt.Sprintf("run %q was cancelled after %d of %d lines: \"wallet run resume %s\" goes on with the others", in.RunID, status.Done(), status.Lines, in.RunID)}
+			Message: fmt.Sprintf("run %q was cancelled after %d of %d lines: \"wallet run resume %s\" continues it", in.RunID, status.Done(), status.Lines, in.RunID)}
 	}
 	return nil
 }

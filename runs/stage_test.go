@@ -76,7 +76,7 @@ func TestInvalidLinesAreNamedOrLeftOut(t *testing.T) {
 	var invalid *runs.InvalidLinesError
 	require.ErrorAs(t, err, &invalid)
 	require.Equal(t, []int64{56, 25, 20}, []int64{invalid.Lines, invalid.Invalid, int64(len(invalid.First))})
-	require.ErrorContains(t, err, "25 of the 56 lines of "+path+" are no commands")
+	require.ErrorContains(t, err, "25 of the 56 lines of "+path+" are invalid")
 	require.ErrorContains(t, err, "\n  line 32: amount")
 	require.ErrorContains(t, err, "and 5 more")
 	status, err := runs.StageFile(t.Context(), db, runs.File{ID: "r", Path: path, SkipInvalid: true})

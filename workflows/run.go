@@ -20,18 +20,18 @@ import (
 )
 
 const (
-	// defaultRunLanes keep two connections of Postgres at work while others read or commit.
+	// defaultRunLanes keeps two connections to Postgres busy while the others read or commit.
 	defaultRunLanes = 4
-	// blockedPause is how long a part rests all of whose lines wait for wallets.
+	// blockedPause is how long a blocked part rests: no line of it can be applied now.
 	blockedPause = 10 * time.Second
 )
 
-// Run applies the lines of a run. They, what became of them and how far it has come are in
-// Postgres: the workflow only says which part is worked at, and when. So it hands nothing to the
-// next run but its input, and whatever ends it, it can be started again.
+// Run applies the lines of a run. Postgres has the lines, their outcomes and the progress; the
+// workflow only decides which parts are applied, and when. So continue-as-new carries only its input,
+// and it can be started again whatever ended it.
 //
 // Updates pause, resume and cancel it. They are answered once the state is reached: when it is
-// paused or cancelled, nothing is under way. A cancelled run completes, with how far it came.
+// paused or cancelled, no step is active. A cancelled run completes and returns its status.
 //
 // Input: wallet.RunInput. It fails with InvalidCommand if no such run is staged.
 func Run(ctx workflow.Context, payload converter.RawValue) (wallet.RunStatus, error) {
@@ -62,16 +62,16 @@ type run struct {
 	status   wallet.RunStatus
 	begun    bool
 	wanted   wallet.RunState // what the last update, or a cancellation, asks for
-	parts    []int           // that nobody works at
-	underWay int             // parts that somebody works at, or that rest
-	resting  int             // of these
-	ending   bool            // no other part is begun, so that the next run can
-	failed   error           // of a step, final
-	cause    string          // why lines wait
+	parts    []int           // unfinished parts that no coroutine has taken
+	underWay int             // parts that a coroutine has taken, resting ones included
+	resting  int             // taken parts that are blocked and rest
+	ending   bool            // before continue-as-new: no part is taken any more
+	failed   error           // a step's final error
+	cause    string          // why one of the waiting lines waits
 	rate     rate
 }
 
-// rate is a speed over the last window.
+// rate is the number of lines per second over the last window.
 type rate struct {
 	since     time.Time
 	from      int64
@@ -93,9 +93,9 @@ func (r *run) handleUpdates(ctx workflow.Context) error {
 		name, description string
 		state             wallet.RunState
 	}{
-		{wallet.UpdatePause, "Stop after the lines that are under way", wallet.RunPaused},
-		{wallet.UpdateResume, "Go on after a pause", wallet.RunRunning},
-		{wallet.UpdateCancel, "Stop for good, and complete", wallet.RunCancelled},
+		{wallet.UpdatePause, "Stop after the lines in progress", wallet.RunPaused},
+		{wallet.UpdateResume, "Continue after a pause", wallet.RunRunning},
+		{wallet.UpdateCancel, "Stop after the lines in progress, and complete", wallet.RunCancelled},
 	} {
 		err := workflow.SetUpdateHandlerWithOptions(ctx, u.name, func(ctx workflow.Context) (wallet.RunStatus, error) {
 			if r.wanted != wallet.RunCancelled {
@@ -111,7 +111,7 @@ func (r *run) handleUpdates(ctx workflow.Context) error {
 	return workflow.SetQueryHandler(ctx, wallet.QueryState, func() (wallet.RunStatus, error) { return r.status, nil })
 }
 
-// reached reports whether a state that was asked for is there, or can no longer be.
+// reached reports whether the run is in a state that was asked for, or has ended.
 func (r *run) reached(state wallet.RunState) bool {
 	if r.status.State == wallet.RunDone || r.status.State == wallet.RunCancelled {
 		return r.idle()
@@ -119,12 +119,12 @@ func (r *run) reached(state wallet.RunState) bool {
 	return r.begun && r.status.State == state && (state == wallet.RunRunning || r.idle())
 }
 
-// idle reports whether nothing is under way.
+// idle reports whether no step is active.
 func (r *run) idle() bool { return r.underWay == r.resting }
 
 func (r *run) run(ctx workflow.Context) (wallet.RunStatus, error) {
 	work, stop := workflow.NewDisconnectedContext(ctx)
-	defer stop() // ends what rests
+	defer stop() // wakes the coroutines whose part rests
 	if err := r.begin(work); err != nil {
 		r.failed = err
 		return r.status, err
@@ -132,7 +132,7 @@ func (r *run) run(ctx workflow.Context) (wallet.RunStatus, error) {
 	r.showDetails(ctx)
 	if r.status.State != wallet.RunDone {
 		for range min(cmp.Or(r.input.Lanes, defaultRunLanes), len(r.parts)) {
-			workflow.Go(work, r.lane)
+			workflow.Go(work, r.applyParts)
 		}
 		if err := r.supervise(ctx, work); err != nil {
 			return r.status, err
@@ -157,7 +157,7 @@ func (r *run) begin(ctx workflow.Context) error {
 	return nil
 }
 
-// supervise waits for what the lanes do not: updates, a cancellation, a full history, the end.
+// supervise handles what applyParts does not: updates, cancellation, a full history, the end.
 func (r *run) supervise(ctx, work workflow.Context) error {
 	for {
 		_ = workflow.Await(work, func() bool {
@@ -178,7 +178,7 @@ func (r *run) supervise(ctx, work workflow.Context) error {
 			}
 			if wanted != wallet.RunRunning {
 				_ = workflow.Await(work, func() bool { return r.idle() || r.failed != nil })
-				if err := r.setState(work, wanted); err != nil { // for how far it has come
+				if err := r.setState(work, wanted); err != nil { // again, for the final status
 					return err
 				}
 			}
@@ -191,7 +191,7 @@ func (r *run) supervise(ctx, work workflow.Context) error {
 			_ = workflow.Await(work, func() bool {
 				return workflow.AllHandlersFinished(ctx) || r.wanted != r.status.State || ctx.Err() != nil
 			})
-			if workflow.AllHandlersFinished(ctx) && ctx.Err() == nil { // the next run would not be cancelled
+			if workflow.AllHandlersFinished(ctx) && ctx.Err() == nil { // continue-as-new would lose a cancellation
 				next := r.input
 				next.Resume = false
 				return workflow.NewContinueAsNewError(ctx, wallet.WorkflowRun, next)
@@ -212,8 +212,8 @@ func (r *run) setState(ctx workflow.Context, state wallet.RunState) error {
 	return nil
 }
 
-// lane works at one part after the other, some seconds at each.
-func (r *run) lane(ctx workflow.Context) {
+// applyParts applies one part after another, one step of some seconds each, until all are done.
+func (r *run) applyParts(ctx workflow.Context) {
 	for {
 		err := workflow.Await(ctx, func() bool {
 			return r.failed != nil || r.allDone() || len(r.parts) > 0 && r.status.State == wallet.RunRunning && !r.ending
@@ -245,12 +245,12 @@ func (r *run) lane(ctx workflow.Context) {
 	}
 }
 
-// note keeps what is newest: steps of several parts end in any order.
+// note keeps the newest status: steps of several parts end in any order.
 func (r *run) note(ctx workflow.Context, out wallet.ApplyRunLinesOutput) {
 	state := r.status.State
 	if out.Status.Done() >= r.status.Done() {
 		r.status = out.Status
-		r.status.State = state // which setState alone changes
+		r.status.State = state // only setState changes it
 	}
 	if r.cause = ""; r.status.Waiting > 0 {
 		r.cause = out.Cause
@@ -259,15 +259,15 @@ func (r *run) note(ctx workflow.Context, out wallet.ApplyRunLinesOutput) {
 	r.showDetails(ctx)
 }
 
-// runOptions are for steps that go on for long. If their worker dies, its heartbeats stop, and
-// another one goes on.
+// runOptions are for long steps. If their worker dies, the heartbeats stop and another worker takes
+// over.
 func runOptions(summary string, most time.Duration) workflow.ActivityOptions {
 	options := regularOptions(summary)
 	options.StartToCloseTimeout = most
 	return options
 }
 
-// waiting counts the lines that are not done.
+// waiting counts the lines that are not done, blocked or not.
 func (r *run) waiting() int { return int(r.status.Lines - r.status.Done()) }
 
 func (r *run) showDetails(ctx workflow.Context) {
@@ -280,7 +280,7 @@ func (r *run) details() string {
 		r.trouble.writeStep(&b, r.waiting())
 	}
 	if r.cause != "" {
-		fmt.Fprintf(&b, "> ⚠ **%s for wallets that are locked or cannot be read.** They are tried again until it works. One of them: %s\n\n",
+		fmt.Fprintf(&b, "> ⚠ **%s for wallets that are locked or cannot be read.** They are retried until they are done. One of them: %s\n\n",
 			count(int(r.status.Waiting), "line waits", "lines wait"), markdown.Escape(markdown.Shorten(r.cause, maxShownCause)))
 	}
 	s := r.status
