@@ -59,7 +59,7 @@ func (a *Activities) applyLane(ctx context.Context, groups []*laneGroup) error {
 			commands += groups[n].size()
 			n++
 		}
-		if err := applyInParts(ctx, groups[:n], a.applyFree); err != nil {
+		if err := applyInParts(ctx, groups[:n], a.applyFree(nil)); err != nil {
 			return err
 		}
 		groups = groups[n:]
@@ -199,7 +199,7 @@ func withoutPanic(do func() error) (err error) {
 // isOfData reports whether an error may be due to what is stored, not to the server or the way to
 // it.
 func isOfData(ctx context.Context, err error) bool {
-	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || isGuarded(err) {
 		return false
 	}
 	for _, elsewhere := range []any{new(*postgres.NotWritableError), new(*pgconn.ConnectError), new(net.Error)} {
@@ -220,23 +220,27 @@ func isOfData(ctx context.Context, err error) bool {
 	return true
 }
 
-// applyFree applies the groups of which nobody else has a row locked, in one transaction.
-func (a *Activities) applyFree(ctx context.Context, groups []*laneGroup) error {
-	err := a.tryFree(ctx, groups, true)
-	if sqlState(err) == lockNotAvailable {
-		// Somebody is making one of the wallets, or has an id of a transaction, without an end.
-		err = a.tryFree(ctx, groups, false)
+// applyFree applies the groups of which nobody else has a row locked, in one transaction, unless
+// its guard fails.
+func (a *Activities) applyFree(guard func(*pgx.Batch)) func(context.Context, []*laneGroup) error {
+	return func(ctx context.Context, groups []*laneGroup) error {
+		err := a.tryFree(ctx, groups, true, guard)
+		if sqlState(err) == lockNotAvailable {
+			// Somebody is making one of the wallets, or has an id of a transaction, without an end.
+			err = a.tryFree(ctx, groups, false, guard)
+		}
+		return err
 	}
-	return err
 }
 
 // tryFree waits for others only if create is true. Else it makes no wallets, and applies no
 // transactions.
-func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bool) error {
+func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bool, guard func(*pgx.Batch)) error {
 	if !create {
 		groups = groupsWhere(groups, func(g *laneGroup) bool { return g.claim == nil })
 	}
 	_, err := inTransaction(ctx, a, func(t transaction) (struct{}, error) {
+		t.guard = guard
 		for left := groups; len(left) > 0; {
 			l, free, err := t.lockFree(ctx, left, create)
 			if err != nil {

@@ -14,6 +14,8 @@ import (
 const (
 	sqlLockRun = `SELECT FROM wallet_runs WHERE run_id = $1 FOR NO KEY UPDATE`
 
+	sqlLockParts = `SELECT FROM wallet_run_parts WHERE run_id = $1 ORDER BY part FOR NO KEY UPDATE`
+
 	sqlRun = rows.SelectRuns + `WHERE r.run_id = $1`
 
 	sqlMakeParts = `INSERT INTO wallet_run_parts (run_id, part, lines)
@@ -88,11 +90,13 @@ func checkBegin(status wallet.RunStatus, in wallet.RunInput) error {
 	return nil
 }
 
-// lockRun begins a transaction that locks the row of a run. The status is empty if there is none.
-// A run is staged if it has never begun.
+// lockRun begins a transaction that locks the row of a run, and those of its parts: no step is then
+// applying lines. The order of locks is that of runPart.guard. The status is empty if there is
+// none. A run is staged if it has never begun.
 func (t transaction) lockRun(ctx context.Context, runID string) (status wallet.RunStatus, staged bool, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(sqlLockRun, runID)
+	batch.Queue(sqlLockParts, runID)
 	batch.Queue(sqlRun, runID).Query(readRun(&status))
 	err = t.begin(ctx, batch)
 	return status, status.State == wallet.RunStaged, err
@@ -108,7 +112,8 @@ func readRun(into *wallet.RunStatus) func(pgx.Rows) error {
 	}
 }
 
-// SetRunState sets the state of a run that has begun. Its steps notice after their batch.
+// SetRunState sets the state of a run. It waits for transactions that apply lines: none that comes
+// after it applies any, unless the run is running.
 func (a *Activities) SetRunState(ctx context.Context, in wallet.SetRunStateInput) (wallet.RunStatus, error) {
 	status, err := inTransaction(ctx, a, func(t transaction) (wallet.RunStatus, error) {
 		status, _, err := t.lockRun(ctx, in.RunID)
