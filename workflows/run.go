@@ -208,13 +208,13 @@ func (r *run) supervise(ctx, work workflow.Context) error {
 			if err := r.setState(work, wanted); err != nil {
 				return err
 			}
-			if wanted != wallet.RunRunning {
+			if wanted != wallet.RunRunning || r.status.State == wallet.RunDone {
 				_ = workflow.Await(work, func() bool { return r.idle() || r.failed != nil })
 				if err := r.setState(work, wanted); err != nil { // for how far it has come
 					return err
 				}
 			}
-			if wanted == wallet.RunCancelled {
+			if wanted == wallet.RunCancelled || r.status.State == wallet.RunDone {
 				return r.failed
 			}
 		case !r.ending:

@@ -98,7 +98,9 @@ func (r *fakeRun) set(_ context.Context, in wallet.SetRunStateInput) (wallet.Run
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state = in.State
+	if r.state != wallet.RunDone {
+		r.state = in.State
+	}
 	r.states = append(r.states, in.State)
 	return r.status(), nil
 }
@@ -249,6 +251,20 @@ func TestARunSetsItsStateAgain(t *testing.T) {
 		require.Equal(t, []any{int64(60), wallet.RunDone}, []any{status.Done(), status.State})
 		require.Equal(t, []wallet.RunState{"running", "done"}, r.states)
 	}
+}
+
+func TestARunThatIsDoneInPostgresEnds(t *testing.T) {
+	r := newFakeRun(t, 2, 30)
+	r.blocked[1] = true
+	r.at(time.Minute, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.state = wallet.RunDone
+	})
+	status, err := r.execute(wallet.RunInput{RunID: "march"})
+	require.NoError(t, err)
+	require.Equal(t, wallet.RunDone, status.State)
+	require.LessOrEqual(t, len(r.states), 2)
 }
 
 // TestAPauseIsAnsweredAfterTheResumeBeforeIt asks for it while the resume is being set.
