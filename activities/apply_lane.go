@@ -60,7 +60,7 @@ func (a *Activities) applyLane(ctx context.Context, groups []*laneGroup) error {
 			commands += groups[n].size()
 			n++
 		}
-		if err := applyInParts(ctx, groups[:n], a.applyFree); err != nil {
+		if err := applyInParts(ctx, groups[:n], a.applyFree(nil)); err != nil {
 			return err
 		}
 		groups = groups[n:]
@@ -200,7 +200,7 @@ func withoutPanic(do func() error) (err error) {
 
 // isOfData reports whether an error may come from stored data, not from the server or the connection.
 func isOfData(ctx context.Context, err error) bool {
-	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || isGuarded(err) {
 		return false
 	}
 	for _, elsewhere := range []any{new(*postgres.NotWritableError), new(*pgconn.ConnectError), new(net.Error)} {
@@ -221,23 +221,27 @@ func isOfData(ctx context.Context, err error) bool {
 	return true
 }
 
-// applyFree applies, in one transaction, the groups whose rows nobody else has locked.
-func (a *Activities) applyFree(ctx context.Context, groups []*laneGroup) error {
-	err := a.tryFree(ctx, groups, true)
-	if sqlState(err) == lockNotAvailable {
-		// Another session has been creating one of the wallets, or holding a transaction's id, for too long.
-		err = a.tryFree(ctx, groups, false)
+// applyFree applies, in one transaction, the groups whose rows nobody else has locked, unless its
+// guard fails.
+func (a *Activities) applyFree(guard func(*pgx.Batch)) func(context.Context, []*laneGroup) error {
+	return func(ctx context.Context, groups []*laneGroup) error {
+		err := a.tryFree(ctx, groups, true, guard)
+		if sqlState(err) == lockNotAvailable {
+			// Another session has been creating one of the wallets, or holding a transaction's id, for too long.
+			err = a.tryFree(ctx, groups, false, guard)
+		}
+		return err
 	}
-	return err
 }
 
 // tryFree creates missing wallets and applies transactions only if create is true: only those can wait
 // for another session.
-func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bool) error {
+func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bool, guard func(*pgx.Batch)) error {
 	if !create {
 		groups = groupsWhere(groups, func(g *laneGroup) bool { return g.claim == nil })
 	}
 	_, err := inTransaction(ctx, a, func(t transaction) (struct{}, error) {
+		t.guard = guard
 		for left := groups; len(left) > 0; {
 			l, free, err := t.lockFree(ctx, left, create)
 			if err != nil {

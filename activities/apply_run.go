@@ -38,6 +38,8 @@ const (
 		JOIN wallet_runs AS r USING (run_id)
 		WHERE p.run_id = $1 AND p.part = $2`
 
+	sqlLockPart = `SELECT FROM wallet_run_parts WHERE run_id = $1 AND part = $2 FOR NO KEY UPDATE`
+
 	sqlCurrencies = `SELECT code FROM currencies ORDER BY code`
 
 	sqlNextLines = `SELECT line, user_id, currency, command
@@ -97,7 +99,9 @@ func (a *Activities) ApplyRunLines(ctx context.Context, in wallet.ApplyRunLinesI
 		if p.isDone() || p.blocked {
 			break
 		}
-		err = p.next(ctx)
+		if err = p.next(ctx); errors.Is(err, errNotRunning) {
+			err = nil
+		}
 	}
 	if err == nil {
 		err = p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
@@ -304,37 +308,75 @@ func (p *runPart) groups(lines []*runLine, waiting map[wallet.AssetRef]bool) (gr
 // apply applies groups and records their events, like a lane. If the wallet asked is among those that
 // failed, it tries that one alone, to find out why.
 func (p *runPart) apply(ctx context.Context, groups []*laneGroup, asked *wallet.AssetRef) error {
-	if err := applyInParts(ctx, groups, p.a.applyFree); err != nil {
-		return err
-	}
+	applied := applyInParts(ctx, groups, p.a.applyFree(p.guard))
 	for _, g := range groups {
-		if asked != nil && g.AssetRef == *asked && g.done == nil {
-			p.cause = p.applyAlone(ctx, g)
+		if applied == nil && asked != nil && g.AssetRef == *asked && g.done == nil {
+			applied = p.applyAlone(ctx, g)
 		}
+	}
+	if applied != nil && !isGuarded(applied) {
+		return applied
 	}
 	if err := p.a.recordLane(ctx, groups); err != nil {
 		return err
 	}
 	countLane(ctx, groups)
-	return nil
+	return applied // what the guard has let through is recorded
 }
 
-// applyAlone applies a group as its wallet's workflow does. If that fails, it returns why.
-func (p *runPart) applyAlone(ctx context.Context, g *laneGroup) (cause string) {
+// guard is checked in each transaction that applies lines: the run is running, and no other try has
+// gone on with the part. SetRunState locks the parts too, so once it has set a state, nothing is
+// applied that its steps began before.
+//
+// Everybody locks in one order: the run's row, its parts in their order, then wallets. Each may
+// begin anywhere in it, and none goes back, so there is no deadlock. The state is read by a statement
+// of its own: one that has waited for a lock still reads other tables as of its beginning.
+func (p *runPart) guard(batch *pgx.Batch) {
+	batch.Queue(sqlLockPart, p.in.RunID, p.in.Part)
+	batch.Queue(sqlRunPart, p.in.RunID, p.in.Part).QueryRow(func(row pgx.Row) error {
+		var doneLine, saves int64
+		err := row.Scan(&p.state, &doneLine, &saves)
+		switch {
+		case err != nil:
+			return err
+		case p.state != wallet.RunRunning:
+			return errNotRunning
+		case saves != p.saves:
+			return errPartMoved
+		}
+		return nil
+	})
+}
+
+// isGuarded reports whether an error is that of a guard.
+func isGuarded(err error) bool { return errors.Is(err, errNotRunning) || errors.Is(err, errPartMoved) }
+
+// applyAlone applies a group as the workflow of its wallet does, and notes why that failed. It
+// returns an error of the guard.
+func (p *runPart) applyAlone(ctx context.Context, g *laneGroup) error {
 	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
 	err := withoutPanic(func() error {
-		outcomes, err := p.a.applyGroups(ctx, []group{g.group})
+		outcomes, err := inTransaction(ctx, p.a, func(t transaction) ([]outcome, error) {
+			t.guard = p.guard
+			return t.applyGroups(ctx, []group{g.group})
+		})
 		if err == nil {
 			g.done = &outcomes[0]
 		}
 		return err
 	})
-	if err != nil {
-		cause = fmt.Sprintf("the %s wallet of %q: %v", g.Currency, g.UserID, err)
+	if isGuarded(err) {
+		return err
 	}
-	return cause
+	if p.cause = ""; err != nil {
+		p.cause = fmt.Sprintf("the %s wallet of %q: %v", g.Currency, g.UserID, err)
+	}
+	return nil
 }
+
+// errNotRunning says that the run was paused or cancelled.
+var errNotRunning = errors.New("the run is not running")
 
 // errPartMoved says that another attempt has saved progress of the same part.
 var errPartMoved = errors.New("another attempt of this step has saved progress meanwhile")

@@ -106,6 +106,9 @@ func TestARunAppliesEachLineByItself(t *testing.T) {
 	done, err := s.SetRunState(t.Context(), wallet.SetRunStateInput{RunID: "march", State: wallet.RunDone})
 	require.NoError(t, err)
 	require.Equal(t, wallet.RunDone, done.State)
+	still, err := s.SetRunState(t.Context(), wallet.SetRunStateInput{RunID: "march", State: wallet.RunCancelled})
+	require.NoError(t, err)
+	require.Equal(t, done, still)
 	require.Equal(t, [6]int64{14, 7, 3, 4, 2, 0}, counted(s.run("march")), "once more changes nothing")
 	require.Equal(t, want, s.failures("march"))
 	s.verified()
@@ -290,3 +293,76 @@ func TestPartsOfARunMakeWalletsSideBySide(t *testing.T) {
 	require.Zero(t, s.count(`SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`))
 	s.verified()
 }
+
+// TestAStepThatWasOvertakenAppliesNothing changes the run when a step has read its lines and is about
+// to apply them.
+func TestAStepThatWasOvertakenAppliesNothing(t *testing.T) {
+	for name, change := range map[string]string{
+		"cancelled":   `UPDATE wallet_runs SET state = 'cancelled' WHERE run_id = 'late'`,
+		"paused":      `UPDATE wallet_runs SET state = 'paused' WHERE run_id = 'late'`,
+		"another try": `UPDATE wallet_run_parts SET saves = saves + 1 WHERE run_id = 'late'`,
+	} {
+		for _, waiting := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", waiting ", waiting), func(t *testing.T) {
+				s := newSteps(t)
+				s.of("u1").apply(create("open"))
+				s.of("u1").record()
+				s.stage("late", inRun("u1", addOne))
+				part := s.begin("late").Parts[0]
+				if waiting { // and is tried again
+					s.exec(`UPDATE wallet_run_parts SET done_line = 1`)
+					s.exec(`INSERT INTO wallet_run_waiting SELECT run_id, part, line, user_id, currency FROM wallet_run_lines`)
+				}
+				tx, err := s.db.Begin(t.Context())
+				require.NoError(t, err)
+				defer func() { _ = tx.Rollback(context.Background()) }()
+				_, err = tx.Exec(t.Context(), `SELECT FROM wallet_run_parts FOR NO KEY UPDATE`)
+				require.NoError(t, err)
+				step := make(chan error, 1)
+				var out wallet.ApplyRunLinesOutput
+				go func() {
+					var err error
+					out, err = s.ApplyRunLines(t.Context(), wallet.ApplyRunLinesInput{RunID: "late", Part: part})
+					step <- err
+				}()
+				s.somebodyWaits()
+				_, err = tx.Exec(t.Context(), change)
+				require.NoError(t, err)
+				require.NoError(t, tx.Commit(t.Context()))
+				if err = <-step; name == "another try" {
+					require.ErrorContains(t, err, "another try of this step has gone on meanwhile")
+				} else {
+					require.NoError(t, err)
+					require.Equal(t, []any{wallet.RunState(name), int64(0), false}, []any{out.Status.State, out.Status.Done(), out.Done})
+				}
+				require.Len(t, s.of("u1").journal(), 1)
+			})
+		}
+	}
+}
+
+// TestAStateIsSetAfterWhatIsBeingApplied has a transaction that has locked a part, as one does that
+// applies its lines.
+func TestAStateIsSetAfterWhatIsBeingApplied(t *testing.T) {
+	s := newSteps(t)
+	s.stage("slow", inRun("u1", addOne))
+	s.begin("slow")
+	tx, err := s.db.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), `SELECT FROM wallet_run_parts FOR NO KEY UPDATE`)
+	require.NoError(t, err)
+	set := make(chan error, 1)
+	go func() {
+		_, err := s.SetRunState(t.Context(), wallet.SetRunStateInput{RunID: "slow", State: wallet.RunCancelled})
+		set <- err
+	}()
+	require.Eventually(t, func() bool { return s.waits() || len(set) > 0 }, time.Minute, time.Millisecond)
+	require.Empty(t, set)
+	require.NoError(t, tx.Commit(t.Context()))
+	require.NoError(t, <-set)
+}
+
+func (s steps) waits() bool { return s.count(`SELECT count(*) FROM pg_locks WHERE NOT granted`) > 0 }
+
+func (s steps) somebodyWaits() { require.Eventually(s.t, s.waits, time.Minute, time.Millisecond) }

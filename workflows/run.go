@@ -44,6 +44,9 @@ func Run(ctx workflow.Context, payload converter.RawValue) (wallet.RunStatus, er
 	if err != nil {
 		return wallet.RunStatus{}, failure.Encode(err)
 	}
+	if err := checkRunWorkflowID(ctx, input.RunID); err != nil {
+		return wallet.RunStatus{}, failure.Encode(err)
+	}
 	r := &run{input: input, stepper: stepper{log: log.With(workflow.GetLogger(ctx), "run_id", input.RunID)}}
 	r.of = r
 	if err := r.handleUpdates(ctx); err != nil {
@@ -55,6 +58,17 @@ func Run(ctx workflow.Context, payload converter.RawValue) (wallet.RunStatus, er
 	return status, failure.Encode(err)
 }
 
+// checkRunWorkflowID refuses a workflow whose id is not that of its run: two would set each other's
+// states.
+func checkRunWorkflowID(ctx workflow.Context, runID string) error {
+	want, got := wallet.RunWorkflowID(runID), workflow.GetInfo(ctx).WorkflowExecution.ID
+	if got == want {
+		return nil
+	}
+	return &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "workflow_id", Value: got,
+		Message: fmt.Sprintf("workflow id %q is not the one of this run: start it as %q", got, want)}
+}
+
 // run is the state of a Run workflow.
 type run struct {
 	stepper
@@ -62,6 +76,9 @@ type run struct {
 	status   wallet.RunStatus
 	begun    bool
 	wanted   wallet.RunState // what the last update, or a cancellation, asks for
+	setting  bool            // a state is being set
+	sets     int             // states that were set
+	strayed  bool            // Postgres has another state than the one that was set last
 	parts    []int           // unfinished parts that no coroutine has taken
 	underWay int             // parts that a coroutine has taken, resting ones included
 	resting  int             // taken parts that are blocked and rest
@@ -101,7 +118,10 @@ func (r *run) handleUpdates(ctx workflow.Context) error {
 			if r.wanted != wallet.RunCancelled {
 				r.wanted = u.state
 			}
-			err := workflow.Await(ctx, func() bool { return r.failed != nil || r.reached(u.state) })
+			err := workflow.Await(ctx, func() bool { return r.failed != nil || r.reached(u.state) || r.wanted != u.state })
+			if err == nil && r.failed == nil && !r.reached(u.state) {
+				err = r.overtaken(u.name)
+			}
 			return r.status, failure.Encode(errors.Join(err, r.failed))
 		}, workflow.UpdateHandlerOptions{Description: u.description})
 		if err != nil {
@@ -111,12 +131,24 @@ func (r *run) handleUpdates(ctx workflow.Context) error {
 	return workflow.SetQueryHandler(ctx, wallet.QueryState, func() (wallet.RunStatus, error) { return r.status, nil })
 }
 
-// reached reports whether the run is in a state that was asked for, or has ended.
+// reached reports whether a state that was asked for is there and stays, or the run is done.
 func (r *run) reached(state wallet.RunState) bool {
-	if r.status.State == wallet.RunDone || r.status.State == wallet.RunCancelled {
+	if !r.begun || r.setting {
+		return false
+	}
+	if r.status.State == wallet.RunDone {
 		return r.idle()
 	}
-	return r.begun && r.status.State == state && (state == wallet.RunRunning || r.idle())
+	return r.status.State == state && r.wanted == state && (state == wallet.RunRunning || r.idle())
+}
+
+// overtaken is the answer to an update after which, or before which, another state was asked for.
+func (r *run) overtaken(update string) error {
+	message := fmt.Sprintf("%s of run %q was followed by a request to set it to %s: ask for what you want once more", update, r.input.RunID, r.wanted)
+	if r.wanted == wallet.RunCancelled {
+		message = fmt.Sprintf("run %q is being cancelled: once it is, \"wallet run resume %s\" goes on with its other lines", r.input.RunID, r.input.RunID)
+	}
+	return &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "update", Value: update, Message: message}
 }
 
 // idle reports whether no step is active.
@@ -161,7 +193,7 @@ func (r *run) begin(ctx workflow.Context) error {
 func (r *run) supervise(ctx, work workflow.Context) error {
 	for {
 		_ = workflow.Await(work, func() bool {
-			return r.failed != nil || ctx.Err() != nil && r.wanted != wallet.RunCancelled || r.wanted != r.status.State ||
+			return r.failed != nil || ctx.Err() != nil && r.wanted != wallet.RunCancelled || r.wanted != r.status.State || r.strayed ||
 				r.allDone() || workflow.GetInfo(ctx).GetContinueAsNewSuggested() && !r.ending || r.ending && r.idle()
 		})
 		switch {
@@ -171,18 +203,18 @@ func (r *run) supervise(ctx, work workflow.Context) error {
 			r.wanted = wallet.RunCancelled
 		case r.allDone(): // too late to cancel it
 			return r.setState(work, wallet.RunDone)
-		case r.wanted != r.status.State:
+		case r.wanted != r.status.State || r.strayed:
 			wanted := r.wanted
 			if err := r.setState(work, wanted); err != nil {
 				return err
 			}
-			if wanted != wallet.RunRunning {
+			if wanted != wallet.RunRunning || r.status.State == wallet.RunDone {
 				_ = workflow.Await(work, func() bool { return r.idle() || r.failed != nil })
 				if err := r.setState(work, wanted); err != nil { // again, for the final status
 					return err
 				}
 			}
-			if wanted == wallet.RunCancelled {
+			if wanted == wallet.RunCancelled || r.status.State == wallet.RunDone {
 				return r.failed
 			}
 		case !r.ending:
@@ -204,10 +236,13 @@ func (r *run) allDone() bool { return len(r.parts) == 0 && r.underWay == 0 }
 
 func (r *run) setState(ctx workflow.Context, state wallet.RunState) error {
 	var status wallet.RunStatus
+	r.setting = true
+	defer func() { r.setting, r.sets = false, r.sets+1 }()
 	if err := r.step(ctx, wallet.StepSetRunState, "set the state to "+string(state), wallet.SetRunStateInput{RunID: r.input.RunID, State: state}, &status); err != nil {
+		r.failed = err
 		return err
 	}
-	r.status = status
+	r.status, r.strayed = status, false
 	r.showDetails(ctx)
 	return nil
 }
@@ -216,7 +251,7 @@ func (r *run) setState(ctx workflow.Context, state wallet.RunState) error {
 func (r *run) applyParts(ctx workflow.Context) {
 	for {
 		err := workflow.Await(ctx, func() bool {
-			return r.failed != nil || r.allDone() || len(r.parts) > 0 && r.status.State == wallet.RunRunning && !r.ending
+			return r.failed != nil || r.allDone() || len(r.parts) > 0 && r.status.State == wallet.RunRunning && !r.ending && !r.strayed
 		})
 		if err != nil || r.failed != nil || r.allDone() {
 			return
@@ -224,6 +259,7 @@ func (r *run) applyParts(ctx workflow.Context) {
 		part := r.parts[0]
 		r.parts = slices.Clone(r.parts[1:])
 		r.underWay++
+		sets := r.sets
 		var out wallet.ApplyRunLinesOutput
 		options := workflow.WithActivityOptions(ctx, runOptions(fmt.Sprintf("apply lines of part %d", part), time.Minute))
 		err = workflow.ExecuteActivity(options, wallet.StepApplyRunLines, wallet.ApplyRunLinesInput{RunID: r.input.RunID, Part: part}).Get(ctx, &out)
@@ -232,10 +268,14 @@ func (r *run) applyParts(ctx workflow.Context) {
 			r.underWay--
 			return
 		}
+		if out.Status.State != r.status.State && !r.setting && r.sets == sets { // nobody has set it but another
+			r.strayed = true
+			r.log.Warn("the run's state was changed in Postgres, setting it again", "found", out.Status.State, "wanted", r.wanted)
+		}
 		r.note(ctx, out)
 		if out.Blocked {
 			r.resting++
-			_, _ = workflow.AwaitWithTimeout(ctx, blockedPause, func() bool { return r.status.State != wallet.RunRunning || r.ending || r.failed != nil })
+			_, _ = workflow.AwaitWithTimeout(ctx, blockedPause, func() bool { return r.status.State != wallet.RunRunning || r.ending || r.strayed || r.failed != nil })
 			r.resting--
 		}
 		r.underWay--

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
@@ -36,9 +37,9 @@ in file order. A line without an id gets one made from the run's id and the line
 number, so each line counts once, whatever interrupts the run.`,
 	}
 	cmd.AddCommand(a.runCheckCommand(), a.runStartCommand(), a.runStatusCommand(), a.runListCommand(), a.runFailuresCommand(),
-		a.runUpdateCommand("pause", "Stop a run after the lines in progress; its workflow waits", (*starter.Client).PauseRun),
+		a.runUpdateCommand("pause", "Stop a run after the lines in progress; its workflow waits", (*starter.Client).PauseRun, nil),
 		a.runResumeCommand(),
-		a.runUpdateCommand("cancel", "Stop a run and end its workflow; what is applied stays", (*starter.Client).CancelRun))
+		a.runUpdateCommand("cancel", "Stop a run and end its workflow; what is applied stays", (*starter.Client).CancelRun, setCancelled))
 	return cmd
 }
 
@@ -74,6 +75,8 @@ it starts a run whose lines were staged by SQL.`,
 				switch status.State {
 				case wallet.RunDone:
 					return a.printRan(cmd, status)
+				case wallet.RunPaused:
+					return errors.Join(a.printRuns(cmd, status), fmt.Errorf("run %q is paused: \"wallet run resume %s\" goes on with it", in.RunID, in.RunID))
 				case wallet.RunCancelled:
 					return errors.Join(a.printRuns(cmd, status), fmt.Errorf("run %q was cancelled: \"wallet run resume %s\" continues it", in.RunID, in.RunID))
 				}
@@ -225,7 +228,16 @@ func (a *app) runListCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) runUpdateCommand(name, short string, update func(*starter.Client, context.Context, string) (wallet.RunStatus, error)) *cobra.Command {
+// setCancelled cancels a run that has no workflow: it was staged by mistake, or the workflow was
+// terminated.
+func setCancelled(ctx context.Context, pool *pgxpool.Pool, id string) (wallet.RunStatus, error) {
+	return activities.New(pool).SetRunState(ctx, wallet.SetRunStateInput{RunID: id, State: wallet.RunCancelled})
+}
+
+// runUpdateCommand sends an update to the workflow of a run. Where none runs, it calls set unless
+// that is nil or the run has ended.
+func (a *app) runUpdateCommand(name, short string, update func(*starter.Client, context.Context, string) (wallet.RunStatus, error),
+	set func(context.Context, *pgxpool.Pool, string) (wallet.RunStatus, error)) *cobra.Command {
 	timeout := time.Duration(0)
 	cmd := &cobra.Command{
 		Use: name + " ID", Short: short, Example: "  wallet run " + name + " march-credits", Args: cobra.ExactArgs(1),
@@ -237,7 +249,20 @@ func (a *app) runUpdateCommand(name, short string, update func(*starter.Client, 
 					if lookUp != nil {
 						return lookUp
 					}
-					return fmt.Errorf("%w (its state is %s): \"wallet run resume %s\" starts it again", err, status.State, args[0])
+					if set != nil && status.State != wallet.RunDone && status.State != wallet.RunCancelled {
+						if status, err = set(cmd.Context(), pool, args[0]); err != nil {
+							return err
+						}
+						// A workflow that has begun meanwhile would go on.
+						switch newer, err := a.updateRun(cmd, wallets, args[0], timeout, update); {
+						case err == nil:
+							status = newer
+						case !errors.Is(err, starter.ErrRunNotRunning):
+							return err
+						}
+						return a.printRuns(cmd, status)
+					}
+					return fmt.Errorf("%w (its state is %s): \"wallet run resume %s\" starts it", err, status.State, args[0])
 				}
 				if err != nil {
 					return err
@@ -283,7 +308,10 @@ func (a *app) runResumeCommand() *cobra.Command {
 					return unsent(err)
 				}
 				if status, err = a.updateRun(cmd, wallets, args[0], timeout, (*starter.Client).ResumeRun); errors.Is(err, starter.ErrRunNotRunning) {
-					status, err = runs.Status(cmd.Context(), pool, args[0]) // it is done
+					status, err = runs.Status(cmd.Context(), pool, args[0]) // it is done, or was cancelled
+					if err == nil && status.State == wallet.RunCancelled {
+						err = fmt.Errorf("run %q was cancelled meanwhile: resume it once more", args[0])
+					}
 				}
 				if err != nil {
 					return err

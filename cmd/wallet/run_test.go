@@ -13,6 +13,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/test/testenv"
+	"github.com/valueledger/wallet/runs"
 )
 
 func TestRunsFromTheShell(t *testing.T) {
@@ -102,4 +103,54 @@ func TestARunIsCancelledAndResumedFromTheShell(t *testing.T) {
 	_, errs, code = s.run("run", "start", path, "--id", id)
 	require.Equal(t, exitDone, code, errs)
 	require.Contains(t, s.reads("balance", "rhea", "USD"), "1000.00")
+}
+
+// TestARunWithoutAWorkflowIsCancelled has one that never began, and one whose workflow was terminated.
+func TestARunWithoutAWorkflowIsCancelled(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	s := newShell(t, url)
+	path := filepath.Join(t.TempDir(), "lines.jsonl")
+	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat(`{"user_id":"ira","currency":"USD","type":"add","amount":"1"}`+"\n", 10)), 0o600))
+	pool := testenv.Pool(t, url)
+	staged, terminated := testenv.Unique(t, "staged"), testenv.Unique(t, "terminated")
+	_, err := runs.StageFile(t.Context(), pool, runs.File{ID: staged, Path: path})
+	require.NoError(t, err)
+	_, errs, code := s.run("run", "start", path, "--id", terminated, "--detach")
+	require.Equal(t, exitDone, code, errs)
+	require.NoError(t, testenv.Temporal(t).TerminateWorkflow(t.Context(), wallet.RunWorkflowID(terminated), "", "the test's"))
+	for _, id := range []string{staged, terminated} {
+		out, errs, code := s.run("run", "cancel", id)
+		require.Equal(t, exitDone, code, errs)
+		require.Contains(t, out, "cancelled")
+		_, errs, code = s.run("run", "cancel", id)
+		require.Equal(t, exitFailed, code, errs)
+		require.Contains(t, errs, "its state is cancelled")
+	}
+	stop := s.startWorker()
+	defer stop()
+	for _, id := range []string{staged, terminated} {
+		_, errs, code = s.run("run", "resume", id)
+		require.Equal(t, exitDone, code, errs)
+		out, errs, code := s.run("run", "start", path, "--id", id)
+		require.Equal(t, exitDone, code, errs)
+		require.Contains(t, out, "done")
+	}
+	require.Contains(t, s.reads("balance", "ira", "USD"), "20.00")
+}
+
+func TestStartingAPausedRunSaysSo(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	s := newShell(t, url)
+	id, path := testenv.Unique(t, "run"), filepath.Join(t.TempDir(), "lines.jsonl")
+	require.NoError(t, os.WriteFile(path, []byte(`{"user_id":"ira","currency":"USD","type":"add","amount":"1"}`+"\n"), 0o600))
+	pool := testenv.Pool(t, url)
+	_, err := runs.StageFile(t.Context(), pool, runs.File{ID: id, Path: path})
+	require.NoError(t, err)
+	_, err = pool.Exec(t.Context(), `UPDATE wallet_runs SET state = 'paused' WHERE run_id = $1`, id)
+	require.NoError(t, err)
+	for _, args := range [][]string{{path}, {}, {"--detach"}} {
+		_, errs, code := s.run(append([]string{"run", "start", "--id", id}, args...)...)
+		require.Equal(t, exitFailed, code, errs)
+		require.Contains(t, errs, `run "`+id+`" is paused: "wallet run resume `+id+`" goes on with it`)
+	}
 }
