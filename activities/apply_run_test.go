@@ -7,10 +7,15 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 // stagedLine is a line of a run as another module stages it.
@@ -38,6 +43,13 @@ func (s steps) begin(id string) wallet.BeginRunOutput {
 	out, err := s.BeginRun(s.t.Context(), wallet.RunInput{RunID: id})
 	require.NoError(s.t, err)
 	return out
+}
+
+// putAside has all lines of a run that has begun wait, as if their wallets were locked when it came
+// to them.
+func (s steps) putAside(id string) {
+	s.exec(`INSERT INTO wallet_run_waiting (run_id, part, line, user_id, currency) SELECT run_id, part, line, user_id, currency FROM wallet_run_lines WHERE run_id = '` + id + `'`)
+	s.exec(`UPDATE wallet_run_parts SET done_line = (SELECT max(line) FROM wallet_run_lines WHERE run_id = '` + id + `') WHERE run_id = '` + id + `'`)
 }
 
 // part runs the step for a part until it is done, or all that is left of it waits.
@@ -289,4 +301,54 @@ func TestPartsOfARunMakeWalletsSideBySide(t *testing.T) {
 	require.Equal(t, 4000, s.count(`SELECT count(*) FROM wallet_assets WHERE total_amount = 1`))
 	require.Zero(t, s.count(`SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`))
 	s.verified()
+}
+
+// TestAStoppingWorkerDoesNotTryAllWalletsAgain stops the worker while a step deletes the first lines
+// that it has applied of those that waited.
+func TestAStoppingWorkerDoesNotTryAllWalletsAgain(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	stop := make(chan struct{})
+	config := testenv.Pool(t, url).Config()
+	config.ConnConfig.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if n.Message == "deleted" && !isClosed(stop) {
+			close(stop)
+		}
+	}
+	db, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer db.Close()
+	s := steps{activities.New(db), t, testenv.Pool(t, url), usd("u1")}
+	s.exec(`INSERT INTO wallet_runs (run_id) VALUES ('r')`)
+	s.exec(`INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command)
+		SELECT 'r', row_number() OVER (), 'u' || n, 'USD', '` + addOne + `'
+		FROM generate_series(1, 10000) AS n WHERE hashtextextended('u' || n || '/USD', 0) & 15 = 3 LIMIT 200`)
+	require.Equal(t, []int{3}, s.begin("r").Parts)
+	s.putAside("r")
+	s.exec(`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'deleted'; RETURN NULL; END $$`)
+	s.exec(`CREATE TRIGGER note AFTER DELETE ON wallet_run_waiting FOR EACH STATEMENT EXECUTE FUNCTION note()`)
+	suite := testsuite.WorkflowTestSuite{}
+	env := suite.NewTestActivityEnvironment()
+	env.SetWorkerStopChannel(stop)
+	env.RegisterActivity(s.ApplyRunLines)
+	try := func() (out wallet.ApplyRunLinesOutput) {
+		value, err := env.ExecuteActivity(s.ApplyRunLines, wallet.ApplyRunLinesInput{RunID: "r", Part: 3})
+		require.NoError(t, err)
+		require.NoError(t, value.Get(&out))
+		return out
+	}
+	out := try()
+	require.True(t, isClosed(stop))
+	require.Equal(t, [6]int64{200, 50, 0, 0, 0, 150}, counted(out.Status))
+	require.False(t, out.Blocked)
+	require.Equal(t, [6]int64{200, 200, 0, 0, 0, 0}, counted(s.run("r")))
+	s.verified()
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
