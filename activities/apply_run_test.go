@@ -352,3 +352,24 @@ func isClosed(c <-chan struct{}) bool {
 		return false
 	}
 }
+
+// TestARunBeginsWithAllItsLines has another transaction add lines while the run begins: it
+// counts them, or they are refused.
+func TestARunBeginsWithAllItsLines(t *testing.T) {
+	s := newSteps(t)
+	s.stage("r", inRun("u1", addOne))
+	tx, err := s.db.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	const more = `INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command) VALUES ('r', $1, 'u2', 'USD', '` + addOne + `')`
+	_, err = tx.Exec(t.Context(), more, 2)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err = s.BeginRun(ctx, wallet.RunInput{RunID: "r"})
+	require.ErrorContains(t, err, "another Postgres session holds a lock that this step needs")
+	require.NoError(t, tx.Commit(t.Context()))
+	require.Equal(t, [6]int64{2, 2, 0, 0, 0, 0}, counted(s.run("r")))
+	_, err = s.db.Exec(t.Context(), more, 3)
+	require.ErrorContains(t, err, "takes no lines")
+}
