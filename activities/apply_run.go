@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -484,24 +485,29 @@ func failureColumns(lines []*runLine) []any {
 			amount = l.Amount.String()
 		}
 		numbers, statuses = append(numbers, l.number), append(statuses, status)
-		users, currencies = append(users, l.UserID), append(currencies, l.Currency)
+		users, currencies = append(users, printable(l.UserID)), append(currencies, printable(l.Currency))
 		types, amounts, ids = append(types, printable(string(l.Type))), append(amounts, amount), append(ids, printable(l.ID))
 		reasons, messages = append(reasons, string(reason)), append(messages, message)
 	}
 	return []any{numbers, statuses, users, currencies, types, amounts, ids, reasons, messages}
 }
 
-// printable is a text of a line, which may be invalid, in a form that Postgres stores.
+// maxFailureBytes is as long as the longest valid text of a line.
+const maxFailureBytes = utf8.UTFMax * wallet.MaxIDCharacters
+
+// printable is a text of a line, which may be invalid, in a form that Postgres stores and that does
+// nothing to a terminal.
 func printable(text string) string {
-	if len(text) > 4*wallet.MaxIDCharacters {
-		text = text[:4*wallet.MaxIDCharacters]
-	}
-	return strings.Map(func(r rune) rune {
+	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return unicode.ReplacementChar
 		}
 		return r
 	}, strings.ToValidUTF8(text, string(unicode.ReplacementChar)))
+	if len(text) > maxFailureBytes {
+		text = strings.ToValidUTF8(text[:maxFailureBytes], "")
+	}
+	return text
 }
 
 func lineColumns(lines []*runLine) []any {

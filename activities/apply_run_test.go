@@ -3,6 +3,7 @@ package activities_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -372,4 +373,20 @@ func TestARunBeginsWithAllItsLines(t *testing.T) {
 	require.Equal(t, [6]int64{2, 2, 0, 0, 0, 0}, counted(s.run("r")))
 	_, err = s.db.Exec(t.Context(), more, 3)
 	require.ErrorContains(t, err, "takes no lines")
+}
+
+// TestFailuresOfARunAreSafeToPrint has a line of which every field would write to a terminal.
+func TestFailuresOfARunAreSafeToPrint(t *testing.T) {
+	s := newSteps(t)
+	const clear = "\x1b[2J\u009b2J"
+	long := strings.Repeat("\x01", 4*wallet.MaxIDCharacters)
+	s.stage("r", stagedLine{"u" + clear, "U" + clear, `{"type":"x\u001b[2J","amount":"1","id":"i\u001b[2J"}`}, stagedLine{long, long[:64], addOne})
+	require.Equal(t, [6]int64{2, 0, 0, 2, 0, 0}, counted(s.run("r")))
+	require.Equal(t, 2, s.count(`SELECT count(*) FROM wallet_run_failures WHERE octet_length(user_id) > 1 AND octet_length(currency) > 1`))
+	require.Zero(t, s.count(`SELECT count(*) FROM wallet_run_failures AS f WHERE f::text ~ '[\x01-\x1f\x7f-\x9f]'`))
+	for _, tooLong := range []stagedLine{{long + "x", "USD", addOne}, {"u1", long[:65], addOne}} {
+		_, err := s.db.Exec(t.Context(), `WITH run AS (INSERT INTO wallet_runs (run_id) VALUES ('long'))
+			INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command) VALUES ('long', 1, $1, $2, $3)`, tooLong.user, tooLong.currency, tooLong.command)
+		require.ErrorContains(t, err, "23514") // check_violation
+	}
 }

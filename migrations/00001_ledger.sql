@@ -216,8 +216,8 @@ COMMENT ON COLUMN wallet_runs.skipped IS 'invalid lines that were left out when 
 CREATE TABLE wallet_run_lines (
     run_id   text COLLATE "C" NOT NULL,
     line     bigint NOT NULL CHECK (line >= 1),
-    user_id  text COLLATE "C" NOT NULL,
-    currency text COLLATE "C" NOT NULL,
+    user_id  text COLLATE "C" NOT NULL CHECK (octet_length(user_id) <= 512),
+    currency text COLLATE "C" NOT NULL CHECK (octet_length(currency) <= 64),
     command  json   NOT NULL CHECK (octet_length(command::text) <= 65536),
     part     smallint GENERATED ALWAYS AS ((hashtextextended(user_id || '/' || currency, 0) & 15)::smallint) STORED,
     PRIMARY KEY (run_id, part, line)
@@ -282,8 +282,8 @@ CREATE TABLE wallet_run_failures (
     part       smallint NOT NULL,  -- 0 of a skipped line
     line       bigint   NOT NULL,
     status     text     NOT NULL CHECK (status IN ('refused', 'invalid')),
-    user_id    text COLLATE "C" NOT NULL,
-    currency   text COLLATE "C" NOT NULL,
+    user_id    text COLLATE "C" NOT NULL CHECK (octet_length(user_id) <= 512 AND user_id !~ '[[:cntrl:]]'),
+    currency   text COLLATE "C" NOT NULL CHECK (octet_length(currency) <= 512 AND currency !~ '[[:cntrl:]]'),
     type       text     NOT NULL,
     amount     text     NOT NULL,
     command_id text COLLATE "C" NOT NULL,
