@@ -1,13 +1,16 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -48,12 +51,26 @@ const (
 		ORDER BY line
 		LIMIT $4`
 
-	sqlWaitingWallets = `SELECT DISTINCT user_id, currency
-		FROM wallet_run_waiting
-		WHERE run_id = $1 AND part = $2
-		ORDER BY user_id, currency`
+	// It looks for one wallet after the other, because a wallet may have millions of lines.
+	sqlWaitingWallets = `WITH RECURSIVE w AS (
+			(SELECT user_id, currency
+			FROM wallet_run_waiting
+			WHERE run_id = $1 AND part = $2
+			ORDER BY user_id, currency
+			LIMIT 1)
+			UNION ALL
+			SELECT following.*
+			FROM w
+			CROSS JOIN LATERAL (
+				SELECT user_id, currency
+				FROM wallet_run_waiting
+				WHERE run_id = $1 AND part = $2 AND (user_id, currency) > (w.user_id, w.currency)
+				ORDER BY user_id, currency
+				LIMIT 1) AS following)
+		SELECT user_id, currency FROM w`
 
-	// The first lines of each wallet.
+	// The first lines of each wallet. OFFSET 0, here and below, keeps Postgres from joining the
+	// tables: it looks up each line by its whole key.
 	sqlWaitingLines = `SELECT l.line, l.user_id, l.currency, l.command
 		FROM unnest($3::text[], $4::text[]) AS wanted (u, c)
 		CROSS JOIN LATERAL (
@@ -62,7 +79,11 @@ const (
 			WHERE run_id = $1 AND part = $2 AND user_id = wanted.u AND currency = wanted.c
 			ORDER BY line
 			LIMIT $5) AS w
-		JOIN wallet_run_lines AS l ON l.run_id = $1 AND l.part = $2 AND l.line = w.line`
+		CROSS JOIN LATERAL (
+			SELECT line, user_id, currency, command
+			FROM wallet_run_lines
+			WHERE run_id = $1 AND part = $2 AND line = w.line
+			OFFSET 0) AS l`
 
 	sqlSavePart = `UPDATE wallet_run_parts
 		SET done_line = $4, saves = saves + 1, applied = applied + $5, refused = refused + $6, invalid = invalid + $7,
@@ -78,9 +99,15 @@ const (
 		SELECT $1, $2, *
 		FROM unnest($3::bigint[], $4::text[], $5::text[])`
 
-	sqlDeleteWaiting = `DELETE FROM wallet_run_waiting AS w
-		USING unnest($3::bigint[], $4::text[], $5::text[]) AS done (l, u, c)
-		WHERE w.run_id = $1 AND w.part = $2 AND w.user_id = done.u AND w.currency = done.c AND w.line = done.l`
+	sqlDeleteWaiting = `DELETE FROM wallet_run_waiting
+		WHERE ctid = ANY (ARRAY(
+			SELECT w.ctid
+			FROM unnest($3::bigint[], $4::text[], $5::text[]) AS done (l, u, c)
+			CROSS JOIN LATERAL (
+				SELECT ctid
+				FROM wallet_run_waiting
+				WHERE run_id = $1 AND part = $2 AND user_id = done.u AND currency = done.c AND line = done.l
+				OFFSET 0) AS w))`
 
 	sqlRunState = `SELECT state FROM wallet_runs WHERE run_id = $1`
 )
@@ -94,8 +121,8 @@ const (
 // of the same wallet queue up behind them. They are retried between the others.
 func (a *Activities) ApplyRunLines(ctx context.Context, in wallet.ApplyRunLinesInput) (out wallet.ApplyRunLinesOutput, err error) {
 	p, err := a.openRunPart(ctx, in)
-	stopping := stopOf(ctx)
-	for end := time.Now().Add(runStepTime); err == nil && p.state == wallet.RunRunning && time.Now().Before(end) && !isClosed(stopping); {
+	p.end, p.stopping = time.Now().Add(runStepTime), stopOf(ctx)
+	for err == nil && !p.isOver() {
 		if p.isDone() || p.blocked {
 			break
 		}
@@ -149,6 +176,8 @@ type runPart struct {
 	a          *Activities
 	in         wallet.ApplyRunLinesInput
 	currencies map[string]bool
+	end        time.Time       // of the step
+	stopping   <-chan struct{} // of the worker
 
 	state     wallet.RunState
 	doneLine  int64
@@ -162,6 +191,11 @@ type runPart struct {
 }
 
 func (p *runPart) isDone() bool { return p.noneLeft && len(p.waiting) == 0 }
+
+// isOver reports whether the step applies no further lines, though there may be some.
+func (p *runPart) isOver() bool {
+	return p.state != wallet.RunRunning || !time.Now().Before(p.end) || isClosed(p.stopping)
+}
 
 func (a *Activities) openRunPart(ctx context.Context, in wallet.ApplyRunLinesInput) (*runPart, error) {
 	p := &runPart{a: a, in: in, currencies: map[string]bool{}, lastTried: time.Now()}
@@ -195,9 +229,9 @@ func (p *runPart) readWaiting(found pgx.Rows) (err error) {
 func (p *runPart) next(ctx context.Context) error {
 	onlyWaiting := p.noneLeft || len(p.waiting) >= maxWaitingWallets
 	if len(p.waiting) > 0 && (onlyWaiting || time.Since(p.lastTried) >= runRetryPause) {
-		progress, err := p.retry(ctx)
+		stuck, err := p.retry(ctx)
 		p.lastTried = time.Now()
-		p.blocked = onlyWaiting && !progress
+		p.blocked = onlyWaiting && stuck
 		return err
 	}
 	var lines []*runLine
@@ -216,36 +250,46 @@ func (p *runPart) next(ctx context.Context) error {
 	return p.save(ctx, lines, lines[len(lines)-1].number, false)
 }
 
-// retry retries the waiting wallets, some at a time, and reports whether any line is done. For one
-// of them, chosen at random, it finds out why it waits.
-func (p *runPart) retry(ctx context.Context) (progress bool, err error) {
-	asked := p.order[rand.IntN(len(p.order))]
-	for rest := p.order; len(rest) > 0 && p.state == wallet.RunRunning; {
+// retry tries the wallets that wait, some at a time, until the step is over. They are stuck if all
+// were tried and no line is done. It begins anywhere, so that none is always left out.
+func (p *runPart) retry(ctx context.Context) (stuck bool, err error) {
+	first := rand.IntN(len(p.order))
+	asked := p.order[first] // why it waits
+	rest := slices.Concat(p.order[first:], p.order[:first])
+	for stuck = true; len(rest) > 0; {
+		if p.isOver() {
+			return false, nil
+		}
 		some := rest[:min(retriedTogether, len(rest))]
 		rest = rest[len(some):]
-		var users, currencies []string
-		for _, ref := range some {
-			users, currencies = append(users, ref.UserID), append(currencies, ref.Currency)
-		}
-		var lines []*runLine
-		if err := p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
-			batch.Queue(sqlWaitingLines, p.in.RunID, p.in.Part, users, currencies, wallet.MaxBatch/len(some)).Query(p.readLines(&lines))
-		}); err != nil {
-			return progress, err
+		lines, err := p.waitingLines(ctx, some)
+		if err != nil {
+			return false, err
 		}
 		if err := p.apply(ctx, p.groups(lines, nil), &asked); err != nil {
-			return progress, err
+			return false, err
 		}
 		if err := p.save(ctx, lines, p.doneLine, true); err != nil {
-			return progress, err
+			return false, err
 		}
-		for _, line := range lines {
-			progress = progress || line.isDone()
-		}
+		stuck = stuck && !slices.ContainsFunc(lines, (*runLine).isDone)
 	}
-	return progress, p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
+	return stuck, p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
 		batch.Queue(sqlWaitingWallets, p.in.RunID, p.in.Part).Query(p.readWaiting)
 	})
+}
+
+// waitingLines reads the first lines that wait of some wallets, in their order.
+func (p *runPart) waitingLines(ctx context.Context, of []wallet.AssetRef) (lines []*runLine, err error) {
+	var users, currencies []string
+	for _, ref := range of {
+		users, currencies = append(users, ref.UserID), append(currencies, ref.Currency)
+	}
+	err = p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
+		batch.Queue(sqlWaitingLines, p.in.RunID, p.in.Part, users, currencies, wallet.MaxBatch/len(of)).Query(p.readLines(&lines))
+	})
+	slices.SortFunc(lines, func(a, b *runLine) int { return cmp.Compare(a.number, b.number) })
+	return lines, err
 }
 
 // runLine is a line, and the index of its command in its group.
@@ -483,24 +527,29 @@ func failureColumns(lines []*runLine) []any {
 			amount = l.Amount.String()
 		}
 		numbers, statuses = append(numbers, l.number), append(statuses, status)
-		users, currencies = append(users, l.UserID), append(currencies, l.Currency)
+		users, currencies = append(users, printable(l.UserID)), append(currencies, printable(l.Currency))
 		types, amounts, ids = append(types, printable(string(l.Type))), append(amounts, amount), append(ids, printable(l.ID))
 		reasons, messages = append(reasons, string(reason)), append(messages, message)
 	}
 	return []any{numbers, statuses, users, currencies, types, amounts, ids, reasons, messages}
 }
 
-// printable makes a text of an invalid line storable: short, valid UTF-8, no control characters.
+// maxFailureBytes is as long as the longest valid text of a line.
+const maxFailureBytes = utf8.UTFMax * wallet.MaxIDCharacters
+
+// printable makes a text of an invalid line storable, and harmless to a terminal: short, valid UTF-8,
+// no control characters.
 func printable(text string) string {
-	if len(text) > 4*wallet.MaxIDCharacters {
-		text = text[:4*wallet.MaxIDCharacters]
-	}
-	return strings.Map(func(r rune) rune {
+	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return unicode.ReplacementChar
 		}
 		return r
 	}, strings.ToValidUTF8(text, string(unicode.ReplacementChar)))
+	if len(text) > maxFailureBytes {
+		text = strings.ToValidUTF8(text[:maxFailureBytes], "")
+	}
+	return text
 }
 
 func lineColumns(lines []*runLine) []any {

@@ -360,7 +360,7 @@ func (a *app) printFailures(cmd *cobra.Command, pool *pgxpool.Pool, id string, s
 		case a.output == "json":
 			err = asJSON.Encode(f)
 		default:
-			err = out.Write([]string{strconv.FormatInt(f.Line, 10), f.Status, out.text(f.UserID), f.Currency, out.text(f.Type), f.Amount, out.text(f.CommandID), string(f.Reason), out.text(f.Message)})
+			err = out.Write([]string{strconv.FormatInt(f.Line, 10), f.Status, out.text(f.UserID), out.text(f.Currency), out.text(f.Type), f.Amount, out.text(f.CommandID), string(f.Reason), out.text(f.Message)})
 		}
 		if err != nil {
 			return err

@@ -17,7 +17,8 @@ import (
 )
 
 func TestRunsFromTheShell(t *testing.T) {
-	s := newShell(t, testenv.DatabaseURL(t))
+	url := testenv.DatabaseURL(t)
+	s := newShell(t, url)
 	stop := s.startWorker()
 	defer stop()
 	run := func(code int, want []string, args ...string) string {
@@ -70,6 +71,16 @@ func TestRunsFromTheShell(t *testing.T) {
 	skipping := id + "-skips"
 	run(exitRefused, []string{"of 12 lines failed"}, "run", "start", bad, "--id", skipping, "--skip-invalid")
 	require.Contains(t, run(exitDone, nil, "run", "failures", skipping, "-o", "json"), `{"line":12,"status":"invalid"`)
+
+	bySQL := id + "-by-sql"
+	_, err = testenv.Pool(t, url).Exec(t.Context(), `WITH run AS (INSERT INTO wallet_runs (run_id) VALUES ($1))
+		INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command) VALUES ($1, 1, $2, $3, '{}')`, bySQL, "=user\x1b[2J", "=1+1\x1b[2J")
+	require.NoError(t, err)
+	run(exitRefused, []string{"done"}, "run", "start", "--id", bySQL)
+	sheet := run(exitDone, nil, "run", "failures", bySQL, "--spreadsheet")
+	require.Contains(t, sheet, "1,invalid,'=user\ufffd[2J,'=1+1\ufffd[2J,")
+	require.NotContains(t, sheet, "\x1b")
+
 	run(exitDone, []string{skipping, id}, "run", "list")
 	run(exitFailed, []string{"its workflow is not running (its state is done)"}, "run", "pause", id)
 	run(exitFailed, []string{"no such run"}, "run", "cancel", "nothing")
