@@ -9,22 +9,22 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// A lane applies commands and transactions of many wallets in one transaction of Postgres. Its
-// items are independent of each other: each has an answer of its own.
+// A lane applies commands and transactions of many wallets in one Postgres transaction. Its items are
+// independent: each has its own answer.
 
-// LaneItem is what a lane is sent: an ApplyCommandInput, or a Transaction by itself.
+// LaneItem is what a client sends to a lane: an ApplyCommandInput, or only a Transaction.
 type LaneItem struct {
 	*ApplyCommandInput
 	Transaction *Transaction `json:"transaction,omitempty"`
 }
 
-// ApplyLaneInput is at most MaxBatch items, each a LaneItem as it was sent. The step decodes them:
-// the workflow only passes them on.
+// ApplyLaneInput has up to MaxBatch items, each the JSON of a LaneItem. The workflow passes them on to
+// the step, which decodes them.
 type ApplyLaneInput struct {
 	Items []jsontext.Value `json:"items"`
 }
 
-// DecodeLane reads a JSON array of 1 to MaxBatch items, without looking into them.
+// DecodeLane reads a JSON array of 1 to MaxBatch items, without decoding them.
 func DecodeLane(data []byte) ([]jsontext.Value, error) {
 	var items []jsontext.Value
 	if err := decodeJSON(data, "lane", &items); err != nil {
@@ -36,18 +36,17 @@ func DecodeLane(data []byte) ([]jsontext.Value, error) {
 	return items, nil
 }
 
-// LaneAnswer is what became of an item: Facts of its command or of its transaction's legs, or
-// IDConflict for a transaction, or Invalid, or none of them. With none the lane has nothing to say
-// of it: send it to the wallet's workflow, or to one of the transaction. It may have been applied
-// all the same.
+// LaneAnswer is the answer to an item. At most one field is set: Facts of its command or of its
+// transaction's legs, IDConflict for a transaction, or Invalid. If none is, the item is returned: send
+// it to the workflow of its wallet or transaction. It may have been applied nevertheless.
 type LaneAnswer struct {
 	Facts      Facts
 	IDConflict bool // another transaction has the id
 	Invalid    *InvalidError
 }
 
-// Each answer is a byte that says what it is, its length (uvarint), and that many bytes. A reader
-// takes a kind that it does not know for laneReturned.
+// An answer is encoded as its kind (one byte), the length of its body (uvarint), and the body. A reader
+// treats an unknown kind as laneReturned.
 const (
 	laneReturned = iota
 	laneFacts
@@ -55,7 +54,7 @@ const (
 	laneIDConflict
 )
 
-// AppendTo appends the answer in the form that SplitLaneAnswers takes apart.
+// AppendTo appends the answer, encoded as SplitLaneAnswers expects it.
 func (a LaneAnswer) AppendTo(b []byte) []byte {
 	kind, body := byte(laneReturned), []byte(nil)
 	switch {
@@ -65,7 +64,7 @@ func (a LaneAnswer) AppendTo(b []byte) []byte {
 		kind = laneIDConflict
 	case a.Invalid != nil:
 		encoded, err := json.Marshal(a.Invalid)
-		if err != nil { // it is four strings
+		if err != nil { // cannot happen: it has only strings
 			panic(err)
 		}
 		kind, body = laneInvalid, encoded
@@ -75,9 +74,9 @@ func (a LaneAnswer) AppendTo(b []byte) []byte {
 	return append(b, body...)
 }
 
-var errLaneAnswers = errors.New("the answers of a lane cannot be read: they do not belong to these items, or are damaged")
+var errLaneAnswers = errors.New("the answers of a lane cannot be read: they belong to other items, or are damaged")
 
-// SplitLaneAnswers takes the answers to n items apart, without reading them.
+// SplitLaneAnswers splits the answers to n items, without decoding them.
 func SplitLaneAnswers(b []byte, n int) ([][]byte, error) {
 	answers := make([][]byte, n)
 	for i := range answers {
@@ -97,12 +96,12 @@ func SplitLaneAnswers(b []byte, n int) ([][]byte, error) {
 	return answers, nil
 }
 
-// IsReturned reports whether one of SplitLaneAnswers says nothing of its item.
+// IsReturned reports whether an encoded answer returns its item.
 func IsReturned(answer []byte) bool {
 	return answer[0] != laneFacts && answer[0] != laneInvalid && answer[0] != laneIDConflict
 }
 
-// ReadLaneAnswer reads one of SplitLaneAnswers.
+// ReadLaneAnswer decodes one answer of SplitLaneAnswers.
 func ReadLaneAnswer(b []byte) (LaneAnswer, error) {
 	_, width := binary.Uvarint(b[1:])
 	body := b[1+width:]

@@ -93,7 +93,8 @@ type ApplyRunLinesInput struct {
 type ApplyRunLinesOutput struct {
 	Status RunStatus `json:"status"` // of the whole run
 	Done   bool      `json:"done"`   // no line of the part is left
-	// Blocked says that all lines that are left wait for wallets, and Cause why one does.
+	// Blocked says that no line of the part can be applied now, because of locked or unreadable
+	// wallets. Cause says why one of them cannot.
 	Blocked bool   `json:"blocked,omitempty"`
 	Cause   string `json:"cause,omitempty"`
 }

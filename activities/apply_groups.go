@@ -47,26 +47,28 @@ func (o outcome) needsRecording() bool {
 // nothing. Wallet assets that are missing are created. It returns an outcome for each group,
 // in their order, or an *wallet.InvalidError if a currency is not registered.
 func (a *Activities) applyGroups(ctx context.Context, groups []group) ([]outcome, error) {
-	return inTransaction(ctx, a, func(t transaction) ([]outcome, error) {
-		l, err := t.lockAndRead(ctx, groups, nil)
-		if err != nil {
-			return nil, err
+	return inTransaction(ctx, a, func(t transaction) ([]outcome, error) { return t.applyGroups(ctx, groups) })
+}
+
+func (t transaction) applyGroups(ctx context.Context, groups []group) ([]outcome, error) {
+	l, err := t.lockAndRead(ctx, groups, nil)
+	if err != nil {
+		return nil, err
+	}
+	outcomes := l.fold(groups)
+	for _, o := range outcomes {
+		if o.err != nil {
+			return nil, o.err
 		}
-		outcomes := l.fold(groups)
-		for _, o := range outcomes {
-			if o.err != nil {
-				return nil, o.err
-			}
-		}
-		if err := t.write(ctx, l); err != nil {
-			return nil, err
-		}
-		for i, g := range groups {
-			asset := l.of(g.AssetRef)
-			outcomes[i].asset.NextExpiry, outcomes[i].nextHolds = asset.NextExpiry, asset.nextHolds
-		}
-		return outcomes, nil
-	})
+	}
+	if err := t.write(ctx, l); err != nil {
+		return nil, err
+	}
+	for i, g := range groups {
+		asset := l.of(g.AssetRef)
+		outcomes[i].asset.NextExpiry, outcomes[i].nextHolds = asset.NextExpiry, asset.nextHolds
+	}
+	return outcomes, nil
 }
 
 // lockAndRead begins a transaction of Postgres, locks the assets of the groups, which are created

@@ -18,19 +18,20 @@ import (
 	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
-// maxLaneCommands is how many commands and legs of a lane are applied in one transaction of Postgres:
-// all that one client sends, but 500 transactions may have a hundred times as many.
+// maxLaneCommands is how many commands and legs of a lane are applied in one Postgres transaction. A
+// Go client sends no more in one update, but 500 transactions of 100 legs would be many more.
 const maxLaneCommands = 2 * wallet.MaxBatch
 
-// maxLaneAnswers is how many bytes of answers a step has: Temporal takes 2 MB, and an update may have
-// the answers of three steps. Items beyond it are returned, though they are applied.
+// maxLaneAnswers limits the bytes of a step's answers: Temporal takes 2 MB, and an update may have the
+// answers of three steps. Items beyond it are returned although they are applied, which is safe: the
+// client sends them again under the same id.
 const maxLaneAnswers = 1 << 19
 
-// ApplyLane applies commands and transactions of many wallets in one transaction of Postgres, or
-// more if they are very many, and then records their events in another. An item that would fail or hold up the others is returned:
-// the wallet's own workflow, or one of the transaction, can wait. That is one of which a row is
-// locked by somebody else, or cannot be made or read, or whose events could not be recorded. The
-// answers are LaneAnswers, one for each item.
+// ApplyLane applies commands and transactions of many wallets in one Postgres transaction, or in
+// several if there are more than maxLaneCommands, and then records their events in another. It returns
+// an item that would fail or hold up the others, because a row is locked or cannot be created or read,
+// or events cannot be recorded: the workflow of the wallet, or of the transaction, can wait. The
+// result is one LaneAnswer for each item.
 func (a *Activities) ApplyLane(ctx context.Context, in wallet.ApplyLaneInput) ([]byte, error) {
 	items, groups := byWallet(in)
 	err := a.applyLane(ctx, groups)
@@ -59,7 +60,7 @@ func (a *Activities) applyLane(ctx context.Context, groups []*laneGroup) error {
 			commands += groups[n].size()
 			n++
 		}
-		if err := applyInParts(ctx, groups[:n], a.applyFree); err != nil {
+		if err := applyInParts(ctx, groups[:n], a.applyFree(nil)); err != nil {
 			return err
 		}
 		groups = groups[n:]
@@ -83,18 +84,18 @@ func countLane(ctx context.Context, groups []*laneGroup) {
 	counts.Results(metrics, results)
 }
 
-// laneGroup is the commands of one wallet asset in a lane, in the order of their items; or one
-// transaction. Its items are applied together, or returned together.
+// laneGroup is what a lane applies or returns together: the commands for one wallet asset in the order
+// of their items, or one transaction.
 type laneGroup struct {
 	group          // empty for a transaction
-	claim *claim   // of the transaction; nil for commands
-	legs  []group  // of the transaction
-	done  *outcome // nil if its items are returned; of a transaction it has no asset
+	claim *claim   // the transaction's; nil for commands
+	legs  []group  // the transaction's
+	done  *outcome // nil if its items are returned; has no asset for a transaction
 }
 
 func (g *laneGroup) size() int { return len(g.commands) + len(g.legs) }
 
-// parts are the group as groups of one wallet each.
+// parts returns one group per wallet, or per leg of a transaction.
 func (g *laneGroup) parts() []group {
 	if g.claim != nil {
 		return g.legs
@@ -110,7 +111,7 @@ func plainGroups(groups []*laneGroup) []group {
 	return plain
 }
 
-// laneItem is an item, and the place of its command in a group.
+// laneItem is an item, and the index of its command in its group.
 type laneItem struct {
 	invalid *wallet.InvalidError
 	group   *laneGroup // nil if invalid, or to be returned
@@ -135,8 +136,8 @@ func (i laneItem) answer() wallet.LaneAnswer {
 	return wallet.LaneAnswer{Facts: wallet.NewFacts(legs, g.done.results)}
 }
 
-// byWallet decodes the items, and puts their commands into a group for each wallet. A transaction is
-// a group of its own. All items are of calls that overlap, so any order of them is right.
+// byWallet decodes the items and groups their commands by wallet. Each transaction is its own group.
+// The items' calls overlap, so any order of them is right.
 func byWallet(in wallet.ApplyLaneInput) (items []laneItem, groups []*laneGroup) {
 	items = make([]laneItem, len(in.Items))
 	byRef := map[wallet.AssetRef]*laneGroup{}
@@ -166,8 +167,9 @@ func byWallet(in wallet.ApplyLaneInput) (items []laneItem, groups []*laneGroup) 
 	return items, groups
 }
 
-// applyInParts does something to groups at once. If what is stored of one of them makes it fail, it
-// does it to halves, until those that fail are alone. Any other failure ends it.
+// applyInParts calls do with all groups. If it fails because of the stored data of one of them, it
+// tries each half separately, until the failing groups are alone; they stay undone. Any other error
+// ends it.
 func applyInParts(ctx context.Context, groups []*laneGroup, do func(context.Context, []*laneGroup) error) error {
 	if len(groups) == 0 {
 		return nil
@@ -196,10 +198,9 @@ func withoutPanic(do func() error) (err error) {
 	return do()
 }
 
-// isOfData reports whether an error may be due to what is stored, not to the server or the way to
-// it.
+// isOfData reports whether an error may come from stored data, not from the server or the connection.
 func isOfData(ctx context.Context, err error) bool {
-	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || isGuarded(err) {
 		return false
 	}
 	for _, elsewhere := range []any{new(*postgres.NotWritableError), new(*pgconn.ConnectError), new(net.Error)} {
@@ -220,30 +221,34 @@ func isOfData(ctx context.Context, err error) bool {
 	return true
 }
 
-// applyFree applies the groups of which nobody else has a row locked, in one transaction.
-func (a *Activities) applyFree(ctx context.Context, groups []*laneGroup) error {
-	err := a.tryFree(ctx, groups, true)
-	if sqlState(err) == lockNotAvailable {
-		// Somebody is making one of the wallets, or has an id of a transaction, without an end.
-		err = a.tryFree(ctx, groups, false)
+// applyFree applies, in one transaction, the groups whose rows nobody else has locked, unless its
+// guard fails.
+func (a *Activities) applyFree(guard func(*pgx.Batch)) func(context.Context, []*laneGroup) error {
+	return func(ctx context.Context, groups []*laneGroup) error {
+		err := a.tryFree(ctx, groups, true, guard)
+		if sqlState(err) == lockNotAvailable {
+			// Another session has been creating one of the wallets, or holding a transaction's id, for too long.
+			err = a.tryFree(ctx, groups, false, guard)
+		}
+		return err
 	}
-	return err
 }
 
-// tryFree waits for others only if create is true. Else it makes no wallets, and applies no
-// transactions.
-func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bool) error {
+// tryFree creates missing wallets and applies transactions only if create is true: only those can wait
+// for another session.
+func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bool, guard func(*pgx.Batch)) error {
 	if !create {
 		groups = groupsWhere(groups, func(g *laneGroup) bool { return g.claim == nil })
 	}
 	_, err := inTransaction(ctx, a, func(t transaction) (struct{}, error) {
+		t.guard = guard
 		for left := groups; len(left) > 0; {
 			l, free, err := t.lockFree(ctx, left, create)
 			if err != nil {
 				return struct{}{}, err
 			}
 			if l.created && len(free) < len(left) && len(free) > 0 {
-				// Nothing may be made for what is returned.
+				// Create no wallets for returned items: start again without them.
 				left = free
 				if err := t.rollback(ctx); err != nil {
 					return struct{}{}, err
@@ -252,6 +257,9 @@ func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bo
 			}
 			if len(free) == 0 {
 				return struct{}{}, t.rollback(ctx)
+			}
+			if len(free) > 1 && l.mayExpire() > maxLaneExpiries {
+				return struct{}{}, errTooManyExpiries
 			}
 			outcomes, err := t.decide(ctx, l, free)
 			if err != nil {
@@ -264,7 +272,7 @@ func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bo
 				continue
 			}
 			for _, asset := range l.all {
-				asset.changedBefore = false // nobody is told of its holds
+				asset.changedBefore = false // a lane tells no workflow of its holds
 			}
 			if err := t.write(ctx, l); err != nil {
 				return struct{}{}, err
@@ -279,8 +287,25 @@ func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bo
 	return err
 }
 
-// decide claims the ids of the transactions among the groups, reads what lockFree has not, and
-// folds one group after the other.
+// maxLaneExpiries is how many holds may expire in one transaction of a lane, unless they are all of
+// one group. Each takes 0.2 ms, during which all rows are locked.
+const maxLaneExpiries = 2000
+
+// errTooManyExpiries makes applyInParts try halves.
+var errTooManyExpiries = errors.New("too many holds expire in one transaction")
+
+// mayExpire is at most how many holds the fold expires.
+func (l *lockedAssets) mayExpire() (holds int64) {
+	for _, a := range l.all {
+		if !a.NextExpiry.IsZero() && !a.NextExpiry.After(l.now) {
+			holds += a.OpenHolds
+		}
+	}
+	return holds
+}
+
+// decide claims the transactions' ids, reads what lockFree has not read, and folds one group after
+// another.
 func (t transaction) decide(ctx context.Context, l *lockedAssets, groups []*laneGroup) ([]outcome, error) {
 	var claims []*claim
 	for _, g := range groups {
@@ -314,10 +339,11 @@ func (t transaction) decide(ctx context.Context, l *lockedAssets, groups []*lane
 	return outcomes, nil
 }
 
-// errMadeForNothing is of a transaction that has a conflict, and may have made wallets.
-var errMadeForNothing = errors.New("nothing may be made for a transaction whose id another one has")
+// errMadeForNothing makes tryFree start again: wallets may have been created for a transaction that
+// has an id conflict.
+var errMadeForNothing = errors.New("no wallet may be created for a transaction whose id is taken")
 
-// decidable are the groups whose outcome is no error.
+// decidable returns the groups whose outcome has no error.
 func decidable(groups []*laneGroup, outcomes []outcome) (some []*laneGroup) {
 	for i, g := range groups {
 		if outcomes[i].err == nil {
@@ -336,8 +362,8 @@ func groupsWhere(groups []*laneGroup, is func(*laneGroup) bool) (some []*laneGro
 	return some
 }
 
-// lockFree is lock without the rows that somebody else has locked. It returns the groups whose
-// rows are all locked now. Missing rows are made first, as in createAndLock.
+// lockFree is lock, but it skips rows that another session has locked. It returns the groups whose
+// rows it locked all. If create is true, it first creates missing rows, as createAndLock does.
 func (t transaction) lockFree(ctx context.Context, groups []*laneGroup, create bool) (*lockedAssets, []*laneGroup, error) {
 	plain := plainGroups(groups)
 	l, batch := newLockedAssets(plain), &pgx.Batch{}
@@ -366,10 +392,10 @@ func (t transaction) lockFree(ctx context.Context, groups []*laneGroup, create b
 	return l, free, nil
 }
 
-// recordLane records the events of what was applied. Items of a wallet whose events cannot be
-// recorded are returned: its workflow gets the same answers, and waits. Returning all where the
-// server is slow or gone would start hundreds of workflows, which makes it no better: the step is
-// tried again instead.
+// recordLane records the events of what was applied. Items of a wallet whose events cannot be recorded
+// are returned: its workflow gets the same answers and can wait. If the server is slow or gone, it
+// fails so that the step is retried: returning all items would start hundreds of workflows and make
+// it worse.
 func (a *Activities) recordLane(ctx context.Context, groups []*laneGroup) error {
 	var refs []wallet.AssetRef
 	for _, g := range groups {
@@ -386,7 +412,7 @@ func (a *Activities) recordLane(ctx context.Context, groups []*laneGroup) error 
 		recorded[ref], all = g, append(all, g)
 	}
 	err := applyInParts(ctx, all, a.recordEventsOf)
-	if sqlState(err) == lockNotAvailable { // another session is recording the same events, without an end
+	if sqlState(err) == lockNotAvailable { // another session has been recording the same events for too long
 		for _, g := range all {
 			g.done = nil
 		}

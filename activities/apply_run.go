@@ -1,13 +1,16 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -19,16 +22,16 @@ import (
 )
 
 const (
-	// runStepTime is how long a step goes on before it reports how far it came: long enough for a
-	// short history, short enough for the Web UI.
+	// runStepTime is how long a step runs before it reports its progress: long enough for a short
+	// history, short enough for the Web UI.
 	runStepTime = 10 * time.Second
-	// runRetryPause is how long lines wait between two tries of their wallets, while there are
-	// others to apply.
+	// runRetryPause is the time between two attempts at the waiting wallets, while there are other
+	// lines to apply.
 	runRetryPause = time.Second
-	// maxWaitingWallets is with how many wallets a part no longer goes on to other lines. The step
-	// keeps their names in memory.
+	// maxWaitingWallets is how many wallets of a part may wait before it applies no new lines. The step
+	// keeps them in memory.
 	maxWaitingWallets = 1000
-	// retriedTogether is how many wallets are tried again in one transaction.
+	// retriedTogether is how many waiting wallets are retried in one transaction.
 	retriedTogether = 50
 )
 
@@ -38,6 +41,8 @@ const (
 		JOIN wallet_runs AS r USING (run_id)
 		WHERE p.run_id = $1 AND p.part = $2`
 
+	sqlLockPart = `SELECT FROM wallet_run_parts WHERE run_id = $1 AND part = $2 FOR NO KEY UPDATE`
+
 	sqlCurrencies = `SELECT code FROM currencies ORDER BY code`
 
 	sqlNextLines = `SELECT line, user_id, currency, command
@@ -46,12 +51,26 @@ const (
 		ORDER BY line
 		LIMIT $4`
 
-	sqlWaitingWallets = `SELECT DISTINCT user_id, currency
-		FROM wallet_run_waiting
-		WHERE run_id = $1 AND part = $2
-		ORDER BY user_id, currency`
+	// It looks for one wallet after the other, because a wallet may have millions of lines.
+	sqlWaitingWallets = `WITH RECURSIVE w AS (
+			(SELECT user_id, currency
+			FROM wallet_run_waiting
+			WHERE run_id = $1 AND part = $2
+			ORDER BY user_id, currency
+			LIMIT 1)
+			UNION ALL
+			SELECT following.*
+			FROM w
+			CROSS JOIN LATERAL (
+				SELECT user_id, currency
+				FROM wallet_run_waiting
+				WHERE run_id = $1 AND part = $2 AND (user_id, currency) > (w.user_id, w.currency)
+				ORDER BY user_id, currency
+				LIMIT 1) AS following)
+		SELECT user_id, currency FROM w`
 
-	// The first lines of each wallet.
+	// The first lines of each wallet. OFFSET 0, here and below, keeps Postgres from joining the
+	// tables: it looks up each line by its whole key.
 	sqlWaitingLines = `SELECT l.line, l.user_id, l.currency, l.command
 		FROM unnest($3::text[], $4::text[]) AS wanted (u, c)
 		CROSS JOIN LATERAL (
@@ -60,7 +79,11 @@ const (
 			WHERE run_id = $1 AND part = $2 AND user_id = wanted.u AND currency = wanted.c
 			ORDER BY line
 			LIMIT $5) AS w
-		JOIN wallet_run_lines AS l ON l.run_id = $1 AND l.part = $2 AND l.line = w.line`
+		CROSS JOIN LATERAL (
+			SELECT line, user_id, currency, command
+			FROM wallet_run_lines
+			WHERE run_id = $1 AND part = $2 AND line = w.line
+			OFFSET 0) AS l`
 
 	sqlSavePart = `UPDATE wallet_run_parts
 		SET done_line = $4, saves = saves + 1, applied = applied + $5, refused = refused + $6, invalid = invalid + $7,
@@ -76,28 +99,36 @@ const (
 		SELECT $1, $2, *
 		FROM unnest($3::bigint[], $4::text[], $5::text[])`
 
-	sqlDeleteWaiting = `DELETE FROM wallet_run_waiting AS w
-		USING unnest($3::bigint[], $4::text[], $5::text[]) AS done (l, u, c)
-		WHERE w.run_id = $1 AND w.part = $2 AND w.user_id = done.u AND w.currency = done.c AND w.line = done.l`
+	sqlDeleteWaiting = `DELETE FROM wallet_run_waiting
+		WHERE ctid = ANY (ARRAY(
+			SELECT w.ctid
+			FROM unnest($3::bigint[], $4::text[], $5::text[]) AS done (l, u, c)
+			CROSS JOIN LATERAL (
+				SELECT ctid
+				FROM wallet_run_waiting
+				WHERE run_id = $1 AND part = $2 AND user_id = done.u AND currency = done.c AND line = done.l
+				OFFSET 0) AS w))`
 
 	sqlRunState = `SELECT state FROM wallet_runs WHERE run_id = $1`
 )
 
-// ApplyRunLines applies lines of a part of a run, up to 500 in a transaction, for some seconds, or
-// until the run is not running. What it has done it saves in Postgres, after the events of the
-// lines are recorded: whatever ends it, another try goes on from there. Lines that it applies
-// again count once by their ids.
+// ApplyRunLines applies lines of one part of a run, up to 500 per transaction, for runStepTime or
+// until the run is paused or cancelled. After recording the events of the lines it saves its progress
+// in Postgres, where the next attempt continues. Lines that were applied but not saved are applied
+// again, and count once by their ids.
 //
-// It waits for no wallet. Lines of one that is locked or cannot be read are put aside, and tried
-// again between the others. Later lines of that wallet are put behind them.
+// It waits for no wallet. If one is locked or cannot be read, its lines are set aside, and later lines
+// of the same wallet queue up behind them. They are retried between the others.
 func (a *Activities) ApplyRunLines(ctx context.Context, in wallet.ApplyRunLinesInput) (out wallet.ApplyRunLinesOutput, err error) {
 	p, err := a.openRunPart(ctx, in)
-	stopping := stopOf(ctx)
-	for end := time.Now().Add(runStepTime); err == nil && p.state == wallet.RunRunning && time.Now().Before(end) && !isClosed(stopping); {
+	p.end, p.stopping = time.Now().Add(runStepTime), stopOf(ctx)
+	for err == nil && !p.isOver() {
 		if p.isDone() || p.blocked {
 			break
 		}
-		err = p.next(ctx)
+		if err = p.next(ctx); errors.Is(err, errNotRunning) {
+			err = nil
+		}
 	}
 	if err == nil {
 		err = p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
@@ -111,7 +142,7 @@ func (a *Activities) ApplyRunLines(ctx context.Context, in wallet.ApplyRunLinesI
 	return out, nil
 }
 
-// stopOf is closed when the worker stops. Direct callers have none.
+// stopOf returns a channel that is closed when the worker stops; nil outside a regular activity.
 func stopOf(ctx context.Context) <-chan struct{} {
 	if !activity.IsActivity(ctx) || activity.GetInfo(ctx).IsLocalActivity {
 		return nil
@@ -128,8 +159,8 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// readInTransaction reads with the settings of the steps, which have the planner use the right
-// index, whatever the statistics say of a table that was filled a moment ago.
+// readInTransaction reads with the settings of the steps, which make the planner use the right index
+// even if the statistics are older than the table's rows.
 func (a *Activities) readInTransaction(ctx context.Context, queue func(*pgx.Batch)) error {
 	_, err := inTransaction(ctx, a, func(t transaction) (struct{}, error) {
 		batch := &pgx.Batch{}
@@ -140,24 +171,31 @@ func (a *Activities) readInTransaction(ctx context.Context, queue func(*pgx.Batc
 	return err
 }
 
-// runPart is a part of a run in a step.
+// runPart is the part of a run that a step applies.
 type runPart struct {
 	a          *Activities
 	in         wallet.ApplyRunLinesInput
 	currencies map[string]bool
+	end        time.Time       // of the step
+	stopping   <-chan struct{} // of the worker
 
 	state     wallet.RunState
 	doneLine  int64
 	saves     int64
-	noneLeft  bool                     // behind doneLine
-	waiting   map[wallet.AssetRef]bool // wallets of which lines wait
-	order     []wallet.AssetRef        // of these
+	noneLeft  bool                     // no line after doneLine
+	waiting   map[wallet.AssetRef]bool // wallets with waiting lines
+	order     []wallet.AssetRef        // the same wallets, in the order of their retries
 	lastTried time.Time
-	blocked   bool
-	cause     string // why a wallet waits
+	blocked   bool   // only waiting wallets can be tried, and none succeeded
+	cause     string // why one wallet waits
 }
 
 func (p *runPart) isDone() bool { return p.noneLeft && len(p.waiting) == 0 }
+
+// isOver reports whether the step applies no further lines, though there may be some.
+func (p *runPart) isOver() bool {
+	return p.state != wallet.RunRunning || !time.Now().Before(p.end) || isClosed(p.stopping)
+}
 
 func (a *Activities) openRunPart(ctx context.Context, in wallet.ApplyRunLinesInput) (*runPart, error) {
 	p := &runPart{a: a, in: in, currencies: map[string]bool{}, lastTried: time.Now()}
@@ -187,13 +225,13 @@ func (p *runPart) readWaiting(found pgx.Rows) (err error) {
 	return err
 }
 
-// next applies the next lines, or tries again those that wait.
+// next applies the next lines, or retries the waiting ones.
 func (p *runPart) next(ctx context.Context) error {
 	onlyWaiting := p.noneLeft || len(p.waiting) >= maxWaitingWallets
 	if len(p.waiting) > 0 && (onlyWaiting || time.Since(p.lastTried) >= runRetryPause) {
-		progress, err := p.retry(ctx)
+		stuck, err := p.retry(ctx)
 		p.lastTried = time.Now()
-		p.blocked = onlyWaiting && !progress
+		p.blocked = onlyWaiting && stuck
 		return err
 	}
 	var lines []*runLine
@@ -212,47 +250,58 @@ func (p *runPart) next(ctx context.Context) error {
 	return p.save(ctx, lines, lines[len(lines)-1].number, false)
 }
 
-// retry tries the wallets that wait, some at a time, and reports whether a line is done.
-func (p *runPart) retry(ctx context.Context) (progress bool, err error) {
-	asked := p.order[rand.IntN(len(p.order))] // why it waits
-	for rest := p.order; len(rest) > 0 && p.state == wallet.RunRunning; {
+// retry tries the wallets that wait, some at a time, until the step is over. They are stuck if all
+// were tried and no line is done. It begins anywhere, so that none is always left out.
+func (p *runPart) retry(ctx context.Context) (stuck bool, err error) {
+	first := rand.IntN(len(p.order))
+	asked := p.order[first] // why it waits
+	rest := slices.Concat(p.order[first:], p.order[:first])
+	for stuck = true; len(rest) > 0; {
+		if p.isOver() {
+			return false, nil
+		}
 		some := rest[:min(retriedTogether, len(rest))]
 		rest = rest[len(some):]
-		var users, currencies []string
-		for _, ref := range some {
-			users, currencies = append(users, ref.UserID), append(currencies, ref.Currency)
-		}
-		var lines []*runLine
-		if err := p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
-			batch.Queue(sqlWaitingLines, p.in.RunID, p.in.Part, users, currencies, wallet.MaxBatch/len(some)).Query(p.readLines(&lines))
-		}); err != nil {
-			return progress, err
+		lines, err := p.waitingLines(ctx, some)
+		if err != nil {
+			return false, err
 		}
 		if err := p.apply(ctx, p.groups(lines, nil), &asked); err != nil {
-			return progress, err
+			return false, err
 		}
 		if err := p.save(ctx, lines, p.doneLine, true); err != nil {
-			return progress, err
+			return false, err
 		}
-		for _, line := range lines {
-			progress = progress || line.isDone()
-		}
+		stuck = stuck && !slices.ContainsFunc(lines, (*runLine).isDone)
 	}
-	return progress, p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
+	return stuck, p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
 		batch.Queue(sqlWaitingWallets, p.in.RunID, p.in.Part).Query(p.readWaiting)
 	})
 }
 
-// runLine is a line, and the place of its command in a group.
+// waitingLines reads the first lines that wait of some wallets, in their order.
+func (p *runPart) waitingLines(ctx context.Context, of []wallet.AssetRef) (lines []*runLine, err error) {
+	var users, currencies []string
+	for _, ref := range of {
+		users, currencies = append(users, ref.UserID), append(currencies, ref.Currency)
+	}
+	err = p.a.readInTransaction(ctx, func(batch *pgx.Batch) {
+		batch.Queue(sqlWaitingLines, p.in.RunID, p.in.Part, users, currencies, wallet.MaxBatch/len(of)).Query(p.readLines(&lines))
+	})
+	slices.SortFunc(lines, func(a, b *runLine) int { return cmp.Compare(a.number, b.number) })
+	return lines, err
+}
+
+// runLine is a line, and the index of its command in its group.
 type runLine struct {
 	wallet.RunLine
 	number  int64
 	invalid *wallet.InvalidError
-	group   *laneGroup // nil if it is invalid, or lines of its wallet wait
+	group   *laneGroup // nil if it is invalid, or earlier lines of its wallet wait
 	place   int
 }
 
-// result is nil unless the command of the line was applied or refused.
+// result returns nil unless the line's command was applied or refused.
 func (l *runLine) result() *wallet.Result {
 	if l.group == nil || l.group.done == nil {
 		return nil
@@ -282,8 +331,7 @@ func (p *runPart) readLines(into *[]*runLine) func(pgx.Rows) error {
 	}
 }
 
-// groups puts the commands of lines into a group for each wallet, but for those of wallets that
-// wait.
+// groups groups the commands of lines by wallet, without invalid lines and those of waiting wallets.
 func (p *runPart) groups(lines []*runLine, waiting map[wallet.AssetRef]bool) (groups []*laneGroup) {
 	byRef := map[wallet.AssetRef]*laneGroup{}
 	for _, l := range lines {
@@ -301,50 +349,89 @@ func (p *runPart) groups(lines []*runLine, waiting map[wallet.AssetRef]bool) (gr
 	return groups
 }
 
-// apply applies groups and records their events, like a lane. Of asked, if it is among those that
-// could not be done, it finds out why.
+// apply applies groups and records their events, like a lane. If the wallet asked is among those that
+// failed, it tries that one alone, to find out why.
 func (p *runPart) apply(ctx context.Context, groups []*laneGroup, asked *wallet.AssetRef) error {
-	if err := applyInParts(ctx, groups, p.a.applyFree); err != nil {
-		return err
-	}
+	applied := applyInParts(ctx, groups, p.a.applyFree(p.guard))
 	for _, g := range groups {
-		if asked != nil && g.AssetRef == *asked && g.done == nil {
-			p.cause = p.applyAlone(ctx, g)
+		if applied == nil && asked != nil && g.AssetRef == *asked && g.done == nil {
+			applied = p.applyAlone(ctx, g)
 		}
+	}
+	if applied != nil && !isGuarded(applied) {
+		return applied
 	}
 	if err := p.a.recordLane(ctx, groups); err != nil {
 		return err
 	}
 	countLane(ctx, groups)
-	return nil
+	return applied // what the guard has let through is recorded
 }
 
-// applyAlone applies a group as the workflow of its wallet does. It returns why that failed.
-func (p *runPart) applyAlone(ctx context.Context, g *laneGroup) (cause string) {
+// guard is checked in each transaction that applies lines: the run is running, and no other try has
+// gone on with the part. SetRunState locks the parts too, so once it has set a state, nothing is
+// applied that its steps began before.
+//
+// Everybody locks in one order: the run's row, its parts in their order, then wallets. Each may
+// begin anywhere in it, and none goes back, so there is no deadlock. The state is read by a statement
+// of its own: one that has waited for a lock still reads other tables as of its beginning.
+func (p *runPart) guard(batch *pgx.Batch) {
+	batch.Queue(sqlLockPart, p.in.RunID, p.in.Part)
+	batch.Queue(sqlRunPart, p.in.RunID, p.in.Part).QueryRow(func(row pgx.Row) error {
+		var doneLine, saves int64
+		err := row.Scan(&p.state, &doneLine, &saves)
+		switch {
+		case err != nil:
+			return err
+		case p.state != wallet.RunRunning:
+			return errNotRunning
+		case saves != p.saves:
+			return errPartMoved
+		}
+		return nil
+	})
+}
+
+// isGuarded reports whether an error is that of a guard.
+func isGuarded(err error) bool { return errors.Is(err, errNotRunning) || errors.Is(err, errPartMoved) }
+
+// applyAlone applies a group as the workflow of its wallet does, and notes why that failed. It
+// returns an error of the guard.
+func (p *runPart) applyAlone(ctx context.Context, g *laneGroup) error {
 	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
 	err := withoutPanic(func() error {
-		outcomes, err := p.a.applyGroups(ctx, []group{g.group})
+		outcomes, err := inTransaction(ctx, p.a, func(t transaction) ([]outcome, error) {
+			t.guard = p.guard
+			return t.applyGroups(ctx, []group{g.group})
+		})
 		if err == nil {
 			g.done = &outcomes[0]
 		}
 		return err
 	})
-	if err != nil {
-		cause = fmt.Sprintf("the %s wallet of %q: %v", g.Currency, g.UserID, err)
+	if isGuarded(err) {
+		return err
 	}
-	return cause
+	if p.cause = ""; err != nil {
+		p.cause = fmt.Sprintf("the %s wallet of %q: %v", g.Currency, g.UserID, err)
+	}
+	return nil
 }
 
-// errPartMoved says that somebody else works at the same part.
-var errPartMoved = errors.New("another try of this step has gone on meanwhile")
+// errNotRunning says that the run was paused or cancelled.
+var errNotRunning = errors.New("the run is not running")
 
-// save saves what became of lines, in one transaction with how far the part has come. Lines that
-// had waited are no longer to wait if they are done; others are to wait if they are not.
+// errPartMoved says that another attempt has saved progress of the same part.
+var errPartMoved = errors.New("another attempt of this step has saved progress meanwhile")
+
+// save saves the outcomes of lines and the progress of the part in one transaction. It takes lines
+// that had waited and are now done out of wallet_run_waiting, and puts new lines that are not done
+// into it.
 func (p *runPart) save(ctx context.Context, lines []*runLine, doneLine int64, hadWaited bool) error {
 	var applied, refused, invalid, replayed int64
 	var failed []*runLine
-	var moved []*runLine // to or from those that wait
+	var moved []*runLine // into or out of wallet_run_waiting
 	for _, l := range lines {
 		switch r := l.result(); {
 		case l.invalid != nil:
@@ -440,24 +527,29 @@ func failureColumns(lines []*runLine) []any {
 			amount = l.Amount.String()
 		}
 		numbers, statuses = append(numbers, l.number), append(statuses, status)
-		users, currencies = append(users, l.UserID), append(currencies, l.Currency)
+		users, currencies = append(users, printable(l.UserID)), append(currencies, printable(l.Currency))
 		types, amounts, ids = append(types, printable(string(l.Type))), append(amounts, amount), append(ids, printable(l.ID))
 		reasons, messages = append(reasons, string(reason)), append(messages, message)
 	}
 	return []any{numbers, statuses, users, currencies, types, amounts, ids, reasons, messages}
 }
 
-// printable is a text of a line, which may be invalid, in a form that Postgres stores.
+// maxFailureBytes is as long as the longest valid text of a line.
+const maxFailureBytes = utf8.UTFMax * wallet.MaxIDCharacters
+
+// printable makes a text of an invalid line storable, and harmless to a terminal: short, valid UTF-8,
+// no control characters.
 func printable(text string) string {
-	if len(text) > 4*wallet.MaxIDCharacters {
-		text = text[:4*wallet.MaxIDCharacters]
-	}
-	return strings.Map(func(r rune) rune {
+	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return unicode.ReplacementChar
 		}
 		return r
 	}, strings.ToValidUTF8(text, string(unicode.ReplacementChar)))
+	if len(text) > maxFailureBytes {
+		text = strings.ToValidUTF8(text[:maxFailureBytes], "")
+	}
+	return text
 }
 
 func lineColumns(lines []*runLine) []any {

@@ -3,14 +3,20 @@ package activities_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
+	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 // stagedLine is a line of a run as another module stages it.
@@ -38,6 +44,13 @@ func (s steps) begin(id string) wallet.BeginRunOutput {
 	out, err := s.BeginRun(s.t.Context(), wallet.RunInput{RunID: id})
 	require.NoError(s.t, err)
 	return out
+}
+
+// putAside has all lines of a run that has begun wait, as if their wallets were locked when it came
+// to them.
+func (s steps) putAside(id string) {
+	s.exec(`INSERT INTO wallet_run_waiting (run_id, part, line, user_id, currency) SELECT run_id, part, line, user_id, currency FROM wallet_run_lines WHERE run_id = '` + id + `'`)
+	s.exec(`UPDATE wallet_run_parts SET done_line = (SELECT max(line) FROM wallet_run_lines WHERE run_id = '` + id + `') WHERE run_id = '` + id + `'`)
 }
 
 // part runs the step for a part until it is done, or all that is left of it waits.
@@ -106,6 +119,9 @@ func TestARunAppliesEachLineByItself(t *testing.T) {
 	done, err := s.SetRunState(t.Context(), wallet.SetRunStateInput{RunID: "march", State: wallet.RunDone})
 	require.NoError(t, err)
 	require.Equal(t, wallet.RunDone, done.State)
+	still, err := s.SetRunState(t.Context(), wallet.SetRunStateInput{RunID: "march", State: wallet.RunCancelled})
+	require.NoError(t, err)
+	require.Equal(t, done, still)
 	require.Equal(t, [6]int64{14, 7, 3, 4, 2, 0}, counted(s.run("march")), "once more changes nothing")
 	require.Equal(t, want, s.failures("march"))
 	s.verified()
@@ -210,7 +226,7 @@ func TestTwoTriesOfAPartAtOnce(t *testing.T) {
 						return nil
 					}
 					if err != nil {
-						require.ErrorContains(t, err, "another try of this step has gone on meanwhile")
+						require.ErrorContains(t, err, "another attempt of this step has saved progress meanwhile")
 					}
 				}
 			})
@@ -254,7 +270,7 @@ func TestARunThatIsNotRunningAppliesNothing(t *testing.T) {
 		}
 	}
 	_, err = s.BeginRun(t.Context(), wallet.RunInput{RunID: "paused"})
-	require.ErrorContains(t, err, `was cancelled after 0 of 2 lines: "wallet run resume paused" goes on with the others`)
+	require.ErrorContains(t, err, `was cancelled after 0 of 2 lines: "wallet run resume paused" continues it`)
 	out, err := s.BeginRun(t.Context(), wallet.RunInput{RunID: "paused", Resume: true})
 	require.NoError(t, err)
 	require.Equal(t, wallet.RunRunning, out.Status.State)
@@ -289,4 +305,164 @@ func TestPartsOfARunMakeWalletsSideBySide(t *testing.T) {
 	require.Equal(t, 4000, s.count(`SELECT count(*) FROM wallet_assets WHERE total_amount = 1`))
 	require.Zero(t, s.count(`SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`))
 	s.verified()
+}
+
+// TestAStepThatWasOvertakenAppliesNothing changes the run when a step has read its lines and is about
+// to apply them.
+func TestAStepThatWasOvertakenAppliesNothing(t *testing.T) {
+	for name, change := range map[string]string{
+		"cancelled":   `UPDATE wallet_runs SET state = 'cancelled' WHERE run_id = 'late'`,
+		"paused":      `UPDATE wallet_runs SET state = 'paused' WHERE run_id = 'late'`,
+		"another try": `UPDATE wallet_run_parts SET saves = saves + 1 WHERE run_id = 'late'`,
+	} {
+		for _, waiting := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", waiting ", waiting), func(t *testing.T) {
+				s := newSteps(t)
+				s.of("u1").apply(create("open"))
+				s.of("u1").record()
+				s.stage("late", inRun("u1", addOne))
+				part := s.begin("late").Parts[0]
+				if waiting { // and is tried again
+					s.exec(`UPDATE wallet_run_parts SET done_line = 1`)
+					s.exec(`INSERT INTO wallet_run_waiting SELECT run_id, part, line, user_id, currency FROM wallet_run_lines`)
+				}
+				tx, err := s.db.Begin(t.Context())
+				require.NoError(t, err)
+				defer func() { _ = tx.Rollback(context.Background()) }()
+				_, err = tx.Exec(t.Context(), `SELECT FROM wallet_run_parts FOR NO KEY UPDATE`)
+				require.NoError(t, err)
+				step := make(chan error, 1)
+				var out wallet.ApplyRunLinesOutput
+				go func() {
+					var err error
+					out, err = s.ApplyRunLines(t.Context(), wallet.ApplyRunLinesInput{RunID: "late", Part: part})
+					step <- err
+				}()
+				s.somebodyWaits()
+				_, err = tx.Exec(t.Context(), change)
+				require.NoError(t, err)
+				require.NoError(t, tx.Commit(t.Context()))
+				if err = <-step; name == "another try" {
+					require.ErrorContains(t, err, "another attempt of this step has saved progress meanwhile")
+				} else {
+					require.NoError(t, err)
+					require.Equal(t, []any{wallet.RunState(name), int64(0), false}, []any{out.Status.State, out.Status.Done(), out.Done})
+				}
+				require.Len(t, s.of("u1").journal(), 1)
+			})
+		}
+	}
+}
+
+// TestAStateIsSetAfterWhatIsBeingApplied has a transaction that has locked a part, as one does that
+// applies its lines.
+func TestAStateIsSetAfterWhatIsBeingApplied(t *testing.T) {
+	s := newSteps(t)
+	s.stage("slow", inRun("u1", addOne))
+	s.begin("slow")
+	tx, err := s.db.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), `SELECT FROM wallet_run_parts FOR NO KEY UPDATE`)
+	require.NoError(t, err)
+	set := make(chan error, 1)
+	go func() {
+		_, err := s.SetRunState(t.Context(), wallet.SetRunStateInput{RunID: "slow", State: wallet.RunCancelled})
+		set <- err
+	}()
+	require.Eventually(t, func() bool { return s.waits() || len(set) > 0 }, time.Minute, time.Millisecond)
+	require.Empty(t, set)
+	require.NoError(t, tx.Commit(t.Context()))
+	require.NoError(t, <-set)
+}
+
+func (s steps) waits() bool { return s.count(`SELECT count(*) FROM pg_locks WHERE NOT granted`) > 0 }
+
+func (s steps) somebodyWaits() { require.Eventually(s.t, s.waits, time.Minute, time.Millisecond) }
+
+// TestAStoppingWorkerDoesNotTryAllWalletsAgain stops the worker while a step deletes the first lines
+// that it has applied of those that waited.
+func TestAStoppingWorkerDoesNotTryAllWalletsAgain(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	stop := make(chan struct{})
+	config := testenv.Pool(t, url).Config()
+	config.ConnConfig.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if n.Message == "deleted" && !isClosed(stop) {
+			close(stop)
+		}
+	}
+	db, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer db.Close()
+	s := steps{activities.New(db), t, testenv.Pool(t, url), usd("u1")}
+	s.exec(`INSERT INTO wallet_runs (run_id) VALUES ('r')`)
+	s.exec(`INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command)
+		SELECT 'r', row_number() OVER (), 'u' || n, 'USD', '` + addOne + `'
+		FROM generate_series(1, 10000) AS n WHERE hashtextextended('u' || n || '/USD', 0) & 15 = 3 LIMIT 200`)
+	require.Equal(t, []int{3}, s.begin("r").Parts)
+	s.putAside("r")
+	s.exec(`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'deleted'; RETURN NULL; END $$`)
+	s.exec(`CREATE TRIGGER note AFTER DELETE ON wallet_run_waiting FOR EACH STATEMENT EXECUTE FUNCTION note()`)
+	suite := testsuite.WorkflowTestSuite{}
+	env := suite.NewTestActivityEnvironment()
+	env.SetWorkerStopChannel(stop)
+	env.RegisterActivity(s.ApplyRunLines)
+	try := func() (out wallet.ApplyRunLinesOutput) {
+		value, err := env.ExecuteActivity(s.ApplyRunLines, wallet.ApplyRunLinesInput{RunID: "r", Part: 3})
+		require.NoError(t, err)
+		require.NoError(t, value.Get(&out))
+		return out
+	}
+	out := try()
+	require.True(t, isClosed(stop))
+	require.Equal(t, [6]int64{200, 50, 0, 0, 0, 150}, counted(out.Status))
+	require.False(t, out.Blocked)
+	require.Equal(t, [6]int64{200, 200, 0, 0, 0, 0}, counted(s.run("r")))
+	s.verified()
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// TestARunBeginsWithAllItsLines has another transaction add lines while the run begins: it
+// counts them, or they are refused.
+func TestARunBeginsWithAllItsLines(t *testing.T) {
+	s := newSteps(t)
+	s.stage("r", inRun("u1", addOne))
+	tx, err := s.db.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	const more = `INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command) VALUES ('r', $1, 'u2', 'USD', '` + addOne + `')`
+	_, err = tx.Exec(t.Context(), more, 2)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err = s.BeginRun(ctx, wallet.RunInput{RunID: "r"})
+	require.ErrorContains(t, err, "another Postgres session holds a lock that this step needs")
+	require.NoError(t, tx.Commit(t.Context()))
+	require.Equal(t, [6]int64{2, 2, 0, 0, 0, 0}, counted(s.run("r")))
+	_, err = s.db.Exec(t.Context(), more, 3)
+	require.ErrorContains(t, err, "takes no lines")
+}
+
+// TestFailuresOfARunAreSafeToPrint has a line of which every field would write to a terminal.
+func TestFailuresOfARunAreSafeToPrint(t *testing.T) {
+	s := newSteps(t)
+	const clear = "\x1b[2J\u009b2J"
+	long := strings.Repeat("\x01", 4*wallet.MaxIDCharacters)
+	s.stage("r", stagedLine{"u" + clear, "U" + clear, `{"type":"x\u001b[2J","amount":"1","id":"i\u001b[2J"}`}, stagedLine{long, long[:64], addOne})
+	require.Equal(t, [6]int64{2, 0, 0, 2, 0, 0}, counted(s.run("r")))
+	require.Equal(t, 2, s.count(`SELECT count(*) FROM wallet_run_failures WHERE octet_length(user_id) > 1 AND octet_length(currency) > 1`))
+	require.Zero(t, s.count(`SELECT count(*) FROM wallet_run_failures AS f WHERE f::text ~ '[\x01-\x1f\x7f-\x9f]'`))
+	for _, tooLong := range []stagedLine{{long + "x", "USD", addOne}, {"u1", long[:65], addOne}} {
+		_, err := s.db.Exec(t.Context(), `WITH run AS (INSERT INTO wallet_runs (run_id) VALUES ('long'))
+			INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command) VALUES ('long', 1, $1, $2, $3)`, tooLong.user, tooLong.currency, tooLong.command)
+		require.ErrorContains(t, err, "23514") // check_violation
+	}
 }

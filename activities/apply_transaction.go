@@ -115,10 +115,9 @@ func (t transaction) queueClaim(batch *pgx.Batch, c *claim) error {
 	return err
 }
 
-// claimIDs takes the ids of transactions, or finds out whose they are, and reads what the journals
-// have of those. It comes after all rows are made and locked, and takes the ids in the order of
-// their bytes. So nobody who has an id waits for a row, and who waits for an id waits for somebody
-// who waits for later ids only.
+// claimIDs claims the ids of transactions, or finds out whose they are, and reads what the journals
+// have of those. To avoid deadlocks it runs after all rows are created and locked, and claims ids in
+// byte order: the owner of an id never waits for a row, and only for later ids.
 func (t transaction) claimIDs(ctx context.Context, l *lockedAssets, claims []*claim) error {
 	first := slices.CompactFunc(slices.SortedStableFunc(slices.Values(claims), compareIDs), func(a, b *claim) bool { return a.ID == b.ID })
 	parameters, err := t.claimParameters(first...)

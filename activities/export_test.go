@@ -13,7 +13,7 @@ func (a *Activities) LockAndStop(ctx context.Context, ref wallet.AssetRef) error
 	if err != nil {
 		return err
 	}
-	_, err = transaction{conn}.lock(ctx, []group{{AssetRef: ref}}, nil)
+	_, err = transaction{conn: conn}.lock(ctx, []group{{AssetRef: ref}}, nil)
 	context.AfterFunc(ctx, conn.Release)
 	return err
 }

@@ -204,6 +204,30 @@ func TestALaneExpiresHoldsAndRestoresRows(t *testing.T) {
 	require.Zero(t, s.of("due").unrecorded()+s.of("lost").unrecorded())
 }
 
+// TestALaneExpiresSoManyHoldsAtOnce has many holds that are due in each of several wallets.
+func TestALaneExpiresSoManyHoldsAtOnce(t *testing.T) {
+	s := newSteps(t)
+	var items []laneItem
+	for _, user := range []string{"due-1", "due-2", "due-3"} {
+		s.of(user).apply(add("funds", "1000"))
+		for from := 0; from < 1000; from += wallet.MaxBatch {
+			var holds []wallet.Received
+			for i := range wallet.MaxBatch {
+				holds = append(holds, hold(fmt.Sprint("h-", from+i), "1", "1h"))
+			}
+			s.of(user).apply(holds...)
+		}
+		items = append(items, inUSD(user, subtract("s", "1000")))
+	}
+	s.makeOverdue(time.Second)
+	for _, answer := range s.lane(items...) {
+		require.Equal(t, wallet.StatusApplied, answer.Status)
+	}
+	var most int
+	require.NoError(t, s.db.QueryRow(t.Context(), `SELECT max(n) FROM (SELECT count(*) AS n FROM wallet_commands WHERE type = 'expire' GROUP BY xmin) AS transactions`).Scan(&most))
+	require.LessOrEqual(t, most, 2000)
+}
+
 // TestLanesAndWalletsAtOnce sends the same ids both ways: each counts once, whatever is returned.
 func TestLanesAndWalletsAtOnce(t *testing.T) {
 	s := newSteps(t)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -240,4 +241,36 @@ func TestNoStepOfARunReadsAllLines(t *testing.T) {
 			require.Greater(t, requireFewRows(t, *plans, currencies), 20, *plans)
 		})
 	}
+}
+
+// TestTryingAgainReadsFewOfTheWaitingLines has so many lines of one wallet that a step which read
+// them all for each batch would not get through them. Postgres has no statistics of them.
+func TestTryingAgainReadsFewOfTheWaitingLines(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	db, plans := explained(t, url)
+	s := steps{activities.New(db), t, testenv.Pool(t, url), usd("u1")}
+	for _, table := range []string{"wallet_run_lines", "wallet_run_waiting"} {
+		s.exec(`ALTER TABLE ` + table + ` SET (autovacuum_enabled = false)`)
+	}
+	s.exec(`INSERT INTO wallet_runs (run_id) VALUES ('r')`)
+	s.exec(`INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command)
+		SELECT 'r', n, 'u1', 'USD', json_build_object('type', 'add', 'amount', '1', 'id', 'c-' || n) FROM generate_series(1, 100000) AS n`)
+	part := s.begin("r").Parts[0]
+	s.putAside("r")
+	s.exec(`CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE wallet_runs SET state = 'paused'; RETURN NULL; END $$`)
+	s.exec(`CREATE TRIGGER pause AFTER UPDATE ON wallet_run_parts FOR EACH ROW WHEN (NEW.saves = 3) EXECUTE FUNCTION pause()`)
+	*plans = nil
+	out := s.part("r", part)
+	require.Equal(t, []int64{1500, 98_500}, []int64{out.Status.Applied, out.Status.Waiting})
+	var ofBatches []string
+	for _, plan := range *plans {
+		if !strings.Contains(plan, "Query Text: SELECT r.run_id, r.state") { // once in a step, it counts those that wait
+			ofBatches = append(ofBatches, plan)
+		}
+	}
+	require.Greater(t, requireFewRows(t, ofBatches, wallet.MaxBatch+1), 1500, ofBatches)
+	for i, entry := range s.of("u1").journal()[1:] {
+		require.Equal(t, fmt.Sprint("c-", i+1), entry.CommandID, "in the order of the lines")
+	}
+	s.verified()
 }

@@ -14,16 +14,18 @@ import (
 const (
 	sqlLockRun = `SELECT FROM wallet_runs WHERE run_id = $1 FOR NO KEY UPDATE`
 
+	sqlLockParts = `SELECT FROM wallet_run_parts WHERE run_id = $1 ORDER BY part FOR NO KEY UPDATE`
+
 	sqlRun = rows.SelectRuns + `WHERE r.run_id = $1`
 
 	sqlMakeParts = `INSERT INTO wallet_run_parts (run_id, part, lines)
 		SELECT run_id, part, count(*)
 		FROM wallet_run_lines
 		WHERE run_id = $1
-		GROUP BY run_id, part
-		ON CONFLICT DO NOTHING`
+			AND NOT EXISTS (SELECT FROM wallet_run_parts WHERE run_id = $1)
+		GROUP BY run_id, part`
 
-	// The lines of a file are counted where it is staged.
+	// The lines of a file were counted when it was staged.
 	sqlBeginRun = `UPDATE wallet_runs
 		SET state = CASE state WHEN 'paused' THEN state ELSE 'running' END, updated_at = clock_timestamp(),
 			lines = coalesce(lines, skipped + (SELECT coalesce(sum(lines), 0) FROM wallet_run_parts WHERE run_id = $1))
@@ -40,7 +42,7 @@ const (
 // state to running, unless it is paused. A run that is done stays so.
 func (a *Activities) BeginRun(ctx context.Context, in wallet.RunInput) (wallet.BeginRunOutput, error) {
 	out, err := inTransaction(ctx, a, func(t transaction) (out wallet.BeginRunOutput, err error) {
-		status, staged, err := t.lockRun(ctx, in.RunID)
+		status, err := t.lockRun(ctx, in.RunID)
 		if err != nil {
 			return out, err
 		}
@@ -49,9 +51,7 @@ func (a *Activities) BeginRun(ctx context.Context, in wallet.RunInput) (wallet.B
 		}
 		last := &pgx.Batch{}
 		if status.State != wallet.RunDone {
-			if staged {
-				last.Queue(sqlMakeParts, in.RunID)
-			}
+			last.Queue(sqlMakeParts, in.RunID) // not where it has begun before
 			last.Queue(sqlBeginRun, in.RunID)
 		}
 		last.Queue(sqlParts, in.RunID).Query(func(found pgx.Rows) (err error) {
@@ -64,9 +64,9 @@ func (a *Activities) BeginRun(ctx context.Context, in wallet.RunInput) (wallet.B
 		if err := t.conn.SendBatch(ctx, last).Close(); err != nil {
 			return out, err
 		}
-		if staged && out.Status.Lines-lines != out.Status.Invalid {
+		if status.State != wallet.RunDone && out.Status.Lines-lines != out.Status.Invalid {
 			return out, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "run_id", Value: in.RunID,
-				Message: fmt.Sprintf("run %q was staged with %d lines, and has %d: stage it anew under another id", in.RunID, out.Status.Lines-out.Status.Invalid, lines)}
+				Message: fmt.Sprintf("run %q was staged with %d lines but now has %d: stage it again under another id", in.RunID, out.Status.Lines-out.Status.Invalid, lines)}
 		}
 		return out, t.commit(ctx, &pgx.Batch{})
 	})
@@ -83,19 +83,21 @@ func checkBegin(status wallet.RunStatus, in wallet.RunInput) error {
 			Message: fmt.Sprintf("no run %q is staged: stage its lines first, with \"wallet run start FILE --id %s\" or by SQL", in.RunID, in.RunID)}
 	case status.State == wallet.RunCancelled && !in.Resume:
 		return &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "run_id", Value: in.RunID,
-			Message: fmt.Sprintf("run %q was cancelled after %d of %d lines: \"wallet run resume %s\" goes on with the others", in.RunID, status.Done(), status.Lines, in.RunID)}
+			Message: fmt.Sprintf("run %q was cancelled after %d of %d lines: \"wallet run resume %s\" continues it", in.RunID, status.Done(), status.Lines, in.RunID)}
 	}
 	return nil
 }
 
-// lockRun begins a transaction that locks the row of a run. The status is empty if there is none.
-// A run is staged if it has never begun.
-func (t transaction) lockRun(ctx context.Context, runID string) (status wallet.RunStatus, staged bool, err error) {
+// lockRun begins a transaction that locks the row of a run, and those of its parts: no step is then
+// applying lines. The order of locks is that of runPart.guard. The status is empty if there is
+// none.
+func (t transaction) lockRun(ctx context.Context, runID string) (status wallet.RunStatus, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(sqlLockRun, runID)
+	batch.Queue(sqlLockParts, runID)
 	batch.Queue(sqlRun, runID).Query(readRun(&status))
 	err = t.begin(ctx, batch)
-	return status, status.State == wallet.RunStaged, err
+	return status, err
 }
 
 func readRun(into *wallet.RunStatus) func(pgx.Rows) error {
@@ -108,12 +110,16 @@ func readRun(into *wallet.RunStatus) func(pgx.Rows) error {
 	}
 }
 
-// SetRunState sets the state of a run that has begun. Its steps notice after their batch.
+// SetRunState sets the state of a run. It waits for transactions that apply lines: none that comes
+// after it applies any, unless the run is running. A run that is done stays so.
 func (a *Activities) SetRunState(ctx context.Context, in wallet.SetRunStateInput) (wallet.RunStatus, error) {
 	status, err := inTransaction(ctx, a, func(t transaction) (wallet.RunStatus, error) {
-		status, _, err := t.lockRun(ctx, in.RunID)
+		status, err := t.lockRun(ctx, in.RunID)
 		if err != nil {
 			return status, err
+		}
+		if status.State == wallet.RunDone {
+			return status, t.rollback(ctx)
 		}
 		if undone := status.Lines - status.Done(); in.State == wallet.RunDone && undone != 0 {
 			return status, fmt.Errorf("%d of its %d lines are not done", undone, status.Lines)

@@ -51,7 +51,11 @@ const (
 )
 
 // transaction is a transaction on its own connection.
-type transaction struct{ conn *pgxpool.Conn }
+type transaction struct {
+	conn *pgxpool.Conn
+	// guard, unless nil, queues what every beginning checks first. If it fails, nothing is done.
+	guard func(*pgx.Batch)
+}
 
 // SQLSTATEs of a transaction that lost a conflict with another one.
 const (
@@ -82,7 +86,7 @@ func runOnce[T any](ctx context.Context, a *Activities, do func(transaction) (T,
 	}
 	// A connection that is still in its transaction is closed by this, which rolls back.
 	defer conn.Release()
-	value, err := do(transaction{conn})
+	value, err := do(transaction{conn: conn})
 	var notWritable *postgres.NotWritableError
 	switch {
 	case errors.As(err, &notWritable):
@@ -128,6 +132,9 @@ func (t transaction) begin(ctx context.Context, batch *pgx.Batch) error {
 	whole := &pgx.Batch{}
 	whole.Queue(sqlBegin)
 	whole.Queue(sqlSettings).QueryRow(t.checkWritable)
+	if t.guard != nil {
+		t.guard(whole)
+	}
 	whole.QueuedQueries = append(whole.QueuedQueries, batch.QueuedQueries...)
 	return t.conn.SendBatch(ctx, whole).Close()
 }

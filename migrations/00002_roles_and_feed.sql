@@ -227,11 +227,12 @@ BEGIN
     -- Fix the search_path: otherwise a caller could make them call something else.
     EXECUTE format('ALTER FUNCTION wallet_record_events(text[], text[]) SET search_path = %I, pg_temp', current_schema());
     EXECUTE format('ALTER FUNCTION wallet_repair_events(text, text)     SET search_path = %I, pg_temp', current_schema());
+    EXECUTE format('ALTER FUNCTION wallet_check_run_lines()             SET search_path = %I, pg_temp', current_schema());
 END
 $$;
 -- +goose StatementEnd
 
-REVOKE EXECUTE ON FUNCTION wallet_record_events, wallet_repair_events FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION wallet_record_events, wallet_repair_events, wallet_check_run_lines FROM PUBLIC;
 GRANT  EXECUTE ON FUNCTION wallet_record_events, wallet_repair_events TO wallet_app;
 
 GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_holds, wallet_transactions, wallet_commands, wallet_asset_events, wallet_feed, wallet_feed_consumers, wallet_feed_parked, wallet_feed_skipped,

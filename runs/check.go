@@ -20,35 +20,35 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// Check says what would become of a file, without writing anything to Postgres.
+// Check predicts what would become of each line of a file, without writing anything to Postgres.
 type Check struct {
 	File
-	Failed func(Failure) error // is called for each line that would be refused or is no command
+	Failed func(Failure) error // called for each line that is invalid or would be refused
 }
 
 // CheckReport is what a check found.
 type CheckReport struct {
 	Lines    int64 `json:"lines"`
 	Invalid  int64 `json:"invalid"`
-	Decided  bool  `json:"decided"` // the others were compared with the database
+	Decided  bool  `json:"decided"` // whether valid lines were checked against Postgres, and counted below
 	Applied  int64 `json:"applied"`
 	Refused  int64 `json:"refused"`
 	Replayed int64 `json:"replayed"`
 }
 
 const (
-	// linesPerPart is how many lines are decided in memory at once, some 100 MB. All lines of a
-	// wallet are in one part, so it is more where wallets have many lines.
+	// linesPerPart is about how many lines are in a part, some 100 MB in memory. All lines of a wallet
+	// are in one part, so a part can have more.
 	linesPerPart = 200_000
-	// maxParts is how many files are open at once.
+	// maxParts limits how many files are open at once.
 	maxParts = 200
-	// bytesPerLine is about what a short line takes in a file.
+	// bytesPerLine is the size of a short line, to estimate how many lines a file has.
 	bytesPerLine = 40
 )
 
-// Run reads the file and, unless db is nil, decides each of its lines by what Postgres has now:
-// those of a wallet in the order of the file. It puts the lines into temporary files first, by
-// their wallets, to keep no more than a part of them in memory.
+// Run reads the file and, unless db is nil, decides each line by what Postgres has now, the lines of
+// a wallet in file order. To keep only a part of the lines in memory, it first distributes them over
+// temporary files by wallet.
 func (c Check) Run(ctx context.Context, db *pgxpool.Pool) (report CheckReport, err error) {
 	file, err := os.Open(c.Path)
 	if err != nil {
@@ -118,7 +118,7 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// partLine is a line in a temporary file.
+// partLine is a line as a temporary file has it.
 type partLine struct {
 	Number   int64           `json:"n"`
 	UserID   string          `json:"u"`
@@ -126,7 +126,7 @@ type partLine struct {
 	Command  json.RawMessage `json:"m"`
 }
 
-// partFiles are temporary files, each with the lines of some of the wallets.
+// partFiles are temporary files, each with all lines of some wallets.
 type partFiles struct {
 	dir     string
 	files   []*os.File
@@ -166,8 +166,8 @@ func (p *partFiles) add(runID string, l Line) error {
 	return json.NewEncoder(p.buffers[h.Sum32()%uint32(len(p.files))]).Encode(partLine{l.Number, l.UserID, l.Currency, command})
 }
 
-// read hands over the lines of a file, some at a time.
-func (p *partFiles) read(i int, some func([]partLine) error) error {
+// read calls do with the lines of a file, up to MaxBatch at a time.
+func (p *partFiles) read(i int, do func([]partLine) error) error {
 	if err := p.buffers[i].Flush(); err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func (p *partFiles) read(i int, some func([]partLine) error) error {
 			lines = append(lines, l)
 		}
 		if len(lines) == wallet.MaxBatch || err != nil && len(lines) > 0 {
-			if err := some(lines); err != nil {
+			if err := do(lines); err != nil {
 				return err
 			}
 			lines = nil
@@ -197,13 +197,13 @@ func (p *partFiles) read(i int, some func([]partLine) error) error {
 	}
 }
 
-// seenID is what is kept of a command of a line, to tell the same id in a later one.
+// seenID is what is kept of a line's command, to answer a later line with the same id.
 type seenID struct {
 	request wallet.Hash
 	refused *wallet.Refusal
 }
 
-// checkedWallet is a wallet after the lines so far.
+// checkedWallet is the state of a wallet after the lines decided so far.
 type checkedWallet struct {
 	account wallet.Account
 	seen    map[[16]byte]seenID
@@ -273,7 +273,7 @@ func (d *decision) decide(ctx context.Context, db *pgxpool.Pool, lines []partLin
 	return nil
 }
 
-// readWallets reads the wallets that no line was about yet.
+// readWallets reads the wallets that have not appeared in an earlier batch.
 func (d *decision) readWallets(ctx context.Context, tx pgx.Tx, lines []wallet.RunLine) error {
 	var users, currencies []string
 	for _, l := range lines {
@@ -309,14 +309,14 @@ func (d *decision) readHolds(ctx context.Context, tx pgx.Tx, sql string, paramet
 	}
 	holds, err := rows.CollectHolds(found)
 	for _, h := range holds {
-		if w := d.wallets[h.AssetRef]; w.account.Holds[h.ID].ID == "" { // else a line has changed it
+		if w := d.wallets[h.AssetRef]; w.account.Holds[h.ID].ID == "" { // else keep it as earlier lines left it
 			w.account.Keep(h.Hold)
 		}
 	}
 	return err
 }
 
-// readEntries reads what the journal has of the ids of lines, and the holds that lines name.
+// readEntries reads the journal's entries under the lines' ids, and the holds that lines name.
 func (d *decision) readEntries(ctx context.Context, tx pgx.Tx, lines []wallet.RunLine, prior map[wallet.AssetRef]map[string]*wallet.Entry) error {
 	var users, currencies, ids, holdUsers, holdCurrencies, holds []string
 	var reversals []wallet.RunLine
@@ -397,7 +397,7 @@ func (d *decision) decideLine(number int64, l wallet.RunLine, prior map[string]*
 		refused = seen.refused
 		d.report.Replayed++
 	case again:
-		refused = &wallet.Refusal{Reason: wallet.ReasonIDConflict, Message: fmt.Sprintf("id %q is that of an earlier line, with other content", l.ID)}
+		refused = &wallet.Refusal{Reason: wallet.ReasonIDConflict, Message: fmt.Sprintf("id %q was used by an earlier line with different content: give this line another id", l.ID)}
 	default:
 		f, err := wallet.Fold(w.account, prior, []wallet.Received{{Command: l.Command}}, d.now)
 		if err != nil {

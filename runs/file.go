@@ -17,15 +17,15 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// maxLineBytes is far more than the largest command takes. It bounds the memory that a file
-// without line breaks, or with a quote that is never closed, can take.
+// maxLineBytes is far more than the largest command takes. It bounds the memory for a file without
+// line breaks, or with a quote that is never closed.
 const maxLineBytes = 1 << 20
 
 // Line is a line of a file.
 type Line struct {
 	wallet.RunLine
 	Number int64                // where it begins in the file, from 1; the header of CSV is the first
-	Err    *wallet.InvalidError // it is no command: nothing else of it counts
+	Err    *wallet.InvalidError // if not nil, the line is invalid and only Number can be used
 }
 
 // FileError says that a file cannot be read as a list of commands at all.
@@ -35,13 +35,13 @@ func (e *FileError) Error() string { return e.Message }
 
 func fileErrorf(format string, args ...any) error { return &FileError{fmt.Sprintf(format, args...)} }
 
-// column is a field of a line. One of metadata can also be a column of its own, such as
-// metadata.invoice.
+// column is a field of a line. A key of metadata can be a column too, such as metadata.invoice.
 type column struct {
 	name string
-	// isPlain is nil of a text in JSON. Else it reports whether a cell is such a value of JSON.
+	// isPlain reports whether a cell is a JSON value of the column's type, which is not quoted; nil
+	// for text.
 	isPlain func(string) bool
-	wanted  string
+	wanted  string // what to send instead, for error messages
 }
 
 // columns are the fields that a line may have.
@@ -55,7 +55,7 @@ func columnsOf(t reflect.Type) (all []column) {
 		switch {
 		case field.Anonymous:
 			all = append(all, columnsOf(field.Type)...)
-		case name == "-" || name == "reply_to": // a line takes none
+		case name == "-" || name == "reply_to": // a line has no reply_to
 		case kind == reflect.Bool:
 			all = append(all, column{name, regexp.MustCompile(`^(true|false)$`).MatchString, "true or false"})
 		case kind == reflect.Int64 || kind == reflect.Pointer && field.Type.Elem().Kind() == reflect.Int64:
@@ -77,14 +77,14 @@ func columnNames() string {
 	return strings.Join(names, ", ")
 }
 
-// isObject reports whether a text is one JSON object, and nothing behind it.
+// isObject reports whether a text is one JSON object with nothing after it.
 func isObject(text string) bool {
 	value := jsontext.Value(text)
 	return value.IsValid() && value.Kind() == '{'
 }
 
-// ReadFile hands each line of a file to line: of JSON objects, one a line, or of CSV with a header.
-// The lines without an id get one that is made of the run's. A line is only valid until the next.
+// ReadFile calls line for each line of a file of JSON objects, one per line, or of CSV with a header.
+// Lines without an id get a RunLineID. A Line must not be used after line returns.
 func ReadFile(file io.Reader, runID string, line func(Line) error) error {
 	in := bufio.NewReaderSize(file, 1<<16)
 	if start, _ := in.Peek(3); string(start) == "\ufeff" {
@@ -92,7 +92,7 @@ func ReadFile(file io.Reader, runID string, line func(Line) error) error {
 	}
 	start, err := in.Peek(1)
 	if errors.Is(err, io.EOF) {
-		return fileErrorf("the file is empty: it needs a header of CSV and lines, or JSON objects, one a line")
+		return fileErrorf("the file is empty: it needs CSV with a header, or JSON objects, one per line")
 	}
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func readJSON(in *bufio.Reader, runID string, line func(Line) error) error {
 		}
 	}
 	if errors.Is(scanner.Err(), bufio.ErrTooLong) {
-		return fileErrorf("line %d has more than %d bytes, which no command has", number+1, maxLineBytes)
+		return fileErrorf("line %d has more than %d bytes, more than any command needs: put each JSON object on its own line", number+1, maxLineBytes)
 	}
 	return scanner.Err()
 }
@@ -132,7 +132,7 @@ func decode(text []byte, runID string, number int64) Line {
 	return l
 }
 
-// boundedRecord fails where one record of CSV takes too many bytes.
+// boundedRecord fails if one CSV record takes more than left bytes.
 type boundedRecord struct {
 	io.Reader
 	left int
@@ -161,7 +161,7 @@ func readCSV(in io.Reader, runID string, line func(Line) error) error {
 		return err
 	}
 	records.ReuseRecord = true
-	records.FieldsPerRecord = -1 // which is checked here, to go on behind it
+	records.FieldsPerRecord = -1 // checked below, so that one such record does not end the reading
 	var text []byte
 	last := int64(1)
 	for {
@@ -178,7 +178,7 @@ func readCSV(in io.Reader, runID string, line func(Line) error) error {
 		l := Line{Number: last}
 		if len(record) != len(header) {
 			l.Err = &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "line", Value: fmt.Sprint(len(record)),
-				Message: fmt.Sprintf("the line has %d fields, and the header %d: a comma in a field needs quotes around it", len(record), len(header))}
+				Message: fmt.Sprintf("the line has %d fields, and the header %d: put quotes around a field with a comma", len(record), len(header))}
 		} else if text, l.Err = asJSON(text[:0], of, record); l.Err == nil {
 			l = decode(text, runID, last)
 		}
@@ -188,12 +188,12 @@ func readCSV(in io.Reader, runID string, line func(Line) error) error {
 	}
 }
 
-// csvError is final: behind a quote that is wrong nobody knows where a line begins.
+// csvError ends the reading: after a misplaced quote nobody knows where the next line begins.
 func csvError(err error, line int64) error {
 	var syntax *csv.ParseError
 	switch {
 	case errors.Is(err, errLongRecord):
-		return fileErrorf("the record at line %d has more than %d bytes, which no command has: is a quote not closed?", line, maxLineBytes)
+		return fileErrorf("the record at line %d has more than %d bytes, more than any command needs: is a quote not closed?", line, maxLineBytes)
 	case errors.As(err, &syntax):
 		return fileErrorf("line %d, column %d is not CSV: %v", syntax.Line, syntax.Column, syntax.Err)
 	case errors.Is(err, io.EOF):
@@ -202,7 +202,7 @@ func csvError(err error, line int64) error {
 	return err
 }
 
-// readHeader returns the column of each name. One with a metadataKey has one value of metadata.
+// readHeader returns the column of each name in the header.
 func readHeader(header []string) (all []headerColumn, err error) {
 	for i, name := range header {
 		key, isMetadata := strings.CutPrefix(name, "metadata.")
@@ -222,7 +222,7 @@ func readHeader(header []string) (all []headerColumn, err error) {
 	}
 	for _, name := range []string{"user_id", "currency", "type"} {
 		if !slices.Contains(header, name) {
-			return nil, fileErrorf("the header has no column %s: it begins the file, such as user_id,currency,type,amount,id", name)
+			return nil, fileErrorf("the header has no column %s: the first line names the columns, such as user_id,currency,type,amount,id", name)
 		}
 	}
 	return all, nil
@@ -230,10 +230,10 @@ func readHeader(header []string) (all []headerColumn, err error) {
 
 type headerColumn struct {
 	column
-	metadataKey string
+	metadataKey string // of a column metadata.KEY; else empty
 }
 
-// asJSON appends the JSON object of a record. An empty field is left out.
+// asJSON appends the JSON object of a record, without empty fields.
 func asJSON(b []byte, header []headerColumn, record []string) ([]byte, *wallet.InvalidError) {
 	b = append(b, '{')
 	var metadata []byte
@@ -261,8 +261,8 @@ func asJSON(b []byte, header []headerColumn, record []string) ([]byte, *wallet.I
 	return append(b, '}'), nil
 }
 
-// appendText appends a JSON string. Text that is not UTF-8 is left as it is: it is refused as a
-// whole.
+// appendText appends a JSON string. Text that is not UTF-8 is appended unescaped: decoding then
+// refuses the line.
 func appendText(b []byte, text string) []byte {
 	quoted, err := jsontext.AppendQuote(b, text)
 	if err != nil {

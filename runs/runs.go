@@ -1,4 +1,4 @@
-// Package runs stages runs in Postgres and reads how far they have come: lists of commands for
+// Package runs stages runs in Postgres and reads their progress. A run is a list of commands for
 // many wallets, which the workflow Run applies.
 //
 //	status, err := runs.StageFile(ctx, pool, runs.File{ID: "march-credits", Path: "march.csv"})
@@ -18,10 +18,10 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-// ErrNoRun says that no run of an id is staged.
+// ErrNoRun says that no run is staged under an id.
 var ErrNoRun = errors.New("no such run")
 
-// Status reads how far a run has come. It returns ErrNoRun if it is not staged.
+// Status reads the progress of a run. It returns ErrNoRun if it is not staged.
 func Status(ctx context.Context, db *pgxpool.Pool, id string) (wallet.RunStatus, error) {
 	found, err := db.Query(ctx, rows.SelectRuns+`WHERE r.run_id = $1`, id)
 	if err != nil {
@@ -34,7 +34,7 @@ func Status(ctx context.Context, db *pgxpool.Pool, id string) (wallet.RunStatus,
 	return status, err
 }
 
-// List reads the newest runs.
+// List reads the newest runs, newest first.
 func List(ctx context.Context, db *pgxpool.Pool, limit int) ([]wallet.RunStatus, error) {
 	found, err := db.Query(ctx, rows.SelectRuns+`ORDER BY r.created_at DESC, r.run_id LIMIT $1`, limit)
 	if err != nil {
@@ -43,8 +43,8 @@ func List(ctx context.Context, db *pgxpool.Pool, limit int) ([]wallet.RunStatus,
 	return pgx.CollectRows(found, rows.ScanRun)
 }
 
-// OfSameFile reads the ids of other runs of the same file. Their lines without an id count again
-// in this one.
+// OfSameFile reads the ids of other runs of the same file. This run applies lines without an id
+// again, because their ids are made from the run's.
 func OfSameFile(ctx context.Context, db *pgxpool.Pool, of wallet.RunStatus) ([]string, error) {
 	found, err := db.Query(ctx, `SELECT run_id FROM wallet_runs WHERE sha256 = $1 AND run_id <> $2 ORDER BY created_at DESC LIMIT 10`, of.SHA256[:], of.RunID)
 	if err != nil {
@@ -53,7 +53,7 @@ func OfSameFile(ctx context.Context, db *pgxpool.Pool, of wallet.RunStatus) ([]s
 	return pgx.CollectRows(found, pgx.RowTo[string])
 }
 
-// Failure is a line that was refused, or is no command.
+// Failure is a refused or invalid line.
 type Failure struct {
 	Line      int64         `json:"line"`
 	Status    string        `json:"status"` // refused or invalid

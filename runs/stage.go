@@ -23,20 +23,20 @@ import (
 type File struct {
 	ID   string // of the run
 	Path string
-	// SkipInvalid leaves lines out that are no commands. They are then among the run's failures.
+	// SkipInvalid leaves out invalid lines and lists them among the run's failures.
 	SkipInvalid bool
-	// Read, if not nil, counts the bytes of the file that are read.
+	// Read, if not nil, counts the bytes read from the file.
 	Read *atomic.Int64
 }
 
-// maxSkipped is how many invalid lines can be left out. They are kept in memory until the others
+// maxSkipped is how many invalid lines can be left out: they stay in memory until the valid ones
 // are staged.
 const maxSkipped = 100_000
 
-// maxShownLines is how many invalid lines an error has.
+// maxShownLines is how many invalid lines an error names.
 const maxShownLines = 20
 
-// InvalidLinesError says which lines of a file are no commands. Nothing was staged.
+// InvalidLinesError says which lines of a file are invalid. Nothing was staged.
 type InvalidLinesError struct {
 	Path    string
 	Lines   int64 // of the file
@@ -46,7 +46,7 @@ type InvalidLinesError struct {
 
 func (e *InvalidLinesError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d of the %d lines of %s are no commands: correct them, or leave them out with --skip-invalid; nothing was staged", e.Invalid, e.Lines, e.Path)
+	fmt.Fprintf(&b, "%d of the %d lines of %s are invalid: correct them, or leave them out with --skip-invalid; nothing was staged", e.Invalid, e.Lines, e.Path)
 	for _, l := range e.First {
 		fmt.Fprintf(&b, "\n  line %d: %s", l.Number, l.Err.Message)
 	}
@@ -56,7 +56,7 @@ func (e *InvalidLinesError) Error() string {
 	return b.String()
 }
 
-// OtherFileError says that a run's id is taken by another file.
+// OtherFileError says that a run's id belongs to a different file.
 type OtherFileError struct {
 	Staged wallet.RunStatus
 	Path   string
@@ -64,15 +64,15 @@ type OtherFileError struct {
 }
 
 func (e *OtherFileError) Error() string {
-	staged := fmt.Sprintf("the file %s (SHA-256 %s)", e.Staged.File, e.Staged.SHA256)
+	staged := fmt.Sprintf("file %s (SHA-256 %s)", e.Staged.File, e.Staged.SHA256)
 	if e.Staged.SHA256.IsZero() {
-		staged = "lines that were not staged from a file"
+		staged = "SQL"
 	}
-	return fmt.Sprintf("run %q is of %s, and not of %s (SHA-256 %s): start this file under another --id", e.Staged.RunID, staged, e.Path, e.SHA256)
+	return fmt.Sprintf("run %q was staged from %s, not from %s (SHA-256 %s): start this file under another --id", e.Staged.RunID, staged, e.Path, e.SHA256)
 }
 
-// StageFile stages the lines of a file, all or none. If the same file is staged under the id
-// already, it returns how far that run has come; another one is an *OtherFileError.
+// StageFile stages the lines of a file, all or none. If the same file is already staged under the
+// id, it returns that run's status; a different file is an *OtherFileError.
 func StageFile(ctx context.Context, db *pgxpool.Pool, f File) (wallet.RunStatus, error) {
 	if err := wallet.ValidateRunID(f.ID); err != nil {
 		return wallet.RunStatus{}, err
@@ -94,7 +94,7 @@ func StageFile(ctx context.Context, db *pgxpool.Pool, f File) (wallet.RunStatus,
 	return Status(ctx, db, f.ID)
 }
 
-// takenError says that a run of the id is staged already.
+// takenError says that a run is already staged under the id.
 type takenError struct{ error }
 
 type staging struct {
@@ -109,8 +109,7 @@ type staging struct {
 	skipped []Line
 }
 
-// stage inserts the run first: another session that stages one of the same id waits for this
-// one.
+// stage inserts the run first, so that another session that stages the same id waits for this one.
 func (s *staging) stage(ctx context.Context, tx pgx.Tx, file io.Reader) error {
 	tag, err := tx.Exec(ctx, `INSERT INTO wallet_runs (run_id, file) VALUES ($1, $2) ON CONFLICT DO NOTHING`, s.ID, strings.ToValidUTF8(filepath.Base(s.Path), "\ufffd"))
 	if err != nil {
@@ -138,15 +137,15 @@ func (s *staging) stage(ctx context.Context, tx pgx.Tx, file io.Reader) error {
 	return err
 }
 
-// copiedLine is a line as it is staged.
+// copiedLine is a row of wallet_run_lines.
 type copiedLine struct {
 	number         int64
 	user, currency string
 	command        []byte
 }
 
-// copy streams the lines to Postgres while the file is read. Once a line is invalid that is not
-// to be left out, the others are only checked.
+// copy streams the lines to Postgres while it reads the file. After an invalid line without
+// SkipInvalid, it only checks the rest.
 func (s *staging) copy(ctx context.Context, tx pgx.Tx, file io.Reader) error {
 	batches := make(chan []copiedLine, 4)
 	group, ctx := errgroup.WithContext(ctx)
@@ -185,7 +184,7 @@ func (s *staging) read(ctx context.Context, file io.Reader, batches chan<- []cop
 				s.skipped = append(s.skipped, l)
 			}
 			if s.SkipInvalid && s.invalid > maxSkipped {
-				return fileErrorf("more than %d lines are no commands: correct the file", maxSkipped)
+				return fileErrorf("more than %d lines are invalid: correct the file", maxSkipped)
 			}
 			return nil
 		}
@@ -207,8 +206,8 @@ func (s *staging) read(ctx context.Context, file io.Reader, batches chan<- []cop
 	return err
 }
 
-// stagedCommand is the command of a line as JSON. An id that is made of the run and the line is left
-// out, and made again when it is read.
+// stagedCommand is the command of a line as JSON. It leaves out an id that RunLineID made: reading
+// makes it again.
 func stagedCommand(runID string, l Line) ([]byte, error) {
 	if l.ID == wallet.RunLineID(runID, l.Number) {
 		l.ID = ""
@@ -223,7 +222,7 @@ type copySource struct {
 	batch   []copiedLine
 }
 
-// Next is false at the end.
+// Next moves to the next line; it reports false at the end.
 func (c *copySource) Next() bool {
 	if len(c.batch) > 0 {
 		c.batch = c.batch[1:]
@@ -243,7 +242,7 @@ func (c *copySource) Values() ([]any, error) {
 	return []any{c.id, l.number, l.user, l.currency, l.command}, nil
 }
 
-// Err is nil: an error of the file ends the copy through its context.
+// Err is nil: an error in the file cancels the context of the copy.
 func (c *copySource) Err() error { return nil }
 
 func (s *staging) insertSkipped(ctx context.Context, tx pgx.Tx) error {
@@ -256,7 +255,7 @@ func (s *staging) insertSkipped(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// compare hashes a file whose id is taken, and compares it with what is staged.
+// compare hashes a file whose run id is taken, and compares it with the staged file.
 func (s *staging) compare(ctx context.Context, db *pgxpool.Pool, file io.ReadSeeker) (wallet.RunStatus, error) {
 	staged, err := Status(ctx, db, s.ID)
 	if err != nil {

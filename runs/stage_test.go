@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -76,7 +77,7 @@ func TestInvalidLinesAreNamedOrLeftOut(t *testing.T) {
 	var invalid *runs.InvalidLinesError
 	require.ErrorAs(t, err, &invalid)
 	require.Equal(t, []int64{56, 25, 20}, []int64{invalid.Lines, invalid.Invalid, int64(len(invalid.First))})
-	require.ErrorContains(t, err, "25 of the 56 lines of "+path+" are no commands")
+	require.ErrorContains(t, err, "25 of the 56 lines of "+path+" are invalid")
 	require.ErrorContains(t, err, "\n  line 32: amount")
 	require.ErrorContains(t, err, "and 5 more")
 	status, err := runs.StageFile(t.Context(), db, runs.File{ID: "r", Path: path, SkipInvalid: true})
@@ -133,4 +134,55 @@ func TestACheckWritesNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, runs.CheckReport{Lines: 2004, Invalid: 1, Decided: true, Applied: 2001, Refused: 2}, report)
 	require.Equal(t, []string{"2005 malformed", "2002 insufficient_funds", "2003 scale_exceeded"}, failed)
+}
+
+// TestLinesAreTakenOnlyWhileTheirRunIsStaged inserts lines apart from their run. Nobody would apply
+// them, or they would be taken for lines of its file.
+func TestLinesAreTakenOnlyWhileTheirRunIsStaged(t *testing.T) {
+	url := testenv.DatabaseURL(t)
+	owner, db := testenv.Pool(t, url), testenv.Pool(t, testenv.AppURL(t, url))
+	_, err := runs.StageFile(t.Context(), db, runs.File{ID: "file", Path: write(t, manyLines(3))})
+	require.NoError(t, err)
+	for _, state := range []string{"staged", "running", "paused", "cancelled", "done"} {
+		_, err := db.Exec(t.Context(), `INSERT INTO wallet_runs (run_id, state) VALUES ($1, $1)`, state)
+		require.NoError(t, err)
+	}
+	const insert = `INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command)
+		SELECT unnest($1::text[]), $2, 'u1', 'USD', '{"type":"add","amount":"1"}'`
+	for _, run := range []string{"none", "file", "running", "paused", "cancelled", "done", "a\x1b[2J\"b"} {
+		for _, pool := range []*pgxpool.Pool{owner, db} {
+			_, err := pool.Exec(t.Context(), insert, []string{"staged", run}, 100)
+			require.ErrorContains(t, err, "takes no lines", run)
+			require.NotContains(t, err.Error(), "\x1b")
+			_, err = pool.CopyFrom(t.Context(), pgx.Identifier{"wallet_run_lines"}, []string{"run_id", "line", "user_id", "currency", "command"},
+				pgx.CopyFromRows([][]any{{"staged", 100, "u1", "USD", `{}`}, {run, 100, "u1", "USD", `{}`}}))
+			require.ErrorContains(t, err, "takes no lines", run)
+		}
+	}
+	require.Equal(t, 3, count(t, db, `SELECT count(*) FROM wallet_run_lines`))
+	for line := range 2 {
+		_, err = db.Exec(t.Context(), insert, []string{"staged"}, line+1)
+		require.NoError(t, err, "a run that was staged by SQL takes lines until it begins")
+	}
+	_, err = db.Exec(t.Context(), insert, []string{}, 1)
+	require.NoError(t, err)
+}
+
+// TestAnotherModuleStagesBySQL has the rights that the guide names, and no others.
+func TestAnotherModuleStagesBySQL(t *testing.T) {
+	tx, err := testenv.Pool(t, testenv.DatabaseURL(t)).Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	for _, sql := range []string{
+		`CREATE ROLE wallet_test_module`,
+		`DO $$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA %I TO wallet_test_module', current_schema()); END $$`,
+		`GRANT INSERT (run_id) ON wallet_runs TO wallet_test_module`,
+		`GRANT INSERT (run_id, line, user_id, currency, command) ON wallet_run_lines TO wallet_test_module`,
+		`SET LOCAL ROLE wallet_test_module`,
+		`WITH run AS (INSERT INTO wallet_runs (run_id) VALUES ('r'))
+			INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command) VALUES ('r', 1, 'u1', 'USD', '{}'), ('r', 2, 'u1', 'USD', '{}')`,
+	} {
+		_, err := tx.Exec(t.Context(), sql)
+		require.NoError(t, err, sql)
+	}
 }

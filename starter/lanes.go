@@ -15,25 +15,25 @@ import (
 )
 
 const (
-	// maxLanes is far more than are of use: each more makes the batches smaller.
+	// maxLanes is far more than is useful: more lanes mean smaller batches.
 	maxLanes = 64
 	// laneTimeout is how long calls wait for a lane before they go to their wallets, which is
-	// safe: an id counts once. Workers of before lanes do not answer at all.
+	// safe: an id counts once. Workers older than lanes do not answer at all.
 	laneTimeout = 10 * time.Second
-	// laneClosed is for how long no call goes to a lane that did not answer.
+	// laneClosed is how long no call goes to a lane that did not answer.
 	laneClosed = 30 * time.Second
-	// laneTries is how often a transaction is sent in lanes while somebody else has one of its rows,
-	// before its own workflow waits for it.
+	// laneTries is how often lanes may return a transaction with a locked row before it gets its own
+	// workflow, which waits.
 	laneTries = 3
-	// maxLegsInLane is the most legs of a transaction in a lane. For a larger one, a workflow of its
-	// own adds little.
+	// maxLegsInLane is the most legs of a transaction in a lane. For a larger one, the cost of its own
+	// workflow adds little.
 	maxLegsInLane = 20
-	// maxLaneLegs is the most legs in one update.
+	// maxLaneLegs is the most legs in one update, over all its transactions.
 	maxLaneLegs = 1000
 )
 
-// keyOf is the queue that a call goes to: that of its lane or of its wallet. A wallet is always in
-// the same lane, so that no two write to it. Lanes send no replies.
+// keyOf returns the queue of a call: its lane's or its wallet's. A wallet is always in the same lane, so
+// that no two lanes write to it. A command with a reply_to goes to its wallet: lanes send no replies.
 func (c *Client) keyOf(waiting *call) queueKey {
 	if lanes := c.options.Lanes; lanes > 0 && waiting.command.ReplyTo == nil {
 		if lane := 1 + laneOf(waiting.ref, lanes); c.isOpen(lane) {
@@ -45,8 +45,8 @@ func (c *Client) keyOf(waiting *call) queueKey {
 
 func (c *Client) isOpen(lane int) bool { return time.Now().UnixNano() >= c.closedLanes[lane-1].Load() }
 
-// transactionInLane sends a transaction in a lane, and in others while somebody else has one of its
-// rows. The result is nil if no lane says what became of it.
+// transactionInLane sends a transaction in a lane, and in further lanes while one returns it. The
+// result is nil if none answers it.
 func (c *Client) transactionInLane(ctx context.Context, t wallet.Transaction) *wallet.TransactionResult {
 	if c.options.Lanes == 0 || len(t.Commands) > maxLegsInLane {
 		return nil
@@ -69,9 +69,9 @@ func (c *Client) transactionInLane(ctx context.Context, t wallet.Transaction) *w
 	return nil
 }
 
-// lanesOf are the lanes in which a transaction is tried, from 1: that of its first wallet, then that of
-// the next. So the transactions of a busy wallet, of which each other lane returns some, meet in its own
-// lane. Correct is any lane: the rows' locks see to that.
+// lanesOf returns the lanes in which a transaction is tried, from 1: its first wallet's, then the next
+// wallets'. So the transactions of a busy wallet, some of which other lanes return, meet in the lane of
+// that wallet. Any lane is correct: the row locks ensure that.
 func lanesOf(t wallet.Transaction, lanes int) (tries [laneTries]int) {
 	refs := t.Wallets()
 	slices.SortFunc(refs, func(a, b wallet.AssetRef) int {
@@ -83,15 +83,15 @@ func lanesOf(t wallet.Transaction, lanes int) (tries [laneTries]int) {
 	return tries
 }
 
-// laneOf is the lane of a wallet, from 0: the same in every program.
+// laneOf returns the lane of a wallet, from 0: the same in every program.
 func laneOf(ref wallet.AssetRef, lanes int) int {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(ref.UserID + "\x00" + ref.Currency))
 	return int(h.Sum32() % uint32(lanes))
 }
 
-// sendInLane sends calls in one update and distributes the answers. What the lane does not answer
-// goes to its wallet.
+// sendInLane sends calls in one update and distributes the answers. A command that the lane returns, or
+// does not answer, goes to its wallet.
 func (c *Client) sendInLane(lane int, calls []*call) {
 	ctx, stop := whileAwaited(calls)
 	defer stop()
@@ -107,7 +107,7 @@ func (c *Client) sendInLane(lane int, calls []*call) {
 	for i, call := range calls {
 		if t := call.transaction; t != nil {
 			a := answer{err: err}
-			if answers[i].Invalid != nil { // a worker of before does not know what it is
+			if answers[i].Invalid != nil { // the worker is older than transactions in lanes
 				a.err = answers[i].Invalid
 			} else if result, err := t.LaneResult(answers[i]); err == nil {
 				a.transaction = result

@@ -52,7 +52,7 @@ func (c *Client) PauseRun(ctx context.Context, runID string) (wallet.RunStatus, 
 }
 
 // ResumeRun goes on with a run that is paused. One that was cancelled is started again by StartRun
-// with RunInput.Resume.
+// with RunInput.Resume; while it is being cancelled, this returns a *wallet.InvalidError.
 func (c *Client) ResumeRun(ctx context.Context, runID string) (wallet.RunStatus, error) {
 	return c.updateRun(ctx, runID, wallet.UpdateResume)
 }

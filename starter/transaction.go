@@ -26,7 +26,7 @@ type Transfer struct {
 	Currency    string
 	Amount      wallet.Amount
 	FromHoldID  string    // the amount is captured from this hold, instead of subtracted
-	Partial     bool      // what is left of that hold stays reserved
+	Partial     bool      // the rest of that hold stays reserved
 	NotAfter    time.Time // the last moment at which it may be recorded, in whole microseconds; zero for any
 	Description string
 	Actor       string
@@ -52,8 +52,8 @@ func (c *Client) Transfer(ctx context.Context, t Transfer) (wallet.TransactionRe
 }
 
 // Transaction applies commands for several wallets, all or none, and waits for the result. A
-// refusal returns the result and a *wallet.TransactionRefusedError, which names the leg that is
-// the cause; bad input returns a *wallet.InvalidError and is not recorded.
+// refusal returns the result and a *wallet.TransactionRefusedError, which names the leg that caused
+// it; bad input returns a *wallet.InvalidError and is not recorded.
 func (c *Client) Transaction(ctx context.Context, t wallet.Transaction) (wallet.TransactionResult, error) {
 	if err := t.Validate(); err != nil {
 		return wallet.TransactionResult{}, err
@@ -65,7 +65,7 @@ func (c *Client) Transaction(ctx context.Context, t wallet.Transaction) (wallet.
 	result, err := retry(ctx, func() (result wallet.TransactionResult, err error) {
 		result, err = c.runTransaction(ctx, t)
 		if err == nil && result.RequestHash != hash || failure.IsOfAnother(err, hash) {
-			// It was another transaction of the same id, which was still running.
+			// A different transaction with the same id was still running.
 			return result, wallet.ErrBusy
 		}
 		return result, failure.DecodeTransaction(err)
@@ -80,7 +80,7 @@ func (c *Client) Transaction(ctx context.Context, t wallet.Transaction) (wallet.
 	return result, result.Err()
 }
 
-// runTransaction starts the transaction's workflow, or waits for the one that is running.
+// runTransaction starts the transaction's workflow, or joins the one that is running, and waits.
 func (c *Client) runTransaction(ctx context.Context, t wallet.Transaction) (result wallet.TransactionResult, err error) {
 	id := wallet.TransactionWorkflowID(t.ID)
 	run, err := c.temporal.ExecuteWorkflow(resourceid.For(ctx, id), client.StartWorkflowOptions{
@@ -118,8 +118,7 @@ func transactionSummary(t wallet.Transaction) string {
 	return text
 }
 
-// refreshWallets tells wallets' workflows that their rows were changed. One that does not run
-// has nobody to tell.
+// refreshWallets tells wallets' workflows that their rows have changed, if they are running.
 func (c *Client) refreshWallets(ctx context.Context, refs []wallet.AssetRef) error {
 	var failed error
 	for _, ref := range refs {

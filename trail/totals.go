@@ -28,21 +28,21 @@ const (
 		ORDER BY code`
 )
 
-// Totals are what became of a currency in a period, over all wallets: Opening plus what came in
-// minus what went out equals Closing.
+// Totals sum up a currency over all wallets in a period: Opening plus what came in minus what went out
+// equals Closing.
 type Totals struct {
 	Currency string        `json:"currency"`
 	From     time.Time     `json:"from,omitzero"` // inclusive; zero is the beginning
 	To       time.Time     `json:"to,omitzero"`   // exclusive; zero is now
 	Opening  wallet.Amount `json:"opening"`
-	// Commands by themselves, by their type.
+	// Commands outside transactions, by type.
 	Added      Turnover `json:"added"`
 	Subtracted Turnover `json:"subtracted"`
 	Captured   Turnover `json:"captured"`
 	// Reversals by themselves: of what was taken, and of what was added.
 	ReversedIn  Turnover `json:"reversed_in"`
 	ReversedOut Turnover `json:"reversed_out"`
-	// Legs of transactions, of any type. Transfers alone make both sums equal.
+	// Legs of transactions of any type. If all transactions are transfers, both sums are equal.
 	TransferredIn  Turnover      `json:"transferred_in"`
 	TransferredOut Turnover      `json:"transferred_out"`
 	Closing        wallet.Amount `json:"closing"`
@@ -65,7 +65,7 @@ func (e *UnequalTotalsError) Error() string {
 func (r Reader) Totals(ctx context.Context, currency string, from, to time.Time) (all []Totals, err error) {
 	if !from.IsZero() && !to.IsZero() && from.After(to) {
 		return nil, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "to", Value: rfc3339(to),
-			Message: fmt.Sprintf("totals from %s to %s: they cannot end before they begin", rfc3339(from), rfc3339(to))}
+			Message: fmt.Sprintf("totals from %s to %s: the end is before the start", rfc3339(from), rfc3339(to))}
 	}
 	err = pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) error {
 		registered, err := tx.Query(ctx, sqlSumOfBalances, currency)
@@ -93,20 +93,20 @@ func (r Reader) Totals(ctx context.Context, currency string, from, to time.Time)
 	return all, err
 }
 
-// sumOfBalances is what the wallets of a currency hold now.
+// sumOfBalances is the sum of all balances of a currency now.
 type sumOfBalances struct {
 	Currency string
 	Scale    int32
 	Sum      wallet.Amount
 }
 
-// movement is what the applied commands of a type have changed in one direction.
+// movement sums up the applied commands of one type that changed totals in one direction.
 type movement struct {
 	Currency string
 	Type     wallet.CommandType
-	Legs     bool // those of transactions, or those by themselves
+	Legs     bool // legs of transactions, or commands outside them
 	Before   bool // before the period
-	In       bool // the totals grew
+	In       bool // they raised the totals
 	Count    int64
 	Sum      wallet.Amount
 }
@@ -151,13 +151,13 @@ func (t *Totals) count(m movement) error {
 	}
 	of := t.turnover(m)
 	if of == nil {
-		return fmt.Errorf("the journal has %d commands of type %s whose %s is in no column of the totals: use the version of wallet that wrote them", m.Count, m.Type, m.Currency)
+		return fmt.Errorf("the journal has %d commands of type %s in %s that this version cannot total: use the version of wallet that wrote them", m.Count, m.Type, m.Currency)
 	}
 	of.Count, of.Sum = of.Count+m.Count, of.Sum.Add(m.Sum)
 	return nil
 }
 
-// turnover is the column that a movement belongs to; nil if there is none.
+// turnover returns the field that a movement belongs to; nil if there is none.
 func (t *Totals) turnover(m movement) *Turnover {
 	switch {
 	case m.Legs && m.In:

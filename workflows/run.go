@@ -20,18 +20,18 @@ import (
 )
 
 const (
-	// defaultRunLanes keep two connections of Postgres at work while others read or commit.
+	// defaultRunLanes keeps two connections to Postgres busy while the others read or commit.
 	defaultRunLanes = 4
-	// blockedPause is how long a part rests all of whose lines wait for wallets.
+	// blockedPause is how long a blocked part rests: no line of it can be applied now.
 	blockedPause = 10 * time.Second
 )
 
-// Run applies the lines of a run. They, what became of them and how far it has come are in
-// Postgres: the workflow only says which part is worked at, and when. So it hands nothing to the
-// next run but its input, and whatever ends it, it can be started again.
+// Run applies the lines of a run. Postgres has the lines, their outcomes and the progress; the
+// workflow only decides which parts are applied, and when. So continue-as-new carries only its input,
+// and it can be started again whatever ended it.
 //
 // Updates pause, resume and cancel it. They are answered once the state is reached: when it is
-// paused or cancelled, nothing is under way. A cancelled run completes, with how far it came.
+// paused or cancelled, no step is active. A cancelled run completes and returns its status.
 //
 // Input: wallet.RunInput. It fails with InvalidCommand if no such run is staged.
 func Run(ctx workflow.Context, payload converter.RawValue) (wallet.RunStatus, error) {
@@ -42,6 +42,9 @@ func Run(ctx workflow.Context, payload converter.RawValue) (wallet.RunStatus, er
 	}
 	input, err := wallet.DecodeRunInput(data)
 	if err != nil {
+		return wallet.RunStatus{}, failure.Encode(err)
+	}
+	if err := checkRunWorkflowID(ctx, input.RunID); err != nil {
 		return wallet.RunStatus{}, failure.Encode(err)
 	}
 	r := &run{input: input, stepper: stepper{log: log.With(workflow.GetLogger(ctx), "run_id", input.RunID)}}
@@ -55,6 +58,17 @@ func Run(ctx workflow.Context, payload converter.RawValue) (wallet.RunStatus, er
 	return status, failure.Encode(err)
 }
 
+// checkRunWorkflowID refuses a workflow whose id is not that of its run: two would set each other's
+// states.
+func checkRunWorkflowID(ctx workflow.Context, runID string) error {
+	want, got := wallet.RunWorkflowID(runID), workflow.GetInfo(ctx).WorkflowExecution.ID
+	if got == want {
+		return nil
+	}
+	return &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "workflow_id", Value: got,
+		Message: fmt.Sprintf("workflow id %q is not the one of this run: start it as %q", got, want)}
+}
+
 // run is the state of a Run workflow.
 type run struct {
 	stepper
@@ -62,16 +76,19 @@ type run struct {
 	status   wallet.RunStatus
 	begun    bool
 	wanted   wallet.RunState // what the last update, or a cancellation, asks for
-	parts    []int           // that nobody works at
-	underWay int             // parts that somebody works at, or that rest
-	resting  int             // of these
-	ending   bool            // no other part is begun, so that the next run can
-	failed   error           // of a step, final
-	cause    string          // why lines wait
+	setting  bool            // a state is being set
+	sets     int             // states that were set
+	strayed  bool            // Postgres has another state than the one that was set last
+	parts    []int           // unfinished parts that no coroutine has taken
+	underWay int             // parts that a coroutine has taken, resting ones included
+	resting  int             // taken parts that are blocked and rest
+	ending   bool            // before continue-as-new: no part is taken any more
+	failed   error           // a step's final error
+	cause    string          // why one of the waiting lines waits
 	rate     rate
 }
 
-// rate is a speed over the last window.
+// rate is the number of lines per second over the last window.
 type rate struct {
 	since     time.Time
 	from      int64
@@ -93,15 +110,18 @@ func (r *run) handleUpdates(ctx workflow.Context) error {
 		name, description string
 		state             wallet.RunState
 	}{
-		{wallet.UpdatePause, "Stop after the lines that are under way", wallet.RunPaused},
-		{wallet.UpdateResume, "Go on after a pause", wallet.RunRunning},
-		{wallet.UpdateCancel, "Stop for good, and complete", wallet.RunCancelled},
+		{wallet.UpdatePause, "Stop after the lines in progress", wallet.RunPaused},
+		{wallet.UpdateResume, "Continue after a pause", wallet.RunRunning},
+		{wallet.UpdateCancel, "Stop after the lines in progress, and complete", wallet.RunCancelled},
 	} {
 		err := workflow.SetUpdateHandlerWithOptions(ctx, u.name, func(ctx workflow.Context) (wallet.RunStatus, error) {
 			if r.wanted != wallet.RunCancelled {
 				r.wanted = u.state
 			}
-			err := workflow.Await(ctx, func() bool { return r.failed != nil || r.reached(u.state) })
+			err := workflow.Await(ctx, func() bool { return r.failed != nil || r.reached(u.state) || r.wanted != u.state })
+			if err == nil && r.failed == nil && !r.reached(u.state) {
+				err = r.overtaken(u.name)
+			}
 			return r.status, failure.Encode(errors.Join(err, r.failed))
 		}, workflow.UpdateHandlerOptions{Description: u.description})
 		if err != nil {
@@ -111,20 +131,32 @@ func (r *run) handleUpdates(ctx workflow.Context) error {
 	return workflow.SetQueryHandler(ctx, wallet.QueryState, func() (wallet.RunStatus, error) { return r.status, nil })
 }
 
-// reached reports whether a state that was asked for is there, or can no longer be.
+// reached reports whether a state that was asked for is there and stays, or the run is done.
 func (r *run) reached(state wallet.RunState) bool {
-	if r.status.State == wallet.RunDone || r.status.State == wallet.RunCancelled {
+	if !r.begun || r.setting {
+		return false
+	}
+	if r.status.State == wallet.RunDone {
 		return r.idle()
 	}
-	return r.begun && r.status.State == state && (state == wallet.RunRunning || r.idle())
+	return r.status.State == state && r.wanted == state && (state == wallet.RunRunning || r.idle())
 }
 
-// idle reports whether nothing is under way.
+// overtaken is the answer to an update after which, or before which, another state was asked for.
+func (r *run) overtaken(update string) error {
+	message := fmt.Sprintf("%s of run %q was followed by a request to set it to %s: ask for what you want once more", update, r.input.RunID, r.wanted)
+	if r.wanted == wallet.RunCancelled {
+		message = fmt.Sprintf("run %q is being cancelled: once it is, \"wallet run resume %s\" goes on with its other lines", r.input.RunID, r.input.RunID)
+	}
+	return &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "update", Value: update, Message: message}
+}
+
+// idle reports whether no step is active.
 func (r *run) idle() bool { return r.underWay == r.resting }
 
 func (r *run) run(ctx workflow.Context) (wallet.RunStatus, error) {
 	work, stop := workflow.NewDisconnectedContext(ctx)
-	defer stop() // ends what rests
+	defer stop() // wakes the coroutines whose part rests
 	if err := r.begin(work); err != nil {
 		r.failed = err
 		return r.status, err
@@ -132,7 +164,7 @@ func (r *run) run(ctx workflow.Context) (wallet.RunStatus, error) {
 	r.showDetails(ctx)
 	if r.status.State != wallet.RunDone {
 		for range min(cmp.Or(r.input.Lanes, defaultRunLanes), len(r.parts)) {
-			workflow.Go(work, r.lane)
+			workflow.Go(work, r.applyParts)
 		}
 		if err := r.supervise(ctx, work); err != nil {
 			return r.status, err
@@ -157,11 +189,11 @@ func (r *run) begin(ctx workflow.Context) error {
 	return nil
 }
 
-// supervise waits for what the lanes do not: updates, a cancellation, a full history, the end.
+// supervise handles what applyParts does not: updates, cancellation, a full history, the end.
 func (r *run) supervise(ctx, work workflow.Context) error {
 	for {
 		_ = workflow.Await(work, func() bool {
-			return r.failed != nil || ctx.Err() != nil && r.wanted != wallet.RunCancelled || r.wanted != r.status.State ||
+			return r.failed != nil || ctx.Err() != nil && r.wanted != wallet.RunCancelled || r.wanted != r.status.State || r.strayed ||
 				r.allDone() || workflow.GetInfo(ctx).GetContinueAsNewSuggested() && !r.ending || r.ending && r.idle()
 		})
 		switch {
@@ -171,18 +203,18 @@ func (r *run) supervise(ctx, work workflow.Context) error {
 			r.wanted = wallet.RunCancelled
 		case r.allDone(): // too late to cancel it
 			return r.setState(work, wallet.RunDone)
-		case r.wanted != r.status.State:
+		case r.wanted != r.status.State || r.strayed:
 			wanted := r.wanted
 			if err := r.setState(work, wanted); err != nil {
 				return err
 			}
-			if wanted != wallet.RunRunning {
+			if wanted != wallet.RunRunning || r.status.State == wallet.RunDone {
 				_ = workflow.Await(work, func() bool { return r.idle() || r.failed != nil })
-				if err := r.setState(work, wanted); err != nil { // for how far it has come
+				if err := r.setState(work, wanted); err != nil { // again, for the final status
 					return err
 				}
 			}
-			if wanted == wallet.RunCancelled {
+			if wanted == wallet.RunCancelled || r.status.State == wallet.RunDone {
 				return r.failed
 			}
 		case !r.ending:
@@ -191,7 +223,7 @@ func (r *run) supervise(ctx, work workflow.Context) error {
 			_ = workflow.Await(work, func() bool {
 				return workflow.AllHandlersFinished(ctx) || r.wanted != r.status.State || ctx.Err() != nil
 			})
-			if workflow.AllHandlersFinished(ctx) && ctx.Err() == nil { // the next run would not be cancelled
+			if workflow.AllHandlersFinished(ctx) && ctx.Err() == nil { // continue-as-new would lose a cancellation
 				next := r.input
 				next.Resume = false
 				return workflow.NewContinueAsNewError(ctx, wallet.WorkflowRun, next)
@@ -204,19 +236,22 @@ func (r *run) allDone() bool { return len(r.parts) == 0 && r.underWay == 0 }
 
 func (r *run) setState(ctx workflow.Context, state wallet.RunState) error {
 	var status wallet.RunStatus
+	r.setting = true
+	defer func() { r.setting, r.sets = false, r.sets+1 }()
 	if err := r.step(ctx, wallet.StepSetRunState, "set the state to "+string(state), wallet.SetRunStateInput{RunID: r.input.RunID, State: state}, &status); err != nil {
+		r.failed = err
 		return err
 	}
-	r.status = status
+	r.status, r.strayed = status, false
 	r.showDetails(ctx)
 	return nil
 }
 
-// lane works at one part after the other, some seconds at each.
-func (r *run) lane(ctx workflow.Context) {
+// applyParts applies one part after another, one step of some seconds each, until all are done.
+func (r *run) applyParts(ctx workflow.Context) {
 	for {
 		err := workflow.Await(ctx, func() bool {
-			return r.failed != nil || r.allDone() || len(r.parts) > 0 && r.status.State == wallet.RunRunning && !r.ending
+			return r.failed != nil || r.allDone() || len(r.parts) > 0 && r.status.State == wallet.RunRunning && !r.ending && !r.strayed
 		})
 		if err != nil || r.failed != nil || r.allDone() {
 			return
@@ -224,6 +259,7 @@ func (r *run) lane(ctx workflow.Context) {
 		part := r.parts[0]
 		r.parts = slices.Clone(r.parts[1:])
 		r.underWay++
+		sets := r.sets
 		var out wallet.ApplyRunLinesOutput
 		options := workflow.WithActivityOptions(ctx, runOptions(fmt.Sprintf("apply lines of part %d", part), time.Minute))
 		err = workflow.ExecuteActivity(options, wallet.StepApplyRunLines, wallet.ApplyRunLinesInput{RunID: r.input.RunID, Part: part}).Get(ctx, &out)
@@ -232,10 +268,14 @@ func (r *run) lane(ctx workflow.Context) {
 			r.underWay--
 			return
 		}
+		if out.Status.State != r.status.State && !r.setting && r.sets == sets { // nobody has set it but another
+			r.strayed = true
+			r.log.Warn("the run's state was changed in Postgres, setting it again", "found", out.Status.State, "wanted", r.wanted)
+		}
 		r.note(ctx, out)
 		if out.Blocked {
 			r.resting++
-			_, _ = workflow.AwaitWithTimeout(ctx, blockedPause, func() bool { return r.status.State != wallet.RunRunning || r.ending || r.failed != nil })
+			_, _ = workflow.AwaitWithTimeout(ctx, blockedPause, func() bool { return r.status.State != wallet.RunRunning || r.ending || r.strayed || r.failed != nil })
 			r.resting--
 		}
 		r.underWay--
@@ -245,12 +285,12 @@ func (r *run) lane(ctx workflow.Context) {
 	}
 }
 
-// note keeps what is newest: steps of several parts end in any order.
+// note keeps the newest status: steps of several parts end in any order.
 func (r *run) note(ctx workflow.Context, out wallet.ApplyRunLinesOutput) {
 	state := r.status.State
 	if out.Status.Done() >= r.status.Done() {
 		r.status = out.Status
-		r.status.State = state // which setState alone changes
+		r.status.State = state // only setState changes it
 	}
 	if r.cause = ""; r.status.Waiting > 0 {
 		r.cause = out.Cause
@@ -259,15 +299,15 @@ func (r *run) note(ctx workflow.Context, out wallet.ApplyRunLinesOutput) {
 	r.showDetails(ctx)
 }
 
-// runOptions are for steps that go on for long. If their worker dies, its heartbeats stop, and
-// another one goes on.
+// runOptions are for long steps. If their worker dies, the heartbeats stop and another worker takes
+// over.
 func runOptions(summary string, most time.Duration) workflow.ActivityOptions {
 	options := regularOptions(summary)
 	options.StartToCloseTimeout = most
 	return options
 }
 
-// waiting counts the lines that are not done.
+// waiting counts the lines that are not done, blocked or not.
 func (r *run) waiting() int { return int(r.status.Lines - r.status.Done()) }
 
 func (r *run) showDetails(ctx workflow.Context) {
@@ -280,7 +320,7 @@ func (r *run) details() string {
 		r.trouble.writeStep(&b, r.waiting())
 	}
 	if r.cause != "" {
-		fmt.Fprintf(&b, "> ⚠ **%s for wallets that are locked or cannot be read.** They are tried again until it works. One of them: %s\n\n",
+		fmt.Fprintf(&b, "> ⚠ **%s for wallets that are locked or cannot be read.** They are retried until they are done. One of them: %s\n\n",
 			count(int(r.status.Waiting), "line waits", "lines wait"), markdown.Escape(markdown.Shorten(r.cause, maxShownCause)))
 	}
 	s := r.status

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
@@ -32,10 +33,12 @@ type fakeRun struct {
 	blocked map[int]bool // parts of which the last lines wait
 	fail    error        // of the steps that apply
 	states  []wallet.RunState
+	setting func(wallet.RunState) // called before one is set
 }
 
 func newFakeRun(t *testing.T, parts, linesPerPart int) *fakeRun {
 	r := &fakeRun{environment: newEnvironment(t), state: wallet.RunStaged, left: map[int]int{}, lines: int64(parts * linesPerPart), blocked: map[int]bool{}}
+	r.SetStartWorkflowOptions(startOptions("run/march"))
 	for part := range parts {
 		r.left[part] = linesPerPart
 	}
@@ -90,9 +93,14 @@ func (r *fakeRun) apply(_ context.Context, in wallet.ApplyRunLinesInput) (out wa
 }
 
 func (r *fakeRun) set(_ context.Context, in wallet.SetRunStateInput) (wallet.RunStatus, error) {
+	if r.setting != nil {
+		r.setting(in.State)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state = in.State
+	if r.state != wallet.RunDone {
+		r.state = in.State
+	}
 	r.states = append(r.states, in.State)
 	return r.status(), nil
 }
@@ -212,4 +220,83 @@ func TestARunHandsItsInputToTheNext(t *testing.T) {
 	require.True(t, errors.As(err, &next), "%v", err)
 	require.Equal(t, wallet.WorkflowRun, next.WorkflowType.Name)
 	require.Contains(t, next.Input.Payloads[0].String(), `{\"run_id\":\"march\",\"lanes\":2}`)
+}
+
+func TestARunUnderAnotherWorkflowIDIsRefused(t *testing.T) {
+	r := newFakeRun(t, 2, 30)
+	r.SetStartWorkflowOptions(startOptions("run/april"))
+	_, err := r.execute(wallet.RunInput{RunID: "march"})
+	require.ErrorContains(t, err, `workflow id "run/april" is not the one of this run: start it as "run/march"`)
+	require.Zero(t, r.done)
+}
+
+// TestARunSetsItsStateAgain has somebody change it in Postgres.
+func TestARunSetsItsStateAgain(t *testing.T) {
+	for _, strange := range []wallet.RunState{wallet.RunPaused, wallet.RunCancelled} {
+		r := newFakeRun(t, 2, 30)
+		r.blocked[1] = true
+		steps := 0
+		r.at(time.Minute, func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.state, r.blocked[1] = strange, false
+		})
+		r.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+			if steps++; steps > 100 { // it would never end
+				panic("the run spins")
+			}
+		})
+		status, err := r.execute(wallet.RunInput{RunID: "march"})
+		require.NoError(t, err)
+		require.Equal(t, []any{int64(60), wallet.RunDone}, []any{status.Done(), status.State})
+		require.Equal(t, []wallet.RunState{"running", "done"}, r.states)
+	}
+}
+
+func TestARunThatIsDoneInPostgresEnds(t *testing.T) {
+	r := newFakeRun(t, 2, 30)
+	r.blocked[1] = true
+	r.at(time.Minute, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.state = wallet.RunDone
+	})
+	status, err := r.execute(wallet.RunInput{RunID: "march"})
+	require.NoError(t, err)
+	require.Equal(t, wallet.RunDone, status.State)
+	require.LessOrEqual(t, len(r.states), 2)
+}
+
+// TestAPauseIsAnsweredAfterTheResumeBeforeIt asks for it while the resume is being set.
+func TestAPauseIsAnsweredAfterTheResumeBeforeIt(t *testing.T) {
+	r := newFakeRun(t, 2, 30)
+	r.blocked[1] = true
+	var resumed, paused *answers
+	r.setting = func(state wallet.RunState) {
+		if state == wallet.RunRunning {
+			paused = r.update(wallet.UpdatePause)
+			time.Sleep(50 * time.Millisecond) // the update arrives
+			require.False(t, paused.done, "it is answered when the run is about to go on")
+		}
+	}
+	r.at(time.Minute, func() { r.update(wallet.UpdatePause) })
+	r.at(2*time.Minute, func() { resumed = r.update(wallet.UpdateResume) })
+	r.at(3*time.Minute, func() { r.update(wallet.UpdateCancel) })
+	_, err := r.execute(wallet.RunInput{RunID: "march"})
+	require.NoError(t, err)
+	require.NoError(t, paused.err)
+	require.Equal(t, wallet.RunPaused, paused.value.(wallet.RunStatus).State)
+	require.Equal(t, []wallet.RunState{"paused", "paused", "running", "paused", "paused", "cancelled", "cancelled"}, r.states)
+	require.ErrorContains(t, resumed.err, `resume of run "march" was followed by a request to set it to paused: ask for what you want once more`)
+}
+
+func TestAResumeDuringACancelIsRefused(t *testing.T) {
+	r := newFakeRun(t, 2, 30)
+	r.blocked[1] = true
+	var cancelled, resumed *answers
+	r.at(time.Minute, func() { cancelled, resumed = r.update(wallet.UpdateCancel), r.update(wallet.UpdateResume) })
+	_, err := r.execute(wallet.RunInput{RunID: "march"})
+	require.NoError(t, err)
+	require.NoError(t, cancelled.err)
+	require.ErrorContains(t, resumed.err, `run "march" is being cancelled: once it is, "wallet run resume march" goes on with its other lines`)
 }

@@ -53,8 +53,8 @@ func (a *app) eventsCommand() *cobra.Command {
 func (a *app) findCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "find COMMAND_ID", Short: "Find out which wallets have a command with this id",
-		Long: `Look a command's id up in all wallets, by one step into an index for each:
-a million wallets take seconds. Exit code 1 if none has it. The id of a
+		Long: `Look up a command's id in all wallets, with one index lookup for each: a
+million wallets take seconds. Exit code 1 if none has it. The id of a
 transaction is looked up with "wallet transaction show".`,
 		Example: "  wallet find order-7", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

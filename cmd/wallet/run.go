@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
@@ -27,18 +28,18 @@ func (a *app) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run", Short: "Apply a file of commands for many wallets",
 		Long: `Apply the lines of a file, each a command for any wallet: CSV with a header, or
-JSON objects, one a line. The columns, or fields, are user_id, currency, type,
+JSON objects, one per line. The columns, or fields, are user_id, currency, type,
 amount, id, hold_id, expires_in, expires_at, partial, not_after,
 expected_version, description, actor, and metadata (JSON) or metadata.KEY.
 
-Each line is applied or refused by itself, those of one wallet in the order of
-the file. A line without an id gets one that is made of the run and the line, so
-each counts once whatever happens on the way.`,
+Each line is applied or refused by itself; lines for the same wallet are applied
+in file order. A line without an id gets one made from the run's id and the line
+number, so each line counts once, whatever interrupts the run.`,
 	}
 	cmd.AddCommand(a.runCheckCommand(), a.runStartCommand(), a.runStatusCommand(), a.runListCommand(), a.runFailuresCommand(),
-		a.runUpdateCommand("pause", "Stop a run after the lines that are under way", (*starter.Client).PauseRun),
+		a.runUpdateCommand("pause", "Stop a run after the lines in progress; its workflow waits", (*starter.Client).PauseRun, nil),
 		a.runResumeCommand(),
-		a.runUpdateCommand("cancel", "Stop a run for good; what is applied stays", (*starter.Client).CancelRun))
+		a.runUpdateCommand("cancel", "Stop a run and end its workflow; what is applied stays", (*starter.Client).CancelRun, setCancelled))
 	return cmd
 }
 
@@ -47,13 +48,13 @@ func (a *app) runStartCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "start [FILE] --id ID", Short: "Stage the lines of a file, apply them, and wait until all are done",
 		Long: `Stage the lines of a file in Postgres, apply them, and wait until all are done.
-If a line is no command, nothing is staged (exit code 3), unless --skip-invalid
+If a line is invalid, nothing is staged (exit code 3), unless --skip-invalid
 leaves such lines out. Exit code 2 if some lines were refused or left out:
 "wallet run failures" lists them.
 
-Ctrl-C does not stop the run. The same file under the same id goes on with it,
-or reports what became of it; another file is refused. Without FILE it starts a
-run whose lines were staged by SQL.`,
+Ctrl-C does not stop the run. Start the same file under the same id again to
+continue it, or to see how it ended; a different file is refused. Without FILE
+it starts a run whose lines were staged by SQL.`,
 		Example: "  wallet run start march.csv --id march-credits\n  wallet run start --id interest-2026-03",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -74,15 +75,17 @@ run whose lines were staged by SQL.`,
 				switch status.State {
 				case wallet.RunDone:
 					return a.printRan(cmd, status)
+				case wallet.RunPaused:
+					return errors.Join(a.printRuns(cmd, status), fmt.Errorf("run %q is paused: \"wallet run resume %s\" goes on with it", in.RunID, in.RunID))
 				case wallet.RunCancelled:
-					return errors.Join(a.printRuns(cmd, status), fmt.Errorf("run %q was cancelled: \"wallet run resume %s\" goes on with its other lines", in.RunID, in.RunID))
+					return errors.Join(a.printRuns(cmd, status), fmt.Errorf("run %q was cancelled: \"wallet run resume %s\" continues it", in.RunID, in.RunID))
 				}
 				others, err := runs.OfSameFile(cmd.Context(), pool, status)
 				if err != nil {
 					return err
 				}
 				for _, other := range others {
-					a.note(cmd, "run %q is of the same file: lines without an id count again in this one", other)
+					a.note(cmd, "run %q has the same file: lines without an id are applied again in this run", other)
 				}
 				if err := wallets.StartRun(cmd.Context(), in); err != nil {
 					return unsent(err)
@@ -94,10 +97,10 @@ run whose lines were staged by SQL.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&in.RunID, "id", "", "your own id of the run, at most 100 characters")
-	cmd.Flags().IntVar(&in.Lanes, "lanes", 0, "how many transactions are under way at once, 1 to 16 (default 4)")
-	cmd.Flags().BoolVar(&file.SkipInvalid, "skip-invalid", false, "leave lines out that are no commands")
-	cmd.Flags().BoolVar(&detach, "detach", false, "do not wait: see \"wallet run status\"")
+	cmd.Flags().StringVar(&in.RunID, "id", "", "your own id for the run, at most 100 characters")
+	cmd.Flags().IntVar(&in.Lanes, "lanes", 0, "how many transactions run at once, 1 to 16 (default 4)")
+	cmd.Flags().BoolVar(&file.SkipInvalid, "skip-invalid", false, "leave out invalid lines")
+	cmd.Flags().BoolVar(&detach, "detach", false, "return once it has started: \"wallet run status\" shows its progress")
 	cobra.CheckErr(cmd.MarkFlagRequired("id"))
 	return cmd
 }
@@ -140,7 +143,7 @@ func (a *app) awaitRun(cmd *cobra.Command, pool *pgxpool.Pool, wallets *starter.
 	ended, err := wallets.AwaitRun(cmd.Context(), status.RunID)
 	finish(err)
 	if cmd.Context().Err() != nil {
-		return &unreachableError{fmt.Errorf("run %q goes on: \"wallet run status %s\" shows how far it is, \"wallet run cancel %s\" stops it", status.RunID, status.RunID, status.RunID)}
+		return &unreachableError{fmt.Errorf("run %q continues: \"wallet run status %s\" shows its progress, \"wallet run cancel %s\" stops it", status.RunID, status.RunID, status.RunID)}
 	}
 	if err != nil {
 		return err
@@ -163,11 +166,11 @@ func pollRun(ctx context.Context, pool *pgxpool.Pool, id string, done *atomic.In
 	}
 }
 
-// failedLinesError is a run of which some lines were refused, or are no commands.
+// failedLinesError is a run with refused or invalid lines.
 type failedLinesError struct{ status wallet.RunStatus }
 
 func (e *failedLinesError) Error() string {
-	return fmt.Sprintf("%d of the %d lines of run %q were refused or are no commands: \"wallet run failures %s\" lists them", e.status.Failed(), e.status.Lines, e.status.RunID, e.status.RunID)
+	return fmt.Sprintf("run %q: %d of %d lines failed (refused or invalid): \"wallet run failures %s\" lists them", e.status.RunID, e.status.Failed(), e.status.Lines, e.status.RunID)
 }
 
 // printRan prints a run that has ended.
@@ -191,7 +194,7 @@ func (a *app) printRuns(cmd *cobra.Command, list ...wallet.RunStatus) error {
 
 func (a *app) runStatusCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "status ID", Short: "Show how far a run has come", Example: "  wallet run status march-credits", Args: cobra.ExactArgs(1),
+		Use: "status ID", Short: "Show the progress of a run", Example: "  wallet run status march-credits", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
 				status, err := runs.Status(cmd.Context(), pool, args[0])
@@ -221,11 +224,20 @@ func (a *app) runListCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many")
+	cmd.Flags().IntVar(&limit, "limit", 100, "show at most this many")
 	return cmd
 }
 
-func (a *app) runUpdateCommand(name, short string, update func(*starter.Client, context.Context, string) (wallet.RunStatus, error)) *cobra.Command {
+// setCancelled cancels a run that has no workflow: it was staged by mistake, or the workflow was
+// terminated.
+func setCancelled(ctx context.Context, pool *pgxpool.Pool, id string) (wallet.RunStatus, error) {
+	return activities.New(pool).SetRunState(ctx, wallet.SetRunStateInput{RunID: id, State: wallet.RunCancelled})
+}
+
+// runUpdateCommand sends an update to the workflow of a run. Where none runs, it calls set unless
+// that is nil or the run has ended.
+func (a *app) runUpdateCommand(name, short string, update func(*starter.Client, context.Context, string) (wallet.RunStatus, error),
+	set func(context.Context, *pgxpool.Pool, string) (wallet.RunStatus, error)) *cobra.Command {
 	timeout := time.Duration(0)
 	cmd := &cobra.Command{
 		Use: name + " ID", Short: short, Example: "  wallet run " + name + " march-credits", Args: cobra.ExactArgs(1),
@@ -236,6 +248,19 @@ func (a *app) runUpdateCommand(name, short string, update func(*starter.Client, 
 					status, lookUp := runs.Status(cmd.Context(), pool, args[0])
 					if lookUp != nil {
 						return lookUp
+					}
+					if set != nil && status.State != wallet.RunDone && status.State != wallet.RunCancelled {
+						if status, err = set(cmd.Context(), pool, args[0]); err != nil {
+							return err
+						}
+						// A workflow that has begun meanwhile would go on.
+						switch newer, err := a.updateRun(cmd, wallets, args[0], timeout, update); {
+						case err == nil:
+							status = newer
+						case !errors.Is(err, starter.ErrRunNotRunning):
+							return err
+						}
+						return a.printRuns(cmd, status)
 					}
 					return fmt.Errorf("%w (its state is %s): \"wallet run resume %s\" starts it", err, status.State, args[0])
 				}
@@ -259,7 +284,7 @@ func (a *app) updateRun(cmd *cobra.Command, wallets *starter.Client, id string, 
 	defer cancel()
 	status, err := update(wallets, ctx, id)
 	if err != nil && ctx.Err() != nil {
-		err = &unreachableError{fmt.Errorf("no answer within %s: it may still be done: %w", timeout, err)}
+		err = &unreachableError{fmt.Errorf("no answer within %s, but it may still take effect; send it again: %w", timeout, err)}
 	}
 	return status, err
 }
@@ -267,7 +292,7 @@ func (a *app) updateRun(cmd *cobra.Command, wallets *starter.Client, id string, 
 func (a *app) runResumeCommand() *cobra.Command {
 	timeout := time.Duration(0)
 	cmd := &cobra.Command{
-		Use: "resume ID", Short: "Go on with a run that was paused, cancelled, or lost its workflow",
+		Use: "resume ID", Short: "Continue a run that was paused, cancelled, or lost its workflow",
 		Example: "  wallet run resume march-credits", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRuns(cmd, func(pool *pgxpool.Pool, wallets *starter.Client) error {
@@ -283,7 +308,10 @@ func (a *app) runResumeCommand() *cobra.Command {
 					return unsent(err)
 				}
 				if status, err = a.updateRun(cmd, wallets, args[0], timeout, (*starter.Client).ResumeRun); errors.Is(err, starter.ErrRunNotRunning) {
-					status, err = runs.Status(cmd.Context(), pool, args[0]) // it is done
+					status, err = runs.Status(cmd.Context(), pool, args[0]) // it is done, or was cancelled
+					if err == nil && status.State == wallet.RunCancelled {
+						err = fmt.Errorf("run %q was cancelled meanwhile: resume it once more", args[0])
+					}
 				}
 				if err != nil {
 					return err
@@ -299,9 +327,9 @@ func (a *app) runResumeCommand() *cobra.Command {
 func (a *app) runFailuresCommand() *cobra.Command {
 	spreadsheet := false
 	cmd := &cobra.Command{
-		Use: "failures ID", Short: "List the lines that were refused or are no commands, as CSV",
-		Long: `List the lines of a run that were refused, or are no commands, with the reason,
-in the order of the file: as CSV, or with --output json.`,
+		Use: "failures ID", Short: "List the refused and invalid lines, as CSV",
+		Long: `List the refused and invalid lines of a run with the reason, in file order: as
+CSV, or with --output json.`,
 		Example:     "  wallet run failures march-credits > failures.csv",
 		Args:        cobra.ExactArgs(1),
 		Annotations: map[string]string{writesCSV: ""},
@@ -332,7 +360,7 @@ func (a *app) printFailures(cmd *cobra.Command, pool *pgxpool.Pool, id string, s
 		case a.output == "json":
 			err = asJSON.Encode(f)
 		default:
-			err = out.Write([]string{strconv.FormatInt(f.Line, 10), f.Status, out.text(f.UserID), f.Currency, out.text(f.Type), f.Amount, out.text(f.CommandID), string(f.Reason), out.text(f.Message)})
+			err = out.Write([]string{strconv.FormatInt(f.Line, 10), f.Status, out.text(f.UserID), out.text(f.Currency), out.text(f.Type), f.Amount, out.text(f.CommandID), string(f.Reason), out.text(f.Message)})
 		}
 		if err != nil {
 			return err

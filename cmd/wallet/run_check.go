@@ -10,17 +10,16 @@ import (
 	"github.com/valueledger/wallet/runs"
 )
 
-// maxShownFailures is how many lines "run check" prints for people.
+// maxShownFailures is how many failures "run check" prints as text; JSON has all.
 const maxShownFailures = 20
 
 func (a *app) runCheckCommand() *cobra.Command {
 	id, offline := "", false
 	cmd := &cobra.Command{
-		Use: "check FILE", Short: "Say which lines of a file are no commands, or would be refused now",
-		Long: `Read a file and say which of its lines are no commands, and which would be
-refused if the file were started now. Nothing is written. With --offline it only
-reads the file. Exit code 3 if a line is no command, else 2 if one would be
-refused.`,
+		Use: "check FILE", Short: "Say which lines of a file are invalid, or would be refused now",
+		Long: `Read a file and say which of its lines are invalid, and which would be refused
+if it were started now. Nothing is written. With --offline it only reads the
+file. Exit code 3 if a line is invalid, else 2 if one would be refused.`,
 		Example: "  wallet run check march.csv\n  wallet run check march.csv --offline",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,8 +40,8 @@ refused.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&id, "id", "check", "the id that the run will have, of which the ids of lines without one are made")
-	cmd.Flags().BoolVar(&offline, "offline", false, "without Postgres: only what is wrong with the file itself")
+	cmd.Flags().StringVar(&id, "id", "check", "the id that the run will have: the ids of lines without one are made from it")
+	cmd.Flags().BoolVar(&offline, "offline", false, "check only the file itself, without Postgres")
 	return cmd
 }
 
@@ -61,13 +60,13 @@ func (a *app) checkPrinter(cmd *cobra.Command) func(runs.Failure) error {
 }
 
 func (a *app) printChecked(cmd *cobra.Command, r runs.CheckReport, path string) error {
-	text := fmt.Sprintf("%s: %d lines, %d are no commands", path, r.Lines, r.Invalid)
+	text := fmt.Sprintf("%s: %d lines, %d invalid", path, r.Lines, r.Invalid)
 	if r.Decided {
-		text += fmt.Sprintf(", %d would be refused now, %d were answered before", r.Refused, r.Replayed)
+		text += fmt.Sprintf(", %d would be refused now, %d answered before", r.Refused, r.Replayed)
 	}
 	if a.output == "table" {
 		if r.Invalid+r.Refused > maxShownFailures {
-			fmt.Fprintf(cmd.OutOrStdout(), "... (-o json has all)\n")
+			fmt.Fprintf(cmd.OutOrStdout(), "... (-o json shows all)\n")
 		}
 		fmt.Fprintln(cmd.OutOrStdout(), text)
 	} else if err := json.NewEncoder(cmd.OutOrStdout()).Encode(r); err != nil {
@@ -79,7 +78,7 @@ func (a *app) printChecked(cmd *cobra.Command, r runs.CheckReport, path string) 
 	return nil
 }
 
-// failedCheckError is a file of which some lines would fail.
+// failedCheckError is a file with lines that would fail.
 type failedCheckError struct {
 	report runs.CheckReport
 	text   string

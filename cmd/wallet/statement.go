@@ -21,10 +21,10 @@ func (a *app) statementCommand() *cobra.Command {
 	var from, to timeFlag
 	spreadsheet := false
 	cmd := &cobra.Command{
-		Use: "statement USER CURRENCY", Short: "Show what became of a balance in a span of time",
-		Long: `Show the balance at the beginning of a span of time, each event in it, and the
-balance at its end, exact while writes go on. Lines are streamed:
---output csv and json take a million lines as easily as ten.`,
+		Use: "statement USER CURRENCY", Short: "Show what became of a balance in a period",
+		Long: `Show the balance at the start of a period, each event in it, and the
+balance at its end, exact even while commands are being applied. Lines are
+streamed: --output csv and json take a million lines as easily as ten.`,
 		Example:     "  wallet statement u1 USD\n  wallet statement u1 USD --from 2026-01-01 --to 2026-02-01 --output csv > january.csv",
 		Args:        cobra.ExactArgs(2),
 		Annotations: map[string]string{writesCSV: ""},
@@ -62,8 +62,8 @@ balance at its end, exact while writes go on. Lines are streamed:
 		},
 	}
 	cmd.Flags().BoolVar(&spreadsheet, "spreadsheet", false, "CSV to open in a spreadsheet: a byte order mark, and an apostrophe before text that would run as a formula; --output csv by itself has all text unchanged, for programs")
-	cmd.Flags().Var(&from, "from", "first instant: RFC 3339, or a date for its midnight UTC (default: the wallet's beginning)")
-	cmd.Flags().Var(&to, "to", "first instant after it: RFC 3339, or a date for its midnight UTC (default: now)")
+	cmd.Flags().Var(&from, "from", "start, inclusive: RFC 3339, or a date for midnight UTC (default: the wallet's first entry)")
+	cmd.Flags().Var(&to, "to", "end, exclusive: RFC 3339, or a date for midnight UTC (default: now)")
 	return cmd
 }
 

@@ -16,12 +16,12 @@ func (a *app) totalsCommand() *cobra.Command {
 	var from, to timeFlag
 	currency := ""
 	cmd := &cobra.Command{
-		Use: "totals", Short: "Show what became of each currency, over all wallets",
-		Long: `Show for each currency what all wallets had at the beginning of a span of
-time, what came in and went out, and what they had at its end: from the
-journal, exact while writes go on. Without --to the end is compared with the
-balances; exit code 1 if they differ. It reads the whole journal once, in
-constant memory.`,
+		Use: "totals", Short: "Show each currency's totals over all wallets",
+		Long: `Show, for each currency, what all wallets held at the start of a period, what
+came in and went out, and what they held at its end. It reads the whole
+journal once, in constant memory; the result is exact even while commands are
+being applied. Without --to the end is compared with the balances; exit code 1
+if they differ.`,
 		Example:     "  wallet totals\n  wallet totals --from 2026-01-01 --to 2026-02-01 --output csv > january.csv",
 		Args:        cobra.NoArgs,
 		Annotations: map[string]string{writesCSV: ""},
@@ -47,9 +47,9 @@ constant memory.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&currency, "currency", "", "only this one")
-	cmd.Flags().Var(&from, "from", "first instant: RFC 3339, or a date for its midnight UTC (default: the beginning)")
-	cmd.Flags().Var(&to, "to", "first instant after it: RFC 3339, or a date for its midnight UTC (default: now)")
+	cmd.Flags().StringVar(&currency, "currency", "", "only this currency")
+	cmd.Flags().Var(&from, "from", "start, inclusive: RFC 3339, or a date for midnight UTC (default: the first entry)")
+	cmd.Flags().Var(&to, "to", "end, exclusive: RFC 3339, or a date for midnight UTC (default: now)")
 	return cmd
 }
 

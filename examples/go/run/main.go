@@ -55,7 +55,7 @@ func run(ctx context.Context, path, id string) error {
 	return nil
 }
 
-// applyFile can be called again after any failure, with the same file and id: it goes on.
+// applyFile can be called again after any failure, with the same file and id: it continues.
 func applyFile(ctx context.Context, pool *pgxpool.Pool, wallets *starter.Client, path, id string) (wallet.RunStatus, error) {
 	if _, err := runs.StageFile(ctx, pool, runs.File{ID: id, Path: path}); err != nil {
 		return wallet.RunStatus{}, err

@@ -317,6 +317,17 @@ var All = []Mutation{
 		Problems: []string{"are done and 0 invalid"},
 	},
 	{
+		Name:      "run_lines",
+		Mechanism: "Lines are refused unless their run is there and still being staged.",
+		Edits: []Edit{{
+			File: "migrations/00001_ledger.sql",
+			Old:  `WHERE run_id = run AND state = 'staged' AND lines IS NULL FOR SHARE`,
+			New:  `WHERE run_id = run FOR SHARE`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"took a line after it was done"},
+	},
+	{
 		Name:      "salvage",
 		Mechanism: "\"wallet salvage\" finds the signals that a run had accepted when the server ended it, and sends them again.",
 		Edits: []Edit{{

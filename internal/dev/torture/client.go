@@ -195,7 +195,10 @@ const sqlStageRun = `WITH run AS (INSERT INTO wallet_runs (run_id) VALUES ($1) O
 	SELECT run_id, n, $2, $3, command
 	FROM run, unnest($4::json[]) WITH ORDINALITY AS l (command, n)`
 
-// inRun returns once a run of the commands is done, under an id that is made of their content.
+const sqlAddLateLine = `INSERT INTO wallet_run_lines (run_id, line, user_id, currency, command) VALUES ($1, 1000000, $2, $3, '{}') ON CONFLICT DO NOTHING`
+
+// inRun returns once a run of the commands is done, under an id that is made of their content. The
+// run must take no further lines.
 func (c *caller) inRun(ctx context.Context, ref wallet.AssetRef, commands []wallet.Command) error {
 	content := sha256.New()
 	var lines [][]byte
@@ -217,6 +220,11 @@ func (c *caller) inRun(ctx context.Context, ref wallet.AssetRef, commands []wall
 	status, err := c.starter.AwaitRun(ctx, id)
 	if err == nil && (status.Invalid > 0 || status.Done() != int64(len(commands))) {
 		err = &gaveUpError{fmt.Errorf("of %d lines of run %q, %d are done and %d invalid", len(commands), id, status.Done(), status.Invalid)}
+	}
+	if err == nil {
+		if _, refused := c.database.Exec(ctx, sqlAddLateLine, id, ref.UserID, ref.Currency); refused == nil {
+			err = &gaveUpError{fmt.Errorf("run %q took a line after it was done", id)}
+		}
 	}
 	return err
 }
