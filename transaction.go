@@ -129,10 +129,8 @@ func (t Transaction) Validate() error {
 // validateOriginal refuses the reversal of a leg of the same transaction: if it is refused, that
 // leg was never applied, and nobody could tell afterwards why.
 func (t Transaction) validateOriginal(c Command) error {
-	for n := range t.Commands {
-		if c.OriginalID == LegID(t.ID, int64(n+1)) {
-			return invalid("original_id", c.OriginalID, "original_id %s is a command of the same transaction: leave both out", quote(c.OriginalID))
-		}
+	if c.OriginalID != "" && strings.HasPrefix(c.OriginalID, LegPrefix+t.ID+"/") {
+		return invalid("original_id", c.OriginalID, "original_id %s is a command of the same transaction: leave both out", quote(c.OriginalID))
 	}
 	return nil
 }

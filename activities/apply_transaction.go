@@ -211,6 +211,9 @@ func (l *lockedAssets) foldTransaction(c *claim) (result wallet.TransactionResul
 	if err != nil || len(results) > 0 {
 		return wallet.NewTransactionResult(c.ID, c.stored, results), 0, err
 	}
+	for _, leg := range c.Commands {
+		l.of(leg.AssetRef).keepOriginal(leg.OriginalID)
+	}
 	folded, err := wallet.FoldTransaction(func(ref wallet.AssetRef) wallet.Account {
 		return l.of(ref).account()
 	}, c.Transaction, l.now)

@@ -579,6 +579,39 @@ func TestALaneKeepsItsAnswersSmall(t *testing.T) {
 	require.Equal(t, len(in.Items), s.count(`SELECT count(*) FROM wallet_transactions`), "they are applied all the same")
 }
 
+// TestALaneReversesWhatItsEarlierItemsDid has commands and transactions, and behind them, in the same
+// step, transactions that reverse them.
+func TestALaneReversesWhatItsEarlierItemsDid(t *testing.T) {
+	s := newSteps(t)
+	s.apply(add("funds", "20"))
+	s.give("shop", "20")
+	reversal := func(user, original string) wallet.Leg {
+		l := leg(user, wallet.TypeReverse, "")
+		l.OriginalID = original
+		return l
+	}
+	paid := transfer("paid", "u1", "shop", "5")
+	items := []any{
+		wallet.ApplyCommandInput{AssetRef: s.ref, Command: subtract("fee", "3").Command},
+		wallet.LaneItem{Transaction: &wallet.Transaction{ID: "no-fee", Commands: []wallet.Leg{reversal("u1", "fee"), leg("shop", wallet.TypeSubtract, "3")}}},
+		wallet.LaneItem{Transaction: &paid},
+		wallet.LaneItem{Transaction: &wallet.Transaction{ID: "back", Commands: []wallet.Leg{reversal("u1", wallet.LegID("paid", 1)), reversal("shop", wallet.LegID("paid", 2))}}},
+	}
+	var in wallet.ApplyLaneInput
+	for _, item := range items {
+		encoded, err := json.Marshal(item)
+		require.NoError(t, err)
+		in.Items = append(in.Items, encoded)
+	}
+	_, err := s.ApplyLane(t.Context(), in)
+	require.NoError(t, err)
+	require.Equal(t, "20.00", s.balance("u1").Total.String())
+	require.Equal(t, "17.00", s.balance("shop").Total.String())
+	report, err := trail.New(s.db).Verify(t.Context(), trail.VerifyOptions{})
+	require.NoError(t, err)
+	require.Empty(t, report.Findings)
+}
+
 // TestTransactionsInALaneAreAsOneByOne applies random ones between few wallets: in batches, and in
 // other wallets one by one. Some ids come again, with the same or other content.
 func TestTransactionsInALaneAreAsOneByOne(t *testing.T) {

@@ -31,3 +31,14 @@ func (l *lockedAssets) readReversals(named ids, found pgx.Rows) error {
 	})
 	return err
 }
+
+// keepOriginal keeps an original that was applied after the originals were read, by an earlier item
+// of the same lane.
+func (a *lockedAsset) keepOriginal(id string) {
+	if _, known := a.originals[id]; known {
+		return
+	}
+	if e, recorded := a.prior[id]; recorded {
+		a.originals[id] = wallet.OriginalOf(*e)
+	}
+}

@@ -17,7 +17,7 @@ const (
 	// activities.
 	originalColumn = `CASE WHEN e.original_id IS NOT NULL THEN (
 			SELECT CASE WHEN o.command_id = e.original_id THEN json_build_object(
-				'position', o.position, 'type', o.type, 'status', o.status, 'gave', o.total_after > o.total_before, 'moved', abs(o.total_after - o.total_before)::text,
+				'position', o.position, 'type', o.type, 'status', o.status, 'before', o.total_before::text, 'after', o.total_after::text, -- no arithmetic: it fails on what somebody may have made of them
 				'left', (
 					SELECT CASE WHEN p.original_id = e.original_id THEN coalesce(p.original_left, 0)::text END
 					FROM wallet_commands AS p
@@ -79,17 +79,18 @@ func readOriginal(found pgx.Rows, e *wallet.Entry) (o wallet.Original, known boo
 		Position int64
 		Type     *wallet.CommandType
 		Status   wallet.Status
-		Gave     bool
-		Moved    wallet.Amount
+		Before   wallet.Amount
+		After    wallet.Amount
 		Left     *wallet.Amount
 	}
 	if json.Unmarshal([]byte(text), &row) != nil || row.Position >= e.Position {
 		return o, false
 	}
-	o = wallet.Original{ID: e.OriginalID, Status: row.Status, Gave: row.Gave, Moved: row.Moved, Left: row.Moved}
+	original := wallet.Entry{CommandID: e.OriginalID, Status: row.Status, TotalBefore: row.Before, TotalAfter: row.After}
 	if row.Type != nil {
-		o.Type = *row.Type
+		original.Type = *row.Type
 	}
+	o = wallet.OriginalOf(original)
 	if row.Left != nil {
 		o.Left = o.Moved.Sub(o.Moved).Add(*row.Left) // with the currency's decimals
 	}

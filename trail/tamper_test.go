@@ -285,3 +285,15 @@ func show(text *string) string {
 	}
 	return fmt.Sprintf("%q", *text)
 }
+
+// TestAnOriginalOutOfRangeDoesNotStopVerify: Postgres fails on the difference of such totals.
+func TestAnOriginalOutOfRangeDoesNotStopVerify(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	fill(t, db, 2)
+	fillHolds(t, db, victim)
+	fillRules(t, db, victim)
+	openToTampering(t, db)
+	_, err := db.Exec(t.Context(), `UPDATE wallet_commands SET total_after = -9.9e131071, total_before = 9.9e131071 WHERE command_id = 'capture'`)
+	require.NoError(t, err)
+	require.NotEmpty(t, verify(t, db, trail.VerifyOptions{}).Findings)
+}
