@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -50,7 +49,7 @@ type RunStatus struct {
 	Applied int64 `json:"applied"`
 	// Refused counts the lines whose command was refused. They are among the run's failures.
 	Refused int64 `json:"refused"`
-	// Invalid counts the lines that are no commands. They are among the run's failures too.
+	// Invalid counts the lines that hold no valid command. They are among the run's failures too.
 	Invalid int64 `json:"invalid"`
 	// Replayed counts the applied and refused lines whose command had been answered before: it was
 	// sent in another way, is in two lines, or a try of the run was interrupted.
@@ -119,18 +118,7 @@ func IsRunLineID(id string) bool {
 }
 
 // ValidateRunID accepts 1 to 100 characters, none of them a control character.
-func ValidateRunID(id string) error {
-	if err := validateName("run id", id); err != nil {
-		return err
-	}
-	if strings.HasPrefix(id, "_") {
-		return invalid("run id", id, "run id %s begins with an underscore: such ids belong to the service, choose another", quote(id))
-	}
-	if n := utf8.RuneCountInString(id); n > MaxRunIDCharacters {
-		return invalid("run id", id, "run id %s has %d characters: at most %d are allowed", quote(id), n, MaxRunIDCharacters)
-	}
-	return nil
-}
+func ValidateRunID(id string) error { return validatePartOfIDs("run id", id, MaxRunIDCharacters) }
 
 // DecodeRunInput reads the input of the workflow Run and validates it.
 func DecodeRunInput(data []byte) (in RunInput, err error) {

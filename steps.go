@@ -1,5 +1,7 @@
 package wallet
 
+import "hash/fnv"
+
 import "time"
 
 // Inputs and outputs of the activities: all that the workflow knows of a step. A step may run
@@ -10,6 +12,14 @@ import "time"
 type AssetRef struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
+}
+
+// Partition returns one of n groups that wallets are distributed over, from 0: the same in every
+// program.
+func (r AssetRef) Partition(n int) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(r.UserID + "\x00" + r.Currency))
+	return int(h.Sum32() % uint32(n))
 }
 
 // ApplyCommandsInput is at most 500 commands for one wallet asset, in order.

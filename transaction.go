@@ -137,14 +137,19 @@ func (t Transaction) validateOriginal(c Command) error {
 
 // ValidateTransactionID accepts 1 to 100 characters, none of them a control character.
 func ValidateTransactionID(id string) error {
-	if err := validateName("id", id); err != nil {
+	return validatePartOfIDs("id", id, MaxTransactionIDCharacters)
+}
+
+// validatePartOfIDs validates an id of a transaction or a run, of which the ids of commands are made.
+func validatePartOfIDs(field, id string, most int) error {
+	if err := validateName(field, id); err != nil {
 		return err
 	}
 	if strings.HasPrefix(id, "_") {
-		return invalid("id", id, "id %s begins with an underscore: such ids belong to the service, choose another", quote(id))
+		return invalid(field, id, "%s %s begins with an underscore: such ids belong to the service, choose another", field, quote(id))
 	}
-	if n := utf8.RuneCountInString(id); n > MaxTransactionIDCharacters {
-		return invalid("id", id, "id %s has %d characters: at most %d are allowed for a transaction", quote(id), n, MaxTransactionIDCharacters)
+	if n := utf8.RuneCountInString(id); n > most {
+		return invalid(field, id, "%s %s has %d characters: at most %d are allowed, because the ids of its commands contain it", field, quote(id), n, most)
 	}
 	return nil
 }

@@ -101,6 +101,26 @@ func TestEnsureCreatesOnceWithItsEvent(t *testing.T) {
 	require.Len(t, s.journal(), 1)
 }
 
+// TestABareRowIsOpenedLikeAMissingOne has a row that somebody inserted by hand, without an entry.
+func TestABareRowIsOpenedLikeAMissingOne(t *testing.T) {
+	for name, open := range map[string]func(steps){
+		"by the step that ensures": func(s steps) { s.ensure() },
+		"by a command":             func(s steps) { s.apply(add("a", "1")) },
+		"in a lane":                func(s steps) { s.lane(inUSD("u1", add("a", "1"))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSteps(t)
+			s.exec(`INSERT INTO wallets (user_id) VALUES ('u1')`)
+			s.exec(`INSERT INTO wallet_assets (user_id, currency, created_at, updated_at) VALUES ('u1', 'USD', now(), now())`)
+			open(s)
+			s.record()
+			require.Equal(t, "_auto-create", s.journal()[0].CommandID)
+			require.Equal(t, "1 wallet_asset.created _auto-create 0.00", s.events()[0])
+			s.verified()
+		})
+	}
+}
+
 func TestEnsureTwoAtOnce(t *testing.T) {
 	s := newSteps(t)
 	var group sync.WaitGroup

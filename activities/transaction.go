@@ -40,9 +40,7 @@ const (
 	// each transaction another session.
 	sqlSettings = `SELECT ` + postgres.WritableColumns + `,
 		ARRAY[set_config('idle_in_transaction_session_timeout', '10s', true), set_config('lock_timeout', '500ms', true),
-		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-		set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-		set_config('jit', 'off', true),
+		` + postgres.PlanByIndex + `,
 		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)]`
 
 	// A transaction that only reads commits without waiting until what it read is durable or

@@ -314,7 +314,7 @@ CREATE TABLE wallet_run_failures (
     message    text     NOT NULL,
     PRIMARY KEY (run_id, part, line)
 );
-COMMENT ON TABLE wallet_run_failures IS 'Lines of runs that were refused, or are no commands.';
+COMMENT ON TABLE wallet_run_failures IS 'Lines of runs that were refused, or are invalid.';
 
 -- Privileges stop the service from changing journal and events. These triggers stop even the
 -- tables' owner, in every replication role.

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
@@ -161,9 +161,7 @@ func (p *partFiles) add(runID string, l Line) error {
 	if err != nil {
 		return err
 	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(l.UserID + "\x00" + l.Currency))
-	return json.NewEncoder(p.buffers[h.Sum32()%uint32(len(p.files))]).Encode(partLine{l.Number, l.UserID, l.Currency, command})
+	return json.NewEncoder(p.buffers[l.Partition(len(p.files))]).Encode(partLine{l.Number, l.UserID, l.Currency, command})
 }
 
 // read calls do with the lines of a file, up to MaxBatch at a time.
@@ -219,8 +217,7 @@ type decision struct {
 }
 
 const (
-	sqlCheckSettings = `SELECT clock_timestamp(), ARRAY[set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-		set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)]`
+	sqlCheckSettings = `SELECT clock_timestamp(), ARRAY[` + postgres.PlanByIndex + `]`
 
 	sqlCheckAssets = `SELECT a.*
 		FROM unnest($1::text[], $2::text[]) AS wanted (u, c)

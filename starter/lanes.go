@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"time"
 
@@ -36,7 +35,7 @@ const (
 // that no two lanes write to it. A command with a reply_to goes to its wallet: lanes send no replies.
 func (c *Client) keyOf(waiting *call) queueKey {
 	if lanes := c.options.Lanes; lanes > 0 && waiting.command.ReplyTo == nil {
-		if lane := 1 + laneOf(waiting.ref, lanes); c.isOpen(lane) {
+		if lane := 1 + waiting.ref.Partition(lanes); c.isOpen(lane) {
 			return queueKey{lane: lane}
 		}
 	}
@@ -78,16 +77,9 @@ func lanesOf(t wallet.Transaction, lanes int) (tries [laneTries]int) {
 		return cmp.Or(cmp.Compare(a.UserID, b.UserID), cmp.Compare(a.Currency, b.Currency))
 	})
 	for i := range tries {
-		tries[i] = 1 + laneOf(refs[min(i, len(refs)-1)], lanes)
+		tries[i] = 1 + refs[min(i, len(refs)-1)].Partition(lanes)
 	}
 	return tries
-}
-
-// laneOf returns the lane of a wallet, from 0: the same in every program.
-func laneOf(ref wallet.AssetRef, lanes int) int {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(ref.UserID + "\x00" + ref.Currency))
-	return int(h.Sum32() % uint32(lanes))
 }
 
 // sendInLane sends calls in one update and distributes the answers. A command that the lane returns, or

@@ -102,7 +102,7 @@ func TestWhatALaneReturnsGoesToItsWallet(t *testing.T) {
 func TestTheLaneOfAWalletIsTheSameInEveryProgram(t *testing.T) {
 	var lanes []int
 	for _, user := range []string{"u1", "u2", "u3", "ü", ""} {
-		lanes = append(lanes, laneOf(wallet.AssetRef{UserID: user, Currency: "USD"}, 4))
+		lanes = append(lanes, wallet.AssetRef{UserID: user, Currency: "USD"}.Partition(4))
 	}
 	require.Equal(t, []int{3, 2, 1, 2, 1}, lanes)
 	for _, n := range []int{-1, maxLanes + 1} {
@@ -153,8 +153,8 @@ func TestTheLanesOfATransaction(t *testing.T) {
 		one, other := fmt.Sprint("u", n), fmt.Sprint("v", n)
 		there := Transfer{FromUserID: one, ToUserID: other, Currency: "USD"}.transaction()
 		back := Transfer{FromUserID: other, ToUserID: one, Currency: "USD"}.transaction()
-		last := 1 + laneOf(wallet.AssetRef{UserID: other, Currency: "USD"}, 4)
-		require.Equal(t, [laneTries]int{1 + laneOf(wallet.AssetRef{UserID: one, Currency: "USD"}, 4), last, last}, lanesOf(there, 4))
+		last := 1 + wallet.AssetRef{UserID: other, Currency: "USD"}.Partition(4)
+		require.Equal(t, [laneTries]int{1 + wallet.AssetRef{UserID: one, Currency: "USD"}.Partition(4), last, last}, lanesOf(there, 4))
 		require.Equal(t, lanesOf(there, 4), lanesOf(back, 4))
 	}
 }

@@ -57,8 +57,8 @@ func (c *Client) ResumeRun(ctx context.Context, runID string) (wallet.RunStatus,
 	return c.updateRun(ctx, runID, wallet.UpdateResume)
 }
 
-// CancelRun stops a run for good, and waits until nothing of it is under way. What is applied
-// stays.
+// CancelRun stops a run and ends its workflow, after the lines in progress. What is applied stays;
+// only StartRun with RunInput.Resume continues it.
 func (c *Client) CancelRun(ctx context.Context, runID string) (wallet.RunStatus, error) {
 	return c.updateRun(ctx, runID, wallet.UpdateCancel)
 }

@@ -3,7 +3,6 @@ package telemetry_test
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -203,15 +202,13 @@ func TestHistoriesWithoutTracesReplayWithThem(t *testing.T) {
 		history, err := client.HistoryFromJSON(file, client.HistoryJSONOptions{})
 		require.NoError(t, err)
 		started := history.Events[0].GetWorkflowExecutionStartedEventAttributes()
-		var ref wallet.AssetRef
-		require.NoError(t, json.Unmarshal(started.Input.Payloads[0].Data, &ref))
 		replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{
 			Interceptors: []interceptor.WorkerInterceptor{options.Interceptors[0].(interceptor.WorkerInterceptor)},
 		})
 		require.NoError(t, err)
 		workflows.Register(replayer)
 		require.NoError(t, replayer.ReplayWorkflowHistoryWithOptions(nil, history, worker.ReplayWorkflowHistoryOptions{
-			OriginalExecution: workflow.Execution{ID: wallet.WorkflowID(ref.UserID, ref.Currency), RunID: started.OriginalExecutionRunId},
+			OriginalExecution: workflow.Execution{ID: started.WorkflowId, RunID: started.OriginalExecutionRunId},
 		}), path)
 	}
 	flush()

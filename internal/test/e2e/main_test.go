@@ -43,8 +43,12 @@ func newWorld(t *testing.T) *world { return newWorldOn(t, testenv.Temporal(t)) }
 
 // newWorldOn returns a world whose worker and callers use the test's own Temporal client.
 func newWorldOn(t *testing.T, temporal client.Client) *world {
+	return newWorldIn(t, temporal, testenv.DatabaseURL(t))
+}
+
+// newWorldIn returns a world whose database is the test's own.
+func newWorldIn(t *testing.T, temporal client.Client, url string) *world {
 	w := &world{t: t, address: testenv.TemporalAddress(t), temporal: temporal, queue: testenv.Unique(t, "queue"), user: testenv.Unique(t, "u")}
-	url := testenv.DatabaseURL(t)
 	w.owner, w.db = testenv.Pool(t, url), testenv.Pool(t, testenv.AppURL(t, url))
 	w.read = trail.New(w.db)
 	var err error

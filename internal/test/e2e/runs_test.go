@@ -191,17 +191,8 @@ func TestARunIsPausedResumedAndCancelled(t *testing.T) {
 // TestARunOutlivesWhateverEndsIt stops workers, restarts Postgres, and terminates and starts the
 // workflow, twenty times in all.
 func TestARunOutlivesWhateverEndsIt(t *testing.T) {
-	w := &world{t: t, address: testenv.TemporalAddress(t), temporal: testenv.Temporal(t), queue: testenv.Unique(t, "queue"), user: testenv.Unique(t, "u")}
 	server := testenv.OwnPostgres(t)
-	url := server.URL(testenv.OwnDatabase)
-	w.owner, w.db = testenv.Pool(t, url), testenv.Pool(t, testenv.AppURL(t, url))
-	w.read = trail.New(w.db)
-	var err error
-	w.wallets, err = starter.New(w.temporal, starter.Options{TaskQueue: w.queue})
-	require.NoError(t, err)
-	w.startWorker(w.db)
-	t.Cleanup(func() { w.worker.Stop() })
-
+	w := newWorldIn(t, testenv.Temporal(t), server.URL(testenv.OwnDatabase))
 	id := testenv.Unique(t, "run")
 	f := w.writeRunFile(100_000, 700)
 	w.stageFile(id, f)
