@@ -248,15 +248,15 @@ func (l *lockedAssets) queueLocks(batch *pgx.Batch, sqlLock string, groups []gro
 		batch.Queue(rows.EntriesByID, ids.parameters()...).Query(l.readPrior)
 	}
 	batch.Queue(sqlNow).QueryRow(func(row pgx.Row) error { return row.Scan(&l.now) })
-	if named := distinctIDs(groups, func(c wallet.Command) string { return c.HoldID }); len(named.ids) > 0 {
+	if named := distinctIDs(groups, func(c *wallet.Command) string { return c.HoldID }); len(named.ids) > 0 {
 		batch.Queue(sqlNamedHolds, named.parameters()...).Query(l.readHolds)
 	}
 }
 
-func commandID(c wallet.Command) string { return c.ID }
+func commandID(c *wallet.Command) string { return c.ID }
 
 // idToFind is the id that lock looks up in the journal; empty for none.
-func (l *lockedAssets) idToFind(c wallet.Command) string {
+func (l *lockedAssets) idToFind(c *wallet.Command) string {
 	if l.legsLater && c.LegRef != (wallet.LegRef{}) {
 		return ""
 	}
@@ -303,7 +303,7 @@ func (t transaction) readMissing(ctx context.Context, l *lockedAssets, groups []
 		}
 		batch.Queue(sqlDueHolds, users, currencies, times).Query(l.readHolds)
 	}
-	named := distinctIDs(groups, func(c wallet.Command) string { return c.HoldID })
+	named := distinctIDs(groups, func(c *wallet.Command) string { return c.HoldID })
 	missing := named.without(func(ref wallet.AssetRef, id string) bool { _, found := l.of(ref).holds[id]; return found })
 	var placed []wallet.Entry
 	if len(missing.ids) > 0 {
@@ -359,20 +359,24 @@ func (n ids) without(is func(wallet.AssetRef, string) bool) ids {
 }
 
 // distinctIDs are ids that commands have, each once in a wallet.
-func distinctIDs(groups []group, of func(wallet.Command) string) ids {
+func distinctIDs(groups []group, of func(*wallet.Command) string) ids {
 	distinct := ids{[]string{}, []string{}, []string{}}
 	type key struct {
 		wallet.AssetRef
 		id string
 	}
-	seen := map[key]bool{}
+	var seen map[key]bool
 	for _, g := range groups {
-		for _, received := range g.commands {
-			k := key{g.AssetRef, of(received.Command)}
-			if k.id != "" && !seen[k] {
-				seen[k] = true
-				distinct.add(k.AssetRef, k.id)
+		for i := range g.commands {
+			k := key{g.AssetRef, of(&g.commands[i].Command)}
+			if k.id == "" || seen[k] {
+				continue
 			}
+			if seen == nil {
+				seen = make(map[key]bool, len(g.commands))
+			}
+			seen[k] = true
+			distinct.add(k.AssetRef, k.id)
 		}
 	}
 	return distinct
