@@ -262,10 +262,10 @@ func (l *lockedAssets) queueLocks(batch *pgx.Batch, sqlLock string, groups []gro
 	}
 }
 
-func commandID(c wallet.Command) string { return c.ID }
+func commandID(c *wallet.Command) string { return c.ID }
 
 // idToFind is the id that lock looks up in the journal; empty for none.
-func (l *lockedAssets) idToFind(c wallet.Command) string {
+func (l *lockedAssets) idToFind(c *wallet.Command) string {
 	if l.legsLater && c.LegRef != (wallet.LegRef{}) {
 		return ""
 	}
@@ -367,25 +367,29 @@ func (n ids) without(is func(wallet.AssetRef, string) bool) ids {
 	return rest
 }
 
-func holdID(c wallet.Command) string     { return c.HoldID }
-func originalID(c wallet.Command) string { return c.OriginalID }
+func holdID(c *wallet.Command) string     { return c.HoldID }
+func originalID(c *wallet.Command) string { return c.OriginalID }
 
 // distinctIDs are ids that commands have, each once in a wallet.
-func distinctIDs(groups []group, of ...func(wallet.Command) string) ids {
+func distinctIDs(groups []group, of ...func(*wallet.Command) string) ids {
 	distinct := ids{[]string{}, []string{}, []string{}}
 	type key struct {
 		wallet.AssetRef
 		id string
 	}
-	seen := map[key]bool{}
+	var seen map[key]bool
 	for _, g := range groups {
-		for _, received := range g.commands {
+		for i := range g.commands {
 			for _, idOf := range of {
-				k := key{g.AssetRef, idOf(received.Command)}
-				if k.id != "" && !seen[k] {
-					seen[k] = true
-					distinct.add(k.AssetRef, k.id)
+				k := key{g.AssetRef, idOf(&g.commands[i].Command)}
+				if k.id == "" || seen[k] {
+					continue
 				}
+				if seen == nil {
+					seen = make(map[key]bool, len(g.commands))
+				}
+				seen[k] = true
+				distinct.add(k.AssetRef, k.id)
 			}
 		}
 	}

@@ -9,10 +9,11 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// sqlInsertEntries appends to the journal. It unnests an array for each column. unnest takes the
-// missing values of a shorter array as NULL, and so does NULLIF the value that is not set.
+// sqlInsertEntries appends to the journal. It unnests an array for each column: in the select list,
+// where a shorter array continues with NULL, and where Postgres does not store each array first, as
+// it does for an unnest in FROM. NULLIF makes NULL of the value that is not set.
 var sqlInsertEntries = func() string {
-	var columns, values, parameters []string
+	var columns, values, arrays []string
 	for i, f := range wallet.EntryFields {
 		columns = append(columns, f.Name)
 		array, unset, cast := "text[]", "''", ""
@@ -37,12 +38,12 @@ var sqlInsertEntries = func() string {
 			value = fmt.Sprintf("NULLIF(%s, %s)", value, unset)
 		}
 		values = append(values, value+cast)
-		parameters = append(parameters, fmt.Sprintf("$%d::%s", i+1, array))
+		arrays = append(arrays, fmt.Sprintf("unnest($%d::%s) AS %s", i+1, array, f.Name))
 	}
 	list := strings.Join(columns, ", ")
 	return `INSERT INTO wallet_commands (` + list + `)
 		SELECT ` + strings.Join(values, ", ") + `
-		FROM unnest(` + strings.Join(parameters, ", ") + `) AS e (` + list + `)`
+		FROM (SELECT ` + strings.Join(arrays, ", ") + `) AS e`
 }()
 
 // InsertEntries is the statement that appends entries to the journal, and its parameters.
@@ -97,16 +98,21 @@ func encodeMetadata(metadata *map[string]string) (string, error) {
 }
 
 // values encodes a field of each entry. The zero value of an optional one is what
-// sqlInsertEntries stores as NULL; those at the end are left out.
+// sqlInsertEntries stores as NULL; those at the end are left out. If all are zero, there is no array.
 func values[F any, V comparable](f wallet.Field, entries []wallet.Entry, encode func(*F) (V, error)) (all []V, err error) {
-	all, filled := make([]V, len(entries)), 0
+	filled := 0
 	for i := range entries {
-		if all[i], err = encode(f.Of(&entries[i]).(*F)); err != nil {
+		value, err := encode(f.Of(&entries[i]).(*F))
+		if err != nil {
 			return nil, fmt.Errorf("%s of command %q: %w", f.Name, entries[i].CommandID, err)
 		}
-		if !f.Optional || all[i] != *new(V) {
-			filled = i + 1
+		if f.Optional && value == *new(V) {
+			continue
 		}
+		if all == nil {
+			all = make([]V, len(entries))
+		}
+		all[i], filled = value, i+1
 	}
 	return all[:filled], nil
 }
