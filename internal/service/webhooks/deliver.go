@@ -476,9 +476,9 @@ func (d *Deliverer) settle(ctx context.Context, c *claimed, a attempt) error {
 	}
 	switch a.result {
 	case gone:
-		return errors.Join(d.release(ctx, c, c.failures, a.reason, 0), d.parkEndpoint(ctx, c.endpoint, a.reason))
+		return errors.Join(d.parkEndpoint(ctx, c.endpoint, a.reason), d.release(ctx, c, c.failures, a.reason, 0))
 	case throttled:
-		return errors.Join(d.release(ctx, c, c.failures, a.reason, a.after), d.exec(ctx, sqlDown, c.endpoint, a.after))
+		return errors.Join(d.exec(ctx, sqlDown, c.endpoint, a.after), d.release(ctx, c, c.failures, a.reason, a.after))
 	}
 	c.failures++
 	if c.failures == 1 && d.isDown(c.endpoint) {

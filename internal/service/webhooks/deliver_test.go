@@ -413,11 +413,11 @@ func TestADeadEndpointSlowsNoOther(t *testing.T) {
 	refuses, _ := w.add("http://127.0.0.1:1/", webhooks.Filter{})
 	o := options(w.db)
 	o.Timeout = webhooks.MaxTimeout
-	w.start(o)
 	const users = 12
-	for i := range users {
+	for i := range users { // before: a first wallet alone would only show a bad event
 		w.deposit(fmt.Sprint("u", i), 3)
 	}
+	w.start(o)
 	w.idle(id)
 	for i := range users {
 		require.Equal(t, upTo(4), good.versions(fmt.Sprint("u", i)))

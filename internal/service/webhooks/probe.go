@@ -222,9 +222,9 @@ func (d *Deliverer) resendOne(ctx context.Context, endpoint string, to destinati
 	case delivered:
 		return true, d.exec(ctx, sqlResent, key...)
 	case gone:
-		return false, errors.Join(later(s.Failures, &a.after), d.parkEndpoint(ctx, endpoint, a.reason))
+		return false, errors.Join(d.parkEndpoint(ctx, endpoint, a.reason), later(s.Failures, &a.after))
 	case throttled:
-		return false, errors.Join(later(s.Failures, &a.after), d.exec(ctx, sqlDown, endpoint, a.after))
+		return false, errors.Join(d.exec(ctx, sqlDown, endpoint, a.after), later(s.Failures, &a.after))
 	}
 	if s.Failures >= len(d.Schedule) {
 		return true, later(s.Failures+1, nil)
