@@ -169,7 +169,7 @@ and "wallet feed list --skipped" has the error.` + mendsFeed,
 				Consumer string `json:"consumer"`
 				Events   int    `json:"events"`
 			}{args[0], events}
-			return a.printDone(cmd, done, fmt.Sprintf("consumer %q gets %d skipped events after all", done.Consumer, done.Events))
+			return a.printDone(cmd, done, fmt.Sprintf("skipped events that consumer %q gets after all: %d", done.Consumer, done.Events))
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all that are skipped")

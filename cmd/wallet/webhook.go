@@ -317,7 +317,7 @@ newer events of their wallets. An event that its wallet waits with is tried now.
 				return a.printDone(cmd, struct {
 					ID     string `json:"endpoint_id"`
 					Events int64  `json:"events"`
-				}{args[0], n}, fmt.Sprintf("endpoint %s is sent %d events again", args[0], n))
+				}{args[0], n}, fmt.Sprintf("events to send to endpoint %s again: %d", args[0], n))
 			})
 		},
 	}
