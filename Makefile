@@ -13,7 +13,7 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-run bench-life test-observability check-compose test-ui screenshots limits test-examples mutations test-deploy check-release clean bin/wallet bin/wallet-dev help
+.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-run bench-life test-observability check-compose test-ui screenshots limits test-examples mutations test-mutations test-deploy check-release clean bin/wallet bin/wallet-dev help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -47,6 +47,9 @@ faults: bin/wallet bin/wallet-dev bin/temporal $(TEMPORAL_SERVER) ## kill, pause
 MECHANISM ?= .*
 mutations: bin/temporal ## take each safety mechanism away: torture must notice; make mutations MECHANISM='row_lock|nothing'
 	WALLET_TEST_MUTATIONS=1 $(GO) test -count=1 -timeout 30m -v ./internal/dev/mutations -run 'TestTortureNoticesEachMutation/^($(MECHANISM))$$'
+
+test-mutations: bin/temporal ## take those away that torture has no part in: their tests must fail
+	WALLET_TEST_MUTATIONS=1 $(GO) test -count=1 -timeout 30m -v ./internal/dev/mutations -run TestTestsNoticeEachMutation
 
 FUZZTIME ?= 30s
 fuzz: ## let Go's fuzzer at each decoder in turn, the hashes too: make fuzz FUZZTIME=30s

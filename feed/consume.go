@@ -61,7 +61,10 @@ const (
 			WHERE id >= after_id AND (id > after_id OR last_version > after_version)),
 		EXISTS (
 			SELECT FROM wallet_feed_parked
-			WHERE consumer = name AND retry_at <= clock_timestamp())
+			WHERE consumer = name AND retry_at <= clock_timestamp()),
+		EXISTS (
+			SELECT FROM wallet_feed_skipped
+			WHERE consumer = name AND again_at IS NOT NULL)
 		FROM wallet_feed_consumers
 		WHERE name = $1`
 
@@ -188,11 +191,11 @@ type consumer struct {
 // events, to a tenth.
 const retryShare = 10
 
-// round hands out the next events, then those of a waiting wallet, if one is due. It reports
-// whether there may be more.
+// round hands out the next events, then those of a waiting wallet, if one is due, then one that
+// was skipped, if somebody asked for it. It reports whether there may be more.
 func (c *consumer) round(ctx context.Context) (more bool, err error) {
-	var fresh, due bool
-	err = c.db.QueryRow(ctx, sqlHasMore, c.Name).Scan(&fresh, &due)
+	var fresh, due, again bool
+	err = c.db.QueryRow(ctx, sqlHasMore, c.Name).Scan(&fresh, &due, &again)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, fmt.Errorf("consumer %q was deleted while it ran: start it again to begin anew", c.Name)
 	} else if err != nil {
@@ -209,6 +212,10 @@ func (c *consumer) round(ctx context.Context) (more bool, err error) {
 		retried, retryErr := c.retry(ctx, err == nil)
 		c.retriesAfter = time.Now().Add((retryShare - 1) * time.Since(started))
 		more, err = more || retried, errors.Join(err, retryErr)
+	}
+	if again && ctx.Err() == nil {
+		handed, againErr := c.again(ctx)
+		more, err = more || handed, errors.Join(err, againErr)
 	}
 	return more, err
 }

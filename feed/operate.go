@@ -29,13 +29,15 @@ type Waiting struct {
 
 // Skipped is an event that a consumer is not handed.
 type Skipped struct {
-	Consumer  string    `json:"consumer"`
-	EventID   string    `json:"event_id"`
-	Actor     string    `json:"actor"`  // who decided that
-	Reason    string    `json:"reason"` // why
-	LastError string    `json:"last_error,omitempty"`
-	Role      string    `json:"role"` // of Postgres, that recorded it
-	SkippedAt time.Time `json:"skipped_at"`
+	Consumer  string     `json:"consumer"`
+	EventID   string     `json:"event_id"`
+	Actor     string     `json:"actor"`  // who decided that
+	Reason    string     `json:"reason"` // why
+	LastError string     `json:"last_error,omitempty"`
+	Role      string     `json:"role"` // of Postgres, that recorded it
+	SkippedAt time.Time  `json:"skipped_at"`
+	AgainAt   *time.Time `json:"again_at,omitempty"` // since when it is to be handed out after all
+	EndedAt   *time.Time `json:"ended_at,omitempty"` // when it was, or when it was taken back
 }
 
 // sqlIDHash is what an event's id has of its hash.
@@ -56,7 +58,7 @@ var (
 		WHERE $1 = '' OR consumer = $1
 		ORDER BY consumer, since, user_id, currency`
 
-	sqlListSkipped = `SELECT consumer, ` + sqlEventID("wallet_feed_skipped", "version") + `, actor, reason, last_error, role, skipped_at
+	sqlListSkipped = `SELECT consumer, ` + sqlEventID("wallet_feed_skipped", "version") + `, actor, reason, last_error, role, skipped_at, again_at, ended_at
 		FROM wallet_feed_skipped
 		WHERE $1 = '' OR consumer = $1
 		ORDER BY consumer, skipped_at, user_id, currency, version`
@@ -128,7 +130,7 @@ func Retry(ctx context.Context, db *pgxpool.Pool, consumer, userID, currency str
 	return tag.RowsAffected(), err
 }
 
-// Skip keeps an event from a consumer for good, on record: by whose decision and why. It
+// Skip keeps an event from a consumer until Redeliver, on record: by whose decision and why. It
 // waits for the consumer's transaction, and fails if that has handled the event. The
 // consumer then goes on with the next event of the wallet.
 func Skip(ctx context.Context, db *pgxpool.Pool, consumer, eventID, actor, reason string) error {

@@ -22,7 +22,7 @@ const (
 		UNION ALL
 		SELECT user_id, currency, 0, version, true
 		FROM wallet_feed_skipped
-		WHERE consumer = $1 AND (user_id, currency) IN (SELECT * FROM unnest($2::text[], $3::text[]))`
+		WHERE consumer = $1 AND ended_at IS NULL AND (user_id, currency) IN (SELECT * FROM unnest($2::text[], $3::text[]))`
 
 	// There can be a row already, if a person moved the consumer back.
 	sqlSetAside = `INSERT INTO wallet_feed_parked (consumer, user_id, currency, from_id, from_version, failures, parked, last_error, retry_at)

@@ -401,3 +401,58 @@ func TestWhatIsRepairedIsHandedOutWhileItsWalletWaits(t *testing.T) {
 	s.eventually(5+2, sqlDelivered)
 	s.eventually(0, sqlWaiting)
 }
+
+// TestASkippedEventIsRedelivered parks one event by its name and takes it up again.
+func TestASkippedEventIsRedelivered(t *testing.T) {
+	db := testenv.Pool(t, testenv.DatabaseURL(t))
+	steps := activities.New(db)
+	deposit(t, steps, "u1", 3)
+	deposit(t, steps, "u2", 2)
+	s := newSink(t, db)
+	s.bad["USD/u1/2"] = errors.New("bad")
+	s.start(feed.Options{})
+	count := func(sql string) (n int) {
+		require.NoError(t, db.QueryRow(context.Background(), sql).Scan(&n))
+		return n
+	}
+	eventually := func(n int, sql string) {
+		require.Eventually(t, func() bool { return count(sql) == n }, time.Minute, 10*time.Millisecond, sql)
+	}
+	eventually(4, `SELECT count(*) FROM sink`)
+	second := eventID(t, db, "USD/u1/2")
+	require.NoError(t, feed.Skip(t.Context(), db, "sink", second, "ann", "later"))
+	eventually(6, `SELECT count(*) FROM sink`)
+
+	require.NoError(t, feed.Redeliver(t.Context(), db, "sink", second))
+	eventually(0, `SELECT count(*) FROM wallet_feed_skipped WHERE again_at IS NOT NULL`)
+	skipped, err := feed.ListSkipped(t.Context(), db, "sink")
+	require.NoError(t, err)
+	require.Nil(t, skipped[0].EndedAt, "it failed once more: it stays skipped")
+	require.Equal(t, 6, count(`SELECT count(*) FROM sink`))
+
+	s.mu.Lock()
+	delete(s.bad, "USD/u1/2")
+	s.mu.Unlock()
+	n, err := feed.RedeliverSkipped(t.Context(), db, "sink")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	eventually(7, `SELECT count(*) FROM sink`)
+	require.Equal(t, 2, count(`SELECT version FROM sink ORDER BY id DESC LIMIT 1`), "last, once")
+	skipped, err = feed.ListSkipped(t.Context(), db, "sink")
+	require.NoError(t, err)
+	require.NotNil(t, skipped[0].EndedAt)
+	require.Equal(t, "ann", skipped[0].Actor)
+	require.ErrorContains(t, feed.Redeliver(t.Context(), db, "sink", second), "is not skipped")
+	require.ErrorContains(t, feed.Redeliver(t.Context(), db, "sink", "u1"), "is no event")
+	require.ErrorContains(t, feed.Redeliver(t.Context(), db, "sunk", second), `there is no consumer "sunk"`)
+	s.stop()
+
+	// One that is taken back before its turn comes in its turn.
+	deposit(t, steps, "u1", 2)
+	fifth := eventID(t, db, "USD/u1/5")
+	require.NoError(t, feed.Skip(t.Context(), db, "sink", fifth, "ann", "later"))
+	require.NoError(t, feed.Redeliver(t.Context(), db, "sink", fifth))
+	s.start(feed.Options{})
+	eventually(9, `SELECT count(*) FROM sink`)
+	require.Equal(t, 6, count(`SELECT version FROM sink ORDER BY id DESC LIMIT 1`))
+}

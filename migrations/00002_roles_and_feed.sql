@@ -168,7 +168,7 @@ COMMENT ON COLUMN wallet_feed_parked.parked       IS 'they are as many as the co
 
 CREATE INDEX wallet_feed_parked_due ON wallet_feed_parked (consumer, retry_at);
 
--- What a person decided that a consumer is never handed.
+-- What a person decided that a consumer is not handed.
 CREATE TABLE wallet_feed_skipped (
     consumer   text COLLATE "C" NOT NULL REFERENCES wallet_feed_consumers ON DELETE CASCADE,
     user_id    text COLLATE "C" NOT NULL,
@@ -179,10 +179,16 @@ CREATE TABLE wallet_feed_skipped (
     last_error text   NOT NULL DEFAULT '',
     role       text   NOT NULL DEFAULT current_user,
     skipped_at timestamptz NOT NULL DEFAULT now(),
+    again_at   timestamptz,
+    ended_at   timestamptz,
     PRIMARY KEY (consumer, user_id, currency, version)
 );
 COMMENT ON TABLE  wallet_feed_skipped            IS 'Events that a consumer is not handed, by whose decision and why.';
-COMMENT ON COLUMN wallet_feed_skipped.last_error IS 'what it failed with before';
+COMMENT ON COLUMN wallet_feed_skipped.last_error IS 'what it failed with last';
+COMMENT ON COLUMN wallet_feed_skipped.again_at   IS 'since when it is to be handed out after all, once';
+COMMENT ON COLUMN wallet_feed_skipped.ended_at   IS 'when that succeeded, or when the decision was taken back before it was the event''s turn';
+
+CREATE INDEX wallet_feed_skipped_again ON wallet_feed_skipped (consumer, again_at) WHERE again_at IS NOT NULL;
 
 -- As for consumers: all may look, and only whose consumer it is may write.
 CREATE FUNCTION wallet_feed_consumer_is_own(consumer text) RETURNS boolean LANGUAGE sql STABLE
@@ -252,5 +258,5 @@ GRANT SELECT, INSERT, DELETE ON wallet_feed_consumers TO wallet_consumer;
 GRANT UPDATE (after_id, after_version, updated_at) ON wallet_feed_consumers TO wallet_consumer;
 GRANT SELECT, INSERT, DELETE ON wallet_feed_parked TO wallet_consumer;
 GRANT UPDATE (from_id, from_version, failures, parked, last_error, retry_at) ON wallet_feed_parked TO wallet_consumer;
-GRANT SELECT, INSERT (consumer, user_id, currency, version, actor, reason, last_error) ON wallet_feed_skipped TO wallet_consumer;
+GRANT SELECT, INSERT (consumer, user_id, currency, version, actor, reason, last_error), UPDATE (last_error, again_at, ended_at) ON wallet_feed_skipped TO wallet_consumer;
 

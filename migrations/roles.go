@@ -20,6 +20,7 @@ const (
 	RoleApp      = "wallet_app"      // workers
 	RoleReader   = "wallet_reader"   // people and programs that read and verify
 	RoleConsumer = "wallet_consumer" // modules that consume the feed
+	RoleWebhooks = "wallet_webhooks" // what sends events by HTTP
 )
 
 // scramIterations is Postgres's own default.
@@ -87,6 +88,9 @@ const sqlRelations = `
 		('wallet_feed_consumers', '{}'),
 		('wallet_feed_parked',    '{}'),
 		('wallet_feed_skipped',   '{}'),
+		('wallet_webhook_endpoints', '{}'),
+		('wallet_webhook_queue',  '{}'),
+		('wallet_webhook_events', '{}'),
 		('goose_db_version',      '{}')
 	)`
 

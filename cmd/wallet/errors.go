@@ -15,6 +15,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/cli"
+	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
 )
@@ -58,6 +59,7 @@ func outcomeOf(err error) outcome {
 	var file *runs.FileError
 	var invalidLines *runs.InvalidLinesError
 	var otherFile *runs.OtherFileError
+	var endpoint *webhooks.InvalidError
 	switch {
 	case err == nil:
 		return outcomes[exitDone]
@@ -65,7 +67,7 @@ func outcomeOf(err error) outcome {
 		return outcomes[exitInvalid]
 	case errors.As(err, &unapplied), errors.As(err, &transaction), errors.As(err, &failedLines), errors.As(err, &failedCheck):
 		return outcomes[exitRefused]
-	case errors.As(err, &invalid), errors.As(err, &usage), errors.As(err, &argument), errors.As(err, &file), errors.As(err, &invalidLines), errors.As(err, &otherFile):
+	case errors.As(err, &invalid), errors.As(err, &usage), errors.As(err, &argument), errors.As(err, &file), errors.As(err, &invalidLines), errors.As(err, &otherFile), errors.As(err, &endpoint):
 		return outcomes[exitInvalid]
 	case errors.As(err, &noAnswer), errors.As(err, &unreachable):
 		return outcomes[exitNoAnswer]

@@ -20,7 +20,7 @@ event, with pauses of up to a minute. Later events of its wallet wait. After 10
 failures, unless the consumer says otherwise, the wallet is parked: it is still
 retried, but somebody should look at it.`,
 	}
-	cmd.AddCommand(a.feedListCommand(), a.feedRetryCommand(), a.feedSkipCommand())
+	cmd.AddCommand(a.feedListCommand(), a.feedRetryCommand(), a.feedSkipCommand(), a.feedRedeliverCommand())
 	return cmd
 }
 
@@ -115,11 +115,11 @@ wallet whose event succeeds now catches up in order.` + mendsFeed,
 func (a *app) feedSkipCommand() *cobra.Command {
 	var actor, reason string
 	cmd := &cobra.Command{
-		Use: "skip CONSUMER EVENT --actor WHO --reason WHY", Short: "Keep an event from a consumer for good, on record", Args: cobra.ExactArgs(2),
-		Long: `Skip an event for a consumer, permanently: somebody must do by hand what it
-would have done. The consumer continues with the wallet's next event. Who
-decided this, when and why is on record ("wallet feed list --skipped"). The
-event itself stays in the trail.` + mendsFeed,
+		Use: "skip CONSUMER EVENT --actor WHO --reason WHY", Short: "Keep an event from a consumer, on record", Args: cobra.ExactArgs(2),
+		Long: `Skip an event for a consumer: somebody must do by hand what it would have done,
+or have it redelivered later. The consumer continues with the wallet's next
+event. Who decided this, when and why is on record ("wallet feed list
+--skipped"). The event itself stays in the trail.` + mendsFeed,
 		Example: `  wallet feed skip billing USD/u1/17-9f86d081884c7d65 --actor ann --reason "plan was deleted, credited by hand"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := withWriterPool(cmd.Context(), a.owner, func(pool *pgxpool.Pool) error {
@@ -139,6 +139,40 @@ event itself stays in the trail.` + mendsFeed,
 	cmd.Flags().StringVar(&reason, "reason", "", "why")
 	cobra.CheckErr(cmd.MarkFlagRequired("actor"))
 	cobra.CheckErr(cmd.MarkFlagRequired("reason"))
+	return cmd
+}
+
+func (a *app) feedRedeliverCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use: "redeliver CONSUMER [EVENT]", Short: "Hand skipped events to a consumer after all", Args: cobra.RangeArgs(1, 2),
+		Long: `Hand a skipped event to a consumer after all, or all of them (--all): each by
+itself, after later events of its wallet, once. If that fails, it stays skipped,
+and "wallet feed list --skipped" has the error.` + mendsFeed,
+		Example: "  wallet feed redeliver billing USD/u1/17-9f86d081884c7d65",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if all == (len(args) == 2) {
+				return cli.Usagef("say which events: one by its id, or --all")
+			}
+			events := 1
+			err := withWriterPool(cmd.Context(), a.owner, func(pool *pgxpool.Pool) (err error) {
+				if all {
+					events, err = feed.RedeliverSkipped(cmd.Context(), pool, args[0])
+					return err
+				}
+				return feed.Redeliver(cmd.Context(), pool, args[0], args[1])
+			})
+			if err != nil {
+				return a.asOwner(err)
+			}
+			done := struct {
+				Consumer string `json:"consumer"`
+				Events   int    `json:"events"`
+			}{args[0], events}
+			return a.printDone(cmd, done, fmt.Sprintf("skipped events that consumer %q gets after all: %d", done.Consumer, done.Events))
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "all that are skipped")
 	return cmd
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // printsText are the commands that print no results.
-var printsText = []string{"wallet worker", "wallet codec-server", "wallet help", "wallet completion bash", "wallet completion zsh", "wallet completion fish", "wallet completion powershell"}
+var printsText = []string{"wallet worker", "wallet webhook run", "wallet codec-server", "wallet help", "wallet completion bash", "wallet completion zsh", "wallet completion fish", "wallet completion powershell"}
 
 // TestEveryCommandSpeaksJSON walks the tree of commands with -o json: results are lines of JSON
 // on stdout; an error is an object on stderr, with the exit code of the table.
@@ -41,7 +41,8 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `{"id": "%s-file", "commands": [{"user_id": %[1]q, "currency": "USD", "type": "add", "amount": "1"}, {"user_id": "%[1]s-2", "currency": "USD", "type": "hold", "amount": "1"}]}`, user), 0o600))
 	lines := filepath.Join(t.TempDir(), "lines.csv")
 	require.NoError(t, os.WriteFile(lines, fmt.Appendf(nil, "user_id,currency,type,amount\n%s,USD,add,1\n%[1]s,USD,subtract,1000\n", user), 0o600))
-	mayBeEmpty := []string{"wallet schedule list", "wallet repair", "wallet salvage"} // the first lags behind, the others find nothing missing
+	endpoint := s.endpoint()
+	mayBeEmpty := []string{"wallet schedule list", "wallet repair", "wallet salvage", "wallet webhook parked"} // the first lags behind, the others find nothing
 	root := newRootCommand()
 	cli.RefuseUnknown(root)
 	var missing []string
@@ -109,6 +110,22 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"feed list", exitDone, exitFailed},
 		{"feed retry subscriptions", exitDone, exitFailed},
 		{"feed skip subscriptions " + c.eventID("u2", 2) + " --actor ann --reason x", exitDone, exitFailed},
+		{"feed redeliver subscriptions " + c.eventID("u2", 2), exitDone, exitFailed},
+		{"webhook add https://192.0.2.1/", exitInvalid, exitFailed},
+		{"webhook add http://127.0.0.1:1/ --allow-networks 127.0.0.0/8", exitDone, exitFailed},
+		{"webhook list", exitDone, exitFailed},
+		{"webhook show ENDPOINT", exitDone, exitFailed},
+		{"webhook show we_none", exitFailed, exitFailed},
+		{"webhook change ENDPOINT --description x --allow-networks 127.0.0.0/8", exitDone, exitFailed},
+		{"webhook pause ENDPOINT", exitDone, exitFailed},
+		{"webhook resume ENDPOINT", exitDone, exitFailed},
+		{"webhook rotate ENDPOINT", exitDone, exitFailed},
+		{"webhook parked ENDPOINT", exitDone, exitFailed},
+		{"webhook redeliver ENDPOINT " + c.eventID("u2", 2), exitDone, exitFailed},
+		{"webhook redeliver ENDPOINT --parked", exitDone, exitFailed},
+		{"webhook redeliver ENDPOINT --since 2026-01-31 --user USER", exitDone, exitFailed},
+		{"webhook redeliver ENDPOINT", exitInvalid, exitInvalid},
+		{"webhook remove ENDPOINT", exitDone, exitFailed},
 		{"migrate up", exitDone, exitFailed},
 		{"migrate status", exitDone, exitFailed},
 		{"setup --nexus-endpoint every-command", exitDone, exitFailed},
@@ -119,7 +136,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"replay", exitDone, exitFailed},
 		{"version", exitDone, exitDone},
 	} {
-		args := strings.Fields(strings.NewReplacer("USER", user, "SCHEDULE", schedule, "FILE", file, "LINES", lines).Replace(row.command))
+		args := strings.Fields(strings.NewReplacer("USER", user, "SCHEDULE", schedule, "FILE", file, "LINES", lines, "ENDPOINT", endpoint).Replace(row.command))
 		cmd, _, err := root.Find(args)
 		require.NoError(t, err)
 		tried(cmd.CommandPath())
@@ -135,6 +152,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		s.json(exitInvalid, append(strings.Fields(path)[1:], "--no-such-flag"))
 	}
 	down.json(exitFailed, []string{"worker"})
+	down.json(exitFailed, []string{"webhook", "run"})
 	down.json(exitFailed, []string{"codec-server"})
 	require.Empty(t, missing, "add these commands to the table of this test")
 }

@@ -142,6 +142,9 @@ func (w *watched) everything() {
 	status, err := w.wallets.AwaitRun(ctx, w.user)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, status.Invalid)
+	_, err = owner.Exec(ctx, `INSERT INTO wallet_webhook_endpoints (endpoint_id, url, after_id, after_version, created_by)
+		VALUES ('we_aaaaaaaaaaaaaaaaaaaaaaaaaa', 'https://example.com/', 0, 0, 'ann')`)
+	require.NoError(t, err)
 	_, err = owner.Exec(ctx, `REVOKE SELECT ON wallet_commands FROM wallet_app`)
 	require.NoError(t, err)
 	require.NoError(t, w.wallets.Send(ctx, w.user, "USD", wallet.Command{ID: "late", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}))
@@ -157,7 +160,7 @@ func (w *watched) everything() {
 	w.eventually("what is asked for in the background", func() bool {
 		scraped := w.scrape()
 		return scraped["wallet_verify_findings"] != nil && scraped["wallet_feed_lag"] != nil && scraped["wallet_task_queue_backlog"] != nil &&
-			scraped["wallet_holds_open"] != nil
+			scraped["wallet_holds_open"] != nil && scraped["wallet_webhook_lag_seconds"] != nil
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/valueledger/wallet/feed"
+	"github.com/valueledger/wallet/internal/service/webhooks"
 )
 
 const (
@@ -40,6 +41,8 @@ type watch struct {
 	backlogs           atomic.Pointer[[]backlog]
 	lags               atomic.Pointer[[]feed.Lag]
 	counted            atomic.Pointer[heldNow]
+	webhooks           webhookInstruments
+	endpoints          atomic.Pointer[[]webhooks.Lag]
 }
 
 type backlog struct {
@@ -70,7 +73,10 @@ func newWatch(meter metric.Meter) (*watch, error) {
 	if w.holds, err = newHoldInstruments(meter); err != nil {
 		return nil, err
 	}
-	_, err = meter.RegisterCallback(w.tell, w.tasks, w.age, w.lag, w.parked, w.holds.open, w.holds.overdue, w.holds.overdueAge)
+	if w.webhooks, err = newWebhookInstruments(meter); err != nil {
+		return nil, err
+	}
+	_, err = meter.RegisterCallback(w.tell, append(w.webhooks.all(), w.tasks, w.age, w.lag, w.parked, w.holds.open, w.holds.overdue, w.holds.overdueAge)...)
 	return &w, err
 }
 
@@ -92,6 +98,9 @@ func (w *watch) tell(_ context.Context, o metric.Observer) error {
 	if counted := w.counted.Load(); counted != nil {
 		w.holds.tell(o, *counted)
 	}
+	if endpoints := w.endpoints.Load(); endpoints != nil {
+		w.webhooks.tell(o, *endpoints)
+	}
 	return nil
 }
 
@@ -104,6 +113,7 @@ func (m *Metrics) Watch(ctx context.Context, w Watched) {
 		m.watch.backlogs.Store(ask(ctx, w.backlogs))
 		m.watch.lags.Store(ask(ctx, func(ctx context.Context) ([]feed.Lag, error) { return feed.Lags(ctx, w.Pool) }))
 		m.watch.counted.Store(ask(ctx, func(ctx context.Context) (heldNow, error) { return countHolds(ctx, w.Pool) }))
+		m.watch.endpoints.Store(ask(ctx, func(ctx context.Context) ([]webhooks.Lag, error) { return webhooks.Lags(ctx, w.Pool) }))
 		select {
 		case <-ctx.Done():
 			return

@@ -1,0 +1,63 @@
+package mutations
+
+// Tested lists mutations that torture cannot see, because it has no part in them: a test must fail
+// without them.
+var Tested = []struct {
+	Mutation
+	Package, Test string
+}{
+	{Mutation{
+		Name:      "webhook_signature",
+		Mechanism: "Webhooks are signed with each valid secret.",
+		Edits: []Edit{{
+			File: "internal/service/webhooks/send.go",
+			Old:  `signatures = append(signatures, signature)`,
+			New:  `_ = signature`,
+		}},
+	}, "./internal/service/webhooks", "TestWebhooksAreSignedAndFiltered"},
+	{Mutation{
+		Name:      "webhook_order",
+		Mechanism: "A wallet waits while its event is tried again.",
+		Edits: []Edit{{
+			File: "internal/service/webhooks/deliver.go",
+			Old:  `return d.release(ctx, c, c.failures, a.reason, d.pause(c.failures-1))`,
+			New:  `return d.park(ctx, c, a.reason)`,
+		}},
+	}, "./internal/service/webhooks", "TestAWalletWaitsWhileItsEventIsTriedAgain"},
+	{Mutation{
+		Name:      "webhook_parked",
+		Mechanism: "An event that is passed is parked, not forgotten.",
+		Edits: []Edit{{
+			File: "internal/service/webhooks/deliver.go",
+			Old:  `if _, err := tx.Exec(ctx, sqlPark, c.endpoint, c.UserID, c.Currency, c.next, c.failures, reason); err != nil {`,
+			New:  `if _, err := tx.Exec(ctx, "SELECT"); err != nil {`,
+		}},
+	}, "./internal/service/webhooks", "TestABadEventIsParkedAndStopsNoOther"},
+	{Mutation{
+		Name:      "webhook_lease",
+		Mechanism: "A process whose lease has ended notes nothing.",
+		Edits: []Edit{{
+			File: "internal/service/webhooks/deliver.go",
+			Old:  `AND lease = $4 AND next_version = $5`,
+			New:  `AND $4 <> '' AND next_version = $5`,
+		}},
+	}, "./internal/service/webhooks", "TestAProcessWhoseLeaseHasEndedNotesNothing"},
+	{Mutation{
+		Name:      "webhook_address",
+		Mechanism: "Each connection is checked, not only the URL.",
+		Edits: []Edit{{
+			File: "internal/service/webhooks/address.go",
+			Old:  `return g.checkAddress(network, address, encrypted)`,
+			New:  `return nil`,
+		}},
+	}, "./internal/service/webhooks", "TestTheConnectionIsChecked"},
+	{Mutation{
+		Name:      "feed_redeliver",
+		Mechanism: "A skipped event that a person asks for is handed out again, once.",
+		Edits: []Edit{{
+			File: "feed/redeliver.go",
+			Old:  `SET again_at = NULL, ended_at = clock_timestamp()`,
+			New:  `SET again_at = NULL`,
+		}},
+	}, "./feed", "TestASkippedEventIsRedelivered"},
+}

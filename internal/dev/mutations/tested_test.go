@@ -1,0 +1,37 @@
+package mutations
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestTestsNoticeEachMutation runs the test of each mechanism of Tested without it.
+func TestTestsNoticeEachMutation(t *testing.T) {
+	if os.Getenv("WALLET_TEST_MUTATIONS") == "" {
+		t.Skip(`run by "make test-mutations"`)
+	}
+	for _, m := range Tested {
+		t.Run(m.Name, func(t *testing.T) {
+			overlay, err := m.WriteOverlay(repository(t), t.TempDir())
+			require.NoError(t, err)
+			cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-overlay", overlay, "-run", "^"+m.Test+"$", m.Package)
+			cmd.Dir = repository(t)
+			out, err := cmd.CombinedOutput()
+			var failed *exec.ExitError
+			require.True(t, errors.As(err, &failed), "%s passes without it: %s", m.Test, out)
+			require.Contains(t, string(out), "--- FAIL: "+m.Test, "it fails for another reason")
+		})
+	}
+}
+
+// TestMutationsOfTestsFit checks that what they replace is there.
+func TestMutationsOfTestsFit(t *testing.T) {
+	for _, m := range Tested {
+		_, err := m.WriteOverlay(repository(t), t.TempDir())
+		require.NoError(t, err)
+	}
+}
