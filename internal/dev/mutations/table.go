@@ -230,6 +230,23 @@ var All = []Mutation{
 		Problems: []string{"are applied"},
 	},
 	{
+		Name:      "lock_order",
+		Mechanism: "All transactions lock the rows of wallets in one order.",
+		Edits: []Edit{{
+			File: "activities/lock.go",
+			Old: `FROM unnest($1::text[], $2::text[]) AS wanted (user_id, currency)
+		CROSS JOIN LATERAL (
+			SELECT ` + "` + rows.AssetColumns + `" + `
+			FROM wallet_assets`,
+			New: `FROM (SELECT * FROM unnest($1::text[], $2::text[]) AS w (user_id, currency) ORDER BY random()) AS wanted
+		CROSS JOIN LATERAL (
+			SELECT ` + "` + rows.AssetColumns + `" + `
+			FROM wallet_assets`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"a deadlock"},
+	},
+	{
 		Name:      "not_after",
 		Mechanism: "A command that would be recorded after its not_after is refused.",
 		Edits: []Edit{{
