@@ -292,7 +292,7 @@ func (p *runPart) waitingLines(ctx context.Context, of []wallet.AssetRef) (lines
 // apply applies groups and records their events, like a lane. If the wallet asked is among those that
 // failed, it tries that one alone, to find out why.
 func (p *runPart) apply(ctx context.Context, groups []*laneGroup, asked *wallet.AssetRef) error {
-	applied := applyInParts(ctx, groups, p.a.applyFree(p.guard))
+	applied := applyInHalves(ctx, groups, p.a.applyFree(p.guard))
 	for _, g := range groups {
 		if applied == nil && asked != nil && g.AssetRef == *asked && g.done == nil {
 			applied = p.applyAlone(ctx, g)

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// defaultRunLanes keeps two connections to Postgres busy while the others read or commit.
-	defaultRunLanes = 4
+	// defaultParallel keeps two connections to Postgres busy while the others read or commit.
+	defaultParallel = 4
 	// blockedPause is how long a blocked part rests: no line of it can be applied now.
 	blockedPause = 10 * time.Second
 )
@@ -163,7 +163,7 @@ func (r *run) run(ctx workflow.Context) (wallet.RunStatus, error) {
 	}
 	r.showDetails(ctx)
 	if r.status.State != wallet.RunDone {
-		for range min(cmp.Or(r.input.Lanes, defaultRunLanes), len(r.parts)) {
+		for range min(cmp.Or(r.input.Parallel, defaultParallel), len(r.parts)) {
 			workflow.Go(work, r.applyParts)
 		}
 		if err := r.supervise(ctx, work); err != nil {
