@@ -1,5 +1,7 @@
 package mutations
 
+import "github.com/valueledger/wallet/internal/dev/torture"
+
 // All lists the mutations, by name. No mutation uses the Problem "no final answer", because a
 // run with little patience reports that anyway.
 var All = []Mutation{
@@ -242,8 +244,13 @@ var All = []Mutation{
 		CROSS JOIN LATERAL (
 			SELECT ` + "` + rows.AssetColumns + `" + `
 			FROM wallet_assets`,
+		}, {
+			File: "activities/lock.go",
+			Old:  "`FOR NO KEY UPDATE) AS asset`",
+			New:  "`FOR NO KEY UPDATE) AS asset WHERE pg_sleep(0.01)::text = ''`", // time for another transaction
 		}},
 		Faults:   "tamper",
+		Load:     torture.LoadTransfers,
 		Problems: []string{"a deadlock"},
 	},
 	{
@@ -299,8 +306,8 @@ var All = []Mutation{
 		Edits: []Edit{
 			{
 				File: "activities/apply_run.go",
-				Old:  `if l.isDone() == hadWaited {`,
-				New:  `if l.isDone() && hadWaited {`,
+				Old:  `sqlMove, moved := sqlInsertWaiting, o.undone`,
+				New:  `sqlMove, moved := sqlInsertWaiting, o.undone[:0]`,
 			},
 			{
 				File: "activities/run_state.go",
