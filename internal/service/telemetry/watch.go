@@ -40,6 +40,8 @@ type watch struct {
 	backlogs           atomic.Pointer[[]backlog]
 	lags               atomic.Pointer[[]feed.Lag]
 	counted            atomic.Pointer[heldNow]
+	runs               runInstruments
+	running            atomic.Pointer[runningNow]
 }
 
 type backlog struct {
@@ -70,7 +72,11 @@ func newWatch(meter metric.Meter) (*watch, error) {
 	if w.holds, err = newHoldInstruments(meter); err != nil {
 		return nil, err
 	}
-	_, err = meter.RegisterCallback(w.tell, w.tasks, w.age, w.lag, w.parked, w.holds.open, w.holds.overdue, w.holds.overdueAge)
+	if w.runs, err = newRunInstruments(meter); err != nil {
+		return nil, err
+	}
+	_, err = meter.RegisterCallback(w.tell, w.tasks, w.age, w.lag, w.parked, w.holds.open, w.holds.overdue, w.holds.overdueAge,
+		w.runs.running, w.runs.waiting, w.runs.idle)
 	return &w, err
 }
 
@@ -92,10 +98,13 @@ func (w *watch) tell(_ context.Context, o metric.Observer) error {
 	if counted := w.counted.Load(); counted != nil {
 		w.holds.tell(o, *counted)
 	}
+	if running := w.running.Load(); running != nil {
+		w.runs.tell(o, *running)
+	}
 	return nil
 }
 
-// Watch queries the backlog of tasks and the lag of the feed's consumers periodically until ctx
+// Watch queries the backlog of tasks, the lag of the feed's consumers, holds and runs periodically until ctx
 // ends.
 func (m *Metrics) Watch(ctx context.Context, w Watched) {
 	ticks := time.NewTicker(askEvery)
@@ -104,6 +113,7 @@ func (m *Metrics) Watch(ctx context.Context, w Watched) {
 		m.watch.backlogs.Store(ask(ctx, w.backlogs))
 		m.watch.lags.Store(ask(ctx, func(ctx context.Context) ([]feed.Lag, error) { return feed.Lags(ctx, w.Pool) }))
 		m.watch.counted.Store(ask(ctx, func(ctx context.Context) (heldNow, error) { return countHolds(ctx, w.Pool) }))
+		m.watch.running.Store(ask(ctx, func(ctx context.Context) (runningNow, error) { return countRuns(ctx, w.Pool) }))
 		select {
 		case <-ctx.Done():
 			return
