@@ -16,8 +16,8 @@ import (
 // MaxRunIDCharacters is less than for a command: the ids of commands without one are made of it.
 const MaxRunIDCharacters = 100
 
-// MaxRunLanes is how many parts a run has, and so how many can be applied side by side.
-const MaxRunLanes = 16
+// RunParts is how many parts a run has, and so how many can be applied at once.
+const RunParts = 16
 
 // RunState says what a run is doing.
 type RunState string
@@ -34,8 +34,8 @@ const (
 // RunInput is what the workflow Run is started with.
 type RunInput struct {
 	RunID string `json:"run_id"`
-	// Lanes is how many transactions are under way at once, 1 to 16; absent for 4.
-	Lanes int `json:"lanes,omitempty"`
+	// Parallel is how many transactions are under way at once, 1 to 16; absent for 4.
+	Parallel int `json:"parallel,omitempty"`
 	// Resume asks to go on if the run was cancelled.
 	Resume bool `json:"resume,omitempty"`
 }
@@ -133,8 +133,8 @@ func (in RunInput) Validate() error {
 	if err := ValidateRunID(in.RunID); err != nil {
 		return err
 	}
-	if in.Lanes < 0 || in.Lanes > MaxRunLanes {
-		return invalid("lanes", fmt.Sprint(in.Lanes), "%d lanes are out of range: send 1 to %d, or none for the default", in.Lanes, MaxRunLanes)
+	if in.Parallel < 0 || in.Parallel > RunParts {
+		return invalid("parallel", fmt.Sprint(in.Parallel), "parallel %d is out of range: send 1 to %d, or none for the default", in.Parallel, RunParts)
 	}
 	return nil
 }

@@ -61,6 +61,6 @@ func TestLinesThatAreRefusedBeforeTheyAreApplied(t *testing.T) {
 	for _, id := range []string{"", "_x", "a\nb", strings.Repeat("x", 101), "\xff"} {
 		require.Error(t, wallet.RunInput{RunID: id}.Validate(), id)
 	}
-	require.Error(t, wallet.RunInput{RunID: "a", Lanes: 17}.Validate())
-	require.NoError(t, wallet.RunInput{RunID: "a", Lanes: 16}.Validate())
+	require.Error(t, wallet.RunInput{RunID: "a", Parallel: 17}.Validate())
+	require.NoError(t, wallet.RunInput{RunID: "a", Parallel: 16}.Validate())
 }

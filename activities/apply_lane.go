@@ -60,7 +60,7 @@ func (a *Activities) applyLane(ctx context.Context, groups []*laneGroup) error {
 			commands += groups[n].size()
 			n++
 		}
-		if err := applyInParts(ctx, groups[:n], a.applyFree(nil)); err != nil {
+		if err := applyInHalves(ctx, groups[:n], a.applyFree(nil)); err != nil {
 			return err
 		}
 		groups = groups[n:]
@@ -95,8 +95,8 @@ type laneGroup struct {
 
 func (g *laneGroup) size() int { return len(g.commands) + len(g.legs) }
 
-// parts returns one group per wallet, or per leg of a transaction.
-func (g *laneGroup) parts() []group {
+// perWallet returns one group per wallet, or per leg of a transaction.
+func (g *laneGroup) perWallet() []group {
 	if g.claim != nil {
 		return g.legs
 	}
@@ -106,7 +106,7 @@ func (g *laneGroup) parts() []group {
 func plainGroups(groups []*laneGroup) []group {
 	plain := make([]group, 0, len(groups))
 	for _, g := range groups {
-		plain = append(plain, g.parts()...)
+		plain = append(plain, g.perWallet()...)
 	}
 	return plain
 }
@@ -167,10 +167,10 @@ func byWallet(in wallet.ApplyLaneInput) (items []laneItem, groups []*laneGroup) 
 	return items, groups
 }
 
-// applyInParts calls do with all groups. If it fails because of the stored data of one of them, it
+// applyInHalves calls do with all groups. If it fails because of the stored data of one of them, it
 // tries each half separately, until the failing groups are alone; they stay undone. Any other error
 // ends it.
-func applyInParts(ctx context.Context, groups []*laneGroup, do func(context.Context, []*laneGroup) error) error {
+func applyInHalves(ctx context.Context, groups []*laneGroup, do func(context.Context, []*laneGroup) error) error {
 	if len(groups) == 0 {
 		return nil
 	}
@@ -183,10 +183,10 @@ func applyInParts(ctx context.Context, groups []*laneGroup, do func(context.Cont
 		return nil
 	}
 	half := len(groups) / 2
-	if err := applyInParts(ctx, groups[:half], do); err != nil {
+	if err := applyInHalves(ctx, groups[:half], do); err != nil {
 		return err
 	}
-	return applyInParts(ctx, groups[half:], do)
+	return applyInHalves(ctx, groups[half:], do)
 }
 
 func withoutPanic(do func() error) (err error) {
@@ -291,7 +291,7 @@ func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bo
 // one group. Each takes 0.2 ms, during which all rows are locked.
 const maxLaneExpiries = 2000
 
-// errTooManyExpiries makes applyInParts try halves.
+// errTooManyExpiries makes applyInHalves try halves.
 var errTooManyExpiries = errors.New("too many holds expire in one transaction")
 
 // mayExpire is at most how many holds the fold expires.
@@ -386,7 +386,7 @@ func (t transaction) lockFree(ctx context.Context, groups []*laneGroup, create b
 	}
 	isFree := func(a *lockedAsset) bool { return a.hasRow() && (create || a.Exists()) }
 	free := groupsWhere(groups, func(g *laneGroup) bool {
-		return !slices.ContainsFunc(g.parts(), func(of group) bool { return !isFree(l.of(of.AssetRef)) })
+		return !slices.ContainsFunc(g.perWallet(), func(of group) bool { return !isFree(l.of(of.AssetRef)) })
 	})
 	l.all = l.where(isFree)
 	return l, free, nil
@@ -400,7 +400,7 @@ func (a *Activities) recordLane(ctx context.Context, groups []*laneGroup) error 
 	var refs []wallet.AssetRef
 	for _, g := range groups {
 		if g.done != nil && g.done.needsRecording() {
-			for _, of := range g.parts() {
+			for _, of := range g.perWallet() {
 				refs = append(refs, of.AssetRef)
 			}
 		}
@@ -411,7 +411,7 @@ func (a *Activities) recordLane(ctx context.Context, groups []*laneGroup) error 
 		g := &laneGroup{group: group{AssetRef: ref}, done: &outcome{}}
 		recorded[ref], all = g, append(all, g)
 	}
-	err := applyInParts(ctx, all, a.recordEventsOf)
+	err := applyInHalves(ctx, all, a.recordEventsOf)
 	if sqlState(err) == lockNotAvailable { // another session has been recording the same events for too long
 		for _, g := range all {
 			g.done = nil
@@ -419,7 +419,7 @@ func (a *Activities) recordLane(ctx context.Context, groups []*laneGroup) error 
 		err = nil
 	}
 	for _, g := range groups {
-		if slices.ContainsFunc(g.parts(), func(of group) bool { r := recorded[of.AssetRef]; return r != nil && r.done == nil }) {
+		if slices.ContainsFunc(g.perWallet(), func(of group) bool { r := recorded[of.AssetRef]; return r != nil && r.done == nil }) {
 			g.done = nil
 		}
 	}

@@ -292,7 +292,7 @@ func (p *runPart) waitingLines(ctx context.Context, of []wallet.AssetRef) (lines
 // apply applies groups and records their events, like a lane. If the wallet asked is among those that
 // failed, it tries that one alone, to find out why.
 func (p *runPart) apply(ctx context.Context, groups []*laneGroup, asked *wallet.AssetRef) error {
-	applied := applyInParts(ctx, groups, p.a.applyFree(p.guard))
+	applied := applyInHalves(ctx, groups, p.a.applyFree(p.guard))
 	for _, g := range groups {
 		if applied == nil && asked != nil && g.AssetRef == *asked && g.done == nil {
 			applied = p.applyAlone(ctx, g)
@@ -369,34 +369,17 @@ var errPartMoved = errors.New("another attempt of this step has saved progress m
 // that had waited and are now done out of wallet_run_waiting, and puts new lines that are not done
 // into it.
 func (p *runPart) save(ctx context.Context, lines []*runLine, doneLine int64, hadWaited bool) error {
-	var applied, refused, invalid, replayed int64
-	var failed []*runLine
-	var moved []*runLine // into or out of wallet_run_waiting
-	for _, l := range lines {
-		switch r := l.result(); {
-		case l.invalid != nil:
-			invalid++
-			failed = append(failed, l)
-		case r == nil:
-		case r.Status == wallet.StatusApplied:
-			applied++
-		default:
-			refused++
-			failed = append(failed, l)
+	o := outcomesOf(lines)
+	sqlMove, moved := sqlInsertWaiting, o.undone
+	if hadWaited {
+		sqlMove, moved = sqlDeleteWaiting, o.done
+		if len(moved) == 0 {
+			return p.readState(ctx)
 		}
-		if r := l.result(); r != nil && r.Replayed {
-			replayed++
-		}
-		if l.isDone() == hadWaited {
-			moved = append(moved, l)
-		}
-	}
-	if hadWaited && len(moved) == 0 {
-		return p.readState(ctx)
 	}
 	_, err := inTransaction(ctx, p.a, func(t transaction) (struct{}, error) {
 		first, saved := &pgx.Batch{}, int64(0)
-		first.Queue(sqlSavePart, p.in.RunID, p.in.Part, p.saves, doneLine, applied, refused, invalid, replayed).Exec(func(tag pgconn.CommandTag) error {
+		first.Queue(sqlSavePart, p.in.RunID, p.in.Part, p.saves, doneLine, o.applied, o.refused, o.invalid, o.replayed).Exec(func(tag pgconn.CommandTag) error {
 			saved = tag.RowsAffected()
 			return nil
 		})
@@ -407,15 +390,11 @@ func (p *runPart) save(ctx context.Context, lines []*runLine, doneLine int64, ha
 			return struct{}{}, errPartMoved
 		}
 		last := &pgx.Batch{}
-		if len(failed) > 0 {
-			last.Queue(sqlInsertFailures, append([]any{p.in.RunID, p.in.Part}, failureColumns(failed)...)...)
+		if len(o.failed) > 0 {
+			last.Queue(sqlInsertFailures, append([]any{p.in.RunID, p.in.Part}, failureColumns(o.failed)...)...)
 		}
 		if len(moved) > 0 {
-			sql := sqlInsertWaiting
-			if hadWaited {
-				sql = sqlDeleteWaiting
-			}
-			last.Queue(sql, append([]any{p.in.RunID, p.in.Part}, lineColumns(moved)...)...)
+			last.Queue(sqlMove, append([]any{p.in.RunID, p.in.Part}, lineColumns(moved)...)...)
 		}
 		last.Queue(sqlRunState, p.in.RunID).QueryRow(p.scanState)
 		return struct{}{}, t.commit(ctx, last)
@@ -424,15 +403,44 @@ func (p *runPart) save(ctx context.Context, lines []*runLine, doneLine int64, ha
 		return err
 	}
 	p.doneLine, p.saves = doneLine, p.saves+1
-	if !hadWaited {
-		for _, l := range moved {
-			if !p.waiting[l.AssetRef] {
-				p.waiting[l.AssetRef], p.order = true, append(p.order, l.AssetRef)
-			}
+	for _, l := range o.undone { // those that had waited are known
+		if !p.waiting[l.AssetRef] {
+			p.waiting[l.AssetRef], p.order = true, append(p.order, l.AssetRef)
 		}
 	}
-	countLines(ctx, applied, refused, invalid)
+	countLines(ctx, o)
 	return nil
+}
+
+// lineOutcomes are what became of lines.
+type lineOutcomes struct {
+	applied, refused, invalid, replayed int64
+	done, undone, failed                []*runLine
+}
+
+func outcomesOf(lines []*runLine) (o lineOutcomes) {
+	for _, l := range lines {
+		r := l.result()
+		switch {
+		case l.invalid != nil:
+			o.invalid++
+		case r == nil:
+			o.undone = append(o.undone, l)
+			continue
+		case r.Status == wallet.StatusApplied:
+			o.applied++
+		default:
+			o.refused++
+		}
+		o.done = append(o.done, l)
+		if r == nil || r.Status != wallet.StatusApplied {
+			o.failed = append(o.failed, l)
+		}
+		if r != nil && r.Replayed {
+			o.replayed++
+		}
+	}
+	return o
 }
 
 func (p *runPart) scanState(row pgx.Row) error { return row.Scan(&p.state) }
@@ -441,11 +449,11 @@ func (p *runPart) readState(ctx context.Context) error {
 	return p.a.readInTransaction(ctx, func(batch *pgx.Batch) { batch.Queue(sqlRunState, p.in.RunID).QueryRow(p.scanState) })
 }
 
-func countLines(ctx context.Context, applied, refused, invalid int64) {
+func countLines(ctx context.Context, o lineOutcomes) {
 	if activity.IsActivity(ctx) {
 		metrics := activity.GetMetricsHandler(ctx)
-		counts.RunLines(metrics, "applied", applied)
-		counts.RunLines(metrics, "refused", refused)
-		counts.RunLines(metrics, "invalid", invalid)
+		counts.RunLines(metrics, "applied", o.applied)
+		counts.RunLines(metrics, "refused", o.refused)
+		counts.RunLines(metrics, "invalid", o.invalid)
 	}
 }

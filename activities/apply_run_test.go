@@ -141,7 +141,7 @@ func TestARunGoesOnAfterACrash(t *testing.T) {
 	for _, table := range []string{"wallet_asset_events", "wallet_run_parts", "wallet_run_failures"} {
 		s.exec(`CREATE FUNCTION refuse_` + table + `() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'crashed' USING ERRCODE = '57P01'; END $$`)
 		s.exec(`CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON ` + table + ` FOR EACH ROW EXECUTE FUNCTION refuse_` + table + `()`)
-		for part := range wallet.MaxRunLanes {
+		for part := range wallet.RunParts {
 			if s.count(fmt.Sprintf(`SELECT count(*) FROM wallet_run_parts WHERE part = %d`, part)) == 1 {
 				_, err := s.tryPart("crashes", part)
 				require.ErrorContains(t, err, "crashed")

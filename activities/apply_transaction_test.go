@@ -10,8 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/activities"
-	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
 func leg(user string, t wallet.CommandType, amount string) wallet.Leg {
@@ -212,33 +210,6 @@ func TestTransactionsInAnyOrderDoNotDeadlock(t *testing.T) {
 		_, err := s.RecordEvents(t.Context(), usd(user(n)))
 		require.NoError(t, err)
 	}
-	s.verified()
-}
-
-// TestErrorsOfPostgresRefuseNoTransaction has every tenth row of the journal and every tenth claim
-// fail as a lost conflict with another transaction does.
-func TestErrorsOfPostgresRefuseNoTransaction(t *testing.T) {
-	url := testenv.DatabaseURL(t)
-	owner := testenv.Pool(t, url)
-	for table, code := range map[string]string{"wallet_commands": "40001", "wallet_transactions": "40P01"} {
-		_, err := owner.Exec(t.Context(), fmt.Sprintf(`CREATE SEQUENCE every_%[1]s;
-			CREATE FUNCTION fail_%[1]s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
-				IF nextval('every_%[1]s') %% 10 = 0 THEN RAISE EXCEPTION 'forced' USING ERRCODE = '%[2]s'; END IF;
-				RETURN NEW;
-			END $$;
-			CREATE TRIGGER fails BEFORE INSERT ON %[1]s FOR EACH ROW EXECUTE FUNCTION fail_%[1]s()`, table, code))
-		require.NoError(t, err)
-	}
-	s := steps{activities.New(owner), t, owner, usd("u1")}
-	s.give("from", "100")
-	for i := range 50 {
-		r := s.transaction(transfer(fmt.Sprint("t", i), "from", "to", "2"))
-		require.Equal(t, wallet.StatusApplied, r.Status)
-		require.False(t, r.Replayed)
-	}
-	require.Equal(t, wallet.ReasonInsufficientFunds, s.transaction(transfer("last", "from", "to", "2")).Reason)
-	require.Equal(t, []string{"0.00", "100.00"}, []string{s.balance("from").Total.String(), s.balance("to").Total.String()})
-	require.Greater(t, s.count(`SELECT last_value::int FROM every_wallet_commands`), 104, "some were tried again")
 	s.verified()
 }
 

@@ -37,17 +37,17 @@ type CheckReport struct {
 }
 
 const (
-	// linesPerPart is about how many lines are in a part, some 100 MB in memory. All lines of a wallet
-	// are in one part, so a part can have more.
-	linesPerPart = 200_000
-	// maxParts limits how many files are open at once.
-	maxParts = 200
+	// linesPerFile is about how many lines are in a file, some 100 MB in memory. All lines of a wallet
+	// are in one file, so a file can have more.
+	linesPerFile = 200_000
+	// maxFiles limits how many files are open at once.
+	maxFiles = 200
 	// bytesPerLine is the size of a short line, to estimate how many lines a file has.
 	bytesPerLine = 40
 )
 
 // Run reads the file and, unless db is nil, decides each line by what Postgres has now, the lines of
-// a wallet in file order. To keep only a part of the lines in memory, it first distributes them over
+// a wallet in file order. To keep only some of the lines in memory, it first distributes them over
 // temporary files by wallet.
 func (c Check) Run(ctx context.Context, db *pgxpool.Pool) (report CheckReport, err error) {
 	file, err := os.Open(c.Path)
@@ -65,11 +65,11 @@ func (c Check) Run(ctx context.Context, db *pgxpool.Pool) (report CheckReport, e
 			return report, err
 		}
 	}
-	parts, err := newPartFiles(int(min(info.Size()/bytesPerLine/linesPerPart+1, maxParts)))
+	files, err := newLineFiles(int(min(info.Size()/bytesPerLine/linesPerFile+1, maxFiles)))
 	if err != nil {
 		return report, err
 	}
-	defer func() { err = errors.Join(err, parts.remove()) }()
+	defer func() { err = errors.Join(err, files.remove()) }()
 	err = ReadFile(countingReader{file, c.Read}, c.ID, func(l Line) error {
 		report.Lines++
 		if _, known := scales[l.Currency]; l.Err == nil && db != nil && !known {
@@ -82,16 +82,16 @@ func (c Check) Run(ctx context.Context, db *pgxpool.Pool) (report CheckReport, e
 		case db == nil:
 			return ctx.Err()
 		default:
-			return parts.add(c.ID, l)
+			return files.add(c.ID, l)
 		}
 	})
 	if err != nil || db == nil {
 		return report, err
 	}
 	report.Decided = true
-	for i := range parts.files {
+	for i := range files.files {
 		d := decision{Check: c, report: &report, scales: scales, wallets: map[wallet.AssetRef]*checkedWallet{}}
-		if err := parts.read(i, func(lines []partLine) error { return d.decide(ctx, db, lines) }); err != nil {
+		if err := files.read(i, func(lines []fileLine) error { return d.decide(ctx, db, lines) }); err != nil {
 			return report, err
 		}
 	}
@@ -118,64 +118,64 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// partLine is a line as a temporary file has it.
-type partLine struct {
+// fileLine is a line as a temporary file has it.
+type fileLine struct {
 	Number   int64           `json:"n"`
 	UserID   string          `json:"u"`
 	Currency string          `json:"c"`
 	Command  json.RawMessage `json:"m"`
 }
 
-// partFiles are temporary files, each with all lines of some wallets.
-type partFiles struct {
+// lineFiles are temporary files, each with all lines of some wallets.
+type lineFiles struct {
 	dir     string
 	files   []*os.File
 	buffers []*bufio.Writer
 }
 
-func newPartFiles(n int) (*partFiles, error) {
+func newLineFiles(n int) (*lineFiles, error) {
 	dir, err := os.MkdirTemp("", "wallet-run-check-")
 	if err != nil {
 		return nil, err
 	}
-	p := &partFiles{dir: dir}
+	f := &lineFiles{dir: dir}
 	for i := range n {
 		file, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))
 		if err != nil {
-			return nil, errors.Join(err, p.remove())
+			return nil, errors.Join(err, f.remove())
 		}
-		p.files, p.buffers = append(p.files, file), append(p.buffers, bufio.NewWriterSize(file, 1<<16))
+		f.files, f.buffers = append(f.files, file), append(f.buffers, bufio.NewWriterSize(file, 1<<16))
 	}
-	return p, nil
+	return f, nil
 }
 
-func (p *partFiles) remove() (err error) {
-	for _, file := range p.files {
+func (f *lineFiles) remove() (err error) {
+	for _, file := range f.files {
 		err = errors.Join(err, file.Close())
 	}
-	return errors.Join(err, os.RemoveAll(p.dir))
+	return errors.Join(err, os.RemoveAll(f.dir))
 }
 
-func (p *partFiles) add(runID string, l Line) error {
+func (f *lineFiles) add(runID string, l Line) error {
 	command, err := stagedCommand(runID, l)
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(p.buffers[l.Partition(len(p.files))]).Encode(partLine{l.Number, l.UserID, l.Currency, command})
+	return json.NewEncoder(f.buffers[l.Partition(len(f.files))]).Encode(fileLine{l.Number, l.UserID, l.Currency, command})
 }
 
 // read calls do with the lines of a file, up to MaxBatch at a time.
-func (p *partFiles) read(i int, do func([]partLine) error) error {
-	if err := p.buffers[i].Flush(); err != nil {
+func (f *lineFiles) read(i int, do func([]fileLine) error) error {
+	if err := f.buffers[i].Flush(); err != nil {
 		return err
 	}
-	if _, err := p.files[i].Seek(0, io.SeekStart); err != nil {
+	if _, err := f.files[i].Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	in := json.NewDecoder(bufio.NewReaderSize(p.files[i], 1<<16))
-	var lines []partLine
+	in := json.NewDecoder(bufio.NewReaderSize(f.files[i], 1<<16))
+	var lines []fileLine
 	for {
-		var l partLine
+		var l fileLine
 		err := in.Decode(&l)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
@@ -245,7 +245,7 @@ const (
 			OFFSET 0) AS h`
 )
 
-func (d *decision) decide(ctx context.Context, db *pgxpool.Pool, lines []partLine) error {
+func (d *decision) decide(ctx context.Context, db *pgxpool.Pool, lines []fileLine) error {
 	decoded := make([]wallet.RunLine, len(lines))
 	for i, l := range lines {
 		var err error

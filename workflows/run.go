@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// defaultRunLanes keeps two connections to Postgres busy while the others read or commit.
-	defaultRunLanes = 4
+	// defaultParallel keeps two connections to Postgres busy while the others read or commit.
+	defaultParallel = 4
 	// blockedPause is how long a blocked part rests: no line of it can be applied now.
 	blockedPause = 10 * time.Second
 )
@@ -163,7 +163,7 @@ func (r *run) run(ctx workflow.Context) (wallet.RunStatus, error) {
 	}
 	r.showDetails(ctx)
 	if r.status.State != wallet.RunDone {
-		for range min(cmp.Or(r.input.Lanes, defaultRunLanes), len(r.parts)) {
+		for range min(cmp.Or(r.input.Parallel, defaultParallel), len(r.parts)) {
 			workflow.Go(work, r.applyParts)
 		}
 		if err := r.supervise(ctx, work); err != nil {
@@ -204,32 +204,47 @@ func (r *run) supervise(ctx, work workflow.Context) error {
 		case r.allDone(): // too late to cancel it
 			return r.setState(work, wallet.RunDone)
 		case r.wanted != r.status.State || r.strayed:
-			wanted := r.wanted
-			if err := r.setState(work, wanted); err != nil {
+			if ended, err := r.setWanted(work); ended || err != nil {
 				return err
-			}
-			if wanted != wallet.RunRunning || r.status.State == wallet.RunDone {
-				_ = workflow.Await(work, func() bool { return r.idle() || r.failed != nil })
-				if err := r.setState(work, wanted); err != nil { // again, for the final status
-					return err
-				}
-			}
-			if wanted == wallet.RunCancelled || r.status.State == wallet.RunDone {
-				return r.failed
 			}
 		case !r.ending:
 			r.ending = true
 		default:
-			_ = workflow.Await(work, func() bool {
-				return workflow.AllHandlersFinished(ctx) || r.wanted != r.status.State || ctx.Err() != nil
-			})
-			if workflow.AllHandlersFinished(ctx) && ctx.Err() == nil { // continue-as-new would lose a cancellation
-				next := r.input
-				next.Resume = false
-				return workflow.NewContinueAsNewError(ctx, wallet.WorkflowRun, next)
+			if err := r.continueAsNew(ctx, work); err != nil {
+				return err
 			}
 		}
 	}
+}
+
+// setWanted sets the wanted state, and waits until no step is active, unless the run is to go on. It
+// reports whether the run has ended.
+func (r *run) setWanted(ctx workflow.Context) (ended bool, err error) {
+	wanted := r.wanted
+	if err := r.setState(ctx, wanted); err != nil {
+		return false, err
+	}
+	if wanted != wallet.RunRunning || r.status.State == wallet.RunDone {
+		_ = workflow.Await(ctx, func() bool { return r.idle() || r.failed != nil })
+		if err := r.setState(ctx, wanted); err != nil { // again, for the final status
+			return false, err
+		}
+	}
+	return wanted == wallet.RunCancelled || r.status.State == wallet.RunDone, r.failed
+}
+
+// continueAsNew ends the workflow's run once nobody waits for an update, unless something is asked of
+// it meanwhile.
+func (r *run) continueAsNew(ctx, work workflow.Context) error {
+	_ = workflow.Await(work, func() bool {
+		return workflow.AllHandlersFinished(ctx) || r.wanted != r.status.State || ctx.Err() != nil
+	})
+	if !workflow.AllHandlersFinished(ctx) || ctx.Err() != nil { // it would lose a cancellation
+		return nil
+	}
+	next := r.input
+	next.Resume = false
+	return workflow.NewContinueAsNewError(ctx, wallet.WorkflowRun, next)
 }
 
 func (r *run) allDone() bool { return len(r.parts) == 0 && r.underWay == 0 }

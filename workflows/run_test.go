@@ -125,9 +125,9 @@ func (r *fakeRun) execute(input any) (status wallet.RunStatus, err error) {
 }
 
 func TestARunWorksAtSeveralPartsAtOnce(t *testing.T) {
-	for lanes, most := range map[int]int{0: 4, 1: 1, 16: 7} {
+	for parallel, most := range map[int]int{0: 4, 1: 1, 16: 7} {
 		r := newFakeRun(t, 7, 95)
-		status, err := r.execute(wallet.RunInput{RunID: "march", Lanes: lanes})
+		status, err := r.execute(wallet.RunInput{RunID: "march", Parallel: parallel})
 		require.NoError(t, err)
 		require.Equal(t, []any{int64(7 * 95), wallet.RunDone}, []any{status.Done(), status.State})
 		require.LessOrEqual(t, r.most, most)
@@ -142,7 +142,7 @@ func TestARunWithoutLinesIsDone(t *testing.T) {
 }
 
 func TestARunThatIsNotStagedFails(t *testing.T) {
-	for _, input := range []any{nil, "march", map[string]any{"run_id": ""}, map[string]any{"run_id": "march", "lanse": 3}, wallet.RunInput{RunID: "april"}, wallet.RunInput{RunID: "march", Lanes: 99}} {
+	for _, input := range []any{nil, "march", map[string]any{"run_id": ""}, map[string]any{"run_id": "march", "lanse": 3}, wallet.RunInput{RunID: "april"}, wallet.RunInput{RunID: "march", Parallel: 99}} {
 		_, err := newFakeRun(t, 1, 1).execute(input)
 		var application *temporal.ApplicationError
 		require.ErrorAs(t, err, &application, "%v", input)
@@ -215,11 +215,11 @@ func TestARunHandsItsInputToTheNext(t *testing.T) {
 	r := newFakeRun(t, 2, 30)
 	r.blocked[1] = true
 	r.at(time.Minute, func() { r.SetContinueAsNewSuggested(true); r.update(wallet.UpdatePause) })
-	_, err := r.execute(wallet.RunInput{RunID: "march", Lanes: 2, Resume: true})
+	_, err := r.execute(wallet.RunInput{RunID: "march", Parallel: 2, Resume: true})
 	var next *workflow.ContinueAsNewError
 	require.True(t, errors.As(err, &next), "%v", err)
 	require.Equal(t, wallet.WorkflowRun, next.WorkflowType.Name)
-	require.Contains(t, next.Input.Payloads[0].String(), `{\"run_id\":\"march\",\"lanes\":2}`)
+	require.Contains(t, next.Input.Payloads[0].String(), `{\"run_id\":\"march\",\"parallel\":2}`)
 }
 
 func TestARunUnderAnotherWorkflowIDIsRefused(t *testing.T) {

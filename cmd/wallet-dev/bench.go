@@ -72,7 +72,7 @@ one starter.Client; lanes is the same with lanes for spread load.`,
 	flags.IntVar(&f.life.Holds, "life-holds", 0, "instead, or then: so many holds placed and captured in one wallet, at least 10,000, with 1,000 open")
 	flags.IntVar(&f.runs.Lines, "run-lines", 0, "instead: a run over a file of so many lines, beside a bare transaction over many rows")
 	flags.IntVar(&f.runs.Wallets, "run-wallets", 100_000, "with --run-lines: number of wallets that the lines are for")
-	flags.IntVar(&f.runs.Lanes, "run-lanes", 0, "with --run-lines: transactions under way at once (0: the default)")
+	flags.IntVar(&f.runs.Parallel, "run-parallel", 0, "with --run-lines: transactions under way at once (0: the default)")
 	flags.StringVar(&f.dir, "dir", "", "folder for the servers' data; a temporary one by default")
 	flags.StringVar(&f.plot, "plot", "", "write throughput and latency as SVG; with several stores, the store's name is added")
 	flags.StringVar(&f.markdown, "markdown", "", "write the report as a document")

@@ -16,7 +16,7 @@ import (
 
 func tortureCommand() *cobra.Command {
 	var o torture.Options
-	var store, output string
+	var store, output, load string
 	var onlyPlan bool
 	cmd := &cobra.Command{
 		Use: "torture", Short: "Try to break wallets, on servers of its own, and check what came of it",
@@ -31,13 +31,14 @@ is compared with what is written down.
 The same seed makes the same plan. Exit code 1 if a promise was broken.`,
 		Example: `  wallet-dev torture --seed 7 --duration 20m
   wallet-dev torture --seed 7 --plan
+  wallet-dev torture --load transfers --clients 64 --wallets 8 --faults worker,postgres,temporal
   wallet-dev torture --temporal-store postgres --workers 3 -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := cli.CheckOutput(cmd, output, outputs...); err != nil {
 				return err
 			}
-			o.TemporalStore = devstack.TemporalStore(store)
+			o.TemporalStore, o.Load = devstack.TemporalStore(store), torture.Load(load)
 			if err := o.Check(); err != nil {
 				return err
 			}
@@ -61,6 +62,7 @@ The same seed makes the same plan. Exit code 1 if a promise was broken.`,
 	flags.IntVar(&o.Clients, "clients", 16, "clients, each with one step in progress")
 	flags.IntVar(&o.Wallets, "wallets", 60, "wallets; the first four get half of the commands")
 	flags.StringSliceVar(&o.Faults, "faults", nil, "only these: "+strings.Join(torture.Classes(), ", "))
+	flags.StringVar(&load, "load", string(torture.LoadAll), "what clients send: all, or transfers (transactions of up to 20 legs in both directions)")
 	flags.BoolVar(&o.Standby, "standby", false, "give Postgres a synchronous standby, which faults promote; everything is slower")
 	flags.DurationVar(&o.Patience, "patience", 3*time.Minute, "how long after healing the last answer may take")
 	flags.StringVar(&o.Dir, "dir", "", "folder for the servers' data and logs; a temporary one by default")

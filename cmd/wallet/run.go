@@ -98,7 +98,7 @@ it starts a run whose lines were staged by SQL.`,
 		},
 	}
 	cmd.Flags().StringVar(&in.RunID, "id", "", "your own id for the run, at most 100 characters")
-	cmd.Flags().IntVar(&in.Lanes, "lanes", 0, "how many transactions run at once, 1 to 16 (default 4)")
+	cmd.Flags().IntVar(&in.Parallel, "parallel", 0, "how many transactions run at once, 1 to 16 (default 4)")
 	cmd.Flags().BoolVar(&file.SkipInvalid, "skip-invalid", false, "leave out invalid lines")
 	cmd.Flags().BoolVar(&detach, "detach", false, "return once it has started: \"wallet run status\" shows its progress")
 	cobra.CheckErr(cmd.MarkFlagRequired("id"))

@@ -24,7 +24,7 @@ import (
 )
 
 // RunsOptions of runs over files: so many lines, each an add to one of so many wallets at random.
-type RunsOptions struct{ Lines, Wallets, Lanes int }
+type RunsOptions struct{ Lines, Wallets, Parallel int }
 
 // floorLanes is on how many connections the floor of runs is measured.
 const floorLanes = 4
@@ -213,7 +213,7 @@ func (b *runsBench) run(ctx context.Context, title, id string, bare float64) err
 		return err
 	}
 	started = time.Now()
-	if err := b.wallets.StartRun(ctx, wallet.RunInput{RunID: id, Lanes: b.Lanes}); err != nil {
+	if err := b.wallets.StartRun(ctx, wallet.RunInput{RunID: id, Parallel: b.Parallel}); err != nil {
 		return err
 	}
 	status, err := b.wallets.AwaitRun(ctx, id)

@@ -31,6 +31,10 @@ type Postgres struct {
 	args    []string
 }
 
+// FindDeadlocks is a setting with which Postgres looks for deadlocks before the lock_timeout of the
+// steps ends them.
+const FindDeadlocks = "deadlock_timeout=100ms"
+
 // startPostgres finds or creates the cluster in dir and starts it. args are further settings,
 // for example "fsync=off".
 func startPostgres(ctx context.Context, dir string, port int, log func(string, ...any), args ...string) (*Postgres, error) {

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/valueledger/wallet/internal/dev/torture"
 )
 
 // Mutation removes one safety mechanism.
@@ -20,8 +22,9 @@ type Mutation struct {
 	Name      string // the mechanism's name
 	Mechanism string // what it does, in one sentence
 	Edits     []Edit
-	Faults    string   // the faults that reveal it, as torture's --faults
-	Problems  []string // parts of messages: a run must report a violation with one of them
+	Faults    string       // the faults that reveal it, as torture's --faults
+	Load      torture.Load // what reveals it, as torture's --load; LoadAll if empty
+	Problems  []string     // parts of messages: a run must report a violation with one of them
 }
 
 // Edit replaces Old, which must occur exactly once in its file, with New.

@@ -1,5 +1,7 @@
 package mutations
 
+import "github.com/valueledger/wallet/internal/dev/torture"
+
 // All lists the mutations, by name. No mutation uses the Problem "no final answer", because a
 // run with little patience reports that anyway.
 var All = []Mutation{
@@ -241,6 +243,28 @@ var All = []Mutation{
 		Problems: []string{"are applied"},
 	},
 	{
+		Name:      "lock_order",
+		Mechanism: "All transactions lock the rows of wallets in one order.",
+		Edits: []Edit{{
+			File: "activities/lock.go",
+			Old: `FROM unnest($1::text[], $2::text[]) AS wanted (user_id, currency)
+		CROSS JOIN LATERAL (
+			SELECT ` + "` + rows.AssetColumns + `" + `
+			FROM wallet_assets`,
+			New: `FROM (SELECT * FROM unnest($1::text[], $2::text[]) AS w (user_id, currency) ORDER BY random()) AS wanted
+		CROSS JOIN LATERAL (
+			SELECT ` + "` + rows.AssetColumns + `" + `
+			FROM wallet_assets`,
+		}, {
+			File: "activities/lock.go",
+			Old:  "`FOR NO KEY UPDATE) AS asset`",
+			New:  "`FOR NO KEY UPDATE) AS asset WHERE pg_sleep(0.01)::text = ''`", // time for another transaction
+		}},
+		Faults:   "tamper",
+		Load:     torture.LoadTransfers,
+		Problems: []string{"a deadlock"},
+	},
+	{
 		Name:      "not_after",
 		Mechanism: "A command that would be recorded after its not_after is refused.",
 		Edits: []Edit{{
@@ -304,8 +328,8 @@ var All = []Mutation{
 		Edits: []Edit{
 			{
 				File: "activities/apply_run.go",
-				Old:  `if l.isDone() == hadWaited {`,
-				New:  `if l.isDone() && hadWaited {`,
+				Old:  `sqlMove, moved := sqlInsertWaiting, o.undone`,
+				New:  `sqlMove, moved := sqlInsertWaiting, o.undone[:0]`,
 			},
 			{
 				File: "activities/run_state.go",

@@ -1,6 +1,7 @@
 package mutations
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func tortured(t *testing.T, m Mutation, args ...string) []torture.Violation {
 	require.NoError(t, err)
 	goCommand(t, "build", "-overlay", overlay, "-o", dir, workers, program)
 
-	args = append([]string{"torture", "-o", "json", "--seed", seed, "--duration", duration, "--wallets", "12"}, args...)
+	args = append([]string{"torture", "-o", "json", "--seed", seed, "--duration", duration, "--wallets", "12", "--load", string(cmp.Or(m.Load, torture.LoadAll))}, args...)
 	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "wallet-dev"), args...)
 	cmd.Dir = repository(t) // its bin/ has the Temporal CLI
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }

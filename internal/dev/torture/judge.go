@@ -177,6 +177,15 @@ func (w *world) journal(ctx context.Context, of Wallet) (journal []wallet.Entry,
 // Temporal's own tables have other names.
 var constraintBroken = regexp.MustCompile(`ERROR:.*(violates \w+ constraint "wallet|violates foreign key)`)
 
+// nameDatabase has Postgres's log name the database: Temporal may have deadlocks of its own. Postgres
+// counts them too, but forgets the count when it is killed.
+const nameDatabase = "log_line_prefix=%m [%p] %d "
+
+var (
+	deadlocked  = " " + database + " ERROR:  deadlock detected"
+	lockTimeout = " " + database + " ERROR:  canceling statement due to lock timeout"
+)
+
 // fallback is what a worker logs when a step becomes a regular activity.
 const fallback = "going on as a regular activity"
 
@@ -187,6 +196,12 @@ func (r *Report) readLogs(w *world) error {
 	read := func(line string) {
 		if constraintBroken.MatchString(line) {
 			r.violateAt(timeOfLine(line), "a step ran into a constraint, so that it did not have the wallet to itself: %s", line)
+		}
+		switch {
+		case strings.Contains(line, deadlocked):
+			r.violateAt(timeOfLine(line), "a deadlock, so two transactions lock in different orders: %s", line)
+		case strings.Contains(line, lockTimeout):
+			r.Effects["lock timeouts"]++
 		}
 		if strings.Contains(line, recovered) {
 			r.Effects[recoveries]++

@@ -52,6 +52,9 @@ const hotWallets = int(handlings)
 func NewPlan(o Options) Plan {
 	p := Plan{Options: o}
 	currencies := []string{"USD", "USD", "USD", "JPY", "BHD"}
+	if o.Load == LoadTransfers { // between any two
+		currencies = currencies[:1]
+	}
 	for i := range o.Wallets {
 		p.Wallets = append(p.Wallets, Wallet{
 			AssetRef: wallet.AssetRef{UserID: fmt.Sprintf("torture-%d-%d", o.Seed, i), Currency: currencies[i%len(currencies)]},

@@ -138,6 +138,40 @@ func TestALongPlanHasEverything(t *testing.T) {
 	require.Positive(t, atOnce)
 }
 
+// TestTransfersAreTransactionsBetweenAllWallets: many of them may be applied, and some use the holds of
+// others.
+func TestTransfersAreTransactionsBetweenAllWallets(t *testing.T) {
+	o := options(7)
+	o.Load, o.Wallets = LoadTransfers, 8
+	require.NoError(t, o.Check())
+	script := NewPlan(o).Script(0)
+	sizes, pairs, placed, used := map[int]bool{}, map[[2]int]bool{}, map[string]int{}, 0
+	for range 2000 {
+		for _, send := range script.Next().Sends {
+			if !send.Way.isTransaction() {
+				require.Equal(t, wallet.TypeAdd, send.Commands[0].Type, "money for transfers")
+				continue
+			}
+			require.NoError(t, send.Transaction.Validate())
+			sizes[len(send.Commands)] = true
+			pairs[[2]int(send.Wallets[:2])] = true
+			for i, c := range send.Commands {
+				switch of, known := placed[c.HoldID]; {
+				case c.Type == wallet.TypeHold && c.HoldID == "":
+					placed[c.ID] = send.Wallets[i]
+				case known && of == send.Wallets[i]:
+					used++
+				}
+			}
+		}
+	}
+	require.True(t, sizes[2] && sizes[20] && !sizes[21])
+	require.Greater(t, len(pairs), 60, "of 64, in both directions")
+	require.Greater(t, used, 200)
+	o.Load = "some"
+	require.ErrorContains(t, o.Check(), `load "some" is unknown: use all or transfers`)
+}
+
 // TestPromotionsNeedAStandby: with one, the other faults of Postgres go on, and leave a promotion
 // its time.
 func TestPromotionsNeedAStandby(t *testing.T) {

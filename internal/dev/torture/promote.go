@@ -46,7 +46,7 @@ func (w *world) openFront(o *devstack.Options) error {
 		return err
 	}
 	o.PostgresPort, o.PostgresProxyPort = ports[0], ports[1]
-	o.PostgresSettings = []string{keepWAL}
+	o.PostgresSettings = append(o.PostgresSettings, keepWAL)
 	primary := fmt.Sprint("127.0.0.1:", o.PostgresPort)
 	if w.links[frontTarget], err = newLink(frontTarget, o.PostgresProxyPort, primary); err != nil {
 		return err
@@ -81,7 +81,7 @@ func (w *world) replaceStandby(ctx context.Context) error {
 		if err := os.Chmod(dir, 0o755); err != nil { // the server's user must be able to enter it
 			return err
 		}
-		w.standby, err = w.stack.Postgres.Through(w.standbyPort).Standby(ctx, dir, keepWAL, "synchronous_standby_names=*", "wal_retrieve_retry_interval=100ms")
+		w.standby, err = w.stack.Postgres.Through(w.standbyPort).Standby(ctx, dir, devstack.FindDeadlocks, nameDatabase, keepWAL, "synchronous_standby_names=*", "wal_retrieve_retry_interval=100ms")
 		if err != nil {
 			w.standby = nil
 			err = errors.Join(err, os.RemoveAll(dir))

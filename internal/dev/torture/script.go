@@ -92,6 +92,7 @@ type Script struct {
 	holds   []sentBefore // the holds placed last, for later commands to use
 
 	transactions []Send // the last ones
+	transfers    bool   // LoadTransfers
 }
 
 type sentBefore struct {
@@ -101,7 +102,7 @@ type sentBefore struct {
 
 // Script returns a client's steps from the first on.
 func (p Plan) Script(client int) *Script {
-	return &Script{client: client, wallets: len(p.Wallets), all: p.Wallets, r: random(p.Options.Seed, uint64(1+client))}
+	return &Script{client: client, wallets: len(p.Wallets), all: p.Wallets, transfers: p.Options.Load == LoadTransfers, r: random(p.Options.Seed, uint64(1+client))}
 }
 
 // rememberedCommands is how many commands of a client may be sent again.
@@ -118,6 +119,9 @@ func (s *Script) Next() Step {
 		Pause:   between(s.r, 0, 40*time.Millisecond),
 		Patient: between(s.r, 500*time.Millisecond, 8*time.Second),
 		Wallet:  s.wallet(),
+	}
+	if s.transfers {
+		return s.transferStep(step)
 	}
 	switch n := s.r.IntN(100); {
 	case n < 8 && len(s.sent) > 0: // again, long after its answer
@@ -216,6 +220,17 @@ func (s *Script) transactionStep(step Step) Step {
 	return step
 }
 
+// transferStep is transactionStep between wallets of which all are as busy, and with money in them.
+func (s *Script) transferStep(step Step) Step {
+	step.Wallet = s.r.IntN(s.wallets)
+	if s.steps%20 == 1 {
+		c := wallet.Command{ID: s.id(0), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1000")}
+		step.Sends = []Send{{Way: Update, Commands: []wallet.Command{c}}}
+		return step
+	}
+	return s.transactionStep(step)
+}
+
 func (s *Script) anyWay(transaction Send) Send {
 	transaction.Way = pick(s.r, []weighted[Way]{{1, Transaction}, {2, TransactionInLane}})
 	return transaction
@@ -231,12 +246,15 @@ func (s *Script) transaction(first int) Send {
 	}
 	from := first
 	for range pick(s.r, []weighted[int]{{60, 1}, {25, 2}, {10, 4}, {5, 10}}) {
+		if s.transfers && len(t.Commands) > 17 {
+			break // 20 legs at most
+		}
 		to := s.wallet()
 		for s.all[to].Currency != s.all[from].Currency {
 			to = s.wallet()
 		}
 		take := wallet.Command{Type: wallet.TypeSubtract, Amount: s.amount()}
-		if s.r.IntN(4) == 0 {
+		if s.r.IntN(4) == 0 && s.mayFail(s.hasHoldIn(from)) {
 			take.Type, take.HoldID, take.Partial = wallet.TypeCapture, s.holdIn(from), s.r.IntN(2) == 0
 		}
 		add(from, take)
@@ -245,21 +263,40 @@ func (s *Script) transaction(first int) Send {
 			s.conditions(&give)
 		}
 		add(to, give)
-		switch s.r.IntN(12) {
-		case 0, 1, 2:
+		switch n := s.r.IntN(12); {
+		case n < 3:
 			place := wallet.Command{Type: wallet.TypeHold, Amount: s.amount()}
 			s.expires(&place)
 			add(to, place)
-		case 3:
+		case n < 5 && s.mayFail(s.hasHoldIn(to)):
 			add(to, wallet.Command{Type: wallet.TypeRelease, HoldID: s.holdIn(to)})
-		case 4:
+		case n == 5 && s.mayFail(s.hasHoldIn(to)):
 			add(to, wallet.Command{Type: wallet.TypeHold, HoldID: s.holdIn(to), Amount: s.amount()})
-		case 5: // mostly refused: the wallet exists
+		case n == 6 && s.mayFail(false): // mostly refused: the wallet exists
 			t.Commands, wallets = append([]wallet.Leg{{AssetRef: s.all[from].AssetRef, Command: wallet.Command{Type: wallet.TypeCreate}}}, t.Commands...), append([]int{from}, wallets...)
 		}
 		from = s.wallet()
 	}
-	return transactionSend(t, wallets)
+	send := transactionSend(t, wallets)
+	for i, c := range send.Commands {
+		if c.Type == wallet.TypeHold && c.HoldID == "" {
+			s.rememberHold(wallets[i], c)
+		}
+	}
+	return send
+}
+
+// mayFail reports whether to send something though it is mostly refused: rarely in LoadTransfers, where
+// one refused leg of twenty refuses all.
+func (s *Script) mayFail(good bool) bool { return good || !s.transfers || s.r.IntN(30) == 0 }
+
+func (s *Script) hasHoldIn(of int) bool {
+	return slices.ContainsFunc(s.holds, func(h sentBefore) bool { return h.wallet == of })
+}
+
+func (s *Script) rememberHold(of int, c wallet.Command) {
+	s.holds = append(s.holds, sentBefore{of, c})
+	s.holds = s.holds[max(0, len(s.holds)-rememberedHolds):]
 }
 
 func transactionSend(t wallet.Transaction, wallets []int) Send {
@@ -272,6 +309,9 @@ func transactionSend(t wallet.Transaction, wallets []int) Send {
 
 // wallet returns a hot wallet half of the time, and rarely a cold one.
 func (s *Script) wallet() int {
+	if s.transfers {
+		return s.r.IntN(s.wallets)
+	}
 	switch n := s.r.IntN(100); {
 	case n < 50:
 		return s.r.IntN(min(hotWallets, s.wallets))
@@ -331,8 +371,7 @@ func (s *Script) anyCommand(of, i int) wallet.Command {
 	case wallet.TypeHold:
 		c.Amount = s.amount()
 		s.expires(&c)
-		s.holds = append(s.holds, sentBefore{of, c})
-		s.holds = s.holds[max(0, len(s.holds)-rememberedHolds):]
+		s.rememberHold(of, c)
 	case wallet.TypeCapture: // or another command on a hold
 		return s.ofHold(s.holdIn(of), i)
 	default:
@@ -398,6 +437,9 @@ func (s *Script) reversal(originalID string, i int) wallet.Command {
 // amount has 0 to 4 decimals, of which JPY takes none, USD two and BHD three.
 func (s *Script) amount() wallet.Amount {
 	decimals := pick(s.r, []weighted[int]{{60, 0}, {10, 1}, {20, 2}, {8, 3}, {2, 4}})
+	if decimals > 2 && !s.mayFail(false) {
+		decimals = 2
+	}
 	text := fmt.Sprint(1 + s.r.IntN(40))
 	if decimals > 0 {
 		text += fmt.Sprintf(".%0*d", decimals, s.r.IntN([]int{1, 10, 100, 1000, 10000}[decimals]))

@@ -26,6 +26,7 @@ type Options struct {
 	Wallets       int
 	Faults        []string // classes of faults; all if empty
 	Standby       bool     // Postgres has a synchronous standby, which faults promote
+	Load          Load     // LoadAll if empty
 
 	Program string // the program wallet, for the workers
 	Dir     string // for the servers' data and logs
@@ -34,6 +35,15 @@ type Options struct {
 	Say      func(format string, args ...any) // reports slow steps; may be nil
 	Show     func(Progress)                   // called a few times a second
 }
+
+// Load is what clients send.
+type Load string
+
+// Loads: commands in all ways, or only transactions of up to 20 legs.
+const (
+	LoadAll       Load = "all"
+	LoadTransfers Load = "transfers"
+)
 
 // Check refuses options that make no valid plan.
 func (o Options) Check() error {
@@ -44,6 +54,8 @@ func (o Options) Check() error {
 		return errors.New("at least 1 worker is needed")
 	case o.Clients < 1:
 		return errors.New("at least 1 client is needed")
+	case o.Load != "" && o.Load != LoadAll && o.Load != LoadTransfers:
+		return fmt.Errorf("load %q is unknown: use %s or %s", o.Load, LoadAll, LoadTransfers)
 	case o.Wallets < hotWallets:
 		return fmt.Errorf("at least %d wallets are needed, one of each handling", hotWallets)
 	}

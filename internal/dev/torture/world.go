@@ -74,6 +74,7 @@ func startWorld(ctx context.Context, plan Plan) (w *world, err error) {
 	}()
 	options := devstack.Options{
 		Dir: w.dir, TemporalStore: plan.Options.TemporalStore, Log: plan.Options.Say,
+		PostgresSettings: []string{devstack.FindDeadlocks, nameDatabase},
 		TemporalSettings: []string{
 			fmt.Sprintf("limit.historyCount.suggestContinueAsNew=%d", eventsOfARun),
 			fmt.Sprintf("limit.historySize.error=%d", bytesOfARun),

@@ -1,6 +1,9 @@
 package telemetry
 
-var CountHolds = countHolds
+var (
+	CountHolds = countHolds
+	CountRuns  = countRuns
+)
 
 const (
 	SQLByIndex  = sqlByIndex

@@ -43,6 +43,8 @@ type watch struct {
 	counted            atomic.Pointer[heldNow]
 	webhooks           webhookInstruments
 	endpoints          atomic.Pointer[[]webhooks.Lag]
+	runs               runInstruments
+	running            atomic.Pointer[runningNow]
 }
 
 type backlog struct {
@@ -76,7 +78,11 @@ func newWatch(meter metric.Meter) (*watch, error) {
 	if w.webhooks, err = newWebhookInstruments(meter); err != nil {
 		return nil, err
 	}
-	_, err = meter.RegisterCallback(w.tell, append(w.webhooks.all(), w.tasks, w.age, w.lag, w.parked, w.holds.open, w.holds.overdue, w.holds.overdueAge)...)
+	if w.runs, err = newRunInstruments(meter); err != nil {
+		return nil, err
+	}
+	_, err = meter.RegisterCallback(w.tell, append(w.webhooks.all(), w.tasks, w.age, w.lag, w.parked, w.holds.open, w.holds.overdue, w.holds.overdueAge,
+		w.runs.running, w.runs.waiting, w.runs.idle)...)
 	return &w, err
 }
 
@@ -101,10 +107,13 @@ func (w *watch) tell(_ context.Context, o metric.Observer) error {
 	if endpoints := w.endpoints.Load(); endpoints != nil {
 		w.webhooks.tell(o, *endpoints)
 	}
+	if running := w.running.Load(); running != nil {
+		w.runs.tell(o, *running)
+	}
 	return nil
 }
 
-// Watch queries the backlog of tasks and the lag of the feed's consumers periodically until ctx
+// Watch queries the backlog of tasks, the lag of the feed's consumers, holds and runs periodically until ctx
 // ends.
 func (m *Metrics) Watch(ctx context.Context, w Watched) {
 	ticks := time.NewTicker(askEvery)
@@ -114,6 +123,7 @@ func (m *Metrics) Watch(ctx context.Context, w Watched) {
 		m.watch.lags.Store(ask(ctx, func(ctx context.Context) ([]feed.Lag, error) { return feed.Lags(ctx, w.Pool) }))
 		m.watch.counted.Store(ask(ctx, func(ctx context.Context) (heldNow, error) { return countHolds(ctx, w.Pool) }))
 		m.watch.endpoints.Store(ask(ctx, func(ctx context.Context) ([]webhooks.Lag, error) { return webhooks.Lags(ctx, w.Pool) }))
+		m.watch.running.Store(ask(ctx, func(ctx context.Context) (runningNow, error) { return countRuns(ctx, w.Pool) }))
 		select {
 		case <-ctx.Done():
 			return

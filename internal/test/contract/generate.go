@@ -105,7 +105,7 @@ func (g *generator) transactionResult(types []any) *jsonschema.Schema {
 func (g *generator) runInput() *jsonschema.Schema {
 	s := g.schema(wallet.RunInput{})
 	property(s, "run_id").MinLength, property(s, "run_id").MaxLength = length(1), length(wallet.MaxRunIDCharacters)
-	property(s, "lanes").Minimum, property(s, "lanes").Maximum = "0", json.Number(strconv.Itoa(wallet.MaxRunLanes))
+	property(s, "parallel").Minimum, property(s, "parallel").Maximum = "0", json.Number(strconv.Itoa(wallet.RunParts))
 	s.AdditionalProperties = jsonschema.FalseSchema
 	return s
 }

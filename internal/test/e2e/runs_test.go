@@ -144,7 +144,7 @@ func TestARunIsPausedResumedAndCancelled(t *testing.T) {
 	w := newWorld(t)
 	f, id := w.writeRunFile(60_000, 500), testenv.Unique(t, "run")
 	w.stageFile(id, f)
-	w.startRun(wallet.RunInput{RunID: id, Lanes: 2})
+	w.startRun(wallet.RunInput{RunID: id, Parallel: 2})
 	await := func(lines int64) {
 		w.eventually(fmt.Sprint(lines, " lines"), func() bool { return w.runStatus(id).Done() >= lines })
 	}

@@ -59,7 +59,7 @@ func With(ctx context.Context, do func() error) (err error) {
 	stack, err := devstack.Start(ctx, devstack.Options{
 		Dir: dir,
 		// Tests crash processes, never the machine.
-		PostgresSettings: []string{"fsync=off"},
+		PostgresSettings: []string{"fsync=off", devstack.FindDeadlocks},
 		Log:              func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
 	})
 	if err != nil {
