@@ -1,0 +1,3 @@
+package httpserver
+
+func (s *Server) readRoutes() {}
