@@ -145,13 +145,13 @@ func (s *Server) jsonBody(t reflect.Type, what string) *huma.RequestBody {
 	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
 }
 
-// idempotent is the input of a route that changes something.
-type idempotent struct {
+// Idempotent is the input of a route that changes something.
+type Idempotent struct {
 	Key string `header:"Idempotency-Key" doc:"the id, if the body has none"`
 }
 
 // agree refuses two different ids.
-func (i idempotent) agree(id string) error {
+func (i Idempotent) agree(id string) error {
 	if i.Key != "" && i.Key != id {
 		return badInput("Idempotency-Key", i.Key, "the body has the id %.60q, the header Idempotency-Key another, %.60q: send one of them, or the same", id, i.Key)
 	}
@@ -185,8 +185,8 @@ func noReply(c wallet.Command) error {
 
 func (s *Server) commandRoutes() {
 	type commandInput struct {
-		walletPath
-		idempotent
+		WalletPath
+		Idempotent
 		RawBody []byte
 	}
 	changes := []int{http.StatusConflict, http.StatusUnprocessableEntity, http.StatusAccepted}
@@ -210,8 +210,8 @@ func (s *Server) commandRoutes() {
 	})
 
 	type batchInput struct {
-		walletPath
-		idempotent
+		WalletPath
+		Idempotent
 		RawBody []byte
 	}
 	register(s, route{
@@ -244,7 +244,7 @@ func (s *Server) commandRoutes() {
 	})
 
 	type ofCommand struct {
-		walletPath
+		WalletPath
 		ID string `path:"command_id"`
 	}
 	register(s, route{
@@ -265,7 +265,7 @@ func (s *Server) commandRoutes() {
 }
 
 type transactionInput struct {
-	idempotent
+	Idempotent
 	RawBody     []byte
 	transaction wallet.Transaction
 }
@@ -295,7 +295,7 @@ type Transfer struct {
 }
 
 type transferInput struct {
-	idempotent
+	Idempotent
 	RawBody  []byte
 	transfer starter.Transfer
 }

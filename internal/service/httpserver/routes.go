@@ -147,26 +147,27 @@ func (s *Server) timeout(ctx context.Context) time.Duration {
 
 type waitKey struct{}
 
-// walletPath is the input of a route whose path names a wallet.
-type walletPath struct {
+// WalletPath is the input of a route whose path names a wallet.
+// It is exported, as all inputs within others: huma sets no fields in others.
+type WalletPath struct {
 	User     string `path:"user" doc:"the user's id; a slash in it is written as %2F"`
 	Currency string `path:"currency" doc:"such as USD"`
 }
 
-func (p *walletPath) wallets() ([]wallet.AssetRef, error) {
+func (p *WalletPath) wallets() ([]wallet.AssetRef, error) {
 	return []wallet.AssetRef{p.ref()}, wallet.ValidateWallet(p.User, p.Currency)
 }
 
-func (p *walletPath) ref() wallet.AssetRef {
+func (p *WalletPath) ref() wallet.AssetRef {
 	return wallet.AssetRef{UserID: p.User, Currency: p.Currency}
 }
 
-// userPath is the input of a route whose path names a user.
-type userPath struct {
+// UserPath is the input of a route whose path names a user.
+type UserPath struct {
 	User string `path:"user" doc:"the user's id; a slash in it is written as %2F"`
 }
 
-func (p *userPath) wallets() ([]wallet.AssetRef, error) {
+func (p *UserPath) wallets() ([]wallet.AssetRef, error) {
 	return []wallet.AssetRef{{UserID: p.User}}, wallet.ValidateUserID(p.User)
 }
 
@@ -175,13 +176,13 @@ type all struct{}
 
 func (*all) wallets() ([]wallet.AssetRef, error) { return []wallet.AssetRef{{}}, nil }
 
-// some is the input of a route that is about all wallets, or those that the query names.
-type some struct {
+// Some is the input of a route that is about all wallets, or those that the query names.
+type Some struct {
 	UserID   string `query:"user_id" doc:"of this user only"`
 	Currency string `query:"currency" doc:"in this currency only"`
 }
 
-func (q *some) wallets() ([]wallet.AssetRef, error) {
+func (q *Some) wallets() ([]wallet.AssetRef, error) {
 	if q.UserID != "" {
 		if err := wallet.ValidateUserID(q.UserID); err != nil {
 			return nil, err
