@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/trail"
 )
 
 // bodyOf is an answer with a body and nothing else.
@@ -98,4 +99,8 @@ func parseTime(field, text string) (time.Time, error) {
 		return t, badInput(field, text, "%s is %.60q: send a time such as 2026-01-31T12:00:00Z (in a query, + is written as %%2B)", field, text)
 	}
 	return t.UTC(), nil
+}
+
+func (s *Server) receiptsBody() *huma.RequestBody {
+	return s.jsonBody(reflect.TypeFor[[]trail.Receipt](), "Receipts")
 }
