@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"flag"
 	"io"
 	"maps"
 	"net/http"
@@ -225,4 +226,58 @@ func TestARevokedTokenIsRefused(t *testing.T) {
 		_, err := a.Authenticate(t.Context(), token)
 		return access.IsRefusal(err)
 	}, 30*time.Second, 100*time.Millisecond)
+}
+
+var update = flag.Bool("update", false, "write docs/openapi.json anew")
+
+// TestTheOpenAPIDocumentIsTheRoutes compares it with docs/openapi.json.
+func TestTheOpenAPIDocumentIsTheRoutes(t *testing.T) {
+	s, _ := anAPI(t, access.Options{})
+	document, err := s.OpenAPIDocument()
+	require.NoError(t, err)
+	path := filepath.Join("..", "..", "..", "docs", "openapi.json")
+	if *update {
+		require.NoError(t, os.WriteFile(path, document, 0o644))
+	}
+	written, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(written), string(document), "go test with -update writes it anew")
+}
+
+// TestWithoutTokensOnlyThisMachineIsServed covers the listener, and names of others that lead here.
+func TestWithoutTokensOnlyThisMachineIsServed(t *testing.T) {
+	s, _ := anAPI(t, access.Options{})
+	_, err := s.Listen("0.0.0.0:0")
+	require.ErrorContains(t, err, "no token is required")
+	listener, err := s.Listen("127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	for host, status := range map[string]int{"127.0.0.1:8088": 404, "localhost": 404, "[::1]:8088": 404, "evil.example.com": 403, "127.0.0.1.evil.example.com": 403} {
+		r := httptest.NewRequest(http.MethodGet, "/v1/nothing", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, r)
+		require.Equal(t, status, w.Code, host)
+	}
+}
+
+func TestATokenIsHeldToItsRate(t *testing.T) {
+	token, hash := access.NewToken()
+	file := filepath.Join(t.TempDir(), "tokens.json")
+	require.NoError(t, access.WriteTokens(file, access.StaticToken{Subject: "shop", SHA256: hash, Scopes: []access.Scope{access.Read}, Users: []string{"*"}}))
+	auth, err := access.New(t.Context(), access.Options{TokensFile: file})
+	require.NoError(t, err)
+	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	s, err := httpserver.New(httpserver.Options{Auth: auth, Pool: pool, Logger: zap.NewNop(), Rate: 0.001})
+	require.NoError(t, err)
+	for _, status := range []int{404, 429} {
+		r := httptest.NewRequest(http.MethodGet, "/v1/nothing", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, r)
+		require.Equal(t, status, w.Code)
+		require.Equal(t, status == 429, w.Header().Get("Retry-After") != "")
+	}
 }

@@ -193,7 +193,7 @@ func (s *Server) commandRoutes() {
 	register(s, route{
 		id: "apply-command", method: http.MethodPost, path: prefix + "/wallets/{user}/{currency}/commands", scope: access.Write,
 		summary: "Send one command", text: "The same id counts once, and gets the first answer again.",
-		errors: changes, body: s.jsonBody(reflect.TypeFor[Command](), "Command"), maxBody: wallet.MaxUpdateBytes,
+		errors: changes, answers: reflect.TypeFor[Result](), body: s.jsonBody(reflect.TypeFor[Command](), "Command"), maxBody: wallet.MaxUpdateBytes,
 	}, func(ctx context.Context, in *commandInput) (*answer, error) {
 		command, err := wallet.DecodeCommandOr(in.RawBody, in.Key)
 		if err != nil {
@@ -218,7 +218,7 @@ func (s *Server) commandRoutes() {
 		id: "apply-batch", method: http.MethodPost, path: prefix + "/wallets/{user}/{currency}/batches", scope: access.Write,
 		summary: "Send up to 500 commands for one wallet",
 		text:    "Each is applied or refused by itself, in order; its own result says so. One invalid command refuses the whole batch.",
-		errors:  changes, body: s.jsonBody(reflect.TypeFor[[]Command](), "Commands"), maxBody: wallet.MaxUpdateBytes,
+		errors:  changes, answers: reflect.TypeFor[[]Result](), body: s.jsonBody(reflect.TypeFor[[]Command](), "Commands"), maxBody: wallet.MaxUpdateBytes,
 	}, func(ctx context.Context, in *batchInput) (*answer, error) {
 		commands, err := wallet.DecodeBatch(in.RawBody)
 		if err != nil {
@@ -323,7 +323,7 @@ func (in *transferInput) wallets() ([]wallet.AssetRef, error) {
 func (s *Server) transactionRoutes(changes []int) {
 	register(s, route{
 		id: "apply-transaction", method: http.MethodPost, path: prefix + "/transactions", scope: access.Write,
-		summary: "Apply commands for several wallets, all or none", errors: changes,
+		summary: "Apply commands for several wallets, all or none", errors: changes, answers: reflect.TypeFor[TransactionResult](),
 		body: s.jsonBody(reflect.TypeFor[Transaction](), "Transaction"), maxBody: wallet.MaxUpdateBytes,
 	}, func(ctx context.Context, in *transactionInput) (*answer, error) {
 		actors := []*string{&in.transaction.Actor}
@@ -343,7 +343,7 @@ func (s *Server) transactionRoutes(changes []int) {
 	})
 	register(s, route{
 		id: "transfer", method: http.MethodPost, path: prefix + "/transfers", scope: access.Write,
-		summary: "Move value from one user to another: a transaction of two legs", errors: changes,
+		summary: "Move value from one user to another: a transaction of two legs", errors: changes, answers: reflect.TypeFor[TransactionResult](),
 		body: s.jsonBody(reflect.TypeFor[Transfer](), "Transfer"), maxBody: wallet.MaxUpdateBytes,
 	}, func(ctx context.Context, in *transferInput) (*answer, error) {
 		if err := stamp(ctx, &in.transfer.Actor); err != nil {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/access"
+	"github.com/valueledger/wallet/internal/service/outcome"
 )
 
 // route is a row of the table of routes. The type of its input says how the wallets of a request
@@ -21,7 +23,8 @@ type route struct {
 	errors           []int
 	body             *huma.RequestBody // of a body that the wallet's own decoder reads
 	maxBody          int64
-	mediaTypes       []string // of a streamed answer
+	mediaTypes       []string     // of a streamed answer
+	answers          reflect.Type // of a route that changes something: the body of its answer
 }
 
 // input is what a route takes. wallets returns those that the request is about, after reading them
@@ -46,6 +49,22 @@ func register[I, O any, P input[I]](s *Server, r route, do func(context.Context,
 		}
 		return out, nil
 	})
+	if r.answers != nil {
+		s.describe(r)
+	}
+}
+
+// describe says of a route that changes something what it answers: huma only sees that it is one of
+// two types.
+func (s *Server) describe(r route) {
+	schemas := s.api.OpenAPI().Components.Schemas
+	responses := s.api.OpenAPI().Paths[r.path].Post.Responses
+	headers := responses["200"].Headers
+	content := func(t reflect.Type) map[string]*huma.MediaType {
+		return map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(t, true, r.id)}}
+	}
+	responses["200"] = &huma.Response{Description: "The answer, or the first one again", Headers: headers, Content: content(r.answers)}
+	responses["202"] = &huma.Response{Description: outcome.NoAnswer.Title, Headers: headers, Content: content(reflect.TypeFor[Pending]())}
 }
 
 // found adds a route whose wallets are known only from what it reads: do returns them. For a bearer
