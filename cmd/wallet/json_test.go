@@ -18,7 +18,7 @@ import (
 )
 
 // printsText are the commands that print no results.
-var printsText = []string{"wallet worker", "wallet codec-server", "wallet help", "wallet completion bash", "wallet completion zsh", "wallet completion fish", "wallet completion powershell"}
+var printsText = []string{"wallet worker", "wallet codec-server", "wallet serve", "wallet help", "wallet completion bash", "wallet completion zsh", "wallet completion fish", "wallet completion powershell"}
 
 // TestEveryCommandSpeaksJSON walks the tree of commands with -o json: results are lines of JSON
 // on stdout; an error is an object on stderr, with the exit code of the table.
@@ -112,6 +112,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"repair", exitDone, exitFailed},
 		{"salvage USER USD", exitDone, exitNoAnswer},
 		{"replay", exitDone, exitFailed},
+		{"token shop --users u1", exitDone, exitDone},
 		{"version", exitDone, exitDone},
 	} {
 		args := strings.Fields(strings.NewReplacer("USER", user, "SCHEDULE", schedule, "FILE", file, "LINES", lines).Replace(row.command))
@@ -131,6 +132,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 	}
 	down.json(exitFailed, []string{"worker"})
 	down.json(exitFailed, []string{"codec-server"})
+	down.json(exitFailed, []string{"serve"})
 	require.Empty(t, missing, "add these commands to the table of this test")
 }
 
