@@ -23,13 +23,19 @@ import (
 // DecodeCommand reads a caller's JSON and validates it. On failure it returns an *InvalidError,
 // and a Command with whatever id and type could be read, so the refusal can be recorded under
 // that id.
-func DecodeCommand(data []byte) (Command, error) {
+func DecodeCommand(data []byte) (Command, error) { return DecodeCommandOr(data, "") }
+
+// DecodeCommandOr is DecodeCommand, but a command without an id gets idIfNone.
+func DecodeCommandOr(data []byte, idIfNone string) (Command, error) {
 	var command Command
 	if err := decodeJSON(data, "command", &command); err != nil {
 		return readableParts(data), err
 	}
 	if err := refuseEmpty(data); err != nil {
 		return command, err
+	}
+	if command.ID == "" {
+		command.ID = idIfNone
 	}
 	return command, command.Validate()
 }

@@ -62,6 +62,9 @@ func (r Reader) EntriesByID(ctx context.Context, ref wallet.AssetRef, ids []stri
 	return byID, nil
 }
 
+// ErrNoCommand says that a journal has no entry of a command.
+var ErrNoCommand = errors.New("no such command")
+
 // Receipt returns the receipt of a command, applied or refused, from the journal.
 func (r Reader) Receipt(ctx context.Context, userID, currency, commandID string) (Receipt, error) {
 	found, err := r.db.Query(ctx, sqlEntryByID, userID, currency, commandID)
@@ -73,7 +76,7 @@ func (r Reader) Receipt(ctx context.Context, userID, currency, commandID string)
 		return Receipt{}, err
 	}
 	if len(entries) == 0 {
-		return Receipt{}, fmt.Errorf("the journal of the %s wallet of user %q has no command %q", currency, userID, commandID)
+		return Receipt{}, fmt.Errorf("the journal of the %s wallet of user %q has no command %q: %w", currency, userID, commandID, ErrNoCommand)
 	}
 	e := entries[0]
 	return Receipt{e.UserID, e.Currency, e.CommandID, e.Position, e.Hash}, nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/cli"
+	failing "github.com/valueledger/wallet/internal/service/outcome"
 	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
@@ -47,17 +48,11 @@ var outcomes = []outcome{
 
 // outcomeOf is the one place where errors become exit codes.
 func outcomeOf(err error) outcome {
-	var unapplied *wallet.UnappliedError
-	var transaction *wallet.TransactionRefusedError
-	var invalid *wallet.InvalidError
 	var usage *cli.UsageError
-	var noAnswer *starter.NoAnswerError
 	var unreachable *unreachableError
 	var argument *serviceerror.InvalidArgument // a query or a cron that Temporal does not take
 	var failedLines *failedLinesError
 	var failedCheck *failedCheckError
-	var file *runs.FileError
-	var invalidLines *runs.InvalidLinesError
 	var otherFile *runs.OtherFileError
 	var endpoint *webhooks.InvalidError
 	switch {
@@ -65,14 +60,18 @@ func outcomeOf(err error) outcome {
 		return outcomes[exitDone]
 	case errors.As(err, &failedCheck) && failedCheck.report.Invalid > 0:
 		return outcomes[exitInvalid]
-	case errors.As(err, &unapplied), errors.As(err, &transaction), errors.As(err, &failedLines), errors.As(err, &failedCheck):
+	case errors.As(err, &failedLines), errors.As(err, &failedCheck):
 		return outcomes[exitRefused]
-	case errors.As(err, &invalid), errors.As(err, &usage), errors.As(err, &argument), errors.As(err, &file), errors.As(err, &invalidLines), errors.As(err, &otherFile), errors.As(err, &endpoint):
+	case errors.As(err, &usage), errors.As(err, &argument), errors.As(err, &otherFile), errors.As(err, &endpoint):
 		return outcomes[exitInvalid]
-	case errors.As(err, &noAnswer), errors.As(err, &unreachable):
+	case errors.As(err, &unreachable):
 		return outcomes[exitNoAnswer]
-	default:
+	}
+	switch kind := failing.Of(err); kind {
+	case failing.Unavailable: // of a read: nothing was sent
 		return outcomes[exitFailed]
+	default:
+		return outcomes[kind.CLI]
 	}
 }
 

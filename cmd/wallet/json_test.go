@@ -18,7 +18,7 @@ import (
 )
 
 // printsText are the commands that print no results.
-var printsText = []string{"wallet worker", "wallet webhook run", "wallet codec-server", "wallet help", "wallet completion bash", "wallet completion zsh", "wallet completion fish", "wallet completion powershell"}
+var printsText = []string{"wallet worker", "wallet webhook run", "wallet codec-server", "wallet serve", "wallet help", "wallet completion bash", "wallet completion zsh", "wallet completion fish", "wallet completion powershell"}
 
 // TestEveryCommandSpeaksJSON walks the tree of commands with -o json: results are lines of JSON
 // on stdout; an error is an object on stderr, with the exit code of the table.
@@ -134,6 +134,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"repair", exitDone, exitFailed},
 		{"salvage USER USD", exitDone, exitNoAnswer},
 		{"replay", exitDone, exitFailed},
+		{"token shop --users u1", exitDone, exitDone},
 		{"version", exitDone, exitDone},
 	} {
 		args := strings.Fields(strings.NewReplacer("USER", user, "SCHEDULE", schedule, "FILE", file, "LINES", lines, "ENDPOINT", endpoint).Replace(row.command))
@@ -154,6 +155,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 	down.json(exitFailed, []string{"worker"})
 	down.json(exitFailed, []string{"webhook", "run"})
 	down.json(exitFailed, []string{"codec-server"})
+	down.json(exitFailed, []string{"serve"})
 	require.Empty(t, missing, "add these commands to the table of this test")
 }
 

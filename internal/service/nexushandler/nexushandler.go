@@ -13,6 +13,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/failure"
+	"github.com/valueledger/wallet/internal/service/outcome"
 	"github.com/valueledger/wallet/internal/service/payloads"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
@@ -109,21 +110,20 @@ func (h handler) balance(ctx context.Context, data []byte) (balance walletnexus.
 // encode gives an error its Nexus type. Anything not known to be final is UNAVAILABLE, which
 // Temporal retries; the command id makes that harmless.
 func encode(err error) error {
-	var unapplied *wallet.UnappliedError
-	var refused *wallet.TransactionRefusedError
-	var invalid *wallet.InvalidError
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.As(err, &refused):
-		return &nexus.OperationError{State: nexus.OperationStateFailed, Message: refused.Error(), Cause: failure.Encode(err)}
-	case errors.As(err, &unapplied):
-		return &nexus.OperationError{State: nexus.OperationStateFailed, Message: unapplied.Result.Message, Cause: failure.Encode(err)}
-	case errors.As(err, &invalid):
-		return &nexus.HandlerError{Type: nexus.HandlerErrorTypeBadRequest, Message: invalid.Message, Cause: failure.Encode(err)}
-	case errors.Is(err, trail.ErrNoWallet):
-		return &nexus.HandlerError{Type: nexus.HandlerErrorTypeNotFound, Message: err.Error(), Cause: err}
-	default:
-		return &nexus.HandlerError{Type: nexus.HandlerErrorTypeUnavailable, Message: err.Error(), Cause: err}
 	}
+	kind, cause := outcome.Of(err), failure.Encode(err)
+	var unapplied *wallet.UnappliedError
+	var invalid *wallet.InvalidError
+	message := err.Error()
+	if errors.As(err, &unapplied) {
+		message = unapplied.Result.Message
+	} else if errors.As(err, &invalid) {
+		message = invalid.Message
+	}
+	if kind.Nexus == "" {
+		return &nexus.OperationError{State: nexus.OperationStateFailed, Message: message, Cause: cause}
+	}
+	return &nexus.HandlerError{Type: kind.Nexus, Message: message, Cause: cause}
 }

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+	"go.uber.org/zap"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/access"
+	"github.com/valueledger/wallet/internal/service/cli"
+	"github.com/valueledger/wallet/internal/service/httpserver"
+	"github.com/valueledger/wallet/internal/service/telemetry"
+	"github.com/valueledger/wallet/starter"
+)
+
+type serveOptions struct {
+	listen, metrics string
+	cert, key       string
+	lanes           int
+	rate            float64
+	timeout         time.Duration
+	tokens          string
+	jwks, iss, aud  string
+	skew            time.Duration
+}
+
+func (a *app) serveCommand() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Answer the HTTP API until SIGTERM", Args: cobra.NoArgs,
+		Long: `Answer the HTTP API until SIGTERM, beside workers. Its OpenAPI document is at
+/openapi.json; docs/http.md has examples.
+
+Without --tokens-file and --jwks nobody has to authenticate: it then listens on
+this machine only. "wallet token" makes a token for the file. JWTs need the
+issuer's keys, its name and an audience; they reach the wallets of their own
+subject, unless the claim wallet_users names others or "*".`,
+		Example: "  wallet serve --tokens-file tokens.json\n  wallet serve --listen :8443 --tls-cert tls.crt --tls-key tls.key \\\n    --jwks https://login.example.com/keys --jwt-issuer https://login.example.com --jwt-audience wallet",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, o) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.listen, "listen", cli.EnvOr("WALLET_API_ADDRESS", "127.0.0.1:8088"), "address and port of the API (WALLET_API_ADDRESS)")
+	addHTTPAddress(cmd, &o.metrics, "listen there for metrics and probes")
+	flags.StringVar(&o.cert, "tls-cert", os.Getenv("WALLET_API_TLS_CERT"), "certificate for TLS, PEM (WALLET_API_TLS_CERT)")
+	flags.StringVar(&o.key, "tls-key", os.Getenv("WALLET_API_TLS_KEY"), "its key, PEM (WALLET_API_TLS_KEY)")
+	flags.IntVar(&o.lanes, "lanes", 1, "lanes for concurrent requests for different wallets; 0 for none")
+	flags.Float64Var(&o.rate, "rate", 0, "requests a second that a token may send; 0 for any number")
+	flags.DurationVar(&o.timeout, "answer-timeout", httpserver.DefaultAnswerTimeout, "how long a request waits for its answer")
+	flags.StringVar(&o.tokens, "tokens-file", os.Getenv("WALLET_TOKENS_FILE"), "file of static tokens (WALLET_TOKENS_FILE)")
+	flags.StringVar(&o.jwks, "jwks", os.Getenv("WALLET_JWKS"), "keys of the issuer of JWTs: a URL or a file (WALLET_JWKS)")
+	flags.StringVar(&o.iss, "jwt-issuer", os.Getenv("WALLET_JWT_ISSUER"), "the issuer of JWTs (WALLET_JWT_ISSUER)")
+	flags.StringVar(&o.aud, "jwt-audience", os.Getenv("WALLET_JWT_AUDIENCE"), "the audience that JWTs must be for (WALLET_JWT_AUDIENCE)")
+	flags.DurationVar(&o.skew, "jwt-skew", time.Minute, "how far the clocks of issuer and server may differ, at most 5m")
+	return cmd
+}
+
+func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
+	ctx := cmd.Context()
+	logger, err := service.NewLogger(a.logLevel, a.logFormat)
+	if err != nil {
+		return err
+	}
+	auth, err := o.authenticator(cmd, logger)
+	if err != nil {
+		return err
+	}
+	certificates, err := o.certificates()
+	if err != nil {
+		return err
+	}
+	metrics, err := telemetry.NewMetrics()
+	if err != nil {
+		return err
+	}
+	pool, err := service.OpenPool(ctx, a.database)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if err := metrics.ObservePool(pool); err != nil {
+		return err
+	}
+	temporal, namespace, err := service.DialTemporal(ctx, logger, func(c *client.Options) {
+		service.WorkerConnection(c)
+		metrics.Client(c)
+	})
+	if err != nil {
+		return err
+	}
+	defer temporal.Close()
+	wallets, err := starter.New(temporal, starter.Options{TaskQueue: a.taskQueue, Lanes: o.lanes})
+	if err != nil {
+		return err
+	}
+	s, err := httpserver.New(httpserver.Options{
+		Wallets: wallets, Temporal: temporal, Pool: pool, Auth: auth, Logger: logger, AnswerTimeout: o.timeout, Rate: o.rate,
+		Wrap: func(h http.Handler) http.Handler { return metrics.HTTP(h) },
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := s.Listen(o.listen)
+	if err != nil {
+		return err
+	}
+	if o.metrics != service.HTTPOff {
+		probes, err := telemetry.Serve(o.metrics, metrics.Handler(), logger, s.Checks())
+		if err != nil {
+			return err
+		}
+		defer probes.Close()
+	}
+	logger.Info("the HTTP API is running", zap.String("address", listener.Addr().String()), zap.Bool("tls", certificates != nil),
+		zap.Bool("tokens_required", !auth.IsOff()), zap.String("namespace", namespace), zap.String("task_queue", a.taskQueue))
+	if err := s.Serve(ctx, listener, certificates); err != nil {
+		return err
+	}
+	logger.Info("the HTTP API has stopped")
+	return nil
+}
+
+func (o serveOptions) authenticator(cmd *cobra.Command, logger *zap.Logger) (*access.Authenticator, error) {
+	options := access.Options{TokensFile: o.tokens}
+	if o.jwks != "" || o.iss != "" || o.aud != "" {
+		options.JWT = &access.JWTOptions{JWKS: o.jwks, Issuer: o.iss, Audience: o.aud, Skew: o.skew, KeysFailed: func(err error) {
+			logger.Warn("the keys for JWTs cannot be fetched", zap.Error(err))
+		}}
+	}
+	return access.New(cmd.Context(), options)
+}
+
+func (o serveOptions) certificates() (*tls.Config, error) {
+	if o.cert == "" && o.key == "" {
+		return nil, nil
+	}
+	if _, err := tls.LoadX509KeyPair(o.cert, o.key); err != nil {
+		return nil, fmt.Errorf("read the certificate for TLS (--tls-cert, --tls-key): %w", err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(o.cert, o.key) // it may have been renewed
+		return &pair, err
+	}}, nil
+}
+
+func (a *app) tokenCommand() *cobra.Command {
+	var t access.StaticToken
+	scopes := []string{string(access.Read)}
+	cmd := &cobra.Command{
+		Use: "token SUBJECT --users USERS", Short: "Make a token for the HTTP API, and its line for --tokens-file", Args: cobra.ExactArgs(1),
+		Long: `Make a token for the HTTP API. It is printed once; the entry for the file of
+--tokens-file has only its hash: {"tokens": [ENTRY, ...]}.`,
+		Example: "  wallet token shop --users '*' --scopes read,write",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t.Subject, t.Scopes = args[0], nil
+			for _, s := range scopes {
+				t.Scopes = append(t.Scopes, access.Scope(s))
+			}
+			token, hash := access.NewToken()
+			t.SHA256 = hash
+			entry, err := t.Entry()
+			if err != nil {
+				return &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "token", Message: err.Error()}
+			}
+			if a.output == "json" {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "{\"token\":%q,\"entry\":%s}\n", token, entry)
+			} else {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n%s\n", token, entry)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringSliceVar(&scopes, "scopes", scopes, "read, write, admin")
+	cmd.Flags().StringSliceVar(&t.Users, "users", nil, `whose wallets it reaches, "*" for all`)
+	cmd.Flags().StringSliceVar(&t.Currencies, "currencies", nil, "in which currencies (default: all)")
+	cobra.CheckErr(cmd.MarkFlagRequired("users"))
+	return cmd
+}

@@ -1,0 +1,171 @@
+package access
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/time/rate"
+
+	"github.com/valueledger/wallet"
+)
+
+// The claims that bind a JWT to users and currencies.
+const (
+	ClaimUsers      = "wallet_users"
+	ClaimCurrencies = "wallet_currencies"
+)
+
+// JWTOptions say which JWTs are accepted.
+type JWTOptions struct {
+	JWKS             string // the issuer's keys: a URL, or a file
+	Issuer, Audience string // both are required
+	Skew             time.Duration
+	// KeysFailed is told when the keys cannot be fetched again; nil for nobody.
+	KeysFailed func(error)
+}
+
+// algorithms are signatures by a key pair. "none" and those with a shared secret are not among
+// them: with these, who may read the published keys could make a token.
+var algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+const (
+	// maxTokenBytes is more than any issuer's tokens have, and less than a header may.
+	maxTokenBytes = 16 << 10
+	maxSkew       = 5 * time.Minute
+	// keysPatience is how long a request for the keys may take.
+	keysPatience = 10 * time.Second
+	keysEvery    = 15 * time.Minute
+	// unknownKeyEvery limits how often a token with an unknown key makes the keys be fetched again.
+	unknownKeyEvery = 10 * time.Second
+)
+
+type jwtVerifier struct {
+	keys   keyfunc.Keyfunc
+	parser *jwt.Parser
+	skew   time.Duration
+}
+
+func newJWTVerifier(ctx context.Context, o JWTOptions) (*jwtVerifier, error) {
+	switch {
+	case o.JWKS == "":
+		return nil, errors.New("no keys to check JWTs with: give the URL or the file of the issuer's JWKS")
+	case o.Issuer == "" || o.Audience == "":
+		return nil, errors.New("JWTs need both an issuer and an audience: without them, tokens that were issued for others would be accepted")
+	case o.Skew < 0 || o.Skew > maxSkew:
+		return nil, fmt.Errorf("clock skew %s is out of range: use 0 to %s", o.Skew, maxSkew)
+	}
+	keys, err := readKeys(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("read the keys for JWTs from %s: %w", o.JWKS, err)
+	}
+	return &jwtVerifier{keys, jwt.NewParser(
+		jwt.WithValidMethods(algorithms), jwt.WithIssuer(o.Issuer), jwt.WithAudience(o.Audience),
+		jwt.WithExpirationRequired(), jwt.WithLeeway(o.Skew), jwt.WithStrictDecoding(),
+	), o.Skew}, nil
+}
+
+func readKeys(ctx context.Context, o JWTOptions) (keyfunc.Keyfunc, error) {
+	if !strings.HasPrefix(o.JWKS, "http://") && !strings.HasPrefix(o.JWKS, "https://") {
+		content, err := os.ReadFile(o.JWKS)
+		if err != nil {
+			return nil, err
+		}
+		return keyfunc.NewJWKSetJSON(content)
+	}
+	first := false // a start without keys would refuse everybody
+	return keyfunc.NewDefaultOverrideCtx(ctx, []string{o.JWKS}, keyfunc.Override{
+		HTTPTimeout: keysPatience, NoErrorReturnFirstHTTPReq: &first, RefreshInterval: keysEvery,
+		RefreshUnknownKID: rate.NewLimiter(rate.Every(unknownKeyEvery), 1),
+		RateLimitWaitMax:  time.Millisecond, // a request does not wait for its turn
+		RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
+			return func(_ context.Context, err error) {
+				if o.KeysFailed != nil {
+					o.KeysFailed(err)
+				}
+			}
+		},
+	})
+}
+
+// claims are those that are looked at.
+type claims struct {
+	jwt.RegisteredClaims
+	Scope      string `json:"scope"` // RFC 9068: separated by spaces
+	Scp        texts  `json:"scp"`   // as some issuers send them
+	Users      texts  `json:"wallet_users"`
+	Currencies texts  `json:"wallet_currencies"`
+}
+
+// texts is a JSON string or a list of strings.
+type texts []string
+
+func (t *texts) UnmarshalJSON(data []byte) error {
+	var one string
+	if json.Unmarshal(data, &one) == nil {
+		*t = texts{one}
+		return nil
+	}
+	var list []string
+	err := json.Unmarshal(data, &list)
+	*t = list
+	return err
+}
+
+func isJWT(token string) bool { return strings.Count(token, ".") == 2 }
+
+func (v *jwtVerifier) verify(ctx context.Context, token string) (Principal, error) {
+	if len(token) > maxTokenBytes {
+		return Principal{}, refuse("it is too long")
+	}
+	var c claims
+	if _, err := v.parser.ParseWithClaims(token, &c, v.keys.KeyfuncCtx(ctx)); err != nil {
+		return Principal{}, refuse(whyNot(err))
+	}
+	if wallet.ValidateUserID(c.Subject) != nil || c.Subject == Everyone { // which would stand for all users
+		return Principal{}, refuse("its subject is missing, or no user id")
+	}
+	p := Principal{Subject: c.Subject, Users: c.Users, Currencies: c.Currencies, Expires: c.ExpiresAt.Add(v.skew), Key: "sub:" + c.Subject}
+	for _, s := range append(strings.Fields(c.Scope), c.Scp...) {
+		if scope := Scope(s); isScope(scope) && !slices.Contains(p.Scopes, scope) {
+			p.Scopes = append(p.Scopes, scope)
+		}
+	}
+	if c.Users == nil { // the claim is absent: the subject's own wallets
+		p.Users = []string{c.Subject}
+	}
+	if c.Currencies != nil && len(c.Currencies) == 0 { // an empty list is none, not all
+		return Principal{}, refuse("it is bound to no currency")
+	}
+	return p, nil
+}
+
+// whyNot puts the reason in words that have no part of the token.
+func whyNot(err error) string {
+	for _, row := range []struct {
+		is  error
+		why string
+	}{
+		{jwt.ErrTokenExpired, "it has expired"},
+		{jwt.ErrTokenNotValidYet, "it is not valid yet"},
+		{jwt.ErrTokenUsedBeforeIssued, "it was issued in the future"},
+		{jwt.ErrTokenInvalidAudience, "it is for another audience"},
+		{jwt.ErrTokenInvalidIssuer, "it is from another issuer"},
+		{jwt.ErrTokenRequiredClaimMissing, "a claim is missing: iss, aud and exp are required"},
+		{jwt.ErrTokenMalformed, "it is malformed"},
+		{jwt.ErrTokenSignatureInvalid, "its signature or algorithm is not accepted"},
+		{jwt.ErrTokenUnverifiable, "its key is unknown"},
+	} {
+		if errors.Is(err, row.is) {
+			return row.why
+		}
+	}
+	return "it is not valid"
+}

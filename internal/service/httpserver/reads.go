@@ -1,0 +1,297 @@
+package httpserver
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/access"
+	"github.com/valueledger/wallet/trail"
+)
+
+// Balance is what a user owns in a currency, now or at a time.
+type Balance struct {
+	UserID    string        `json:"user_id"`
+	Currency  string        `json:"currency"`
+	Total     wallet.Amount `json:"total"`
+	Hold      wallet.Amount `json:"hold" doc:"without what has expired"`
+	Available wallet.Amount `json:"available"`
+	Version   int64         `json:"version"`
+	Position  int64         `json:"position"`
+	Hash      wallet.Hash   `json:"hash" doc:"of the last journal entry"`
+	UpdatedAt *time.Time    `json:"updated_at,omitempty"`
+}
+
+func balanceOf(a wallet.Asset) Balance {
+	b := Balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Version, a.Position, a.Hash, nil}
+	if !a.UpdatedAt.IsZero() {
+		b.UpdatedAt = &a.UpdatedAt
+	}
+	return b
+}
+
+// freshPause is how long a read waits before it looks again for a version.
+const freshPause = 20 * time.Millisecond
+
+type balanceInput struct {
+	WalletPath
+	At             string `query:"at" doc:"a time in the past"`
+	Version        int64  `query:"version" minimum:"1" doc:"right after the command with this version"`
+	AtLeastVersion int64  `query:"at_least_version" minimum:"1" doc:"wait until the wallet has this version: that of your own command"`
+}
+
+func (s *Server) balance(ctx context.Context, in *balanceInput) (*bodyOf[Balance], error) {
+	at, err := parseTime("at", in.At)
+	if err != nil {
+		return nil, err
+	}
+	chosen := 0
+	for _, given := range []bool{!at.IsZero(), in.Version > 0, in.AtLeastVersion > 0} {
+		if given {
+			chosen++
+		}
+	}
+	var a wallet.Asset
+	switch {
+	case chosen > 1:
+		return nil, badInput("at", in.At, "send one of at, version and at_least_version")
+	case !at.IsZero():
+		a, err = s.read.AssetAt(ctx, in.User, in.Currency, at)
+	case in.Version > 0:
+		a, err = s.read.AssetAtVersion(ctx, in.User, in.Currency, in.Version)
+	default:
+		a, err = s.read.Asset(ctx, in.User, in.Currency)
+		for err == nil && a.Version < in.AtLeastVersion {
+			select {
+			case <-ctx.Done():
+				return nil, fmt.Errorf("version %d of the %s wallet of user %q: %w: its versions are 1 to %d", in.AtLeastVersion, in.Currency, in.User, trail.ErrNoVersion, a.Version)
+			case <-time.After(freshPause):
+				a, err = s.read.Asset(ctx, in.User, in.Currency)
+			}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return body(balanceOf(a)), nil
+}
+
+type balancesInput struct {
+	UserPath
+	At string `query:"at" doc:"a time in the past"`
+}
+
+func (s *Server) balances(ctx context.Context, in *balancesInput) (*bodyOf[[]Balance], error) {
+	at, err := parseTime("at", in.At)
+	if err != nil {
+		return nil, err
+	}
+	var assets []wallet.Asset
+	if at.IsZero() {
+		assets, err = s.read.Assets(ctx, in.User)
+	} else {
+		assets, err = s.read.AssetsAt(ctx, in.User, at)
+	}
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Balance, len(assets))
+	for i, a := range assets {
+		all[i] = balanceOf(a)
+	}
+	return body(all), nil
+}
+
+// Page is a part of a list. Next continues after it; it is absent at the end.
+type Page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty" doc:"send it as after, for the next page"`
+}
+
+func pageOf[T any](items []T, limit int, next func(T) string) *bodyOf[Page[T]] {
+	p := Page[T]{Items: append([]T{}, items...)}
+	if len(items) == limit {
+		p.Next = next(items[len(items)-1])
+	}
+	return body(p)
+}
+
+// Paging is how a list is read in parts.
+type Paging struct {
+	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+}
+
+type numberedInput struct {
+	WalletPath
+	Paging
+	After  int64  `query:"after" minimum:"0" doc:"next of the page before"`
+	Status string `query:"status" enum:"applied,unapplied"`
+}
+
+// Entry is a journal entry: the Result of its command, and what was sent.
+type Entry struct {
+	Result
+	RequestHash wallet.Hash       `json:"request_hash"`
+	PrevHash    wallet.Hash       `json:"prev_hash"`
+	Description string            `json:"description,omitempty"`
+	Actor       string            `json:"actor,omitempty"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
+}
+
+// MarshalJSON leaves replayed out.
+func (e Entry) MarshalJSON() ([]byte, error) {
+	type result wallet.Result
+	return marshal(struct {
+		result
+		Replayed    *bool             `json:"replayed,omitempty"`
+		RequestHash wallet.Hash       `json:"request_hash"`
+		PrevHash    wallet.Hash       `json:"prev_hash"`
+		Description string            `json:"description,omitempty"`
+		Actor       string            `json:"actor,omitempty"`
+		Metadata    map[string]string `json:"metadata,omitempty"`
+	}{result(e.Result.Result), nil, e.RequestHash, e.PrevHash, e.Description, e.Actor, e.Metadata})
+}
+
+type eventsInput struct {
+	WalletPath
+	Paging
+	After int64 `query:"after" minimum:"0" doc:"next of the page before"`
+}
+
+type holdsInput struct {
+	WalletPath
+	Paging
+	After string `query:"after" doc:"next of the page before"`
+	State string `query:"state" enum:"open,captured,released,expired"`
+}
+
+type receiptInput struct {
+	WalletPath
+	ID string `path:"command_id"`
+}
+
+type checkInput struct {
+	RawBody  []byte
+	receipts []trail.Receipt
+}
+
+// maxReceipts is how many are checked at once.
+const maxReceipts = 500
+
+func (in *checkInput) wallets() (refs []wallet.AssetRef, err error) {
+	if err := wallet.DecodeInput(in.RawBody, &in.receipts); err != nil {
+		return nil, err
+	}
+	if n := len(in.receipts); n == 0 || n > maxReceipts {
+		return nil, badInput("receipts", fmt.Sprint(n), "there are %d receipts: send 1 to %d", n, maxReceipts)
+	}
+	for _, r := range in.receipts {
+		if err := wallet.ValidateWallet(r.UserID, r.Currency); err != nil {
+			return nil, err
+		}
+		refs = append(refs, wallet.AssetRef{UserID: r.UserID, Currency: r.Currency})
+	}
+	return refs, nil
+}
+
+// Findings are what is wrong; none if all is as it must be.
+type Findings struct {
+	Checked  int64           `json:"checked"`
+	Findings []trail.Finding `json:"findings"`
+}
+
+type totalsInput struct {
+	Currency string `query:"currency" doc:"in this currency only"`
+	From     string `query:"from" doc:"inclusive"`
+	To       string `query:"to" doc:"exclusive"`
+}
+
+func (in *totalsInput) wallets() ([]wallet.AssetRef, error) {
+	return (&Some{Currency: in.Currency}).wallets()
+}
+
+func (s *Server) readRoutes() {
+	const ofWallet = prefix + "/wallets/{user}/{currency}"
+	missing := []int{http.StatusNotFound}
+	get := func(id, path, summary string) route {
+		return route{id: id, method: http.MethodGet, path: path, summary: summary, scope: access.Read, errors: missing}
+	}
+	register(s, get("list-balances", prefix+"/wallets/{user}", "What a user owns"), s.balances)
+	register(s, get("get-balance", ofWallet+"/balance", "What a user owns in a currency, now or in the past"), s.balance)
+	register(s, get("list-journal", ofWallet+"/journal", "The journal of a wallet: applied and refused commands"), func(ctx context.Context, in *numberedInput) (*bodyOf[Page[Entry]], error) {
+		entries, err := s.read.Commands(ctx, trail.CommandFilter{UserID: in.User, Currency: in.Currency, Status: wallet.Status(in.Status), AfterPosition: in.After, Limit: in.Limit})
+		if err != nil {
+			return nil, err
+		}
+		list := make([]Entry, len(entries))
+		for i, e := range entries {
+			list[i] = Entry{Result{e.Result()}, e.RequestHash, e.PrevHash, e.Description, e.Actor, e.Metadata}
+		}
+		return pageOf(list, in.Limit, func(e Entry) string { return fmt.Sprint(e.Position) }), nil
+	})
+	register(s, get("list-events", ofWallet+"/events", "The events of a wallet"), func(ctx context.Context, in *eventsInput) (*bodyOf[Page[trail.Event]], error) {
+		events, err := s.read.Events(ctx, trail.EventFilter{UserID: in.User, Currency: in.Currency, AfterVersion: in.After, Limit: in.Limit})
+		if err != nil {
+			return nil, err
+		}
+		return pageOf(events, in.Limit, func(e trail.Event) string { return fmt.Sprint(e.Version) }), nil
+	})
+	register(s, get("list-holds", ofWallet+"/holds", "The holds of a wallet"), func(ctx context.Context, in *holdsInput) (*bodyOf[Page[trail.Hold]], error) {
+		holds, err := s.read.Holds(ctx, trail.HoldFilter{UserID: in.User, Currency: in.Currency, State: wallet.HoldState(in.State), AfterCurrency: in.Currency, AfterID: in.After, Limit: in.Limit})
+		if err != nil {
+			return nil, err
+		}
+		return pageOf(holds, in.Limit, func(h trail.Hold) string { return h.ID }), nil
+	})
+	register(s, get("get-receipt", ofWallet+"/receipts/{command_id}", "The receipt of a command, to keep"), func(ctx context.Context, in *receiptInput) (*bodyOf[trail.Receipt], error) {
+		r, err := s.read.Receipt(ctx, in.User, in.Currency, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return body(r), nil
+	})
+	check := get("check-receipts", prefix+"/receipts/check", "Check that the journal still has the entries of receipts")
+	check.method, check.maxBody, check.body = http.MethodPost, wallet.MaxUpdateBytes, s.receiptsBody()
+	register(s, check, func(ctx context.Context, in *checkInput) (*bodyOf[Findings], error) {
+		report := Findings{Checked: int64(len(in.receipts)), Findings: []trail.Finding{}}
+		for _, r := range in.receipts {
+			finding, err := s.read.CheckReceipt(ctx, r)
+			if err != nil {
+				return nil, err
+			}
+			if finding != nil {
+				report.Findings = append(report.Findings, *finding)
+			}
+		}
+		return body(report), nil
+	})
+	verify := get("verify-wallet", ofWallet+"/verify", "Derive everything of a wallet again from its journal, and name what is wrong")
+	verify.method = http.MethodPost
+	register(s, verify, func(ctx context.Context, in *WalletPath) (*bodyOf[trail.Report], error) {
+		report, err := s.read.Verify(ctx, trail.VerifyOptions{UserID: in.User, Currency: in.Currency, Parallel: 1})
+		if err == nil && report.Wallets == 0 {
+			err = fmt.Errorf("user %q owns nothing in %s: %w", in.User, in.Currency, trail.ErrNoWallet)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return body(report), nil
+	})
+	register(s, get("get-totals", prefix+"/totals", "What became of currencies in a period, over all wallets"), func(ctx context.Context, in *totalsInput) (*bodyOf[[]trail.Totals], error) {
+		from, err := parseTime("from", in.From)
+		if err != nil {
+			return nil, err
+		}
+		to, err := parseTime("to", in.To)
+		if err != nil {
+			return nil, err
+		}
+		totals, err := s.read.Totals(ctx, in.Currency, from, to)
+		if err != nil {
+			return nil, err
+		}
+		return body(append([]trail.Totals{}, totals...)), nil
+	})
+}

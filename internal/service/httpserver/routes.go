@@ -1,0 +1,235 @@
+package httpserver
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/access"
+	"github.com/valueledger/wallet/internal/service/outcome"
+)
+
+// route is a row of the table of routes. The type of its input says how the wallets of a request
+// are found; a route without such an input does not compile.
+type route struct {
+	id, method, path string
+	summary, text    string
+	scope            access.Scope
+	errors           []int
+	body             *huma.RequestBody // of a body that the wallet's own decoder reads
+	maxBody          int64
+	mediaTypes       []string     // of a streamed answer
+	answers          reflect.Type // of a route that changes something: the body of its answer
+}
+
+// input is what a route takes. wallets returns those that the request is about, after reading them
+// from the body if they are there: an empty user id stands for all users, an empty currency for all
+// currencies. The bearer must reach each.
+type input[I any] interface {
+	*I
+	wallets() ([]wallet.AssetRef, error)
+}
+
+// register adds a route. Nothing reaches do unless the bearer has the scope and reaches the wallets.
+func register[I, O any, P input[I]](s *Server, r route, do func(context.Context, *I) (*O, error)) {
+	huma.Register(s.api, r.operation(s), func(ctx context.Context, in *I) (*O, error) {
+		if err := s.mayUse(ctx, r, P(in).wallets); err != nil {
+			return nil, s.problemOf(err)
+		}
+		ctx, cancel := context.WithTimeout(ctx, s.timeout(ctx))
+		defer cancel()
+		out, err := do(ctx, in)
+		if err != nil {
+			return nil, s.problemOf(err)
+		}
+		return out, nil
+	})
+	if r.answers != nil {
+		s.describe(r)
+	}
+}
+
+// describe says of a route that changes something what it answers: huma only sees that it is one of
+// two types.
+func (s *Server) describe(r route) {
+	schemas := s.api.OpenAPI().Components.Schemas
+	responses := s.api.OpenAPI().Paths[r.path].Post.Responses
+	headers := responses["200"].Headers
+	content := func(t reflect.Type) map[string]*huma.MediaType {
+		return map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(t, true, r.id)}}
+	}
+	responses["200"] = &huma.Response{Description: "The answer, or the first one again", Headers: headers, Content: content(r.answers)}
+	responses["202"] = &huma.Response{Description: outcome.NoAnswer.Title, Headers: headers, Content: content(reflect.TypeFor[Pending]())}
+}
+
+// found adds a route whose wallets are known only from what it reads: do returns them. For a bearer
+// who does not reach each, the answer is missing, as if there were nothing.
+func found[I, O any](s *Server, r route, do func(context.Context, *I) (*O, []wallet.AssetRef, error), missing func(*I) error) {
+	huma.Register(s.api, r.operation(s), func(ctx context.Context, in *I) (*O, error) {
+		unknown := func() ([]wallet.AssetRef, error) { return nil, nil }
+		if err := s.mayUse(ctx, r, unknown); err != nil {
+			return nil, s.problemOf(err)
+		}
+		ctx, cancel := context.WithTimeout(ctx, s.timeout(ctx))
+		defer cancel()
+		out, refs, err := do(ctx, in)
+		if err != nil {
+			return nil, s.problemOf(err)
+		}
+		for _, ref := range refs {
+			if p := access.From(ctx); !p.Reaches(ref) {
+				s.logDenied(ctx, p, r.id, "it does not reach the wallets")
+				return nil, s.problemOf(missing(in))
+			}
+		}
+		return out, nil
+	})
+}
+
+// stream adds a route whose answer is written by do, for as long as it takes.
+func stream[I any, P input[I]](s *Server, r route, do func(context.Context, *I) (func(huma.Context), error)) {
+	huma.Register(s.api, r.operation(s), func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
+		if err := s.mayUse(ctx, r, P(in).wallets); err != nil {
+			return nil, s.problemOf(err)
+		}
+		write, err := do(ctx, in)
+		if err != nil {
+			return nil, s.problemOf(err)
+		}
+		return &huma.StreamResponse{Body: write}, nil
+	})
+}
+
+// mayUse denies what the bearer's token does not allow.
+func (s *Server) mayUse(ctx context.Context, r route, wallets func() ([]wallet.AssetRef, error)) error {
+	p := access.From(ctx)
+	if !p.Has(r.scope) {
+		s.logDenied(ctx, p, r.id, "scope "+string(r.scope)+" is missing")
+		return problem(forbidden, "this needs the scope %s, which the token does not have", r.scope)
+	}
+	refs, err := wallets()
+	if err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		if !p.Reaches(ref) {
+			s.logDenied(ctx, p, r.id, "it does not reach the wallets")
+			return problem(forbidden, "%s", notReached(ref))
+		}
+	}
+	return nil
+}
+
+func notReached(ref wallet.AssetRef) string {
+	switch {
+	case ref.UserID == "":
+		return "this is about all users, and the token is bound to some: name a user_id, if the route takes one"
+	case ref.Currency == "":
+		return "the token does not reach all wallets of this user"
+	}
+	return "the token does not reach this wallet"
+}
+
+func (r route) operation(s *Server) huma.Operation {
+	errs := append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable}, r.errors...)
+	op := huma.Operation{
+		OperationID: r.id, Method: r.method, Path: r.path, Summary: r.summary, Description: r.text, Errors: errs,
+		Security: []map[string][]string{{"token": {string(r.scope)}}}, MaxBodyBytes: r.maxBody, BodyReadTimeout: bodyTimeout,
+		RequestBody: r.body, SkipValidateBody: true, RejectUnknownQueryParameters: true,
+	}
+	if r.body != nil {
+		op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusRequestTimeout)
+	}
+	if len(r.mediaTypes) > 0 {
+		content := map[string]*huma.MediaType{}
+		for _, t := range r.mediaTypes {
+			content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+		}
+		op.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: content}}
+	}
+	return op
+}
+
+// timeout is how long a request may take to be answered: the server's time, or less if the caller
+// asks for that with "Prefer: wait=SECONDS".
+func (s *Server) timeout(ctx context.Context) time.Duration {
+	if wait, ok := ctx.Value(waitKey{}).(time.Duration); ok && wait < s.options.AnswerTimeout {
+		return wait
+	}
+	return s.options.AnswerTimeout
+}
+
+type waitKey struct{}
+
+// WalletPath is the input of a route whose path names a wallet.
+// It is exported, as all inputs within others: huma sets no fields in others.
+type WalletPath struct {
+	User     string `path:"user" doc:"the user's id; a slash in it is written as %2F"`
+	Currency string `path:"currency" doc:"such as USD"`
+}
+
+func (p *WalletPath) wallets() ([]wallet.AssetRef, error) {
+	return []wallet.AssetRef{p.ref()}, wallet.ValidateWallet(p.User, p.Currency)
+}
+
+func (p *WalletPath) ref() wallet.AssetRef {
+	return wallet.AssetRef{UserID: p.User, Currency: p.Currency}
+}
+
+// UserPath is the input of a route whose path names a user.
+type UserPath struct {
+	User string `path:"user" doc:"the user's id; a slash in it is written as %2F"`
+}
+
+func (p *UserPath) wallets() ([]wallet.AssetRef, error) {
+	return []wallet.AssetRef{{UserID: p.User}}, wallet.ValidateUserID(p.User)
+}
+
+// all is the input of a route that is about all wallets.
+type all struct{}
+
+func (*all) wallets() ([]wallet.AssetRef, error) { return []wallet.AssetRef{{}}, nil }
+
+// Some is the input of a route that is about all wallets, or those that the query names.
+type Some struct {
+	UserID   string `query:"user_id" doc:"of this user only"`
+	Currency string `query:"currency" doc:"in this currency only"`
+}
+
+func (q *Some) wallets() ([]wallet.AssetRef, error) {
+	if q.UserID != "" {
+		if err := wallet.ValidateUserID(q.UserID); err != nil {
+			return nil, err
+		}
+	}
+	if q.Currency != "" {
+		if err := wallet.ValidateCurrency(q.Currency); err != nil {
+			return nil, err
+		}
+	}
+	return []wallet.AssetRef{{UserID: q.UserID, Currency: q.Currency}}, nil
+}
+
+const prefix = "/v1"
+
+func commandPath(ref wallet.AssetRef, id string) string {
+	return prefix + "/wallets/" + segment(ref.UserID) + "/" + ref.Currency + "/commands/" + segment(id)
+}
+
+func transactionPath(id string) string { return prefix + "/transactions/" + segment(id) }
+
+// segment escapes an id for a path. "." and ".." would be steps in it.
+func segment(id string) string {
+	switch id {
+	case ".":
+		return "%2E"
+	case "..":
+		return "%2E%2E"
+	}
+	return url.PathEscape(id)
+}

@@ -1,0 +1,106 @@
+package httpserver
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/trail"
+)
+
+// bodyOf is an answer with a body and nothing else.
+type bodyOf[T any] struct{ Body T }
+
+func body[T any](t T) *bodyOf[T] { return &bodyOf[T]{t} }
+
+// marshal does not escape < and >, as huma does not.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
+// Command is a command as this API takes it: without the reply_to of workflows, and with an id
+// unless the header Idempotency-Key is it.
+type Command struct{ wallet.Command }
+
+// TransformSchema says so.
+func (Command) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return commandSchema(s, "type")
+}
+
+// Transaction is a transaction as this API takes it.
+type Transaction struct {
+	wallet.Transaction
+	Commands []Leg `json:"commands" minItems:"2" maxItems:"100"`
+}
+
+// TransformSchema says that it needs no id in the body.
+func (Transaction) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Required = []string{"commands"}
+	return s
+}
+
+// Leg is a command of a transaction.
+type Leg struct {
+	wallet.AssetRef
+	wallet.Command
+}
+
+// TransformSchema leaves the id out: a leg has none of its own.
+func (Leg) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	delete(s.Properties, "id")
+	return commandSchema(s, "user_id", "currency", "type")
+}
+
+func commandSchema(s *huma.Schema, required ...string) *huma.Schema {
+	delete(s.Properties, "reply_to")
+	s.Required = required
+	if t := s.Properties["type"]; t != nil {
+		t.Enum = nil
+		for _, k := range wallet.CallersKinds() {
+			t.Enum = append(t.Enum, string(k.Type))
+		}
+	}
+	return s
+}
+
+// amountSchema and hashSchema stand for types whose JSON is text.
+type amountSchema struct{}
+
+func (amountSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Description: "a decimal number as text, never rounded", Examples: []any{"12.50"}}
+}
+
+type hashSchema struct{}
+
+func (hashSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Description: "a SHA-256 in hexadecimal digits"}
+}
+
+func aliasTypes(r huma.Registry) {
+	r.RegisterTypeAlias(reflect.TypeFor[wallet.Amount](), reflect.TypeFor[amountSchema]())
+	r.RegisterTypeAlias(reflect.TypeFor[wallet.Hash](), reflect.TypeFor[hashSchema]())
+}
+
+// parseTime reads a time of a query; the zero time if there is none.
+func parseTime(field, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || t.IsZero() {
+		return t, badInput(field, text, "%s is %.60q: send a time such as 2026-01-31T12:00:00Z (in a query, + is written as %%2B)", field, text)
+	}
+	return t.UTC(), nil
+}
+
+func (s *Server) receiptsBody() *huma.RequestBody {
+	return s.jsonBody(reflect.TypeFor[[]trail.Receipt](), "Receipts")
+}
