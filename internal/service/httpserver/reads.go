@@ -62,20 +62,29 @@ func (s *Server) balance(ctx context.Context, in *balanceInput) (*bodyOf[Balance
 	case in.Version > 0:
 		a, err = s.read.AssetAtVersion(ctx, in.User, in.Currency, in.Version)
 	default:
-		a, err = s.read.Asset(ctx, in.User, in.Currency)
-		for err == nil && a.Version < in.AtLeastVersion {
-			select {
-			case <-ctx.Done():
-				return nil, fmt.Errorf("version %d of the %s wallet of user %q: %w: its versions are 1 to %d", in.AtLeastVersion, in.Currency, in.User, trail.ErrNoVersion, a.Version)
-			case <-time.After(freshPause):
-				a, err = s.read.Asset(ctx, in.User, in.Currency)
-			}
-		}
+		a, err = s.assetAtLeast(ctx, in)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return body(balanceOf(a)), nil
+}
+
+// assetAtLeast waits for the version that is asked for, as long as the request may take.
+func (s *Server) assetAtLeast(ctx context.Context, in *balanceInput) (wallet.Asset, error) {
+	a, err := s.read.Asset(ctx, in.User, in.Currency)
+	for err == nil && a.Version < in.AtLeastVersion {
+		last := a.Version
+		select {
+		case <-ctx.Done():
+		case <-time.After(freshPause):
+			a, err = s.read.Asset(ctx, in.User, in.Currency)
+		}
+		if ctx.Err() != nil { // also where it ended in the middle of a read
+			return a, fmt.Errorf("version %d of the %s wallet of user %q: %w: its versions are 1 to %d", in.AtLeastVersion, in.Currency, in.User, trail.ErrNoVersion, last)
+		}
+	}
+	return a, err
 }
 
 type balancesInput struct {
