@@ -35,6 +35,9 @@ type Command struct {
 	OriginalID string `json:"original_id,omitempty"`
 	// What a freeze is of: debits, credits or all.
 	What string `json:"what,omitempty"`
+	// Threshold is the name of the threshold to set or remove: 1 to 32 of a-z, A-Z, 0-9, ".", "_"
+	// and "-".
+	Threshold string `json:"threshold,omitempty"`
 	// NotAfter is the last moment at which the command may be recorded, by Postgres's clock.
 	// After it the command is refused.
 	NotAfter time.Time `json:"not_after,omitzero"`
@@ -151,6 +154,9 @@ func (c *Command) validateFields() error {
 	if err := c.validateWhat(); err != nil {
 		return err
 	}
+	if err := c.validateThreshold(); err != nil {
+		return err
+	}
 	return c.validateHold()
 }
 
@@ -224,6 +230,9 @@ func (c Command) Size() int {
 	}
 	if c.What != "" {
 		size += originalName + SizeAsJSON(c.What)
+	}
+	if c.Threshold != "" {
+		size += originalName + SizeAsJSON(c.Threshold)
 	}
 	if !c.NotAfter.IsZero() || c.ExpectedVersion != nil {
 		size += conditionsSize

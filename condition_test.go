@@ -44,6 +44,9 @@ func TestEveryTypeTakesConditions(t *testing.T) {
 		if kind.allows("what") {
 			c.What = "all"
 		}
+		if kind.allows("threshold") {
+			c.Threshold = "low"
+		}
 		if kind.allows("hold_id") {
 			c.HoldID = "h"
 		}

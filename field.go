@@ -20,6 +20,8 @@ type Field struct {
 	Optional bool
 	// InEvent fields are repeated in the event of an applied entry.
 	InEvent bool
+	// JSON fields are texts that Postgres keeps as jsonb.
+	JSON bool
 	// fixed fields are hashed by their place in this table, so their order must never change.
 	// The others are hashed by name, and only if they are set: a field added later changes no
 	// hash of an entry without it.
@@ -66,6 +68,9 @@ var EntryFields = []Field{
 	{Name: "transaction_id", Of: func(e *Entry) any { return &e.TransactionID }, Optional: true, InEvent: true},
 	{Name: "leg", Of: func(e *Entry) any { return &e.Leg }, Optional: true, InEvent: true},
 	{Name: "legs", Of: func(e *Entry) any { return &e.Legs }, Optional: true, InEvent: true},
+	{Name: "threshold", Of: func(e *Entry) any { return &e.Threshold }, Optional: true, InEvent: true},
+	{Name: "thresholds", Of: func(e *Entry) any { return (*string)(&e.Thresholds) }, Optional: true, InEvent: true, JSON: true},
+	{Name: "crossed", Of: func(e *Entry) any { return (*string)(&e.Crossed) }, Optional: true, InEvent: true, JSON: true},
 	{Name: "format", Of: func(e *Entry) any { return &e.Format }},
 	{Name: "hash", Of: func(e *Entry) any { return &e.Hash }, InEvent: true},
 }
@@ -95,6 +100,7 @@ var commandFields = []commandField{
 	{"partial", func(c *Command) any { return &c.Partial }, func(e *Entry) any { return &e.Partial }, "true"},
 	{"original_id", func(c *Command) any { return &c.OriginalID }, func(e *Entry) any { return &e.OriginalID }, "the id of the command to reverse"},
 	{"what", func(c *Command) any { return &c.What }, func(e *Entry) any { return &e.What }, "debits, credits or all"},
+	{"threshold", func(c *Command) any { return &c.Threshold }, func(e *Entry) any { return &e.Threshold }, "its name, such as low"},
 	{"not_after", func(c *Command) any { return &c.NotAfter }, func(e *Entry) any { return &e.NotAfter }, "a time such as 2026-01-31T12:00:00Z"},
 	{"expected_version", func(c *Command) any { return &c.ExpectedVersion }, func(e *Entry) any { return &e.ExpectedVersion }, "the version that the wallet must have"},
 }

@@ -24,10 +24,11 @@ type Asset struct {
 	Position int64  `json:"position"` // recorded commands
 	// OpenHolds is how many holds are open. NextExpiry is when the next of them expires, zero
 	// if none does.
-	OpenHolds  int64     `json:"open_holds,omitempty"`
-	NextExpiry time.Time `json:"next_expiry,omitzero"`
-	Hash       Hash      `json:"hash"`   // of the last journal entry
-	Format     int64     `json:"format"` // of that entry; 0 before the first
+	OpenHolds  int64      `json:"open_holds,omitempty"`
+	NextExpiry time.Time  `json:"next_expiry,omitzero"`
+	Hash       Hash       `json:"hash"`   // of the last journal entry
+	Format     int64      `json:"format"` // of that entry; 0 before the first
+	Thresholds Thresholds `json:"thresholds,omitempty"`
 	// UpdatedAt is when that entry was recorded. Time never runs backwards along a chain, so
 	// "the balance at a time" has exactly one answer.
 	UpdatedAt time.Time `json:"updated_at"`
@@ -48,6 +49,9 @@ func (a Asset) After(e Entry) Asset {
 	a.Total, a.Hold, a.Frozen, a.Closed = e.TotalAfter, e.HoldAfter, e.Frozen, e.Closed
 	if e.Status == StatusApplied {
 		a.Version = e.Version
+		if e.Threshold != "" {
+			a.Thresholds = e.Thresholds
+		}
 	}
 	return a
 }
@@ -122,13 +126,17 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	if !totalFits || !holdFits {
 		return before, Result{}, before.inconsistent("total %s or hold %s has more than %d decimals", before.Total, before.Hold, before.Scale)
 	}
+	watched, err := before.watched()
+	if err != nil {
+		return before, Result{}, err
+	}
 	before.Position++
 	before.changed, before.reversed = nil, nil
 	after, refused := decide(before, received, now)
 	r := Result{
 		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Position: before.Position, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(received, before.Scale),
 		TotalBefore: before.Total, TotalAfter: before.Total, HoldBefore: before.Hold, HoldAfter: before.Hold,
-		Frozen: before.Frozen, Closed: before.Closed,
+		Frozen: before.Frozen, Closed: before.Closed, Threshold: c.Threshold,
 	}
 	if refused != nil {
 		r.Status, r.Reason, r.Message = StatusUnapplied, refused.Reason, refused.Message
@@ -136,6 +144,10 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	}
 	if after.Hold.IsNegative() || after.Hold.Cmp(after.Total) > 0 {
 		return before, Result{}, before.inconsistent("%s would break 0 <= hold %s <= total %s", c, after.Hold, after.Total)
+	}
+	r.Crossed = crossed(watched, before.Available(), after.Available())
+	if c.Threshold != "" {
+		r.Thresholds = after.Thresholds
 	}
 	after.Version++
 	if h, ok := after.Changed(); ok {

@@ -76,8 +76,13 @@ type Entry struct {
 	OriginalLeft Amount // with the currency's decimals; 0 if nothing is left
 	What         string // a freeze is of
 	// The wallet asset is so after the entry.
-	Frozen     Frozen
-	Closed     bool
+	Frozen Frozen
+	Closed bool
+	// The threshold that the command sets or removes, those that the wallet has after it, and the
+	// ones that the entry crossed: see Result.
+	Threshold  string
+	Thresholds Thresholds
+	Crossed    Crossed
 	LegRef               // of a transaction; zero for a command on its own
 	RecordedAt time.Time // UTC, microseconds
 	PrevHash   Hash
@@ -93,6 +98,7 @@ func (e Entry) Result() Result {
 		HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter, Version: e.Version,
 		HoldID: e.TargetHoldID(), HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
 		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, Frozen: e.Frozen, Closed: e.Closed,
+		Threshold: e.Threshold, Thresholds: e.Thresholds, Crossed: e.Crossed,
 		Position: e.Position, Hash: e.Hash, RecordedAt: e.RecordedAt,
 	}
 }

@@ -22,6 +22,9 @@ const (
 	TypeUnfreeze CommandType = "unfreeze" // they are not any more
 	TypeClose    CommandType = "close"    // everything is refused until it is opened again
 	TypeReverse  CommandType = "reverse"  // what an earlier command did to the total is undone, or a part of it
+	// Entries that change the available amount say which thresholds they crossed.
+	TypeSetThreshold    CommandType = "set_threshold"
+	TypeRemoveThreshold CommandType = "remove_threshold"
 )
 
 // Kind describes a command type. Every other list of types is derived from the table kinds or
@@ -91,6 +94,14 @@ var kinds = []Kind{
 	{Type: TypeFreeze, Event: "wallet_asset.frozen", Required: []string{"what"}, apply: freeze},
 	{Type: TypeUnfreeze, Event: "wallet_asset.unfrozen", apply: unfreeze},
 	{Type: TypeClose, Event: "wallet_asset.closed", apply: closeAsset, Refuses: []Reason{ReasonNotEmpty}},
+	{
+		Type: TypeSetThreshold, Event: "wallet_asset.threshold_set", Required: []string{"threshold", "amount"}, apply: setThreshold,
+		Refuses: []Reason{ReasonTooManyThresholds},
+	},
+	{
+		Type: TypeRemoveThreshold, Event: "wallet_asset.threshold_removed", Required: []string{"threshold"}, apply: removeThreshold,
+		Refuses: []Reason{ReasonThresholdNotFound},
+	},
 	{Type: TypeExpire, Event: "wallet_asset.hold_expired", Required: []string{"hold_id"}, apply: expire, Service: true},
 }
 

@@ -35,6 +35,8 @@ const (
 	ReasonOriginalIsReversal Reason = "original_is_reversal" // a reversal is not reversed
 	ReasonNotReversible      Reason = "not_reversible"       // of a type that does not change the total
 	ReasonReversalExceeded   Reason = "reversal_exceeded"    // more than is left of it
+	ReasonTooManyThresholds  Reason = "too_many_thresholds"  // more than MaxThresholds
+	ReasonThresholdNotFound  Reason = "threshold_not_found"  // the wallet has no such threshold to remove
 	ReasonIDConflict         Reason = "id_conflict"          // the id was used before with different content
 	ReasonMalformed          Reason = "malformed"            // cannot be understood
 	// ReasonTransactionRefused is the reason of the legs of a refused transaction, but for the
@@ -76,6 +78,12 @@ type Result struct {
 	// Frozen and Closed are the wallet's after the command.
 	Frozen Frozen `json:"frozen,omitempty"`
 	Closed bool   `json:"closed,omitempty"`
+	// Threshold is the name of the one that the command sets or removes, and Thresholds are those
+	// that the wallet has after that, by name.
+	Threshold  string     `json:"threshold,omitempty"`
+	Thresholds Thresholds `json:"thresholds,omitempty"`
+	// Crossed are the thresholds that the change of the available amount crossed, by name.
+	Crossed Crossed `json:"crossed,omitempty"`
 	// Version counts applied commands, from 1, without gaps; absent if unapplied.
 	Version int64 `json:"version,omitempty"`
 	// Position counts all recorded commands, from 1. It is absent for an id_conflict, which has

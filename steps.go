@@ -130,6 +130,8 @@ type State struct {
 	Due    Amount `json:"due,omitzero"`
 	Frozen Frozen `json:"frozen,omitempty"`
 	Closed bool   `json:"closed,omitempty"`
+	// Thresholds are those that are set, by name.
+	Thresholds Thresholds `json:"thresholds,omitempty"`
 	// OpenHolds is how many holds are open.
 	OpenHolds int64 `json:"open_holds,omitempty"`
 	// NextExpiry is when the next hold expires; absent if none does.

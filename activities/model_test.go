@@ -122,6 +122,12 @@ var (
 				c.Amount = ""
 			}
 		}
+		if rapid.IntRange(0, 5).Draw(t, "on a threshold") == 5 {
+			c = model.Command{ID: rapid.SampledFrom([]string{"w1", "w2", "w3", "w4", "w5", "w6"}).Draw(t, "id"), Content: c.Content, Type: "remove_threshold", Threshold: rapid.SampledFrom([]string{"low", "high", "-"}).Draw(t, "threshold")}
+			if rapid.IntRange(0, 3).Draw(t, "removes") > 0 {
+				c.Type, c.Amount = "set_threshold", rapid.SampledFrom([]string{"1", "2.5", "40", "39.99", "100", "0.005"}).Draw(t, "amount")
+			}
+		}
 		if rapid.IntRange(0, 5).Draw(t, "with a time") == 5 {
 			c.NotAfter = anySoon.Draw(t, "not after")
 		}
@@ -187,11 +193,27 @@ func (w *walletUnderTest) do(ctx context.Context, s step) string {
 	return told(answers, out.Asset, err)
 }
 
+func crossedIn(r wallet.Result) string {
+	var crossed []string
+	for _, c := range r.Crossed.List() {
+		crossed = append(crossed, string(c.Direction)+" "+c.Name)
+	}
+	return strings.Join(crossed, ", ")
+}
+
+func thresholdsIn(thresholds wallet.Thresholds) string {
+	var set []string
+	for _, t := range thresholds.List() {
+		set = append(set, t.Name+" "+t.Amount.String())
+	}
+	return strings.Join(set, ", ")
+}
+
 // answerOf converts a result to the model's form.
 func answerOf(r wallet.Result) model.Answer {
 	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason),
 		Before: r.TotalBefore.String(), After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
-		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: string(r.Frozen), Closed: r.Closed}
+		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: string(r.Frozen), Closed: r.Closed, Crossed: crossedIn(r), Thresholds: thresholdsIn(r.Thresholds)}
 	if r.HoldState != "" {
 		a.Hold, a.State, a.Expires = r.HoldID, string(r.HoldState), model.Time(r.HoldExpiresAt)
 	}
@@ -247,7 +269,7 @@ func told(answers []model.Answer, a wallet.Asset, err error) string {
 
 func received(c model.Command) wallet.Received {
 	r := wallet.Received{Command: wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), Description: c.Content,
-		HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial, OriginalID: c.OriginalID, What: c.What, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion}}
+		HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial, OriginalID: c.OriginalID, What: c.What, Threshold: c.Threshold, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion}}
 	if c.Amount != "" {
 		r.Command.Amount = wallet.MustAmount(c.Amount)
 	}
@@ -395,6 +417,7 @@ func (w *walletUnderTest) compareRows(t *rapid.T) {
 	require.Equal(t, w.model.Held(), asset.Hold.String())
 	require.Equal(t, w.model.Version(), asset.Version)
 	require.Equal(t, []any{w.model.Frozen, w.model.Closed}, []any{string(asset.Frozen), asset.Closed})
+	require.Equal(t, w.model.Thresholds(), thresholdsIn(asset.Thresholds))
 	journal, prev := []model.Answer{}, wallet.Hash{}
 	for _, e := range w.journal() {
 		require.Equal(t, prev, e.PrevHash)

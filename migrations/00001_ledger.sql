@@ -33,6 +33,7 @@ CREATE TABLE wallet_assets (
     closed       boolean NOT NULL DEFAULT false,
     created_at   timestamptz NOT NULL,
     updated_at   timestamptz NOT NULL,
+    thresholds   jsonb,
     PRIMARY KEY (user_id, currency),
     CHECK (0 <= hold_amount AND hold_amount <= total_amount AND total_amount < 'Infinity'),
     CHECK (NOT closed OR total_amount = 0)
@@ -44,6 +45,7 @@ COMMENT ON COLUMN wallet_assets.hash     IS 'hash of the last journal entry';
 COMMENT ON COLUMN wallet_assets.open_holds  IS 'how many rows of wallet_holds are open';
 COMMENT ON COLUMN wallet_assets.next_expiry IS 'when the next of them expires; null if none does';
 COMMENT ON COLUMN wallet_assets.frozen   IS 'what is refused: debits, credits or all; null if nothing';
+COMMENT ON COLUMN wallet_assets.thresholds IS 'whose crossing is told, by name: [{"name": "low", "amount": "20.00"}]; null if there is none';
 COMMENT ON COLUMN wallet_assets.format   IS 'format of the last journal entry; 0 before the first';
 
 CREATE TABLE wallet_commands (
@@ -51,14 +53,14 @@ CREATE TABLE wallet_commands (
     currency     text COLLATE "C" NOT NULL,
     position     bigint  NOT NULL CHECK (position >= 1),
     command_id   text COLLATE "C" NOT NULL,
-    type         text    CHECK (type IN ('create', 'add', 'subtract', 'hold', 'capture', 'release', 'reverse', 'freeze', 'unfreeze', 'close', 'expire')),  -- null if unreadable
+    type         text    CHECK (type IN ('create', 'add', 'subtract', 'hold', 'capture', 'release', 'reverse', 'freeze', 'unfreeze', 'close', 'set_threshold', 'remove_threshold', 'expire')),  -- null if unreadable
     amount       numeric CHECK (0 <= amount AND amount < 'Infinity'),
     request_hash bytea   NOT NULL CHECK (length(request_hash) = 32),
     status       text    NOT NULL CHECK (status IN ('applied', 'unapplied')),
     reason       text    CHECK (reason IN ('insufficient_funds', 'already_exists', 'too_late', 'scale_exceeded', 'version_mismatch', 'malformed',
                      'hold_not_found', 'hold_closed', 'hold_expired', 'hold_exceeded', 'expiry_not_later', 'too_many_holds',
                      'original_not_found', 'original_unapplied', 'original_is_reversal', 'not_reversible', 'reversal_exceeded',
-                     'frozen', 'closed', 'not_empty', 'transaction_refused')),
+                     'frozen', 'closed', 'not_empty', 'too_many_thresholds', 'threshold_not_found', 'transaction_refused')),
     message      text,
     total_before numeric NOT NULL,
     total_after  numeric NOT NULL,
@@ -87,6 +89,9 @@ CREATE TABLE wallet_commands (
     transaction_id text COLLATE "C",  -- of which this command is a leg
     leg          smallint CHECK (leg BETWEEN 1 AND legs),
     legs         smallint CHECK (legs BETWEEN 2 AND 100),
+    threshold    text,  -- the command sets or removes
+    thresholds   jsonb,  -- that the wallet has after such a command
+    crossed      jsonb,  -- by the command: [{"name": "low", "amount": "20.00", "direction": "below"}]
     format       smallint NOT NULL CHECK (format >= 1),
     hash         bytea   NOT NULL CHECK (length(hash) = 32),
     PRIMARY KEY (user_id, currency, command_id),
@@ -102,6 +107,9 @@ CREATE TABLE wallet_commands (
 );
 -- The last reversal of a command says what is left of it.
 CREATE INDEX wallet_commands_reversals ON wallet_commands (user_id, currency, original_id, position) WHERE original_id IS NOT NULL AND version IS NOT NULL;
+-- The thresholds of a wallet are those after the last command that set or removed one. No other
+-- index has this order, so that none is searched for it instead.
+CREATE INDEX wallet_commands_thresholds ON wallet_commands (user_id, currency, (-position)) WHERE threshold IS NOT NULL AND version IS NOT NULL;
 COMMENT ON TABLE  wallet_commands              IS 'The journal: every command that reached a wallet asset, applied or refused, in one hash chain per asset. Append-only.';
 COMMENT ON COLUMN wallet_commands.request_hash IS 'SHA-256 of the command''s content, to tell a retry from a reused id';
 COMMENT ON COLUMN wallet_commands.format       IS 'names the recipe of the hash and the rules by which the entry was decided';
@@ -113,6 +121,7 @@ CREATE TABLE wallet_asset_events (
     version      bigint  NOT NULL,
     event_type   text    NOT NULL CHECK (event_type IN ('wallet_asset.created', 'wallet_asset.added', 'wallet_asset.subtracted',
                      'wallet_asset.held', 'wallet_asset.captured', 'wallet_asset.released', 'wallet_asset.reversed', 'wallet_asset.frozen', 'wallet_asset.unfrozen', 'wallet_asset.closed',
+                     'wallet_asset.threshold_set', 'wallet_asset.threshold_removed',
                      'wallet_asset.hold_expired')),
     command_id   text COLLATE "C" NOT NULL,
     amount       numeric,
@@ -143,6 +152,9 @@ CREATE TABLE wallet_asset_events (
     transaction_id text COLLATE "C",
     leg          smallint,
     legs         smallint,
+    threshold    text,
+    thresholds   jsonb,
+    crossed      jsonb,
     PRIMARY KEY (user_id, currency, version)
 );
 COMMENT ON TABLE wallet_asset_events IS 'The audit trail that other modules read: one event for each applied journal entry, equal to it. Append-only.';
@@ -162,6 +174,8 @@ SELECT user_id, currency, version,
         WHEN 'freeze'   THEN 'wallet_asset.frozen'
         WHEN 'unfreeze' THEN 'wallet_asset.unfrozen'
         WHEN 'close'    THEN 'wallet_asset.closed'
+        WHEN 'set_threshold'    THEN 'wallet_asset.threshold_set'
+        WHEN 'remove_threshold' THEN 'wallet_asset.threshold_removed'
         WHEN 'expire'   THEN 'wallet_asset.hold_expired'
     END AS event_type,
     command_id, amount, total_before, total_after, hold_before, hold_after, description, actor, metadata,
@@ -169,7 +183,8 @@ SELECT user_id, currency, version,
     not_after, expected_version,
     hold_id, expires_in, expires_at, partial, hold_state, hold_left, hold_expires_at,
     original_id, original_left, what, frozen, closed,
-    transaction_id, leg, legs
+    transaction_id, leg, legs,
+    threshold, thresholds, crossed
 FROM wallet_commands
 WHERE version IS NOT NULL;
 COMMENT ON VIEW wallet_entry_events IS 'Each applied journal entry as the event that repeats it.';

@@ -12,7 +12,10 @@ import (
 
 func TestEveryTypeOfCommandIsAMethod(t *testing.T) {
 	for _, kind := range wallet.CallersKinds() {
-		name := strings.ToUpper(string(kind.Type[:1])) + string(kind.Type[1:])
+		name := ""
+		for word := range strings.SplitSeq(string(kind.Type), "_") {
+			name += strings.ToUpper(word[:1]) + word[1:]
+		}
 		_, found := reflect.TypeFor[*Client]().MethodByName(name)
 		require.True(t, found, name)
 	}

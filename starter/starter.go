@@ -129,6 +129,7 @@ type Change struct {
 	// OriginalID is the CommandID of the Add, Subtract or Capture to reverse.
 	OriginalID string
 	What       string // for Freeze: debits, credits or all
+	Threshold  string // for SetThreshold and RemoveThreshold: its name
 	// NotAfter is the last moment at which the change may be recorded, by Postgres's clock, in
 	// whole microseconds: after it, it is refused with too_late.
 	NotAfter time.Time
@@ -143,7 +144,7 @@ type Change struct {
 func (c Change) command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.CommandID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
-		OriginalID: c.OriginalID, What: c.What,
+		OriginalID: c.OriginalID, What: c.What, Threshold: c.Threshold,
 		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}
@@ -216,6 +217,18 @@ func (c *Client) Unfreeze(ctx context.Context, change Change) (wallet.Result, er
 // opens it again, every other command is refused with closed. A freeze stays.
 func (c *Client) Close(ctx context.Context, change Change) (wallet.Result, error) {
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeClose))
+}
+
+// SetThreshold sets the Threshold with that name to Amount, or refuses with too_many_thresholds. From
+// then on the Result and the event of each change that brings the available amount below it, or up
+// to it again, have it in Crossed. Setting it crosses nothing.
+func (c *Client) SetThreshold(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeSetThreshold))
+}
+
+// RemoveThreshold removes the Threshold with that name, or refuses with threshold_not_found.
+func (c *Client) RemoveThreshold(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeRemoveThreshold))
 }
 
 // Apply sends one command and waits for its Result. A refusal returns the Result and a

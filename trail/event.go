@@ -46,6 +46,11 @@ type Event struct {
 	What   string        `json:"what,omitempty"`
 	Frozen wallet.Frozen `json:"frozen,omitempty"`
 	Closed bool          `json:"closed,omitempty"`
+	// The threshold that was set or removed, those that the wallet has after that, and the ones
+	// that the command crossed: see wallet.Result.
+	Threshold  string            `json:"threshold,omitempty"`
+	Thresholds wallet.Thresholds `json:"thresholds,omitempty"`
+	Crossed    wallet.Crossed    `json:"crossed,omitempty"`
 	// Reversed is how much of this one was reversed so far. Only the lines of a statement have it:
 	// events do not change.
 	Reversed wallet.Amount `json:"reversed,omitzero"`
@@ -71,6 +76,7 @@ func eventOf(eventType string, e wallet.Entry) Event {
 		NotAfter: e.NotAfter, ExpectedVersion: e.ExpectedVersion,
 		HoldID: e.Result().HoldID, HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
 		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, What: e.What, Frozen: e.Frozen, Closed: e.Closed,
+		Threshold: e.Threshold, Thresholds: e.Thresholds, Crossed: e.Crossed,
 	}
 }
 

@@ -17,6 +17,14 @@ import (
 var ErrNoVersion = errors.New("no such version")
 
 const (
+	// thresholdsThen are those of the wallet after an entry e.
+	thresholdsThen = `(
+				SELECT t.thresholds::text
+				FROM wallet_commands AS t
+				WHERE t.user_id = e.user_id AND t.currency = e.currency AND t.threshold IS NOT NULL AND t.version IS NOT NULL AND -t.position >= -e.position
+				ORDER BY -t.position
+				LIMIT 1) AS thresholds`
+
 	// sqlAssetAt finds the last entry at or before a time, and the last applied one, by
 	// bisection: positions and versions have no gaps, and time never runs backwards along a
 	// chain. A journal of a million entries needs 20 index lookups for each, and no index on
@@ -56,15 +64,15 @@ const (
 			WHERE high - low > 1
 		)
 		SELECT user_id, currency, total_after::text AS total_amount, hold_after::text AS hold_amount, applied.low AS version, position, hash, format,
-			0 AS open_holds, NULL::timestamptz AS next_expiry, frozen, coalesce(closed, false) AS closed, recorded_at AS updated_at, (SELECT scale FROM currencies WHERE code = currency) AS scale
-		FROM wallet_commands
+			0 AS open_holds, NULL::timestamptz AS next_expiry, frozen, coalesce(closed, false) AS closed, recorded_at AS updated_at, ` + thresholdsThen + `, (SELECT scale FROM currencies WHERE code = currency) AS scale
+		FROM wallet_commands AS e
 		JOIN applied ON applied.high - applied.low = 1
 		WHERE user_id = $1 AND currency = $2
 			AND position = (SELECT low FROM entry WHERE high - low = 1)`
 
 	sqlAssetAtVersion = `SELECT user_id, currency, total_after::text AS total_amount, hold_after::text AS hold_amount, version, position, hash, format,
-			0 AS open_holds, NULL::timestamptz AS next_expiry, frozen, coalesce(closed, false) AS closed, recorded_at AS updated_at, (SELECT scale FROM currencies WHERE code = currency) AS scale
-		FROM wallet_commands
+			0 AS open_holds, NULL::timestamptz AS next_expiry, frozen, coalesce(closed, false) AS closed, recorded_at AS updated_at, ` + thresholdsThen + `, (SELECT scale FROM currencies WHERE code = currency) AS scale
+		FROM wallet_commands AS e
 		WHERE user_id = $1 AND currency = $2 AND version = $3`
 
 	sqlNewestVersion = `SELECT coalesce(max(version), 0) FROM wallet_commands WHERE user_id = $1 AND currency = $2`

@@ -45,6 +45,9 @@ var (
 	Freeze   = nexus.NewOperationReference[Change, wallet.Result]("freeze")
 	Unfreeze = nexus.NewOperationReference[Change, wallet.Result]("unfreeze")
 	Close    = nexus.NewOperationReference[Change, wallet.Result]("close")
+	// SetThreshold and RemoveThreshold change what Balance and events watch.
+	SetThreshold    = nexus.NewOperationReference[Change, wallet.Result]("set_threshold")
+	RemoveThreshold = nexus.NewOperationReference[Change, wallet.Result]("remove_threshold")
 	// Apply takes any command but not its reply_to: that names a workflow in the wallet's own
 	// namespace, and the operation has its own answer.
 	Apply = nexus.NewOperationReference[wallet.ApplyCommandInput, wallet.Result]("apply")
@@ -75,13 +78,14 @@ type Change struct {
 	Description     string            `json:"description,omitempty"`
 	Actor           string            `json:"actor,omitempty"`
 	Metadata        map[string]string `json:"metadata,omitempty"`
+	Threshold       string            `json:"threshold,omitempty"`
 }
 
 // Command returns the change as a command of a type.
 func (c Change) Command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.ID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
-		OriginalID: c.OriginalID, What: c.What,
+		OriginalID: c.OriginalID, What: c.What, Threshold: c.Threshold,
 		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}
@@ -95,10 +99,11 @@ type AssetBalance struct {
 	Available wallet.Amount `json:"available"`
 	// Due is what has expired of the holds but has no journal entry yet: the journal still
 	// counts it as held, Hold and Available do not.
-	Due      wallet.Amount `json:"due,omitzero"`
-	Frozen   wallet.Frozen `json:"frozen,omitempty"`
-	Closed   bool          `json:"closed,omitempty"`
-	Version  int64         `json:"version"`
-	Position int64         `json:"position"`
-	Hash     wallet.Hash   `json:"hash"` // of the last journal entry
+	Due        wallet.Amount     `json:"due,omitzero"`
+	Frozen     wallet.Frozen     `json:"frozen,omitempty"`
+	Closed     bool              `json:"closed,omitempty"`
+	Version    int64             `json:"version"`
+	Position   int64             `json:"position"`
+	Hash       wallet.Hash       `json:"hash"` // of the last journal entry
+	Thresholds wallet.Thresholds `json:"thresholds,omitempty"`
 }

@@ -123,6 +123,13 @@ func (w *walletAsset) writeBalance(b *strings.Builder, a wallet.Asset) {
 	if a.Frozen != "" {
 		fmt.Fprintf(b, "> **Frozen:** %s.\n\n", a.Frozen)
 	}
+	if thresholds := a.Thresholds.List(); len(thresholds) > 0 {
+		var texts []string
+		for _, t := range thresholds {
+			texts = append(texts, fmt.Sprintf("%s %s", markdown.Escape(t.Name), t.Amount)+map[bool]string{true: " (below it)"}[a.Available().Cmp(t.Amount) < 0])
+		}
+		fmt.Fprintf(b, "Thresholds: %s.\n\n", strings.Join(texts, ", "))
+	}
 	writeTable(b, []column{{"total", right}, {"hold", right}, {"available", right}, {"version", right}, {"in queue", right}},
 		[]string{a.Total.String(), a.Reserved().String(), "**" + a.Available().String() + "**", fmt.Sprint(a.Version), fmt.Sprint(w.waiting())})
 }

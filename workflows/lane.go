@@ -141,7 +141,7 @@ func (l *lane) handleApply(ctx workflow.Context, payload converter.RawValue) ([]
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
-	size := sizeOf(payload, len(items))
+	size := l.sizeOf(payload, len(items))
 	l.updatesReceived++
 	l.updateBytes += size
 	defer func() { l.updateBytes -= size }()

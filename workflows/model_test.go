@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -98,6 +99,12 @@ var (
 		}
 		if c.Type == "reverse" && rapid.Bool().Draw(t, "all of it") {
 			c.Amount = ""
+		}
+		if rapid.IntRange(0, 5).Draw(t, "on a threshold") == 5 {
+			c = model.Command{ID: c.ID, Content: c.Content, Type: "remove_threshold", Threshold: rapid.SampledFrom([]string{"low", "high"}).Draw(t, "threshold")}
+			if rapid.IntRange(0, 3).Draw(t, "removes") > 0 {
+				c.Type, c.Amount = "set_threshold", rapid.SampledFrom([]string{"1", "2.5", "40"}).Draw(t, "amount")
+			}
 		}
 		c.Malformed = rapid.IntRange(0, 9).Draw(t, "malformed") == 9
 		if !c.Malformed && rapid.IntRange(0, 2).Draw(t, "with conditions") == 2 {
@@ -316,7 +323,7 @@ func malformedID(t require.TestingT, c model.Command) string {
 
 // malformedContent is all that a malformed command says, in one text.
 func malformedContent(c model.Command) string {
-	return fmt.Sprint("malformed", c.Amount, c.HoldID, c.ExpiresIn, c.Partial, c.OriginalID, c.What, c.Content)
+	return fmt.Sprint("malformed", c.Amount, c.HoldID, c.ExpiresIn, c.Partial, c.OriginalID, c.What, c.Threshold, c.Content)
 }
 
 // sent returns a command as a caller sends it; a malformed one has a number as its amount.
@@ -324,7 +331,7 @@ func sent(c model.Command) any {
 	if c.Malformed {
 		return map[string]any{"id": c.ID, "type": c.Type, "amount": 1, "description": malformedContent(c)}
 	}
-	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, Partial: c.Partial, OriginalID: c.OriginalID, What: c.What, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion, Description: c.Content}
+	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, Partial: c.Partial, OriginalID: c.OriginalID, What: c.What, Threshold: c.Threshold, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion, Description: c.Content}
 	if c.Amount != "" {
 		command.Amount = wallet.MustAmount(c.Amount)
 	}
@@ -335,6 +342,14 @@ func told(r wallet.Result) model.Answer {
 	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason), Before: r.TotalBefore.String(),
 		After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
 		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: string(r.Frozen), Closed: r.Closed}
+	var crossed, set []string
+	for _, c := range r.Crossed.List() {
+		crossed = append(crossed, string(c.Direction)+" "+c.Name)
+	}
+	for _, t := range r.Thresholds.List() {
+		set = append(set, t.Name+" "+t.Amount.String())
+	}
+	a.Crossed, a.Thresholds = strings.Join(crossed, ", "), strings.Join(set, ", ")
 	if r.HoldState != "" {
 		a.Hold, a.State, a.Expires = r.HoldID, string(r.HoldState), model.Time(r.HoldExpiresAt)
 	}

@@ -48,7 +48,7 @@ func sizeWithReply(received wallet.Received) int {
 // submit queues an update's commands and waits for their answers. Signals that arrived before
 // the update go first.
 func (w *walletAsset) submit(ctx workflow.Context, payload converter.RawValue, commands []wallet.Command) (*update, error) {
-	size := sizeOf(payload, len(commands))
+	size := w.sizeOf(payload, len(commands))
 	w.updatesReceived++
 	w.updateBytes += size
 	defer func() { w.updateBytes -= size }()

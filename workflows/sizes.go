@@ -29,6 +29,7 @@ const maxTaskBytes = 1 << 18
 type bounds struct {
 	updatesReceived int // in this run, which is what Temporal limits
 	updateBytes     int // of the updates that are in flight
+	crossedBytes    int // that each result may have more, see Result.Crossed
 	limit           historyLimit
 	task            taskState
 	nextTask        workflow.Future // a timer, see wakeInNewTask
@@ -72,12 +73,12 @@ func (b *bounds) wakeInNewTask(ctx workflow.Context) {
 // replySize is an upper bound for the size of a reply.
 func replySize(to *wallet.ReplyTo, r wallet.Result) int {
 	const usual = 1 << 10 // all fields except ids and message
-	return usual + len(to.WorkflowID) + len(to.Signal) + wallet.SizeAsJSON(r.CommandID) + wallet.SizeAsJSON(r.SentID) + wallet.SizeAsJSON(r.HoldID) + wallet.SizeAsJSON(r.OriginalID) + wallet.SizeAsJSON(r.Message)
+	return usual + len(to.WorkflowID) + len(to.Signal) + wallet.SizeAsJSON(r.CommandID) + wallet.SizeAsJSON(r.SentID) + wallet.SizeAsJSON(r.HoldID) + wallet.SizeAsJSON(r.OriginalID) + len(r.Thresholds) + len(r.Crossed) + wallet.SizeAsJSON(r.Message)
 }
 
 // sizeOf is what an update counts towards maxBytesUnderWay.
-func sizeOf(payload converter.RawValue, commands int) int {
-	return len(payload.Payload().GetData()) + commands*resultBytes
+func (b *bounds) sizeOf(payload converter.RawValue, commands int) int {
+	return len(payload.Payload().GetData()) + commands*(resultBytes+b.crossedBytes)
 }
 
 // checkPayload refuses, before decoding it, an update that is too large or that would keep a run
@@ -121,7 +122,7 @@ func (b *bounds) isOverdue(ctx workflow.Context) bool {
 
 // checkRoom refuses an update that is too large for now.
 func (b *bounds) checkRoom(payload converter.RawValue, commands int) error {
-	if size := sizeOf(payload, commands); b.updateBytes > 0 && b.updateBytes+size > maxBytesUnderWay {
+	if size := b.sizeOf(payload, commands); b.updateBytes > 0 && b.updateBytes+size > maxBytesUnderWay {
 		return fmt.Errorf("%w: updates of %d bytes, with their answers, are under way, and %d more would be over %d: send it again in a moment",
 			wallet.ErrBusy, b.updateBytes, size, maxBytesUnderWay)
 	}

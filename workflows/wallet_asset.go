@@ -241,6 +241,7 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 		w.noteLostEntries(ctx, out.Asset)
 	}
 	w.carried.Asset = out.Asset
+	w.noteThresholds()
 	if out.HoldsChanged {
 		w.carried.NextHolds = out.NextHolds
 	}
@@ -252,6 +253,9 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 	}
 	return results, w.recordEvents(ctx, out)
 }
+
+// noteThresholds makes room for results that have all thresholds in crossed.
+func (w *walletAsset) noteThresholds() { w.crossedBytes = 2 * len(w.carried.Asset.Thresholds) }
 
 // ensureExists is step 1, once for a workflow and the runs that continue it. Commands that begin
 // with a create make the wallet asset themselves.
@@ -271,6 +275,7 @@ func (w *walletAsset) ensureAsset(ctx workflow.Context, summary string) error {
 		w.noteLostEntries(ctx, out.Asset)
 	}
 	w.carried.Asset, w.carried.NextHolds = out.Asset, out.NextHolds
+	w.noteThresholds()
 	counts.Expired(w.metrics, out.Expired)
 	w.ensured, w.carried.Stale = true, false
 	return nil

@@ -32,11 +32,12 @@ type balance struct {
 	UpdatedAt time.Time     `json:"updated_at,omitzero"` // absent before the first entry
 	// Ahead is how far the wallet's last entry is ahead of Postgres's clock, as in "8759h0m0s";
 	// absent if it is not.
-	Ahead string `json:"ahead,omitempty"`
+	Ahead      string            `json:"ahead,omitempty"`
+	Thresholds wallet.Thresholds `json:"thresholds,omitempty"`
 }
 
 func balanceOf(a wallet.Asset) balance {
-	return balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Due, a.Frozen, a.Closed, a.Version, a.Position, a.Hash, a.UpdatedAt, ""}
+	return balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Due, a.Frozen, a.Closed, a.Version, a.Position, a.Hash, a.UpdatedAt, "", a.Thresholds}
 }
 
 // pastOptions choose a balance of the past; the current one if none is set.
@@ -92,6 +93,7 @@ from the journal, with the position and the hash of the last entry of that time.
 			}
 			for _, b := range balances {
 				noteDue(cmd.OutOrStdout(), b)
+				noteThresholds(cmd.OutOrStdout(), b)
 			}
 			for _, of := range ahead {
 				fmt.Fprintf(cmd.OutOrStdout(), "the last entry of the %s wallet has the time %s, %s ahead of Postgres's clock: --at counts it from then on, without --at it is counted (see \"Postgres's clock was ahead\" in docs/guides/when-lost.md)\n",
@@ -116,6 +118,17 @@ func (b balance) state() string {
 		refuses = append(refuses, "frozen: "+string(b.Frozen))
 	}
 	return strings.Join(refuses, ", ")
+}
+
+// noteThresholds lists those that are set, and says which of them the available amount is below.
+func noteThresholds(out io.Writer, b balance) {
+	for _, t := range b.Thresholds.List() {
+		below := ""
+		if b.Available.Cmp(t.Amount) < 0 {
+			below = ": the available amount is below it"
+		}
+		fmt.Fprintf(out, "threshold %s of the %s wallet is %s%s\n", t.Name, b.Currency, t.Amount, below)
+	}
 }
 
 // noteDue explains a balance that is ahead of its journal.

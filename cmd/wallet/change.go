@@ -85,6 +85,17 @@ the first.`,
 other command is refused. If it is frozen, it stays so.`,
 		example: `  wallet close u1 USD --id closing-u1`,
 	},
+	wallet.TypeSetThreshold: {
+		use: "set-threshold USER CURRENCY AMOUNT", short: "Tell when the available amount comes below or up to an amount",
+		long: `Tell when the available amount comes below AMOUNT, or up to it again: the event
+of the command that does so has it in "crossed". A wallet has at most 16
+thresholds, each with a name. The same name again changes its amount.`,
+		example: `  wallet set-threshold u1 USD 20 --threshold low --id low-1`,
+	},
+	wallet.TypeRemoveThreshold: {
+		use: "remove-threshold USER CURRENCY", short: "Watch an amount no longer",
+		example: `  wallet remove-threshold u1 USD --threshold low --id low-2`,
+	},
 }
 
 // changeFlags are those of a command that changes a wallet.
@@ -259,6 +270,9 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 		case "what":
 			flags.StringVar(&c.What, "what", "", "debits, credits or all")
 			cobra.CheckErr(cmd.MarkFlagRequired("what"))
+		case "threshold":
+			flags.StringVar(&c.Threshold, "threshold", "", "name of the threshold, such as low")
+			cobra.CheckErr(cmd.MarkFlagRequired("threshold"))
 		case "expires_in":
 			flags.StringVar(&c.ExpiresIn, "expires-in", "", "how long it lasts, such as 90s, 15m, 24h or 7d")
 		case "expires_at":

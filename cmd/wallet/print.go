@@ -72,6 +72,9 @@ func (a *app) printResult(cmd *cobra.Command, r wallet.Result) error {
 	if a.output != "table" {
 		return nil
 	}
+	for _, c := range r.Crossed.List() {
+		fmt.Fprintf(cmd.OutOrStdout(), "crossed %s %s: %s\n", c.Name, c.Amount, c.Direction)
+	}
 	switch {
 	case r.Message != "":
 		fmt.Fprintln(cmd.OutOrStdout(), r.Message)

@@ -37,7 +37,7 @@ func (a *app) receiptCommand() *cobra.Command {
 func (a *app) headCommand() *cobra.Command {
 	all := false
 	cmd := &cobra.Command{
-		Use: "head [USER [CURRENCY]]", Short: "Export the heads of hash chains, as JSON lines to keep elsewhere",
+		Use: "head [USER [CURRENCY]]", Short: "Export the heads of hash chains, as JSON lines to keep",
 		Example: "  wallet head --all > heads.jsonl\n  wallet verify --heads heads.jsonl",
 		Args:    cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

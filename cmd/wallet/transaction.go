@@ -25,7 +25,7 @@ func (a *app) transferCommand() *cobra.Command {
 	var notAfter timeFlag
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use: "transfer FROM TO CURRENCY AMOUNT", Short: "Move an amount from one user's wallet to another's, atomically",
+		Use: "transfer FROM TO CURRENCY AMOUNT", Short: "Move an amount from one wallet to another, atomically",
 		Long: `Move an amount from one user's wallet to another's: both change, or neither
 does. With --hold it is captured from a hold of FROM. Exit code 2 if it is
 refused; each wallet then has an entry that says why.`,

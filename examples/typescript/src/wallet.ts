@@ -5,7 +5,7 @@ import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 
 export interface Command {
   id: string; // your own, unique in the wallet; the same id counts once
-  type: 'create' | 'add' | 'subtract' | 'hold' | 'capture' | 'release' | 'reverse' | 'freeze' | 'unfreeze' | 'close';
+  type: 'create' | 'add' | 'subtract' | 'hold' | 'capture' | 'release' | 'reverse' | 'freeze' | 'unfreeze' | 'close' | 'set_threshold' | 'remove_threshold';
   amount?: string; // "12.50": a string, because a number could be rounded
   hold_id?: string; // the hold to capture, release, raise or extend
   expires_in?: string; // for a hold: "15m", "7d"
@@ -13,6 +13,7 @@ export interface Command {
   partial?: boolean; // for a capture: what is left stays reserved
   original_id?: string; // the add, subtract or capture to reverse
   what?: 'debits' | 'credits' | 'all'; // of a freeze
+  threshold?: string; // the name of the one to set or remove
   not_after?: string; // the last moment at which it may be recorded: "2026-01-31T12:00:00Z"
   expected_version?: number; // the version that the wallet must have
   description?: string;
@@ -40,6 +41,9 @@ export interface Result {
   original_left?: string; // what can still be reversed of it
   frozen?: 'debits' | 'credits' | 'all'; // the wallet after the command
   closed?: boolean;
+  threshold?: string; // that was set or removed, and all that the wallet has then
+  thresholds?: { name: string; amount: string }[];
+  crossed?: { name: string; amount: string; direction: 'below' | 'above' }[]; // by the change of the available amount
   version?: number; // of the balance, if applied
   position?: number; // with hash: the receipt, also for a refusal, but not for id_conflict
   hash?: string;
@@ -58,6 +62,7 @@ export interface State {
   hash: string;
   frozen?: 'debits' | 'credits' | 'all';
   closed?: boolean;
+  thresholds?: { name: string; amount: string }[];
   open_holds?: number;
   next_expiry?: string;
   queue: number;

@@ -158,6 +158,17 @@ var All = []Mutation{
 		Problems: []string{"the rules say unapplied frozen"},
 	},
 	{
+		Name:      "crossed_once",
+		Mechanism: "A threshold is crossed only by the entry that comes from its other side.",
+		Edits: []Edit{{
+			File: "threshold.go",
+			Old:  `case !wasBelow && isBelow:`,
+			New:  `case isBelow:`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"crosses the thresholds"},
+	},
+	{
 		Name:      "handlers",
 		Mechanism: "A run does not end while updates wait for their answers.",
 		Edits: []Edit{{

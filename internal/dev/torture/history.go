@@ -61,7 +61,7 @@ func ofHold(c wallet.Command) (text string) {
 	if c.HoldID != "" {
 		text += fmt.Sprintf(" of %q", c.HoldID)
 	}
-	text += c.What
+	text += c.What + c.Threshold
 	if c.OriginalID != "" {
 		text += fmt.Sprintf(" of command %q", c.OriginalID)
 	}
@@ -89,6 +89,9 @@ func describe(r wallet.Result) string {
 	}
 	if r.OriginalID != "" && r.Status == wallet.StatusApplied {
 		text += fmt.Sprintf(", %s of %q left to reverse", r.OriginalLeft, r.OriginalID)
+	}
+	if r.Crossed != "" {
+		text += fmt.Sprintf(", crossed %s", string(r.Crossed))
 	}
 	if !r.HoldExpiresAt.IsZero() {
 		text += " until " + clockTime(r.HoldExpiresAt)

@@ -22,6 +22,7 @@ type balance struct {
 	recorded          *recorded // the last command
 	frozen            wallet.Frozen
 	closed            bool
+	thresholds        *threshold // nil for none
 }
 
 // holds are all holds ever placed in a wallet, by id.
@@ -66,6 +67,7 @@ type outcome struct {
 	holdID        string          // the hold that was placed or changed
 	hold          hold            // its state afterwards
 	originalLeft  decimal.Decimal // of the command that was reversed
+	crossed       []string        // the thresholds that it crossed
 }
 
 // apply returns the balance after a command recorded at a given time. malformed means that the
@@ -105,12 +107,17 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 		b.frozen = ""
 	case wallet.TypeClose:
 		b.closed = true
+	case wallet.TypeSetThreshold:
+		b.thresholds = b.thresholds.with(c.Threshold, amount)
+	case wallet.TypeRemoveThreshold:
+		b.thresholds = b.thresholds.without(c.Threshold)
 	case wallet.TypeCreate:
 		b.closed = false
 	default:
 		panic(fmt.Sprintf("the model has no rule for the type %s", c.Type))
 	}
 	o.status = wallet.StatusApplied
+	o.crossed = before.thresholds.crossed(total.Sub(held), o.after.Sub(o.holdAfter))
 	b.exists, b.total = true, o.after.String()
 	b.recorded.applied, b.recorded.change = true, o.after.Sub(total)
 	b.version++
@@ -154,6 +161,10 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 		return wallet.ReasonInsufficientFunds
 	case c.Type == wallet.TypeReverse:
 		return b.noReversal(c, available)
+	case c.Type == wallet.TypeSetThreshold && !b.thresholds.has(c.Threshold) && b.thresholds.count() >= mostThresholds:
+		return wallet.ReasonTooManyThresholds
+	case c.Type == wallet.TypeRemoveThreshold && !b.thresholds.has(c.Threshold):
+		return wallet.ReasonThresholdNotFound
 	case c.Type == wallet.TypeExpire:
 		return b.noExpiry(c, at)
 	case c.Type == wallet.TypeHold && c.HoldID == "":
@@ -364,6 +375,10 @@ func (b balance) differs(after balance, o outcome, r wallet.Result) string {
 		return fmt.Sprintf("has hold %q expire at %s, the rules say %s", r.HoldID, clockTime(r.HoldExpiresAt), clockTime(o.hold.expires))
 	case r.Frozen != after.frozen || r.Closed != after.closed:
 		return fmt.Sprintf("leaves the wallet frozen %q, closed %t, the rules say %q, %t", r.Frozen, r.Closed, after.frozen, after.closed)
+	case !slices.Equal(crossingsOf(r), o.crossed):
+		return fmt.Sprintf("crosses the thresholds %q, the rules say %q", crossingsOf(r), o.crossed)
+	case r.Status == wallet.StatusApplied && r.Threshold != "" && !after.watches(r.Thresholds):
+		return fmt.Sprintf("leaves the thresholds %q, the rules say others", string(r.Thresholds))
 	case !sameNumber(r.OriginalLeft, o.originalLeft):
 		return fmt.Sprintf("leaves %s of %q to reverse, the rules say %s", r.OriginalLeft, r.OriginalID, o.originalLeft)
 	case r.TotalAfter.IsNegative() || r.HoldAfter.IsNegative() || r.HoldAfter.Cmp(r.TotalAfter) > 0:

@@ -363,11 +363,17 @@ func (s *Script) anyCommand(of, i int) wallet.Command {
 	c := wallet.Command{
 		ID: s.id(i),
 		Type: pick(s.r, []weighted[wallet.CommandType]{
-			{4, wallet.TypeCreate}, {44, wallet.TypeAdd}, {32, wallet.TypeSubtract}, {14, wallet.TypeHold}, {6, wallet.TypeCapture},
+			{4, wallet.TypeCreate}, {42, wallet.TypeAdd}, {31, wallet.TypeSubtract}, {14, wallet.TypeHold}, {6, wallet.TypeCapture},
+			{2, wallet.TypeSetThreshold}, {1, wallet.TypeRemoveThreshold},
 		}),
 	}
 	switch c.Type {
 	case wallet.TypeCreate:
+	case wallet.TypeSetThreshold, wallet.TypeRemoveThreshold: // more names than a wallet can have
+		c.Threshold = fmt.Sprint("t", s.r.IntN(20))
+		if c.Type == wallet.TypeSetThreshold {
+			c.Amount = s.amount()
+		}
 	case wallet.TypeHold:
 		c.Amount = s.amount()
 		s.expires(&c)

@@ -12,9 +12,37 @@ import (
 // Metric is the name of the counter. No label names a user.
 const Metric = "wallet_commands"
 
+// MetricCrossed is the name of the counter of thresholds that commands crossed.
+const MetricCrossed = "wallet_thresholds_crossed"
+
+// crossed counts thresholds by which way they were crossed.
+func crossed(metrics client.MetricsHandler, results []wallet.Result) {
+	var below, above int64
+	for _, r := range results {
+		if r.Replayed {
+			continue
+		}
+		for _, c := range r.Crossed.List() {
+			if c.Direction == wallet.Below {
+				below++
+			} else {
+				above++
+			}
+		}
+	}
+	count := func(direction wallet.Direction, n int64) {
+		if n > 0 {
+			metrics.WithTags(map[string]string{"direction": string(direction)}).Counter(MetricCrossed).Inc(n)
+		}
+	}
+	count(wallet.Below, below)
+	count(wallet.Above, above)
+}
+
 // Results counts commands by what became of them. Those that were answered before are not counted
 // again.
 func Results(metrics client.MetricsHandler, results []wallet.Result) {
+	crossed(metrics, results)
 	type kind struct {
 		command wallet.CommandType
 		status  wallet.Status

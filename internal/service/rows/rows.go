@@ -39,7 +39,7 @@ var EntriesByID = `SELECT ` + EntryColumns + `
 var EventColumns = selected(eventFields, eventColumn) + ", event_type"
 
 // AssetColumns are the columns of wallet_assets, and the scale of its currency.
-const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, frozen, closed, updated_at,
+const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, frozen, closed, updated_at, thresholds::text,
 	(SELECT scale FROM currencies WHERE code = currency) AS scale`
 
 // eventFields are the fields of an entry that its event repeats.
@@ -69,6 +69,10 @@ func selected(fields []wallet.Field, name func(wallet.Field) string) string {
 		switch f.Of(&wallet.Entry{}).(type) {
 		case *wallet.Amount, *map[string]string:
 			columns[i] += "::text"
+		default:
+			if f.JSON {
+				columns[i] += "::text"
+			}
 		}
 	}
 	return strings.Join(columns, ", ")
@@ -251,6 +255,7 @@ type storedAsset struct {
 	Hash       wallet.Hash   `db:"hash"`
 	Format     int64         `db:"format"`
 	UpdatedAt  time.Time     `db:"updated_at"`
+	Thresholds *string       `db:"thresholds"`
 }
 
 func (s storedAsset) asset() wallet.Asset {
@@ -263,6 +268,9 @@ func (s storedAsset) asset() wallet.Asset {
 	}
 	if s.Frozen != nil {
 		a.Frozen = wallet.Frozen(*s.Frozen)
+	}
+	if s.Thresholds != nil {
+		a.Thresholds = wallet.Thresholds(*s.Thresholds)
 	}
 	return a
 }

@@ -33,6 +33,9 @@ var sqlInsertEntries = func() string {
 		case *map[string]string:
 			cast = "::jsonb"
 		}
+		if f.JSON {
+			cast = "::jsonb"
+		}
 		value := "e." + f.Name
 		if f.Optional {
 			value = fmt.Sprintf("NULLIF(%s, %s)", value, unset)

@@ -24,6 +24,7 @@ var ofWorkflows = map[string]metric.Stream{
 	workflows.MetricAnswered:    {Description: "Commands answered, including repeats of a known id."},
 	workflows.MetricCommands:    {Description: "Commands applied or refused, each once; reason is set for refusals."},
 	counts.MetricRunLines:       {Description: "Lines of runs that are done, by what became of them."},
+	counts.MetricCrossed:        {Description: "Thresholds that commands crossed, by direction: below or above."},
 	workflows.MetricLostEntries: {Description: "Times a wallet found that Postgres had lost journal entries it had already answered."},
 	workflows.MetricQueue: {Description: "Commands in a wallet's queue when its next batch is taken from it.",
 		Unit: unitCommands, Aggregation: metric.AggregationExplicitBucketHistogram{Boundaries: commandsBuckets, NoMinMax: true}},

@@ -102,7 +102,7 @@ func TestSchemaAndServiceAgreeOnCommands(t *testing.T) {
 	check := func(t *rapid.T) {
 		kind := rapid.SampledFrom(append(wallet.CallersKinds(), wallet.Kind{Type: "ADD"}, wallet.Kind{Type: "expire"}, wallet.Kind{})).Draw(t, "type")
 		fields := map[string]any{"id": part(t, "id", "a", "_a", "order-7"), "type": string(kind.Type)}
-		for _, field := range []string{"amount", "hold_id", "original_id", "what", "expires_in", "expires_at", "partial", "not_after", "expected_version", "actor", "description", "metadata", "reply_to", "extra"} {
+		for _, field := range []string{"amount", "hold_id", "original_id", "what", "threshold", "expires_in", "expires_at", "partial", "not_after", "expected_version", "actor", "description", "metadata", "reply_to", "extra"} {
 			tenths := 1
 			switch {
 			case field == "not_after" || field == "expected_version" || field == "actor" || field == "description" || field == "metadata" || field == "reply_to":
@@ -118,6 +118,8 @@ func TestSchemaAndServiceAgreeOnCommands(t *testing.T) {
 			switch field {
 			case "hold_id", "original_id":
 				fields[field] = part(t, field, "order-7", "", "a\nb")
+			case "threshold":
+				fields[field] = part(t, field, "low", "low", "LOW_2.b-c", "", "lö", strings.Repeat("x", 32), strings.Repeat("x", 33))
 			case "what":
 				fields[field] = part(t, field, "debits", "debits", "credits", "credits", "all", "all", "", "Debits")
 			case "expires_in":

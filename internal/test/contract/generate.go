@@ -123,7 +123,7 @@ func newGenerator(root string) (*generator, error) {
 		AllowAdditionalProperties: true, // readers ignore unknown fields
 		Mapper:                    g.leaf,
 	}
-	for _, source := range []string{"command.go", "result.go", "errors.go", "steps.go", "transaction.go", "run.go"} {
+	for _, source := range []string{"command.go", "result.go", "errors.go", "steps.go", "transaction.go", "run.go", "threshold.go"} {
 		path := filepath.Join(root, source)
 		if err := g.reflector.AddGoComments(here, path, jsonschema.WithFullComment()); err != nil {
 			return nil, err
@@ -172,6 +172,10 @@ func (g *generator) leaf(t reflect.Type) *jsonschema.Schema {
 			types = append(types, k.Type)
 		}
 		return &jsonschema.Schema{Type: "string", Enum: types}
+	case reflect.TypeFor[wallet.Thresholds]():
+		return g.reflector.Reflect([]wallet.Threshold{})
+	case reflect.TypeFor[wallet.Crossed]():
+		return g.reflector.Reflect([]wallet.Crossing{})
 	case reflect.TypeFor[wallet.Duration]():
 		return &jsonschema.Schema{Type: "string", Examples: []any{"24h", "1h30m"}}
 	}

@@ -77,6 +77,7 @@ func content(s *jsonschema.Schema) {
 	original := property(s, "original_id")
 	original.Pattern, original.MinLength, original.MaxLength = name, length(1), length(wallet.MaxIDCharacters)
 	property(s, "what").Enum = []any{wallet.FrozenDebits, wallet.FrozenCredits, wallet.FrozenAll}
+	property(s, "threshold").Pattern, property(s, "threshold").Examples = fmt.Sprintf("^[a-zA-Z0-9._-]{1,%d}$", wallet.MaxThresholdNameCharacters), []any{"low"}
 	expiresIn := property(s, "expires_in")
 	expiresIn.Pattern, expiresIn.AllOf = lasting, []*jsonschema.Schema{{Pattern: notZero}}
 	expiresIn.Examples = []any{"15m", "1d12h"}

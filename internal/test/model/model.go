@@ -20,6 +20,7 @@ type Command struct {
 	ExpiresAt                 time.Time
 	Partial                   bool
 	OriginalID, What          string
+	Threshold                 string
 	NotAfter                  time.Time
 	ExpectedVersion           *int64
 	Malformed                 bool
@@ -40,6 +41,9 @@ type Answer struct {
 	Closed            bool
 	Version, Position int64
 	Replayed          bool
+	// Crossed has "below low" for each threshold that was crossed, Thresholds "low 20.00" for each
+	// that is set after a command that set or removed one; both by name.
+	Crossed, Thresholds string
 }
 
 // Wallet is the state that determines the answers.
@@ -55,6 +59,8 @@ type Wallet struct {
 	// Frozen and Closed are what it refuses.
 	Frozen string
 	Closed bool
+	// thresholds are amounts in minor units, by name.
+	thresholds map[string]*big.Int
 	// Journal contains the answer of every recorded command, in order.
 	Journal []Answer
 	used    map[string]use
@@ -72,13 +78,14 @@ type use struct {
 
 // New returns a wallet in a currency with that many decimals, before its first command.
 func New(scale int) *Wallet {
-	return &Wallet{Scale: scale, total: new(big.Int), holds: map[string]hold{}, used: map[string]use{}}
+	return &Wallet{Scale: scale, total: new(big.Int), holds: map[string]hold{}, used: map[string]use{}, thresholds: map[string]*big.Int{}}
 }
 
 // Clone returns another wallet with the same history.
 func (w *Wallet) Clone() *Wallet {
 	c := *w
 	c.Journal, c.used, c.holds = slices.Clone(w.Journal), maps.Clone(w.used), maps.Clone(w.holds)
+	c.thresholds = maps.Clone(w.thresholds)
 	return &c
 }
 
@@ -124,7 +131,7 @@ func (w *Wallet) Record() { w.Recorded = w.version }
 
 func (w *Wallet) one(c Command) Answer {
 	content := c.content()
-	held, total := w.Held(), w.total
+	held, total, available := w.Held(), w.total, w.available()
 	if earlier, taken := w.used[c.ID]; taken {
 		if earlier.content == content {
 			again := earlier.answer
@@ -137,6 +144,10 @@ func (w *Wallet) one(c Command) Answer {
 	if a.Reason = w.change(c, &a); a.Reason == "" {
 		w.version++
 		a.Version = w.version
+		a.Crossed = w.crossed(available)
+		if c.Threshold != "" {
+			a.Thresholds = w.Thresholds()
+		}
 	} else {
 		a.Status = "unapplied"
 	}
@@ -174,6 +185,14 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 		w.Frozen = ""
 	case c.Type == "close" && (w.total.Sign() != 0 || w.held().Sign() != 0):
 		return "not_empty"
+	case c.Type == "set_threshold" && w.thresholds[c.Threshold] == nil && len(w.thresholds) == mostThresholds:
+		return "too_many_thresholds"
+	case c.Type == "set_threshold":
+		w.thresholds[c.Threshold] = amount
+	case c.Type == "remove_threshold" && w.thresholds[c.Threshold] == nil:
+		return "threshold_not_found"
+	case c.Type == "remove_threshold":
+		delete(w.thresholds, c.Threshold)
 	case c.Type == "close":
 		w.Closed = true
 	case c.Type == "create" && w.Exists():
@@ -227,7 +246,7 @@ func (c Command) content() string {
 	if c.ExpectedVersion != nil {
 		version = fmt.Sprint(*c.ExpectedVersion)
 	}
-	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), c.OriginalID, c.What, Time(c.NotAfter), version, c.Content}, "\x00")
+	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), c.OriginalID, c.What, c.Threshold, Time(c.NotAfter), version, c.Content}, "\x00")
 }
 
 // value returns one canonical text for each value: the same for "1.5" and "1.50".
