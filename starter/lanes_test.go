@@ -151,8 +151,8 @@ func TestATransactionThatALaneDoesNotAnswerGetsItsWorkflow(t *testing.T) {
 func TestTheLanesOfATransaction(t *testing.T) {
 	for n := range 20 {
 		one, other := fmt.Sprint("u", n), fmt.Sprint("v", n)
-		there := Transfer{FromUserID: one, ToUserID: other, Currency: "USD"}.transaction()
-		back := Transfer{FromUserID: other, ToUserID: one, Currency: "USD"}.transaction()
+		there := Transfer{FromUserID: one, ToUserID: other, Currency: "USD"}.Transaction()
+		back := Transfer{FromUserID: other, ToUserID: one, Currency: "USD"}.Transaction()
 		last := 1 + wallet.AssetRef{UserID: other, Currency: "USD"}.Partition(4)
 		require.Equal(t, [laneTries]int{1 + wallet.AssetRef{UserID: one, Currency: "USD"}.Partition(4), last, last}, lanesOf(there, 4))
 		require.Equal(t, lanesOf(there, 4), lanesOf(back, 4))

@@ -250,14 +250,8 @@ func (c *Client) Apply(ctx context.Context, userID, currency string, command wal
 // batch is refused with a *wallet.InvalidError. A *NoAnswerError comes with the Results that are
 // known.
 func (c *Client) ApplyBatch(ctx context.Context, userID, currency string, commands []wallet.Command) ([]wallet.Result, error) {
-	if len(commands) == 0 || len(commands) > wallet.MaxBatch {
-		return nil, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "batch", Value: fmt.Sprint(len(commands)),
-			Message: fmt.Sprintf("the batch has %d commands: send 1 to %d", len(commands), wallet.MaxBatch)}
-	}
-	for _, command := range commands {
-		if err := validate(userID, currency, command); err != nil {
-			return nil, err
-		}
+	if err := wallet.ValidateCommands(userID, currency, commands); err != nil {
+		return nil, err
 	}
 	ref := wallet.AssetRef{UserID: userID, Currency: currency}
 	l := c.lookLater(ctx, ref)

@@ -33,7 +33,8 @@ type Transfer struct {
 	Metadata    map[string]string
 }
 
-func (t Transfer) transaction() wallet.Transaction {
+// Transaction is the transaction that moves it: of two legs that must balance.
+func (t Transfer) Transaction() wallet.Transaction {
 	from := wallet.AssetRef{UserID: t.FromUserID, Currency: t.Currency}
 	to := wallet.AssetRef{UserID: t.ToUserID, Currency: t.Currency}
 	take := wallet.Command{Type: wallet.TypeSubtract, Amount: t.Amount}
@@ -48,7 +49,7 @@ func (t Transfer) transaction() wallet.Transaction {
 
 // Transfer moves value atomically: both wallets change, or neither does. See Transaction.
 func (c *Client) Transfer(ctx context.Context, t Transfer) (wallet.TransactionResult, error) {
-	return c.Transaction(ctx, t.transaction())
+	return c.Transaction(ctx, t.Transaction())
 }
 
 // Transaction applies commands for several wallets, all or none, and waits for the result. A

@@ -106,6 +106,7 @@ type changeFlags struct {
 	notAfter  timeFlag
 	version   func() *int64
 	timeout   time.Duration
+	dryRun    bool
 	metadata  func() map[string]string
 }
 
@@ -136,6 +137,9 @@ func (a *app) changeCommand(kind wallet.Kind) *cobra.Command {
 			invented, err := a.inventID(cmd, &command.ID)
 			if err != nil {
 				return err
+			}
+			if f.dryRun {
+				return a.dryRun(cmd, f.timeout, args[0], args[1], command)
 			}
 			wallets, temporal, err := a.dialWallets(cmd.Context())
 			if err != nil {
@@ -288,6 +292,7 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 	flags.StringVar(&c.Actor, "actor", "", "who asks for it")
 	f.metadata = addMetadata(flags)
 	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
+	addDryRun(flags, &f.dryRun)
 }
 
 // read makes the command. args are those behind USER and CURRENCY.

@@ -109,6 +109,8 @@ type failureReport struct {
 	// TransactionID and Transaction are of a refused transaction, as on stdout.
 	TransactionID string                    `json:"transaction_id,omitempty"`
 	Transaction   *wallet.TransactionResult `json:"transaction,omitempty"`
+
+	DryRun bool `json:"dry_run,omitempty"` // the refusal is not on record
 }
 
 func reportOf(err error) failureReport {
@@ -122,6 +124,7 @@ func reportOf(err error) failureReport {
 	var invalid *wallet.InvalidError
 	var noAnswer *starter.NoAnswerError
 	var transaction *wallet.TransactionRefusedError
+	r.DryRun = errors.As(err, new(*dryRunRefusal))
 	switch {
 	case errors.As(err, &unapplied):
 		r.Reason, r.CommandID, r.Result = unapplied.Result.Reason, unapplied.Result.CommandID, &unapplied.Result

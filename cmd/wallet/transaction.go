@@ -24,6 +24,7 @@ func (a *app) transferCommand() *cobra.Command {
 	var t starter.Transfer
 	var notAfter timeFlag
 	var timeout time.Duration
+	var dryRun bool
 	cmd := &cobra.Command{
 		Use: "transfer FROM TO CURRENCY AMOUNT", Short: "Move an amount from one wallet to another, atomically",
 		Long: `Move an amount from one user's wallet to another's: both change, or neither
@@ -40,6 +41,7 @@ refused; each wallet then has an entry that says why.`,
 	flags.StringVar(&t.Description, "description", "", "what it is for, at most 256 characters")
 	flags.StringVar(&t.Actor, "actor", "", "who asks for it")
 	flags.DurationVar(&timeout, "timeout", transactionTimeout, "how long to wait for the answer")
+	addDryRun(flags, &dryRun)
 	metadata := addMetadata(flags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		t.FromUserID, t.ToUserID, t.Currency, t.NotAfter, t.Metadata = args[0], args[1], args[2], notAfter.Time, metadata()
@@ -53,6 +55,9 @@ refused; each wallet then has an entry that says why.`,
 		if err != nil {
 			return err
 		}
+		if dryRun {
+			return a.dryRunTransaction(cmd, timeout, t.Transaction())
+		}
 		err = a.transact(cmd, timeout, func(ctx context.Context, wallets *starter.Client) (wallet.TransactionResult, error) {
 			return wallets.Transfer(ctx, t)
 		})
@@ -63,6 +68,7 @@ refused; each wallet then has an entry that says why.`,
 
 func (a *app) transactionCommand() *cobra.Command {
 	var timeout time.Duration
+	var dryRun bool
 	cmd := &cobra.Command{
 		Use: "transaction FILE", Short: "Apply commands for several wallets, all or none",
 		Long: `Apply the transaction in a file of JSON ("-" for standard input): 2 to 100
@@ -93,12 +99,16 @@ content exits with 2 and is not recorded.`,
 			if err != nil {
 				return err
 			}
+			if dryRun {
+				return a.dryRunTransaction(cmd, timeout, t)
+			}
 			return a.transact(cmd, timeout, func(ctx context.Context, wallets *starter.Client) (wallet.TransactionResult, error) {
 				return wallets.Transaction(ctx, t)
 			})
 		},
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", transactionTimeout, "how long to wait for the answer")
+	addDryRun(cmd.Flags(), &dryRun)
 	cmd.AddCommand(&cobra.Command{
 		Use: "show ID", Short: "Show what became of a transaction",
 		Example: "  wallet transaction show order-7", Args: cobra.ExactArgs(1),
@@ -159,14 +169,7 @@ func (a *app) printTransaction(cmd *cobra.Command, r wallet.TransactionResult) e
 	if a.output != "table" {
 		return printList(a, cmd, []wallet.TransactionResult{r}, "", nil, nil)
 	}
-	header := table.Row{"leg", "user", "currency", "type", "amount", "status", "before", "after", "position", "hold id"}
-	if err := printList(a, cmd, r.Results, "nothing was recorded", header, func(leg wallet.LegResult) table.Row {
-		status := string(leg.Status)
-		if leg.Reason != "" {
-			status += ": " + string(leg.Reason)
-		}
-		return table.Row{leg.Leg, cli.Plain(leg.UserID), leg.Currency, leg.Type, cli.Amount(leg.Amount), status, leg.TotalBefore, leg.TotalAfter, cli.Number(leg.Position), cli.Plain(leg.HoldID)}
-	}); err != nil {
+	if err := a.printLegs(cmd, r); err != nil {
 		return err
 	}
 	out := cmd.OutOrStdout()
@@ -181,4 +184,15 @@ func (a *app) printTransaction(cmd *cobra.Command, r wallet.TransactionResult) e
 		fmt.Fprintf(out, "transaction %s is applied\n", cli.Plain(r.TransactionID))
 	}
 	return nil
+}
+
+func (a *app) printLegs(cmd *cobra.Command, r wallet.TransactionResult) error {
+	header := table.Row{"leg", "user", "currency", "type", "amount", "status", "before", "after", "position", "hold id"}
+	return printList(a, cmd, r.Results, "nothing was recorded", header, func(leg wallet.LegResult) table.Row {
+		status := string(leg.Status)
+		if leg.Reason != "" {
+			status += ": " + string(leg.Reason)
+		}
+		return table.Row{leg.Leg, cli.Plain(leg.UserID), leg.Currency, leg.Type, cli.Amount(leg.Amount), status, leg.TotalBefore, leg.TotalAfter, cli.Number(leg.Position), cli.Plain(leg.HoldID)}
+	})
 }
