@@ -443,6 +443,17 @@ func TestARunBeginsWithAllItsLines(t *testing.T) {
 	require.ErrorContains(t, err, "takes no lines")
 }
 
+// TestARunGoesOnAfterInvalidLines begins again when invalid lines that were staged by SQL are done.
+func TestARunGoesOnAfterInvalidLines(t *testing.T) {
+	s := newSteps(t)
+	s.stage("r", inRun("u1", addOne), stagedLine{"u2", "NONE", addOne}, inRun("u3", addOne))
+	for _, part := range s.begin("r").Parts {
+		s.part("r", part)
+		s.begin("r")
+	}
+	require.Equal(t, [6]int64{3, 2, 0, 1, 0, 0}, counted(s.run("r")))
+}
+
 // TestFailuresOfARunAreSafeToPrint has a line of which every field would write to a terminal.
 func TestFailuresOfARunAreSafeToPrint(t *testing.T) {
 	s := newSteps(t)

@@ -31,7 +31,10 @@ const (
 			lines = coalesce(lines, skipped + (SELECT coalesce(sum(lines), 0) FROM wallet_run_parts WHERE run_id = $1))
 		WHERE run_id = $1`
 
-	sqlLinesOfParts = `SELECT coalesce(sum(lines), 0)::bigint FROM wallet_run_parts WHERE run_id = $1`
+	// Invalid lines that were staged by SQL are in parts, skipped ones of a file are not.
+	sqlLinesOfParts = `SELECT coalesce(sum(lines), 0)::bigint, (SELECT skipped FROM wallet_runs WHERE run_id = $1)
+		FROM wallet_run_parts
+		WHERE run_id = $1`
 
 	sqlParts = `SELECT part FROM wallet_run_parts WHERE run_id = $1 ORDER BY part`
 
@@ -59,14 +62,14 @@ func (a *Activities) BeginRun(ctx context.Context, in wallet.RunInput) (wallet.B
 			return err
 		})
 		last.Queue(sqlRun, in.RunID).Query(readRun(&out.Status))
-		var lines int64
-		last.Queue(sqlLinesOfParts, in.RunID).QueryRow(func(row pgx.Row) error { return row.Scan(&lines) })
+		var lines, skipped int64
+		last.Queue(sqlLinesOfParts, in.RunID).QueryRow(func(row pgx.Row) error { return row.Scan(&lines, &skipped) })
 		if err := t.conn.SendBatch(ctx, last).Close(); err != nil {
 			return out, err
 		}
-		if status.State != wallet.RunDone && out.Status.Lines-lines != out.Status.Invalid {
+		if status.State != wallet.RunDone && out.Status.Lines != lines+skipped {
 			return out, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "run_id", Value: in.RunID,
-				Message: fmt.Sprintf("run %q was staged with %d lines but now has %d: stage it again under another id", in.RunID, out.Status.Lines-out.Status.Invalid, lines)}
+				Message: fmt.Sprintf("run %q was staged with %d lines but now has %d: stage it again under another id", in.RunID, out.Status.Lines-skipped, lines)}
 		}
 		return out, t.commit(ctx, &pgx.Batch{})
 	})

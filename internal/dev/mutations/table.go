@@ -269,7 +269,7 @@ var All = []Mutation{
 		}, {
 			File: "activities/lock.go",
 			Old:  "`FOR NO KEY UPDATE) AS asset`",
-			New:  "`FOR NO KEY UPDATE) AS asset WHERE pg_sleep(0.01)::text = ''`", // time for another transaction
+			New:  "`FOR NO KEY UPDATE) AS asset WHERE pg_sleep(0.1)::text = ''`", // time for another transaction
 		}},
 		Faults:   "tamper",
 		Load:     torture.LoadTransfers,
