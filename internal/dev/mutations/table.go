@@ -334,6 +334,25 @@ var All = []Mutation{
 		Problems: []string{"a step ran into a constraint"},
 	},
 	{
+		Name:      "run_guard",
+		Mechanism: "No line of a run is applied once a pause or a cancel is recorded.",
+		Edits: []Edit{{
+			File: "activities/apply_run.go",
+			Old: `	batch.Queue(sqlLockPart, p.in.RunID, p.in.Part)
+	batch.Queue(sqlRunPart`,
+			New: `	batch.Queue("SELECT pg_sleep(0.4)") // time for a pause
+	batch.Queue(sqlRunPart`,
+		}, {
+			File: "activities/apply_run.go",
+			Old: `		case p.state != wallet.RunRunning:
+			return errNotRunning
+		case saves != p.saves:`,
+			New: `		case saves < 0:`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"lines were in journals once it was", "was applied after the run was cancelled"},
+	},
+	{
 		Name:      "run_waiting",
 		Mechanism: "Lines of a run whose wallet is locked are put aside, and the run is not done without them.",
 		Edits: []Edit{

@@ -130,7 +130,7 @@ type bound struct {
 // wentAstray reports whether a command may have bypassed the queue.
 func (c *walletCheck) wentAstray(id string) bool {
 	return slices.ContainsFunc(c.byID[id], func(a attempt) bool {
-		return a.way == StrayStep || a.way.isTransaction() || a.way == InLane || a.way == InRun
+		return a.way == StrayStep || a.way.isTransaction() || a.way == InLane || a.way == InRun || a.way == LongRun
 	})
 }
 

@@ -94,6 +94,10 @@ func (c *caller) run(load, answers context.Context, script *Script) {
 
 // insist sends until there is an answer, or ctx ends.
 func (c *caller) insist(ctx context.Context, wallet int, send Send, patient time.Duration) {
+	if send.Way == LongRun {
+		c.longRun(ctx, send)
+		return
+	}
 	for ctx.Err() == nil {
 		numbers := c.history.begin(c.number, wallet, send)
 		attempt, cancel := context.WithTimeout(ctx, patient)

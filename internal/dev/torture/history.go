@@ -3,6 +3,7 @@ package torture
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -107,7 +108,8 @@ type history struct {
 	attempts   []attempt
 	pending    map[int]attempt // those in progress, by number
 	next       int
-	answered   int // attempts, by a result or as accepted
+	runs       []*longRun // that have ended
+	answered   int        // attempts, by a result or as accepted
 	lastAnswer time.Duration
 	silence    time.Duration // the longest time without an answer
 	silent     time.Duration // the sum of those longer than silenceCounts
@@ -167,6 +169,34 @@ func (h *history) end(numbers []int, results []wallet.Result, accepted bool, err
 		}
 		h.attempts = append(h.attempts, a)
 	}
+}
+
+// endRun records the end of a run. Lines of a cancelled one that are in no journal must never be.
+func (h *history) endRun(numbers []int, run *longRun) {
+	h.mu.Lock()
+	h.runs = append(h.runs, run)
+	h.mu.Unlock()
+	for i, number := range numbers {
+		if run.ended.State == wallet.RunCancelled && !slices.Contains(run.recorded, run.commands[i].ID) {
+			h.withdraw([]int{number})
+		} else {
+			h.end([]int{number}, nil, true, nil)
+		}
+	}
+}
+
+// problem records what was wrong with a run before its end.
+func (h *history) problem(run *longRun, problem string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	run.problems = append(run.problems, problem)
+}
+
+// longRuns are those that have ended.
+func (h *history) longRuns() []*longRun {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.runs)
 }
 
 // silenceCounts is how long nobody gets an answer before it counts as silence.

@@ -73,7 +73,7 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 		}
 	}
 	r.LongestSilence, r.Silent, r.Pace = h.silence, h.silent, h.pace
-	err := errors.Join(r.verify(ctx, w, checks), r.readLogs(w), r.countRuns(ctx, w), r.countPromotions(ctx, w))
+	err := errors.Join(r.verify(ctx, w, checks), r.readLogs(w), r.countRuns(ctx, w), r.checkRuns(ctx, w, h, checks), r.countPromotions(ctx, w))
 	r.checkEffects()
 	slices.SortStableFunc(r.Violations, byTime)
 	return err

@@ -122,7 +122,7 @@ func TestALongPlanHasEverything(t *testing.T) {
 			}
 		}
 	}
-	require.Len(t, ways, 11)
+	require.Len(t, ways, 12)
 	require.Greater(t, len(legs), 5, "transactions of many sizes")
 	for _, way := range []Way{Signal, Update, BareUpdate, Batch, StrayStep, Transaction, TransactionInLane, InLane, InRun} {
 		require.True(t, conflicting[way], "%s with an id that has other content", way)

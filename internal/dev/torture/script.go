@@ -38,6 +38,8 @@ const (
 	// InRun stages commands as lines of a run, and waits until it is done. It has no answers, and
 	// does not go through the queue.
 	InRun Way = "run"
+	// LongRun is a run of hundreds of lines for several wallets, which is interrupted.
+	LongRun Way = "long run"
 )
 
 // isTransaction reports whether the commands are the legs of one.
@@ -50,6 +52,7 @@ type Send struct {
 	// Of a transaction, whose legs Commands are: itself, and the wallet of each leg.
 	Transaction wallet.Transaction
 	Wallets     []int
+	Run         *longRun // of LongRun, for the lines' Wallets
 }
 
 // walletOf is the wallet of a command.
@@ -73,6 +76,11 @@ func (s Step) String() string {
 	var sends []string
 	for _, send := range s.Sends {
 		text := string(send.Way)
+		if send.Run != nil {
+			text += fmt.Sprintf(" %s of %d lines, %v, cancelled: %t", send.Run.ID, len(send.Commands), send.Run.Interruptions, send.Run.Cancelled)
+			sends = append(sends, text)
+			continue
+		}
 		for _, c := range send.Commands {
 			text += " " + asked(c)
 		}
@@ -108,6 +116,9 @@ func (p Plan) Script(client int) *Script {
 // rememberedCommands is how many commands of a client may be sent again.
 const rememberedCommands = 50
 
+// stepsPerLongRun keeps long runs from being most of the load.
+const stepsPerLongRun = 40
+
 // rememberedHolds is how many holds may be captured, released and raised: about as many as a
 // client places while one of them is open.
 const rememberedHolds = 12
@@ -122,6 +133,11 @@ func (s *Script) Next() Step {
 	}
 	if s.transfers {
 		return s.transferStep(step)
+	}
+	if s.r.IntN(stepsPerLongRun) == 0 {
+		step.Sends = []Send{s.longRun()}
+		step.Wallet = step.Sends[0].Wallets[0]
+		return step
 	}
 	switch n := s.r.IntN(100); {
 	case n < 8 && len(s.sent) > 0: // again, long after its answer
