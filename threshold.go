@@ -10,7 +10,7 @@ import (
 
 // Limits of thresholds. Together they keep a row of wallet_assets in its page.
 const (
-	MaxThresholds              = 16
+	MaxThresholds              = 8
 	MaxThresholdNameCharacters = 32
 )
 

@@ -10,7 +10,7 @@ import (
 )
 
 // mostThresholds is how many thresholds a wallet can have.
-const mostThresholds = 16
+const mostThresholds = 8
 
 // threshold is one that is watched, and the others, sorted by name.
 type threshold struct {

@@ -21,7 +21,7 @@ type Problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail" doc:"what was wrong with which value, and what to do"`
-	Kind   string `json:"kind" doc:"refused, conflict, invalid, not_found, unavailable, failed; unauthenticated, forbidden, too_many_requests, too_large, not_acceptable"`
+	Kind   string `json:"kind" doc:"refused, conflict, invalid, not_found, unavailable, failed; unauthenticated, forbidden, too_many_requests, too_large, too_slow, unsupported_media_type, not_allowed"`
 	Remedy string `json:"remedy,omitempty"`
 
 	Reason wallet.Reason `json:"reason,omitempty" doc:"of a refusal or of invalid input"`

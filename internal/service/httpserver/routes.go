@@ -23,7 +23,6 @@ type route struct {
 	errors           []int
 	body             *huma.RequestBody // of a body that the wallet's own decoder reads
 	maxBody          int64
-	mediaTypes       []string     // of a streamed answer
 	answers          reflect.Type // of a route that changes something: the body of its answer
 }
 
@@ -91,20 +90,6 @@ func found[I, O any](s *Server, r route, do func(context.Context, *I) (*O, []wal
 	})
 }
 
-// stream adds a route whose answer is written by do, for as long as it takes.
-func stream[I any, P input[I]](s *Server, r route, do func(context.Context, *I) (func(huma.Context), error)) {
-	huma.Register(s.api, r.operation(s), func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
-		if err := s.mayUse(ctx, r, P(in).wallets); err != nil {
-			return nil, s.problemOf(err)
-		}
-		write, err := do(ctx, in)
-		if err != nil {
-			return nil, s.problemOf(err)
-		}
-		return &huma.StreamResponse{Body: write}, nil
-	})
-}
-
 // mayUse denies what the bearer's token does not allow.
 func (s *Server) mayUse(ctx context.Context, r route, wallets func() ([]wallet.AssetRef, error)) error {
 	p := access.From(ctx)
@@ -145,13 +130,6 @@ func (r route) operation(s *Server) huma.Operation {
 	if r.body != nil {
 		op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusRequestTimeout)
 	}
-	if len(r.mediaTypes) > 0 {
-		content := map[string]*huma.MediaType{}
-		for _, t := range r.mediaTypes {
-			content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
-		}
-		op.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: content}}
-	}
 	return op
 }
 
@@ -189,11 +167,6 @@ type UserPath struct {
 func (p *UserPath) wallets() ([]wallet.AssetRef, error) {
 	return []wallet.AssetRef{{UserID: p.User}}, wallet.ValidateUserID(p.User)
 }
-
-// all is the input of a route that is about all wallets.
-type all struct{}
-
-func (*all) wallets() ([]wallet.AssetRef, error) { return []wallet.AssetRef{{}}, nil }
 
 // Some is the input of a route that is about all wallets, or those that the query names.
 type Some struct {

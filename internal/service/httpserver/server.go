@@ -14,7 +14,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -43,8 +42,6 @@ const (
 	writeMargin = 20 * time.Second
 	// maxConnections are accepted at once; others wait in the kernel's queue.
 	maxConnections = 10_000
-	// maxStreams of events are open at once: each keeps a connection to Postgres.
-	maxStreams = 32
 	// maxLimited is how many tokens are told apart for the rate limit.
 	maxLimited = 10_000
 	// stopPatience is how long a stop waits for requests in progress.
@@ -80,9 +77,6 @@ type Server struct {
 	api      huma.API
 	mux      *http.ServeMux
 	limiters *lru.Cache[string, *rate.Limiter]
-	streams  chan struct{}
-	stopping chan struct{}
-	stopOnce sync.Once
 }
 
 // New makes a Server.
@@ -96,7 +90,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		options: o, auth: o.Auth, wallets: o.Wallets, pool: o.Pool, read: trail.New(o.Pool), logger: o.Logger, mux: http.NewServeMux(),
-		limiters: limiters, streams: make(chan struct{}, maxStreams), stopping: make(chan struct{}),
+		limiters: limiters,
 	}
 	config := huma.DefaultConfig("Wallet", "1")
 	config.CreateHooks = nil // no $schema in answers
@@ -273,7 +267,7 @@ func checkURL(u *url.URL) *Problem {
 
 // prepare refuses headers that would be read in part, and bodies of another type.
 func (s *Server) prepare(r *http.Request) *Problem {
-	for _, name := range []string{"Idempotency-Key", "Last-Event-Id", "Content-Type"} {
+	for _, name := range []string{"Idempotency-Key", "Content-Type"} {
 		if values := r.Header.Values(name); len(values) > 1 {
 			return badInput(name, values[1], "%s is given %d times: send it once", name, len(values))
 		} else if len(values) == 1 && (values[0] == "" || !utf8.ValidString(values[0])) {
@@ -291,8 +285,7 @@ func (s *Server) prepare(r *http.Request) *Problem {
 	}
 	// A page of another site can send other types without asking.
 	sent, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	switch sent = strings.ToLower(strings.TrimSpace(sent)); sent {
-	case "application/json", "text/csv", "application/jsonl", "application/x-ndjson":
+	if sent = strings.ToLower(strings.TrimSpace(sent)); sent == "application/json" {
 		return nil
 	}
 	return problem(unsupported, "the content type %.60q is not supported: send application/json", sent)
@@ -381,7 +374,6 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, certificates 
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
-		s.stopOnce.Do(func() { close(s.stopping) }) // streams would never end
 		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
 		defer cancel()
 		_ = server.Shutdown(patience) // requests that take longer are cut off

@@ -8,7 +8,7 @@ import (
 )
 
 // mostThresholds is how many thresholds a wallet can have.
-const mostThresholds = 16
+const mostThresholds = 8
 
 // Thresholds returns "high 100.00, low 20.00" for those that are set.
 func (w *Wallet) Thresholds() string {

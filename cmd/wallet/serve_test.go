@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet/internal/test/doctest"
+	"github.com/valueledger/wallet/internal/test/testenv"
+)
+
+// TestTheHTTPPageIsTrue runs the commands of docs/http.md. "go test ./cmd/wallet -run HTTPPage
+// -update" writes the outputs anew.
+func TestTheHTTPPageIsTrue(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t))
+	address := freeAddresses(t, 1)[0]
+	s = s.with("WALLET_API_ADDRESS=" + address)
+	defer s.startWorker()()
+	doctest.Check(t, doctest.Page{
+		Path: docsPath("http.md"), Dir: t.TempDir(), Env: withPrograms(s.env), Volatile: true,
+		Names: [][2]string{{"127.0.0.1:8088", address}},
+	})
+}
+
+// startServe starts "wallet serve" with a token that may do everything, and waits until it answers.
+func (s shell) startServe() (url, token string, process *os.Process, wait func() (log string, err error)) {
+	out, errs, code := s.run("token", "shop", "--users", "*", "--scopes", "read,write", "-o", "json")
+	require.Zero(s.t, code, errs)
+	var made struct {
+		Token string
+		Entry json.RawMessage
+	}
+	require.NoError(s.t, json.Unmarshal([]byte(out), &made))
+	file := filepath.Join(s.t.TempDir(), "tokens.json")
+	require.NoError(s.t, os.WriteFile(file, []byte(`{"tokens":[`+string(made.Entry)+`]}`), 0o600))
+	address := freeAddresses(s.t, 1)[0]
+	cmd := exec.Command(binary, "serve", "--tokens-file", file, "--listen", address, "--log-format", "json")
+	cmd.Env = s.env
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	require.NoError(s.t, cmd.Start())
+	ended := false
+	wait = func() (string, error) {
+		err := cmd.Wait()
+		ended = true
+		return log.String(), err
+	}
+	s.t.Cleanup(func() {
+		if !ended {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	url = "http://" + address
+	require.Eventually(s.t, func() bool {
+		answer, err := http.Get(url + "/openapi.json")
+		if err != nil {
+			return false
+		}
+		answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	}, time.Minute, 20*time.Millisecond)
+	return url, made.Token, cmd.Process, wait
+}
+
+// postCommand sends a command for u1's USD.
+func (s shell) postCommand(url, token, command string) (status int, replayed, body string, err error) {
+	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, url+"/v1/wallets/u1/USD/commands", strings.NewReader(command))
+	if err != nil {
+		return 0, "", "", err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+token)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, "", "", err
+	}
+	defer answer.Body.Close()
+	content, err := io.ReadAll(answer.Body)
+	return answer.StatusCode, answer.Header.Get("Idempotency-Replayed"), string(content), err
+}
+
+func TestServeAnswersACommandAndStopsOnSIGTERM(t *testing.T) {
+	s := newShell(t, testenv.DatabaseURL(t))
+	defer s.startWorker()()
+	url, token, process, wait := s.startServe()
+	status, replayed, body, err := s.postCommand(url, token, `{"id":"order-1","type":"add","amount":"12.50"}`)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, status, body)
+	require.Empty(t, replayed)
+	require.Contains(t, body, `"total_after":"12.50"`)
+	status, _, body, err = s.postCommand(url, "wallet_AAAAAAAAAAAAAAAAAAAAAAAAAA", `{"id":"order-2","type":"add","amount":"1"}`)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusUnauthorized, status, body)
+	require.NoError(t, process.Signal(syscall.SIGTERM))
+	log, err := wait()
+	require.NoError(t, err, log)
+	require.Contains(t, log, "the HTTP API has stopped")
+	require.NotContains(t, log, token)
+}
