@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -107,4 +108,48 @@ func TestServeAnswersACommandAndStopsOnSIGTERM(t *testing.T) {
 	require.NoError(t, err, log)
 	require.Contains(t, log, "the HTTP API has stopped")
 	require.NotContains(t, log, token)
+}
+
+// TestAKilledServerIsAskedAgain kills it while 50 callers send the same, who then ask another one.
+func TestAKilledServerIsAskedAgain(t *testing.T) {
+	database := testenv.DatabaseURL(t)
+	s := newShell(t, database)
+	defer s.startWorker()()
+	const command = `{"id":"order-1","type":"add","amount":"12.50"}`
+	send := func(url, token string, each func(status int, body string, err error)) {
+		var group sync.WaitGroup
+		for range 50 {
+			group.Go(func() {
+				status, _, body, err := s.postCommand(url, token, command)
+				each(status, body, err)
+			})
+		}
+		group.Wait()
+	}
+	url, token, process, wait := s.startServe()
+	var mu sync.Mutex
+	bodies := map[string]bool{}
+	send(url, token, func(status int, body string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		_ = process.Kill() // as soon as one is answered
+		if err == nil && status == http.StatusOK {
+			bodies[body] = true
+		}
+	})
+	_, err := wait()
+	require.Error(t, err)
+	url, token, _, _ = s.startServe()
+	send(url, token, func(status int, body string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil || status != http.StatusOK {
+			t.Errorf("%d %s: %v", status, body, err)
+		}
+		bodies[body] = true
+	})
+	require.Len(t, bodies, 1, "all got the same, before and after")
+	var entries int
+	require.NoError(t, testenv.Pool(t, database).QueryRow(t.Context(), `SELECT count(*) FROM wallet_commands WHERE type = 'add'`).Scan(&entries))
+	require.Equal(t, 1, entries)
 }

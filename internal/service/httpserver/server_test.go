@@ -33,19 +33,30 @@ type world struct {
 	t      *testing.T
 	url    string
 	server *httpserver.Server
+	queue  string
 	pool   *pgxpool.Pool
 	tokens []access.StaticToken
 	file   string
 }
 
 func newWorld(t *testing.T, change ...func(*httpserver.Options)) *world {
-	w := &world{t: t, pool: testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))), file: filepath.Join(t.TempDir(), "tokens.json")}
-	temporal, queue := testenv.Temporal(t), testenv.Unique(t, "http")
-	worker, err := service.Start(t.Context(), service.Options{
-		Temporal: temporal, Namespace: client.DefaultNamespace, Pool: w.pool, TaskQueue: queue, Logger: zap.NewNop(),
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))), change...)
+	w.startWorker()
+	return w
+}
+
+func (w *world) startWorker() {
+	worker, err := service.Start(w.t.Context(), service.Options{
+		Temporal: testenv.Temporal(w.t), Namespace: client.DefaultNamespace, Pool: w.pool, TaskQueue: w.queue, Logger: zap.NewNop(),
 	})
-	require.NoError(t, err)
-	t.Cleanup(worker.Stop)
+	require.NoError(w.t, err)
+	w.t.Cleanup(worker.Stop)
+}
+
+// newIdleWorld has no worker yet.
+func newIdleWorld(t *testing.T, pool *pgxpool.Pool, change ...func(*httpserver.Options)) *world {
+	w := &world{t: t, pool: pool, file: filepath.Join(t.TempDir(), "tokens.json"), queue: testenv.Unique(t, "http")}
+	temporal, queue := testenv.Temporal(t), w.queue
 	w.token("all", "*", access.Read, access.Write, access.Admin)
 	auth, err := access.New(t.Context(), access.Options{TokensFile: w.file})
 	require.NoError(t, err)
