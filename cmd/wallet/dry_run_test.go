@@ -62,7 +62,7 @@ func TestDryRunsFromTheShell(t *testing.T) {
 func TestEveryCommandThatSendsHasADryRun(t *testing.T) {
 	root := newRootCommand()
 	for _, kind := range wallet.CallersKinds() {
-		cmd, _, err := root.Find([]string{string(kind.Type)})
+		cmd, _, err := root.Find([]string{nameOf(kind)})
 		require.NoError(t, err)
 		require.NotNil(t, cmd.Flags().Lookup("dry-run"), kind.Type)
 	}
