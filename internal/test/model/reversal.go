@@ -30,7 +30,7 @@ func (w *Wallet) reverse(c Command, amount *big.Int) (change, left *big.Int, rea
 	case w.refuses("debits") && original.change.Sign() > 0, w.refuses("credits") && original.change.Sign() < 0:
 		return nil, nil, "frozen"
 	case original.change.Sign() < 0:
-		return amount, left.Sub(left, amount), ""
+		return amount, new(big.Int).Sub(left, amount), ""
 	case amount.Cmp(w.available()) > 0:
 		return nil, nil, "insufficient_funds"
 	}
