@@ -164,8 +164,9 @@ var asSent = json.JoinOptions(
 	json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(textPairs), json.UnmarshalFromFunc(readTime))),
 )
 
-// rfc3339 is stricter than Go, which also reads a comma before the decimals, and an hour of one digit.
-var rfc3339 = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$`)
+// rfc3339 is stricter than Go, which also reads a comma before the decimals, an hour of one digit,
+// and an offset of 60 minutes.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 // readTime reads a time. It refuses the zero time, which some languages send when they mean no
 // time: the hold would then never expire. In the state that a run carries to the next, the zero

@@ -37,9 +37,9 @@ type Transfer struct {
 func (t Transfer) Transaction() wallet.Transaction {
 	from := wallet.AssetRef{UserID: t.FromUserID, Currency: t.Currency}
 	to := wallet.AssetRef{UserID: t.ToUserID, Currency: t.Currency}
-	take := wallet.Command{Type: wallet.TypeSubtract, Amount: t.Amount}
+	take := wallet.Command{Type: wallet.TypeSubtract, Amount: t.Amount, HoldID: t.FromHoldID, Partial: t.Partial} // a subtract with partial is refused
 	if t.FromHoldID != "" {
-		take = wallet.Command{Type: wallet.TypeCapture, Amount: t.Amount, HoldID: t.FromHoldID, Partial: t.Partial}
+		take.Type = wallet.TypeCapture
 	}
 	return wallet.Transaction{
 		ID: t.ID, MustBalance: true, NotAfter: t.NotAfter, Description: t.Description, Actor: t.Actor, Metadata: t.Metadata,

@@ -51,7 +51,7 @@ func (p Principal) Has(s Scope) bool { return slices.Contains(p.Scopes, s) }
 // empty currency for all currencies.
 func (p Principal) Reaches(ref wallet.AssetRef) bool {
 	user := slices.Contains(p.Users, Everyone) || ref.UserID != "" && slices.Contains(p.Users, ref.UserID)
-	return user && (len(p.Currencies) == 0 || slices.Contains(p.Currencies, ref.Currency))
+	return user && (len(p.Currencies) == 0 || ref.Currency != "" && slices.Contains(p.Currencies, ref.Currency))
 }
 
 // HasExpired reports whether the token is no longer valid.

@@ -141,7 +141,7 @@ func (v *jwtVerifier) verify(ctx context.Context, token string) (Principal, erro
 	if c.Users == nil { // the claim is absent: the subject's own wallets
 		p.Users = []string{c.Subject}
 	}
-	if c.Currencies != nil && len(c.Currencies) == 0 { // an empty list is none, not all
+	if c.Currencies != nil && len(c.Currencies) == 0 || slices.Contains(c.Currencies, "") { // null, too: it is none, not all
 		return Principal{}, refuse("it is bound to no currency")
 	}
 	return p, nil

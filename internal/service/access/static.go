@@ -83,6 +83,9 @@ func (t StaticToken) check() error {
 	case len(t.Users) == 0 || slices.Contains(t.Users, ""):
 		return fmt.Errorf(`users is missing: name them, or "*" for all`)
 	}
+	if t.Currencies != nil && len(t.Currencies) == 0 {
+		return fmt.Errorf("currencies is empty: name them, or leave it out for all")
+	}
 	for _, c := range t.Currencies {
 		if err := wallet.ValidateCurrency(c); err != nil {
 			return err

@@ -24,6 +24,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.uber.org/zap"
 	"golang.org/x/net/netutil"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"github.com/valueledger/wallet/internal/service/access"
@@ -77,6 +78,8 @@ type Server struct {
 	api      huma.API
 	mux      *http.ServeMux
 	limiters *lru.Cache[string, *rate.Limiter]
+	// wide is for reads of whole journals, one at a time: each takes several connections of the pool.
+	wide *semaphore.Weighted
 }
 
 // New makes a Server.
@@ -89,7 +92,7 @@ func New(o Options) (*Server, error) {
 		o.AnswerTimeout = DefaultAnswerTimeout
 	}
 	s := &Server{
-		options: o, auth: o.Auth, wallets: o.Wallets, pool: o.Pool, read: trail.New(o.Pool), logger: o.Logger, mux: http.NewServeMux(),
+		options: o, auth: o.Auth, wallets: o.Wallets, pool: o.Pool, read: trail.New(o.Pool), logger: o.Logger, mux: http.NewServeMux(), wide: semaphore.NewWeighted(1),
 		limiters: limiters,
 	}
 	config := huma.DefaultConfig("Wallet", "1")

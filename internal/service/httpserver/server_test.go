@@ -237,6 +237,8 @@ func TestATransactionAndATransfer(t *testing.T) {
 	found := w.get("/v1/transactions/t-1")
 	require.Equal(t, 200, found.StatusCode, found.body)
 	require.Equal(t, 404, w.get("/v1/transactions/t-9").StatusCode)
+	dropped := w.post("/v1/transfers", `{"id":"t-3","from_user_id":"u1","to_user_id":"u2","currency":"USD","amount":"1","partial":true}`)
+	require.Equal(t, 400, dropped.StatusCode, "partial is of a hold: "+dropped.body)
 	refused := w.post("/v1/transactions", `{"id":"t-2","commands":[{"user_id":"u1","currency":"USD","type":"subtract","amount":"100"},{"user_id":"u2","currency":"USD","type":"add","amount":"100"}]}`)
 	require.Equal(t, 422, refused.StatusCode, refused.body)
 	require.Equal(t, fmt.Sprint(1), fmt.Sprint(refused.json(t)["transaction"].(map[string]any)["refused_leg"]))

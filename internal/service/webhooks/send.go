@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -133,5 +134,14 @@ func withoutURL(err error) string {
 		}
 		err = of.Err
 	}
-	return err.Error()
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) { // its text has names that the receiver chose
+		return "its certificate is not valid for this address"
+	}
+	return storable(err.Error())
+}
+
+// storable is what Postgres stores as text, of a bounded length.
+func storable(text string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(text[:min(len(text), 1000)], "\x00", ""), "")
 }
