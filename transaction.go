@@ -368,6 +368,7 @@ func refusals(legs []Leg, cause int, r Result) []*Refusal {
 // records all legs as refused.
 func foldLegs(account func(AssetRef) Account, legs []Leg, refused []*Refusal, now time.Time) ([]Folded, error) {
 	current := make(map[AssetRef]Account, len(legs))
+	entries := make(map[AssetRef]map[string]*Entry, len(legs)) // of the legs before, with the service's own
 	folded := make([]Folded, 0, len(legs))
 	for i, leg := range legs {
 		before, known := current[leg.AssetRef]
@@ -378,9 +379,15 @@ func foldLegs(account func(AssetRef) Account, legs []Leg, refused []*Refusal, no
 		if refused != nil {
 			received.Refused = refused[i]
 		}
-		f, err := Fold(before, nil, []Received{received}, now)
+		f, err := Fold(before, entries[leg.AssetRef], []Received{received}, now)
 		if err != nil {
 			return nil, fmt.Errorf("leg %d, the %s wallet of user %s: %w", i+1, leg.Currency, quote(leg.UserID), err)
+		}
+		if entries[leg.AssetRef] == nil {
+			entries[leg.AssetRef] = map[string]*Entry{}
+		}
+		for n := range f.Entries {
+			entries[leg.AssetRef][f.Entries[n].CommandID] = &f.Entries[n]
 		}
 		current[leg.AssetRef] = f.Account
 		folded = append(folded, f)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -246,4 +247,20 @@ func TestTheServiceCannotBlindVerify(t *testing.T) {
 		_, err := s.db.Exec(t.Context(), `INSERT INTO wallet_transactions VALUES ('evil', `+lists+`, false, sha256('x'))`)
 		require.ErrorContains(t, err, "violates check constraint")
 	}
+}
+
+// TestALegReversesWhatTheServiceRecordedBeforeIt has originals that the service records in the same
+// transaction: they cannot be reversed, and verify says the same.
+func TestALegReversesWhatTheServiceRecordedBeforeIt(t *testing.T) {
+	s := newSteps(t)
+	reversal := leg("new", wallet.TypeReverse, "")
+	reversal.OriginalID = wallet.AutoCreate().ID
+	require.Equal(t, wallet.ReasonNotReversible, s.transaction(wallet.Transaction{ID: "t", Commands: []wallet.Leg{leg("new", wallet.TypeAdd, "5"), reversal}}).Reason)
+
+	s.apply(add("funds", "20"), hold("h", "5", "1s"))
+	time.Sleep(1100 * time.Millisecond) // until it is due
+	expired := leg("u1", wallet.TypeReverse, "")
+	expired.OriginalID = wallet.ExpireCommand("h").ID
+	require.Equal(t, wallet.ReasonNotReversible, s.transaction(wallet.Transaction{ID: "e", Commands: []wallet.Leg{leg("u1", wallet.TypeAdd, "5"), expired}}).Reason)
+	s.verified()
 }

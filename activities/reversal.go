@@ -21,6 +21,9 @@ func (l *lockedAssets) readReversals(named ids, found pgx.Rows) error {
 	_, err := pgx.ForEachRow(found, []any{&ref.UserID, &ref.Currency, &id, &left}, func() error {
 		a := l.of(ref)
 		o, known := a.originals[id]
+		if !known && !a.hasRow() { // locked by somebody else, who has just recorded both
+			return nil
+		}
 		if !known {
 			return &wallet.InconsistentError{UserID: ref.UserID, Currency: ref.Currency, Problem: "the journal has a reversal of a command that is missing"}
 		}

@@ -86,6 +86,7 @@ func newWalletAsset(ctx workflow.Context, payload converter.RawValue) (*walletAs
 		}
 		w.carried.Queue = nil
 		w.ensured = w.carried.Asset.Exists()
+		w.noteThresholds()
 	} else {
 		w.carried.LastActivity = workflow.Now(ctx)
 	}

@@ -37,16 +37,18 @@ func (g *guide) steps() map[string]func() {
 				require.Empty(g.t, errs)
 			}
 		},
-		"accounts is a new namespace":        func() { g.register(g.namespace + "-2") },
-		"Postgres is down":                   g.postgres.stop,
-		"Postgres is up again":               g.postgres.start,
-		"the step is pending":                func() { g.awaitPending("finn") },
-		"the signal was handled":             g.awaitMalformed,
-		"the database is one version behind": func() { g.exec(`DELETE FROM goose_db_version WHERE version_id = (SELECT max(version_id) FROM goose_db_version)`) },
-		"the last event is not written":      func() { g.tamper(sqlLoseLastEvent) },
-		"an amount is changed":               func() { g.tamper(sqlSetAmount, "99") },
-		"its row is restored":                func() { g.tamper(sqlSetAmount, "20.00") },
-		"the database is that of yesterday":  func() { g.tamper(sqlCutOff) },
+		"accounts is a new namespace": func() { g.register(g.namespace + "-2") },
+		"Postgres is down":            g.postgres.stop,
+		"Postgres is up again":        g.postgres.start,
+		"the step is pending":         func() { g.awaitPending("finn") },
+		"the signal was handled":      g.awaitMalformed,
+		"the database is one version behind": func() {
+			g.exec(`DELETE FROM goose_db_version WHERE version_id = (SELECT max(version_id) FROM goose_db_version)`)
+		},
+		"the last event is not written":     func() { g.tamper(sqlLoseLastEvent) },
+		"an amount is changed":              func() { g.tamper(sqlSetAmount, "99") },
+		"its row is restored":               func() { g.tamper(sqlSetAmount, "20.00") },
+		"the database is that of yesterday": func() { g.tamper(sqlCutOff) },
 	}
 }
 
