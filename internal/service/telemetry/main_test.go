@@ -122,11 +122,15 @@ func (w *watched) change(id, amount string) starter.Change {
 // everything makes the worker do everything that it counts.
 func (w *watched) everything() {
 	t, ctx := w.t, w.t.Context()
+	threshold := w.change("low", "8.00") // the second add crosses it
+	threshold.Threshold = "low"
+	_, err := w.wallets.SetThreshold(ctx, threshold)
+	require.NoError(t, err)
 	for _, id := range []string{"in-1", "in-2", "in-1"} { // the last is a retry
 		_, err := w.wallets.Add(ctx, w.change(id, "5.00"))
 		require.NoError(t, err)
 	}
-	_, err := w.wallets.Subtract(ctx, w.change("out", "100.00"))
+	_, err = w.wallets.Subtract(ctx, w.change("out", "100.00"))
 	var unapplied *wallet.UnappliedError
 	require.ErrorAs(t, err, &unapplied)
 	require.NoError(t, w.wallets.Send(ctx, w.user, "USD", wallet.Command{ID: "sent", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}))
