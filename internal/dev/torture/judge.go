@@ -46,6 +46,10 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 				added = added.Add(e.Amount)
 			case e.Type == wallet.TypeSubtract:
 				taken = taken.Add(e.Amount)
+			case e.Type == wallet.TypeReverse && e.TotalAfter.Cmp(e.TotalBefore) > 0:
+				added = added.Add(e.TotalAfter.Sub(e.TotalBefore))
+			case e.Type == wallet.TypeReverse:
+				taken = taken.Add(e.TotalBefore.Sub(e.TotalAfter))
 			}
 			r.Applied[string(e.Type)]++
 		}
