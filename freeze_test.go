@@ -14,6 +14,7 @@ func frozenFor(what string) Command {
 // TestAFreezeStopsItsDirectionOnly, and nothing that was reserved before.
 func TestAFreezeStopsItsDirectionOnly(t *testing.T) {
 	one := MustAmount("1")
+	expiring := Command{ID: "expiring", Type: TypeHold, Amount: one, ExpiresIn: "1h"}
 	for _, row := range []struct {
 		command Command
 		stopped []string // by a freeze of these
@@ -22,6 +23,7 @@ func TestAFreezeStopsItsDirectionOnly(t *testing.T) {
 		{Command{ID: "c", Type: TypeSubtract, Amount: one}, []string{"debits", "all"}},
 		{Command{ID: "c", Type: TypeHold, Amount: one}, []string{"debits", "all"}},
 		{Command{ID: "c", Type: TypeHold, HoldID: "held", Amount: one}, []string{"debits", "all"}},
+		{Command{ID: "c", Type: TypeHold, HoldID: "expiring", ExpiresIn: "7d"}, []string{"debits", "all"}},
 		{reversal("c", "add", "1"), []string{"debits", "all"}},
 		{reversal("c", "subtract", "1"), []string{"credits", "all"}},
 		{reversal("c", "capture", ""), []string{"credits", "all"}},
@@ -32,7 +34,7 @@ func TestAFreezeStopsItsDirectionOnly(t *testing.T) {
 	} {
 		for _, what := range freezable {
 			f := funded(t)
-			again, err := Fold(f.Account, byID(f.Entries), good(frozenFor(what), row.command, Command{ID: "over", Type: TypeUnfreeze}), noon)
+			again, err := Fold(f.Account, byID(f.Entries), good(expiring, frozenFor(what), row.command, Command{ID: "over", Type: TypeUnfreeze}), noon)
 			require.NoError(t, err)
 			want := StatusApplied
 			for _, by := range row.stopped {
@@ -40,10 +42,10 @@ func TestAFreezeStopsItsDirectionOnly(t *testing.T) {
 					want = StatusUnapplied
 				}
 			}
-			require.Equal(t, want, again.Results[1].Status, "%s under a freeze of %s: %s", row.command, what, again.Results[1].Message)
+			require.Equal(t, want, again.Results[2].Status, "%s under a freeze of %s: %s", row.command, what, again.Results[2].Message)
 			if want == StatusUnapplied {
-				require.Equal(t, ReasonFrozen, again.Results[1].Reason)
-				require.Equal(t, Frozen(what), again.Entries[1].Frozen, "the entry says what was frozen")
+				require.Equal(t, ReasonFrozen, again.Results[2].Reason)
+				require.Equal(t, Frozen(what), again.Entries[2].Frozen, "the entry says what was frozen")
 			}
 			require.Empty(t, again.Account.Frozen)
 		}
