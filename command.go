@@ -219,20 +219,20 @@ func validateText(field, value string) error {
 // encoder's escaping. Batches are split by it.
 func (c Command) Size() int {
 	// Of the fields, with their punctuation, of expires_at, and of the conditions with their values.
-	const names, holdNames, originalName, conditionsSize = 160, 120, 20, 100
+	const names, holdNames, otherName, conditionsSize = 160, 120, 20, 100
 	size := names + SizeAsJSON(c.ID) + SizeAsJSON(string(c.Type)) + SizeAsJSON(c.Amount.String()) +
 		SizeAsJSON(c.Description) + SizeAsJSON(c.Actor) + SizeAsJSON(c.HoldID) + SizeAsJSON(c.ExpiresIn)
 	if c.HoldID != "" || c.ExpiresIn != "" || c.Partial || !c.ExpiresAt.IsZero() {
 		size += holdNames
 	}
 	if c.OriginalID != "" {
-		size += originalName + SizeAsJSON(c.OriginalID)
+		size += otherName + SizeAsJSON(c.OriginalID)
 	}
 	if c.What != "" {
-		size += originalName + SizeAsJSON(c.What)
+		size += otherName + SizeAsJSON(c.What)
 	}
 	if c.Threshold != "" {
-		size += originalName + SizeAsJSON(c.Threshold)
+		size += otherName + SizeAsJSON(c.Threshold)
 	}
 	if !c.NotAfter.IsZero() || c.ExpectedVersion != nil {
 		size += conditionsSize

@@ -3,6 +3,7 @@ package wallet
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -129,8 +130,13 @@ func (t Transaction) Validate() error {
 // validateOriginal refuses the reversal of a leg of the same transaction: if it is refused, that
 // leg was never applied, and nobody could tell afterwards why.
 func (t Transaction) validateOriginal(c Command) error {
-	if c.OriginalID != "" && strings.HasPrefix(c.OriginalID, LegPrefix+t.ID+"/") {
-		return invalid("original_id", c.OriginalID, "original_id %s is a command of the same transaction: leave both out", quote(c.OriginalID))
+	if !strings.HasPrefix(c.OriginalID, LegPrefix) {
+		return nil
+	}
+	for i := range t.Commands {
+		if c.OriginalID == LegID(t.ID, int64(i+1)) {
+			return invalid("original_id", c.OriginalID, "original_id %s is a command of the same transaction: leave both out", quote(c.OriginalID))
+		}
 	}
 	return nil
 }
@@ -368,7 +374,7 @@ func refusals(legs []Leg, cause int, r Result) []*Refusal {
 // records all legs as refused.
 func foldLegs(account func(AssetRef) Account, legs []Leg, refused []*Refusal, now time.Time) ([]Folded, error) {
 	current := make(map[AssetRef]Account, len(legs))
-	entries := make(map[AssetRef]map[string]*Entry, len(legs)) // of the legs before, with the service's own
+	reverses := slices.ContainsFunc(legs, func(l Leg) bool { return l.OriginalID != "" })
 	folded := make([]Folded, 0, len(legs))
 	for i, leg := range legs {
 		before, known := current[leg.AssetRef]
@@ -379,15 +385,14 @@ func foldLegs(account func(AssetRef) Account, legs []Leg, refused []*Refusal, no
 		if refused != nil {
 			received.Refused = refused[i]
 		}
-		f, err := Fold(before, entries[leg.AssetRef], []Received{received}, now)
+		f, err := Fold(before, nil, []Received{received}, now)
 		if err != nil {
 			return nil, fmt.Errorf("leg %d, the %s wallet of user %s: %w", i+1, leg.Currency, quote(leg.UserID), err)
 		}
-		if entries[leg.AssetRef] == nil {
-			entries[leg.AssetRef] = map[string]*Entry{}
-		}
-		for n := range f.Entries {
-			entries[leg.AssetRef][f.Entries[n].CommandID] = &f.Entries[n]
+		if reverses { // a later leg may name what the service recorded before this one
+			for _, e := range f.Entries {
+				f.Account.KeepOriginal(OriginalOf(e))
+			}
 		}
 		current[leg.AssetRef] = f.Account
 		folded = append(folded, f)

@@ -145,3 +145,12 @@ func FuzzDecodeTransaction(f *testing.F) {
 		}
 	})
 }
+
+func TestATransactionReversesLegsOfOthersOnly(t *testing.T) {
+	of := func(id, original string) error {
+		reversal := Leg{AssetRef: AssetRef{"u1", "USD"}, Command: Command{Type: TypeReverse, OriginalID: original}}
+		return Transaction{ID: id, Commands: []Leg{reversal, {AssetRef: AssetRef{"u2", "USD"}, Command: Command{Type: TypeAdd, Amount: MustAmount("1")}}}}.Validate()
+	}
+	require.NoError(t, of("2026", LegID("2026/05", 1)), "an id may begin with another")
+	require.ErrorContains(t, of("2026", LegID("2026", 2)), "is a command of the same transaction")
+}

@@ -27,9 +27,7 @@ func (l *lockedAssets) readReversals(named ids, found pgx.Rows) error {
 		if !known {
 			return &wallet.InconsistentError{UserID: ref.UserID, Currency: ref.Currency, Problem: "the journal has a reversal of a command that is missing"}
 		}
-		// With the decimals of the currency.
-		o.Left = o.Moved.Sub(o.Moved).Add(left)
-		a.originals[id] = o
+		a.originals[id] = o.WithLeft(left)
 		return nil
 	})
 	return err

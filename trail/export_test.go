@@ -16,7 +16,7 @@ var Lookups = map[string]string{
 	sqlAssetAtVersion:   `'big', 'USD', 70000`,
 	sqlNewestVersion:    `'big', 'USD'`,
 	rows.EntriesByID:    `'{big,big,big,big}', '{USD,USD,USD,USD}', '{c1,c70000,c110000,none}'`,
-	sqlReversed:         `'{big,big,big}', '{USD,USD,USD}', '{c2,c70000,none}', '{0,1,2}'`,
+	rows.LastReversals:  `'{big,big,big}', '{USD,USD,USD}', '{c2,c70000,none}'`,
 	sqlJournals:         `'big'`,
 	sqlStatementLines:   `'big', 'USD', 500, 70000, 1000`,
 	sqlWalletsAfter:     `'u000007', 'USD', 1000`,

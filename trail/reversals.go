@@ -10,59 +10,48 @@ import (
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
-const (
-	// originalColumn is, beside an entry e that reverses, the original and what the last reversal
-	// before e has left of it. Both rows are verified where the stream comes to them, so nothing
-	// of them has to be kept until then. The orders are those of one index each, as in package
-	// activities.
-	originalColumn = `CASE WHEN e.original_id IS NOT NULL THEN (
-			SELECT CASE WHEN o.command_id = e.original_id THEN json_build_object(
-				'position', o.position, 'type', o.type, 'status', o.status, 'before', o.total_before::text, 'after', o.total_after::text, -- no arithmetic: it fails on what somebody may have made of them
-				'left', (
-					SELECT CASE WHEN p.original_id = e.original_id THEN coalesce(p.original_left, 0)::text END
-					FROM wallet_commands AS p
-					WHERE p.user_id = e.user_id AND p.currency = e.currency AND p.version IS NOT NULL
-						AND p.original_id <= e.original_id AND (p.original_id, p.position) < (e.original_id, e.position)
-					ORDER BY p.original_id DESC, p.position DESC
-					LIMIT 1))::text END
-			FROM wallet_commands AS o
-			WHERE o.user_id = e.user_id AND o.currency = e.currency AND o.command_id >= e.original_id
-			ORDER BY o.command_id
-			LIMIT 1) END AS original`
-
-	// sqlReversed takes one step into the index of reversals for each command.
-	sqlReversed = `SELECT wanted.n, coalesce(last.original_left, 0)::text
-		FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS wanted (u, c, id, n)
-		CROSS JOIN LATERAL (
-			SELECT original_id, original_left
-			FROM wallet_commands
-			WHERE user_id = wanted.u AND currency = wanted.c AND original_id <= wanted.id COLLATE "C" AND version IS NOT NULL
-			ORDER BY original_id DESC, position DESC
-			LIMIT 1) AS last
-		WHERE last.original_id = wanted.id`
-)
+// originalColumn is, beside an entry e that reverses, the original and what the last reversal
+// before e has left of it. Both rows are verified where the stream comes to them, so nothing
+// of them has to be kept until then. The orders are those of one index each, as in package
+// activities.
+const originalColumn = `CASE WHEN e.original_id IS NOT NULL THEN (
+		SELECT CASE WHEN o.command_id = e.original_id THEN json_build_object(
+			'position', o.position, 'type', o.type, 'status', o.status, 'before', o.total_before::text, 'after', o.total_after::text, -- no arithmetic: it fails on what somebody may have made of them
+			'left', (
+				SELECT CASE WHEN p.original_id = e.original_id THEN coalesce(p.original_left, 0)::text END
+				FROM wallet_commands AS p
+				WHERE p.user_id = e.user_id AND p.currency = e.currency AND p.version IS NOT NULL
+					AND p.original_id <= e.original_id AND (p.original_id, p.position) < (e.original_id, e.position)
+				ORDER BY p.original_id DESC, p.position DESC
+				LIMIT 1))::text END
+		FROM wallet_commands AS o
+		WHERE o.user_id = e.user_id AND o.currency = e.currency AND o.command_id >= e.original_id
+		ORDER BY o.command_id
+		LIMIT 1) END AS original`
 
 // Reversed is how much of each entry was reversed so far; 0 of one of which nothing was.
 func (r Reader) Reversed(ctx context.Context, entries []wallet.Entry) ([]wallet.Amount, error) {
-	reversed := make([]wallet.Amount, len(entries))
+	type key struct{ userID, currency, id string }
+	reversed, places := make([]wallet.Amount, len(entries)), map[key]int{}
 	var users, currencies, ids []string
-	var places []int64
 	for i, e := range entries {
 		if wallet.OriginalOf(e).IsReversible() {
-			users, currencies, ids, places = append(users, e.UserID), append(currencies, e.Currency), append(ids, e.CommandID), append(places, int64(i))
+			users, currencies, ids = append(users, e.UserID), append(currencies, e.Currency), append(ids, e.CommandID)
+			places[key{e.UserID, e.Currency, e.CommandID}] = i
 		}
 	}
 	if len(ids) == 0 {
 		return reversed, nil
 	}
-	found, err := r.db.Query(ctx, sqlReversed, users, currencies, ids, places)
+	found, err := r.db.Query(ctx, rows.LastReversals, users, currencies, ids)
 	if err != nil {
 		return nil, err
 	}
-	var at int64
+	var k key
 	var left wallet.Amount
-	_, err = pgx.ForEachRow(found, []any{&at, &left}, func() error {
-		reversed[at] = wallet.OriginalOf(entries[at]).Moved.Sub(left)
+	_, err = pgx.ForEachRow(found, []any{&k.userID, &k.currency, &k.id, &left}, func() error {
+		i := places[k]
+		reversed[i] = wallet.OriginalOf(entries[i]).Moved.Sub(left)
 		return nil
 	})
 	return reversed, err
@@ -92,7 +81,7 @@ func readOriginal(found pgx.Rows, e *wallet.Entry) (o wallet.Original, known boo
 	}
 	o = wallet.OriginalOf(original)
 	if row.Left != nil {
-		o.Left = o.Moved.Sub(o.Moved).Add(*row.Left) // with the currency's decimals
+		o = o.WithLeft(*row.Left)
 	}
 	return o, true
 }

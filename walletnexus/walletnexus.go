@@ -54,7 +54,7 @@ var (
 	// Transaction applies commands for several wallets, all or none.
 	Transaction = nexus.NewOperationReference[wallet.Transaction, wallet.TransactionResult]("transaction")
 	// Balance fails with NOT_FOUND if the user owns nothing in the currency, not even zero.
-	Balance = nexus.NewOperationReference[wallet.AssetRef, AssetBalance]("balance")
+	Balance = nexus.NewOperationReference[wallet.AssetRef, wallet.Balance]("balance")
 )
 
 // Change is a command and the wallet it is for. The operation's name is its type.
@@ -89,21 +89,4 @@ func (c Change) Command(t wallet.CommandType) wallet.Command {
 		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}
-}
-
-// AssetBalance is what a user owns in one currency, according to Postgres.
-type AssetBalance struct {
-	wallet.AssetRef
-	Total     wallet.Amount `json:"total"`
-	Hold      wallet.Amount `json:"hold"` // without what has expired
-	Available wallet.Amount `json:"available"`
-	// Due is what has expired of the holds but has no journal entry yet: the journal still
-	// counts it as held, Hold and Available do not.
-	Due        wallet.Amount     `json:"due,omitzero"`
-	Frozen     wallet.Frozen     `json:"frozen,omitempty"`
-	Closed     bool              `json:"closed,omitempty"`
-	Version    int64             `json:"version"`
-	Position   int64             `json:"position"`
-	Hash       wallet.Hash       `json:"hash"` // of the last journal entry
-	Thresholds wallet.Thresholds `json:"thresholds,omitempty"`
 }

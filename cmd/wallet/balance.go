@@ -16,28 +16,12 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// balance is a wallet asset as machines read it.
+// balance is one that may be ahead of Postgres's clock.
 type balance struct {
-	UserID    string        `json:"user_id"`
-	Currency  string        `json:"currency"`
-	Total     wallet.Amount `json:"total"`
-	Hold      wallet.Amount `json:"hold"` // without what is due
-	Available wallet.Amount `json:"available"`
-	Due       wallet.Amount `json:"due,omitzero"` // see wallet.Asset
-	Frozen    wallet.Frozen `json:"frozen,omitempty"`
-	Closed    bool          `json:"closed,omitempty"`
-	Version   int64         `json:"version"`
-	Position  int64         `json:"position"`
-	Hash      wallet.Hash   `json:"hash"`
-	UpdatedAt time.Time     `json:"updated_at,omitzero"` // absent before the first entry
-	// Ahead is how far the wallet's last entry is ahead of Postgres's clock, as in "8759h0m0s";
-	// absent if it is not.
-	Ahead      string            `json:"ahead,omitempty"`
-	Thresholds wallet.Thresholds `json:"thresholds,omitempty"`
-}
-
-func balanceOf(a wallet.Asset) balance {
-	return balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Due, a.Frozen, a.Closed, a.Version, a.Position, a.Hash, a.UpdatedAt, "", a.Thresholds}
+	wallet.Balance
+	// Ahead is how far the wallet's last entry is ahead of it, as in "8759h0m0s"; absent if it is
+	// not.
+	Ahead string `json:"ahead,omitempty"`
 }
 
 // pastOptions choose a balance of the past; the current one if none is set.
@@ -78,7 +62,7 @@ from the journal, with the position and the hash of the last entry of that time.
 			}
 			balances := make([]balance, len(assets))
 			for i, x := range assets {
-				balances[i] = balanceOf(x)
+				balances[i].Balance = x.Balance()
 				for _, of := range ahead {
 					if of.Currency == x.Currency {
 						balances[i].Ahead = of.By.String()
@@ -92,7 +76,7 @@ from the journal, with the position and the hash of the last entry of that time.
 				return err
 			}
 			for _, b := range balances {
-				noteDue(cmd.OutOrStdout(), b)
+				noteDue(cmd.OutOrStdout(), b.Balance)
 				noteThresholds(cmd.OutOrStdout(), b)
 			}
 			for _, of := range ahead {
@@ -132,7 +116,7 @@ func noteThresholds(out io.Writer, b balance) {
 }
 
 // noteDue explains a balance that is ahead of its journal.
-func noteDue(out io.Writer, b balance) {
+func noteDue(out io.Writer, b wallet.Balance) {
 	if !b.Due.IsZero() {
 		fmt.Fprintf(out, "%s %s of holds has expired and is available again; the journal's entry of it is still to come\n", b.Due, b.Currency)
 	}

@@ -65,8 +65,8 @@ again, and the hold is closed, unless --partial says that more will follow.`,
 		long: `Undo what an add, subtract or capture did to the total, or a part of it. All
 reversals of a command come to at most what it did. Reversing an add needs
 available funds. A hold that was captured stays closed.`,
-		example: `  wallet reverse u1 USD --command order-7 --id order-7-returned
-  wallet reverse u1 USD --command order-7 --amount 6 --id return-31`,
+		example: `  wallet reverse u1 USD --original order-7 --id order-7-returned
+  wallet reverse u1 USD --original order-7 --amount 6 --id return-31`,
 	},
 	wallet.TypeFreeze: {
 		use: "freeze USER CURRENCY", short: "Refuse debits, credits or all, until it is unfrozen",
@@ -88,7 +88,7 @@ other command is refused. If it is frozen, it stays so.`,
 	wallet.TypeSetThreshold: {
 		use: "set-threshold USER CURRENCY AMOUNT", short: "Tell when the available amount comes below or up to an amount",
 		long: `Tell when the available amount comes below AMOUNT, or up to it again: the event
-of the command that does so has it in "crossed". A wallet has at most 16
+of the command that does so has it in "crossed". A wallet has at most 8
 thresholds, each with a name. The same name again changes its amount.`,
 		example: `  wallet set-threshold u1 USD 20 --threshold low --id low-1`,
 	},
@@ -269,8 +269,8 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 				cobra.CheckErr(cmd.MarkFlagRequired("hold"))
 			}
 		case "original_id":
-			flags.StringVar(&c.OriginalID, "command", "", "id of the command to reverse")
-			cobra.CheckErr(cmd.MarkFlagRequired("command"))
+			flags.StringVar(&c.OriginalID, "original", "", "id of the command to reverse")
+			cobra.CheckErr(cmd.MarkFlagRequired("original"))
 		case "what":
 			flags.StringVar(&c.What, "what", "", "debits, credits or all")
 			cobra.CheckErr(cmd.MarkFlagRequired("what"))

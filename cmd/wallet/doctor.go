@@ -38,7 +38,7 @@ type diagnosis struct {
 	Workers   *workersSeen   `json:"workers,omitempty"` // on the run's task queue, or else on ours
 	Pending   []pendingStep  `json:"pending,omitempty"` // what the run waits for
 	State     *wallet.State  `json:"state,omitempty"`   // as the workflow knows it
-	Journal   *balance       `json:"journal,omitempty"` // as Postgres has it
+	Journal   *wallet.Balance       `json:"journal,omitempty"` // as Postgres has it
 	OpenHolds int64          `json:"open_holds"`        // in Postgres
 	Missing   int64          `json:"missing_events"`    // of applied commands
 	Findings  []doctorReport `json:"findings"`
@@ -287,7 +287,7 @@ func examineJournal(ctx context.Context, pool *pgxpool.Pool, d *diagnosis) error
 	} else if err != nil {
 		return err
 	}
-	seen, overdue, newest := balanceOf(asset), false, int64(0)
+	seen, overdue, newest := asset.Balance(), false, int64(0)
 	d.Journal = &seen
 	for try := 0; try < 2; try++ { // events come in a transaction after that of their commands
 		if err := pool.QueryRow(ctx, sqlVitals, d.UserID, d.Currency).Scan(&newest, &d.OpenHolds, &overdue); err != nil {

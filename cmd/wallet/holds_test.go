@@ -30,9 +30,6 @@ func TestEveryTypeOfCommandIsACommandOfTheProgram(t *testing.T) {
 		require.True(t, takesWallet(cmd))
 		for _, field := range slices.Concat(kind.Required, kind.Optional) {
 			flag := strings.ReplaceAll(strings.TrimSuffix(field, "_id"), "_", "-")
-			if field == "original_id" {
-				flag = "command"
-			}
 			require.True(t, cmd.Flags().Lookup(flag) != nil || strings.Contains(cmd.Use, strings.ToUpper(field)), "%s takes %s", kind.Type, field)
 		}
 	}

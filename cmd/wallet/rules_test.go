@@ -21,9 +21,9 @@ func TestReverseFreezeAndCloseFromTheShell(t *testing.T) {
 	}
 	exits(exitDone, "", "add", "u8", "USD", "20", "--id", "funds")
 	exits(exitDone, "", "subtract", "u8", "USD", "10", "--id", "order-7")
-	exits(exitDone, "4.00 of order-7 left to reverse", "reverse", "u8", "USD", "--command", "order-7", "--amount", "6", "--id", "return-1")
-	exits(exitRefused, "only 4.00 of the 10.00 USD", "reverse", "u8", "USD", "--command", "order-7", "--amount", "6", "--id", "return-2")
-	exits(exitDone, "0.00 of order-7 left to reverse", "reverse", "u8", "USD", "--command", "order-7", "--id", "return-3")
+	exits(exitDone, "4.00 of order-7 left to reverse", "reverse", "u8", "USD", "--original", "order-7", "--amount", "6", "--id", "return-1")
+	exits(exitRefused, "only 4.00 of the 10.00 USD", "reverse", "u8", "USD", "--original", "order-7", "--amount", "6", "--id", "return-2")
+	exits(exitDone, "0.00 of order-7 left to reverse", "reverse", "u8", "USD", "--original", "order-7", "--id", "return-3")
 	exits(exitInvalid, "", "reverse", "u8", "USD", "--id", "of-what")
 
 	require.Contains(t, s.reads("commands", "u8", "USD"), "│ reverses │ reversed │ at")

@@ -13,6 +13,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/trail"
 )
@@ -108,7 +109,7 @@ func (p tableStatement) line(e trail.Event) error {
 func (p tableStatement) closing(s trail.Statement) error {
 	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Total, s.Closing.Reserved(), "", "", ""})
 	p.pages.Render()
-	noteDue(p.out, balanceOf(s.Closing))
+	noteDue(p.out, s.Closing.Balance())
 	others := ""
 	if n := s.Closing.Version - s.Opening.Version - s.Added.Count - s.Subtracted.Count; n > 0 {
 		others = fmt.Sprintf(", %d without a change of the total (in brackets)", n)
@@ -202,8 +203,8 @@ func (e jsonStatement) opening(s trail.Statement) error {
 	return e.Encode(struct {
 		Kind string    `json:"kind"`
 		From time.Time `json:"from"`
-		balance
-	}{"opening", s.From, balanceOf(s.Opening)})
+		wallet.Balance
+	}{"opening", s.From, s.Opening.Balance()})
 }
 
 func (e jsonStatement) line(event trail.Event) error {
@@ -218,8 +219,8 @@ func (e jsonStatement) closing(s trail.Statement) error {
 	return e.Encode(struct {
 		Kind string    `json:"kind"`
 		To   time.Time `json:"to"`
-		balance
+		wallet.Balance
 		Added      trail.Turnover `json:"added"`
 		Subtracted trail.Turnover `json:"subtracted"`
-	}{"closing", s.To, balanceOf(s.Closing), s.Added, s.Subtracted})
+	}{"closing", s.To, s.Closing.Balance(), s.Added, s.Subtracted})
 }

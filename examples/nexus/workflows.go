@@ -36,7 +36,7 @@ func Purchase(ctx workflow.Context, o Order) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var balance walletnexus.AssetBalance
+	var balance wallet.Balance
 	err = execute(ctx, o, walletnexus.Balance.Name(), change(ctx, o).AssetRef, &balance)
 	return fmt.Sprintf("sold, %s USD left", balance.Available), err
 }

@@ -93,18 +93,13 @@ func (h handler) transaction(ctx context.Context, data []byte) (wallet.Transacti
 	return h.wallets.Transaction(ctx, t)
 }
 
-func (h handler) balance(ctx context.Context, data []byte) (balance walletnexus.AssetBalance, err error) {
+func (h handler) balance(ctx context.Context, data []byte) (wallet.Balance, error) {
 	ref, err := wallet.DecodeAssetRef(data)
 	if err != nil {
-		return balance, err
+		return wallet.Balance{}, err
 	}
 	a, err := h.read.Asset(ctx, ref.UserID, ref.Currency)
-	if err != nil {
-		return balance, err
-	}
-	return walletnexus.AssetBalance{
-		AssetRef: ref, Total: a.Total, Hold: a.Reserved(), Available: a.Available(), Due: a.Due, Frozen: a.Frozen, Closed: a.Closed, Version: a.Version, Position: a.Position, Hash: a.Hash, Thresholds: a.Thresholds,
-	}, nil
+	return a.Balance(), err
 }
 
 // encode gives an error its Nexus type. Anything not known to be final is UNAVAILABLE, which

@@ -138,7 +138,7 @@ func (w *Wallet) one(c Command) Answer {
 			again.Replayed = true
 			return again
 		}
-		return Answer{ID: c.ID, Status: "unapplied", Reason: "id_conflict", Before: w.Total(), After: w.Total(), HoldBefore: held, HoldAfter: held}
+		return Answer{ID: c.ID, Status: "unapplied", Reason: "id_conflict", Before: w.Total(), After: w.Total(), HoldBefore: held, HoldAfter: held, Frozen: w.Frozen, Closed: w.Closed}
 	}
 	a := Answer{ID: c.ID, Status: "applied", Before: w.Total(), HoldBefore: held, Position: w.Position() + 1}
 	if a.Reason = w.change(c, &a); a.Reason == "" {

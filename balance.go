@@ -1,0 +1,31 @@
+package wallet
+
+import "time"
+
+// Balance is what a user owns in one currency, as the reads answer it: those of the CLI, of Nexus and
+// of HTTP.
+type Balance struct {
+	AssetRef
+	Total     Amount `json:"total"`
+	Hold      Amount `json:"hold"` // without what has expired
+	Available Amount `json:"available"`
+	// Due is what has expired of the holds but has no journal entry yet: the journal still
+	// counts it as held, Hold and Available do not.
+	Due       Amount    `json:"due,omitzero"`
+	Frozen    Frozen    `json:"frozen,omitempty"`
+	Closed    bool      `json:"closed,omitempty"`
+	Version   int64     `json:"version"`
+	Position  int64     `json:"position"`
+	Hash      Hash      `json:"hash"`                // of the last journal entry
+	UpdatedAt time.Time `json:"updated_at,omitzero"` // when it was recorded; absent before the first
+	// Thresholds are those that are set, by name.
+	Thresholds Thresholds `json:"thresholds,omitempty"`
+}
+
+// Balance is the asset's.
+func (a Asset) Balance() Balance {
+	return Balance{
+		AssetRef: AssetRef{UserID: a.UserID, Currency: a.Currency}, Total: a.Total, Hold: a.Reserved(), Available: a.Available(), Due: a.Due,
+		Frozen: a.Frozen, Closed: a.Closed, Version: a.Version, Position: a.Position, Hash: a.Hash, UpdatedAt: a.UpdatedAt, Thresholds: a.Thresholds,
+	}
+}
