@@ -34,15 +34,15 @@ type diagnosis struct {
 	WorkflowID string `json:"workflow_id"`
 	TaskQueue  string `json:"task_queue"` // of this program
 
-	Run       *runSeen       `json:"run,omitempty"`     // the last one; none if it was never started, or Temporal does not answer
-	Workers   *workersSeen   `json:"workers,omitempty"` // on the run's task queue, or else on ours
-	Pending   []pendingStep  `json:"pending,omitempty"` // what the run waits for
-	State     *wallet.State  `json:"state,omitempty"`   // as the workflow knows it
-	Journal   *wallet.Balance       `json:"journal,omitempty"` // as Postgres has it
-	OpenHolds int64          `json:"open_holds"`        // in Postgres
-	Missing   int64          `json:"missing_events"`    // of applied commands
-	Findings  []doctorReport `json:"findings"`
-	Healthy   bool           `json:"healthy"`
+	Run       *runSeen        `json:"run,omitempty"`     // the last one; none if it was never started, or Temporal does not answer
+	Workers   *workersSeen    `json:"workers,omitempty"` // on the run's task queue, or else on ours
+	Pending   []pendingStep   `json:"pending,omitempty"` // what the run waits for
+	State     *wallet.State   `json:"state,omitempty"`   // as the workflow knows it
+	Journal   *wallet.Balance `json:"journal,omitempty"` // as Postgres has it
+	OpenHolds int64           `json:"open_holds"`        // in Postgres
+	Missing   int64           `json:"missing_events"`    // of applied commands
+	Findings  []doctorReport  `json:"findings"`
+	Healthy   bool            `json:"healthy"`
 
 	asked bool // Postgres, with an answer
 }
