@@ -22,6 +22,7 @@ import (
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/httpserver"
+	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/starter"
 )
@@ -62,7 +63,7 @@ func newIdleWorld(t *testing.T, pool *pgxpool.Pool, change ...func(*httpserver.O
 	require.NoError(t, err)
 	wallets, err := starter.New(temporal, starter.Options{TaskQueue: queue, Lanes: 1})
 	require.NoError(t, err)
-	o := httpserver.Options{Wallets: wallets, Temporal: temporal, Pool: w.pool, Auth: auth, Logger: zap.NewNop(), AnswerTimeout: 20 * time.Second}
+	o := httpserver.Options{Wallets: wallets, Pool: w.pool, Auth: auth, Logger: zap.NewNop(), Checks: checksOf(t, pool, temporal), AnswerTimeout: 20 * time.Second}
 	for _, c := range change {
 		c(&o)
 	}
@@ -72,6 +73,13 @@ func newIdleWorld(t *testing.T, pool *pgxpool.Pool, change ...func(*httpserver.O
 	t.Cleanup(listening.Close)
 	w.url = listening.URL
 	return w
+}
+
+func checksOf(t *testing.T, pool *pgxpool.Pool, temporal client.Client) []telemetry.Check {
+	probe, err := service.NewProbe(pool, temporal)
+	require.NoError(t, err)
+	t.Cleanup(probe.Close)
+	return probe.Checks()
 }
 
 // token makes a token for users that are separated by commas.
@@ -256,7 +264,9 @@ func TestReads(t *testing.T) {
 	require.Equal(t, 200, w.get(wallet+"/balance?at_least_version=3").StatusCode)
 	require.Equal(t, 404, w.do(http.MethodGet, wallet+"/balance?at_least_version=4", "", "Prefer: wait=1").StatusCode)
 	require.Equal(t, 400, w.get(wallet+"/balance?version=1&at_least_version=1").StatusCode)
-	require.Equal(t, 400, w.get(wallet+"/balance?at=yesterday").StatusCode)
+	for _, at := range []string{"yesterday", "2026-01-31T1:00:00Z", "0001-01-01T00:00:00Z"} {
+		require.Equal(t, 400, w.get(wallet+"/balance?at="+at).StatusCode, at)
+	}
 	page := w.get(wallet + "/journal?limit=2").json(t)
 	require.Len(t, page["items"], 2)
 	require.Equal(t, "2", page["next"])
