@@ -40,7 +40,9 @@ func (a *app) serveCommand() *cobra.Command {
 Without --tokens-file and --jwks nobody has to authenticate: it then listens on
 this machine only. "wallet token" makes a token for the file. JWTs need the
 issuer's keys, its name and an audience; they reach the wallets of their own
-subject, unless the claim wallet_users names others or "*".`,
+subject, unless the claim wallet_users names others or "*".
+
+Beside a worker on the same machine it needs another --http-address.`,
 		Example: "  wallet serve --tokens-file tokens.json\n  wallet serve --listen :8443 --tls-cert tls.crt --tls-key tls.key \\\n    --jwks https://login.example.com/keys --jwt-issuer https://login.example.com --jwt-audience wallet",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, o) },
 	}

@@ -142,7 +142,7 @@ func (s *Server) commandRoutes() {
 	register(s, route{
 		id: "apply-command", method: http.MethodPost, path: prefix + "/wallets/{user}/{currency}/commands", scope: access.Write,
 		summary: "Send one command", text: "The same id counts once, and gets the first answer again.",
-		errors: changes, answers: reflect.TypeFor[Result](), body: s.jsonBody(reflect.TypeFor[Command](), "Command"), maxBody: wallet.MaxUpdateBytes,
+		errors: changes, answers: reflect.TypeFor[Result](), body: s.jsonBody(reflect.TypeFor[Command](), "Command"),
 	}, func(ctx context.Context, in *commandInput) (*answer, error) {
 		command, err := wallet.DecodeCommandOr(in.RawBody, in.Key)
 		if err != nil {
@@ -167,7 +167,7 @@ func (s *Server) commandRoutes() {
 		id: "apply-batch", method: http.MethodPost, path: prefix + "/wallets/{user}/{currency}/batches", scope: access.Write,
 		summary: "Send up to 500 commands for one wallet",
 		text:    "Each is applied or refused by itself, in order; its own result says so. One invalid command refuses the whole batch.",
-		errors:  changes, answers: reflect.TypeFor[[]Result](), body: s.jsonBody(reflect.TypeFor[[]Command](), "Commands"), maxBody: wallet.MaxUpdateBytes,
+		errors:  changes, answers: reflect.TypeFor[[]Result](), body: s.jsonBody(reflect.TypeFor[[]Command](), "Commands"),
 	}, func(ctx context.Context, in *batchInput) (*answer, error) {
 		commands, err := wallet.DecodeBatch(in.RawBody)
 		if err != nil {
@@ -269,7 +269,7 @@ func (s *Server) transactionRoutes(changes []int) {
 	register(s, route{
 		id: "apply-transaction", method: http.MethodPost, path: prefix + "/transactions", scope: access.Write,
 		summary: "Apply commands for several wallets, all or none", errors: changes, answers: reflect.TypeFor[TransactionResult](),
-		body: s.jsonBody(reflect.TypeFor[Transaction](), "Transaction"), maxBody: wallet.MaxUpdateBytes,
+		body: s.jsonBody(reflect.TypeFor[Transaction](), "Transaction"),
 	}, func(ctx context.Context, in *transactionInput) (*answer, error) {
 		actors := []*string{&in.transaction.Actor}
 		for i := range in.transaction.Commands {
@@ -289,7 +289,7 @@ func (s *Server) transactionRoutes(changes []int) {
 	register(s, route{
 		id: "transfer", method: http.MethodPost, path: prefix + "/transfers", scope: access.Write,
 		summary: "Move value from one user to another: a transaction of two legs", errors: changes, answers: reflect.TypeFor[TransactionResult](),
-		body: s.jsonBody(reflect.TypeFor[Transfer](), "Transfer"), maxBody: wallet.MaxUpdateBytes,
+		body: s.jsonBody(reflect.TypeFor[Transfer](), "Transfer"),
 	}, func(ctx context.Context, in *transferInput) (*answer, error) {
 		if err := stamp(ctx, &in.transfer.Actor); err != nil {
 			return nil, err

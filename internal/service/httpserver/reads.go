@@ -254,7 +254,7 @@ func (s *Server) readRoutes() {
 		return body(r), nil
 	})
 	check := get("check-receipts", prefix+"/receipts/check", "Check that the journal still has the entries of receipts")
-	check.method, check.maxBody, check.body = http.MethodPost, wallet.MaxUpdateBytes, s.jsonBody(reflect.TypeFor[[]trail.Receipt](), "Receipts")
+	check.method, check.body = http.MethodPost, s.jsonBody(reflect.TypeFor[[]trail.Receipt](), "Receipts")
 	register(s, check, func(ctx context.Context, in *checkInput) (*bodyOf[Findings], error) {
 		report := Findings{Checked: int64(len(in.receipts)), Findings: []trail.Finding{}}
 		for _, r := range in.receipts {

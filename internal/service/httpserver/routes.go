@@ -1,6 +1,7 @@
 package httpserver
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -22,8 +23,7 @@ type route struct {
 	scope            access.Scope
 	errors           []int
 	body             *huma.RequestBody // of a body that the wallet's own decoder reads
-	maxBody          int64
-	answers          reflect.Type // of a route that changes something: the body of its answer
+	answers          reflect.Type      // of a route that changes something: the body of its answer
 }
 
 // input is what a route takes. wallets returns those that the request is about, after reading them
@@ -50,16 +50,19 @@ func register[I, O any, P input[I]](s *Server, r route, do func(context.Context,
 		}
 		return out, nil
 	})
-	if r.answers != nil {
-		s.describe(r)
-	}
+	s.describe(r)
 }
 
-// describe says of a route that changes something what it answers: huma only sees that it is one of
-// two types.
+// describe corrects what huma says of a route's answers: invalid input is never 422 here, and it does
+// not see what a route that changes something answers.
 func (s *Server) describe(r route) {
 	schemas := s.api.OpenAPI().Components.Schemas
-	responses := s.api.OpenAPI().Paths[r.path].Post.Responses
+	item := s.api.OpenAPI().Paths[r.path]
+	if r.answers == nil {
+		delete(cmp.Or(item.Get, item.Post).Responses, "422")
+		return
+	}
+	responses := item.Post.Responses
 	headers := responses["200"].Headers
 	content := func(t reflect.Type) map[string]*huma.MediaType {
 		return map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(t, true, r.id)}}
@@ -103,7 +106,7 @@ func (r route) operation(s *Server) huma.Operation {
 	errs := append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable}, r.errors...)
 	op := huma.Operation{
 		OperationID: r.id, Method: r.method, Path: r.path, Summary: r.summary, Description: r.text, Errors: errs,
-		Security: []map[string][]string{{"token": {string(r.scope)}}}, MaxBodyBytes: r.maxBody, BodyReadTimeout: bodyTimeout,
+		Security: []map[string][]string{{"token": {string(r.scope)}}}, MaxBodyBytes: wallet.MaxUpdateBytes, BodyReadTimeout: bodyTimeout,
 		RequestBody: r.body, SkipValidateBody: true, RejectUnknownQueryParameters: true,
 	}
 	if r.body != nil {

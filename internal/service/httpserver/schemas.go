@@ -16,9 +16,12 @@ func body[T any](t T) *bodyOf[T] { return &bodyOf[T]{t} }
 
 // Command is a command as this API takes it: without the reply_to of workflows, and with an id
 // unless the header Idempotency-Key is it.
-type Command struct{ wallet.Command }
+type Command struct {
+	wallet.Command
+	ReplyTo *bool `json:"reply_to,omitempty" hidden:"true"`
+}
 
-// TransformSchema says so.
+// TransformSchema says what is required.
 func (Command) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	return commandSchema(s, "type")
 }
@@ -35,20 +38,19 @@ func (Transaction) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema
 	return s
 }
 
-// Leg is a command of a transaction.
+// Leg is a command of a transaction, without an id of its own.
 type Leg struct {
 	wallet.AssetRef
-	wallet.Command
+	Command
+	ID *bool `json:"id,omitempty" hidden:"true"`
 }
 
-// TransformSchema leaves the id out: a leg has none of its own.
+// TransformSchema says what is required.
 func (Leg) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	delete(s.Properties, "id")
 	return commandSchema(s, "user_id", "currency", "type")
 }
 
 func commandSchema(s *huma.Schema, required ...string) *huma.Schema {
-	delete(s.Properties, "reply_to")
 	s.Required = required
 	if t := s.Properties["type"]; t != nil {
 		t.Enum = nil
