@@ -164,13 +164,31 @@ var asSent = json.JoinOptions(
 	json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(textPairs), json.UnmarshalFromFunc(readTime))),
 )
 
+// ParseTime reads a caller's time. It refuses the zero time, which some languages send when they mean
+// no time: the hold would then never expire.
+func ParseTime(field, text string) (time.Time, error) {
+	t, ok := parseTime(text)
+	if !ok || t.IsZero() {
+		return time.Time{}, notATime(field, quote(text))
+	}
+	return t, nil
+}
+
+func notATime(field, value string) error {
+	return invalid(field, value, "%s is %s: send a time such as 2026-01-31T12:00:00Z", field, shorten(value, 60))
+}
+
+func parseTime(text string) (t time.Time, ok bool) {
+	ok = rfc3339.MatchString(text) && t.UnmarshalText([]byte(text)) == nil
+	return t, ok
+}
+
 // rfc3339 is stricter than Go, which also reads a comma before the decimals, an hour of one digit,
 // and an offset of 60 minutes.
 var rfc3339 = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-// readTime reads a time. It refuses the zero time, which some languages send when they mean no
-// time: the hold would then never expire. In the state that a run carries to the next, the zero
-// time does mean none.
+// readTime is ParseTime, but in the state that a run carries to the next, the zero time does mean
+// none.
 func readTime(decoder *jsontext.Decoder, t *time.Time) error {
 	value, err := decoder.ReadValue()
 	if err != nil {
@@ -181,11 +199,14 @@ func readTime(decoder *jsontext.Decoder, t *time.Time) error {
 		return nil
 	}
 	var text string
-	if json.Unmarshal(value, &text) == nil && rfc3339.MatchString(text) && t.UnmarshalText([]byte(text)) == nil && (!t.IsZero() || strings.HasPrefix(string(decoder.StackPointer()), "/carried/")) {
+	ok := json.Unmarshal(value, &text) == nil
+	if ok {
+		*t, ok = parseTime(text)
+	}
+	if ok && (!t.IsZero() || strings.HasPrefix(string(decoder.StackPointer()), "/carried/")) {
 		return nil
 	}
-	field := fieldAt(decoder.StackPointer())
-	return invalid(field, string(value), "%s is %s: send a time such as 2026-01-31T12:00:00Z", field, shorten(string(value), 60))
+	return notATime(fieldAt(decoder.StackPointer()), string(value))
 }
 
 // refuseEmpty refuses an empty text, and null, in a field of commands that not every type takes:

@@ -178,7 +178,7 @@ func isTerminal(cmd *cobra.Command) bool {
 
 // howToRepeat adds to an error without an answer how to ask again with an id that was made up.
 func howToRepeat(err error, invented bool, id string) error {
-	if invented && outcomeOf(err).code == exitNoAnswer {
+	if invented && exitOf(err).code == exitNoAnswer {
 		return fmt.Errorf("%w\nto ask again: %s", err, repeated(os.Args, id))
 	}
 	return err

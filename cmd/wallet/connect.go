@@ -8,10 +8,13 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel"
 	"go.temporal.io/sdk/client"
+	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/internal/service/postgres"
+	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/starter"
 )
 
@@ -54,6 +57,48 @@ func (a *app) noteStandby(ctx context.Context, pool *pgxpool.Pool) error {
 		fmt.Fprintln(os.Stderr, "note:", standby)
 	}
 	return err
+}
+
+// process is what a command that runs until SIGTERM works with.
+type process struct {
+	logger    *zap.Logger
+	metrics   *telemetry.Metrics
+	pool      *pgxpool.Pool
+	temporal  client.Client // nil before dialTemporal
+	namespace string
+}
+
+// startProcess connects to a Postgres that takes writes.
+func (a *app) startProcess(ctx context.Context) (*process, error) {
+	logger, err := service.NewLogger(a.logLevel, a.logFormat)
+	if err != nil {
+		return nil, err
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Warn("telemetry", zap.Error(err)) }))
+	metrics, err := telemetry.NewMetrics()
+	if err != nil {
+		return nil, err
+	}
+	pool, err := service.OpenPool(ctx, a.database)
+	if err != nil {
+		return nil, err
+	}
+	return &process{logger: logger, metrics: metrics, pool: pool}, nil
+}
+
+func (p *process) dialTemporal(ctx context.Context) (err error) {
+	p.temporal, p.namespace, err = service.DialTemporal(ctx, p.logger, func(o *client.Options) {
+		service.WorkerConnection(o)
+		p.metrics.Client(o)
+	})
+	return err
+}
+
+func (p *process) close() {
+	if p.temporal != nil {
+		p.temporal.Close()
+	}
+	p.pool.Close()
 }
 
 const insufficientPrivilege = "42501" // SQLSTATE

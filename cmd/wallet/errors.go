@@ -15,7 +15,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/cli"
-	failing "github.com/valueledger/wallet/internal/service/outcome"
+	"github.com/valueledger/wallet/internal/service/outcome"
 	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
@@ -30,15 +30,15 @@ const (
 	exitNoAnswer = 4
 )
 
-// outcome is one way for a command to end.
-type outcome struct {
+// exit is one way for a command to end.
+type exit struct {
 	code                  int
 	kind, meaning, remedy string
 }
 
-// outcomes is the one table of exit codes; the place of each is its code. TestExitCodesAreDocumented looks for each in
+// exits is the one table of exit codes; the place of each is its code. TestExitCodesAreDocumented looks for each in
 // docs/contract.md.
-var outcomes = []outcome{
+var exits = []exit{
 	{exitDone, "", "done; a command was applied", ""},
 	{exitFailed, "failed", "any other failure, findings of a check among them", "read the message; sending a command again with the same id is safe"},
 	{exitRefused, "refused", "the command was refused, on record", "final for its id: send another command under a new id"},
@@ -46,8 +46,8 @@ var outcomes = []outcome{
 	{exitNoAnswer, "no_answer", "no answer yet; the command may still be applied", "send exactly the same again, with the same id"},
 }
 
-// outcomeOf is the one place where errors become exit codes.
-func outcomeOf(err error) outcome {
+// exitOf is the one place where errors become exit codes.
+func exitOf(err error) exit {
 	var usage *cli.UsageError
 	var unreachable *unreachableError
 	var argument *serviceerror.InvalidArgument // a query or a cron that Temporal does not take
@@ -57,22 +57,17 @@ func outcomeOf(err error) outcome {
 	var endpoint *webhooks.InvalidError
 	switch {
 	case err == nil:
-		return outcomes[exitDone]
+		return exits[exitDone]
 	case errors.As(err, &failedCheck) && failedCheck.report.Invalid > 0:
-		return outcomes[exitInvalid]
+		return exits[exitInvalid]
 	case errors.As(err, &failedLines), errors.As(err, &failedCheck):
-		return outcomes[exitRefused]
+		return exits[exitRefused]
 	case errors.As(err, &usage), errors.As(err, &argument), errors.As(err, &otherFile), errors.As(err, &endpoint):
-		return outcomes[exitInvalid]
+		return exits[exitInvalid]
 	case errors.As(err, &unreachable):
-		return outcomes[exitNoAnswer]
+		return exits[exitNoAnswer]
 	}
-	switch kind := failing.Of(err); kind {
-	case failing.Unavailable: // of a read: nothing was sent
-		return outcomes[exitFailed]
-	default:
-		return outcomes[kind.CLI]
-	}
+	return exits[outcome.Of(err).CLI]
 }
 
 // unreachableError is a command that could not be sent, because Temporal does not answer: as
@@ -114,7 +109,7 @@ type failureReport struct {
 }
 
 func reportOf(err error) failureReport {
-	o := outcomeOf(err)
+	o := exitOf(err)
 	r := failureReport{Kind: o.kind, ExitCode: o.code, Message: err.Error()}
 	var refusedByPostgres *pgconn.PgError
 	if errors.As(err, &refusedByPostgres) {
@@ -145,7 +140,7 @@ func printError(program string, asJSON bool, err error) {
 	switch {
 	case asJSON:
 		printJSON(os.Stderr, "error", reportOf(err))
-	case outcomeOf(err).code != exitRefused:
+	case exitOf(err).code != exitRefused:
 		cli.PrintError(program, err)
 	}
 }
@@ -194,7 +189,7 @@ func printJSON(out io.Writer, name string, value any) {
 func exitCodesTopic() *cobra.Command {
 	var text strings.Builder
 	text.WriteString("Exit codes, and what to do:\n\n")
-	for _, o := range outcomes {
+	for _, o := range exits {
 		fmt.Fprintf(&text, "  %d  %s\n", o.code, o.meaning)
 		if o.remedy != "" {
 			fmt.Fprintf(&text, "     %s\n", o.remedy)
@@ -207,7 +202,7 @@ is one object on stderr:
   {"error":{"kind":"no_answer","exit_code":4,"message":"..."}}
 
 Its kind is `)
-	for i, o := range outcomes[1:] {
+	for i, o := range exits[1:] {
 		if i > 0 {
 			text.WriteString(", ")
 		}

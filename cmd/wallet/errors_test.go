@@ -79,7 +79,7 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	page, err := os.ReadFile(docsPath("contract.md"))
 	require.NoError(t, err)
 	topic := exitCodesTopic().Long
-	for code, o := range outcomes {
+	for code, o := range exits {
 		require.Equal(t, code, o.code)
 		if o.kind != "" {
 			require.Contains(t, string(page), fmt.Sprintf("%d `%s`", o.code, o.kind))

@@ -192,7 +192,7 @@ func (s shell) json(want int, args []string) (results []json.RawMessage) {
 		failures++
 		require.NotNil(s.t, object.Error, "%q prints %q", args, errs)
 		require.Equal(s.t, want, object.Error.ExitCode, args)
-		require.Equal(s.t, outcomes[want].kind, object.Error.Kind, args)
+		require.Equal(s.t, exits[want].kind, object.Error.Kind, args)
 		require.NotEmpty(s.t, object.Error.Message, args)
 	}
 	require.Equal(s.t, want != exitDone, failures == 1, "%q: %s", args, errs)

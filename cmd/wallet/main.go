@@ -22,7 +22,7 @@ func main() {
 	if err != nil {
 		printError(root.Name(), asksForJSON(os.Args[1:]), err)
 	}
-	os.Exit(outcomeOf(err).code)
+	os.Exit(exitOf(err).code)
 }
 
 // writesCSV annotates a command that takes --output csv.

@@ -1,14 +1,13 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
-	"net/http"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.temporal.io/sdk/client"
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
@@ -41,7 +40,9 @@ func (a *app) serveCommand() *cobra.Command {
 Without --tokens-file and --jwks nobody has to authenticate: it then listens on
 this machine only. "wallet token" makes a token for the file. JWTs need the
 issuer's keys, its name and an audience; they reach the wallets of their own
-subject, unless the claim wallet_users names others or "*".`,
+subject, unless the claim wallet_users names others or "*".
+
+Beside a worker on the same machine it needs another --http-address.`,
 		Example: "  wallet serve --tokens-file tokens.json\n  wallet serve --listen :8443 --tls-cert tls.crt --tls-key tls.key \\\n    --jwks https://login.example.com/keys --jwt-issuer https://login.example.com --jwt-audience wallet",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, o) },
 	}
@@ -63,11 +64,18 @@ subject, unless the claim wallet_users names others or "*".`,
 
 func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 	ctx := cmd.Context()
-	logger, err := service.NewLogger(a.logLevel, a.logFormat)
+	if o.timeout <= 0 {
+		return cli.Usagef("--answer-timeout %s: use more than 0", o.timeout)
+	}
+	if o.rate < 0 {
+		return cli.Usagef("--rate %v is negative: use 0 for any number", o.rate)
+	}
+	p, err := a.startProcess(ctx)
 	if err != nil {
 		return err
 	}
-	auth, err := o.authenticator(cmd, logger)
+	defer p.close()
+	auth, err := o.authenticator(ctx, p.logger)
 	if err != nil {
 		return err
 	}
@@ -75,33 +83,24 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	metrics, err := telemetry.NewMetrics()
+	if err := p.metrics.ObservePool(p.pool); err != nil {
+		return err
+	}
+	if err := p.dialTemporal(ctx); err != nil {
+		return err
+	}
+	probe, err := service.NewProbe(p.pool, p.temporal)
 	if err != nil {
 		return err
 	}
-	pool, err := service.OpenPool(ctx, a.database)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	if err := metrics.ObservePool(pool); err != nil {
-		return err
-	}
-	temporal, namespace, err := service.DialTemporal(ctx, logger, func(c *client.Options) {
-		service.WorkerConnection(c)
-		metrics.Client(c)
-	})
-	if err != nil {
-		return err
-	}
-	defer temporal.Close()
-	wallets, err := starter.New(temporal, starter.Options{TaskQueue: a.taskQueue, Lanes: o.lanes})
+	defer probe.Close()
+	wallets, err := starter.New(p.temporal, starter.Options{TaskQueue: a.taskQueue, Lanes: o.lanes})
 	if err != nil {
 		return err
 	}
 	s, err := httpserver.New(httpserver.Options{
-		Wallets: wallets, Temporal: temporal, Pool: pool, Auth: auth, Logger: logger, AnswerTimeout: o.timeout, Rate: o.rate,
-		Wrap: func(h http.Handler) http.Handler { return metrics.HTTP(h) },
+		Wallets: wallets, Pool: p.pool, Auth: auth, Logger: p.logger, Checks: probe.Checks(), AnswerTimeout: o.timeout, Rate: o.rate,
+		Wrap: p.metrics.HTTP,
 	})
 	if err != nil {
 		return err
@@ -111,29 +110,29 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 		return err
 	}
 	if o.metrics != service.HTTPOff {
-		probes, err := telemetry.Serve(o.metrics, metrics.Handler(), logger, s.Checks())
+		server, err := telemetry.Serve(o.metrics, p.metrics.Handler(), p.logger, probe.Checks())
 		if err != nil {
 			return err
 		}
-		defer probes.Close()
+		defer server.Close()
 	}
-	logger.Info("the HTTP API is running", zap.String("address", listener.Addr().String()), zap.Bool("tls", certificates != nil),
-		zap.Bool("tokens_required", !auth.IsOff()), zap.String("namespace", namespace), zap.String("task_queue", a.taskQueue))
+	p.logger.Info("the HTTP API is running", zap.String("address", listener.Addr().String()), zap.Bool("tls", certificates != nil),
+		zap.Bool("tokens_required", !auth.IsOff()), zap.String("namespace", p.namespace), zap.String("task_queue", a.taskQueue))
 	if err := s.Serve(ctx, listener, certificates); err != nil {
 		return err
 	}
-	logger.Info("the HTTP API has stopped")
+	p.logger.Info("the HTTP API has stopped")
 	return nil
 }
 
-func (o serveOptions) authenticator(cmd *cobra.Command, logger *zap.Logger) (*access.Authenticator, error) {
+func (o serveOptions) authenticator(ctx context.Context, logger *zap.Logger) (*access.Authenticator, error) {
 	options := access.Options{TokensFile: o.tokens}
 	if o.jwks != "" || o.iss != "" || o.aud != "" {
 		options.JWT = &access.JWTOptions{JWKS: o.jwks, Issuer: o.iss, Audience: o.aud, Skew: o.skew, KeysFailed: func(err error) {
 			logger.Warn("the keys for JWTs cannot be fetched", zap.Error(err))
 		}}
 	}
-	return access.New(cmd.Context(), options)
+	return access.New(ctx, options)
 }
 
 func (o serveOptions) certificates() (*tls.Config, error) {

@@ -46,25 +46,20 @@ It answers on HTTP: /metrics, /healthz and /readyz.`,
 }
 
 func (a *app) sendWebhooks(ctx context.Context, o webhooks.Options, address string) (err error) {
-	if o.Logger, err = service.NewLogger(a.logLevel, a.logFormat); err != nil {
-		return err
-	}
 	if o.Keys, err = codec.FromEnv(); err != nil {
 		return err
 	}
-	if o.DB, err = service.OpenPool(ctx, a.database); err != nil {
-		return err
-	}
-	defer o.DB.Close()
-	metrics, err := telemetry.NewMetrics()
+	p, err := a.startProcess(ctx)
 	if err != nil {
 		return err
 	}
-	if o.Observe, err = metrics.Webhooks(); err != nil {
+	defer p.close()
+	o.Logger, o.DB = p.logger, p.pool
+	if o.Observe, err = p.metrics.Webhooks(); err != nil {
 		return err
 	}
 	if address != service.HTTPOff {
-		server, err := telemetry.Serve(address, metrics.Handler(), o.Logger, []telemetry.Check{{Name: "postgres", Do: o.DB.Ping}})
+		server, err := telemetry.Serve(address, p.metrics.Handler(), o.Logger, []telemetry.Check{{Name: "postgres", Do: o.DB.Ping}})
 		if err != nil {
 			return err
 		}

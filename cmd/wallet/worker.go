@@ -13,13 +13,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.opentelemetry.io/otel"
-	"go.temporal.io/sdk/client"
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/internal/service/cli"
-	"github.com/valueledger/wallet/internal/service/telemetry"
 )
 
 // defaultHTTPAddress has the port that OpenTelemetry uses for Prometheus.
@@ -86,36 +83,22 @@ func durationSetting(cmd *cobra.Command, flag, variable, remedy string) (time.Du
 
 // worker runs the service; what no flag of its own says is filled in here.
 func (a *app) worker(ctx context.Context, o service.Options) error {
-	logger, err := service.NewLogger(a.logLevel, a.logFormat)
+	p, err := a.startProcess(ctx)
 	if err != nil {
 		return err
 	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Warn("telemetry", zap.Error(err)) }))
-	metrics, err := telemetry.NewMetrics()
-	if err != nil {
+	defer p.close()
+	if err := p.dialTemporal(ctx); err != nil {
 		return err
 	}
-	pool, err := service.OpenPool(ctx, a.database)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	temporal, namespace, err := service.DialTemporal(ctx, logger, func(o *client.Options) {
-		service.WorkerConnection(o)
-		metrics.Client(o)
-	})
-	if err != nil {
-		return err
-	}
-	defer temporal.Close()
-	o.Temporal, o.Namespace, o.Pool, o.TaskQueue, o.Logger, o.Metrics = temporal, namespace, pool, a.taskQueue, logger, metrics
+	o.Temporal, o.Namespace, o.Pool, o.TaskQueue, o.Logger, o.Metrics = p.temporal, p.namespace, p.pool, a.taskQueue, p.logger, p.metrics
 	s, err := service.Start(ctx, o)
 	if err != nil {
 		return err
 	}
-	logger.Info("worker is running", zap.String("namespace", namespace), zap.String("task_queue", a.taskQueue), zap.String("http", s.URL()))
+	p.logger.Info("worker is running", zap.String("namespace", p.namespace), zap.String("task_queue", a.taskQueue), zap.String("http", s.URL()))
 	err = s.Wait(ctx)
-	logger.Info("worker drains and stops")
+	p.logger.Info("worker drains and stops")
 	s.Stop()
 	return err
 }

@@ -26,32 +26,51 @@ func (s *Service) observe(o Options) error {
 	if err != nil || o.HTTPAddress == HTTPOff {
 		return err
 	}
-	// A separate connection lets a probe check Postgres itself, without depending on how busy
-	// the steps' pool is or taking a connection from it. It is renewed, because a session's
-	// rights are fixed when it begins.
-	own := o.Pool.Config()
-	own.MinConns, own.MinIdleConns, own.MaxConns, own.MaxConnLifetime = 0, 0, 1, time.Minute
-	if s.probe, err = pgxpool.NewWithConfig(context.Background(), own); err != nil {
+	if s.probe, err = NewProbe(o.Pool, o.Temporal); err != nil {
 		return err
 	}
-	s.http, err = telemetry.Serve(o.HTTPAddress, o.Metrics.Handler(), o.Logger, []telemetry.Check{
-		{Name: "worker", Do: func(context.Context) error {
-			if !s.running.Load() {
-				return errNotRunning
-			}
-			return nil
-		}},
-		{Name: "postgres", Do: func(ctx context.Context) error { return checkPostgres(ctx, s.probe) }},
-		{Name: "temporal", Do: func(ctx context.Context) error {
-			_, err := o.Temporal.CheckHealth(ctx, &client.CheckHealthRequest{})
-			return err
-		}},
-	})
+	running := telemetry.Check{Name: "worker", Do: func(context.Context) error {
+		if !s.running.Load() {
+			return errNotRunning
+		}
+		return nil
+	}}
+	s.http, err = telemetry.Serve(o.HTTPAddress, o.Metrics.Handler(), o.Logger, append([]telemetry.Check{running}, s.probe.Checks()...))
 	if err != nil {
 		s.probe.Close()
 	}
 	return err
 }
+
+// Probe checks Postgres and Temporal. A connection of its own lets it check Postgres itself, without
+// depending on how busy a pool is or taking a connection from it.
+type Probe struct {
+	pool     *pgxpool.Pool
+	temporal client.Client
+}
+
+// NewProbe makes a Probe of the server of a pool, to be closed.
+func NewProbe(pool *pgxpool.Pool, temporal client.Client) (*Probe, error) {
+	// It is renewed, because a session's rights are fixed when it begins.
+	own := pool.Config()
+	own.MinConns, own.MinIdleConns, own.MaxConns, own.MaxConnLifetime = 0, 0, 1, time.Minute
+	one, err := pgxpool.NewWithConfig(context.Background(), own)
+	return &Probe{one, temporal}, err
+}
+
+// Checks are the conditions of readiness.
+func (p *Probe) Checks() []telemetry.Check {
+	return []telemetry.Check{
+		{Name: "postgres", Do: func(ctx context.Context) error { return checkPostgres(ctx, p.pool) }},
+		{Name: "temporal", Do: func(ctx context.Context) error {
+			_, err := p.temporal.CheckHealth(ctx, &client.CheckHealthRequest{})
+			return err
+		}},
+	}
+}
+
+// Close closes its connection.
+func (p *Probe) Close() { p.pool.Close() }
 
 // URL is where the worker answers HTTP; empty if it does not.
 func (s *Service) URL() string {

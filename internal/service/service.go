@@ -140,7 +140,7 @@ type Service struct {
 	failed  chan error
 	running atomic.Bool
 	http    *telemetry.Server // nil if it is off
-	probe   *pgxpool.Pool     // for the readiness check
+	probe   *Probe
 	end     context.CancelFunc
 	tasks   sync.WaitGroup // other than the worker
 }

@@ -18,7 +18,7 @@ type Scope string
 const (
 	Read  Scope = "read"
 	Write Scope = "write" // send commands
-	Admin Scope = "admin" // set the actor of a command, start and stop runs
+	Admin Scope = "admin" // set the actor of a command
 )
 
 func isScope(s Scope) bool { return s == Read || s == Write || s == Admin }
@@ -54,11 +54,6 @@ func (p Principal) Reaches(ref wallet.AssetRef) bool {
 	return user && (len(p.Currencies) == 0 || ref.Currency != "" && slices.Contains(p.Currencies, ref.Currency))
 }
 
-// HasExpired reports whether the token is no longer valid.
-func (p Principal) HasExpired(now time.Time) bool {
-	return !p.Expires.IsZero() && !now.Before(p.Expires)
-}
-
 // RefusedError says why a token was not accepted. The words are fixed: they never have a part of
 // the token.
 type RefusedError struct{ Why string }
@@ -66,9 +61,6 @@ type RefusedError struct{ Why string }
 func (e *RefusedError) Error() string { return "the token was not accepted: " + e.Why }
 
 func refuse(why string) error { return &RefusedError{why} }
-
-// ErrNoToken says that a request has no token.
-var ErrNoToken error = &RefusedError{"there is none"}
 
 // Options say which tokens are accepted. With neither JWT nor a file nobody has to authenticate.
 type Options struct {
@@ -80,13 +72,12 @@ type Options struct {
 type Authenticator struct {
 	jwt    *jwtVerifier
 	static *staticTokens
-	now    func() time.Time
 }
 
 // New makes an Authenticator. It reads keys and files, and fails if it cannot. Its keys are
 // refreshed until ctx ends.
 func New(ctx context.Context, o Options) (*Authenticator, error) {
-	a := &Authenticator{now: time.Now}
+	a := &Authenticator{}
 	var err error
 	if o.JWT != nil {
 		if a.jwt, err = newJWTVerifier(ctx, *o.JWT); err != nil {
@@ -111,13 +102,13 @@ func (a *Authenticator) Authenticate(ctx context.Context, token string) (Princip
 		return Anybody(), nil
 	}
 	if token == "" {
-		return Principal{}, ErrNoToken
+		return Principal{}, refuse("there is none")
 	}
 	p, err := a.find(ctx, token)
 	if err != nil {
 		return Principal{}, err
 	}
-	if p.HasExpired(a.now()) {
+	if !p.Expires.IsZero() && !time.Now().Before(p.Expires) {
 		return Principal{}, refuse("it has expired")
 	}
 	return p, nil

@@ -17,12 +17,6 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// The claims that bind a JWT to users and currencies.
-const (
-	ClaimUsers      = "wallet_users"
-	ClaimCurrencies = "wallet_currencies"
-)
-
 // JWTOptions say which JWTs are accepted.
 type JWTOptions struct {
 	JWKS             string // the issuer's keys: a URL, or a file

@@ -27,10 +27,6 @@ type StaticToken struct {
 	Expires    time.Time   `json:"expires,omitzero"`
 }
 
-type tokensFile struct {
-	Tokens []StaticToken `json:"tokens"`
-}
-
 // tokenPrefix lets scanners find tokens that were published by mistake.
 const tokenPrefix = "wallet_"
 
@@ -40,21 +36,14 @@ func NewToken() (token string, hash wallet.Hash) {
 	return token, sha256.Sum256([]byte(token))
 }
 
-// WriteTokens writes a file of static tokens that only its owner can read.
-func WriteTokens(path string, tokens ...StaticToken) error {
-	content, err := json.Marshal(tokensFile{tokens}, json.Deterministic(true))
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(content, '\n'), 0o600)
-}
-
 func readTokens(path string) ([]StaticToken, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the file of tokens: %w", err)
 	}
-	var file tokensFile
+	var file struct {
+		Tokens []StaticToken `json:"tokens"`
+	}
 	if err := json.Unmarshal(content, &file, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf("the file of tokens %s cannot be read: %w", path, err)
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/grpc"
 
 	"github.com/valueledger/wallet/internal/service/httpserver"
@@ -125,7 +127,7 @@ func TestWhileTemporalIsAwayTheAnswerIs503(t *testing.T) {
 		queue = testenv.Unique(t, "away")
 		o.Wallets, err = starter.New(temporal, starter.Options{TaskQueue: queue, Lanes: 1})
 		require.NoError(t, err)
-		o.Temporal, o.AnswerTimeout = temporal, 3*time.Second
+		o.Checks, o.AnswerTimeout = checksOf(t, o.Pool, temporal), 3*time.Second
 	})
 	w.queue = queue
 	w.startWorker()
@@ -137,6 +139,80 @@ func TestWhileTemporalIsAwayTheAnswerIs503(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, w.get(u1+"/commands/order-1").StatusCode, "reads need Postgres only")
 	l.mend()
 	w.appliedOnce()
+}
+
+// busy takes all connections of the pool, until release.
+func (w *world) busy() (release func()) {
+	var taken []*pgxpool.Conn
+	for range w.pool.Config().MaxConns {
+		c, err := w.pool.Acquire(w.t.Context())
+		require.NoError(w.t, err)
+		taken = append(taken, c)
+	}
+	release = sync.OnceFunc(func() {
+		for _, c := range taken {
+			c.Release()
+		}
+	})
+	w.t.Cleanup(release)
+	return release
+}
+
+func TestABusyPoolDoesNotMeanThatPostgresIsAway(t *testing.T) {
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))))
+	w.busy()
+	answer := w.post(u1+"/commands", add1, "Prefer: wait=1")
+	require.Equal(t, http.StatusAccepted, answer.StatusCode, answer.body)
+}
+
+// TestTheTimeForABodyDoesNotEndTheAnswer has that time end while a read waits for a connection.
+func TestTheTimeForABodyDoesNotEndTheAnswer(t *testing.T) {
+	const forBody = 2 * time.Second
+	requests := make(chan context.Context, 1)
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))), func(o *httpserver.Options) {
+		o.Wrap = func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(forBody))
+				requests <- r.Context()
+				h.ServeHTTP(w, r)
+			})
+		}
+	})
+	release := w.busy()
+	answered := make(chan reply, 1)
+	go func() { answered <- w.get("/v1/wallets/u1") }()
+	request := <-requests
+	time.Sleep(forBody + time.Second)
+	require.NoError(t, request.Err())
+	release()
+	answer := <-answered
+	require.Equal(t, http.StatusOK, answer.StatusCode, answer.body)
+}
+
+func TestACallerWhoLeavesIsNoFailure(t *testing.T) {
+	core, logs := observer.New(zap.ErrorLevel)
+	arrived, done := make(chan struct{}), make(chan struct{})
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))), func(o *httpserver.Options) {
+		o.Logger = zap.New(core)
+		o.Wrap = func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer close(done)
+				close(arrived)
+				h.ServeHTTP(w, r)
+			})
+		}
+	})
+	w.busy()
+	ctx, leave := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/v1/wallets/u1", nil)
+	require.NoError(t, err)
+	token, _ := allTokens.Load(w)
+	r.Header.Set("Authorization", "Bearer "+token.(string))
+	go func() { <-arrived; leave() }()
+	_, err = http.DefaultClient.Do(r)
+	require.ErrorIs(t, err, context.Canceled)
+	<-done
+	require.Empty(t, logs.All())
 }
 
 // listen serves as "wallet serve" does. stop asks it to end, ended says that it has.

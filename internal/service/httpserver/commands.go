@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -17,54 +18,17 @@ import (
 )
 
 // Result is a wallet.Result without replayed, which is a header here: a replay has the same body.
-type Result struct{ wallet.Result }
-
-// MarshalJSON and TransformSchema leave it out.
-func (r Result) MarshalJSON() ([]byte, error) {
-	type result wallet.Result // without its methods
-	return marshal(struct {
-		result
-		Replayed *bool `json:"replayed,omitempty"`
-	}{result: result(r.Result)})
+type Result struct {
+	wallet.Result
+	Replayed *bool `json:"replayed,omitempty" hidden:"true"` // never set, it covers the other
 }
 
-func (Result) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return withoutReplayed(s)
-}
-
-func withoutReplayed(s *huma.Schema) *huma.Schema {
-	delete(s.Properties, "replayed")
-	required := s.Required[:0]
-	for _, name := range s.Required {
-		if name != "replayed" {
-			required = append(required, name)
-		}
-	}
-	s.Required = required
-	return s
-}
-
-func resultOf(r wallet.Result) *Result { return &Result{r} }
+func resultOf(r wallet.Result) *Result { return &Result{Result: r} }
 
 // LegResult is the Result of a leg.
 type LegResult struct {
 	wallet.AssetRef
-	wallet.Result
-}
-
-// MarshalJSON leaves replayed out.
-func (r LegResult) MarshalJSON() ([]byte, error) {
-	type result wallet.Result
-	return marshal(struct {
-		wallet.AssetRef
-		result
-		Replayed *bool `json:"replayed,omitempty"`
-	}{AssetRef: r.AssetRef, result: result(r.Result)})
-}
-
-// TransformSchema leaves replayed out.
-func (LegResult) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return withoutReplayed(s)
+	Result
 }
 
 // TransactionResult is a wallet.TransactionResult without replayed.
@@ -72,28 +36,13 @@ type TransactionResult struct {
 	wallet.TransactionResult
 	Results     []LegResult `json:"results"`
 	MustBalance bool        `json:"must_balance,omitempty"`
-}
-
-// MarshalJSON leaves replayed out.
-func (r TransactionResult) MarshalJSON() ([]byte, error) {
-	type result wallet.TransactionResult
-	return marshal(struct {
-		result
-		Results     []LegResult `json:"results"`
-		MustBalance bool        `json:"must_balance,omitempty"`
-		Replayed    *bool       `json:"replayed,omitempty"`
-	}{result: result(r.TransactionResult), Results: r.Results, MustBalance: r.MustBalance})
-}
-
-// TransformSchema leaves replayed out.
-func (TransactionResult) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return withoutReplayed(s)
+	Replayed    *bool       `json:"replayed,omitempty" hidden:"true"`
 }
 
 func transactionResultOf(r wallet.TransactionResult) *TransactionResult {
 	legs := make([]LegResult, len(r.Results))
 	for i, leg := range r.Results {
-		legs[i] = LegResult{leg.AssetRef, leg.Result}
+		legs[i] = LegResult{leg.AssetRef, *resultOf(leg.Result)}
 	}
 	return &TransactionResult{TransactionResult: r, Results: legs}
 }
@@ -127,13 +76,13 @@ func answered(body any, replayed bool) *answer {
 
 // orPending makes an answer of an error that is not one: 202 if the deadline passed first, or 503 if
 // that is because a server is away.
-func (s *Server) orPending(ctx context.Context, err error) (*answer, error) {
+func (s *Server) orPending(err error) (*answer, error) {
 	var noAnswer *starter.NoAnswerError
 	if !errors.As(err, &noAnswer) {
 		return nil, err
 	}
-	if away := s.away(context.WithoutCancel(ctx)); away != "" {
-		return nil, problem(outcome.Unavailable, "%s does not answer; what was sent may still be applied", away).with("Retry-After", retryAfter)
+	if failed := s.failedCheck(); failed != "" {
+		return nil, problem(outcome.Unavailable, "%s is not ready; what was sent may still be applied", failed).with("Retry-After", retryAfter)
 	}
 	body := pending(noAnswer)
 	return &answer{Status: http.StatusAccepted, Location: body.location, Retry: retryAfter, Body: body}, nil
@@ -193,7 +142,7 @@ func (s *Server) commandRoutes() {
 	register(s, route{
 		id: "apply-command", method: http.MethodPost, path: prefix + "/wallets/{user}/{currency}/commands", scope: access.Write,
 		summary: "Send one command", text: "The same id counts once, and gets the first answer again.",
-		errors: changes, answers: reflect.TypeFor[Result](), body: s.jsonBody(reflect.TypeFor[Command](), "Command"), maxBody: wallet.MaxUpdateBytes,
+		errors: changes, answers: reflect.TypeFor[Result](), body: s.jsonBody(reflect.TypeFor[Command](), "Command"),
 	}, func(ctx context.Context, in *commandInput) (*answer, error) {
 		command, err := wallet.DecodeCommandOr(in.RawBody, in.Key)
 		if err != nil {
@@ -204,7 +153,7 @@ func (s *Server) commandRoutes() {
 		}
 		result, err := s.wallets.Apply(ctx, in.User, in.Currency, command)
 		if err != nil {
-			return s.orPending(ctx, err)
+			return s.orPending(err)
 		}
 		return answered(resultOf(result), result.Replayed), nil
 	})
@@ -218,7 +167,7 @@ func (s *Server) commandRoutes() {
 		id: "apply-batch", method: http.MethodPost, path: prefix + "/wallets/{user}/{currency}/batches", scope: access.Write,
 		summary: "Send up to 500 commands for one wallet",
 		text:    "Each is applied or refused by itself, in order; its own result says so. One invalid command refuses the whole batch.",
-		errors:  changes, answers: reflect.TypeFor[[]Result](), body: s.jsonBody(reflect.TypeFor[[]Command](), "Commands"), maxBody: wallet.MaxUpdateBytes,
+		errors:  changes, answers: reflect.TypeFor[[]Result](), body: s.jsonBody(reflect.TypeFor[[]Command](), "Commands"),
 	}, func(ctx context.Context, in *batchInput) (*answer, error) {
 		commands, err := wallet.DecodeBatch(in.RawBody)
 		if err != nil {
@@ -234,11 +183,11 @@ func (s *Server) commandRoutes() {
 		}
 		results, err := s.wallets.ApplyBatch(ctx, in.User, in.Currency, commands)
 		if err != nil {
-			return s.orPending(ctx, err)
+			return s.orPending(err)
 		}
 		body, replayed := make([]Result, len(results)), true
 		for i, r := range results {
-			body[i], replayed = Result{r}, replayed && r.Replayed
+			body[i], replayed = *resultOf(r), replayed && r.Replayed
 		}
 		return answered(body, replayed), nil
 	})
@@ -250,7 +199,7 @@ func (s *Server) commandRoutes() {
 	register(s, route{
 		id: "get-command", method: http.MethodGet, path: prefix + "/wallets/{user}/{currency}/commands/{command_id}", scope: access.Read,
 		summary: "The result of a command", text: "Applied or refused, from the journal.", errors: []int{http.StatusNotFound},
-	}, func(ctx context.Context, in *ofCommand) (*bodyOf[Result], error) {
+	}, func(ctx context.Context, in *ofCommand) (*bodyOf[*Result], error) {
 		entries, err := s.read.EntriesByID(ctx, in.ref(), []string{in.ID})
 		if err != nil {
 			return nil, err
@@ -259,7 +208,7 @@ func (s *Server) commandRoutes() {
 		if !known {
 			return nil, problem(outcome.NotFound, "the journal has no command %.60q; if it was sent, it may still be applied", in.ID)
 		}
-		return body(Result{e.Result()}), nil
+		return body(resultOf(e.Result())), nil
 	})
 	s.transactionRoutes(changes)
 }
@@ -288,7 +237,7 @@ type Transfer struct {
 	Amount      wallet.Amount     `json:"amount"`
 	FromHoldID  string            `json:"from_hold_id,omitempty" doc:"capture it from this hold"`
 	Partial     bool              `json:"partial,omitempty" doc:"the rest of that hold stays reserved"`
-	NotAfter    string            `json:"not_after,omitempty" format:"date-time"`
+	NotAfter    time.Time         `json:"not_after,omitzero"`
 	Description string            `json:"description,omitempty"`
 	Actor       string            `json:"actor,omitempty"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
@@ -305,16 +254,12 @@ func (in *transferInput) wallets() ([]wallet.AssetRef, error) {
 	if err := wallet.DecodeInput(in.RawBody, &t); err != nil {
 		return nil, err
 	}
-	notAfter, err := parseTime("not_after", t.NotAfter)
-	if err != nil {
-		return nil, err
-	}
 	if t.ID == "" {
 		t.ID = in.Key
 	}
 	in.transfer = starter.Transfer{
 		ID: t.ID, FromUserID: t.FromUserID, ToUserID: t.ToUserID, Currency: t.Currency, Amount: t.Amount, FromHoldID: t.FromHoldID, Partial: t.Partial,
-		NotAfter: notAfter, Description: t.Description, Actor: t.Actor, Metadata: t.Metadata,
+		NotAfter: t.NotAfter, Description: t.Description, Actor: t.Actor, Metadata: t.Metadata,
 	}
 	return []wallet.AssetRef{{UserID: t.FromUserID, Currency: t.Currency}, {UserID: t.ToUserID, Currency: t.Currency}},
 		errors.Join(in.agree(t.ID), wallet.ValidateWallet(t.FromUserID, t.Currency), wallet.ValidateWallet(t.ToUserID, t.Currency))
@@ -324,7 +269,7 @@ func (s *Server) transactionRoutes(changes []int) {
 	register(s, route{
 		id: "apply-transaction", method: http.MethodPost, path: prefix + "/transactions", scope: access.Write,
 		summary: "Apply commands for several wallets, all or none", errors: changes, answers: reflect.TypeFor[TransactionResult](),
-		body: s.jsonBody(reflect.TypeFor[Transaction](), "Transaction"), maxBody: wallet.MaxUpdateBytes,
+		body: s.jsonBody(reflect.TypeFor[Transaction](), "Transaction"),
 	}, func(ctx context.Context, in *transactionInput) (*answer, error) {
 		actors := []*string{&in.transaction.Actor}
 		for i := range in.transaction.Commands {
@@ -337,44 +282,49 @@ func (s *Server) transactionRoutes(changes []int) {
 		}
 		result, err := s.wallets.Transaction(ctx, in.transaction)
 		if err != nil {
-			return s.orPending(ctx, err)
+			return s.orPending(err)
 		}
 		return answered(transactionResultOf(result), result.Replayed), nil
 	})
 	register(s, route{
 		id: "transfer", method: http.MethodPost, path: prefix + "/transfers", scope: access.Write,
 		summary: "Move value from one user to another: a transaction of two legs", errors: changes, answers: reflect.TypeFor[TransactionResult](),
-		body: s.jsonBody(reflect.TypeFor[Transfer](), "Transfer"), maxBody: wallet.MaxUpdateBytes,
+		body: s.jsonBody(reflect.TypeFor[Transfer](), "Transfer"),
 	}, func(ctx context.Context, in *transferInput) (*answer, error) {
 		if err := stamp(ctx, &in.transfer.Actor); err != nil {
 			return nil, err
 		}
 		result, err := s.wallets.Transfer(ctx, in.transfer)
 		if err != nil {
-			return s.orPending(ctx, err)
+			return s.orPending(err)
 		}
 		return answered(transactionResultOf(result), result.Replayed), nil
 	})
-	found(s, route{
+	register(s, route{
 		id: "get-transaction", method: http.MethodGet, path: prefix + "/transactions/{transaction_id}", scope: access.Read,
 		summary: "What became of a transaction", text: "Only for tokens that reach the wallets of all its legs; for others there is none.",
 		errors: []int{http.StatusNotFound},
-	}, func(ctx context.Context, in *ofTransaction) (*bodyOf[TransactionResult], []wallet.AssetRef, error) {
+	}, func(ctx context.Context, in *ofTransaction) (*bodyOf[*TransactionResult], error) {
 		t, err := s.read.Transaction(ctx, in.ID)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		refs := make([]wallet.AssetRef, len(t.Results))
-		for i, leg := range t.Results {
-			refs[i] = leg.AssetRef
+		for _, leg := range t.Results {
+			if p := access.From(ctx); !p.Reaches(leg.AssetRef) {
+				s.logDenied(p, "get-transaction", notReached(leg.AssetRef))
+				return nil, fmt.Errorf("transaction %q: %w", in.ID, trail.ErrNoTransaction) // as if there were none
+			}
 		}
 		result := transactionResultOf(t.TransactionResult)
 		result.MustBalance = t.MustBalance
-		return body(*result), refs, nil
-	}, func(in *ofTransaction) error { return fmt.Errorf("transaction %q: %w", in.ID, trail.ErrNoTransaction) })
+		return body(result), nil
+	})
 }
 
-// ofTransaction names a transaction. Its wallets are known only once it is read.
+// ofTransaction names a transaction.
 type ofTransaction struct {
 	ID string `path:"transaction_id"`
 }
+
+// wallets are known only once it is read.
+func (*ofTransaction) wallets() ([]wallet.AssetRef, error) { return nil, nil }

@@ -44,8 +44,6 @@ const problemType = "application/problem+json"
 
 // The kinds that only HTTP has.
 var (
-	notFound        = outcome.NotFound
-	unavailable     = outcome.Unavailable
 	unauthenticated = outcome.Kind{Name: "unauthenticated", Title: "A valid token is required", HTTP: http.StatusUnauthorized,
 		Remedy: `send "Authorization: Bearer TOKEN"`}
 	forbidden = outcome.Kind{Name: "forbidden", Title: "The token does not allow this", HTTP: http.StatusForbidden}

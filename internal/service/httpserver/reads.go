@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/valueledger/wallet"
@@ -149,20 +150,6 @@ type Entry struct {
 	Metadata    map[string]string `json:"metadata,omitempty"`
 }
 
-// MarshalJSON leaves replayed out.
-func (e Entry) MarshalJSON() ([]byte, error) {
-	type result wallet.Result
-	return marshal(struct {
-		result
-		Replayed    *bool             `json:"replayed,omitempty"`
-		RequestHash wallet.Hash       `json:"request_hash"`
-		PrevHash    wallet.Hash       `json:"prev_hash"`
-		Description string            `json:"description,omitempty"`
-		Actor       string            `json:"actor,omitempty"`
-		Metadata    map[string]string `json:"metadata,omitempty"`
-	}{result(e.Result.Result), nil, e.RequestHash, e.PrevHash, e.Description, e.Actor, e.Metadata})
-}
-
 type eventsInput struct {
 	WalletPath
 	Paging
@@ -218,7 +205,12 @@ type totalsInput struct {
 }
 
 func (in *totalsInput) wallets() ([]wallet.AssetRef, error) {
-	return (&Some{Currency: in.Currency}).wallets()
+	if in.Currency != "" {
+		if err := wallet.ValidateCurrency(in.Currency); err != nil {
+			return nil, err
+		}
+	}
+	return []wallet.AssetRef{{Currency: in.Currency}}, nil
 }
 
 func (s *Server) readRoutes() {
@@ -236,7 +228,7 @@ func (s *Server) readRoutes() {
 		}
 		list := make([]Entry, len(entries))
 		for i, e := range entries {
-			list[i] = Entry{Result{e.Result()}, e.RequestHash, e.PrevHash, e.Description, e.Actor, e.Metadata}
+			list[i] = Entry{*resultOf(e.Result()), e.RequestHash, e.PrevHash, e.Description, e.Actor, e.Metadata}
 		}
 		return pageOf(list, in.Limit, func(e Entry) string { return fmt.Sprint(e.Position) }), nil
 	})
@@ -262,7 +254,7 @@ func (s *Server) readRoutes() {
 		return body(r), nil
 	})
 	check := get("check-receipts", prefix+"/receipts/check", "Check that the journal still has the entries of receipts")
-	check.method, check.maxBody, check.body = http.MethodPost, wallet.MaxUpdateBytes, s.receiptsBody()
+	check.method, check.body = http.MethodPost, s.jsonBody(reflect.TypeFor[[]trail.Receipt](), "Receipts")
 	register(s, check, func(ctx context.Context, in *checkInput) (*bodyOf[Findings], error) {
 		report := Findings{Checked: int64(len(in.receipts)), Findings: []trail.Finding{}}
 		for _, r := range in.receipts {

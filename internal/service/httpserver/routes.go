@@ -1,6 +1,7 @@
 package httpserver
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -22,8 +23,7 @@ type route struct {
 	scope            access.Scope
 	errors           []int
 	body             *huma.RequestBody // of a body that the wallet's own decoder reads
-	maxBody          int64
-	answers          reflect.Type // of a route that changes something: the body of its answer
+	answers          reflect.Type      // of a route that changes something: the body of its answer
 }
 
 // input is what a route takes. wallets returns those that the request is about, after reading them
@@ -40,7 +40,9 @@ func register[I, O any, P input[I]](s *Server, r route, do func(context.Context,
 		if err := s.mayUse(ctx, r, P(in).wallets); err != nil {
 			return nil, s.problemOf(err)
 		}
-		ctx, cancel := context.WithTimeout(ctx, s.timeout(ctx))
+		timeout := s.timeout(ctx)
+		keepOpen(ctx, timeout)
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		out, err := do(ctx, in)
 		if err != nil {
@@ -48,16 +50,19 @@ func register[I, O any, P input[I]](s *Server, r route, do func(context.Context,
 		}
 		return out, nil
 	})
-	if r.answers != nil {
-		s.describe(r)
-	}
+	s.describe(r)
 }
 
-// describe says of a route that changes something what it answers: huma only sees that it is one of
-// two types.
+// describe corrects what huma says of a route's answers: invalid input is never 422 here, and it does
+// not see what a route that changes something answers.
 func (s *Server) describe(r route) {
 	schemas := s.api.OpenAPI().Components.Schemas
-	responses := s.api.OpenAPI().Paths[r.path].Post.Responses
+	item := s.api.OpenAPI().Paths[r.path]
+	if r.answers == nil {
+		delete(cmp.Or(item.Get, item.Post).Responses, "422")
+		return
+	}
+	responses := item.Post.Responses
 	headers := responses["200"].Headers
 	content := func(t reflect.Type) map[string]*huma.MediaType {
 		return map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(t, true, r.id)}}
@@ -66,35 +71,11 @@ func (s *Server) describe(r route) {
 	responses["202"] = &huma.Response{Description: outcome.NoAnswer.Title, Headers: headers, Content: content(reflect.TypeFor[Pending]())}
 }
 
-// found adds a route whose wallets are known only from what it reads: do returns them. For a bearer
-// who does not reach each, the answer is missing, as if there were nothing.
-func found[I, O any](s *Server, r route, do func(context.Context, *I) (*O, []wallet.AssetRef, error), missing func(*I) error) {
-	huma.Register(s.api, r.operation(s), func(ctx context.Context, in *I) (*O, error) {
-		unknown := func() ([]wallet.AssetRef, error) { return nil, nil }
-		if err := s.mayUse(ctx, r, unknown); err != nil {
-			return nil, s.problemOf(err)
-		}
-		ctx, cancel := context.WithTimeout(ctx, s.timeout(ctx))
-		defer cancel()
-		out, refs, err := do(ctx, in)
-		if err != nil {
-			return nil, s.problemOf(err)
-		}
-		for _, ref := range refs {
-			if p := access.From(ctx); !p.Reaches(ref) {
-				s.logDenied(ctx, p, r.id, "it does not reach the wallets")
-				return nil, s.problemOf(missing(in))
-			}
-		}
-		return out, nil
-	})
-}
-
 // mayUse denies what the bearer's token does not allow.
 func (s *Server) mayUse(ctx context.Context, r route, wallets func() ([]wallet.AssetRef, error)) error {
 	p := access.From(ctx)
 	if !p.Has(r.scope) {
-		s.logDenied(ctx, p, r.id, "scope "+string(r.scope)+" is missing")
+		s.logDenied(p, r.id, "scope "+string(r.scope)+" is missing")
 		return problem(forbidden, "this needs the scope %s, which the token does not have", r.scope)
 	}
 	refs, err := wallets()
@@ -103,8 +84,9 @@ func (s *Server) mayUse(ctx context.Context, r route, wallets func() ([]wallet.A
 	}
 	for _, ref := range refs {
 		if !p.Reaches(ref) {
-			s.logDenied(ctx, p, r.id, "it does not reach the wallets")
-			return problem(forbidden, "%s", notReached(ref))
+			why := notReached(ref)
+			s.logDenied(p, r.id, why)
+			return problem(forbidden, "%s", why)
 		}
 	}
 	return nil
@@ -113,7 +95,7 @@ func (s *Server) mayUse(ctx context.Context, r route, wallets func() ([]wallet.A
 func notReached(ref wallet.AssetRef) string {
 	switch {
 	case ref.UserID == "":
-		return "this is about all users, and the token is bound to some: name a user_id, if the route takes one"
+		return "this is about all users, and the token is bound to some"
 	case ref.Currency == "":
 		return "the token does not reach all wallets of this user"
 	}
@@ -124,7 +106,7 @@ func (r route) operation(s *Server) huma.Operation {
 	errs := append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable}, r.errors...)
 	op := huma.Operation{
 		OperationID: r.id, Method: r.method, Path: r.path, Summary: r.summary, Description: r.text, Errors: errs,
-		Security: []map[string][]string{{"token": {string(r.scope)}}}, MaxBodyBytes: r.maxBody, BodyReadTimeout: bodyTimeout,
+		Security: []map[string][]string{{"token": {string(r.scope)}}}, MaxBodyBytes: wallet.MaxUpdateBytes, BodyReadTimeout: bodyTimeout,
 		RequestBody: r.body, SkipValidateBody: true, RejectUnknownQueryParameters: true,
 	}
 	if r.body != nil {
@@ -142,7 +124,18 @@ func (s *Server) timeout(ctx context.Context) time.Duration {
 	return s.options.AnswerTimeout
 }
 
-type waitKey struct{}
+type (
+	waitKey       struct{}
+	connectionKey struct{}
+)
+
+// keepOpen moves the time by which the body had to arrive: net/http would end the request then. It
+// does not remove it, for a body that no route reads.
+func keepOpen(ctx context.Context, timeout time.Duration) {
+	if c, ok := ctx.Value(connectionKey{}).(*http.ResponseController); ok {
+		_ = c.SetReadDeadline(time.Now().Add(timeout + checkPatience + writeMargin)) // not of a recorder in tests
+	}
+}
 
 // WalletPath is the input of a route whose path names a wallet.
 // It is exported, as all inputs within others: huma sets no fields in others.
@@ -166,26 +159,6 @@ type UserPath struct {
 
 func (p *UserPath) wallets() ([]wallet.AssetRef, error) {
 	return []wallet.AssetRef{{UserID: p.User}}, wallet.ValidateUserID(p.User)
-}
-
-// Some is the input of a route that is about all wallets, or those that the query names.
-type Some struct {
-	UserID   string `query:"user_id" doc:"of this user only"`
-	Currency string `query:"currency" doc:"in this currency only"`
-}
-
-func (q *Some) wallets() ([]wallet.AssetRef, error) {
-	if q.UserID != "" {
-		if err := wallet.ValidateUserID(q.UserID); err != nil {
-			return nil, err
-		}
-	}
-	if q.Currency != "" {
-		if err := wallet.ValidateCurrency(q.Currency); err != nil {
-			return nil, err
-		}
-	}
-	return []wallet.AssetRef{{UserID: q.UserID, Currency: q.Currency}}, nil
 }
 
 const prefix = "/v1"

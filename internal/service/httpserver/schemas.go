@@ -1,15 +1,12 @@
 package httpserver
 
 import (
-	"bytes"
-	"encoding/json"
 	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/trail"
 )
 
 // bodyOf is an answer with a body and nothing else.
@@ -17,20 +14,14 @@ type bodyOf[T any] struct{ Body T }
 
 func body[T any](t T) *bodyOf[T] { return &bodyOf[T]{t} }
 
-// marshal does not escape < and >, as huma does not.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(v)
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
-}
-
 // Command is a command as this API takes it: without the reply_to of workflows, and with an id
 // unless the header Idempotency-Key is it.
-type Command struct{ wallet.Command }
+type Command struct {
+	wallet.Command
+	ReplyTo *bool `json:"reply_to,omitempty" hidden:"true"`
+}
 
-// TransformSchema says so.
+// TransformSchema says what is required.
 func (Command) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	return commandSchema(s, "type")
 }
@@ -47,20 +38,19 @@ func (Transaction) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema
 	return s
 }
 
-// Leg is a command of a transaction.
+// Leg is a command of a transaction, without an id of its own.
 type Leg struct {
 	wallet.AssetRef
-	wallet.Command
+	Command
+	ID *bool `json:"id,omitempty" hidden:"true"`
 }
 
-// TransformSchema leaves the id out: a leg has none of its own.
+// TransformSchema says what is required.
 func (Leg) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	delete(s.Properties, "id")
 	return commandSchema(s, "user_id", "currency", "type")
 }
 
 func commandSchema(s *huma.Schema, required ...string) *huma.Schema {
-	delete(s.Properties, "reply_to")
 	s.Required = required
 	if t := s.Properties["type"]; t != nil {
 		t.Enum = nil
@@ -94,13 +84,5 @@ func parseTime(field, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || t.IsZero() {
-		return t, badInput(field, text, "%s is %.60q: send a time such as 2026-01-31T12:00:00Z (in a query, + is written as %%2B)", field, text)
-	}
-	return t.UTC(), nil
-}
-
-func (s *Server) receiptsBody() *huma.RequestBody {
-	return s.jsonBody(reflect.TypeFor[[]trail.Receipt](), "Receipts")
+	return wallet.ParseTime(field, text)
 }

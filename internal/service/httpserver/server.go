@@ -1,5 +1,5 @@
-// Package httpserver is the HTTP API: commands by package starter, reads by packages trail, feed and
-// runs. It has no rules of its own. Read next: routes.go (how a request is let through),
+// Package httpserver is the HTTP API: commands by package starter, reads by package trail. It has no
+// rules of its own. Read next: routes.go (how a request is let through),
 // commands.go.
 package httpserver
 
@@ -21,13 +21,14 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"go.temporal.io/sdk/client"
 	"go.uber.org/zap"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 
 	"github.com/valueledger/wallet/internal/service/access"
+	"github.com/valueledger/wallet/internal/service/outcome"
 	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
@@ -51,11 +52,12 @@ const (
 
 // Options of a Server.
 type Options struct {
-	Wallets  *starter.Client
-	Temporal client.Client
-	Pool     *pgxpool.Pool
-	Auth     *access.Authenticator
-	Logger   *zap.Logger
+	Wallets *starter.Client
+	Pool    *pgxpool.Pool
+	Auth    *access.Authenticator
+	Logger  *zap.Logger
+	// Checks are of what a command needs. They must not depend on how busy the pool is.
+	Checks []telemetry.Check
 	// AnswerTimeout is how long a request waits for its answer.
 	AnswerTimeout time.Duration
 	// Rate is how many requests a second a token may send, in bursts of twice as many; 0 for any.
@@ -72,11 +74,11 @@ type Server struct {
 	options  Options
 	auth     *access.Authenticator
 	wallets  *starter.Client
-	pool     *pgxpool.Pool
 	read     trail.Reader
 	logger   *zap.Logger
 	api      huma.API
 	mux      *http.ServeMux
+	checking singleflight.Group
 	limiters *lru.Cache[string, *rate.Limiter]
 	// wide is for reads of whole journals, one at a time: each takes several connections of the pool.
 	wide *semaphore.Weighted
@@ -92,7 +94,7 @@ func New(o Options) (*Server, error) {
 		o.AnswerTimeout = DefaultAnswerTimeout
 	}
 	s := &Server{
-		options: o, auth: o.Auth, wallets: o.Wallets, pool: o.Pool, read: trail.New(o.Pool), logger: o.Logger, mux: http.NewServeMux(), wide: semaphore.NewWeighted(1),
+		options: o, auth: o.Auth, wallets: o.Wallets, read: trail.New(o.Pool), logger: o.Logger, mux: http.NewServeMux(), wide: semaphore.NewWeighted(1),
 		limiters: limiters,
 	}
 	config := huma.DefaultConfig("Wallet", "1")
@@ -105,21 +107,12 @@ func New(o Options) (*Server, error) {
 	aliasTypes(s.api.OpenAPI().Components.Schemas)
 	s.commandRoutes()
 	s.readRoutes()
+	s.mux.HandleFunc("GET /openapi.json", s.writeOpenAPI)
 	return s, nil
 }
 
 // OpenAPI is the document of the API.
 func (s *Server) OpenAPI() *huma.OpenAPI { return s.api.OpenAPI() }
-
-// Handle mounts another handler, such as a console, at a pattern of http.ServeMux outside of /v1. It
-// gets no caller: it has to call Authenticate with the token that it finds, for example in a cookie,
-// and deny what access.Principal does not allow.
-func (s *Server) Handle(pattern string, handler http.Handler) { s.mux.Handle(pattern, handler) }
-
-// Authenticate finds the bearer of a token.
-func (s *Server) Authenticate(ctx context.Context, token string) (access.Principal, error) {
-	return s.auth.Authenticate(ctx, token)
-}
 
 // Handler answers all requests.
 func (s *Server) Handler() http.Handler {
@@ -143,24 +136,21 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
-	if r.URL.Path == "/openapi.json" && r.Method == http.MethodGet {
-		s.writeOpenAPI(w)
-		return
-	}
 	if r.URL.Path == prefix || strings.HasPrefix(r.URL.Path, prefix+"/") {
 		bearer, p := s.authenticate(r)
 		if p != nil {
 			p.write(w)
 			return
 		}
-		r = r.WithContext(access.NewContext(r.Context(), bearer))
+		ctx := context.WithValue(access.NewContext(r.Context(), bearer), connectionKey{}, http.NewResponseController(w))
 		if p := s.prepare(r); p != nil {
 			p.write(w)
 			return
 		}
 		if wait, ok := preferredWait(r.Header); ok {
-			r = r.WithContext(context.WithValue(r.Context(), waitKey{}, wait))
+			ctx = context.WithValue(ctx, waitKey{}, wait)
 		}
+		r = r.WithContext(ctx)
 	}
 	handler, pattern := s.mux.Handler(r)
 	telemetry.SetRoute(w, pattern)
@@ -179,7 +169,7 @@ func (s *Server) unrouted(w http.ResponseWriter, r *http.Request, handler http.H
 		problem(notAllowed, "%s is not a method of this path: use %s", r.Method, allow).with("Allow", allow).write(w)
 		return
 	}
-	problem(notFound, "there is no such path: see /openapi.json").write(w)
+	problem(outcome.NotFound, "there is no such path: see /openapi.json").write(w)
 }
 
 type headersOnly struct{ header http.Header }
@@ -198,7 +188,7 @@ func (s *Server) authenticate(r *http.Request) (access.Principal, *Problem) {
 	if err != nil {
 		s.logger.Warn("a request was refused", zap.String("why", err.Error()), zap.String("method", r.Method), zap.String("remote", r.RemoteAddr))
 		if !access.IsRefusal(err) {
-			return bearer, problem(unavailable, "tokens cannot be checked now").with("Retry-After", retryAfter)
+			return bearer, problem(outcome.Unavailable, "tokens cannot be checked now").with("Retry-After", retryAfter)
 		}
 		challenge := `Bearer realm="wallet"`
 		if token != "" {
@@ -237,7 +227,7 @@ func bearerToken(h http.Header) (string, *Problem) {
 }
 
 // logDenied records what a token did not allow.
-func (s *Server) logDenied(_ context.Context, p access.Principal, route, why string) {
+func (s *Server) logDenied(p access.Principal, route, why string) {
 	s.logger.Warn("a request was refused", zap.String("why", why), zap.String("subject", p.Subject), zap.String("route", route))
 }
 
@@ -317,34 +307,26 @@ func isLocal(hostport string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// awayPatience is how long a server may take to say that it is there.
-const awayPatience = 2 * time.Second
+// checkPatience is how long the checks may take.
+const checkPatience = 2 * time.Second
 
-// away names the server that does not answer; empty if both do.
-func (s *Server) away(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, awayPatience)
-	defer cancel()
-	if s.pool.Ping(ctx) != nil {
-		return "Postgres"
-	}
-	if _, err := s.options.Temporal.CheckHealth(ctx, &client.CheckHealthRequest{}); err != nil {
-		return "Temporal"
-	}
-	return ""
+// failedCheck names the check that fails; empty if none does. Requests that end together share its
+// answer, so that they do not wait for each other.
+func (s *Server) failedCheck() string {
+	name, _, _ := s.checking.Do("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), checkPatience)
+		defer cancel()
+		for _, check := range s.options.Checks {
+			if check.Do(ctx) != nil {
+				return check.Name, nil
+			}
+		}
+		return "", nil
+	})
+	return name.(string)
 }
 
-// Checks are the conditions of readiness.
-func (s *Server) Checks() []telemetry.Check {
-	return []telemetry.Check{
-		{Name: "postgres", Do: s.pool.Ping},
-		{Name: "temporal", Do: func(ctx context.Context) error {
-			_, err := s.options.Temporal.CheckHealth(ctx, &client.CheckHealthRequest{})
-			return err
-		}},
-	}
-}
-
-func (s *Server) writeOpenAPI(w http.ResponseWriter) {
+func (s *Server) writeOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	document, err := s.OpenAPIDocument()
 	if err != nil {
 		s.problemOf(err).write(w)
@@ -371,7 +353,7 @@ func (s *Server) Listen(address string) (net.Listener, error) {
 func (s *Server) Serve(ctx context.Context, listener net.Listener, certificates *tls.Config) error {
 	server := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout + bodyTimeout,
-		WriteTimeout: headerTimeout + bodyTimeout + s.options.AnswerTimeout + awayPatience + writeMargin,
+		WriteTimeout: headerTimeout + bodyTimeout + s.options.AnswerTimeout + checkPatience + writeMargin,
 		IdleTimeout:  idleTimeout, MaxHeaderBytes: maxHeaderBytes, TLSConfig: certificates, ErrorLog: zap.NewStdLog(s.logger),
 	}
 	stopped := make(chan struct{})

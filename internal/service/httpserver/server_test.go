@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/httpserver"
+	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/starter"
 )
@@ -62,7 +64,7 @@ func newIdleWorld(t *testing.T, pool *pgxpool.Pool, change ...func(*httpserver.O
 	require.NoError(t, err)
 	wallets, err := starter.New(temporal, starter.Options{TaskQueue: queue, Lanes: 1})
 	require.NoError(t, err)
-	o := httpserver.Options{Wallets: wallets, Temporal: temporal, Pool: w.pool, Auth: auth, Logger: zap.NewNop(), AnswerTimeout: 20 * time.Second}
+	o := httpserver.Options{Wallets: wallets, Pool: w.pool, Auth: auth, Logger: zap.NewNop(), Checks: checksOf(t, pool, temporal), AnswerTimeout: 20 * time.Second}
 	for _, c := range change {
 		c(&o)
 	}
@@ -74,11 +76,20 @@ func newIdleWorld(t *testing.T, pool *pgxpool.Pool, change ...func(*httpserver.O
 	return w
 }
 
+func checksOf(t *testing.T, pool *pgxpool.Pool, temporal client.Client) []telemetry.Check {
+	probe, err := service.NewProbe(pool, temporal)
+	require.NoError(t, err)
+	t.Cleanup(probe.Close)
+	return probe.Checks()
+}
+
 // token makes a token for users that are separated by commas.
 func (w *world) token(subject, users string, scopes ...access.Scope) string {
 	token, hash := access.NewToken()
 	w.tokens = append(w.tokens, access.StaticToken{Subject: subject, SHA256: hash, Scopes: scopes, Users: strings.Split(users, ",")})
-	require.NoError(w.t, access.WriteTokens(w.file, w.tokens...))
+	content, err := json.Marshal(map[string]any{"tokens": w.tokens})
+	require.NoError(w.t, err)
+	require.NoError(w.t, os.WriteFile(w.file, content, 0o600))
 	if subject == "all" {
 		allTokens.Store(w, token)
 	}
@@ -256,7 +267,9 @@ func TestReads(t *testing.T) {
 	require.Equal(t, 200, w.get(wallet+"/balance?at_least_version=3").StatusCode)
 	require.Equal(t, 404, w.do(http.MethodGet, wallet+"/balance?at_least_version=4", "", "Prefer: wait=1").StatusCode)
 	require.Equal(t, 400, w.get(wallet+"/balance?version=1&at_least_version=1").StatusCode)
-	require.Equal(t, 400, w.get(wallet+"/balance?at=yesterday").StatusCode)
+	for _, at := range []string{"yesterday", "2026-01-31T1:00:00Z", "0001-01-01T00:00:00Z"} {
+		require.Equal(t, 400, w.get(wallet+"/balance?at="+at).StatusCode, at)
+	}
 	page := w.get(wallet + "/journal?limit=2").json(t)
 	require.Len(t, page["items"], 2)
 	require.Equal(t, "2", page["next"])

@@ -34,11 +34,12 @@ type Kind struct {
 var (
 	Refused = Kind{"refused", "The command was refused, on record", "it is final for its id: send another command under a new id", http.StatusUnprocessableEntity, "", 2}
 	// Conflict is a refusal that has no entry of its own.
-	Conflict    = Kind{"conflict", "The id was used before, with other content", "send this content under a new id", http.StatusConflict, "", 2}
-	Invalid     = Kind{"invalid", "The request is invalid, nothing was recorded", "correct it", http.StatusBadRequest, nexus.HandlerErrorTypeBadRequest, 3}
-	NotFound    = Kind{"not_found", "There is no such thing", "check the ids", http.StatusNotFound, nexus.HandlerErrorTypeNotFound, 1}
-	NoAnswer    = Kind{"no_answer", "There is no answer yet, the command may still be applied", "send exactly the same again, with the same id", http.StatusAccepted, nexus.HandlerErrorTypeUnavailable, 4}
-	Unavailable = Kind{"unavailable", "Postgres or Temporal does not answer", "send exactly the same again, with the same id", http.StatusServiceUnavailable, nexus.HandlerErrorTypeUnavailable, 4}
+	Conflict = Kind{"conflict", "The id was used before, with other content", "send this content under a new id", http.StatusConflict, "", 2}
+	Invalid  = Kind{"invalid", "The request is invalid, nothing was recorded", "correct it", http.StatusBadRequest, nexus.HandlerErrorTypeBadRequest, 3}
+	NotFound = Kind{"not_found", "There is no such thing", "check the ids", http.StatusNotFound, nexus.HandlerErrorTypeNotFound, 1}
+	NoAnswer = Kind{"no_answer", "There is no answer yet, the command may still be applied", "send exactly the same again, with the same id", http.StatusAccepted, nexus.HandlerErrorTypeUnavailable, 4}
+	// Unavailable is the failure of a read: what was sent is NoAnswer.
+	Unavailable = Kind{"unavailable", "Postgres or Temporal does not answer", "send exactly the same again, with the same id", http.StatusServiceUnavailable, nexus.HandlerErrorTypeUnavailable, 1}
 	Failed      = Kind{"failed", "It failed", "the log of the server says why; sending it again with the same id is safe", http.StatusInternalServerError, nexus.HandlerErrorTypeUnavailable, 1}
 )
 
@@ -72,7 +73,7 @@ func Of(err error) Kind {
 	}
 }
 
-// isAway reports whether a server does not answer, or not now.
+// isAway reports whether a server does not answer, or not now; or the caller has left.
 func isAway(err error) bool {
 	for _, passing := range []any{
 		new(*serviceerror.Unavailable), new(*serviceerror.DeadlineExceeded), new(*serviceerror.ResourceExhausted), new(*pgconn.ConnectError),
@@ -91,5 +92,5 @@ func isAway(err error) bool {
 		}
 		return false
 	}
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, wallet.ErrBusy) || errors.Is(err, feed.ErrStandby) || pgconn.SafeToRetry(err) || pgconn.Timeout(err)
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, wallet.ErrBusy) || errors.Is(err, feed.ErrStandby) || pgconn.SafeToRetry(err) || pgconn.Timeout(err)
 }

@@ -54,7 +54,7 @@ func TestReadyOnlyWhileEverythingAnswers(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	require.JSONEq(t, `{"worker": "ok", "postgres": "ok", "temporal": "ok"}`, body)
 
-	const failed = "failed: the worker's log says why"
+	const failed = "failed: the log says why"
 	for range w.db.Config().MaxConns { // keep the steps' pool busy
 		conn, err := w.db.Acquire(t.Context())
 		require.NoError(t, err)

@@ -62,7 +62,7 @@ func (s *Server) Close() error {
 
 // notOK is the public answer for a failing check. An error from Postgres or Temporal contains
 // hosts, roles and tables.
-const notOK = "failed: the worker's log says why"
+const notOK = "failed: the log says why"
 
 // readiness runs the checks, and logs when the result of one changes.
 type readiness struct {
