@@ -24,6 +24,12 @@ func OriginalOf(e Entry) Original {
 	return o
 }
 
+// WithLeft is the original when reversals have left so much of it.
+func (o Original) WithLeft(left Amount) Original {
+	o.Left = o.Moved.Sub(o.Moved).Add(left) // with the currency's decimals
+	return o
+}
+
 // KeepOriginal stores what is left of an original.
 func (a *Account) KeepOriginal(o Original) {
 	if a.Originals == nil {

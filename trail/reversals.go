@@ -92,7 +92,7 @@ func readOriginal(found pgx.Rows, e *wallet.Entry) (o wallet.Original, known boo
 	}
 	o = wallet.OriginalOf(original)
 	if row.Left != nil {
-		o.Left = o.Moved.Sub(o.Moved).Add(*row.Left) // with the currency's decimals
+		o = o.WithLeft(*row.Left)
 	}
 	return o, true
 }

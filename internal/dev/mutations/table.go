@@ -316,8 +316,8 @@ var All = []Mutation{
 		Mechanism: "What was reversed of a command before is not left to reverse.",
 		Edits: []Edit{{
 			File: "activities/reversal.go",
-			Old:  `o.Left = o.Moved.Sub(o.Moved).Add(left)`,
-			New:  `_ = left`,
+			Old:  `o.WithLeft(left)`,
+			New:  `o`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"the rules say unapplied reversal_exceeded", "to reverse, the rules say"},
