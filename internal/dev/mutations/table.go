@@ -357,7 +357,7 @@ var All = []Mutation{
 		Mechanism: "Lines of a run whose wallet is locked are put aside, and the run is not done without them.",
 		Edits: []Edit{
 			{
-				File: "activities/apply_run.go",
+				File: "activities/run_save.go",
 				Old:  `sqlMove, moved := sqlInsertWaiting, o.undone`,
 				New:  `sqlMove, moved := sqlInsertWaiting, o.undone[:0]`,
 			},
