@@ -24,9 +24,9 @@ func OriginalOf(e Entry) Original {
 	return o
 }
 
-// WithLeft is the original when so much is left of it, which gets the decimals of the currency.
+// WithLeft is the original when reversals have left so much of it.
 func (o Original) WithLeft(left Amount) Original {
-	o.Left = o.Moved.Sub(o.Moved).Add(left)
+	o.Left = o.Moved.Sub(o.Moved).Add(left) // with the currency's decimals
 	return o
 }
 

@@ -4,6 +4,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // readReversals keeps the originals that commands name, which are among the entries read
@@ -15,22 +16,18 @@ func (l *lockedAssets) readReversals(named ids, found pgx.Rows) error {
 			a.originals[id] = wallet.OriginalOf(*e)
 		}
 	}
-	var ref wallet.AssetRef
-	var id string
-	var left wallet.Amount
-	_, err := pgx.ForEachRow(found, []any{&ref.UserID, &ref.Currency, &id, &left}, func() error {
-		a := l.of(ref)
+	return rows.EachLastReversal(found, func(of wallet.AssetRef, id string, left wallet.Amount) error {
+		a := l.of(of)
 		o, known := a.originals[id]
 		if !known && !a.hasRow() { // locked by somebody else, who has just recorded both
 			return nil
 		}
 		if !known {
-			return &wallet.InconsistentError{UserID: ref.UserID, Currency: ref.Currency, Problem: "the journal has a reversal of a command that is missing"}
+			return &wallet.InconsistentError{UserID: of.UserID, Currency: of.Currency, Problem: "the journal has a reversal of a command that is missing"}
 		}
 		a.originals[id] = o.WithLeft(left)
 		return nil
 	})
-	return err
 }
 
 // keepOriginal keeps an original that was applied after the originals were read, by an earlier item

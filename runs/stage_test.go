@@ -116,26 +116,6 @@ func TestTwoFilesOfOneIDAtOnce(t *testing.T) {
 	require.EqualValues(t, status.Lines, count(t, db, `SELECT count(*) FROM wallet_run_lines`))
 }
 
-// TestACheckWritesNothing reads as a role that may only read.
-func TestACheckWritesNothing(t *testing.T) {
-	url := testenv.DatabaseURL(t)
-	owner := testenv.Pool(t, url)
-	config := owner.Config()
-	config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
-	reader, err := pgxpool.NewWithConfig(t.Context(), config)
-	require.NoError(t, err)
-	defer reader.Close()
-	path := write(t, manyLines(2000)+"u1,USD,subtract,41\nu1,USD,subtract,0.001\nu1,USD,subtract,39\nu1,USD,mint,1\n")
-	var failed []string
-	report, err := runs.Check{File: runs.File{ID: "r", Path: path}, Failed: func(f runs.Failure) error {
-		failed = append(failed, fmt.Sprint(f.Line, " ", f.Reason))
-		return nil
-	}}.Run(t.Context(), reader)
-	require.NoError(t, err)
-	require.Equal(t, runs.CheckReport{Lines: 2004, Invalid: 1, Decided: true, Applied: 2001, Refused: 2}, report)
-	require.Equal(t, []string{"2005 malformed", "2002 insufficient_funds", "2003 scale_exceeded"}, failed)
-}
-
 // TestLinesAreTakenOnlyWhileTheirRunIsStaged inserts lines apart from their run. Nobody would apply
 // them, or they would be taken for lines of its file.
 func TestLinesAreTakenOnlyWhileTheirRunIsStaged(t *testing.T) {

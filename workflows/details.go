@@ -126,7 +126,11 @@ func (w *walletAsset) writeBalance(b *strings.Builder, a wallet.Asset) {
 	if thresholds := a.Thresholds.List(); len(thresholds) > 0 {
 		var texts []string
 		for _, t := range thresholds {
-			texts = append(texts, fmt.Sprintf("%s %s", markdown.Escape(t.Name), t.Amount)+map[bool]string{true: " (below it)"}[a.Available().Cmp(t.Amount) < 0])
+			text := fmt.Sprintf("%s %s", markdown.Escape(t.Name), t.Amount)
+			if a.Available().Cmp(t.Amount) < 0 {
+				text += " (below it)"
+			}
+			texts = append(texts, text)
 		}
 		fmt.Fprintf(b, "Thresholds: %s.\n\n", strings.Join(texts, ", "))
 	}

@@ -316,8 +316,8 @@ var All = []Mutation{
 		Mechanism: "What was reversed of a command before is not left to reverse.",
 		Edits: []Edit{{
 			File: "activities/reversal.go",
-			Old:  `a.originals[id] = o.WithLeft(left)`,
-			New:  `_ = o`,
+			Old:  `o.WithLeft(left)`,
+			New:  `o`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"the rules say unapplied reversal_exceeded", "to reverse, the rules say"},
@@ -357,7 +357,7 @@ var All = []Mutation{
 		Mechanism: "Lines of a run whose wallet is locked are put aside, and the run is not done without them.",
 		Edits: []Edit{
 			{
-				File: "activities/apply_run.go",
+				File: "activities/run_save.go",
 				Old:  `sqlMove, moved := sqlInsertWaiting, o.undone`,
 				New:  `sqlMove, moved := sqlInsertWaiting, o.undone[:0]`,
 			},

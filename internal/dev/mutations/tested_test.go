@@ -27,11 +27,3 @@ func TestTestsNoticeEachMutation(t *testing.T) {
 		})
 	}
 }
-
-// TestMutationsOfTestsFit checks that what they replace is there.
-func TestMutationsOfTestsFit(t *testing.T) {
-	for _, m := range Tested {
-		_, err := m.WriteOverlay(repository(t), t.TempDir())
-		require.NoError(t, err)
-	}
-}

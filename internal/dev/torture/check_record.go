@@ -131,7 +131,7 @@ func (c *walletCheck) checkEvents() {
 			c.violate(e.Position, []string{e.CommandID}, "command %q is applied as version %d and has no event", e.CommandID, e.Version)
 			return
 		}
-		if !sameEvent(events[0], trail.EventOf(e)) {
+		if !sameJSON(events[0], trail.EventOf(e)) {
 			c.violate(e.Position, []string{e.CommandID, events[0].CommandID}, "version %d is command %q, its event is version %d of %q, total %s",
 				e.Version, e.CommandID, events[0].Version, events[0].CommandID, events[0].TotalAfter)
 			return
@@ -141,16 +141,6 @@ func (c *walletCheck) checkEvents() {
 	if len(events) > 0 {
 		c.violate(events[0].Position, []string{events[0].CommandID}, "the event of version %d, %q, has no applied entry", events[0].Version, events[0].CommandID)
 	}
-}
-
-func sameEvent(a, b trail.Event) bool {
-	return a.Version == b.Version && a.EventType == b.EventType && a.CommandID == b.CommandID && a.Position == b.Position &&
-		a.Hash == b.Hash && a.OccurredAt.Equal(b.OccurredAt) && a.Amount.Cmp(b.Amount) == 0 &&
-		a.TotalBefore.Cmp(b.TotalBefore) == 0 && a.TotalAfter.Cmp(b.TotalAfter) == 0 &&
-		a.HoldBefore.Cmp(b.HoldBefore) == 0 && a.HoldAfter.Cmp(b.HoldAfter) == 0 &&
-		a.HoldID == b.HoldID && a.HoldState == b.HoldState && a.HoldLeft.Cmp(b.HoldLeft) == 0 && a.HoldExpiresAt.Equal(b.HoldExpiresAt) &&
-		a.OriginalID == b.OriginalID && a.OriginalLeft.Cmp(b.OriginalLeft) == 0 && a.What == b.What && a.Frozen == b.Frozen && a.Closed == b.Closed &&
-		a.Threshold == b.Threshold && a.Thresholds == b.Thresholds && a.Crossed == b.Crossed
 }
 
 // checkOrigins checks where each entry comes from: there must be none that nobody sent, and an

@@ -180,6 +180,11 @@ func TestEveryKindOfViolationIsFound(t *testing.T) {
 			result.TotalAfter = wallet.MustAmount("12.51")
 			s.of("d").result = &result
 		}, "was answered with"},
+		"the answer has another crossing": {func(s *story) {
+			result := *s.of("d").result
+			result.Crossed = `[{"name": "low", "amount": "1.00", "direction": "below"}]`
+			s.of("d").result = &result
+		}, "was answered with"},
 		"a refusal is answered as applied": {func(s *story) {
 			result := *s.of("c").result
 			result.Status, result.Reason = wallet.StatusApplied, ""

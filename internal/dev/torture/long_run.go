@@ -275,32 +275,33 @@ func (d *runDriver) cancel(ctx context.Context, kind InterruptionKind) error {
 	return d.staysAsItIs(ctx, "cancelled")
 }
 
-func (d *runDriver) endCancelled(ctx context.Context) error {
+func (d *runDriver) endCancelled(ctx context.Context) (err error) {
 	if err := d.cancel(ctx, CancelRun); err != nil {
 		return err
 	}
-	return until(ctx, func(ctx context.Context) (err error) {
-		d.recorded, err = d.readRecorded(ctx)
-		return err
-	})
+	d.recorded, err = d.readRecorded(ctx)
+	return err
 }
 
 const sqlRecordedLines = `SELECT c.command_id
 	FROM unnest($1::text[], $2::text[], $3::text[]) AS l (u, c, id)
 	JOIN wallet_commands AS c ON c.user_id = l.u AND c.currency = l.c AND c.command_id = l.id`
 
-// readRecorded reads the ids of the lines that are in journals.
-func (d *runDriver) readRecorded(ctx context.Context) ([]string, error) {
+// readRecorded reads the ids of the lines that are in journals, until ctx ends.
+func (d *runDriver) readRecorded(ctx context.Context) (recorded []string, err error) {
 	var users, currencies, ids []string
 	for i, c := range d.commands {
 		of := d.caller.wallets[d.longRun.wallets[i]]
 		users, currencies, ids = append(users, of.UserID), append(currencies, of.Currency), append(ids, c.ID)
 	}
-	found, err := d.database.Query(ctx, sqlRecordedLines, users, currencies, ids)
-	if err != nil {
-		return nil, err
-	}
-	recorded, err := pgx.CollectRows(found, pgx.RowTo[string])
+	err = until(ctx, func(ctx context.Context) error {
+		found, err := d.database.Query(ctx, sqlRecordedLines, users, currencies, ids)
+		if err != nil {
+			return err
+		}
+		recorded, err = pgx.CollectRows(found, pgx.RowTo[string])
+		return err
+	})
 	slices.Sort(recorded)
 	return recorded, err
 }
@@ -310,15 +311,13 @@ const stillFor = 700 * time.Millisecond
 
 // staysAsItIs watches whether lines are applied though the run is not running.
 func (d *runDriver) staysAsItIs(ctx context.Context, state string) error {
-	var before, after []string
-	read := func(into *[]string) error {
-		return until(ctx, func(ctx context.Context) (err error) { *into, err = d.readRecorded(ctx); return err })
-	}
-	if err := read(&before); err != nil {
+	before, err := d.readRecorded(ctx)
+	if err != nil {
 		return err
 	}
 	sleep(ctx, stillFor)
-	if err := read(&after); err != nil {
+	after, err := d.readRecorded(ctx)
+	if err != nil {
 		return err
 	}
 	if !slices.Equal(before, after) {

@@ -22,7 +22,7 @@ type balance struct {
 	recorded          *recorded // the last command
 	frozen            wallet.Frozen
 	closed            bool
-	thresholds        *threshold // nil for none
+	thresholds        *thresholds // nil for none
 }
 
 // holds are all holds ever placed in a wallet, by id.
@@ -161,7 +161,7 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 		return wallet.ReasonInsufficientFunds
 	case c.Type == wallet.TypeReverse:
 		return b.noReversal(c, available)
-	case c.Type == wallet.TypeSetThreshold && !b.thresholds.has(c.Threshold) && b.thresholds.count() >= mostThresholds:
+	case c.Type == wallet.TypeSetThreshold && !b.thresholds.has(c.Threshold) && len(b.thresholds.all()) >= mostThresholds:
 		return wallet.ReasonTooManyThresholds
 	case c.Type == wallet.TypeRemoveThreshold && !b.thresholds.has(c.Threshold):
 		return wallet.ReasonThresholdNotFound

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/shopspring/decimal"
@@ -12,57 +13,46 @@ import (
 // mostThresholds is how many thresholds a wallet can have.
 const mostThresholds = 8
 
-// threshold is one that is watched, and the others, sorted by name.
-type threshold struct {
-	name   string
-	amount decimal.Decimal
-	next   *threshold
+// thresholds are those of a wallet, by name.
+type thresholds struct{ byName map[string]decimal.Decimal }
+
+// all is a copy.
+func (t *thresholds) all() map[string]decimal.Decimal {
+	if t == nil {
+		return map[string]decimal.Decimal{}
+	}
+	return maps.Clone(t.byName)
 }
 
-func (t *threshold) has(name string) bool {
-	for ; t != nil; t = t.next {
-		if t.name == name {
-			return true
-		}
-	}
-	return false
-}
-
-func (t *threshold) count() (n int) {
-	for ; t != nil; t = t.next {
-		n++
-	}
-	return n
+func (t *thresholds) has(name string) bool {
+	_, set := t.all()[name]
+	return set
 }
 
 // with returns a copy with one threshold set.
-func (t *threshold) with(name string, amount decimal.Decimal) *threshold {
-	rest := t.without(name)
-	if rest == nil || rest.name > name {
-		return &threshold{name, amount, rest}
-	}
-	return &threshold{rest.name, rest.amount, rest.next.with(name, amount)}
+func (t *thresholds) with(name string, amount decimal.Decimal) *thresholds {
+	all := t.all()
+	all[name] = amount
+	return &thresholds{all}
 }
 
 // without returns a copy without one threshold.
-func (t *threshold) without(name string) *threshold {
-	switch {
-	case t == nil:
-		return nil
-	case t.name == name:
-		return t.next
-	}
-	return &threshold{t.name, t.amount, t.next.without(name)}
+func (t *thresholds) without(name string) *thresholds {
+	all := t.all()
+	delete(all, name)
+	return &thresholds{all}
 }
 
 // crossed names the thresholds between two available amounts. Equal to one is not below it.
-func (t *threshold) crossed(before, after decimal.Decimal) (crossed []string) {
-	for ; t != nil; t = t.next {
+func (t *thresholds) crossed(before, after decimal.Decimal) (crossed []string) {
+	all := t.all()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		amount := all[name]
 		switch {
-		case before.GreaterThanOrEqual(t.amount) && after.LessThan(t.amount):
-			crossed = append(crossed, crossing(t.name, "below", t.amount))
-		case before.LessThan(t.amount) && after.GreaterThanOrEqual(t.amount):
-			crossed = append(crossed, crossing(t.name, "above", t.amount))
+		case before.GreaterThanOrEqual(amount) && after.LessThan(amount):
+			crossed = append(crossed, crossing(name, "below", amount))
+		case before.LessThan(amount) && after.GreaterThanOrEqual(amount):
+			crossed = append(crossed, crossing(name, "above", amount))
 		}
 	}
 	return crossed
@@ -79,13 +69,14 @@ func crossingsOf(r wallet.Result) (crossed []string) {
 	return crossed
 }
 
-// watches reports whether the thresholds are those of the balance.
-func (b balance) watches(thresholds wallet.Thresholds) bool {
+// watches reports whether these thresholds, sorted by name, are those of the balance.
+func (b balance) watches(set wallet.Thresholds) bool {
 	var want, have []string
-	for t := b.thresholds; t != nil; t = t.next {
-		want = append(want, crossing(t.name, "", t.amount))
+	all := b.thresholds.all()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		want = append(want, crossing(name, "", all[name]))
 	}
-	for _, t := range thresholds.List() {
+	for _, t := range set.List() {
 		have = append(have, crossing(t.Name, "", decimalOf(t.Amount.String())))
 	}
 	return slices.Equal(want, have)

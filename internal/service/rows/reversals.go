@@ -1,5 +1,11 @@
 package rows
 
+import (
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+)
+
 // LastReversals finds what the last reversal of each original has left of it. The order is
 // that of the index of reversals alone, so each takes one step into that, however many
 // reversals there are.
@@ -12,3 +18,12 @@ const LastReversals = `SELECT last.user_id, last.currency, last.original_id, coa
 		ORDER BY original_id DESC, position DESC
 		LIMIT 1) AS last
 	WHERE last.original_id = wanted.id`
+
+// EachLastReversal calls do with what LastReversals finds.
+func EachLastReversal(found pgx.Rows, do func(of wallet.AssetRef, originalID string, left wallet.Amount) error) error {
+	var of wallet.AssetRef
+	var id string
+	var left wallet.Amount
+	_, err := pgx.ForEachRow(found, []any{&of.UserID, &of.Currency, &id, &left}, func() error { return do(of, id, left) })
+	return err
+}

@@ -185,6 +185,8 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 		w.Frozen = ""
 	case c.Type == "close" && (w.total.Sign() != 0 || w.held().Sign() != 0):
 		return "not_empty"
+	case c.Type == "close":
+		w.Closed = true
 	case c.Type == "set_threshold" && w.thresholds[c.Threshold] == nil && len(w.thresholds) == mostThresholds:
 		return "too_many_thresholds"
 	case c.Type == "set_threshold":
@@ -193,8 +195,6 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 		return "threshold_not_found"
 	case c.Type == "remove_threshold":
 		delete(w.thresholds, c.Threshold)
-	case c.Type == "close":
-		w.Closed = true
 	case c.Type == "create" && w.Exists():
 		return "already_exists"
 	case c.Type == "subtract" && amount.Cmp(w.available()) > 0:
