@@ -3,12 +3,13 @@ package feed
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
 // FollowOptions say where to begin and which events to show.
@@ -60,14 +61,7 @@ func Follow(ctx context.Context, db *pgxpool.Pool, o FollowOptions, show func(Ev
 func passing(err error) bool {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
-		// Connection exception, insufficient resources, operator intervention (a shutdown, for
-		// example), system error.
-		for _, class := range []string{"08", "53", "57", "58"} {
-			if strings.HasPrefix(refused.Code, class) {
-				return true
-			}
-		}
-		return false
+		return postgres.IsPassing(refused)
 	}
 	return !errors.Is(err, ErrEventMissing) && !errors.Is(err, ErrStandby)
 }

@@ -12,27 +12,6 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
-// Balance is what a user owns in a currency, now or at a time.
-type Balance struct {
-	UserID    string        `json:"user_id"`
-	Currency  string        `json:"currency"`
-	Total     wallet.Amount `json:"total"`
-	Hold      wallet.Amount `json:"hold" doc:"without what has expired"`
-	Available wallet.Amount `json:"available"`
-	Version   int64         `json:"version"`
-	Position  int64         `json:"position"`
-	Hash      wallet.Hash   `json:"hash" doc:"of the last journal entry"`
-	UpdatedAt *time.Time    `json:"updated_at,omitempty"`
-}
-
-func balanceOf(a wallet.Asset) Balance {
-	b := Balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Version, a.Position, a.Hash, nil}
-	if !a.UpdatedAt.IsZero() {
-		b.UpdatedAt = &a.UpdatedAt
-	}
-	return b
-}
-
 // freshPause is how long a read waits before it looks again for a version.
 const freshPause = 20 * time.Millisecond
 
@@ -43,7 +22,7 @@ type balanceInput struct {
 	AtLeastVersion int64  `query:"at_least_version" minimum:"1" doc:"wait until the wallet has this version: that of your own command"`
 }
 
-func (s *Server) balance(ctx context.Context, in *balanceInput) (*bodyOf[Balance], error) {
+func (s *Server) balance(ctx context.Context, in *balanceInput) (*bodyOf[wallet.Balance], error) {
 	at, err := parseTime("at", in.At)
 	if err != nil {
 		return nil, err
@@ -68,7 +47,7 @@ func (s *Server) balance(ctx context.Context, in *balanceInput) (*bodyOf[Balance
 	if err != nil {
 		return nil, err
 	}
-	return body(balanceOf(a)), nil
+	return body(a.Balance()), nil
 }
 
 // assetAtLeast waits for the version that is asked for, as long as the request may take.
@@ -93,7 +72,7 @@ type balancesInput struct {
 	At string `query:"at" doc:"a time in the past"`
 }
 
-func (s *Server) balances(ctx context.Context, in *balancesInput) (*bodyOf[[]Balance], error) {
+func (s *Server) balances(ctx context.Context, in *balancesInput) (*bodyOf[[]wallet.Balance], error) {
 	at, err := parseTime("at", in.At)
 	if err != nil {
 		return nil, err
@@ -107,9 +86,9 @@ func (s *Server) balances(ctx context.Context, in *balancesInput) (*bodyOf[[]Bal
 	if err != nil {
 		return nil, err
 	}
-	all := make([]Balance, len(assets))
+	all := make([]wallet.Balance, len(assets))
 	for i, a := range assets {
-		all[i] = balanceOf(a)
+		all[i] = a.Balance()
 	}
 	return body(all), nil
 }

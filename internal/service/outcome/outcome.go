@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/nexus-rpc/sdk-go/nexus"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/feed"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
@@ -84,13 +84,7 @@ func isAway(err error) bool {
 	}
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
-		// Connection exception, insufficient resources, operator intervention, system error.
-		for _, class := range []string{"08", "53", "57", "58"} {
-			if strings.HasPrefix(refused.Code, class) {
-				return true
-			}
-		}
-		return false
+		return postgres.IsPassing(refused)
 	}
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, wallet.ErrBusy) || errors.Is(err, feed.ErrStandby) || pgconn.SafeToRetry(err) || pgconn.Timeout(err)
 }
