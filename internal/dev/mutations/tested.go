@@ -56,8 +56,8 @@ var Tested = []struct {
 		Mechanism: "A skipped event that a person asks for is handed out again, once.",
 		Edits: []Edit{{
 			File: "feed/redeliver.go",
-			Old:  `SET again_at = NULL, ended_at = clock_timestamp()`,
-			New:  `SET again_at = NULL`,
+			Old:  `SET redeliver_at = NULL, ended_at = clock_timestamp()`,
+			New:  `SET redeliver_at = NULL`,
 		}},
 	}, "./feed", "TestASkippedEventIsRedelivered"},
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,10 +78,10 @@ type Deliverer struct {
 
 // running is what this process does for an endpoint.
 type running struct {
-	workers            int
-	probing, resending bool
-	firsts             int   // first failures in a row
-	delivered          int64 // not yet noted
+	workers               int
+	probing, redelivering bool
+	firsts                int   // first failures in a row
+	delivered             int64 // not yet noted
 }
 
 // NewDeliverer fills in the defaults.
@@ -113,7 +114,7 @@ const (
 				SELECT FROM wallet_webhook_queue AS q
 				WHERE q.endpoint_id = e.endpoint_id AND q.retry_at <= statement_timestamp() AND (lease_until IS NULL OR lease_until <= statement_timestamp())
 				LIMIT $1) AS due),
-			(resend_until IS NULL OR resend_until <= statement_timestamp()) AND EXISTS (
+			(redeliver_until IS NULL OR redeliver_until <= statement_timestamp()) AND EXISTS (
 				SELECT FROM wallet_webhook_events AS r
 				WHERE r.endpoint_id = e.endpoint_id AND r.retry_at <= statement_timestamp())
 		FROM wallet_webhook_endpoints AS e
@@ -130,7 +131,10 @@ const (
 		SET lease = $2, lease_until = clock_timestamp() + $3
 		FROM due, wallet_webhook_endpoints AS e
 		WHERE q.endpoint_id = due.endpoint_id AND q.user_id = due.user_id AND q.currency = due.currency AND e.endpoint_id = $1
-		RETURNING q.user_id, q.currency, next_version, last_version, q.failures, url, e.events, ` + secretsOf
+		RETURNING q.user_id, q.currency, next_version, last_version, q.failures, url, e.events, ` + secretsOf + `,
+			(SELECT array_agg(version) FROM wallet_feed_skipped AS s
+				WHERE s.consumer = '` + ConsumerName + `' AND s.user_id = q.user_id AND s.currency = q.currency
+					AND version BETWEEN next_version AND last_version AND ended_at IS NULL)`
 
 	sqlClaim = `WITH due AS (
 			SELECT endpoint_id, user_id, currency
@@ -264,10 +268,10 @@ func (d *Deliverer) start(ctx context.Context) error {
 		return err
 	}
 	type due struct {
-		ID      string
-		Down    bool
-		Wallets int
-		Resends bool
+		ID           string
+		Down         bool
+		Wallets      int
+		Redeliveries bool
 	}
 	all, err := pgx.CollectRows(found, pgx.RowToStructByPos[due])
 	if err != nil {
@@ -290,8 +294,8 @@ func (d *Deliverer) start(ctx context.Context) error {
 					d.mu.Unlock()
 				})
 			}
-			if e.Resends && !r.resending {
-				d.task(&r.resending, func() { d.resend(ctx, e.ID) })
+			if e.Redeliveries && !r.redelivering {
+				d.task(&r.redelivering, func() { d.redeliver(ctx, e.ID) })
 			}
 		}
 	}
@@ -351,6 +355,7 @@ type claimed struct {
 	next, last int64
 	failures   int
 	events     []string
+	skipped    []int64 // versions; see feed.Skip
 	to         destination
 	unreadable error // of the secrets
 	base       int64 // next_version as it is stored
@@ -360,7 +365,7 @@ func (d *Deliverer) claim(ctx context.Context, sql, endpoint string) (*claimed, 
 	c := &claimed{endpoint: endpoint}
 	var sealed [][]byte
 	err := d.DB.QueryRow(ctx, sql, endpoint, d.lease, leaseFor).
-		Scan(&c.UserID, &c.Currency, &c.next, &c.last, &c.failures, &c.to.url, &c.events, &sealed)
+		Scan(&c.UserID, &c.Currency, &c.next, &c.last, &c.failures, &c.to.url, &c.events, &sealed, &c.skipped)
 	if err != nil {
 		return nil, err
 	}
@@ -424,7 +429,7 @@ func (d *Deliverer) sendWallet(ctx context.Context, c *claimed) (attempt, error)
 			if ctx.Err() != nil || time.Since(started) >= turn {
 				break
 			}
-			if wants(c.events, e.EventType) {
+			if wants(c.events, e.EventType) && !slices.Contains(c.skipped, e.Version) {
 				if a := d.sendObserved(ctx, c.endpoint, c.to, e); a.result != delivered {
 					return a, nil
 				}

@@ -72,10 +72,11 @@ func (d *Deliverer) probeWallets(ctx context.Context, endpoint string, failures 
 			break
 		}
 		tried[c.AssetRef] = true
+		from := c.next
 		if last, err = d.sendWallet(ctx, c); err != nil {
 			return err
 		}
-		if last.result == delivered || c.next != c.base {
+		if last.result == delivered || c.next != from {
 			return errors.Join(d.settle(ctx, c, last), d.up(ctx, endpoint))
 		}
 		if err := errors.Join(d.noteError(ctx, endpoint, last.reason), d.release(ctx, c, max(c.failures, 1), last.reason, 0)); err != nil {
@@ -103,16 +104,16 @@ func (d *Deliverer) up(ctx context.Context, endpoint string) error {
 }
 
 const (
-	sqlLeaseResends = `UPDATE wallet_webhook_endpoints
-		SET resend_lease = $2, resend_until = clock_timestamp() + $3
-		WHERE endpoint_id = $1 AND (resend_lease = $2 OR resend_until IS NULL OR resend_until <= statement_timestamp())
+	sqlLeaseRedelivery = `UPDATE wallet_webhook_endpoints
+		SET redeliver_lease = $2, redeliver_until = clock_timestamp() + $3
+		WHERE endpoint_id = $1 AND (redeliver_lease = $2 OR redeliver_until IS NULL OR redeliver_until <= statement_timestamp())
 			AND state = 'active' AND retry_at IS NULL`
 
-	sqlEndResends = `UPDATE wallet_webhook_endpoints
-		SET resend_lease = NULL, resend_until = NULL
-		WHERE endpoint_id = $1 AND resend_lease = $2`
+	sqlEndRedelivery = `UPDATE wallet_webhook_endpoints
+		SET redeliver_lease = NULL, redeliver_until = NULL
+		WHERE endpoint_id = $1 AND redeliver_lease = $2`
 
-	sqlResends = `SELECT user_id, currency, version, failures
+	sqlRedeliveries = `SELECT user_id, currency, version, failures
 		FROM wallet_webhook_events
 		WHERE endpoint_id = $1 AND retry_at <= statement_timestamp()
 		ORDER BY retry_at, user_id, currency, version
@@ -120,9 +121,9 @@ const (
 
 	sqlDestination = `SELECT url, ` + secretsOf + ` FROM wallet_webhook_endpoints AS e WHERE endpoint_id = $1`
 
-	sqlResent = `DELETE FROM wallet_webhook_events WHERE endpoint_id = $1 AND user_id = $2 AND currency = $3 AND version = $4`
+	sqlRedelivered = `DELETE FROM wallet_webhook_events WHERE endpoint_id = $1 AND user_id = $2 AND currency = $3 AND version = $4`
 
-	sqlResendLater = `UPDATE wallet_webhook_events
+	sqlRedeliverLater = `UPDATE wallet_webhook_events
 		SET failures = $5, last_error = $6, retry_at = clock_timestamp() + $7, parked_at = CASE WHEN $7 IS NULL THEN clock_timestamp() ELSE parked_at END
 		WHERE endpoint_id = $1 AND user_id = $2 AND currency = $3 AND version = $4`
 )
@@ -136,11 +137,11 @@ type single struct {
 
 func (s single) ref() wallet.AssetRef { return wallet.AssetRef{UserID: s.UserID, Currency: s.Currency} }
 
-// resend sends what somebody asked for, those of one wallet in order. One process at a time does
+// redeliver sends what somebody asked for, those of one wallet in order. One process at a time does
 // it for an endpoint.
-func (d *Deliverer) resend(ctx context.Context, endpoint string) {
+func (d *Deliverer) redeliver(ctx context.Context, endpoint string) {
 	for ctx.Err() == nil {
-		more, err := d.resendSome(ctx, endpoint)
+		more, err := d.redeliverSome(ctx, endpoint)
 		if err != nil && ctx.Err() == nil {
 			d.Logger.Warn("could not send events again", zap.String("endpoint", endpoint), zap.Error(err))
 		}
@@ -148,13 +149,13 @@ func (d *Deliverer) resend(ctx context.Context, endpoint string) {
 			break
 		}
 	}
-	if err := d.exec(ctx, sqlEndResends, endpoint, d.lease); err != nil {
+	if err := d.exec(ctx, sqlEndRedelivery, endpoint, d.lease); err != nil {
 		d.Logger.Warn("could not end sending events again", zap.String("endpoint", endpoint), zap.Error(err))
 	}
 }
 
-func (d *Deliverer) resendSome(ctx context.Context, endpoint string) (more bool, err error) {
-	tag, err := d.DB.Exec(ctx, sqlLeaseResends, endpoint, d.lease, leaseFor)
+func (d *Deliverer) redeliverSome(ctx context.Context, endpoint string) (more bool, err error) {
+	tag, err := d.DB.Exec(ctx, sqlLeaseRedelivery, endpoint, d.lease, leaseFor)
 	if err != nil || tag.RowsAffected() == 0 {
 		return false, err
 	}
@@ -166,7 +167,7 @@ func (d *Deliverer) resendSome(ctx context.Context, endpoint string) (more bool,
 	if to.secrets, err = d.openAll(sealed); err != nil {
 		return false, errors.Join(err, d.noteError(ctx, endpoint, err.Error()))
 	}
-	found, err := d.DB.Query(ctx, sqlResends, endpoint)
+	found, err := d.DB.Query(ctx, sqlRedeliveries, endpoint)
 	if err != nil {
 		return false, err
 	}
@@ -192,7 +193,7 @@ func (d *Deliverer) resendSome(ctx context.Context, endpoint string) (more bool,
 				if ctx.Err() != nil || time.Since(started) >= turn {
 					return nil
 				}
-				if goOn, err := d.resendOne(ctx, endpoint, to, s); err != nil || !goOn {
+				if goOn, err := d.redeliverOne(ctx, endpoint, to, s); err != nil || !goOn {
 					return err
 				}
 			}
@@ -202,8 +203,8 @@ func (d *Deliverer) resendSome(ctx context.Context, endpoint string) (more bool,
 	return true, group.Wait()
 }
 
-// resendOne sends one event again, and reports whether more can follow.
-func (d *Deliverer) resendOne(ctx context.Context, endpoint string, to destination, s single) (goOn bool, err error) {
+// redeliverOne sends one event again, and reports whether more can follow.
+func (d *Deliverer) redeliverOne(ctx context.Context, endpoint string, to destination, s single) (goOn bool, err error) {
 	var a attempt
 	events, err := feed.OfWallet(ctx, d.DB, s.ref(), s.Version, s.Version, 1)
 	switch {
@@ -216,11 +217,11 @@ func (d *Deliverer) resendOne(ctx context.Context, endpoint string, to destinati
 	}
 	key := []any{endpoint, s.UserID, s.Currency, s.Version}
 	later := func(failures int, pause *time.Duration) error {
-		return errors.Join(d.exec(ctx, sqlResendLater, append(key, failures, a.reason, pause)...), d.noteError(ctx, endpoint, a.reason))
+		return errors.Join(d.exec(ctx, sqlRedeliverLater, append(key, failures, a.reason, pause)...), d.noteError(ctx, endpoint, a.reason))
 	}
 	switch a.result {
 	case delivered:
-		return true, d.exec(ctx, sqlResent, key...)
+		return true, d.exec(ctx, sqlRedelivered, key...)
 	case gone:
 		return false, errors.Join(d.parkEndpoint(ctx, endpoint, a.reason), later(s.Failures, &a.after))
 	case throttled:

@@ -12,6 +12,7 @@ package webhooks
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ import (
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/feed"
+	"github.com/valueledger/wallet/internal/service/rows"
 	"github.com/valueledger/wallet/migrations"
 )
 
@@ -38,8 +40,8 @@ const (
 	// DefaultOverlap is how long the last secret stays valid after a rotation.
 	DefaultOverlap = 24 * time.Hour
 	maxOverlap     = 30 * 24 * time.Hour
-	// maxResend is how many events one call has sent again.
-	maxResend = 1_000_000
+	// maxRedeliver is how many events one call has sent again.
+	maxRedeliver = 1_000_000
 )
 
 // State of an endpoint.
@@ -70,20 +72,20 @@ type Endpoint struct {
 	URL         string `json:"url"`
 	Description string `json:"description,omitempty"`
 	Filter
-	State       State     `json:"state"`
-	Failures    int       `json:"failures"`          // probes in a row, if it is down
-	RetryAt     time.Time `json:"retry_at,omitzero"` // the next probe, if it is down
-	LastError   string    `json:"last_error,omitempty"`
-	LastErrorAt time.Time `json:"last_error_at,omitzero"`
-	Delivered   int64     `json:"delivered"` // events
-	DeliveredAt time.Time `json:"delivered_at,omitzero"`
-	CreatedBy   string    `json:"created_by"`
-	CreatedAt   time.Time `json:"created_at"`
-	Secrets     int       `json:"secrets"`                // valid ones
-	Waiting     int64     `json:"waiting"`                // wallets with events to send
-	WaitingFrom time.Time `json:"waiting_since,omitzero"` // when the last of them got on
-	Parked      int64     `json:"parked"`                 // events
-	Resending   int64     `json:"resending"`              // events that are to be sent again
+	State        State     `json:"state"`
+	Failures     int       `json:"failures"`          // probes in a row, if it is down
+	RetryAt      time.Time `json:"retry_at,omitzero"` // the next probe, if it is down
+	LastError    string    `json:"last_error,omitempty"`
+	LastErrorAt  time.Time `json:"last_error_at,omitzero"`
+	Delivered    int64     `json:"delivered"` // events
+	DeliveredAt  time.Time `json:"delivered_at,omitzero"`
+	CreatedBy    string    `json:"created_by"`
+	CreatedAt    time.Time `json:"created_at"`
+	Secrets      int       `json:"secrets"`                // valid ones
+	Waiting      int64     `json:"waiting"`                // wallets with events to send
+	WaitingFrom  time.Time `json:"waiting_since,omitzero"` // when the last of them got on
+	Parked       int64     `json:"parked"`                 // events
+	Redelivering int64     `json:"redelivering"`           // events that are to be sent again
 }
 
 // Event is one that is parked, or that a wallet waits with.
@@ -283,7 +285,7 @@ func List(ctx context.Context, db *pgxpool.Pool, id string) ([]Endpoint, error) 
 	endpoints, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (e Endpoint, err error) {
 		var retryAt, lastErrorAt, deliveredAt, since *time.Time
 		err = row.Scan(&e.ID, &e.URL, &e.Description, &e.Users, &e.Currencies, &e.Events, &e.State, &e.Failures, &retryAt, &e.LastError, &lastErrorAt,
-			&e.Delivered, &deliveredAt, &e.CreatedBy, &e.CreatedAt, &e.Waiting, &since, &e.Parked, &e.Resending, &e.Secrets)
+			&e.Delivered, &deliveredAt, &e.CreatedBy, &e.CreatedAt, &e.Waiting, &since, &e.Parked, &e.Redelivering, &e.Secrets)
 		e.RetryAt, e.LastErrorAt, e.DeliveredAt, e.WaitingFrom = orZero(retryAt), orZero(lastErrorAt), orZero(deliveredAt), orZero(since)
 		return e, err
 	})
@@ -362,11 +364,6 @@ func (s *Store) Rotate(ctx context.Context, id string, overlap time.Duration) (s
 }
 
 const (
-	sqlEventID = `%[1]s.currency || '/' || %[1]s.user_id || '/' || %[1]s.%[2]s || coalesce('-' || (
-			SELECT left(encode(e.hash, 'hex'), 16)
-			FROM wallet_asset_events AS e
-			WHERE e.user_id = %[1]s.user_id AND e.currency = %[1]s.currency AND e.version = %[1]s.%[2]s), '')`
-
 	// Only those that failed wait: the others are just being sent.
 	sqlListEvents = `SELECT endpoint_id, %s, failures, last_error, coalesce(parked_at, retry_at), NULL, true
 		FROM wallet_webhook_events AS p
@@ -390,7 +387,7 @@ func ListEvents(ctx context.Context, db *pgxpool.Pool, id string) ([]Event, erro
 			return nil, err
 		}
 	}
-	found, err := db.Query(ctx, fmt.Sprintf(sqlListEvents, fmt.Sprintf(sqlEventID, "p", "version"), fmt.Sprintf(sqlEventID, "q", "next_version")), id, MaxListed)
+	found, err := db.Query(ctx, fmt.Sprintf(sqlListEvents, rows.EventID("p", "version"), rows.EventID("q", "next_version")), id, MaxListed)
 	if err != nil {
 		return nil, err
 	}
@@ -403,29 +400,33 @@ func ListEvents(ctx context.Context, db *pgxpool.Pool, id string) ([]Event, erro
 }
 
 const (
-	sqlEventExists = `SELECT EXISTS (
-		SELECT FROM wallet_asset_events
-		WHERE user_id = $1 AND currency = $2 AND version = $3 AND left(encode(hash, 'hex'), 16) = $4)`
+	isSkipped = `EXISTS (
+			SELECT FROM wallet_feed_skipped AS s
+			WHERE s.consumer = '` + ConsumerName + `' AND s.user_id = e.user_id AND s.currency = e.currency AND s.version = e.version AND ended_at IS NULL)`
 
-	sqlRetryWallet = `UPDATE wallet_webhook_queue
+	// Only if its wallet's turn sends it.
+	sqlRetryEvent = `UPDATE wallet_webhook_queue AS q
 		SET retry_at = clock_timestamp()
-		WHERE endpoint_id = $1 AND user_id = $2 AND currency = $3 AND $4 BETWEEN next_version AND last_version`
+		FROM wallet_webhook_endpoints AS to_endpoint, wallet_asset_events AS e
+		WHERE q.endpoint_id = $1 AND q.user_id = $2 AND q.currency = $3 AND $4 BETWEEN next_version AND last_version
+			AND to_endpoint.endpoint_id = $1 AND e.user_id = $2 AND e.currency = $3 AND e.version = $4
+			AND (cardinality(events) = 0 OR e.event_type = ANY (events)) AND NOT ` + isSkipped
 
 	// What is parked or to be sent again already is tried at once, as if for the first time.
-	resend = `ON CONFLICT (endpoint_id, user_id, currency, version) DO UPDATE
+	redeliver = `ON CONFLICT (endpoint_id, user_id, currency, version) DO UPDATE
 		SET failures = 0, retry_at = clock_timestamp()`
 
-	sqlResendEvent = `INSERT INTO wallet_webhook_events (endpoint_id, user_id, currency, version, retry_at)
+	sqlRedeliverEvent = `INSERT INTO wallet_webhook_events (endpoint_id, user_id, currency, version, retry_at)
 		VALUES ($1, $2, $3, $4, clock_timestamp())
-		` + resend
+		` + redeliver
 
-	sqlResendParked = `UPDATE wallet_webhook_events
+	sqlRedeliverParked = `UPDATE wallet_webhook_events
 		SET failures = 0, retry_at = clock_timestamp()
 		WHERE endpoint_id = $1 AND retry_at IS NULL`
 
 	// No more than the limit and one, by which too many are noticed. What is still in the queue is
 	// sent anyway.
-	sqlResendRange = `INSERT INTO wallet_webhook_events (endpoint_id, user_id, currency, version, retry_at)
+	sqlRedeliverRange = `INSERT INTO wallet_webhook_events (endpoint_id, user_id, currency, version, retry_at)
 		SELECT endpoint_id, e.user_id, e.currency, e.version, clock_timestamp()
 		FROM wallet_webhook_endpoints AS to_endpoint
 		JOIN wallet_asset_events AS e ON e.occurred_at >= $2 AND e.occurred_at < $3
@@ -436,38 +437,34 @@ const (
 		WHERE endpoint_id = $1 AND NOT EXISTS (
 			SELECT FROM wallet_webhook_queue AS q
 			WHERE q.endpoint_id = $1 AND q.user_id = e.user_id AND q.currency = e.currency AND e.version BETWEEN next_version AND last_version)
+			AND NOT ` + isSkipped + `
 		LIMIT $6
-		` + resend
+		` + redeliver
 )
 
-// ResendEvent has an event sent again, whatever the filter says, parked or not. One that its
+// RedeliverEvent has an event sent again, whatever the filter says, parked or not. One that its
 // wallet waits with is tried at once.
-func (s *Store) ResendEvent(ctx context.Context, id, eventID string) error {
-	ref, version, err := feed.ParseEventID(eventID)
-	if err != nil {
+func (s *Store) RedeliverEvent(ctx context.Context, id, eventID string) error {
+	ref, version, err := feed.FindEvent(ctx, s.db, eventID)
+	if unknown := (*feed.UnknownEventError)(nil); errors.As(err, &unknown) {
 		return &InvalidError{err}
+	} else if err != nil {
+		return err
 	}
-	return s.resend(ctx, id, func(tx pgx.Tx) error {
-		var exists bool
-		if err := tx.QueryRow(ctx, sqlEventExists, ref.UserID, ref.Currency, version, eventID[strings.LastIndexByte(eventID, '-')+1:]).Scan(&exists); err != nil {
-			return err
-		}
-		if !exists {
-			return invalid("there is no event %q", eventID)
-		}
-		tag, err := tx.Exec(ctx, sqlRetryWallet, id, ref.UserID, ref.Currency, version)
+	return s.redeliver(ctx, id, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sqlRetryEvent, id, ref.UserID, ref.Currency, version)
 		if err != nil || tag.RowsAffected() > 0 {
 			return err
 		}
-		_, err = tx.Exec(ctx, sqlResendEvent, id, ref.UserID, ref.Currency, version)
+		_, err = tx.Exec(ctx, sqlRedeliverEvent, id, ref.UserID, ref.Currency, version)
 		return err
 	})
 }
 
-// ResendParked has all parked events sent again, and returns how many there are.
-func (s *Store) ResendParked(ctx context.Context, id string) (n int64, err error) {
-	err = s.resend(ctx, id, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, sqlResendParked, id)
+// RedeliverParked has all parked events sent again, and returns how many there are.
+func (s *Store) RedeliverParked(ctx context.Context, id string) (n int64, err error) {
+	err = s.redeliver(ctx, id, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sqlRedeliverParked, id)
 		n = tag.RowsAffected()
 		return err
 	})
@@ -480,23 +477,23 @@ type Range struct {
 	UserID, Currency string
 }
 
-// ResendRange has the events of a range sent again, and returns how many they are. Without a user it
+// RedeliverRange has the events of a range sent again, and returns how many they are. Without a user it
 // reads all events.
-func (s *Store) ResendRange(ctx context.Context, id string, r Range) (n int64, err error) {
+func (s *Store) RedeliverRange(ctx context.Context, id string, r Range) (n int64, err error) {
 	if !r.Since.Before(r.Until) {
 		return 0, invalid("the range ends before it begins (%s to %s)", r.Since.Format(time.RFC3339), r.Until.Format(time.RFC3339))
 	}
-	err = s.resend(ctx, id, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, sqlResendRange, id, r.Since, r.Until, r.UserID, r.Currency, maxResend+1)
-		if n = tag.RowsAffected(); n > maxResend {
-			return invalid("the range has more than %d events: have shorter ones sent one after the other", maxResend)
+	err = s.redeliver(ctx, id, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sqlRedeliverRange, id, r.Since, r.Until, r.UserID, r.Currency, maxRedeliver+1)
+		if n = tag.RowsAffected(); n > maxRedeliver {
+			return invalid("the range has more than %d events: have shorter ones sent one after the other", maxRedeliver)
 		}
 		return err
 	})
 	return n, err
 }
 
-func (s *Store) resend(ctx context.Context, id string, do func(pgx.Tx) error) error {
+func (s *Store) redeliver(ctx context.Context, id string, do func(pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, sqlKeepEndpoint, id)
 		if err != nil {
