@@ -218,6 +218,28 @@ func TestAnEndpointIsUpAfterOneDelivery(t *testing.T) {
 	require.True(t, w.endpoint(id).RetryAt.IsZero())
 }
 
+// TestEventsThatAreNotSentProveNothing has the filter changed after they were queued.
+func TestEventsThatAreNotSentProveNothing(t *testing.T) {
+	w := newWorld(t)
+	r := newReceiver(t)
+	r.will(status(http.StatusInternalServerError))
+	id, _ := w.add(r.URL, webhooks.Filter{})
+	require.NoError(t, w.store.Pause(t.Context(), id))
+	stop := w.start(options(w.db))
+	w.deposit("u1", 1)
+	w.eventually("it is queued", func() bool { return w.endpoint(id).Waiting == 1 })
+	stop()
+	require.NoError(t, w.store.Change(t.Context(), id, webhooks.Settings{URL: r.URL, Filter: webhooks.Filter{Events: []string{"wallet_asset.added"}}}))
+	_, err := w.db.Exec(t.Context(), `UPDATE wallet_webhook_endpoints SET state = 'active', failures = 1, retry_at = now()`)
+	require.NoError(t, err)
+	o := options(w.db)
+	o.Schedule = []time.Duration{time.Hour, time.Hour, time.Hour, time.Hour}
+	w.start(o)
+	w.eventually("the probe is over", func() bool { return w.endpoint(id).LastError != "" && w.endpoint(id).Failures != 1 })
+	require.Equal(t, 2, w.endpoint(id).Failures, "it is still down")
+	require.Equal(t, 1, r.triesOf("u1", 2))
+}
+
 func TestAnswersThatEndOrDelayAnEndpoint(t *testing.T) {
 	w := newWorld(t)
 	elsewhere, moved, away, busy, slow := newReceiver(t), newReceiver(t), newReceiver(t), newReceiver(t), newReceiver(t)
