@@ -64,7 +64,7 @@ const (
 			WHERE consumer = name AND retry_at <= clock_timestamp()),
 		EXISTS (
 			SELECT FROM wallet_feed_skipped
-			WHERE consumer = name AND again_at IS NOT NULL)
+			WHERE consumer = name AND redeliver_at <= clock_timestamp())
 		FROM wallet_feed_consumers
 		WHERE name = $1`
 
@@ -194,8 +194,8 @@ const retryShare = 10
 // round hands out the next events, then those of a waiting wallet, if one is due, then one that
 // was skipped, if somebody asked for it. It reports whether there may be more.
 func (c *consumer) round(ctx context.Context) (more bool, err error) {
-	var fresh, due, again bool
-	err = c.db.QueryRow(ctx, sqlHasMore, c.Name).Scan(&fresh, &due, &again)
+	var fresh, due, redeliver bool
+	err = c.db.QueryRow(ctx, sqlHasMore, c.Name).Scan(&fresh, &due, &redeliver)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, fmt.Errorf("consumer %q was deleted while it ran: start it again to begin anew", c.Name)
 	} else if err != nil {
@@ -213,9 +213,9 @@ func (c *consumer) round(ctx context.Context) (more bool, err error) {
 		c.retriesAfter = time.Now().Add((retryShare - 1) * time.Since(started))
 		more, err = more || retried, errors.Join(err, retryErr)
 	}
-	if again && ctx.Err() == nil {
-		handed, againErr := c.again(ctx)
-		more, err = more || handed, errors.Join(err, againErr)
+	if redeliver && ctx.Err() == nil {
+		redelivered, redeliverErr := c.redeliver(ctx)
+		more, err = more || redelivered, errors.Join(err, redeliverErr)
 	}
 	return more, err
 }

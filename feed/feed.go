@@ -47,6 +47,10 @@ type Event struct {
 	ID     string `json:"event_id"`
 	Cursor Cursor `json:"cursor"`
 	trail.Event
+
+	// Redelivered says that the event had been skipped: it is handed out by itself, and later ones
+	// of its wallet may have been before.
+	Redelivered bool `json:"-"`
 }
 
 // Cursor is a position in the feed, right after an event. The zero Cursor is before the first
@@ -143,14 +147,6 @@ func (v versions) ref() wallet.AssetRef {
 	return wallet.AssetRef{UserID: v.UserID, Currency: v.Currency}
 }
 
-// idDigits is how many hex digits of an entry's hash are in the id of its event.
-const idDigits = 16
-
-// eventID is the only form of an id, with sqlEventID and parseEventID.
-func eventID(e trail.Event) string {
-	return fmt.Sprintf("%s/%s/%d-%s", e.Currency, e.UserID, e.Version, e.Hash.String()[:idDigits])
-}
-
 // page reads at most limit events after a place, those of the ranges that keep
 // wants, and returns the place after the last range that was looked at: it moves on
 // even if keep wanted none. Where an event is missing in the trail it ends before it,
@@ -186,6 +182,11 @@ func read(ctx context.Context, db querier, ranges []versions, after Cursor, limi
 		return events, events[len(events)-1].Cursor, nil
 	}
 	return events, after, err
+}
+
+// notAfter reports whether an event at c has been handed out by a consumer that is at place.
+func (c Cursor) notAfter(place Cursor) bool {
+	return c.Row < place.Row || c.Row == place.Row && c.Version <= place.Version
 }
 
 // before reports whether a range has events after the cursor.
@@ -319,7 +320,7 @@ func load(ctx context.Context, db querier, ranges []versions, count int) ([]Even
 			if len(found) == 0 || found[0].UserID != r.UserID || found[0].Currency != r.Currency || found[0].Version != version {
 				return events, fmt.Errorf("version %d of the %s wallet of %q: %w", version, r.Currency, r.UserID, ErrEventMissing)
 			}
-			events = append(events, Event{eventID(found[0]), Cursor{r.ID, version}, found[0]})
+			events = append(events, Event{ID: eventID(found[0]), Cursor: Cursor{r.ID, version}, Event: found[0]})
 			found = found[1:]
 		}
 	}
@@ -337,59 +338,4 @@ func End(ctx context.Context, db *pgxpool.Pool) (end Cursor, err error) {
 	}
 	// Every transaction that took a lower id commits before this returns.
 	return end, awaitWriters(ctx, db)
-}
-
-// By version, as sqlWaiting is. The start of a range may be far before the first version.
-const sqlOfWallet = `SELECT id, user_id, currency, first_version, last_version
-	FROM wallet_feed
-	WHERE user_id = $1 AND currency = $2 AND last_version >= $3 AND first_version <= $4
-		AND first_version >= coalesce((
-			SELECT first_version
-			FROM wallet_feed
-			WHERE user_id = $1 AND currency = $2 AND first_version <= $3
-			ORDER BY first_version DESC
-			LIMIT 1), 1)
-	ORDER BY first_version
-	LIMIT $5`
-
-// OfWallet reads at most limit events of one wallet, of the versions from first to last. With
-// ErrEventMissing it returns those before the missing one.
-func OfWallet(ctx context.Context, db *pgxpool.Pool, ref wallet.AssetRef, first, last int64, limit int) ([]Event, error) {
-	return ofWallet(ctx, db, ref, first, last, limit)
-}
-
-func ofWallet(ctx context.Context, db querier, ref wallet.AssetRef, first, last int64, limit int) ([]Event, error) {
-	found, err := db.Query(ctx, sqlOfWallet, ref.UserID, ref.Currency, first, last, limit)
-	if err != nil {
-		return nil, err
-	}
-	ranges, err := pgx.CollectRows(found, pgx.RowToStructByPos[versions])
-	if err != nil {
-		return nil, err
-	}
-	wanted, count := ranges[:0], 0
-	for _, r := range ranges {
-		r.First, r.Last = max(r.First, first), min(r.Last, last)
-		r.Last = min(r.Last, r.First+int64(limit-count)-1)
-		if r.First > r.Last {
-			continue
-		}
-		if r.First != first {
-			break
-		}
-		count += int(r.Last - r.First + 1)
-		first = r.Last + 1
-		wanted = append(wanted, r)
-	}
-	events, err := load(ctx, db, wanted, count)
-	if err == nil && len(events) == 0 {
-		err = fmt.Errorf("version %d of the %s wallet of %q: %w", first, ref.Currency, ref.UserID, ErrEventMissing)
-	}
-	return events, err
-}
-
-// ParseEventID reads Event.ID, but for the hash in it.
-func ParseEventID(id string) (ref wallet.AssetRef, version int64, err error) {
-	ref, version, _, err = parseEventID(id)
-	return ref, version, err
 }

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // Waiting is a wallet whose events wait for a consumer.
@@ -29,53 +27,28 @@ type Waiting struct {
 
 // Skipped is an event that a consumer is not handed.
 type Skipped struct {
-	Consumer  string     `json:"consumer"`
-	EventID   string     `json:"event_id"`
-	Actor     string     `json:"actor"`  // who decided that
-	Reason    string     `json:"reason"` // why
-	LastError string     `json:"last_error,omitempty"`
-	Role      string     `json:"role"` // of Postgres, that recorded it
-	SkippedAt time.Time  `json:"skipped_at"`
-	AgainAt   *time.Time `json:"again_at,omitempty"` // since when it is to be handed out after all
-	EndedAt   *time.Time `json:"ended_at,omitempty"` // when it was, or when it was taken back
-}
+	Consumer  string    `json:"consumer"`
+	EventID   string    `json:"event_id"`
+	Actor     string    `json:"actor"`  // who decided that
+	Reason    string    `json:"reason"` // why
+	LastError string    `json:"last_error,omitempty"`
+	Role      string    `json:"role"` // of Postgres, that recorded it
+	SkippedAt time.Time `json:"skipped_at"`
 
-// sqlIDHash is what an event's id has of its hash.
-var sqlIDHash = fmt.Sprintf(`left(encode(e.hash, 'hex'), %d)`, idDigits)
-
-// sqlEventID is the id of the event with a version in a row of a table. If it was deleted from the
-// trail, there is no hash in it.
-func sqlEventID(table, version string) string {
-	return fmt.Sprintf(`%[1]s.currency || '/' || %[1]s.user_id || '/' || %[1]s.%[2]s || coalesce('-' || (
-				SELECT %[3]s
-				FROM wallet_asset_events AS e
-				WHERE e.user_id = %[1]s.user_id AND e.currency = %[1]s.currency AND e.version = %[1]s.%[2]s), '')`, table, version, sqlIDHash)
+	RedeliverAt *time.Time `json:"redeliver_at,omitempty"` // when it is to be handed out after all
+	EndedAt     *time.Time `json:"ended_at,omitempty"`     // when it was, or when it was taken back
 }
 
 var (
-	sqlListWaiting = `SELECT consumer, user_id, currency, ` + sqlEventID("wallet_feed_parked", "from_version") + `, failures, parked, last_error, since, retry_at
+	sqlListWaiting = `SELECT consumer, user_id, currency, ` + rows.EventID("wallet_feed_parked", "from_version") + `, failures, parked, last_error, since, retry_at
 		FROM wallet_feed_parked
 		WHERE $1 = '' OR consumer = $1
 		ORDER BY consumer, since, user_id, currency`
 
-	sqlListSkipped = `SELECT consumer, ` + sqlEventID("wallet_feed_skipped", "version") + `, actor, reason, last_error, role, skipped_at, again_at, ended_at
+	sqlListSkipped = `SELECT consumer, ` + rows.EventID("wallet_feed_skipped", "version") + `, actor, reason, last_error, role, skipped_at, redeliver_at, ended_at
 		FROM wallet_feed_skipped
 		WHERE $1 = '' OR consumer = $1
 		ORDER BY consumer, skipped_at, user_id, currency, version`
-
-	// Where an event is, whether it waits, and the hash in its id; nothing if it is in no range,
-	// or was deleted from the trail.
-	sqlFindEvent = `SELECT id, coalesce(p.from_id <= id AND p.from_version <= $4, false),
-			CASE WHEN p.from_version = $4 THEN p.last_error ELSE '' END, ` + sqlIDHash + `
-		FROM (
-			SELECT id, last_version
-			FROM wallet_feed
-			WHERE user_id = $2 AND currency = $3 AND first_version <= $4
-			ORDER BY first_version DESC
-			LIMIT 1) AS range
-		JOIN wallet_asset_events AS e ON e.user_id = $2 AND e.currency = $3 AND e.version = $4
-		LEFT JOIN wallet_feed_parked AS p ON p.consumer = $1 AND p.user_id = $2 AND p.currency = $3
-		WHERE last_version >= $4`
 )
 
 const (
@@ -134,13 +107,33 @@ func Retry(ctx context.Context, db *pgxpool.Pool, consumer, userID, currency str
 // waits for the consumer's transaction, and fails if that has handled the event. The
 // consumer then goes on with the next event of the wallet.
 func Skip(ctx context.Context, db *pgxpool.Pool, consumer, eventID, actor, reason string) error {
-	ref, version, hash, err := parseEventID(eventID)
-	if err != nil {
-		return err
-	}
 	if actor == "" || reason == "" {
 		return errors.New("an event is skipped on record: say who decides that, and why")
 	}
+	return awaitConsumer(ctx, db, consumer, func(tx pgx.Tx, after Cursor) error {
+		e, err := findEvent(ctx, tx, consumer, eventID)
+		if err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, sqlSkip, consumer, e.UserID, e.Currency, e.at.Version, actor, reason, e.lastError)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return fmt.Errorf("event %q is skipped for the consumer %q already: see \"wallet feed list --skipped\"", eventID, consumer)
+		}
+		// Only now: a consumer may have gone on behind an event that was skipped before.
+		if e.at.notAfter(after) && !e.waits {
+			return fmt.Errorf("event %q was handled by the consumer %q: there is nothing to skip", eventID, consumer)
+		}
+		_, err = tx.Exec(ctx, sqlRetryNow, consumer, e.UserID, e.Currency)
+		return err
+	})
+}
+
+// awaitConsumer waits for the consumer's transaction, so that it is known which events it has
+// handled, and tells the consumer afterwards.
+func awaitConsumer(ctx context.Context, db *pgxpool.Pool, consumer string, do func(tx pgx.Tx, after Cursor) error) error {
 	if err := checkRole(ctx, db, consumer); err != nil {
 		return unknown(consumer, err)
 	}
@@ -149,33 +142,10 @@ func Skip(ctx context.Context, db *pgxpool.Pool, consumer, eventID, actor, reaso
 		if err := tx.QueryRow(ctx, sqlAwaitConsumer, consumer).Scan(&after.Row, &after.Version); err != nil {
 			return unknown(consumer, err)
 		}
-		var id int64
-		var waits bool
-		var lastError, inFeed string
-		err := tx.QueryRow(ctx, sqlFindEvent, consumer, ref.UserID, ref.Currency, version).Scan(&id, &waits, &lastError, &inFeed)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
-			return fmt.Errorf("there is no event %q in the feed", eventID)
-		case err != nil:
-			return err
-		case inFeed != hash:
-			return fmt.Errorf("there is no event %q in the feed: that of version %d has the hash %s", eventID, version, inFeed)
-		}
-		tag, err := tx.Exec(ctx, sqlSkip, consumer, ref.UserID, ref.Currency, version, actor, reason, lastError)
-		if err != nil {
+		if err := do(tx, after); err != nil {
 			return err
 		}
-		if tag.RowsAffected() == 0 {
-			return fmt.Errorf("event %q is skipped for the consumer %q already: see \"wallet feed list --skipped\"", eventID, consumer)
-		}
-		// Only now: a consumer may have gone on behind an event that was skipped before.
-		if handled := id < after.Row || id == after.Row && version <= after.Version; handled && !waits {
-			return fmt.Errorf("event %q was handled by the consumer %q: there is nothing to skip", eventID, consumer)
-		}
-		if _, err := tx.Exec(ctx, sqlRetryNow, consumer, ref.UserID, ref.Currency); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, sqlAnnounce)
+		_, err := tx.Exec(ctx, sqlAnnounce)
 		return err
 	})
 }
@@ -185,16 +155,4 @@ func unknown(consumer string, err error) error {
 		return fmt.Errorf("there is no consumer %q", consumer)
 	}
 	return fmt.Errorf("consumer %q: %w", consumer, err)
-}
-
-// anEventID reads what Event.ID is. A user id may have slashes itself.
-var anEventID = regexp.MustCompile(fmt.Sprintf(`^([^/]+)/(.+)/([1-9][0-9]{0,18})-([0-9a-f]{%d})$`, idDigits))
-
-func parseEventID(id string) (ref wallet.AssetRef, version int64, hash string, err error) {
-	if found := anEventID.FindStringSubmatch(id); found != nil && wallet.ValidateCurrency(found[1]) == nil {
-		if version, err = strconv.ParseInt(found[3], 10, 64); err == nil {
-			return wallet.AssetRef{UserID: found[2], Currency: found[1]}, version, found[4], nil
-		}
-	}
-	return wallet.AssetRef{}, 0, "", fmt.Errorf("%q is no event: use its id, CURRENCY/USER/VERSION-HASH, such as USD/u1/17-9f86d081884c7d65", id)
 }

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 const (
@@ -119,7 +118,7 @@ func (c *consumer) withheld(ctx context.Context, db querier, ranges []versions) 
 // setAside has the events of a wallet wait from one on.
 func (c *consumer) setAside(ctx context.Context, tx pgx.Tx, f failure) error {
 	e := f.event
-	_, err := tx.Exec(ctx, sqlSetAside, c.Name, e.UserID, e.Currency, e.Cursor.Row, e.Version, c.ParkAfter <= 1, storable(f.err), retryPause(1))
+	_, err := tx.Exec(ctx, sqlSetAside, c.Name, e.UserID, e.Currency, e.Cursor.Row, e.Version, c.ParkAfter <= 1, rows.LastError(f.err), retryPause(1))
 	return err
 }
 
@@ -155,7 +154,7 @@ func (c *consumer) retry(ctx context.Context, counts bool) (more bool, err error
 	})
 	if err != nil && w.UserID != "" && ctx.Err() == nil {
 		// What it did is undone, its turn is not: else it would come before all others.
-		_, _ = c.db.Exec(ctx, sqlWaitLonger, c.Name, w.UserID, w.Currency, w.version, w.failures, w.failures >= c.ParkAfter, storable(err), time.Minute)
+		_, _ = c.db.Exec(ctx, sqlWaitLonger, c.Name, w.UserID, w.Currency, w.version, w.failures, w.failures >= c.ParkAfter, rows.LastError(err), time.Minute)
 	}
 	if err == nil && failed != nil {
 		c.tell(*failed, w.failures)
@@ -209,7 +208,7 @@ func (c *consumer) catchUp(ctx context.Context, tx pgx.Tx, w *waiting, until Cur
 		w.failures++
 	}
 	_, err = tx.Exec(ctx, sqlWaitLonger, c.Name, w.UserID, w.Currency, w.version, w.failures, w.failures >= c.ParkAfter,
-		storable(failed.err), retryPause(max(w.failures, 1)))
+		rows.LastError(failed.err), retryPause(max(w.failures, 1)))
 	return &failed, true, err
 }
 
@@ -249,14 +248,4 @@ func (c *consumer) waitingEvents(ctx context.Context, tx pgx.Tx, w waiting, unti
 	}
 	_, skipped, skipErr := c.withheld(ctx, tx, []versions{{UserID: w.UserID, Currency: w.Currency}})
 	return skipped.leaveOut(events), next, errors.Join(err, skipErr)
-}
-
-// storable is an error as Postgres can store it: no NUL, and not too long for a table.
-func storable(err error) string {
-	const most = 1000
-	text := strings.ToValidUTF8(strings.ReplaceAll(err.Error(), "\x00", ""), "\uFFFD")
-	if utf8.RuneCountInString(text) > most {
-		text = string([]rune(text)[:most]) + "..."
-	}
-	return text
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,94 +17,6 @@ import (
 	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/feed"
 	"github.com/valueledger/wallet/internal/test/testenv"
-)
-
-// sink is a consumer that writes each event to a table, and fails for some.
-type sink struct {
-	t    *testing.T
-	db   *pgxpool.Pool
-	stop func()
-
-	mu       sync.Mutex
-	bad      map[string]error // by place
-	down     error            // for all
-	idle     string           // but for this user
-	attempts map[string]int   // calls that the event was in
-	errs     []error
-}
-
-func newSink(t *testing.T, db *pgxpool.Pool) *sink {
-	_, err := db.Exec(t.Context(), `CREATE TABLE sink (id bigint GENERATED ALWAYS AS IDENTITY, user_id text, version bigint, PRIMARY KEY (user_id, version))`)
-	require.NoError(t, err)
-	return &sink{t: t, db: db, bad: map[string]error{}, attempts: map[string]int{}}
-}
-
-// start consumes in the background, until stop.
-func (s *sink) start(o feed.Options) {
-	o.Name, o.PollInterval = "sink", 20*time.Millisecond
-	o.OnError = func(err error) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.errs = append(s.errs, err)
-	}
-	ctx, cancel := context.WithCancel(s.t.Context())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := feed.Consume(ctx, s.db, o, s.handle); err != nil {
-			s.t.Error(err)
-		}
-	})
-	s.stop = func() { cancel(); running.Wait() }
-	s.t.Cleanup(s.stop)
-}
-
-func (s *sink) handle(ctx context.Context, tx pgx.Tx, events []feed.Event) error {
-	for _, e := range events {
-		if _, err := tx.Exec(ctx, `INSERT INTO sink (user_id, version) VALUES ($1, $2)`, e.UserID, e.Version); err != nil {
-			return err
-		}
-		s.mu.Lock()
-		s.attempts[place(e)]++
-		err := s.bad[place(e)]
-		if e.UserID != s.idle {
-			err = errors.Join(err, s.down)
-		}
-		s.mu.Unlock()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *sink) set(change func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change()
-}
-
-func (s *sink) count(sql string, args ...any) (n int) {
-	require.NoError(s.t, s.db.QueryRow(s.t.Context(), sql, args...).Scan(&n))
-	return n
-}
-
-func (s *sink) eventually(n int, sql string, args ...any) {
-	s.t.Helper()
-	require.Eventually(s.t, func() bool { return s.count(sql, args...) == n }, time.Minute, 10*time.Millisecond, sql)
-}
-
-// requireOrder checks that each wallet's events came once and in order. The primary key of
-// the table sees to the first.
-func (s *sink) requireOrder() {
-	s.t.Helper()
-	require.Zero(s.t, s.count(`SELECT count(*) FROM (
-		SELECT version, row_number() OVER (PARTITION BY user_id ORDER BY id) AS n FROM sink) AS s WHERE version <> n`))
-}
-
-const (
-	sqlDelivered = `SELECT count(*) FROM sink`
-	sqlWaiting   = `SELECT count(*) FROM wallet_feed_parked`
-	sqlParked    = `SELECT count(*) FROM wallet_feed_parked WHERE parked`
 )
 
 // TestAPoisonEventStopsItsWalletAndNoOther has it among 1,000 events of 100 wallets.
@@ -287,54 +198,6 @@ func TestBadWalletsThatStandTogetherArePassed(t *testing.T) {
 	s.requireOrder()
 }
 
-func TestASkippedEventIsNotHandedOut(t *testing.T) {
-	db := testenv.Pool(t, testenv.DatabaseURL(t))
-	steps, s := activities.New(db), newSink(t, db)
-	for range 2 {
-		deposit(t, steps, "a/b", 3)
-		deposit(t, steps, "u2", 1)
-	}
-	s.bad["USD/a/b/3"] = errors.New("bad")
-	s.start(feed.Options{})
-	s.eventually(2+3, sqlDelivered)
-	skipID := func(id string) error { return feed.Skip(t.Context(), db, "sink", id, "ann", "no such plan") }
-	skip := func(place string) error { return skipID(eventID(t, db, place)) }
-	third := eventID(t, db, "USD/a/b/3")
-	require.ErrorContains(t, skip("USD/a/b/2"), `was handled by the consumer "sink"`)
-	require.ErrorContains(t, skip("USD/u2/3"), "was handled")
-	require.ErrorContains(t, skipID("USD/a/b/99-0123456789abcdef"), `there is no event "USD/a/b/99-0123456789abcdef" in the feed`)
-	require.ErrorContains(t, skipID("USD/a/b/3-0123456789abcdef"), `there is no event "USD/a/b/3-0123456789abcdef" in the feed: that of version 3 has the hash `+third[len("USD/a/b/3-"):])
-	for _, bad := range []string{"a/b/3", "USD/a/b/3", "USD/a/b/3-", "USD//3-0123456789abcdef", "USD/a/9999999999999999999-0123456789abcdef", "usd/a/3-0123456789abcdef"} {
-		require.ErrorContains(t, skipID(bad), "is no event: use its id", bad)
-	}
-	require.ErrorContains(t, feed.Skip(t.Context(), db, "sink", third, "ann", ""), "say who decides that, and why")
-	require.ErrorContains(t, feed.Skip(t.Context(), db, "sunk", third, "ann", "x"), `there is no consumer "sunk"`)
-	require.NoError(t, skip("USD/a/b/3"))
-	require.ErrorContains(t, skip("USD/a/b/3"), "is skipped for the consumer \"sink\" already")
-	s.eventually(6+3, sqlDelivered)
-	s.eventually(0, sqlWaiting)
-	require.ErrorContains(t, skip("USD/a/b/3"), "is skipped for the consumer \"sink\" already", "whether the consumer has gone on or not")
-	require.ErrorContains(t, skip("USD/a/b/4"), "was handled")
-	require.Zero(t, s.count(`SELECT count(*) FROM sink WHERE user_id = 'a/b' AND version = 3`))
-
-	skipped, err := feed.ListSkipped(t.Context(), db, "sink")
-	require.NoError(t, err)
-	require.Len(t, skipped, 1)
-	require.WithinDuration(t, time.Now(), skipped[0].SkippedAt, time.Minute)
-	require.Equal(t, feed.Skipped{Consumer: "sink", EventID: third, Actor: "ann", Reason: "no such plan",
-		LastError: "handle event " + third + ": bad", Role: skipped[0].Role, SkippedAt: skipped[0].SkippedAt}, skipped[0])
-
-	deposit(t, steps, "u2", 1)
-	s.eventually(6+4, sqlDelivered)
-	s.stop()
-	require.Equal(t, []string{"USD/a/b/1", "USD/a/b/2", "USD/a/b/3", "USD/a/b/4"}, consumeUntil(t, db, feed.Options{Name: "other"}, 11)[:4], "others are handed it")
-	deposit(t, steps, "u3", 2)
-	require.NoError(t, skip("USD/u3/2"), "before it was handed out")
-	s.start(feed.Options{})
-	s.eventually(6+4+2, sqlDelivered)
-	require.Zero(t, s.count(`SELECT count(*) FROM sink WHERE user_id = 'u3' AND version = 2`))
-}
-
 // TestWhateverAHandlerDoesStopsOneWallet has it panic, break a constraint that is checked at
 // the end of the transaction, and swallow an error that ends the transaction.
 func TestWhateverAHandlerDoesStopsOneWallet(t *testing.T) {
@@ -400,59 +263,4 @@ func TestWhatIsRepairedIsHandedOutWhileItsWalletWaits(t *testing.T) {
 	s.set(func() { clear(s.bad) })
 	s.eventually(5+2, sqlDelivered)
 	s.eventually(0, sqlWaiting)
-}
-
-// TestASkippedEventIsRedelivered parks one event by its name and takes it up again.
-func TestASkippedEventIsRedelivered(t *testing.T) {
-	db := testenv.Pool(t, testenv.DatabaseURL(t))
-	steps := activities.New(db)
-	deposit(t, steps, "u1", 3)
-	deposit(t, steps, "u2", 2)
-	s := newSink(t, db)
-	s.bad["USD/u1/2"] = errors.New("bad")
-	s.start(feed.Options{})
-	count := func(sql string) (n int) {
-		require.NoError(t, db.QueryRow(context.Background(), sql).Scan(&n))
-		return n
-	}
-	eventually := func(n int, sql string) {
-		require.Eventually(t, func() bool { return count(sql) == n }, time.Minute, 10*time.Millisecond, sql)
-	}
-	eventually(4, `SELECT count(*) FROM sink`)
-	second := eventID(t, db, "USD/u1/2")
-	require.NoError(t, feed.Skip(t.Context(), db, "sink", second, "ann", "later"))
-	eventually(6, `SELECT count(*) FROM sink`)
-
-	require.NoError(t, feed.Redeliver(t.Context(), db, "sink", second))
-	eventually(0, `SELECT count(*) FROM wallet_feed_skipped WHERE again_at IS NOT NULL`)
-	skipped, err := feed.ListSkipped(t.Context(), db, "sink")
-	require.NoError(t, err)
-	require.Nil(t, skipped[0].EndedAt, "it failed once more: it stays skipped")
-	require.Equal(t, 6, count(`SELECT count(*) FROM sink`))
-
-	s.mu.Lock()
-	delete(s.bad, "USD/u1/2")
-	s.mu.Unlock()
-	n, err := feed.RedeliverSkipped(t.Context(), db, "sink")
-	require.NoError(t, err)
-	require.Equal(t, 1, n)
-	eventually(7, `SELECT count(*) FROM sink`)
-	require.Equal(t, 2, count(`SELECT version FROM sink ORDER BY id DESC LIMIT 1`), "last, once")
-	skipped, err = feed.ListSkipped(t.Context(), db, "sink")
-	require.NoError(t, err)
-	require.NotNil(t, skipped[0].EndedAt)
-	require.Equal(t, "ann", skipped[0].Actor)
-	require.ErrorContains(t, feed.Redeliver(t.Context(), db, "sink", second), "is not skipped")
-	require.ErrorContains(t, feed.Redeliver(t.Context(), db, "sink", "u1"), "is no event")
-	require.ErrorContains(t, feed.Redeliver(t.Context(), db, "sunk", second), `there is no consumer "sunk"`)
-	s.stop()
-
-	// One that is taken back before its turn comes in its turn.
-	deposit(t, steps, "u1", 2)
-	fifth := eventID(t, db, "USD/u1/5")
-	require.NoError(t, feed.Skip(t.Context(), db, "sink", fifth, "ann", "later"))
-	require.NoError(t, feed.Redeliver(t.Context(), db, "sink", fifth))
-	s.start(feed.Options{})
-	eventually(9, `SELECT count(*) FROM sink`)
-	require.Equal(t, 6, count(`SELECT version FROM sink ORDER BY id DESC LIMIT 1`))
 }

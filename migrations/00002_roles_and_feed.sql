@@ -179,16 +179,16 @@ CREATE TABLE wallet_feed_skipped (
     last_error text   NOT NULL DEFAULT '',
     role       text   NOT NULL DEFAULT current_user,
     skipped_at timestamptz NOT NULL DEFAULT now(),
-    again_at   timestamptz,
+    redeliver_at timestamptz,
     ended_at   timestamptz,
     PRIMARY KEY (consumer, user_id, currency, version)
 );
 COMMENT ON TABLE  wallet_feed_skipped            IS 'Events that a consumer is not handed, by whose decision and why.';
 COMMENT ON COLUMN wallet_feed_skipped.last_error IS 'what it failed with last';
-COMMENT ON COLUMN wallet_feed_skipped.again_at   IS 'since when it is to be handed out after all, once';
+COMMENT ON COLUMN wallet_feed_skipped.redeliver_at   IS 'when it is to be handed out after all, once';
 COMMENT ON COLUMN wallet_feed_skipped.ended_at   IS 'when that succeeded, or when the decision was taken back before it was the event''s turn';
 
-CREATE INDEX wallet_feed_skipped_again ON wallet_feed_skipped (consumer, again_at) WHERE again_at IS NOT NULL;
+CREATE INDEX wallet_feed_skipped_redeliver ON wallet_feed_skipped (consumer, redeliver_at) WHERE redeliver_at IS NOT NULL;
 
 -- As for consumers: all may look, and only whose consumer it is may write.
 CREATE FUNCTION wallet_feed_consumer_is_own(consumer text) RETURNS boolean LANGUAGE sql STABLE
@@ -258,5 +258,5 @@ GRANT SELECT, INSERT, DELETE ON wallet_feed_consumers TO wallet_consumer;
 GRANT UPDATE (after_id, after_version, updated_at) ON wallet_feed_consumers TO wallet_consumer;
 GRANT SELECT, INSERT, DELETE ON wallet_feed_parked TO wallet_consumer;
 GRANT UPDATE (from_id, from_version, failures, parked, last_error, retry_at) ON wallet_feed_parked TO wallet_consumer;
-GRANT SELECT, INSERT (consumer, user_id, currency, version, actor, reason, last_error), UPDATE (last_error, again_at, ended_at) ON wallet_feed_skipped TO wallet_consumer;
+GRANT SELECT, INSERT (consumer, user_id, currency, version, actor, reason, last_error), UPDATE (last_error, redeliver_at, ended_at) ON wallet_feed_skipped TO wallet_consumer;
 

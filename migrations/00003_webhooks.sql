@@ -20,8 +20,8 @@ CREATE TABLE wallet_webhook_endpoints (
     last_error_at timestamptz,
     delivered     bigint NOT NULL DEFAULT 0,
     delivered_at  timestamptz,
-    resend_lease  text,
-    resend_until  timestamptz,
+    redeliver_lease text,
+    redeliver_until timestamptz,
     created_by    text   NOT NULL,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
@@ -32,7 +32,7 @@ COMMENT ON COLUMN wallet_webhook_endpoints.state    IS 'paused by a person, or p
 COMMENT ON COLUMN wallet_webhook_endpoints.after_id IS 'row of the feed, with after_version: it is sent what comes later';
 COMMENT ON COLUMN wallet_webhook_endpoints.failures IS 'probes in a row that failed for every wallet tried';
 COMMENT ON COLUMN wallet_webhook_endpoints.retry_at IS 'set while the endpoint is down: when it is probed next';
-COMMENT ON COLUMN wallet_webhook_endpoints.resend_lease IS 'the process that sends again what was asked for, until resend_until';
+COMMENT ON COLUMN wallet_webhook_endpoints.redeliver_lease IS 'the process that sends again what was asked for, until redeliver_until';
 
 -- Several are valid at once after a rotation.
 CREATE TABLE wallet_webhook_secrets (
@@ -111,7 +111,7 @@ GRANT SELECT ON goose_db_version, currencies, wallet_asset_events, wallet_feed T
 GRANT SELECT, INSERT, DELETE ON wallet_feed_consumers, wallet_feed_parked TO wallet_webhooks;
 GRANT UPDATE (after_id, after_version, updated_at) ON wallet_feed_consumers TO wallet_webhooks;
 GRANT UPDATE (from_id, from_version, failures, parked, last_error, retry_at) ON wallet_feed_parked TO wallet_webhooks;
-GRANT SELECT, INSERT (consumer, user_id, currency, version, actor, reason, last_error), UPDATE (last_error, again_at, ended_at) ON wallet_feed_skipped TO wallet_webhooks;
+GRANT SELECT, INSERT (consumer, user_id, currency, version, actor, reason, last_error), UPDATE (last_error, redeliver_at, ended_at) ON wallet_feed_skipped TO wallet_webhooks;
 GRANT SELECT, INSERT, UPDATE, DELETE ON wallet_webhook_endpoints, wallet_webhook_secrets, wallet_webhook_queue, wallet_webhook_events TO wallet_webhooks;
 
 -- The secrets are nobody else's.

@@ -154,7 +154,7 @@ and "wallet feed list --skipped" has the error.` + mendsFeed,
 			if all == (len(args) == 2) {
 				return cli.Usagef("say which events: one by its id, or --all")
 			}
-			events := 1
+			events := int64(1)
 			err := withWriterPool(cmd.Context(), a.owner, func(pool *pgxpool.Pool) (err error) {
 				if all {
 					events, err = feed.RedeliverSkipped(cmd.Context(), pool, args[0])
@@ -167,7 +167,7 @@ and "wallet feed list --skipped" has the error.` + mendsFeed,
 			}
 			done := struct {
 				Consumer string `json:"consumer"`
-				Events   int    `json:"events"`
+				Events   int64  `json:"events"`
 			}{args[0], events}
 			return a.printDone(cmd, done, fmt.Sprintf("skipped events that consumer %q gets after all: %d", done.Consumer, done.Events))
 		},

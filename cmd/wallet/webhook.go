@@ -305,11 +305,11 @@ newer events of their wallets. An event that its wallet waits with is tried now.
 				n := int64(1)
 				switch {
 				case parked:
-					n, err = store.ResendParked(cmd.Context(), args[0])
+					n, err = store.RedeliverParked(cmd.Context(), args[0])
 				case !since.IsZero():
-					n, err = store.ResendRange(cmd.Context(), args[0], r)
+					n, err = store.RedeliverRange(cmd.Context(), args[0], r)
 				default:
-					err = store.ResendEvent(cmd.Context(), args[0], args[1])
+					err = store.RedeliverEvent(cmd.Context(), args[0], args[1])
 				}
 				if err != nil {
 					return err

@@ -19,7 +19,7 @@ var Tested = []struct {
 		Name:      "webhook_order",
 		Mechanism: "A wallet waits while its event is tried again.",
 		Edits: []Edit{{
-			File: "internal/service/webhooks/deliver.go",
+			File: "internal/service/webhooks/wallet.go",
 			Old:  `return d.release(ctx, c, c.failures, a.reason, d.pause(c.failures-1))`,
 			New:  `return d.park(ctx, c, a.reason)`,
 		}},
@@ -28,7 +28,7 @@ var Tested = []struct {
 		Name:      "webhook_parked",
 		Mechanism: "An event that is passed is parked, not forgotten.",
 		Edits: []Edit{{
-			File: "internal/service/webhooks/deliver.go",
+			File: "internal/service/webhooks/queue.go",
 			Old:  `if _, err := tx.Exec(ctx, sqlPark, c.endpoint, c.UserID, c.Currency, c.next, c.failures, reason); err != nil {`,
 			New:  `if _, err := tx.Exec(ctx, "SELECT"); err != nil {`,
 		}},
@@ -37,7 +37,7 @@ var Tested = []struct {
 		Name:      "webhook_lease",
 		Mechanism: "A process whose lease has ended notes nothing.",
 		Edits: []Edit{{
-			File: "internal/service/webhooks/deliver.go",
+			File: "internal/service/webhooks/queue.go",
 			Old:  `AND lease = $4 AND next_version = $5`,
 			New:  `AND $4 <> '' AND next_version = $5`,
 		}},
@@ -56,8 +56,53 @@ var Tested = []struct {
 		Mechanism: "A skipped event that a person asks for is handed out again, once.",
 		Edits: []Edit{{
 			File: "feed/redeliver.go",
-			Old:  `SET again_at = NULL, ended_at = clock_timestamp()`,
-			New:  `SET again_at = NULL`,
+			Old:  `SET redeliver_at = NULL, ended_at = clock_timestamp()`,
+			New:  `SET redeliver_at = NULL`,
 		}},
 	}, "./feed", "TestASkippedEventIsRedelivered"},
+	{Mutation{
+		Name:      "webhook_past",
+		Mechanism: "What the queue has gone past does not start it again.",
+		Edits: []Edit{{
+			File: "internal/service/webhooks/enqueue.go",
+			Old:  `SET last_version = greatest(`,
+			New:  `SET next_version = least(q.next_version, EXCLUDED.next_version), last_version = greatest(`,
+		}},
+	}, "./internal/service/webhooks", "TestAnOldEventDoesNotStartTheQueueAgain"},
+	{Mutation{
+		Name:      "webhook_redelivered",
+		Mechanism: "An event that is redelivered gets no row of the queue.",
+		Edits: []Edit{{
+			File: "internal/service/webhooks/enqueue.go",
+			Old:  `if e.Redelivered {`,
+			New:  `if false {`,
+		}},
+	}, "./internal/service/webhooks", "TestASkippedEventIsSentOnlyOnceItIsRedelivered"},
+	{Mutation{
+		Name:      "webhook_skipped",
+		Mechanism: "A skipped event is not sent with its wallet.",
+		Edits: []Edit{{
+			File: "internal/service/webhooks/wallet.go",
+			Old:  `&& !slices.Contains(c.skipped, e.Version)`,
+			New:  `&& !slices.Contains(c.skipped, 0)`,
+		}},
+	}, "./internal/service/webhooks", "TestASkippedEventIsSentOnlyOnceItIsRedelivered"},
+	{Mutation{
+		Name:      "webhook_any_filter",
+		Mechanism: "A single event is sent whatever the filter says.",
+		Edits: []Edit{{
+			File: "internal/service/webhooks/events.go",
+			Old:  `AND (cardinality(events) = 0 OR e.event_type = ANY (events)) AND NOT `,
+			New:  `AND NOT `,
+		}},
+	}, "./internal/service/webhooks", "TestAnEventIsSentAgainWhateverTheFilterSays"},
+	{Mutation{
+		Name:      "feed_redelivery",
+		Mechanism: "Only the handler uses up a redelivery.",
+		Edits: []Edit{{
+			File: "feed/redeliver.go",
+			Old:  `SET redeliver_at = clock_timestamp() + interval '1 minute'`,
+			New:  `SET redeliver_at = NULL`,
+		}},
+	}, "./feed", "TestARedeliveryIsNotUsedUpByTheDatabase"},
 }

@@ -1,240 +1,21 @@
 package webhooks_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
-	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/activities"
-	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/feed"
 	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
-
-// The test binary acts as a process that sends if this is set.
-const envDeliver = "WEBHOOKS_TEST_DELIVER" // database URL
-
-func TestMain(m *testing.M) {
-	if url := os.Getenv(envDeliver); url != "" {
-		db, err := pgxpool.New(context.Background(), url)
-		if err == nil {
-			err = webhooks.NewDeliverer(options(db)).Run(context.Background())
-		}
-		panic(err)
-	}
-	testenv.Main(m)
-}
-
-func guard(networks string) *webhooks.Guard {
-	g, err := webhooks.ParseGuard(networks)
-	if err != nil {
-		panic(err)
-	}
-	return g
-}
-
-// quick tries again soon, and parks after the fourth failure.
-var quick = []time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 30 * time.Millisecond}
-
-func options(db *pgxpool.Pool) webhooks.Options {
-	return webhooks.Options{
-		DB: db, Guard: guard("127.0.0.0/8"), Keys: &codec.Keys{}, Logger: zap.NewNop(), Poll: 20 * time.Millisecond, Schedule: quick, Timeout: 500 * time.Millisecond,
-	}
-}
-
-// world is a ledger with a sender.
-type world struct {
-	t     *testing.T
-	url   string
-	db    *pgxpool.Pool
-	steps *activities.Activities
-	store *webhooks.Store
-	n     int
-}
-
-func newWorld(t *testing.T) *world {
-	url := testenv.DatabaseURL(t)
-	db := testenv.Pool(t, url)
-	return &world{t: t, url: url, db: db, steps: activities.New(db), store: webhooks.NewStore(db, guard("127.0.0.0/8"), &codec.Keys{})}
-}
-
-// deposit applies n adds to a wallet, and before them its create.
-func (w *world) deposit(userID string, n int) {
-	ref := wallet.AssetRef{UserID: userID, Currency: "USD"}
-	_, err := w.steps.EnsureWalletAsset(context.Background(), ref)
-	require.NoError(w.t, err)
-	commands := make([]wallet.Received, n)
-	for i := range commands {
-		w.n++
-		commands[i].Command = wallet.Command{ID: fmt.Sprint("c", w.n), Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
-	}
-	_, err = w.steps.ApplyCommands(context.Background(), wallet.ApplyCommandsInput{AssetRef: ref, Commands: commands})
-	require.NoError(w.t, err)
-	_, err = w.steps.RecordEvents(context.Background(), ref)
-	require.NoError(w.t, err)
-}
-
-// start sends until stop.
-func (w *world) start(o webhooks.Options) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var sending sync.WaitGroup
-	sending.Go(func() {
-		if err := webhooks.NewDeliverer(o).Run(ctx); err != nil {
-			w.t.Error(err)
-		}
-	})
-	stop = sync.OnceFunc(func() { cancel(); sending.Wait() })
-	w.t.Cleanup(stop)
-	return stop
-}
-
-func (w *world) add(url string, filter webhooks.Filter) (id, secret string) {
-	id, secret, err := w.store.Add(w.t.Context(), webhooks.Settings{URL: url, Filter: filter}, "ann")
-	require.NoError(w.t, err)
-	return id, secret
-}
-
-func (w *world) endpoint(id string) webhooks.Endpoint {
-	list, err := webhooks.List(context.Background(), w.db, id)
-	require.NoError(w.t, err)
-	return list[0]
-}
-
-func (w *world) eventually(what string, is func() bool) {
-	w.t.Helper()
-	require.Eventually(w.t, is, 30*time.Second, 5*time.Millisecond, what)
-}
-
-// idle waits until an endpoint has nothing to be sent.
-func (w *world) idle(id string) {
-	w.t.Helper()
-	w.eventually("everything is sent", func() bool {
-		var caughtUp bool
-		require.NoError(w.t, w.db.QueryRow(context.Background(), `SELECT after_id = (SELECT coalesce(max(id), 0) FROM wallet_feed) FROM wallet_feed_consumers WHERE name = $1`, webhooks.ConsumerName).Scan(&caughtUp))
-		e := w.endpoint(id)
-		return caughtUp && e.Waiting == 0 && e.Resending == 0
-	})
-}
-
-// receiver keeps what it gets, checks signatures, and answers as it is told.
-type receiver struct {
-	*httptest.Server
-	t      *testing.T
-	answer func(w http.ResponseWriter, e feed.Event)
-
-	mu      sync.Mutex
-	secrets []string // each must fit, if there are some
-	got     []feed.Event
-	tries   map[string]int
-	ids     map[string]string // webhook-id of each event
-}
-
-func newReceiver(t *testing.T) *receiver {
-	r := &receiver{t: t, tries: map[string]int{}, ids: map[string]string{}, answer: func(http.ResponseWriter, feed.Event) {}}
-	r.Server = httptest.NewServer(r)
-	t.Cleanup(func() { r.CloseClientConnections(); r.Close() })
-	return r
-}
-
-// place is the version of an event of a user's wallet.
-func place(userID string, version int64) string { return userID + "/" + strconv.FormatInt(version, 10) }
-
-func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	body, err := io.ReadAll(request.Body)
-	if err != nil {
-		return
-	}
-	var e feed.Event
-	if err := json.Unmarshal(body, &e); err != nil {
-		r.t.Error(err)
-	}
-	r.mu.Lock()
-	for _, secret := range r.secrets {
-		verifier, err := standardwebhooks.NewWebhook(secret)
-		if err == nil {
-			err = verifier.Verify(body, request.Header)
-		}
-		if err != nil {
-			r.t.Error(err)
-		}
-	}
-	if id := request.Header.Get("webhook-id"); r.ids[e.ID] != "" && r.ids[e.ID] != id {
-		r.t.Errorf("event %s came as %s and %s", e.ID, r.ids[e.ID], id)
-	} else {
-		r.ids[e.ID] = id
-	}
-	r.tries[place(e.UserID, e.Version)]++
-	answer := r.answer
-	r.mu.Unlock()
-	status := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-	answer(status, e)
-	if status.status == http.StatusOK {
-		r.mu.Lock()
-		r.got = append(r.got, e)
-		r.mu.Unlock()
-	}
-}
-
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (r *receiver) will(answer func(http.ResponseWriter, feed.Event)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.answer = answer
-}
-
-func (r *receiver) versions(userID string) (versions []int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, e := range r.got {
-		if e.UserID == userID {
-			versions = append(versions, e.Version)
-		}
-	}
-	return versions
-}
-
-func (r *receiver) triesOf(userID string, version int64) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.tries[place(userID, version)]
-}
-
-func upTo(n int64) (versions []int64) {
-	for v := range n {
-		versions = append(versions, v+1)
-	}
-	return versions
-}
-
-func status(code int) func(http.ResponseWriter, feed.Event) {
-	return func(w http.ResponseWriter, _ feed.Event) { w.WriteHeader(code) }
-}
 
 func TestWebhooksAreSignedAndFiltered(t *testing.T) {
 	w := newWorld(t)
@@ -272,60 +53,6 @@ func TestWebhooksAreSignedAndFiltered(t *testing.T) {
 	require.Zero(t, w.endpoint(id).Parked)
 }
 
-func TestTwoSecretsAreValidAfterARotation(t *testing.T) {
-	w := newWorld(t)
-	r := newReceiver(t)
-	id, first := w.add(r.URL, webhooks.Filter{})
-	second, err := w.store.Rotate(t.Context(), id, time.Hour)
-	require.NoError(t, err)
-	r.secrets = []string{first, second}
-	w.start(options(w.db))
-	w.deposit("u1", 1)
-	w.idle(id)
-	require.Equal(t, upTo(2), r.versions("u1"))
-	require.Equal(t, 2, w.endpoint(id).Secrets)
-
-	third, err := w.store.Rotate(t.Context(), id, 0)
-	require.NoError(t, err)
-	r.mu.Lock()
-	r.secrets = []string{third}
-	r.mu.Unlock()
-	r.will(func(http.ResponseWriter, feed.Event) {})
-	w.deposit("u1", 1)
-	w.idle(id)
-	require.Equal(t, upTo(3), r.versions("u1"))
-	require.Equal(t, 1, w.endpoint(id).Secrets, "the leaked ones have ended at once")
-	_, err = w.store.Rotate(t.Context(), "we_none", 0)
-	var missing *webhooks.NotFoundError
-	require.ErrorAs(t, err, &missing)
-}
-
-func TestASecretIsEncryptedAsPayloadsAre(t *testing.T) {
-	w := newWorld(t)
-	keys, err := codec.Parse("k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
-	require.NoError(t, err)
-	w.store = webhooks.NewStore(w.db, guard("127.0.0.0/8"), keys)
-	r := newReceiver(t)
-	id, secret := w.add(r.URL, webhooks.Filter{})
-	r.secrets = []string{secret}
-	var stored []byte
-	require.NoError(t, w.db.QueryRow(t.Context(), `SELECT secret FROM wallet_webhook_secrets`).Scan(&stored))
-	require.NotContains(t, string(stored), secret)
-
-	stop := w.start(options(w.db))
-	w.deposit("u1", 1)
-	w.eventually("it says what is missing", func() bool { return w.endpoint(id).LastError != "" })
-	require.Contains(t, w.endpoint(id).LastError, "WALLET_PAYLOAD_KEYS")
-	stop()
-	require.Empty(t, r.versions("u1"))
-	o := options(w.db)
-	o.Keys = keys
-	require.NoError(t, w.store.Resume(t.Context(), id))
-	w.start(o)
-	w.idle(id)
-	require.Equal(t, upTo(2), r.versions("u1"))
-}
-
 // TestABadEventIsParkedAndStopsNoOther also checks the order of the wallet under retries.
 func TestABadEventIsParkedAndStopsNoOther(t *testing.T) {
 	w := newWorld(t)
@@ -358,12 +85,12 @@ func TestABadEventIsParkedAndStopsNoOther(t *testing.T) {
 	require.Equal(t, "answered 500 Internal Server Error", e.LastError)
 
 	// It fails again, and is parked again; then all parked are sent.
-	require.NoError(t, w.store.ResendEvent(t.Context(), id, list[0].EventID))
+	require.NoError(t, w.store.RedeliverEvent(t.Context(), id, list[0].EventID))
 	w.eventually("it is tried again", func() bool { return r.triesOf("u2", 3) == 2*(len(quick)+1) })
 	w.idle(id)
 	require.EqualValues(t, 1, w.endpoint(id).Parked)
 	r.will(func(http.ResponseWriter, feed.Event) {})
-	n, err := w.store.ResendParked(t.Context(), id)
+	n, err := w.store.RedeliverParked(t.Context(), id)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
 	w.idle(id)
@@ -466,6 +193,53 @@ func TestAnEndpointThatIsBackIsFoundByItself(t *testing.T) {
 	}
 }
 
+// TestAnEndpointIsUpAfterOneDelivery has a probe deliver, save that, and then fail.
+func TestAnEndpointIsUpAfterOneDelivery(t *testing.T) {
+	w := newWorld(t)
+	r := newReceiver(t)
+	r.will(func(rw http.ResponseWriter, e feed.Event) {
+		if e.Version == 1 {
+			time.Sleep(1100 * time.Millisecond) // longer than between two saves
+		} else {
+			rw.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	id, _ := w.add(r.URL, webhooks.Filter{})
+	_, err := w.db.Exec(t.Context(), `UPDATE wallet_webhook_endpoints SET failures = 1, retry_at = now()`)
+	require.NoError(t, err)
+	w.deposit("u1", 1)
+	o := options(w.db)
+	o.Timeout, o.Schedule = webhooks.MaxTimeout, []time.Duration{time.Hour, time.Hour, time.Hour, time.Hour}
+	w.start(o)
+	w.eventually("the probe is over", func() bool {
+		return r.triesOf("u1", 2) == 1 && w.endpoint(id).LastError != "" && w.endpoint(id).Failures != 1
+	})
+	require.Zero(t, w.endpoint(id).Failures)
+	require.True(t, w.endpoint(id).RetryAt.IsZero())
+}
+
+// TestEventsThatAreNotSentProveNothing has the filter changed after they were queued.
+func TestEventsThatAreNotSentProveNothing(t *testing.T) {
+	w := newWorld(t)
+	r := newReceiver(t)
+	r.will(status(http.StatusInternalServerError))
+	id, _ := w.add(r.URL, webhooks.Filter{})
+	require.NoError(t, w.store.Pause(t.Context(), id))
+	stop := w.start(options(w.db))
+	w.deposit("u1", 1)
+	w.eventually("it is queued", func() bool { return w.endpoint(id).Waiting == 1 })
+	stop()
+	require.NoError(t, w.store.Change(t.Context(), id, webhooks.Settings{URL: r.URL, Filter: webhooks.Filter{Events: []string{"wallet_asset.added"}}}))
+	_, err := w.db.Exec(t.Context(), `UPDATE wallet_webhook_endpoints SET state = 'active', failures = 1, retry_at = now()`)
+	require.NoError(t, err)
+	o := options(w.db)
+	o.Schedule = []time.Duration{time.Hour, time.Hour, time.Hour, time.Hour}
+	w.start(o)
+	w.eventually("the probe is over", func() bool { return w.endpoint(id).LastError != "" && w.endpoint(id).Failures != 1 })
+	require.Equal(t, 2, w.endpoint(id).Failures, "it is still down")
+	require.Equal(t, 1, r.triesOf("u1", 2))
+}
+
 func TestAnswersThatEndOrDelayAnEndpoint(t *testing.T) {
 	w := newWorld(t)
 	elsewhere, moved, away, busy, slow := newReceiver(t), newReceiver(t), newReceiver(t), newReceiver(t), newReceiver(t)
@@ -534,40 +308,6 @@ func TestAPausedEndpointLosesNothing(t *testing.T) {
 	w.deposit("u2", 1)
 	var missing *webhooks.NotFoundError
 	require.ErrorAs(t, w.store.Pause(t.Context(), id), &missing)
-}
-
-func TestARangeIsSentAgain(t *testing.T) {
-	w := newWorld(t)
-	r := newReceiver(t)
-	w.deposit("u1", 1)
-	w.deposit("u2", 1)
-	var after time.Time
-	require.NoError(t, w.db.QueryRow(t.Context(), `SELECT clock_timestamp()`).Scan(&after))
-	w.deposit("u1", 2)
-	w.deposit("u2", 2)
-	id, _ := w.add(r.URL, webhooks.Filter{Events: []string{"wallet_asset.added"}})
-	w.start(options(w.db))
-	n, err := w.store.ResendRange(t.Context(), id, webhooks.Range{Since: after, Until: time.Now().Add(time.Hour), UserID: "u1"})
-	require.NoError(t, err)
-	require.EqualValues(t, 2, n)
-	w.idle(id)
-	require.Equal(t, []int64{3, 4}, r.versions("u1"))
-	require.Empty(t, r.versions("u2"))
-	n, err = w.store.ResendRange(t.Context(), id, webhooks.Range{Since: time.Time{}.AddDate(1, 0, 0), Until: time.Now().Add(time.Hour)})
-	require.NoError(t, err)
-	require.EqualValues(t, 6, n, "all but the creates")
-	w.idle(id)
-	require.Equal(t, []int64{3, 4, 2, 3, 4}, r.versions("u1"), "in order")
-	require.Equal(t, []int64{2, 3, 4}, r.versions("u2"))
-
-	var invalid *webhooks.InvalidError
-	_, err = w.store.ResendRange(t.Context(), id, webhooks.Range{Since: after, Until: after})
-	require.ErrorAs(t, err, &invalid)
-	require.ErrorAs(t, w.store.ResendEvent(t.Context(), id, "USD/u1/1-0000000000000000"), &invalid)
-	require.ErrorAs(t, w.store.ResendEvent(t.Context(), id, "u1"), &invalid)
-	_, err = w.store.ResendParked(t.Context(), "we_none")
-	var missing *webhooks.NotFoundError
-	require.ErrorAs(t, err, &missing)
 }
 
 // TestKilledSendersLoseNothing kills two processes again and again.

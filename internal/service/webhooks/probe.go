@@ -1,40 +1,67 @@
 package webhooks
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/feed"
 )
 
-type execer interface {
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-}
-
-// changeIn changes the row of a wallet, if this process still has it.
-func changeIn(ctx context.Context, db execer, lease, sql string, c *claimed, args ...any) error {
-	tag, err := db.Exec(ctx, sql, append([]any{c.endpoint, c.UserID, c.Currency, lease, c.base}, args...)...)
-	if err == nil && tag.RowsAffected() == 0 {
-		return errLost
-	}
-	return err
-}
-
 const (
+	// firstFailures is how many wallets in a row, each with nothing before that failed, make an
+	// endpoint down. Further failures of a wallet say nothing: it may be the event's fault.
+	firstFailures = 4
+
 	leastProbes = 4
 	// mostProbes also bounds, with the time limit of a request, how long a probe takes.
 	mostProbes = 64
 	probeFor   = 20 * time.Second
 )
+
+const (
+	sqlNoteError = `UPDATE wallet_webhook_endpoints
+		SET last_error = $2, last_error_at = clock_timestamp()
+		WHERE endpoint_id = $1`
+
+	// Another process may have seen the same, or a person may have resumed it.
+	sqlDown = `UPDATE wallet_webhook_endpoints
+		SET retry_at = clock_timestamp() + $2
+		WHERE endpoint_id = $1 AND state = 'active' AND retry_at IS NULL`
+
+	sqlParkEndpoint = `UPDATE wallet_webhook_endpoints
+		SET state = 'parked', updated_at = now()
+		WHERE endpoint_id = $1 AND state = 'active'`
+
+	sqlClaimEndpoint = `UPDATE wallet_webhook_endpoints
+		SET retry_at = clock_timestamp() + $2
+		WHERE endpoint_id = $1 AND state = 'active' AND retry_at <= statement_timestamp()
+		RETURNING failures`
+
+	sqlUp = `UPDATE wallet_webhook_endpoints
+		SET failures = 0, retry_at = NULL
+		WHERE endpoint_id = $1 AND state = 'active'`
+
+	sqlStillDown = `UPDATE wallet_webhook_endpoints
+		SET failures = $2, retry_at = clock_timestamp() + $3
+		WHERE endpoint_id = $1 AND state = 'active' AND retry_at IS NOT NULL`
+)
+
+// isDown counts a first failure, and reports whether there are too many in a row.
+func (d *Deliverer) isDown(endpoint string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.of(endpoint)
+	r.firsts++
+	if r.firsts < firstFailures {
+		return false
+	}
+	r.firsts = 0
+	return true
+}
 
 // probe tries events of some wallets at an endpoint that is down, more with each time. If one gets
 // through, the endpoint is up. Else the failure is counted, but not against the wallets.
@@ -72,12 +99,19 @@ func (d *Deliverer) probeWallets(ctx context.Context, endpoint string, failures 
 			break
 		}
 		tried[c.AssetRef] = true
-		if last, err = d.sendWallet(ctx, c); err != nil {
+		a, err := d.sendWallet(ctx, c)
+		switch {
+		case err != nil:
 			return err
+		case c.sent:
+			return errors.Join(d.settle(ctx, c, a), d.up(ctx, endpoint))
+		case a.result == delivered: // it had nothing to send, which proves nothing
+			if err := d.settle(ctx, c, a); err != nil {
+				return err
+			}
+			continue
 		}
-		if last.result == delivered || c.next != c.base {
-			return errors.Join(d.settle(ctx, c, last), d.up(ctx, endpoint))
-		}
+		last = a
 		if err := errors.Join(d.noteError(ctx, endpoint, last.reason), d.release(ctx, c, max(c.failures, 1), last.reason, 0)); err != nil {
 			return err
 		}
@@ -86,7 +120,9 @@ func (d *Deliverer) probeWallets(ctx context.Context, endpoint string, failures 
 		}
 	}
 	switch {
-	case len(tried) == 0:
+	case last.result == "" && ctx.Err() != nil:
+		return nil // another process probes it
+	case last.result == "":
 		return d.up(ctx, endpoint) // nothing to try
 	case last.result == gone:
 		return d.parkEndpoint(ctx, endpoint, last.reason)
@@ -102,137 +138,19 @@ func (d *Deliverer) up(ctx context.Context, endpoint string) error {
 	return errors.Join(d.exec(ctx, sqlUp, endpoint), d.exec(ctx, sqlRetryAll, endpoint))
 }
 
-const (
-	sqlLeaseResends = `UPDATE wallet_webhook_endpoints
-		SET resend_lease = $2, resend_until = clock_timestamp() + $3
-		WHERE endpoint_id = $1 AND (resend_lease = $2 OR resend_until IS NULL OR resend_until <= statement_timestamp())
-			AND state = 'active' AND retry_at IS NULL`
-
-	sqlEndResends = `UPDATE wallet_webhook_endpoints
-		SET resend_lease = NULL, resend_until = NULL
-		WHERE endpoint_id = $1 AND resend_lease = $2`
-
-	sqlResends = `SELECT user_id, currency, version, failures
-		FROM wallet_webhook_events
-		WHERE endpoint_id = $1 AND retry_at <= statement_timestamp()
-		ORDER BY retry_at, user_id, currency, version
-		LIMIT 200`
-
-	sqlDestination = `SELECT url, ` + secretsOf + ` FROM wallet_webhook_endpoints AS e WHERE endpoint_id = $1`
-
-	sqlResent = `DELETE FROM wallet_webhook_events WHERE endpoint_id = $1 AND user_id = $2 AND currency = $3 AND version = $4`
-
-	sqlResendLater = `UPDATE wallet_webhook_events
-		SET failures = $5, last_error = $6, retry_at = clock_timestamp() + $7, parked_at = CASE WHEN $7 IS NULL THEN clock_timestamp() ELSE parked_at END
-		WHERE endpoint_id = $1 AND user_id = $2 AND currency = $3 AND version = $4`
-)
-
-// single is an event to send again.
-type single struct {
-	UserID, Currency string
-	Version          int64
-	Failures         int
+func (d *Deliverer) parkEndpoint(ctx context.Context, endpoint, reason string) error {
+	d.Logger.Error("an endpoint of webhooks is parked: nothing is sent to it until \"wallet webhook resume\"", zap.String("endpoint", endpoint), zap.String("error", reason))
+	return d.exec(ctx, sqlParkEndpoint, endpoint)
 }
 
-func (s single) ref() wallet.AssetRef { return wallet.AssetRef{UserID: s.UserID, Currency: s.Currency} }
-
-// resend sends what somebody asked for, those of one wallet in order. One process at a time does
-// it for an endpoint.
-func (d *Deliverer) resend(ctx context.Context, endpoint string) {
-	for ctx.Err() == nil {
-		more, err := d.resendSome(ctx, endpoint)
-		if err != nil && ctx.Err() == nil {
-			d.Logger.Warn("could not send events again", zap.String("endpoint", endpoint), zap.Error(err))
-		}
-		if err != nil || !more {
-			break
-		}
-	}
-	if err := d.exec(ctx, sqlEndResends, endpoint, d.lease); err != nil {
-		d.Logger.Warn("could not end sending events again", zap.String("endpoint", endpoint), zap.Error(err))
-	}
+func (d *Deliverer) noteError(ctx context.Context, endpoint, reason string) error {
+	return d.exec(ctx, sqlNoteError, endpoint, reason)
 }
 
-func (d *Deliverer) resendSome(ctx context.Context, endpoint string) (more bool, err error) {
-	tag, err := d.DB.Exec(ctx, sqlLeaseResends, endpoint, d.lease, leaseFor)
-	if err != nil || tag.RowsAffected() == 0 {
-		return false, err
-	}
-	var to destination
-	var sealed [][]byte
-	if err := d.DB.QueryRow(ctx, sqlDestination, endpoint).Scan(&to.url, &sealed); err != nil {
-		return false, err
-	}
-	if to.secrets, err = d.openAll(sealed); err != nil {
-		return false, errors.Join(err, d.noteError(ctx, endpoint, err.Error()))
-	}
-	found, err := d.DB.Query(ctx, sqlResends, endpoint)
-	if err != nil {
-		return false, err
-	}
-	due, err := pgx.CollectRows(found, pgx.RowToStructByPos[single])
-	if err != nil || len(due) == 0 {
-		return false, err
-	}
-	slices.SortStableFunc(due, func(a, b single) int {
-		return cmp.Or(cmp.Compare(a.UserID, b.UserID), cmp.Compare(a.Currency, b.Currency), cmp.Compare(a.Version, b.Version))
-	})
-	started := time.Now()
-	group := errgroup.Group{}
-	group.SetLimit(d.Concurrency)
-	for len(due) > 0 {
-		n := 1
-		for n < len(due) && due[n].ref() == due[0].ref() {
-			n++
-		}
-		ofWallet := due[:n]
-		due = due[n:]
-		group.Go(func() error {
-			for _, s := range ofWallet {
-				if ctx.Err() != nil || time.Since(started) >= turn {
-					return nil
-				}
-				if goOn, err := d.resendOne(ctx, endpoint, to, s); err != nil || !goOn {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return true, group.Wait()
-}
-
-// resendOne sends one event again, and reports whether more can follow.
-func (d *Deliverer) resendOne(ctx context.Context, endpoint string, to destination, s single) (goOn bool, err error) {
-	var a attempt
-	events, err := feed.OfWallet(ctx, d.DB, s.ref(), s.Version, s.Version, 1)
-	switch {
-	case errors.Is(err, feed.ErrEventMissing):
-		a = attempt{result: failed, reason: err.Error()}
-	case err != nil:
-		return false, err
-	default:
-		a = d.sendObserved(ctx, endpoint, to, events[0])
-	}
-	key := []any{endpoint, s.UserID, s.Currency, s.Version}
-	later := func(failures int, pause *time.Duration) error {
-		return errors.Join(d.exec(ctx, sqlResendLater, append(key, failures, a.reason, pause)...), d.noteError(ctx, endpoint, a.reason))
-	}
-	switch a.result {
-	case delivered:
-		return true, d.exec(ctx, sqlResent, key...)
-	case gone:
-		return false, errors.Join(d.parkEndpoint(ctx, endpoint, a.reason), later(s.Failures, &a.after))
-	case throttled:
-		return false, errors.Join(d.exec(ctx, sqlDown, endpoint, a.after), later(s.Failures, &a.after))
-	}
-	if s.Failures >= len(d.Schedule) {
-		return true, later(s.Failures+1, nil)
-	}
-	pause := d.pause(s.Failures)
-	err = later(s.Failures+1, &pause)
-	if s.Failures == 0 && d.isDown(endpoint) {
-		return false, errors.Join(err, d.exec(ctx, sqlDown, endpoint, d.pause(0)))
-	}
-	return true, err
+// exec changes an endpoint. If it was removed there is nothing to change.
+func (d *Deliverer) exec(ctx context.Context, sql string, args ...any) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), savePatience)
+	defer cancel()
+	_, err := d.DB.Exec(ctx, sql, args...)
+	return err
 }

@@ -19,6 +19,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/valueledger/wallet/feed"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // messageID is the webhook-id of an event: the same each time, and to each endpoint. An event's
@@ -138,10 +139,5 @@ func withoutURL(err error) string {
 	if errors.As(err, &certificate) { // its text has names that the receiver chose
 		return "its certificate is not valid for this address"
 	}
-	return storable(err.Error())
-}
-
-// storable is what Postgres stores as text, of a bounded length.
-func storable(text string) string {
-	return strings.ToValidUTF8(strings.ReplaceAll(text[:min(len(text), 1000)], "\x00", ""), "")
+	return rows.LastError(err)
 }

@@ -1,0 +1,168 @@
+package webhooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/valueledger/wallet/feed"
+	"github.com/valueledger/wallet/internal/service/rows"
+)
+
+// Event is one that is parked, or that a wallet waits with.
+type Event struct {
+	EndpointID string    `json:"endpoint_id"`
+	EventID    string    `json:"event_id"`
+	Failures   int       `json:"failures"`
+	LastError  string    `json:"last_error"`
+	Since      time.Time `json:"since"`
+	RetryAt    time.Time `json:"retry_at,omitzero"` // if it is not parked
+	Parked     bool      `json:"parked"`
+}
+
+const (
+	// Only those that failed wait: the others are just being sent.
+	sqlListEvents = `SELECT endpoint_id, %s, failures, last_error, coalesce(parked_at, retry_at), NULL, true
+		FROM wallet_webhook_events AS p
+		WHERE ($1 = '' OR endpoint_id = $1) AND retry_at IS NULL
+		UNION ALL
+		SELECT endpoint_id, %s, failures, last_error, since, retry_at, false
+		FROM wallet_webhook_queue AS q
+		WHERE ($1 = '' OR endpoint_id = $1) AND failures > 0
+		ORDER BY 1, 5, 2
+		LIMIT $2`
+)
+
+// MaxListed is how many events ListEvents returns.
+const MaxListed = 1000
+
+// ListEvents lists the events of an endpoint, or of all, that are parked, and those that failed
+// and that their wallets wait with.
+func ListEvents(ctx context.Context, db *pgxpool.Pool, id string) ([]Event, error) {
+	if id != "" {
+		if _, err := List(ctx, db, id); err != nil {
+			return nil, err
+		}
+	}
+	found, err := db.Query(ctx, fmt.Sprintf(sqlListEvents, rows.EventID("p", "version"), rows.EventID("q", "next_version")), id, MaxListed)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(found, func(row pgx.CollectableRow) (e Event, err error) {
+		return e, row.Scan(&e.EndpointID, &e.EventID, &e.Failures, &e.LastError, &e.Since, orZero(&e.RetryAt), &e.Parked)
+	})
+}
+
+// maxRedeliver is how many events one call has sent again.
+const maxRedeliver = 1_000_000
+
+const (
+	isSkipped = `EXISTS (
+			SELECT FROM wallet_feed_skipped AS s
+			WHERE s.consumer = '` + ConsumerName + `' AND s.user_id = e.user_id AND s.currency = e.currency AND s.version = e.version AND ended_at IS NULL)`
+
+	// Only if its wallet's turn sends it.
+	sqlRetryEvent = `UPDATE wallet_webhook_queue AS q
+		SET retry_at = clock_timestamp()
+		FROM wallet_webhook_endpoints AS to_endpoint, wallet_asset_events AS e
+		WHERE q.endpoint_id = $1 AND q.user_id = $2 AND q.currency = $3 AND $4 BETWEEN next_version AND last_version
+			AND to_endpoint.endpoint_id = $1 AND e.user_id = $2 AND e.currency = $3 AND e.version = $4
+			AND (cardinality(events) = 0 OR e.event_type = ANY (events)) AND NOT ` + isSkipped
+
+	// What is parked or to be sent again already is tried at once, as if for the first time.
+	redeliver = `ON CONFLICT (endpoint_id, user_id, currency, version) DO UPDATE
+		SET failures = 0, retry_at = clock_timestamp()`
+
+	sqlRedeliverEvent = `INSERT INTO wallet_webhook_events (endpoint_id, user_id, currency, version, retry_at)
+		VALUES ($1, $2, $3, $4, clock_timestamp())
+		` + redeliver
+
+	sqlRedeliverParked = `UPDATE wallet_webhook_events
+		SET failures = 0, retry_at = clock_timestamp()
+		WHERE endpoint_id = $1 AND retry_at IS NULL`
+
+	// No more than the limit and one, by which too many are noticed. What is still in the queue is
+	// sent anyway.
+	sqlRedeliverRange = `INSERT INTO wallet_webhook_events (endpoint_id, user_id, currency, version, retry_at)
+		SELECT endpoint_id, e.user_id, e.currency, e.version, clock_timestamp()
+		FROM wallet_webhook_endpoints AS to_endpoint
+		JOIN wallet_asset_events AS e ON e.occurred_at >= $2 AND e.occurred_at < $3
+			AND ($4 = '' OR e.user_id = $4) AND ($5 = '' OR e.currency = $5)
+			AND (cardinality(users) = 0 OR e.user_id = ANY (users))
+			AND (cardinality(currencies) = 0 OR e.currency = ANY (currencies))
+			AND (cardinality(events) = 0 OR e.event_type = ANY (events))
+		WHERE endpoint_id = $1 AND NOT EXISTS (
+			SELECT FROM wallet_webhook_queue AS q
+			WHERE q.endpoint_id = $1 AND q.user_id = e.user_id AND q.currency = e.currency AND e.version BETWEEN next_version AND last_version)
+			AND NOT ` + isSkipped + `
+		LIMIT $6
+		` + redeliver
+)
+
+// RedeliverEvent has an event sent again, whatever the filter says, parked or not. One that its
+// wallet waits with is tried at once.
+func (s *Store) RedeliverEvent(ctx context.Context, id, eventID string) error {
+	ref, version, err := feed.FindEvent(ctx, s.db, eventID)
+	if unknown := (*feed.UnknownEventError)(nil); errors.As(err, &unknown) {
+		return &InvalidError{err}
+	} else if err != nil {
+		return err
+	}
+	return s.redeliver(ctx, id, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sqlRetryEvent, id, ref.UserID, ref.Currency, version)
+		if err != nil || tag.RowsAffected() > 0 {
+			return err
+		}
+		_, err = tx.Exec(ctx, sqlRedeliverEvent, id, ref.UserID, ref.Currency, version)
+		return err
+	})
+}
+
+// RedeliverParked has all parked events sent again, and returns how many there are.
+func (s *Store) RedeliverParked(ctx context.Context, id string) (n int64, err error) {
+	err = s.redeliver(ctx, id, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sqlRedeliverParked, id)
+		n = tag.RowsAffected()
+		return err
+	})
+	return n, err
+}
+
+// Range is a span of time, of all wallets that the endpoint is sent, or of one user or currency.
+type Range struct {
+	Since, Until     time.Time // Until is not in it
+	UserID, Currency string
+}
+
+// RedeliverRange has the events of a range sent again, and returns how many they are. Without a user it
+// reads all events.
+func (s *Store) RedeliverRange(ctx context.Context, id string, r Range) (n int64, err error) {
+	if !r.Since.Before(r.Until) {
+		return 0, invalid("the range ends before it begins (%s to %s)", r.Since.Format(time.RFC3339), r.Until.Format(time.RFC3339))
+	}
+	err = s.redeliver(ctx, id, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sqlRedeliverRange, id, r.Since, r.Until, r.UserID, r.Currency, maxRedeliver+1)
+		if n = tag.RowsAffected(); n > maxRedeliver {
+			return invalid("the range has more than %d events: have shorter ones sent one after the other", maxRedeliver)
+		}
+		return err
+	})
+	return n, err
+}
+
+func (s *Store) redeliver(ctx context.Context, id string, do func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sqlKeepEndpoint, id)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return &NotFoundError{id}
+		}
+		return do(tx)
+	})
+}
