@@ -77,6 +77,8 @@ func (hashSchema) Schema(huma.Registry) *huma.Schema {
 func aliasTypes(r huma.Registry) {
 	r.RegisterTypeAlias(reflect.TypeFor[wallet.Amount](), reflect.TypeFor[amountSchema]())
 	r.RegisterTypeAlias(reflect.TypeFor[wallet.Hash](), reflect.TypeFor[hashSchema]())
+	r.RegisterTypeAlias(reflect.TypeFor[wallet.Thresholds](), reflect.TypeFor[[]wallet.Threshold]())
+	r.RegisterTypeAlias(reflect.TypeFor[wallet.Crossed](), reflect.TypeFor[[]wallet.Crossing]())
 }
 
 // parseTime reads a time of a query; the zero time if there is none.

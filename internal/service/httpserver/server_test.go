@@ -32,13 +32,14 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 // world is a worker and the API, in front of a database of the test's own.
 type world struct {
-	t      *testing.T
-	url    string
-	server *httpserver.Server
-	queue  string
-	pool   *pgxpool.Pool
-	tokens []access.StaticToken
-	file   string
+	t        *testing.T
+	url      string
+	server   *httpserver.Server
+	queue    string
+	pool     *pgxpool.Pool
+	tokens   []access.StaticToken
+	file     string
+	document document
 }
 
 func newWorld(t *testing.T, change ...func(*httpserver.Options)) *world {
@@ -70,6 +71,7 @@ func newIdleWorld(t *testing.T, pool *pgxpool.Pool, change ...func(*httpserver.O
 	}
 	w.server, err = httpserver.New(o)
 	require.NoError(t, err)
+	w.document = documentOf(t, w.server)
 	listening := httptest.NewServer(w.server.Handler())
 	t.Cleanup(listening.Close)
 	w.url = listening.URL
@@ -132,7 +134,9 @@ func (w *world) doAs(token, method, path, body string, headers ...string) reply 
 	defer answer.Body.Close()
 	content, err := io.ReadAll(answer.Body)
 	require.NoError(w.t, err)
-	return reply{answer, string(content)}
+	said := reply{answer, string(content)}
+	w.document.requireFit(method, path, said)
+	return said
 }
 
 func (w *world) post(path, body string, headers ...string) reply {
@@ -280,6 +284,10 @@ func TestReads(t *testing.T) {
 	receipt := w.get(wallet + "/receipts/c")
 	require.Equal(t, 200, receipt.StatusCode, receipt.body)
 	require.Empty(t, w.post("/v1/receipts/check", "["+receipt.body+"]").json(t)["findings"])
+	require.Equal(t, 200, w.post(wallet+"/commands", `{"id":"t","type":"set_threshold","threshold":"low","amount":"8"}`).StatusCode)
+	require.Equal(t, 200, w.post(wallet+"/commands", `{"id":"back","type":"release","hold_id":"b"}`).StatusCode)
+	require.Contains(t, w.get(wallet+"/journal?limit=1000").body, `"crossed":[{`)
+	require.Contains(t, w.get(wallet+"/balance").body, `"thresholds":[{`)
 	verified := w.post(wallet+"/verify", "")
 	require.Equal(t, 200, verified.StatusCode, verified.body)
 	require.Empty(t, verified.json(t)["findings"])
