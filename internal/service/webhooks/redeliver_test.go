@@ -84,7 +84,8 @@ func TestASkippedEventIsSentOnlyOnceItIsRedelivered(t *testing.T) {
 
 	require.NoError(t, w.store.Pause(t.Context(), id))
 	require.NoError(t, feed.Redeliver(t.Context(), w.db, webhooks.ConsumerName, fourth))
-	w.eventually("it is noted", func() bool { return w.endpoint(id).Redelivering == 1 })
+	w.eventually("it is noted", func() bool { return w.endpoint(id).Redelivering+w.endpoint(id).Waiting == 1 })
+	require.EqualValues(t, 1, w.endpoint(id).Redelivering)
 	w.deposit("u1", 1)
 	w.eventually("it is queued", func() bool { return w.endpoint(id).Waiting == 1 })
 	require.NoError(t, w.store.Resume(t.Context(), id))
@@ -112,11 +113,12 @@ func TestAnOldEventDoesNotStartTheQueueAgain(t *testing.T) {
 	_, err := w.db.Exec(t.Context(), `UPDATE wallet_feed_consumers SET after_id = (SELECT id FROM wallet_feed WHERE first_version = 1), after_version = 1 WHERE name = $1`, webhooks.ConsumerName)
 	require.NoError(t, err)
 	w.start(o)
-	w.eventually("what is old is sent", func() bool { return len(r.versions("u1")) == 5 })
-	require.ElementsMatch(t, []int64{1, 2, 3, 2, 3}, r.versions("u1"))
+	w.eventually("it is queued", w.caughtUp)
 	var next int64
 	require.NoError(t, w.db.QueryRow(t.Context(), `SELECT next_version FROM wallet_webhook_queue WHERE endpoint_id = $1`, id).Scan(&next))
 	require.EqualValues(t, 4, next, "it still waits")
+	w.eventually("what is old is sent", func() bool { return len(r.versions("u1")) == 5 })
+	require.ElementsMatch(t, []int64{1, 2, 3, 2, 3}, r.versions("u1"))
 }
 
 // TestAnEventIsSentAgainWhateverTheFilterSays has it still in the queue.

@@ -3,10 +3,11 @@
 //
 // A consumer of the feed notes, in its own transaction, which versions of which wallets each
 // endpoint is still to be sent (enqueue.go). Any number of processes (deliver.go) take wallets from
-// there (queue.go), each for a while (wallet.go): an event is sent at least once, and again only if a process dies
-// before it has noted that it was. An event that fails is tried again with growing pauses, while
-// its wallet waits; then it is parked and the wallet goes on. If nothing gets through to an
-// endpoint, it is only probed, and in the end parked as a whole: its events then keep their order.
+// there (queue.go), each for a while (wallet.go): an event is sent at least once, and again only if
+// a process dies before it has noted that it was. An event that fails is tried again with growing
+// pauses, while its wallet waits; then it is parked and the wallet goes on. If nothing gets through
+// to an endpoint, it is only probed (probe.go), and in the end parked as a whole: its events then
+// keep their order. Single events go beside the queue (redeliver.go).
 package webhooks
 
 import (

@@ -120,13 +120,17 @@ func (w *world) eventually(what string, is func() bool) {
 	require.Eventually(w.t, is, 30*time.Second, 5*time.Millisecond, what)
 }
 
+// caughtUp reports whether everything is queued.
+func (w *world) caughtUp() (is bool) {
+	require.NoError(w.t, w.db.QueryRow(context.Background(), `SELECT after_id = (SELECT coalesce(max(id), 0) FROM wallet_feed) FROM wallet_feed_consumers WHERE name = $1`, webhooks.ConsumerName).Scan(&is))
+	return is
+}
+
 // idle waits until an endpoint has nothing to be sent.
 func (w *world) idle(id string) {
 	w.t.Helper()
 	w.eventually("everything is sent", func() bool {
-		var caughtUp bool
-		require.NoError(w.t, w.db.QueryRow(context.Background(), `SELECT after_id = (SELECT coalesce(max(id), 0) FROM wallet_feed) FROM wallet_feed_consumers WHERE name = $1`, webhooks.ConsumerName).Scan(&caughtUp))
-		e := w.endpoint(id)
+		caughtUp, e := w.caughtUp(), w.endpoint(id)
 		return caughtUp && e.Waiting == 0 && e.Redelivering == 0
 	})
 }
