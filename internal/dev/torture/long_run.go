@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.temporal.io/api/serviceerror"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
@@ -262,7 +263,10 @@ func (d *runDriver) pause(ctx context.Context) error {
 func (d *runDriver) cancel(ctx context.Context, kind InterruptionKind) error {
 	err := until(ctx, func(ctx context.Context) (err error) {
 		if kind == LoseRun {
-			_ = d.temporal.TerminateWorkflow(ctx, wallet.RunWorkflowID(d.ID), "", "torture") // it may have ended
+			err := d.temporal.TerminateWorkflow(ctx, wallet.RunWorkflowID(d.ID), "", "torture")
+			if ended := new(serviceerror.NotFound); err != nil && !errors.As(err, &ended) {
+				return err // a workflow that lives would have the run go on
+			}
 		} else if d.ended, err = d.starter.CancelRun(ctx, d.ID); err == nil || !errors.Is(err, starter.ErrRunNotRunning) {
 			return err
 		}
