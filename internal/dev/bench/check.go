@@ -35,9 +35,9 @@ func (c *Checked) violate(format string, args ...any) {
 // checkWallet compares what a wallet accepted with its journal and balance: each command must
 // be there once, as it was sent, with the answered outcome; nothing else may be there; and the
 // balance must be the sum of what the answers say was applied.
-func checkWallet(user string, accepted []outcome, journal []wallet.Entry, asset wallet.Asset) Checked {
+func checkWallet(user string, accepted []*outcome, journal []wallet.Entry, asset wallet.Asset) Checked {
 	c := Checked{Accepted: len(accepted)}
-	sent := make(map[string]outcome, len(accepted))
+	sent := make(map[string]*outcome, len(accepted))
 	for _, o := range accepted {
 		if _, twice := sent[o.command.ID]; twice {
 			c.violate("%s: command %q was sent twice: the benchmark is wrong", user, o.command.ID)

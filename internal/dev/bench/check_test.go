@@ -16,7 +16,7 @@ import (
 
 // history is a wallet with an opening, an addition and a refused subtraction, both as a run
 // accepts them and as the journal has them.
-func history(t *testing.T) (accepted []outcome, journal []wallet.Entry, asset wallet.Asset) {
+func history(t *testing.T) (accepted []*outcome, journal []wallet.Entry, asset wallet.Asset) {
 	asset = wallet.Asset{UserID: "u1", Currency: currency, Scale: 2}
 	for _, command := range []wallet.Command{
 		wallet.AutoCreate(), opening(Hot),
@@ -27,7 +27,7 @@ func history(t *testing.T) (accepted []outcome, journal []wallet.Entry, asset wa
 		require.NoError(t, err)
 		asset, journal = f.Account.Asset, append(journal, f.Entries...)
 		if command.Type != wallet.TypeCreate {
-			accepted = append(accepted, outcome{command: command, answered: true, result: f.Results[0]})
+			accepted = append(accepted, &outcome{command: command, answered: true, result: f.Results[0]})
 		}
 	}
 	return accepted, journal, asset
@@ -46,43 +46,43 @@ func TestTheCheckAcceptsWhatHolds(t *testing.T) {
 
 func TestTheCheckNamesWhatDoesNotHold(t *testing.T) {
 	for name, row := range map[string]struct {
-		tamper    func(accepted *[]outcome, journal *[]wallet.Entry, asset *wallet.Asset)
+		tamper    func(accepted *[]*outcome, journal *[]wallet.Entry, asset *wallet.Asset)
 		violation string
 	}{
 		"an accepted command is lost": {
-			func(_ *[]outcome, journal *[]wallet.Entry, _ *wallet.Asset) { *journal = slices.Delete(*journal, 2, 3) },
+			func(_ *[]*outcome, journal *[]wallet.Entry, _ *wallet.Asset) { *journal = slices.Delete(*journal, 2, 3) },
 			`command "c0-1" was accepted, but is not recorded`,
 		},
 		"a command counts twice": {
-			func(_ *[]outcome, journal *[]wallet.Entry, _ *wallet.Asset) {
+			func(_ *[]*outcome, journal *[]wallet.Entry, _ *wallet.Asset) {
 				*journal = append(*journal, (*journal)[2])
 			},
 			`command "c0-1" is recorded twice`,
 		},
 		"a command counts twice in the balance alone": {
-			func(_ *[]outcome, _ *[]wallet.Entry, asset *wallet.Asset) {
+			func(_ *[]*outcome, _ *[]wallet.Entry, asset *wallet.Asset) {
 				asset.Total = asset.Total.Add(wallet.MustAmount("12.50"))
 			},
 			"the balance is 1025.00, what was applied makes 1012.50",
 		},
 		"a command counts that nobody sent": {
-			func(accepted *[]outcome, _ *[]wallet.Entry, _ *wallet.Asset) { *accepted = (*accepted)[:2] },
+			func(accepted *[]*outcome, _ *[]wallet.Entry, _ *wallet.Asset) { *accepted = (*accepted)[:2] },
 			`command "c0-2" is recorded, but nobody sent it`,
 		},
 		"another amount than was sent": {
-			func(accepted *[]outcome, _ *[]wallet.Entry, _ *wallet.Asset) {
+			func(accepted *[]*outcome, _ *[]wallet.Entry, _ *wallet.Asset) {
 				(*accepted)[1].command.Amount = wallet.MustAmount("12.51")
 			},
 			"command add 12.51 (c0-1) is recorded as add 12.50",
 		},
 		"another answer than is recorded": {
-			func(accepted *[]outcome, _ *[]wallet.Entry, _ *wallet.Asset) {
+			func(accepted *[]*outcome, _ *[]wallet.Entry, _ *wallet.Asset) {
 				(*accepted)[2].result.Status = wallet.StatusApplied
 			},
 			`command "c0-2" was answered with applied at position 4, and recorded as unapplied at position 4`,
 		},
 		"another balance in the answer": {
-			func(accepted *[]outcome, _ *[]wallet.Entry, _ *wallet.Asset) {
+			func(accepted *[]*outcome, _ *[]wallet.Entry, _ *wallet.Asset) {
 				(*accepted)[1].result.TotalAfter = wallet.MustAmount("1.00")
 			},
 			`command "c0-1" was answered with`,

@@ -48,7 +48,7 @@ func (l ledger) settled(ctx context.Context) (n int64, err error) {
 // check reads back each wallet, compares it with what was accepted for it, and verifies its
 // whole trail.
 func (l ledger) check(ctx context.Context, of accepted) (Checked, error) {
-	perWallet := make([][]outcome, len(l.users))
+	perWallet := make([][]*outcome, len(l.users))
 	for _, o := range of.outcomes {
 		perWallet[o.wallet] = append(perWallet[o.wallet], o)
 	}

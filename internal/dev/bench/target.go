@@ -33,9 +33,9 @@ type outcome struct {
 type accepted struct {
 	commands int
 	total    wallet.Amount // what they add, minus what they subtract
-	// outcomes are theirs. The floor's are not kept: a minute of it has a million, at 1 KB each,
-	// and nobody answers them.
-	outcomes []outcome
+	// outcomes are theirs, behind pointers: a slice of values would be copied as it grows, at 1 KB
+	// each. The floor's are not kept: a minute of it has a million, and nobody answers them.
+	outcomes []*outcome
 }
 
 func (a *accepted) add(o outcome, keep bool) {
@@ -46,7 +46,8 @@ func (a *accepted) add(o outcome, keep bool) {
 		a.total = a.total.Add(o.command.Amount)
 	}
 	if keep {
-		a.outcomes = append(a.outcomes, o)
+		kept := o // only this copy is on the heap
+		a.outcomes = append(a.outcomes, &kept)
 	}
 }
 
