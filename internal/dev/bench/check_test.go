@@ -50,7 +50,9 @@ func TestTheCheckNamesWhatDoesNotHold(t *testing.T) {
 		violation string
 	}{
 		"an accepted command is lost": {
-			func(_ *[]*outcome, journal *[]wallet.Entry, _ *wallet.Asset) { *journal = slices.Delete(*journal, 2, 3) },
+			func(_ *[]*outcome, journal *[]wallet.Entry, _ *wallet.Asset) {
+				*journal = slices.Delete(*journal, 2, 3)
+			},
 			`command "c0-1" was accepted, but is not recorded`,
 		},
 		"a command counts twice": {
