@@ -64,6 +64,17 @@ var All = []Mutation{
 		Problems: []string{"contradict each other"},
 	},
 	{
+		Name:      "close_empty",
+		Mechanism: "A wallet is closed only when nothing is in it.",
+		Edits: []Edit{{
+			File: "freeze.go",
+			Old:  `if !a.Total.IsZero() || !a.Hold.IsZero() {`,
+			New:  `if false {`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"the rules say unapplied not_empty", "a step ran into a constraint"},
+	},
+	{
 		Name:      "dedupe",
 		Mechanism: "A step looks up which of its commands' ids are already in the journal.",
 		Edits: []Edit{{
@@ -158,12 +169,37 @@ var All = []Mutation{
 		Problems: []string{"the rules say unapplied frozen"},
 	},
 	{
+		Name:      "freezes_add_up",
+		Mechanism: "A second freeze takes nothing of the first back.",
+		Edits: []Edit{{
+			File: "freeze.go",
+			Old: `if f == "" || f == other {
+		return other
+	}
+	return FrozenAll`,
+			New: `return other`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{`, the rules say "all"`},
+	},
+	{
 		Name:      "crossed_once",
 		Mechanism: "A threshold is crossed only by the entry that comes from its other side.",
 		Edits: []Edit{{
 			File: "threshold.go",
 			Old:  `case !wasBelow && isBelow:`,
 			New:  `case isBelow:`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"crosses the thresholds"},
+	},
+	{
+		Name:      "crossed_back",
+		Mechanism: "A threshold is crossed upwards only by the entry that comes from below it, after which it is armed again.",
+		Edits: []Edit{{
+			File: "threshold.go",
+			Old:  `case wasBelow && !isBelow:`,
+			New:  `case !isBelow:`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"crosses the thresholds"},
@@ -312,6 +348,17 @@ var All = []Mutation{
 		Problems: []string{"that is an id_conflict"},
 	},
 	{
+		Name:      "reopened",
+		Mechanism: "A create opens a closed wallet again.",
+		Edits: []Edit{{
+			File: "kind.go",
+			Old:  `if a.Exists() && !a.Closed {`,
+			New:  `if a.Exists() {`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"is unapplied already_exists, the rules say applied"},
+	},
+	{
 		Name:      "reversed_before",
 		Mechanism: "What was reversed of a command before is not left to reverse.",
 		Edits: []Edit{{
@@ -321,6 +368,17 @@ var All = []Mutation{
 		}},
 		Faults:   "tamper",
 		Problems: []string{"the rules say unapplied reversal_exceeded", "to reverse, the rules say"},
+	},
+	{
+		Name:      "reversal_bound",
+		Mechanism: "All reversals of a command come to at most what it did.",
+		Edits: []Edit{{
+			File: "reversal.go",
+			Old:  `case amount.Cmp(o.Left) > 0:`,
+			New:  `case false:`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"the rules say unapplied reversal_exceeded", "to reverse, the rules say", "a step ran into a constraint"},
 	},
 	{
 		Name:      "row_lock",

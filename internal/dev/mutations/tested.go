@@ -105,4 +105,32 @@ var Tested = []struct {
 			New:  `SET redeliver_at = NULL`,
 		}},
 	}, "./feed", "TestARedeliveryIsNotUsedUpByTheDatabase"},
+	{Mutation{
+		Name:      "crossed_in_hash",
+		Mechanism: "The hash of an entry covers the thresholds that it crossed.",
+		Edits: []Edit{{
+			File: "field.go",
+			Old:  `f.Name != "format" && f.Name != "hash" }`,
+			New:  `f.Name != "format" && f.Name != "hash" && f.Name != "crossed" }`,
+		}},
+	}, ".", "TestEveryFieldIsInTheHash"},
+	{Mutation{
+		Name:      "thresholds_derived",
+		Mechanism: "Verification derives the thresholds of entries, set and crossed, from the commands.",
+		Edits: []Edit{{
+			File: "trail/chain.go",
+			Old:  `want := rules.NewEntry(`,
+			New: `result.Thresholds, result.Crossed = e.Thresholds, e.Crossed
+	want := rules.NewEntry(`,
+		}},
+	}, "./trail", "TestVerifyFindsCrossingsThatNoRuleGives"},
+	{Mutation{
+		Name:      "thresholds_in_row",
+		Mechanism: "Verification compares a wallet's thresholds with those of its journal.",
+		Edits: []Edit{{
+			File: "trail/chain.go",
+			Old:  `case have.Thresholds != want.Thresholds:`,
+			New:  `case false:`,
+		}},
+	}, "./activities", "TestVerifyFindsThresholdsThatSomebodyChanged"},
 }
