@@ -72,7 +72,7 @@ func reverse(a Account, c Command, _ time.Time) (Account, *Refusal) {
 	}
 	switch available := a.Available(); {
 	case !known:
-		return a, refuse(ReasonOriginalNotFound, "this wallet has no command %s: use the id of the command to reverse", quote(c.OriginalID))
+		return a, refuse(ReasonOriginalNotFound, "this wallet has no command %s: check the id, and that the user and the currency are those of the command to reverse", quote(c.OriginalID))
 	case o.Status != StatusApplied:
 		return a, refuse(ReasonOriginalUnapplied, "command %s was refused, so there is nothing to reverse", quote(o.ID))
 	case o.Type == TypeReverse:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,6 +31,10 @@ func TestReverseFreezeAndCloseFromTheShell(t *testing.T) {
 	require.Contains(t, s.reads("statement", "u8", "USD"), "│ order-7  │          │ ")
 	require.Contains(t, s.reads("statement", "u8", "USD", "-o", "json"), `"reversed":"10.00","changes_total":true`)
 	require.Contains(t, s.reads("find", "order-7", "-o", "json"), `"reversed":"10.00"`)
+	require.Equal(t, []string{"return-1", "return-3"}, commandIDs(s.reads("commands", "u8", "USD", "--reverses", "order-7", "-o", "json")))
+	require.Equal(t, []string{"return-3"}, commandIDs(s.reads("commands", "u8", "USD", "--reverses", "order-7", "--after", "4", "-o", "json")))
+	require.Empty(t, s.reads("commands", "u8", "USD", "--reverses", "return-1", "-o", "json"))
+	exits(exitInvalid, "", "commands", "u8", "--reverses", "order-7")
 	require.NotContains(t, s.reads("events", "u8", "USD", "-o", "json"), `"reversed"`, "an event never changes")
 
 	exits(exitDone, "", "freeze", "u8", "USD", "--what", "debits", "--id", "case-1")
@@ -44,4 +49,14 @@ func TestReverseFreezeAndCloseFromTheShell(t *testing.T) {
 	exits(exitRefused, "unapplied: closed", "add", "u8", "USD", "1", "--id", "late")
 	require.Contains(t, s.reads("balance", "u8", "USD", "-o", "json"), `"closed":true`)
 	exits(exitDone, "", "create", "u8", "USD", "--id", "again")
+}
+
+var commandID = regexp.MustCompile(`"command_id":"([^"]*)"`)
+
+// commandIDs are those of entries as JSON.
+func commandIDs(out string) (ids []string) {
+	for _, match := range commandID.FindAllStringSubmatch(out, -1) {
+		ids = append(ids, match[1])
+	}
+	return ids
 }
