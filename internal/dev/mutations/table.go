@@ -162,11 +162,33 @@ var All = []Mutation{
 		Mechanism: "A freeze refuses changes in its direction.",
 		Edits: []Edit{{
 			File: "freeze.go",
-			Old:  `if f != direction && f != FrozenAll {`,
+			Old:  `if !a.Frozen.stops(direction) {`,
 			New:  `if true {`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"the rules say unapplied frozen"},
+	},
+	{
+		Name:      "freeze_ends",
+		Mechanism: "A freeze ends at its time, by the time of the entry that comes then.",
+		Edits: []Edit{{
+			File: "freeze.go",
+			Old:  `return !freeze.IsZero() && !now.Before(freeze)`,
+			New:  `return false`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"is unapplied frozen, the rules say applied", "leaves the wallet frozen", "the rules say unapplied freeze_expired"},
+	},
+	{
+		Name:      "longer_freeze",
+		Mechanism: "A second freeze ends the first no earlier.",
+		Edits: []Edit{{
+			File: "freeze.go",
+			Old:  `if frozen && (before.IsZero() || !until.IsZero() && before.After(until)) {`,
+			New:  `if false {`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"leaves the wallet frozen"},
 	},
 	{
 		Name:      "freezes_add_up",
@@ -180,7 +202,7 @@ var All = []Mutation{
 			New: `return other`,
 		}},
 		Faults:   "tamper",
-		Problems: []string{`, the rules say "all"`},
+		Problems: []string{"leaves the wallet frozen"},
 	},
 	{
 		Name:      "crossed_once",

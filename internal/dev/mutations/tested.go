@@ -133,4 +133,13 @@ var Tested = []struct {
 			New:  `case false:`,
 		}},
 	}, "./activities", "TestVerifyFindsThresholdsThatSomebodyChanged"},
+	{Mutation{
+		Name:      "freeze_ends_in_row",
+		Mechanism: "Verification compares when a wallet's freezes end with its journal.",
+		Edits: []Edit{{
+			File: "trail/chain.go",
+			Old:  `have.FreezeEnds != want.FreezeEnds || `,
+			New:  ``,
+		}},
+	}, "./activities", "TestVerifyFindsAFreezeThatSomebodyCutShort"},
 }

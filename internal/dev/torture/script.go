@@ -149,7 +149,14 @@ func (s *Script) freezeOrClose(of int) []Send {
 }
 
 func (s *Script) freeze(i int) wallet.Command {
-	return wallet.Command{ID: s.id(i), Type: wallet.TypeFreeze, What: pick(s.r, []weighted[string]{{1, "debits"}, {1, "credits"}, {1, "all"}})}
+	c := wallet.Command{ID: s.id(i), Type: wallet.TypeFreeze, What: pick(s.r, []weighted[string]{{1, "debits"}, {1, "credits"}, {1, "all"}})}
+	if s.r.IntN(2) == 0 {
+		s.expires(&c)
+		if s.r.IntN(2) == 0 { // so soon that other steps come after it
+			c.ExpiresIn, c.ExpiresAt = "1s", time.Time{}
+		}
+	}
+	return c
 }
 
 // closeAndReopen closes a wallet that is still empty, and opens it again.
