@@ -392,17 +392,6 @@ var All = []Mutation{
 		Problems: []string{"the rules say unapplied reversal_exceeded", "to reverse, the rules say"},
 	},
 	{
-		Name:      "reversal_bound",
-		Mechanism: "All reversals of a command come to at most what it did.",
-		Edits: []Edit{{
-			File: "reversal.go",
-			Old:  `case amount.Cmp(o.Left) > 0:`,
-			New:  `case false:`,
-		}},
-		Faults:   "tamper",
-		Problems: []string{"the rules say unapplied reversal_exceeded", "to reverse, the rules say", "a step ran into a constraint"},
-	},
-	{
 		Name:      "row_lock",
 		Mechanism: "A step locks its wallet asset's row, so that two steps never write to one wallet at once.",
 		Edits: []Edit{{

@@ -1,7 +1,7 @@
 package mutations
 
-// Tested lists mutations that torture cannot see, because it has no part in them: a test must fail
-// without them.
+// Tested lists mutations that torture cannot see, because it has no part in them, or sees only in
+// long runs: a test must fail without them.
 var Tested = []struct {
 	Mutation
 	Package, Test string
@@ -105,6 +105,15 @@ var Tested = []struct {
 			New:  `SET redeliver_at = NULL`,
 		}},
 	}, "./feed", "TestARedeliveryIsNotUsedUpByTheDatabase"},
+	{Mutation{
+		Name:      "reversal_bound",
+		Mechanism: "All reversals of a command come to at most what it did.",
+		Edits: []Edit{{
+			File: "reversal.go",
+			Old:  `case amount.Cmp(o.Left) > 0:`,
+			New:  `case false:`,
+		}},
+	}, ".", "TestReversalsNeverExceedTheirOriginal"},
 	{Mutation{
 		Name:      "crossed_in_hash",
 		Mechanism: "The hash of an entry covers the thresholds that it crossed.",
