@@ -11,8 +11,9 @@ type Balance struct {
 	Available Amount `json:"available"`
 	// Due is what has expired of the holds but has no journal entry yet: the journal still
 	// counts it as held, Hold and Available do not.
-	Due       Amount    `json:"due,omitzero"`
-	Frozen    Frozen    `json:"frozen,omitempty"`
+	Due    Amount `json:"due,omitzero"`
+	Frozen Frozen `json:"frozen,omitempty"`
+	FreezeEnds
 	Closed    bool      `json:"closed,omitempty"`
 	Version   int64     `json:"version"`
 	Position  int64     `json:"position"`
@@ -26,6 +27,6 @@ type Balance struct {
 func (a Asset) Balance() Balance {
 	return Balance{
 		AssetRef: AssetRef{UserID: a.UserID, Currency: a.Currency}, Total: a.Total, Hold: a.Reserved(), Available: a.Available(), Due: a.Due,
-		Frozen: a.Frozen, Closed: a.Closed, Version: a.Version, Position: a.Position, Hash: a.Hash, UpdatedAt: a.UpdatedAt, Thresholds: a.Thresholds,
+		Frozen: a.Frozen, FreezeEnds: a.FreezeEnds, Closed: a.Closed, Version: a.Version, Position: a.Position, Hash: a.Hash, UpdatedAt: a.UpdatedAt, Thresholds: a.Thresholds,
 	}
 }

@@ -23,11 +23,11 @@ type Command struct {
 	// HoldID is the hold to capture, release, raise or extend: the id of the command that
 	// placed it.
 	HoldID string `json:"hold_id,omitempty"`
-	// ExpiresIn is how long after it is placed a hold expires, for example "15m", "24h" or
-	// "7d", by Postgres's clock.
+	// ExpiresIn is how long after it is placed a hold expires, or a freeze ends, for example
+	// "15m", "24h" or "7d", by Postgres's clock.
 	ExpiresIn string `json:"expires_in,omitempty"`
-	// ExpiresAt is the time at which a hold expires. Without expires_in and expires_at it never
-	// expires.
+	// ExpiresAt is the time at which a hold expires, or a freeze ends. Without expires_in and
+	// expires_at it never does.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// Partial keeps the rest of the hold reserved after a capture, for another capture.
 	Partial bool `json:"partial,omitempty"`

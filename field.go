@@ -64,6 +64,8 @@ var EntryFields = []Field{
 	{Name: "original_left", Of: func(e *Entry) any { return &e.OriginalLeft }, Optional: true, InEvent: true},
 	{Name: "what", Of: func(e *Entry) any { return &e.What }, Optional: true, InEvent: true},
 	{Name: "frozen", Of: func(e *Entry) any { return (*string)(&e.Frozen) }, Optional: true, InEvent: true},
+	{Name: "debits_frozen_until", Of: func(e *Entry) any { return &e.DebitsFrozenUntil }, Optional: true, InEvent: true},
+	{Name: "credits_frozen_until", Of: func(e *Entry) any { return &e.CreditsFrozenUntil }, Optional: true, InEvent: true},
 	{Name: "closed", Of: func(e *Entry) any { return &e.Closed }, Optional: true, InEvent: true},
 	{Name: "transaction_id", Of: func(e *Entry) any { return &e.TransactionID }, Optional: true, InEvent: true},
 	{Name: "leg", Of: func(e *Entry) any { return &e.Leg }, Optional: true, InEvent: true},

@@ -17,11 +17,12 @@ type Asset struct {
 	Hold     Amount `json:"hold_amount"`  // the part of it that is reserved
 	// Due is the part of Hold whose holds have expired but have no expire entry in the journal
 	// yet. It is already available. Only reads of the current balance set it.
-	Due      Amount `json:"due_amount,omitzero"`
-	Frozen   Frozen `json:"frozen,omitempty"`
-	Closed   bool   `json:"closed,omitempty"`
-	Version  int64  `json:"version"`  // applied commands
-	Position int64  `json:"position"` // recorded commands
+	Due    Amount `json:"due_amount,omitzero"`
+	Frozen Frozen `json:"frozen,omitempty"`
+	FreezeEnds
+	Closed   bool  `json:"closed,omitempty"`
+	Version  int64 `json:"version"`  // applied commands
+	Position int64 `json:"position"` // recorded commands
 	// OpenHolds is how many holds are open. NextExpiry is when the next of them expires, zero
 	// if none does.
 	OpenHolds  int64      `json:"open_holds,omitempty"`
@@ -46,7 +47,7 @@ func (a Asset) Reserved() Amount { return a.Hold.Sub(a.Due) }
 // After is the asset after an entry of its journal.
 func (a Asset) After(e Entry) Asset {
 	a.Position, a.Hash, a.Format, a.UpdatedAt = e.Position, e.Hash, e.Format, e.RecordedAt
-	a.Total, a.Hold, a.Frozen, a.Closed = e.TotalAfter, e.HoldAfter, e.Frozen, e.Closed
+	a.Total, a.Hold, a.Frozen, a.FreezeEnds, a.Closed = e.TotalAfter, e.HoldAfter, e.Frozen, e.FreezeEnds, e.Closed
 	if e.Status == StatusApplied {
 		a.Version = e.Version
 		if e.Threshold != "" {
@@ -130,13 +131,14 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	if err != nil {
 		return before, Result{}, err
 	}
+	before.Asset = before.Thawed(now)
 	before.Position++
 	before.changed, before.reversed = nil, nil
 	after, refused := decide(before, received, now)
 	r := Result{
 		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Position: before.Position, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(received, before.Scale),
 		TotalBefore: before.Total, TotalAfter: before.Total, HoldBefore: before.Hold, HoldAfter: before.Hold,
-		Frozen: before.Frozen, Closed: before.Closed, Threshold: c.Threshold,
+		Frozen: before.Frozen, FreezeEnds: before.FreezeEnds, Closed: before.Closed, Threshold: c.Threshold,
 	}
 	if refused != nil {
 		r.Status, r.Reason, r.Message = StatusUnapplied, refused.Reason, refused.Message
@@ -161,7 +163,7 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	if o, ok := after.Reversed(); ok && !o.Left.IsZero() {
 		r.OriginalLeft = o.Left
 	}
-	r.Frozen, r.Closed = after.Frozen, after.Closed
+	r.Frozen, r.FreezeEnds, r.Closed = after.Frozen, after.FreezeEnds, after.Closed
 	r.Status, r.Version, r.TotalAfter, r.HoldAfter = StatusApplied, after.Version, after.Total, after.Hold
 	return after, r, nil
 }
@@ -221,7 +223,7 @@ func Answer(prior Entry, a Asset, c Command) Result {
 		Status: StatusUnapplied, Reason: ReasonIDConflict,
 		Message: fmt.Sprintf("id %s was used before, on %s at position %d, with other content: send this command under a new id",
 			quote(c.ID), prior.RecordedAt.Format(time.RFC3339), prior.Position),
-		TotalBefore: a.Total, TotalAfter: a.Total, HoldBefore: a.Hold, HoldAfter: a.Hold, Frozen: a.Frozen, Closed: a.Closed,
+		TotalBefore: a.Total, TotalAfter: a.Total, HoldBefore: a.Hold, HoldAfter: a.Hold, Frozen: a.Frozen, FreezeEnds: a.FreezeEnds, Closed: a.Closed,
 		RecordedAt: prior.RecordedAt,
 	}
 }
@@ -260,6 +262,7 @@ func Fold(before Account, prior map[string]*Entry, commands []Received, now time
 		now:    now, known: make(map[string]*Entry, len(commands)),
 	}
 	f.Account = before.Clone()
+	f.Account.Asset = f.Account.Thawed(now)
 	if !before.Exists() && !f.opens(commands) {
 		if _, err := f.record(&Received{Command: AutoCreate()}); err != nil {
 			return Folded{}, err

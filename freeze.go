@@ -27,19 +27,85 @@ func (f Frozen) and(other Frozen) Frozen {
 	return FrozenAll
 }
 
-// stops refuses a change in one direction.
-func (f Frozen) stops(direction Frozen) *Refusal {
-	if f != direction && f != FrozenAll {
-		return nil
-	}
-	return refuse(ReasonFrozen, "the wallet's %s are frozen: unfreeze it first, and send this again under a new id", f.text())
-}
+// stops reports whether nothing may change in one direction.
+func (f Frozen) stops(direction Frozen) bool { return f == direction || f == FrozenAll }
 
 func (f Frozen) text() string {
 	if f == FrozenAll {
 		return "debits and credits"
 	}
 	return string(f)
+}
+
+// FreezeEnds is when the freezes of a wallet asset end by themselves. A time, in UTC, is zero if its
+// direction is not frozen, or until it is unfrozen.
+type FreezeEnds struct {
+	DebitsFrozenUntil  time.Time `json:"debits_frozen_until,omitzero"`
+	CreditsFrozenUntil time.Time `json:"credits_frozen_until,omitzero"`
+}
+
+// FrozenText says what is frozen, and until when: "debits until 2026-01-31T12:00:00Z, credits". show
+// writes a time.
+func FrozenText(f Frozen, e FreezeEnds, show func(time.Time) string) string {
+	if e == (FreezeEnds{}) {
+		return string(f)
+	}
+	var parts []string
+	for _, direction := range []Frozen{FrozenDebits, FrozenCredits} {
+		switch until := e.until(direction); {
+		case !f.stops(direction):
+		case until.IsZero():
+			parts = append(parts, string(direction))
+		default:
+			parts = append(parts, string(direction)+" until "+show(until))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (e FreezeEnds) until(direction Frozen) time.Time {
+	if direction == FrozenDebits {
+		return e.DebitsFrozenUntil
+	}
+	return e.CreditsFrozenUntil
+}
+
+// Thawed is the asset at a time, without the freezes that have ended by then: at the very moment
+// they have. Nobody records that: the next entry says what is still frozen.
+func (a Asset) Thawed(now time.Time) Asset {
+	if !hasEnded(a.DebitsFrozenUntil, now) && !hasEnded(a.CreditsFrozenUntil, now) { // nearly always
+		return a
+	}
+	before, ends := a.Frozen, a.FreezeEnds
+	a.Frozen, a.FreezeEnds = "", FreezeEnds{}
+	if before.stops(FrozenDebits) && !hasEnded(ends.DebitsFrozenUntil, now) {
+		a.Frozen, a.DebitsFrozenUntil = FrozenDebits, ends.DebitsFrozenUntil
+	}
+	if before.stops(FrozenCredits) && !hasEnded(ends.CreditsFrozenUntil, now) {
+		a.Frozen, a.CreditsFrozenUntil = a.Frozen.and(FrozenCredits), ends.CreditsFrozenUntil
+	}
+	return a
+}
+
+// NextThaw is when the next freeze ends; zero if none does.
+func (a Asset) NextThaw() time.Time {
+	if d := a.DebitsFrozenUntil; !d.IsZero() && (a.CreditsFrozenUntil.IsZero() || d.Before(a.CreditsFrozenUntil)) {
+		return d
+	}
+	return a.CreditsFrozenUntil
+}
+
+func hasEnded(freeze, now time.Time) bool { return !freeze.IsZero() && !now.Before(freeze) }
+
+// refusesFrozen refuses a change in one direction.
+func (a Asset) refusesFrozen(direction Frozen) *Refusal {
+	if !a.Frozen.stops(direction) {
+		return nil
+	}
+	if until := a.until(direction); !until.IsZero() {
+		return refuse(ReasonFrozen, "the wallet's %s are frozen until %s: unfreeze it, or wait until then, and send this again under a new id", direction, timeText(until))
+	}
+	return refuse(ReasonFrozen, "the wallet's %s are frozen: unfreeze it first, and send this again under a new id", a.Frozen.text())
 }
 
 // stopped refuses a command of a type that the wallet asset is closed or frozen for. A capture
@@ -51,16 +117,38 @@ func (a Asset) stopped(kind Kind) *Refusal {
 	if kind.direction == "" {
 		return nil
 	}
-	return a.Frozen.stops(kind.direction)
+	return a.refusesFrozen(kind.direction)
 }
 
-func freeze(a Account, c Command, _ time.Time) (Account, *Refusal) {
-	a.Frozen = a.Frozen.and(Frozen(c.What))
+func freeze(a Account, c Command, now time.Time) (Account, *Refusal) {
+	until, refused := c.expiry(now)
+	if refused != nil {
+		return a, refused
+	}
+	if hasEnded(until, now) {
+		return a, refuse(ReasonFreezeExpired, "the freeze would have ended already, at %s: send a later time under a new id", timeText(until))
+	}
+	what, before := Frozen(c.What), a.Frozen
+	a.Frozen = before.and(what)
+	if what.stops(FrozenDebits) {
+		a.DebitsFrozenUntil = longer(before.stops(FrozenDebits), a.DebitsFrozenUntil, until)
+	}
+	if what.stops(FrozenCredits) {
+		a.CreditsFrozenUntil = longer(before.stops(FrozenCredits), a.CreditsFrozenUntil, until)
+	}
 	return a, nil
 }
 
+// longer is when the later of two freezes ends, the first of which there may not be. Zero is never.
+func longer(frozen bool, before, until time.Time) time.Time {
+	if frozen && (before.IsZero() || !until.IsZero() && before.After(until)) {
+		return before
+	}
+	return until
+}
+
 func unfreeze(a Account, _ Command, _ time.Time) (Account, *Refusal) {
-	a.Frozen = ""
+	a.Frozen, a.FreezeEnds = "", FreezeEnds{}
 	return a, nil
 }
 

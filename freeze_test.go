@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -127,6 +128,108 @@ func TestFrozenAndClosedAreInEachEntry(t *testing.T) {
 			if before.Closed && last.Status == StatusApplied {
 				require.Equal(t, TypeCreate, last.Type)
 			}
+		}
+	})
+}
+
+func frozenUntil(id, what, expiresIn string) Command {
+	return Command{ID: id, Type: TypeFreeze, What: what, ExpiresIn: expiresIn}
+}
+
+// TestAFreezeEndsAtItsTime, without an entry of its own, by the time of the command that comes then.
+func TestAFreezeEndsAtItsTime(t *testing.T) {
+	f, err := Fold(Account{Asset: dollars()}, nil, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("5")}, frozenUntil("f", "debits", "1h")), noon)
+	require.NoError(t, err)
+	end := noon.Add(time.Hour)
+	require.Equal(t, FreezeEnds{DebitsFrozenUntil: end}, f.Results[1].FreezeEnds)
+	require.Equal(t, end, f.Account.NextThaw())
+
+	take := Command{ID: "s", Type: TypeSubtract, Amount: MustAmount("1")}
+	last, err := Fold(f.Account, nil, good(take), end.Add(-time.Microsecond))
+	require.NoError(t, err)
+	require.Equal(t, ReasonFrozen, last.Results[0].Reason)
+	require.Contains(t, last.Results[0].Message, "the wallet's debits are frozen until "+timeText(end))
+	require.Equal(t, end, last.Entries[0].DebitsFrozenUntil)
+
+	then, err := Fold(f.Account, nil, good(take), end)
+	require.NoError(t, err)
+	require.Len(t, then.Entries, 1)
+	require.Equal(t, StatusApplied, then.Results[0].Status)
+	require.Empty(t, then.Entries[0].Frozen)
+	require.Zero(t, then.Entries[0].FreezeEnds)
+	require.Empty(t, then.Account.Frozen)
+
+	// An answer without an entry says what is frozen then, too.
+	conflict, err := Fold(f.Account, map[string]*Entry{"a": &f.Entries[1]}, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("6")}), end)
+	require.NoError(t, err)
+	require.Equal(t, ReasonIDConflict, conflict.Results[0].Reason)
+	require.Empty(t, conflict.Results[0].Frozen)
+
+	for at, reason := range map[time.Time]Reason{noon.Add(time.Microsecond): "", noon: ReasonFreezeExpired, noon.Add(-time.Hour): ReasonFreezeExpired} {
+		late, err := Fold(f.Account, nil, good(Command{ID: "late", Type: TypeFreeze, What: "credits", ExpiresAt: at}), noon)
+		require.NoError(t, err)
+		require.Equal(t, reason, late.Results[0].Reason, at)
+	}
+	both := Command{ID: "b", Type: TypeFreeze, What: "all", ExpiresIn: "1h", ExpiresAt: end}
+	require.ErrorContains(t, both.Validate(), "both expires_in and expires_at")
+}
+
+// TestFreezesAddUpOverTime for any of them: a direction is frozen while any freeze of it lasts, until
+// it is unfrozen, and each answer says until when.
+func TestFreezesAddUpOverTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		account, now := Account{Asset: dollars()}, noon
+		var freezes []Command
+		ends := map[string]time.Time{} // zero for never
+		until := func(direction string) (frozen bool, last time.Time) {
+			for _, f := range freezes {
+				end := ends[f.ID]
+				if f.What != direction && f.What != "all" || !end.IsZero() && !now.Before(end) {
+					continue
+				}
+				if !frozen || end.IsZero() || !last.IsZero() && end.After(last) {
+					last = end
+				}
+				frozen = true
+			}
+			return frozen, last
+		}
+		for n := range 30 {
+			now = now.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "minutes")) * time.Minute)
+			c := Command{ID: string(rune('a' + n)), Type: rapid.SampledFrom([]CommandType{TypeAdd, TypeSubtract, TypeFreeze, TypeFreeze, TypeUnfreeze}).Draw(t, "type")}
+			switch c.Type {
+			case TypeAdd, TypeSubtract:
+				c.Amount = cents(1)
+			case TypeFreeze:
+				c.What = rapid.SampledFrom(freezable).Draw(t, "what")
+				c.ExpiresIn = rapid.SampledFrom([]string{"", "1m", "2m", "3m", "5m"}).Draw(t, "for")
+			}
+			debits, _ := until("debits")
+			credits, _ := until("credits")
+			f, err := Fold(account, nil, good(c), now)
+			require.NoError(t, err)
+			account = f.Account
+			last := f.Entries[len(f.Entries)-1]
+			require.Equal(t, c.Type == TypeSubtract && debits || c.Type == TypeAdd && credits, last.Reason == ReasonFrozen, "%s at %s", c, now)
+			switch c.Type {
+			case TypeUnfreeze:
+				freezes = nil
+			case TypeFreeze:
+				if freezes = append(freezes, c); c.ExpiresIn != "" {
+					d, err := time.ParseDuration(c.ExpiresIn)
+					require.NoError(t, err)
+					ends[c.ID] = now.Add(d)
+				}
+			}
+			for direction, of := range map[Frozen]time.Time{FrozenDebits: last.DebitsFrozenUntil, FrozenCredits: last.CreditsFrozenUntil} {
+				frozen, end := until(string(direction))
+				require.Equal(t, frozen, last.Frozen.stops(direction))
+				require.True(t, end.Equal(of), "%s until %s, not %s", direction, end, of)
+			}
+			require.Equal(t, last.FreezeEnds, account.FreezeEnds)
+			facts, err := NewFacts(good(c), f.Results).Results(good(c))
+			require.NoError(t, err)
+			require.Equal(t, f.Results[0].FreezeEnds, facts[0].FreezeEnds)
 		}
 	})
 }

@@ -90,7 +90,7 @@ func FuzzDecodeCommand(f *testing.F) {
 		`{"id":"v","type":"add","amount":"1","not_after":"2026-01-31T12:00:00.000001+01:00","expected_version":0}`, `{"id":"v","type":"create","expected_version":-0}`,
 		`{"id":"v","type":"add","amount":"1","expected_version":1.0}`, `{"id":"v","type":"add","amount":"1","not_after":"","expected_version":null}`,
 		`{"id":"r","type":"reverse","original_id":"order-7","amount":"6"}`, `{"id":"r","type":"reverse","original_id":"_transaction/t/1"}`, `{"id":"r","type":"reverse","original_id":""}`,
-		`{"id":"f","type":"freeze","what":"all"}`, `{"id":"f","type":"freeze","what":"both"}`, `{"id":"f","type":"close"}`,
+		`{"id":"f","type":"freeze","what":"all"}`, `{"id":"f","type":"freeze","what":"both"}`, `{"id":"f","type":"freeze","what":"debits","expires_in":"1h"}`, `{"id":"f","type":"close"}`,
 		`{"id":"_a","type":"create"}`, `{"id":7}`, `[]`, `null`, ``, "\xff", `{"id":"a","type":"add","amount":"` + strings.Repeat("0", 90) + `1"}`,
 	} {
 		f.Add([]byte(data))

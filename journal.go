@@ -77,6 +77,7 @@ type Entry struct {
 	What         string // a freeze is of
 	// The wallet asset is so after the entry.
 	Frozen Frozen
+	FreezeEnds
 	Closed bool
 	// The threshold that the command sets or removes, those that the wallet has after it, and the
 	// ones that the entry crossed: see Result.
@@ -97,7 +98,7 @@ func (e Entry) Result() Result {
 		Amount: e.Amount, TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter,
 		HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter, Version: e.Version,
 		HoldID: e.TargetHoldID(), HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
-		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, Frozen: e.Frozen, Closed: e.Closed,
+		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, Frozen: e.Frozen, FreezeEnds: e.FreezeEnds, Closed: e.Closed,
 		Threshold: e.Threshold, Thresholds: e.Thresholds, Crossed: e.Crossed,
 		Position: e.Position, Hash: e.Hash, RecordedAt: e.RecordedAt,
 	}

@@ -91,7 +91,10 @@ var kinds = []Kind{
 		Type: TypeReverse, Event: "wallet_asset.reversed", Required: []string{"original_id"}, Optional: []string{"amount"}, apply: reverse,
 		Refuses: []Reason{ReasonOriginalNotFound, ReasonOriginalUnapplied, ReasonOriginalIsReversal, ReasonNotReversible, ReasonReversalExceeded, ReasonInsufficientFunds},
 	},
-	{Type: TypeFreeze, Event: "wallet_asset.frozen", Required: []string{"what"}, apply: freeze},
+	{
+		Type: TypeFreeze, Event: "wallet_asset.frozen", Required: []string{"what"}, Optional: []string{"expires_in", "expires_at"}, apply: freeze,
+		Refuses: []Reason{ReasonFreezeExpired},
+	},
 	{Type: TypeUnfreeze, Event: "wallet_asset.unfrozen", apply: unfreeze},
 	{Type: TypeClose, Event: "wallet_asset.closed", apply: closeAsset, Refuses: []Reason{ReasonNotEmpty}},
 	{

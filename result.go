@@ -28,6 +28,7 @@ const (
 	ReasonExpiryNotLater     Reason = "expiry_not_later"     // an expiry is only moved to a later time
 	ReasonTooManyHolds       Reason = "too_many_holds"       // more than MaxOpenHolds would be open
 	ReasonFrozen             Reason = "frozen"               // its debits or credits are
+	ReasonFreezeExpired      Reason = "freeze_expired"       // the freeze would have ended already
 	ReasonClosed             Reason = "closed"               // and not opened again
 	ReasonNotEmpty           Reason = "not_empty"            // only an empty wallet is closed
 	ReasonOriginalNotFound   Reason = "original_not_found"   // the wallet has no such command to reverse
@@ -77,7 +78,8 @@ type Result struct {
 	OriginalLeft Amount `json:"original_left,omitzero"`
 	// Frozen and Closed are the wallet's after the command.
 	Frozen Frozen `json:"frozen,omitempty"`
-	Closed bool   `json:"closed,omitempty"`
+	FreezeEnds
+	Closed bool `json:"closed,omitempty"`
 	// Threshold is the name of the one that the command sets or removes, and Thresholds are those
 	// that the wallet has after that, by name.
 	Threshold  string     `json:"threshold,omitempty"`

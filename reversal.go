@@ -72,7 +72,7 @@ func reverse(a Account, c Command, _ time.Time) (Account, *Refusal) {
 	}
 	switch available := a.Available(); {
 	case !known:
-		return a, refuse(ReasonOriginalNotFound, "this wallet has no command %s: use the id of the command to reverse", quote(c.OriginalID))
+		return a, refuse(ReasonOriginalNotFound, "this wallet has no command %s: check the id, and that the user and the currency are those of the command to reverse", quote(c.OriginalID))
 	case o.Status != StatusApplied:
 		return a, refuse(ReasonOriginalUnapplied, "command %s was refused, so there is nothing to reverse", quote(o.ID))
 	case o.Type == TypeReverse:
@@ -83,10 +83,10 @@ func reverse(a Account, c Command, _ time.Time) (Account, *Refusal) {
 		return a, refuse(ReasonReversalExceeded, "all %s %s of command %s are reversed already", o.Moved, a.Currency, quote(o.ID))
 	case amount.Cmp(o.Left) > 0:
 		return a, refuse(ReasonReversalExceeded, "only %s of the %s %s of command %s are left to reverse, less than %s: send at most what is left, under a new id", o.Left, o.Moved, a.Currency, quote(o.ID), amount)
-	case o.Gave && a.Frozen.stops(FrozenDebits) != nil:
-		return a, a.Frozen.stops(FrozenDebits)
-	case !o.Gave && a.Frozen.stops(FrozenCredits) != nil:
-		return a, a.Frozen.stops(FrozenCredits)
+	case o.Gave && a.refusesFrozen(FrozenDebits) != nil:
+		return a, a.refusesFrozen(FrozenDebits)
+	case !o.Gave && a.refusesFrozen(FrozenCredits) != nil:
+		return a, a.refusesFrozen(FrozenCredits)
 	case o.Gave && amount.Cmp(available) > 0:
 		return a, refuse(ReasonInsufficientFunds, "cannot reverse %s %s of command %s: %s available (total %s, hold %s)", amount, a.Currency, quote(o.ID), available, a.Total, a.Hold)
 	case o.Gave:

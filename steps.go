@@ -129,7 +129,8 @@ type State struct {
 	// available, and not in Hold. It counts the five holds that expire first.
 	Due    Amount `json:"due,omitzero"`
 	Frozen Frozen `json:"frozen,omitempty"`
-	Closed bool   `json:"closed,omitempty"`
+	FreezeEnds
+	Closed bool `json:"closed,omitempty"`
 	// Thresholds are those that are set, by name.
 	Thresholds Thresholds `json:"thresholds,omitempty"`
 	// OpenHolds is how many holds are open.

@@ -3,6 +3,7 @@ package activities_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -69,5 +70,57 @@ func TestVerifyFindsAWalletThatSomebodyUnfroze(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, report.Findings, 1, change)
 		require.Contains(t, report.Findings[0].Problem, "but the journal says")
+	}
+}
+
+// TestAFreezeThatHasEndedIsNowhere: not in the reads of now, nor after its row was lost; but in those
+// of its time.
+func TestAFreezeThatHasEndedIsNowhere(t *testing.T) {
+	s := newSteps(t)
+	until := func(id, what, expiresIn string) wallet.Received {
+		return wallet.Received{Command: wallet.Command{ID: id, Type: wallet.TypeFreeze, What: what, ExpiresIn: expiresIn}}
+	}
+	end := s.apply(add("funds", "10"), until("f", "debits", "1s"), until("g", "credits", "1h"))[1].DebitsFrozenUntil
+	frozen := s.journal()[len(s.journal())-1].RecordedAt
+	require.Equal(t, end, s.balance("u1").DebitsFrozenUntil)
+	s.verified()
+	s.awaitClock(end)
+	require.Equal(t, wallet.FrozenCredits, s.balance("u1").Frozen)
+	require.Equal(t, wallet.FrozenCredits, s.ensure().Frozen)
+	statement, err := trail.New(s.db).Statement(t.Context(), "u1", "USD", time.Time{}, time.Time{})
+	require.NoError(t, err)
+	require.Equal(t, wallet.FrozenCredits, statement.Closing.Frozen)
+	require.Len(t, s.journal(), 4, "nobody has to record it")
+	s.verified()
+	_, err = s.db.Exec(t.Context(), `DELETE FROM wallet_assets WHERE user_id = $1`, s.ref.UserID)
+	require.NoError(t, err)
+	results := s.apply(subtract("s", "1"), add("a", "1"))
+	require.Equal(t, wallet.StatusApplied, results[0].Status)
+	require.Equal(t, wallet.ReasonFrozen, results[1].Reason)
+	require.Contains(t, results[1].Message, "credits are frozen until")
+	s.verified()
+	for at, want := range map[time.Time]wallet.Frozen{frozen: wallet.FrozenAll, end.Add(-time.Microsecond): wallet.FrozenAll, end: wallet.FrozenCredits} {
+		then, err := trail.New(s.db).AssetAt(t.Context(), s.ref.UserID, s.ref.Currency, at)
+		require.NoError(t, err)
+		require.Equal(t, want, then.Frozen, at)
+	}
+	then, err := trail.New(s.db).AssetAtVersion(t.Context(), s.ref.UserID, s.ref.Currency, 4)
+	require.NoError(t, err)
+	require.Equal(t, wallet.FrozenAll, then.Frozen)
+	require.Equal(t, end, then.DebitsFrozenUntil)
+}
+
+// TestVerifyFindsAFreezeThatSomebodyCutShort in the row alone.
+func TestVerifyFindsAFreezeThatSomebodyCutShort(t *testing.T) {
+	for _, change := range []string{`debits_frozen_until = NULL`, `debits_frozen_until = debits_frozen_until - interval '1 second'`, `credits_frozen_until = clock_timestamp()`} {
+		s := newSteps(t)
+		s.apply(wallet.Received{Command: wallet.Command{ID: "f", Type: wallet.TypeFreeze, What: "all", ExpiresIn: "1h"}})
+		s.verified()
+		_, err := s.db.Exec(t.Context(), `UPDATE wallet_assets SET `+change+` WHERE user_id = $1`, s.ref.UserID)
+		require.NoError(t, err)
+		report, err := trail.New(s.db).Verify(t.Context(), trail.VerifyOptions{})
+		require.NoError(t, err)
+		require.Len(t, report.Findings, 1, change)
+		require.Contains(t, report.Findings[0].Problem, `it is frozen "`)
 	}
 }

@@ -98,6 +98,9 @@ var (
 			c.ID = rapid.SampledFrom([]string{"s1", "s2", "s3", "s4", "s5", "s6"}).Draw(t, "id")
 			if c.Type == "freeze" {
 				c.What = rapid.SampledFrom([]string{"debits", "credits", "all"}).Draw(t, "what")
+				if c.ExpiresIn = rapid.SampledFrom([]string{"", "", "1s", "2h"}).Draw(t, "frozen for"); c.ExpiresIn == "" {
+					c.ExpiresAt = anySoon.Draw(t, "frozen until")
+				}
 			}
 		} else if c.Type != "create" {
 			c.Amount = rapid.SampledFrom([]string{"1", "1.00", "2.5", "2.50", "40", "0.01", "0.005", "99999999999999999999999999999999999999"}).Draw(t, "amount")
@@ -213,7 +216,7 @@ func thresholdsIn(thresholds wallet.Thresholds) string {
 func answerOf(r wallet.Result) model.Answer {
 	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason),
 		Before: r.TotalBefore.String(), After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
-		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: string(r.Frozen), Closed: r.Closed, Crossed: crossedIn(r), Thresholds: thresholdsIn(r.Thresholds)}
+		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: wallet.FrozenText(r.Frozen, r.FreezeEnds, model.Time), Closed: r.Closed, Crossed: crossedIn(r), Thresholds: thresholdsIn(r.Thresholds)}
 	if r.HoldState != "" {
 		a.Hold, a.State, a.Expires = r.HoldID, string(r.HoldState), model.Time(r.HoldExpiresAt)
 	}
@@ -318,7 +321,7 @@ func (w *walletUnderTest) clock(t *rapid.T) (now time.Time) {
 // keeps the model's state after it. began is a time before any of them. The outcome of a step
 // that was cut short is not compared.
 func (w *walletUnderTest) anyOf(t *rapid.T, began time.Time, got []string, all []step, possible [][]int) {
-	search := &search{got: got, steps: all, journal: w.journal(), began: began}
+	search := &search{got: got, steps: all, journal: w.journal(), began: began, ended: w.clock(t)}
 	for _, order := range possible {
 		recorded := w.model.Recorded
 		if m := search.follow(w.model, order); m != nil { // the order alone does not decide which events were recorded
@@ -337,17 +340,18 @@ type search struct {
 	steps   []step
 	journal []wallet.Entry // after all of them
 	began   time.Time
+	ended   time.Time
 	wanted  []string // the model's outcomes so far
 }
 
 // follow returns the model after the steps in this order, or nil if an outcome differs. A
 // step's time is that of its next journal entry, or, if it recorded nothing, the time before it
-// was called.
+// was called, or after all were: what it says of a freeze may end in between.
 func (s *search) follow(m *model.Wallet, order []int) *model.Wallet {
 	if len(order) == 0 {
 		return m
 	}
-	clocks := []time.Time{s.began}
+	clocks := []time.Time{s.began, s.ended}
 	if next := int(m.Position()); next < len(s.journal) {
 		clocks = append(clocks, s.journal[next].RecordedAt)
 	}
@@ -359,7 +363,7 @@ func (s *search) follow(m *model.Wallet, order []int) *model.Wallet {
 		if s.got[i] != "" && s.got[i] != want {
 			continue
 		}
-		if after.Position() > int64(len(s.journal)) || after.Position() > m.Position() && now.Equal(s.began) {
+		if after.Position() > int64(len(s.journal)) || after.Position() > m.Position() && (now.Equal(s.began) || now.Equal(s.ended)) {
 			continue // it recorded something, and not at that time
 		}
 		if end := s.follow(after, order[1:]); end != nil {
@@ -406,6 +410,7 @@ func (w *walletUnderTest) compareEvents(t *rapid.T, least int64) int64 {
 // compareRows checks the balance, journal and events.
 func (w *walletUnderTest) compareRows(t *rapid.T) {
 	w.compareEvents(t, w.model.Recorded)
+	read := w.clock(t)
 	asset, err := trail.New(w.steps.db).Asset(context.Background(), w.ref.UserID, w.ref.Currency)
 	if !w.model.Exists() {
 		require.ErrorIs(t, err, trail.ErrNoWallet)
@@ -416,7 +421,8 @@ func (w *walletUnderTest) compareRows(t *rapid.T) {
 	require.Equal(t, w.model.Total(), asset.Total.String())
 	require.Equal(t, w.model.Held(), asset.Hold.String())
 	require.Equal(t, w.model.Version(), asset.Version)
-	require.Equal(t, []any{w.model.Frozen, w.model.Closed}, []any{string(asset.Frozen), asset.Closed})
+	require.Contains(t, []string{w.model.FrozenAt(read), w.model.FrozenAt(w.clock(t))}, wallet.FrozenText(asset.Frozen, asset.FreezeEnds, model.Time))
+	require.Equal(t, w.model.Closed, asset.Closed)
 	require.Equal(t, w.model.Thresholds(), thresholdsIn(asset.Thresholds))
 	journal, prev := []model.Answer{}, wallet.Hash{}
 	for _, e := range w.journal() {

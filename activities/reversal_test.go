@@ -58,6 +58,16 @@ func TestARefundInPartsStopsAtTheCharge(t *testing.T) {
 		lines++
 	}
 	require.Equal(t, 5, lines)
+
+	reversals, err := read.Commands(t.Context(), trail.CommandFilter{UserID: "u1", Currency: "USD", OriginalID: "order-7"})
+	require.NoError(t, err)
+	require.Len(t, reversals, 2)
+	require.Equal(t, []string{"r1", "r3"}, []string{reversals[0].CommandID, reversals[1].CommandID}, "not the refused one")
+	rest, err := read.Commands(t.Context(), trail.CommandFilter{UserID: "u1", Currency: "USD", OriginalID: "order-7", AfterPosition: reversals[0].Position, Limit: 1})
+	require.NoError(t, err)
+	require.Equal(t, reversals[1:], rest)
+	_, err = read.Commands(t.Context(), trail.CommandFilter{UserID: "u1", OriginalID: "order-7"})
+	require.Error(t, err)
 }
 
 func TestAHundredReversalsAtOnce(t *testing.T) {

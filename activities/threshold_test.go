@@ -57,6 +57,53 @@ func TestALegCrossesThresholdsWhenItsTransactionIsApplied(t *testing.T) {
 	s.verified()
 }
 
+// TestACrossingIsToldWhateverMadeIt has each way to the ledger cross a threshold of 20 from 25: the
+// crossing is in the entry and its event, once.
+func TestACrossingIsToldWhateverMadeIt(t *testing.T) {
+	s := newSteps(t)
+	of := func(user, kind, amount string) wallet.Leg { return leg(user, wallet.CommandType(kind), amount) }
+	for user, row := range map[string]struct {
+		cross func(s steps)
+		want  string
+	}{
+		"a lane": {func(s steps) {
+			s.lane(inUSD(s.ref.UserID, subtract("below", "6")), inUSD(s.ref.UserID, subtract("lower", "1")), inUSD(s.ref.UserID, add("above", "2")))
+		}, "below below, above above"},
+		"a run": {func(s steps) {
+			s.stage("run", inRun(s.ref.UserID, `{"id":"below","type":"subtract","amount":"6"}`), inRun(s.ref.UserID, `{"id":"lower","type":"subtract","amount":"1"}`))
+			s.run("run")
+		}, "below below"},
+		"a transaction": {func(s steps) {
+			s.transaction(wallet.Transaction{ID: "t", Commands: []wallet.Leg{of(s.ref.UserID, "subtract", "6"), of("shop", "add", "6"), of(s.ref.UserID, "add", "1")}})
+		}, "_transaction/t/1 below, _transaction/t/3 above"},
+		"a transaction in a lane": {func(s steps) {
+			s.laneTransactions(wallet.Transaction{ID: "lt", Commands: []wallet.Leg{of(s.ref.UserID, "subtract", "6"), of("shop", "add", "6")}})
+		}, "_transaction/lt/1 below"},
+		"an expiry": {func(s steps) {
+			s.awaitClock(s.apply(hold("h", "6", "1s"))[0].HoldExpiresAt)
+			s.apply()
+		}, "h below, _expire/h above"},
+		"a reversal": {func(s steps) {
+			s.apply(reverse("r", "funds", "6"), subtract("lower", "1"), reverse("back", "lower", ""))
+			s.apply(add("a", "1"), subtract("s", "1"), reverse("of s", "s", ""))
+		}, "r below, a above, s below, of s above"},
+	} {
+		t.Run(user, func(t *testing.T) {
+			s := s.of(user)
+			s.apply(add("funds", "25"), setThreshold("set", "low", "20"))
+			row.cross(s)
+			s.record()
+			for _, table := range []string{"wallet_commands", "wallet_asset_events"} {
+				var crossed string
+				require.NoError(t, s.db.QueryRow(t.Context(), `SELECT string_agg(command_id || ' ' || (crossed->0->>'direction'), ', ' ORDER BY version)
+					FROM `+table+` WHERE user_id = $1 AND jsonb_array_length(crossed) = 1`, user).Scan(&crossed))
+				require.Equal(t, row.want, crossed, table)
+			}
+		})
+	}
+	s.verified()
+}
+
 // TestVerifyFindsThresholdsThatSomebodyChanged in the row alone.
 func TestVerifyFindsThresholdsThatSomebodyChanged(t *testing.T) {
 	for _, change := range []string{`NULL`, `'[]'`, `'[{"name": "low", "amount": "5.00"}]'`, `thresholds || '[{"name": "x", "amount": "5.00"}]'`} {

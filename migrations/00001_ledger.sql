@@ -30,13 +30,17 @@ CREATE TABLE wallet_assets (
     open_holds   integer     NOT NULL DEFAULT 0 CHECK (open_holds BETWEEN 0 AND 1000),
     next_expiry  timestamptz,
     frozen       text    CHECK (frozen IN ('debits', 'credits', 'all')),
+    debits_frozen_until  timestamptz,
+    credits_frozen_until timestamptz,
     closed       boolean NOT NULL DEFAULT false,
     created_at   timestamptz NOT NULL,
     updated_at   timestamptz NOT NULL,
     thresholds   jsonb,
     PRIMARY KEY (user_id, currency),
     CHECK (0 <= hold_amount AND hold_amount <= total_amount AND total_amount < 'Infinity'),
-    CHECK (NOT closed OR total_amount = 0)
+    CHECK (NOT closed OR total_amount = 0),
+    CHECK (debits_frozen_until IS NULL OR coalesce(frozen IN ('debits', 'all'), false)),
+    CHECK (credits_frozen_until IS NULL OR coalesce(frozen IN ('credits', 'all'), false))
 ) WITH (fillfactor = 50);  -- keeps new versions of a hot row on its own page
 COMMENT ON TABLE  wallet_assets          IS 'The balance of a user in a currency, and the head of its hash chain.';
 COMMENT ON COLUMN wallet_assets.version  IS 'applied commands, from 1 without gaps; creation is 1';
@@ -45,6 +49,8 @@ COMMENT ON COLUMN wallet_assets.hash     IS 'hash of the last journal entry';
 COMMENT ON COLUMN wallet_assets.open_holds  IS 'how many rows of wallet_holds are open';
 COMMENT ON COLUMN wallet_assets.next_expiry IS 'when the next of them expires; null if none does';
 COMMENT ON COLUMN wallet_assets.frozen   IS 'what is refused: debits, credits or all; null if nothing';
+COMMENT ON COLUMN wallet_assets.debits_frozen_until  IS 'when that ends by itself, without a change here; null if it does not';
+COMMENT ON COLUMN wallet_assets.credits_frozen_until IS 'when that ends by itself, without a change here; null if it does not';
 COMMENT ON COLUMN wallet_assets.thresholds IS 'whose crossing is told, by name: [{"name": "low", "amount": "20.00"}]; null if there is none';
 COMMENT ON COLUMN wallet_assets.format   IS 'format of the last journal entry; 0 before the first';
 
@@ -60,7 +66,7 @@ CREATE TABLE wallet_commands (
     reason       text    CHECK (reason IN ('insufficient_funds', 'already_exists', 'too_late', 'scale_exceeded', 'version_mismatch', 'malformed',
                      'hold_not_found', 'hold_closed', 'hold_expired', 'hold_exceeded', 'expiry_not_later', 'too_many_holds',
                      'original_not_found', 'original_unapplied', 'original_is_reversal', 'not_reversible', 'reversal_exceeded',
-                     'frozen', 'closed', 'not_empty', 'too_many_thresholds', 'threshold_not_found', 'transaction_refused')),
+                     'frozen', 'freeze_expired', 'closed', 'not_empty', 'too_many_thresholds', 'threshold_not_found', 'transaction_refused')),
     message      text,
     total_before numeric NOT NULL,
     total_after  numeric NOT NULL,
@@ -85,6 +91,8 @@ CREATE TABLE wallet_commands (
     original_left numeric CHECK (0 < original_left AND original_left < 'Infinity'),  -- to reverse, after the command
     what         text    CHECK (what IN ('debits', 'credits', 'all')),  -- the command freezes
     frozen       text    CHECK (frozen IN ('debits', 'credits', 'all')),  -- after the command
+    debits_frozen_until  timestamptz,
+    credits_frozen_until timestamptz,
     closed       boolean,
     transaction_id text COLLATE "C",  -- of which this command is a leg
     leg          smallint CHECK (leg BETWEEN 1 AND legs),
@@ -148,6 +156,8 @@ CREATE TABLE wallet_asset_events (
     original_left numeric,
     what         text,
     frozen       text,
+    debits_frozen_until  timestamptz,
+    credits_frozen_until timestamptz,
     closed       boolean,
     transaction_id text COLLATE "C",
     leg          smallint,
@@ -182,7 +192,7 @@ SELECT user_id, currency, version,
     recorded_at AS occurred_at, position, hash,
     not_after, expected_version,
     hold_id, expires_in, expires_at, partial, hold_state, hold_left, hold_expires_at,
-    original_id, original_left, what, frozen, closed,
+    original_id, original_left, what, frozen, debits_frozen_until, credits_frozen_until, closed,
     transaction_id, leg, legs,
     threshold, thresholds, crossed
 FROM wallet_commands

@@ -122,7 +122,7 @@ type Change struct {
 	Amount    wallet.Amount // not for Create; if empty, Capture, Release and Reverse use all that is left
 	// HoldID is the command id of the Hold to capture, release, raise or extend.
 	HoldID string
-	// ExpiresIn ("15m", "24h", "7d") and ExpiresAt are for Hold; set at most one of them.
+	// ExpiresIn ("15m", "24h", "7d") and ExpiresAt are for Hold and Freeze; set at most one of them.
 	ExpiresIn string
 	ExpiresAt time.Time
 	Partial   bool // for Capture: what is left stays reserved
@@ -203,7 +203,8 @@ func (c *Client) Reverse(ctx context.Context, change Change) (wallet.Result, err
 
 // Freeze refuses further changes of What: "debits" (Subtract, Hold, Reverse of an Add), "credits"
 // (Add, Reverse of another) or "all". What is held already may be captured, released, and expires.
-// A second Freeze adds to the first. While it is frozen, changes are refused with frozen.
+// With ExpiresIn or ExpiresAt it ends by itself then. A second Freeze adds to the first. While it
+// is frozen, changes are refused with frozen.
 func (c *Client) Freeze(ctx context.Context, change Change) (wallet.Result, error) {
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeFreeze))
 }

@@ -30,7 +30,9 @@ func readAsset(found pgx.Rows) (a storedAsset) {
 		rows.Column{Name: "version", Of: &a.Version}, rows.Column{Name: "position", Of: &a.Position},
 		rows.Column{Name: "hash", Of: &a.Hash}, rows.Column{Name: "format", Of: &a.Format},
 		rows.Column{Name: "open_holds", Of: &a.OpenHolds}, rows.Column{Name: "next_expiry", Of: &a.NextExpiry, Optional: true},
-		rows.Column{Name: "frozen", Of: (*string)(&a.Frozen), Optional: true}, rows.Column{Name: "closed", Of: &a.Closed},
+		rows.Column{Name: "frozen", Of: (*string)(&a.Frozen), Optional: true},
+		rows.Column{Name: "debits_frozen_until", Of: &a.DebitsFrozenUntil, Optional: true}, rows.Column{Name: "credits_frozen_until", Of: &a.CreditsFrozenUntil, Optional: true},
+		rows.Column{Name: "closed", Of: &a.Closed},
 		rows.Column{Name: "thresholds", Of: (*string)(&a.Thresholds), Optional: true},
 		rows.Column{Name: "created_at", Of: &createdAt}, rows.Column{Name: "updated_at", Of: &a.UpdatedAt},
 		rows.Column{Name: "scale", Of: &scale}, rows.Column{Name: "wallet", Of: new(string)})
@@ -275,7 +277,7 @@ func sameOutcome(e, want *wallet.Entry) bool {
 		e.Status == want.Status && e.Reason == want.Reason && e.Message == want.Message && e.Amount.Same(want.Amount) &&
 		e.TotalBefore.Same(want.TotalBefore) && e.TotalAfter.Same(want.TotalAfter) &&
 		e.HoldBefore.Same(want.HoldBefore) && e.HoldAfter.Same(want.HoldAfter) &&
-		e.LegRef == want.LegRef && e.OriginalLeft.Same(want.OriginalLeft) && e.Frozen == want.Frozen && e.Closed == want.Closed && e.Thresholds == want.Thresholds && e.Crossed == want.Crossed && e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
+		e.LegRef == want.LegRef && e.OriginalLeft.Same(want.OriginalLeft) && e.Frozen == want.Frozen && e.FreezeEnds == want.FreezeEnds && e.Closed == want.Closed && e.Thresholds == want.Thresholds && e.Crossed == want.Crossed && e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
 }
 
 // checkEvent checks that an event repeats its entry, which has been checked, byte for byte.
@@ -334,8 +336,8 @@ func (c *chain) end() *Finding {
 		wrong("version is %d, but the journal has %d applied commands", have.Version, want.Version)
 	case !have.Total.Same(want.Total) || !have.Hold.Same(want.Hold):
 		wrong("total %s and hold %s are not those of the journal (%s, %s)", have.Total, have.Hold, want.Total, want.Hold)
-	case have.Frozen != want.Frozen || have.Closed != want.Closed:
-		wrong("it is frozen %q and closed %t, but the journal says %q and %t", have.Frozen, have.Closed, want.Frozen, want.Closed)
+	case have.Frozen != want.Frozen || have.FreezeEnds != want.FreezeEnds || have.Closed != want.Closed:
+		wrong("it is frozen %q and closed %t, but the journal says %q and %t", wallet.FrozenText(have.Frozen, have.FreezeEnds, rfc3339), have.Closed, wallet.FrozenText(want.Frozen, want.FreezeEnds, rfc3339), want.Closed)
 	case have.Thresholds != want.Thresholds:
 		wrong("its thresholds are %.200q, but the journal says %.200q", have.Thresholds, want.Thresholds)
 	case have.OpenHolds != want.OpenHolds:

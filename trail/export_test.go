@@ -25,6 +25,7 @@ var Lookups = map[string]string{
 	sqlEventsOfAll:      `'big', 'USD', 500, 1000`,
 	sqlCommandsOfWallet: `'u000007', 'USD', 0, 1000, '{applied,unapplied}'`,
 	sqlCommandsOfUser:   `'u000007', '', 0, 1000, '{applied,unapplied}'`,
+	sqlReversals:        `'big', 'USD', 'c69998', 0, 1000`,
 	sqlCommandsOfAll:    `'', '', 0, 1000, '{applied,unapplied}'`,
 }
 

@@ -235,3 +235,51 @@ func TestVerifyFindsAReversalThatNoRuleAllows(t *testing.T) {
 		})
 	}
 }
+
+// TestVerifyFindsCrossingsThatNoRuleGives forges a subtract of 6 from 10 with a threshold of 5, with
+// correct hashes, as a fold would write it that was told other thresholds.
+func TestVerifyFindsCrossingsThatNoRuleGives(t *testing.T) {
+	for name, row := range map[string]struct {
+		set, subtract wallet.Thresholds // that the fold is told before the command; empty for the true ones
+		position      int64
+	}{
+		"as it is":                  {position: 0},
+		"a crossing that is hidden": {subtract: `[{"name": "low", "amount": "1.00"}]`, position: 4},
+		"a crossing of another":     {subtract: `[{"name": "lower", "amount": "5.00"}]`, position: 4},
+		"a crossing of less":        {subtract: `[{"name": "low", "amount": "4.50"}]`, position: 4},
+		"one set that nobody set":   {set: `[{"name": "high", "amount": "50.00"}]`, position: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := testenv.Pool(t, testenv.DatabaseURL(t))
+			fill(t, db, 2)
+			openToTampering(t, db)
+			entries := journalOf(t, db, victim)[:2]
+			account := wallet.Account{Asset: wallet.Asset{UserID: "u0001", Currency: "USD", Scale: 2}.After(entries[0]).After(entries[1])}
+			for _, step := range []struct {
+				told    wallet.Thresholds
+				command wallet.Command
+			}{
+				{row.set, wallet.Command{ID: "set", Type: wallet.TypeSetThreshold, Threshold: "low", Amount: wallet.MustAmount("5")}},
+				{row.subtract, wallet.Command{ID: "six", Type: wallet.TypeSubtract, Amount: wallet.MustAmount("6")}},
+			} {
+				if step.told != "" {
+					account.Thresholds = step.told
+				}
+				f, err := wallet.Fold(account, nil, []wallet.Received{{Command: step.command}}, entries[1].RecordedAt)
+				require.NoError(t, err)
+				entries, account = append(entries, f.Entries...), f.Account
+			}
+			forge(t, db, entries)
+			_, err := db.Exec(t.Context(), `UPDATE wallet_assets SET thresholds = $2::text::jsonb WHERE user_id = $1`, victim.UserID, string(entries[2].Thresholds))
+			require.NoError(t, err)
+			findings := verify(t, db, trail.VerifyOptions{}).Findings
+			if row.position == 0 {
+				require.Empty(t, findings)
+				return
+			}
+			require.Len(t, findings, 1)
+			require.Equal(t, row.position, findings[0].Position)
+			require.Contains(t, findings[0].Problem, "the rules give another outcome")
+		})
+	}
+}

@@ -46,6 +46,13 @@ var (
 		ORDER BY currency, position
 		LIMIT $4`
 
+	// In the order of the index of reversals alone.
+	sqlReversals = `SELECT ` + rows.EntryColumns + `
+		FROM wallet_commands
+		WHERE user_id = $1 AND currency = $2 AND original_id = $3 AND position > $4 AND version IS NOT NULL
+		ORDER BY original_id, position
+		LIMIT $5`
+
 	sqlCommandsOfAll = `SELECT ` + rows.EntryColumns + `
 		FROM wallet_commands
 		WHERE (user_id, currency, position) > ($1, $2, $3) AND status = ANY ($5)
@@ -97,9 +104,13 @@ func (r Reader) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 // every command would pay for it. The entries in between are read and skipped, so a page costs
 // as much as the stretch of journal it covers, or the whole rest of the scope if fewer than
 // Limit are left.
+//
+// OriginalID restricts it to the applied reversals of that command, which an index finds. It needs
+// a wallet, and no Status.
 type CommandFilter struct {
 	UserID, Currency string
 	Status           wallet.Status
+	OriginalID       string
 	AfterUserID      string
 	AfterCurrency    string
 	AfterPosition    int64
@@ -115,6 +126,10 @@ func (r Reader) Commands(ctx context.Context, f CommandFilter) ([]wallet.Entry, 
 	var found pgx.Rows
 	var err error
 	switch {
+	case f.OriginalID != "" && (f.Currency == "" || f.UserID == "" || f.Status == wallet.StatusUnapplied):
+		err = errReversals
+	case f.OriginalID != "":
+		found, err = r.db.Query(ctx, sqlReversals, f.UserID, f.Currency, f.OriginalID, f.AfterPosition, pageSize(f.Limit))
 	case f.Currency != "" && f.UserID != "":
 		found, err = r.db.Query(ctx, sqlCommandsOfWallet, f.UserID, f.Currency, f.AfterPosition, pageSize(f.Limit), status)
 	case f.Currency != "":
@@ -132,6 +147,9 @@ func (r Reader) Commands(ctx context.Context, f CommandFilter) ([]wallet.Entry, 
 
 // errCurrencyOfAll refuses a query that no index supports: every key begins with the user.
 var errCurrencyOfAll = errors.New("a page of one currency needs a user")
+
+// errReversals refuses what the index of reversals does not have.
+var errReversals = errors.New("reversals are listed by the wallet of their original, those that were applied")
 
 func pageSize(limit int) int {
 	if limit <= 0 || limit > MaxPage {

@@ -34,13 +34,15 @@ const (
 	dueAmount = `(SELECT coalesce(sum(h.amount - h.captured - h.released), 0)::text
 			FROM wallet_holds AS h
 			WHERE h.user_id = a.user_id AND h.currency = a.currency AND h.state = 'open'
-				AND h.expires_at <= greatest((SELECT clock_timestamp()), a.updated_at))`
+				AND h.expires_at <= ` + readAt + `)`
 
-	sqlAsset = `SELECT ` + rows.AssetColumns + `, ` + dueAmount + ` AS due_amount
+	readAt = `greatest((SELECT clock_timestamp()), a.updated_at)`
+
+	sqlAsset = `SELECT ` + rows.AssetColumns + `, ` + dueAmount + ` AS due_amount, ` + readAt + ` AS read_at
 		FROM wallet_assets AS a
 		WHERE user_id = $1 AND currency = $2`
 
-	sqlAssets = `SELECT ` + rows.AssetColumns + `, ` + dueAmount + ` AS due_amount
+	sqlAssets = `SELECT ` + rows.AssetColumns + `, ` + dueAmount + ` AS due_amount, ` + readAt + ` AS read_at
 		FROM wallet_assets AS a
 		WHERE user_id = $1
 		ORDER BY currency`

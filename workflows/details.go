@@ -121,7 +121,7 @@ func (w *walletAsset) writeBalance(b *strings.Builder, a wallet.Asset) {
 		fmt.Fprintf(b, "> **Closed.** A create opens it again.\n\n")
 	}
 	if a.Frozen != "" {
-		fmt.Fprintf(b, "> **Frozen:** %s.\n\n", a.Frozen)
+		fmt.Fprintf(b, "> **Frozen:** %s.\n\n", wallet.FrozenText(a.Frozen, a.FreezeEnds, func(t time.Time) string { return t.UTC().Format(timeOfTrouble) + " UTC" }))
 	}
 	if thresholds := a.Thresholds.List(); len(thresholds) > 0 {
 		var texts []string

@@ -37,3 +37,30 @@ func TestDetailsSayThatAWalletIsFrozenOrClosed(t *testing.T) {
 	require.NotContains(t, closed, "Frozen")
 	require.Contains(t, closed, "> **Closed.** A create opens it again.")
 }
+
+// TestTheEndOfAFreezeIsShown without a command, and without a step.
+func TestTheEndOfAFreezeIsShown(t *testing.T) {
+	env := newEnvironment(t)
+	env.clock = env.Now
+	var during, after string
+	var state wallet.State
+	steps := 0
+	env.at(time.Second, func() {
+		freeze := command(wallet.TypeFreeze, "freeze", "")
+		freeze.What, freeze.ExpiresIn = "debits", "1h"
+		env.signal(freeze)
+	})
+	env.at(time.Minute, func() { during, steps = env.details(), len(env.batches) })
+	env.at(time.Hour+time.Minute, func() {
+		after = env.details()
+		value, err := env.QueryWorkflow(wallet.QueryState)
+		require.NoError(t, err)
+		require.NoError(t, value.Get(&state))
+		require.Len(t, env.batches, steps)
+	})
+	require.NoError(t, env.run(idleFor(2*time.Hour)))
+	require.Contains(t, during, "> **Frozen:** debits until ")
+	require.NotContains(t, after, "Frozen")
+	require.Empty(t, state.Frozen)
+	require.Zero(t, state.DebitsFrozenUntil)
+}

@@ -15,7 +15,7 @@ const (
 	maxExpiryWait = 30 * time.Second
 )
 
-// expiryTimer fires when the wallet's next hold expires. There is only one at a time. A later
+// expiryTimer fires when the wallet's next hold expires or a freeze ends. There is only one at a time. A later
 // hold does not change it, and if its hold is closed it still fires and finds nothing to do:
 // that way most commands cost no timer event.
 type expiryTimer struct {
@@ -28,7 +28,10 @@ func (t expiryTimer) isDue() bool { return t.fired != nil && t.fired.IsReady() }
 
 // startExpiryTimer makes sure that the timer fires no later than the next expiry.
 func (w *walletAsset) startExpiryTimer(ctx workflow.Context) {
-	next := w.carried.Asset.NextExpiry
+	next, summary := w.carried.Asset.NextExpiry, "a hold expires"
+	if thaw := w.assetAt(workflow.Now(ctx)).NextThaw(); !thaw.IsZero() && (next.IsZero() || thaw.Before(next)) {
+		next, summary = thaw, "a freeze ends"
+	}
 	if next.IsZero() || w.expiry.fired != nil && !w.expiry.at.After(next) {
 		return
 	}
@@ -37,13 +40,13 @@ func (w *walletAsset) startExpiryTimer(ctx workflow.Context) {
 	}
 	timerCtx, cancel := workflow.WithCancel(ctx)
 	wait := max(next.Sub(workflow.Now(ctx)), minExpiryWait, w.expiryWait)
-	w.expiry = expiryTimer{next, workflow.NewTimerWithOptions(timerCtx, wait, workflow.TimerOptions{Summary: "a hold expires"}), cancel}
+	w.expiry = expiryTimer{next, workflow.NewTimerWithOptions(timerCtx, wait, workflow.TimerOptions{Summary: summary}), cancel}
 }
 
 // assetAt is the asset at a time: due holds count as expired, whether or not the journal has the
-// expiry yet. The run knows the five that expire first.
+// expiry yet, and freezes that have ended are gone. The run knows the five holds that expire first.
 func (w *walletAsset) assetAt(now time.Time) wallet.Asset {
-	a := w.carried.Asset
+	a := w.carried.Asset.Thawed(now)
 	for _, h := range w.carried.NextHolds {
 		if h.IsDue(now) {
 			a.Due = a.Due.Add(h.Left())
@@ -53,7 +56,7 @@ func (w *walletAsset) assetAt(now time.Time) wallet.Asset {
 }
 
 // expireHolds expires the holds that are due, with a step without commands. If none is due yet,
-// it starts the timer again.
+// it starts the timer again. The end of a freeze needs no step, only to be shown.
 func (w *walletAsset) expireHolds(ctx workflow.Context) error {
 	w.expiry = expiryTimer{}
 	w.expiryWait = min(max(2*w.expiryWait, minExpiryWait), maxExpiryWait)
@@ -62,8 +65,8 @@ func (w *walletAsset) expireHolds(ctx workflow.Context) error {
 		if _, err := w.runSteps(ctx, []wallet.Received{}); err != nil {
 			return err
 		}
-		w.showDetails(ctx)
 	}
+	w.showDetails(ctx)
 	if next := w.carried.Asset.NextExpiry; next.IsZero() || workflow.Now(ctx).Before(next) {
 		w.expiryWait = 0
 	}

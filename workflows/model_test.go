@@ -82,6 +82,7 @@ var (
 			c.OriginalID, c.Type = "", rapid.SampledFrom([]string{"freeze", "unfreeze", "close", "create"}).Draw(t, "type")
 			if c.Type == "freeze" {
 				c.What = rapid.SampledFrom([]string{"debits", "credits", "all"}).Draw(t, "what")
+				c.ExpiresIn = rapid.SampledFrom([]string{"", "", "1h", "2h"}).Draw(t, "frozen for")
 			}
 		} else if c.Type != "create" {
 			c.Amount = rapid.SampledFrom([]string{"1", "1.00", "2.5", "40", "0.005"}).Draw(t, "amount")
@@ -341,7 +342,7 @@ func sent(c model.Command) any {
 func told(r wallet.Result) model.Answer {
 	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason), Before: r.TotalBefore.String(),
 		After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
-		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: string(r.Frozen), Closed: r.Closed}
+		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: wallet.FrozenText(r.Frozen, r.FreezeEnds, model.Time), Closed: r.Closed}
 	var crossed, set []string
 	for _, c := range r.Crossed.List() {
 		crossed = append(crossed, string(c.Direction)+" "+c.Name)

@@ -99,7 +99,7 @@ func (b balance) state() string {
 		refuses = append(refuses, "closed")
 	}
 	if b.Frozen != "" {
-		refuses = append(refuses, "frozen: "+string(b.Frozen))
+		refuses = append(refuses, "frozen: "+wallet.FrozenText(b.Frozen, b.FreezeEnds, when))
 	}
 	return strings.Join(refuses, ", ")
 }

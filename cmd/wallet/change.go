@@ -70,10 +70,11 @@ available funds. A hold that was captured stays closed.`,
 	},
 	wallet.TypeFreeze: {
 		use: "freeze USER CURRENCY", short: "Refuse debits, credits or all, until it is unfrozen",
-		long: `Refuse debits, credits or all, until "wallet unfreeze". What holds reserve
-already may be captured or released, and they expire. A second freeze adds to
-the first.`,
-		example: `  wallet freeze u1 USD --what debits --id case-12 --actor fraud-team`,
+		long: `Refuse debits, credits or all, until "wallet unfreeze", or until the time that
+--expires-in or --expires-at says. What holds reserve already may be captured or
+released, and they expire. A second freeze adds to the first.`,
+		example: `  wallet freeze u1 USD --what debits --id case-12 --actor fraud-team
+  wallet freeze u1 USD --what all --expires-in 2d --id case-13`,
 	},
 	wallet.TypeUnfreeze: {
 		use: "unfreeze USER CURRENCY", short: "Accept debits and credits again",

@@ -76,6 +76,7 @@ func newGuide(t *testing.T) *guide {
 			{"postgres://wallet_app:change-me@db.internal:5432/wallet", testenv.AppURL(t, empty)},
 			{"WALLET_APP_PASSWORD=change-me", "WALLET_APP_PASSWORD=" + testenv.AppPassword},
 			{"postgres://shop:secret@db.internal:5432/shop", empty},
+			{"postgres://top_up:secret@db.internal:5432/wallet", owner.String()},
 			{"-C examples/", "-C " + strings.ReplaceAll(filepath.Join(root, "examples"), " ", `\ `) + "/"},
 			{"127.0.0.1:5432/wallet", owner.Host + owner.Path},
 			{"127.0.0.1:5432", owner.Host},

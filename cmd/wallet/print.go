@@ -80,6 +80,8 @@ func (a *app) printResult(cmd *cobra.Command, r wallet.Result) error {
 		fmt.Fprintln(cmd.OutOrStdout(), r.Message)
 	case r.OriginalID != "":
 		fmt.Fprintf(cmd.OutOrStdout(), "%s of %s left to reverse\n", leftOf(r), cli.Plain(r.OriginalID))
+	case r.Type == wallet.TypeFreeze:
+		fmt.Fprintf(cmd.OutOrStdout(), "frozen: %s\n", wallet.FrozenText(r.Frozen, r.FreezeEnds, when))
 	case r.HoldState == wallet.HoldOpen:
 		fmt.Fprintf(cmd.OutOrStdout(), "hold %s is open: %s left, expires %s\n", cli.Plain(r.HoldID), r.HoldLeft, expiry(r.HoldExpiresAt))
 	case r.HoldState != "":

@@ -115,21 +115,28 @@ type content struct {
 }
 
 func (a *app) commandsCommand() *cobra.Command {
-	p, status := paging{unit: "POSITION"}, ""
+	p, status, original := paging{unit: "POSITION"}, "", ""
 	cmd := &cobra.Command{
 		Use: "commands [USER [CURRENCY]]", Short: "Show the journal: every command, applied or refused",
-		Example: "  wallet commands u1 USD\n  wallet commands u1 USD --after 17 --limit 100\n  wallet commands --status unapplied",
+		Example: "  wallet commands u1 USD\n  wallet commands u1 USD --after 17 --limit 100\n  wallet commands --status unapplied\n  wallet commands u1 USD --reverses order-7",
 		Args:    cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if status != "" && status != string(wallet.StatusApplied) && status != string(wallet.StatusUnapplied) {
 				return cli.Usagef("--status %q is unknown: use applied or unapplied", status)
 			}
+			what := "commands"
+			if original != "" {
+				what = "reversals of " + cli.Plain(original)
+				if len(args) < 2 {
+					return cli.Usagef("--reverses needs a user and a currency: a command is reversed in its own wallet")
+				}
+			}
 			return readPages(a, cmd, args, p, list[journalEntry]{
-				none:   noRows("commands", args, p.after, status),
+				none:   noRows(what, args, p.after, status),
 				header: append(slices.Clone(cli.ResultHeader), "reversed", "at"),
 				page: func(read trail.Reader, scope wallet.AssetRef, after place, limit int) ([]journalEntry, error) {
 					entries, err := read.Commands(cmd.Context(), trail.CommandFilter{
-						UserID: scope.UserID, Currency: scope.Currency, Status: wallet.Status(status), Limit: limit,
+						UserID: scope.UserID, Currency: scope.Currency, Status: wallet.Status(status), OriginalID: original, Limit: limit,
 						AfterUserID: after.UserID, AfterCurrency: after.Currency, AfterPosition: after.number,
 					})
 					if err != nil {
@@ -148,6 +155,8 @@ func (a *app) commandsCommand() *cobra.Command {
 	}
 	p.flags(cmd)
 	cmd.Flags().StringVar(&status, "status", "", "only applied or only unapplied; what lies between is read too, so rare ones take time")
+	cmd.Flags().StringVar(&original, "reverses", "", "only the reversals of the command with this id")
+	cmd.MarkFlagsMutuallyExclusive("status", "reverses")
 	return cmd
 }
 

@@ -8,7 +8,7 @@ export interface Command {
   type: 'create' | 'add' | 'subtract' | 'hold' | 'capture' | 'release' | 'reverse' | 'freeze' | 'unfreeze' | 'close' | 'set_threshold' | 'remove_threshold';
   amount?: string; // "12.50": a string, because a number could be rounded
   hold_id?: string; // the hold to capture, release, raise or extend
-  expires_in?: string; // for a hold: "15m", "7d"
+  expires_in?: string; // for a hold or a freeze: "15m", "7d"
   expires_at?: string; // or a time: "2026-01-31T12:00:00Z"
   partial?: boolean; // for a capture: what is left stays reserved
   original_id?: string; // the add, subtract or capture to reverse
@@ -40,6 +40,8 @@ export interface Result {
   original_id?: string; // the command that was reversed
   original_left?: string; // what can still be reversed of it
   frozen?: 'debits' | 'credits' | 'all'; // the wallet after the command
+  debits_frozen_until?: string; // without one, until it is unfrozen
+  credits_frozen_until?: string;
   closed?: boolean;
   threshold?: string; // that was set or removed, and all that the wallet has then
   thresholds?: { name: string; amount: string }[];
@@ -61,6 +63,8 @@ export interface State {
   position: number;
   hash: string;
   frozen?: 'debits' | 'credits' | 'all';
+  debits_frozen_until?: string;
+  credits_frozen_until?: string;
   closed?: boolean;
   thresholds?: { name: string; amount: string }[];
   open_holds?: number;

@@ -64,6 +64,17 @@ var All = []Mutation{
 		Problems: []string{"contradict each other"},
 	},
 	{
+		Name:      "close_empty",
+		Mechanism: "A wallet is closed only when nothing is in it.",
+		Edits: []Edit{{
+			File: "freeze.go",
+			Old:  `if !a.Total.IsZero() || !a.Hold.IsZero() {`,
+			New:  `if false {`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"the rules say unapplied not_empty", "a step ran into a constraint"},
+	},
+	{
 		Name:      "dedupe",
 		Mechanism: "A step looks up which of its commands' ids are already in the journal.",
 		Edits: []Edit{{
@@ -151,11 +162,47 @@ var All = []Mutation{
 		Mechanism: "A freeze refuses changes in its direction.",
 		Edits: []Edit{{
 			File: "freeze.go",
-			Old:  `if f != direction && f != FrozenAll {`,
+			Old:  `if !a.Frozen.stops(direction) {`,
 			New:  `if true {`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"the rules say unapplied frozen"},
+	},
+	{
+		Name:      "freeze_ends",
+		Mechanism: "A freeze ends at its time, by the time of the entry that comes then.",
+		Edits: []Edit{{
+			File: "freeze.go",
+			Old:  `return !freeze.IsZero() && !now.Before(freeze)`,
+			New:  `return false`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"is unapplied frozen, the rules say applied", "leaves the wallet frozen", "the rules say unapplied freeze_expired"},
+	},
+	{
+		Name:      "longer_freeze",
+		Mechanism: "A second freeze ends the first no earlier.",
+		Edits: []Edit{{
+			File: "freeze.go",
+			Old:  `if frozen && (before.IsZero() || !until.IsZero() && before.After(until)) {`,
+			New:  `if false {`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"leaves the wallet frozen"},
+	},
+	{
+		Name:      "freezes_add_up",
+		Mechanism: "A second freeze takes nothing of the first back.",
+		Edits: []Edit{{
+			File: "freeze.go",
+			Old: `if f == "" || f == other {
+		return other
+	}
+	return FrozenAll`,
+			New: `return other`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"leaves the wallet frozen"},
 	},
 	{
 		Name:      "crossed_once",
@@ -164,6 +211,17 @@ var All = []Mutation{
 			File: "threshold.go",
 			Old:  `case !wasBelow && isBelow:`,
 			New:  `case isBelow:`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"crosses the thresholds"},
+	},
+	{
+		Name:      "crossed_back",
+		Mechanism: "A threshold is crossed upwards only by the entry that comes from below it, after which it is armed again.",
+		Edits: []Edit{{
+			File: "threshold.go",
+			Old:  `case wasBelow && !isBelow:`,
+			New:  `case !isBelow:`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"crosses the thresholds"},
@@ -310,6 +368,17 @@ var All = []Mutation{
 		}},
 		Faults:   "tamper",
 		Problems: []string{"that is an id_conflict"},
+	},
+	{
+		Name:      "reopened",
+		Mechanism: "A create opens a closed wallet again.",
+		Edits: []Edit{{
+			File: "kind.go",
+			Old:  `if a.Exists() && !a.Closed {`,
+			New:  `if a.Exists() {`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"is unapplied already_exists, the rules say applied"},
 	},
 	{
 		Name:      "reversed_before",

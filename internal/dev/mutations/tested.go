@@ -1,7 +1,7 @@
 package mutations
 
-// Tested lists mutations that torture cannot see, because it has no part in them: a test must fail
-// without them.
+// Tested lists mutations that torture cannot see, because it has no part in them, or sees only in
+// long runs: a test must fail without them.
 var Tested = []struct {
 	Mutation
 	Package, Test string
@@ -105,4 +105,50 @@ var Tested = []struct {
 			New:  `SET redeliver_at = NULL`,
 		}},
 	}, "./feed", "TestARedeliveryIsNotUsedUpByTheDatabase"},
+	{Mutation{
+		Name:      "reversal_bound",
+		Mechanism: "All reversals of a command come to at most what it did.",
+		Edits: []Edit{{
+			File: "reversal.go",
+			Old:  `case amount.Cmp(o.Left) > 0:`,
+			New:  `case false:`,
+		}},
+	}, ".", "TestReversalsNeverExceedTheirOriginal"},
+	{Mutation{
+		Name:      "crossed_in_hash",
+		Mechanism: "The hash of an entry covers the thresholds that it crossed.",
+		Edits: []Edit{{
+			File: "field.go",
+			Old:  `f.Name != "format" && f.Name != "hash" }`,
+			New:  `f.Name != "format" && f.Name != "hash" && f.Name != "crossed" }`,
+		}},
+	}, ".", "TestEveryFieldIsInTheHash"},
+	{Mutation{
+		Name:      "thresholds_derived",
+		Mechanism: "Verification derives the thresholds of entries, set and crossed, from the commands.",
+		Edits: []Edit{{
+			File: "trail/chain.go",
+			Old:  `want := rules.NewEntry(`,
+			New: `result.Thresholds, result.Crossed = e.Thresholds, e.Crossed
+	want := rules.NewEntry(`,
+		}},
+	}, "./trail", "TestVerifyFindsCrossingsThatNoRuleGives"},
+	{Mutation{
+		Name:      "thresholds_in_row",
+		Mechanism: "Verification compares a wallet's thresholds with those of its journal.",
+		Edits: []Edit{{
+			File: "trail/chain.go",
+			Old:  `case have.Thresholds != want.Thresholds:`,
+			New:  `case false:`,
+		}},
+	}, "./activities", "TestVerifyFindsThresholdsThatSomebodyChanged"},
+	{Mutation{
+		Name:      "freeze_ends_in_row",
+		Mechanism: "Verification compares when a wallet's freezes end with its journal.",
+		Edits: []Edit{{
+			File: "trail/chain.go",
+			Old:  `have.FreezeEnds != want.FreezeEnds || `,
+			New:  ``,
+		}},
+	}, "./activities", "TestVerifyFindsAFreezeThatSomebodyCutShort"},
 }

@@ -88,7 +88,7 @@ func (c *walletCheck) operations() (all []operation) {
 func (c *walletCheck) before(position int64) (b balance) {
 	for _, e := range c.record.journal[:position-1] {
 		if e.TransactionID != "" && e.Status == wallet.StatusUnapplied {
-			b, _ = b.refuse(e.Command(), e.Reason)
+			b, _ = b.refuse(e.Command(), e.Reason, e.RecordedAt)
 			continue
 		}
 		b, _ = b.apply(e.Command(), e.Reason == wallet.ReasonMalformed, e.RecordedAt, scales[c.wallet.Currency])
@@ -105,7 +105,7 @@ func (c *walletCheck) linearizable(window []operation) porcupine.CheckResult {
 			told := output.(wallet.Result)
 			after, expected := b.apply(o.command, o.malformed, told.RecordedAt, scales[c.wallet.Currency])
 			if told.TransactionID != "" && told.Status == wallet.StatusUnapplied {
-				after, expected = b.refuse(o.command, told.Reason)
+				after, expected = b.refuse(o.command, told.Reason, told.RecordedAt)
 			}
 			return b.differs(after, expected, told) == "", after
 		},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/valueledger/wallet"
 )
@@ -53,11 +54,11 @@ func (r *Report) checkTransactions(all map[string][]wallet.Entry) {
 }
 
 // refuse is a refused leg of a transaction, which nothing in its wallet may explain.
-func (b balance) refuse(c wallet.Command, reason wallet.Reason) (balance, outcome) {
+func (b balance) refuse(c wallet.Command, reason wallet.Reason, at time.Time) (balance, outcome) {
 	total, held := decimalOf(b.total), b.held()
 	b.position++
 	b.recorded = &recorded{before: b.recorded, id: c.ID, kind: c.Type}
-	return b, outcome{status: wallet.StatusUnapplied, reason: reason, before: total, after: total, holdBefore: held, holdAfter: held}
+	return b, outcome{status: wallet.StatusUnapplied, reason: reason, before: total, after: total, holdBefore: held, holdAfter: held, at: at}
 }
 
 // refusedLegs follows the legs of a refused transaction in one wallet: the first that does not

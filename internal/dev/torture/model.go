@@ -20,7 +20,7 @@ type balance struct {
 	position, version int64
 	holds             *holds    // nil for none
 	recorded          *recorded // the last command
-	frozen            wallet.Frozen
+	freezes           freezes
 	closed            bool
 	thresholds        *thresholds // nil for none
 }
@@ -68,13 +68,14 @@ type outcome struct {
 	hold          hold            // its state afterwards
 	originalLeft  decimal.Decimal // of the command that was reversed
 	crossed       []string        // the thresholds that it crossed
+	at            time.Time       // of its entry
 }
 
 // apply returns the balance after a command recorded at a given time. malformed means that the
 // command could not be read.
 func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int32) (balance, outcome) {
 	total, held := decimalOf(b.total), b.held()
-	o := outcome{status: wallet.StatusUnapplied, before: total, after: total, holdBefore: held, holdAfter: held}
+	o := outcome{status: wallet.StatusUnapplied, before: total, after: total, holdBefore: held, holdAfter: held, at: at}
 	o.reason = b.refusal(c, malformed, at, scale)
 	b.position++
 	before := b
@@ -100,11 +101,9 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 		change, o.originalLeft = before.reversal(c)
 		o.after, b.recorded.originalID = total.Add(change), c.OriginalID
 	case wallet.TypeFreeze:
-		if b.frozen = wallet.Frozen(c.What); before.frozen != "" && before.frozen != b.frozen {
-			b.frozen = wallet.FrozenAll
-		}
+		b.freezes = before.freezes.with(c, at)
 	case wallet.TypeUnfreeze:
-		b.frozen = ""
+		b.freezes = freezes{}
 	case wallet.TypeClose:
 		b.closed = true
 	case wallet.TypeSetThreshold:
@@ -151,7 +150,7 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 		if c.Type != wallet.TypeCreate {
 			return wallet.ReasonClosed
 		}
-	case b.isFrozen(wallet.FrozenDebits) && (c.Type == wallet.TypeSubtract || c.Type == wallet.TypeHold), b.isFrozen(wallet.FrozenCredits) && c.Type == wallet.TypeAdd:
+	case b.freezes.refuse(wallet.FrozenDebits, at) && (c.Type == wallet.TypeSubtract || c.Type == wallet.TypeHold), b.freezes.refuse(wallet.FrozenCredits, at) && c.Type == wallet.TypeAdd:
 		return wallet.ReasonFrozen
 	case c.Type == wallet.TypeClose && !(decimalOf(b.total).IsZero() && b.held().IsZero()):
 		return wallet.ReasonNotEmpty
@@ -160,7 +159,9 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 	case c.Type == wallet.TypeSubtract && amount.GreaterThan(available):
 		return wallet.ReasonInsufficientFunds
 	case c.Type == wallet.TypeReverse:
-		return b.noReversal(c, available)
+		return b.noReversal(c, at, available)
+	case c.Type == wallet.TypeFreeze && !freezeEnd(c, at).IsZero() && !at.Before(freezeEnd(c, at)):
+		return wallet.ReasonFreezeExpired
 	case c.Type == wallet.TypeSetThreshold && !b.thresholds.has(c.Threshold) && len(b.thresholds.all()) >= mostThresholds:
 		return wallet.ReasonTooManyThresholds
 	case c.Type == wallet.TypeRemoveThreshold && !b.thresholds.has(c.Threshold):
@@ -173,11 +174,6 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 		return b.noChange(c, at, available)
 	}
 	return ""
-}
-
-// isFrozen reports whether debits or credits are refused.
-func (b balance) isFrozen(direction wallet.Frozen) bool {
-	return b.frozen == direction || b.frozen == wallet.FrozenAll
 }
 
 // noExpiry says why a hold cannot expire now.
@@ -373,8 +369,8 @@ func (b balance) differs(after balance, o outcome, r wallet.Result) string {
 		return fmt.Sprintf("leaves %s of hold %q, the rules say %s", r.HoldLeft, r.HoldID, left)
 	case !r.HoldExpiresAt.Equal(o.hold.expires):
 		return fmt.Sprintf("has hold %q expire at %s, the rules say %s", r.HoldID, clockTime(r.HoldExpiresAt), clockTime(o.hold.expires))
-	case r.Frozen != after.frozen || r.Closed != after.closed:
-		return fmt.Sprintf("leaves the wallet frozen %q, closed %t, the rules say %q, %t", r.Frozen, r.Closed, after.frozen, after.closed)
+	case shownFrozen(r.Frozen, r.FreezeEnds) != after.freezes.shown(o.at) || r.Closed != after.closed:
+		return fmt.Sprintf("leaves the wallet frozen %q, closed %t, the rules say %q, %t", shownFrozen(r.Frozen, r.FreezeEnds), r.Closed, after.freezes.shown(o.at), after.closed)
 	case !slices.Equal(crossingsOf(r), o.crossed):
 		return fmt.Sprintf("crosses the thresholds %q, the rules say %q", crossingsOf(r), o.crossed)
 	case r.Status == wallet.StatusApplied && r.Threshold != "" && !after.watches(r.Thresholds):

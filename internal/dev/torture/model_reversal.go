@@ -1,6 +1,8 @@
 package torture
 
 import (
+	"time"
+
 	"github.com/shopspring/decimal"
 
 	"github.com/valueledger/wallet"
@@ -45,7 +47,7 @@ func (b balance) reversal(c wallet.Command) (change, left decimal.Decimal) {
 }
 
 // noReversal says why nothing is reversed.
-func (b balance) noReversal(c wallet.Command, available decimal.Decimal) wallet.Reason {
+func (b balance) noReversal(c wallet.Command, at time.Time, available decimal.Decimal) wallet.Reason {
 	of, left := b.original(c.OriginalID)
 	switch {
 	case of == nil:
@@ -60,7 +62,7 @@ func (b balance) noReversal(c wallet.Command, available decimal.Decimal) wallet.
 		return wallet.ReasonReversalExceeded
 	}
 	change, _ := b.reversal(c)
-	if change.IsNegative() && b.isFrozen(wallet.FrozenDebits) || change.IsPositive() && b.isFrozen(wallet.FrozenCredits) {
+	if change.IsNegative() && b.freezes.refuse(wallet.FrozenDebits, at) || change.IsPositive() && b.freezes.refuse(wallet.FrozenCredits, at) {
 		return wallet.ReasonFrozen
 	}
 	if change.Neg().GreaterThan(available) {

@@ -54,6 +54,11 @@ func (s *Script) Next() Step {
 	if s.transfers {
 		return s.transferStep(step)
 	}
+	if s.steps == 1 { // the only time when wallets are surely empty
+		step.Wallet = s.client % s.wallets
+		step.Sends = []Send{s.closeAndReopen(step.Wallet)}
+		return step
+	}
 	if s.r.IntN(stepsPerLongRun) == 0 {
 		step.Sends = []Send{s.longRun()}
 		step.Wallet = step.Sends[0].Wallets[0]
@@ -125,19 +130,40 @@ func (s *Script) reversals(step *Step) {
 	}
 }
 
-// freezeOrClose freezes or closes a wallet for about as long as the step takes.
+// freezeOrClose freezes, sometimes twice, or closes a wallet for about as long as the step takes.
 func (s *Script) freezeOrClose(of int) []Send {
-	stop := wallet.Command{ID: s.id(0), Type: wallet.TypeFreeze, What: pick(s.r, []weighted[string]{{1, "debits"}, {1, "credits"}, {1, "all"}})}
+	stop := []wallet.Command{s.freeze(0)}
 	resume := wallet.Command{ID: s.id(1), Type: wallet.TypeUnfreeze}
-	if s.r.IntN(3) == 0 {
-		stop, resume = wallet.Command{ID: s.id(0), Type: wallet.TypeClose}, wallet.Command{ID: s.id(1), Type: wallet.TypeCreate}
+	switch s.r.IntN(3) {
+	case 0:
+		stop[0], resume = wallet.Command{ID: s.id(0), Type: wallet.TypeClose}, wallet.Command{ID: s.id(1), Type: wallet.TypeCreate}
+	case 1:
+		stop = append(stop, s.freeze(10))
 	}
-	sends := []Send{{Way: Batch, Commands: []wallet.Command{stop, s.command(of, 2), s.command(of, 3)}}, {Way: Update, Commands: []wallet.Command{resume}}}
+	sends := []Send{{Way: Batch, Commands: append(stop, s.command(of, 2), s.command(of, 3))}, {Way: Update, Commands: []wallet.Command{resume}}}
 	for i := range s.r.IntN(3) { // it stays so only rarely
 		resume.ID = s.id(4 + i)
 		sends = append(sends, Send{Way: s.way(), Commands: []wallet.Command{resume}})
 	}
 	return sends
+}
+
+func (s *Script) freeze(i int) wallet.Command {
+	c := wallet.Command{ID: s.id(i), Type: wallet.TypeFreeze, What: pick(s.r, []weighted[string]{{1, "debits"}, {1, "credits"}, {1, "all"}})}
+	if s.r.IntN(2) == 0 {
+		s.expires(&c)
+		if s.r.IntN(2) == 0 { // so soon that other steps come after it
+			c.ExpiresIn, c.ExpiresAt = "1s", time.Time{}
+		}
+	}
+	return c
+}
+
+// closeAndReopen closes a wallet that is still empty, and opens it again.
+func (s *Script) closeAndReopen(of int) Send {
+	return Send{Way: Batch, Commands: []wallet.Command{
+		{ID: s.id(0), Type: wallet.TypeClose}, s.command(of, 1), {ID: s.id(2), Type: wallet.TypeCreate}, s.command(of, 3),
+	}}
 }
 
 // mayFail reports whether to send something though it is mostly refused: rarely in LoadTransfers, where

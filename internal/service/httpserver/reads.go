@@ -117,6 +117,8 @@ type numberedInput struct {
 	Paging
 	After  int64  `query:"after" minimum:"0" doc:"next of the page before"`
 	Status string `query:"status" enum:"applied,unapplied"`
+	// OriginalID excludes Status: reversals that were refused are not among them.
+	OriginalID string `query:"original_id" doc:"only the applied reversals of this command; not with status"`
 }
 
 // Entry is a journal entry: the Result of its command, and what was sent.
@@ -201,7 +203,10 @@ func (s *Server) readRoutes() {
 	register(s, get("list-balances", prefix+"/wallets/{user}", "What a user owns"), s.balances)
 	register(s, get("get-balance", ofWallet+"/balance", "What a user owns in a currency, now or in the past"), s.balance)
 	register(s, get("list-journal", ofWallet+"/journal", "The journal of a wallet: applied and refused commands"), func(ctx context.Context, in *numberedInput) (*bodyOf[Page[Entry]], error) {
-		entries, err := s.read.Commands(ctx, trail.CommandFilter{UserID: in.User, Currency: in.Currency, Status: wallet.Status(in.Status), AfterPosition: in.After, Limit: in.Limit})
+		if in.OriginalID != "" && in.Status != "" {
+			return nil, badInput("status", in.Status, "send one of status and original_id")
+		}
+		entries, err := s.read.Commands(ctx, trail.CommandFilter{UserID: in.User, Currency: in.Currency, Status: wallet.Status(in.Status), OriginalID: in.OriginalID, AfterPosition: in.After, Limit: in.Limit})
 		if err != nil {
 			return nil, err
 		}

@@ -279,6 +279,8 @@ func TestReads(t *testing.T) {
 	require.Equal(t, "2", page["next"])
 	require.Len(t, w.get(wallet + "/journal?after=2").json(t)["items"], 2)
 	require.Len(t, w.get(wallet + "/journal?status=unapplied").json(t)["items"], 1)
+	require.Empty(t, w.get(wallet + "/journal?original_id=none").json(t)["items"])
+	require.Equal(t, 400, w.get(wallet+"/journal?original_id=none&status=applied").StatusCode)
 	require.Len(t, w.get(wallet + "/events").json(t)["items"], 3)
 	require.Len(t, w.get(wallet + "/holds?state=open").json(t)["items"], 1)
 	receipt := w.get(wallet + "/receipts/c")

@@ -39,7 +39,7 @@ var EntriesByID = `SELECT ` + EntryColumns + `
 var EventColumns = selected(eventFields, eventColumn) + ", event_type"
 
 // AssetColumns are the columns of wallet_assets, and the scale of its currency.
-const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, frozen, closed, updated_at, thresholds::text,
+const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, frozen, debits_frozen_until, credits_frozen_until, closed, updated_at, thresholds::text,
 	(SELECT scale FROM currencies WHERE code = currency) AS scale`
 
 // eventFields are the fields of an entry that its event repeats.
@@ -226,14 +226,15 @@ func ScanAsset(row pgx.CollectableRow) (wallet.Asset, error) {
 	return stored.asset(), err
 }
 
-// ScanAssetAndDue reads a row of AssetColumns, and of a column due_amount: what is due of its
-// holds.
+// ScanAssetAndDue reads a row of AssetColumns, and of the columns due_amount: what is due of its
+// holds, and read_at: when that was read, by Postgres's clock.
 func ScanAssetAndDue(row pgx.CollectableRow) (wallet.Asset, error) {
 	stored, err := pgx.RowToStructByName[struct {
 		storedAsset
-		Due wallet.Amount `db:"due_amount"`
+		Due    wallet.Amount `db:"due_amount"`
+		ReadAt time.Time     `db:"read_at"`
 	}](row)
-	a := stored.asset()
+	a := stored.asset().Thawed(stored.ReadAt)
 	if err == nil && !stored.Due.IsZero() {
 		a.Due, _ = stored.Due.AtScale(a.Scale)
 	}
@@ -241,21 +242,23 @@ func ScanAssetAndDue(row pgx.CollectableRow) (wallet.Asset, error) {
 }
 
 type storedAsset struct {
-	UserID     string        `db:"user_id"`
-	Currency   string        `db:"currency"`
-	Scale      int32         `db:"scale"`
-	Total      wallet.Amount `db:"total_amount"`
-	Hold       wallet.Amount `db:"hold_amount"`
-	Version    int64         `db:"version"`
-	Position   int64         `db:"position"`
-	OpenHolds  int64         `db:"open_holds"`
-	NextExpiry *time.Time    `db:"next_expiry"`
-	Frozen     *string       `db:"frozen"`
-	Closed     bool          `db:"closed"`
-	Hash       wallet.Hash   `db:"hash"`
-	Format     int64         `db:"format"`
-	UpdatedAt  time.Time     `db:"updated_at"`
-	Thresholds *string       `db:"thresholds"`
+	UserID             string        `db:"user_id"`
+	Currency           string        `db:"currency"`
+	Scale              int32         `db:"scale"`
+	Total              wallet.Amount `db:"total_amount"`
+	Hold               wallet.Amount `db:"hold_amount"`
+	Version            int64         `db:"version"`
+	Position           int64         `db:"position"`
+	OpenHolds          int64         `db:"open_holds"`
+	NextExpiry         *time.Time    `db:"next_expiry"`
+	Frozen             *string       `db:"frozen"`
+	DebitsFrozenUntil  *time.Time    `db:"debits_frozen_until"`
+	CreditsFrozenUntil *time.Time    `db:"credits_frozen_until"`
+	Closed             bool          `db:"closed"`
+	Hash               wallet.Hash   `db:"hash"`
+	Format             int64         `db:"format"`
+	UpdatedAt          time.Time     `db:"updated_at"`
+	Thresholds         *string       `db:"thresholds"`
 }
 
 func (s storedAsset) asset() wallet.Asset {
@@ -265,6 +268,12 @@ func (s storedAsset) asset() wallet.Asset {
 	}
 	if s.NextExpiry != nil {
 		a.NextExpiry = s.NextExpiry.UTC()
+	}
+	if s.DebitsFrozenUntil != nil {
+		a.DebitsFrozenUntil = s.DebitsFrozenUntil.UTC()
+	}
+	if s.CreditsFrozenUntil != nil {
+		a.CreditsFrozenUntil = s.CreditsFrozenUntil.UTC()
 	}
 	if s.Frozen != nil {
 		a.Frozen = wallet.Frozen(*s.Frozen)

@@ -134,8 +134,11 @@ func fieldsOf(kind wallet.Kind, command *jsonschema.Schema) *jsonschema.Schema {
 			then.Properties.Set(field, none)
 		}
 	}
-	if kind.Type == wallet.TypeHold {
+	switch kind.Type {
+	case wallet.TypeHold:
 		holdsOf(then)
+	case wallet.TypeFreeze:
+		then.Not = &jsonschema.Schema{Required: []string{"expires_in", "expires_at"}}
 	}
 	return &jsonschema.Schema{If: &jsonschema.Schema{Properties: is}, Then: then}
 }

@@ -183,7 +183,7 @@ func (w *Wallet) raised(h hold, c Command, amount *big.Int) (hold, string) {
 	return h, ""
 }
 
-// expires returns when a command's hold expires; zero if the command does not say.
+// expires returns when a command's hold expires, or its freeze ends; zero if the command does not say.
 func (c Command) expires(now time.Time) time.Time {
 	if c.ExpiresIn == "" {
 		return c.ExpiresAt

@@ -36,7 +36,7 @@ type Answer struct {
 	Hold, State, Left, Expires string
 	// The command that an applied reversal is of, and what it has left of it, empty if nothing.
 	Original, OriginalLeft string
-	// Of the wallet, after a command that is recorded.
+	// Of the wallet, after a command that is recorded: see FrozenAt.
 	Frozen            string
 	Closed            bool
 	Version, Position int64
@@ -56,9 +56,9 @@ type Wallet struct {
 	total   *big.Int // minor units
 	holds   map[string]hold
 	version int64
-	// Frozen and Closed are what it refuses.
-	Frozen string
-	Closed bool
+	// Closed and freezes, since the last unfreeze, are what it refuses.
+	Closed  bool
+	freezes []freeze
 	// thresholds are amounts in minor units, by name.
 	thresholds map[string]*big.Int
 	// Journal contains the answer of every recorded command, in order.
@@ -85,7 +85,7 @@ func New(scale int) *Wallet {
 func (w *Wallet) Clone() *Wallet {
 	c := *w
 	c.Journal, c.used, c.holds = slices.Clone(w.Journal), maps.Clone(w.used), maps.Clone(w.holds)
-	c.thresholds = maps.Clone(w.thresholds)
+	c.thresholds, c.freezes = maps.Clone(w.thresholds), slices.Clone(w.freezes)
 	return &c
 }
 
@@ -138,7 +138,7 @@ func (w *Wallet) one(c Command) Answer {
 			again.Replayed = true
 			return again
 		}
-		return Answer{ID: c.ID, Status: "unapplied", Reason: "id_conflict", Before: w.Total(), After: w.Total(), HoldBefore: held, HoldAfter: held, Frozen: w.Frozen, Closed: w.Closed}
+		return Answer{ID: c.ID, Status: "unapplied", Reason: "id_conflict", Before: w.Total(), After: w.Total(), HoldBefore: held, HoldAfter: held, Frozen: w.FrozenAt(w.Now), Closed: w.Closed}
 	}
 	a := Answer{ID: c.ID, Status: "applied", Before: w.Total(), HoldBefore: held, Position: w.Position() + 1}
 	if a.Reason = w.change(c, &a); a.Reason == "" {
@@ -151,7 +151,7 @@ func (w *Wallet) one(c Command) Answer {
 	} else {
 		a.Status = "unapplied"
 	}
-	a.After, a.HoldAfter, a.Frozen, a.Closed = w.Total(), w.Held(), w.Frozen, w.Closed
+	a.After, a.HoldAfter, a.Frozen, a.Closed = w.Total(), w.Held(), w.FrozenAt(w.Now), w.Closed
 	w.Journal = append(w.Journal, a)
 	w.used[c.ID] = use{content, a, c.Type, c.OriginalID, new(big.Int).Sub(w.total, total)}
 	return a
@@ -177,12 +177,12 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 		return "frozen"
 	case w.refuses("credits") && c.Type == "add":
 		return "frozen"
-	case c.Type == "freeze" && w.Frozen != "" && w.Frozen != c.What:
-		w.Frozen = "all"
+	case c.Type == "freeze" && (freeze{c.What, c.expires(w.Now)}).isOver(w.Now):
+		return "freeze_expired"
 	case c.Type == "freeze":
-		w.Frozen = c.What
+		w.freezes = append(w.freezes, freeze{c.What, c.expires(w.Now)})
 	case c.Type == "unfreeze":
-		w.Frozen = ""
+		w.freezes = nil
 	case c.Type == "close" && (w.total.Sign() != 0 || w.held().Sign() != 0):
 		return "not_empty"
 	case c.Type == "close":
@@ -229,9 +229,6 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 	}
 	return ""
 }
-
-// refuses reports whether debits or credits are frozen.
-func (w *Wallet) refuses(direction string) bool { return w.Frozen == direction || w.Frozen == "all" }
 
 func (w *Wallet) isLate(c Command) bool { return !c.NotAfter.IsZero() && c.NotAfter.Before(w.Now) }
 
