@@ -275,8 +275,8 @@ func (s *Server) logDenied(p access.Principal, route, why string) {
 func checkURL(u *url.URL) *Problem {
 	escaped := u.EscapedPath()
 	switch {
-	case !utf8.ValidString(u.Path):
-		return badInput("path", u.Path, "the path is not valid UTF-8")
+	case !isText(u.Path):
+		return badInput("path", u.Path, "the path is not valid UTF-8, or has a NUL")
 	case escaped != "/" && path.Clean(escaped) != strings.TrimSuffix(escaped, "/"), strings.Contains(escaped, "//"):
 		return badInput("path", escaped, "the path has an empty step, or one that is . or ..: write such an id as %%2E or %%2E%%2E, and a slash in an id as %%2F")
 	}
@@ -290,12 +290,15 @@ func checkURL(u *url.URL) *Problem {
 			return badInput(name, values[1], "%.60q is given %d times: send it once", name, len(values))
 		case values[0] == "":
 			return badInput(name, "", "%.60q is empty: give it a value, or leave it out", name)
-		case !utf8.ValidString(values[0]):
-			return badInput(name, values[0], "%.60q is not valid UTF-8", name)
+		case !isText(values[0]):
+			return badInput(name, values[0], "%.60q is not valid UTF-8, or has a NUL", name)
 		}
 	}
 	return nil
 }
+
+// isText reports whether Postgres takes it as text.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // prepare refuses headers that would be read in part, and bodies of another type.
 func (s *Server) prepare(r *http.Request, takesFile bool) *Problem {

@@ -224,6 +224,7 @@ func TestHostileInputIsRefusedByName(t *testing.T) {
 		"129 characters":      {"/v1/wallets/" + strings.Repeat("ü", 129) + "/USD/commands", `{"id":"a","type":"create"}`, nil, 400, "user_id"},
 		"a dot":               {"/v1/wallets/../USD/commands", `{"id":"a","type":"create"}`, nil, 400, "path"},
 		"bytes":               {"/v1/wallets/%ff/USD/commands", `{"id":"a","type":"create"}`, nil, 400, "path"},
+		"a NUL":               {"/v1/wallets/u1/USD/commands/%00", "", nil, 400, "path"},
 		"a line break":        {"/v1/wallets/a%0d%0ab/USD/commands", `{"id":"a","type":"create"}`, nil, 400, "user_id"},
 		"10 MB":               {u1 + "/commands", `{"id":"` + strings.Repeat("a", 10<<20) + `"}`, nil, 413, ""},
 		"another type":        {u1 + "/commands", `{"id":"a","type":"create"}`, []string{"Content-Type: text/plain"}, 400, "Content-Type"},

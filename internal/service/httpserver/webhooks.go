@@ -238,6 +238,11 @@ func (s *Server) redeliver(ctx context.Context, in *endpointInput) (*bodyOf[Webh
 	case r.Since.IsZero() && (!r.Until.IsZero() || r.UserID != "" || r.Currency != ""):
 		return nil, badInput("since", "", "until, user_id and currency are of a range: send since too")
 	}
+	for field, text := range map[string]string{"event_id": r.EventID, "user_id": r.UserID, "currency": r.Currency} {
+		if !isText(text) {
+			return nil, badInput(field, text, "%s has a NUL", field)
+		}
+	}
 	events := int64(1)
 	switch {
 	case r.EventID != "":
