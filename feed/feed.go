@@ -20,6 +20,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -184,9 +185,14 @@ func read(ctx context.Context, db querier, ranges []versions, after Cursor, limi
 	return events, after, err
 }
 
+// Compare orders cursors as the feed does.
+func (c Cursor) Compare(to Cursor) int {
+	return cmp.Or(cmp.Compare(c.Row, to.Row), cmp.Compare(c.Version, to.Version))
+}
+
 // notAfter reports whether an event at c has been handed out by a consumer that is at place.
 func (c Cursor) notAfter(place Cursor) bool {
-	return c.Row < place.Row || c.Row == place.Row && c.Version <= place.Version
+	return c.Compare(place) <= 0
 }
 
 // before reports whether a range has events after the cursor.

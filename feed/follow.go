@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
@@ -54,6 +55,26 @@ func Follow(ctx context.Context, db *pgxpool.Pool, o FollowOptions, show func(Ev
 		}
 	}
 	return nil
+}
+
+// pagesPerCall bounds what a call of Page looks at, where few events are wanted.
+const pagesPerCall = 10
+
+// Page reads at most limit events after a cursor, of the wallets that keep wants, and returns the
+// cursor to go on from: it moves past what keep does not want, and is the same at the end of the
+// feed. It waits for nothing but for transactions that may still fill a gap. It only needs SELECT.
+func Page(ctx context.Context, db *pgxpool.Pool, after Cursor, limit int, keep func(wallet.AssetRef) bool) ([]Event, Cursor, error) {
+	if err := onPrimary(ctx, db); err != nil {
+		return nil, after, err
+	}
+	for range pagesPerCall {
+		events, next, err := page(ctx, db, after, limit, func(r versions) bool { return keep(r.ref()) })
+		if err != nil || len(events) > 0 || next == after {
+			return events, next, err
+		}
+		after = next
+	}
+	return nil, after, nil
 }
 
 // passing reports whether a failure concerns the connection or the server as a whole, and not

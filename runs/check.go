@@ -56,6 +56,9 @@ func (c Check) Run(ctx context.Context, db *pgxpool.Pool) (report CheckReport, e
 		if _, known := scales[l.Currency]; l.Err == nil && db != nil && !known {
 			errors.As(wallet.UnknownCurrency(l.Currency), &l.Err)
 		}
+		if l.Err == nil {
+			l.Err = c.setActor(&l.RunLine)
+		}
 		switch {
 		case l.Err != nil:
 			report.Invalid++

@@ -36,7 +36,16 @@ func Status(ctx context.Context, db *pgxpool.Pool, id string) (wallet.RunStatus,
 
 // List reads the newest runs, newest first.
 func List(ctx context.Context, db *pgxpool.Pool, limit int) ([]wallet.RunStatus, error) {
-	found, err := db.Query(ctx, rows.SelectRuns+`ORDER BY r.created_at DESC, r.run_id LIMIT $1`, limit)
+	return ListAfter(ctx, db, "", limit)
+}
+
+const sqlListRuns = rows.SelectRuns + `WHERE $1 = '' OR (r.created_at, r.run_id) < (SELECT created_at, run_id FROM wallet_runs WHERE run_id = $1)
+	ORDER BY r.created_at DESC, r.run_id DESC
+	LIMIT $2`
+
+// ListAfter continues a List after the run with an id.
+func ListAfter(ctx context.Context, db *pgxpool.Pool, after string, limit int) ([]wallet.RunStatus, error) {
+	found, err := db.Query(ctx, sqlListRuns, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -66,13 +75,25 @@ type Failure struct {
 	Message   string        `json:"message"`
 }
 
+const sqlFailures = `SELECT line, status, user_id, currency, type, amount, command_id, reason, message
+	FROM wallet_run_failures
+	WHERE run_id = $1 AND line > $2
+	ORDER BY line, part
+	LIMIT $3`
+
+// FailuresAfter reads a page of the failures of a run: those after a line.
+func FailuresAfter(ctx context.Context, db *pgxpool.Pool, id string, line int64, limit int) ([]Failure, error) {
+	found, err := db.Query(ctx, sqlFailures, id, line, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(found, pgx.RowToStructByPos[Failure])
+}
+
 // Failures reads the failures of a run, in the order of their lines.
 func Failures(ctx context.Context, db *pgxpool.Pool, id string) iter.Seq2[Failure, error] {
 	return func(yield func(Failure, error) bool) {
-		found, err := db.Query(ctx, `SELECT line, status, user_id, currency, type, amount, command_id, reason, message
-			FROM wallet_run_failures
-			WHERE run_id = $1
-			ORDER BY line, part`, id)
+		found, err := db.Query(ctx, sqlFailures, id, 0, nil)
 		if err != nil {
 			yield(Failure{}, err)
 			return

@@ -27,6 +27,10 @@ type File struct {
 	SkipInvalid bool
 	// Read, if not nil, counts the bytes read from the file.
 	Read *atomic.Int64
+	// Actor, if not empty, is that of lines that name none.
+	Actor string
+	// OnlyActor makes lines invalid that name another actor.
+	OnlyActor bool
 }
 
 // maxSkipped is how many invalid lines can be left out: they stay in memory until the valid ones
@@ -74,18 +78,23 @@ func (e *OtherFileError) Error() string {
 // StageFile stages the lines of a file, all or none. If the same file is already staged under the
 // id, it returns that run's status; a different file is an *OtherFileError.
 func StageFile(ctx context.Context, db *pgxpool.Pool, f File) (wallet.RunStatus, error) {
-	if err := wallet.ValidateRunID(f.ID); err != nil {
-		return wallet.RunStatus{}, err
-	}
 	file, err := os.Open(f.Path)
 	if err != nil {
 		return wallet.RunStatus{}, &FileError{err.Error()}
 	}
 	defer file.Close()
+	return Stage(ctx, db, f, file)
+}
+
+// Stage is StageFile for what a reader has: the Path only names it.
+func Stage(ctx context.Context, db *pgxpool.Pool, f File, file io.Reader) (wallet.RunStatus, error) {
+	if err := wallet.ValidateRunID(f.ID); err != nil {
+		return wallet.RunStatus{}, err
+	}
 	s := staging{File: f, sum: sha256.New()}
-	err = pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error { return s.stage(ctx, tx, file) })
+	err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error { return s.stage(ctx, tx, file) })
 	var taken *takenError
-	if errors.As(err, &taken) {
+	if errors.As(err, &taken) { // before anything was read
 		return s.compare(ctx, db, file)
 	}
 	if err != nil {
@@ -178,6 +187,9 @@ func (s *staging) read(ctx context.Context, file io.Reader, batches chan<- []cop
 		if _, known := s.scales[l.Currency]; l.Err == nil && !known {
 			errors.As(wallet.UnknownCurrency(l.Currency), &l.Err)
 		}
+		if l.Err == nil {
+			l.Err = s.setActor(&l.RunLine)
+		}
 		if l.Err != nil {
 			s.invalid++
 			if len(s.skipped) < maxShownLines || s.SkipInvalid {
@@ -204,6 +216,18 @@ func (s *staging) read(ctx context.Context, file io.Reader, batches chan<- []cop
 		err = send()
 	}
 	return err
+}
+
+// setActor sets the actor of a line that has none, and refuses another one if only one may be.
+func (f File) setActor(l *wallet.RunLine) *wallet.InvalidError {
+	switch {
+	case l.Actor == "":
+		l.Actor = f.Actor
+	case f.OnlyActor && l.Actor != f.Actor:
+		return &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "actor", Value: l.Actor,
+			Message: fmt.Sprintf("the actor is %.60q, and the file is sent by another, %.60q: leave it out", l.Actor, f.Actor)}
+	}
+	return nil
 }
 
 // stagedCommand is the command of a line as JSON. It leaves out an id that RunLineID made: reading
@@ -256,12 +280,9 @@ func (s *staging) insertSkipped(ctx context.Context, tx pgx.Tx) error {
 }
 
 // compare hashes a file whose run id is taken, and compares it with the staged file.
-func (s *staging) compare(ctx context.Context, db *pgxpool.Pool, file io.ReadSeeker) (wallet.RunStatus, error) {
+func (s *staging) compare(ctx context.Context, db *pgxpool.Pool, file io.Reader) (wallet.RunStatus, error) {
 	staged, err := Status(ctx, db, s.ID)
 	if err != nil {
-		return staged, err
-	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return staged, err
 	}
 	sum := sha256.New()

@@ -64,6 +64,15 @@ type Turnover struct {
 // the wallet did not exist before to. Balances are looked up as in AssetAt; the turnover takes
 // one pass over the period.
 func (r Reader) Statement(ctx context.Context, userID, currency string, from, to time.Time) (Statement, error) {
+	return r.statement(ctx, userID, currency, from, to, true)
+}
+
+// Period is a Statement without Added and Subtracted, for which it need not read the period.
+func (r Reader) Period(ctx context.Context, userID, currency string, from, to time.Time) (Statement, error) {
+	return r.statement(ctx, userID, currency, from, to, false)
+}
+
+func (r Reader) statement(ctx context.Context, userID, currency string, from, to time.Time, turnover bool) (Statement, error) {
 	s := Statement{From: from, To: to, reader: r}
 	err := pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) (err error) {
 		toNow := s.To.IsZero()
@@ -87,6 +96,9 @@ func (r Reader) Statement(ctx context.Context, userID, currency string, from, to
 		}
 		if s.Opening, err = s.opening(ctx, tx); err != nil {
 			return err
+		}
+		if !turnover {
+			return nil
 		}
 		return s.turnover(ctx, tx)
 	})
@@ -141,7 +153,7 @@ func (s *Statement) turnover(ctx context.Context, tx pgx.Tx) error {
 func (s Statement) Lines(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for after := s.Opening.Version; after < s.Closing.Version; {
-			page, err := s.page(ctx, after)
+			page, err := s.Page(ctx, after, MaxPage)
 			if err != nil {
 				yield(Event{}, err)
 				return
@@ -156,8 +168,12 @@ func (s Statement) Lines(ctx context.Context) iter.Seq2[Event, error] {
 	}
 }
 
-func (s Statement) page(ctx context.Context, after int64) (lines []Event, err error) {
-	found, err := s.reader.db.Query(ctx, sqlStatementLines, s.Closing.UserID, s.Closing.Currency, after, s.Closing.Version, MaxPage)
+// Page reads at most limit events of the period, those after a version.
+func (s Statement) Page(ctx context.Context, after int64, limit int) (lines []Event, err error) {
+	if after = max(after, s.Opening.Version); after >= s.Closing.Version {
+		return nil, nil
+	}
+	found, err := s.reader.db.Query(ctx, sqlStatementLines, s.Closing.UserID, s.Closing.Currency, after, s.Closing.Version, pageSize(limit))
 	if err != nil {
 		return nil, err
 	}

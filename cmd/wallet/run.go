@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,8 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/internal/service/cli"
+	"github.com/valueledger/wallet/internal/service/runcontrol"
+	"github.com/valueledger/wallet/internal/service/statement"
 	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
 )
@@ -37,9 +37,9 @@ in file order. A line without an id gets one made from the run's id and the line
 number, so each line counts once, whatever interrupts the run.`,
 	}
 	cmd.AddCommand(a.runCheckCommand(), a.runStartCommand(), a.runStatusCommand(), a.runListCommand(), a.runFailuresCommand(),
-		a.runUpdateCommand("pause", "Stop a run after the lines in progress; its workflow waits", (*starter.Client).PauseRun, nil),
-		a.runResumeCommand(),
-		a.runUpdateCommand("cancel", "Stop a run and end its workflow; what is applied stays", (*starter.Client).CancelRun, setCancelled))
+		a.runControlCommand("pause", "Stop a run after the lines in progress; its workflow waits", runcontrol.Control.Pause),
+		a.runControlCommand("resume", "Continue a run that was paused, cancelled, or lost its workflow", runcontrol.Control.Resume),
+		a.runControlCommand("cancel", "Stop a run and end its workflow; what is applied stays", runcontrol.Control.Cancel))
 	return cmd
 }
 
@@ -228,99 +228,27 @@ func (a *app) runListCommand() *cobra.Command {
 	return cmd
 }
 
-// setCancelled cancels a run that has no workflow: it was staged by mistake, or the workflow was
-// terminated.
-func setCancelled(ctx context.Context, pool *pgxpool.Pool, id string) (wallet.RunStatus, error) {
-	return activities.New(pool).SetRunState(ctx, wallet.SetRunStateInput{RunID: id, State: wallet.RunCancelled})
-}
-
-// runUpdateCommand sends an update to the workflow of a run. Where none runs, it calls set unless
-// that is nil or the run has ended.
-func (a *app) runUpdateCommand(name, short string, update func(*starter.Client, context.Context, string) (wallet.RunStatus, error),
-	set func(context.Context, *pgxpool.Pool, string) (wallet.RunStatus, error)) *cobra.Command {
+// runControlCommand does something to a run.
+func (a *app) runControlCommand(name, short string, do func(runcontrol.Control, context.Context, string) (wallet.RunStatus, error)) *cobra.Command {
 	timeout := time.Duration(0)
 	cmd := &cobra.Command{
 		Use: name + " ID", Short: short, Example: "  wallet run " + name + " march-credits", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRuns(cmd, func(pool *pgxpool.Pool, wallets *starter.Client) error {
-				status, err := a.updateRun(cmd, wallets, args[0], timeout, update)
-				if errors.Is(err, starter.ErrRunNotRunning) {
-					status, lookUp := runs.Status(cmd.Context(), pool, args[0])
-					if lookUp != nil {
-						return lookUp
-					}
-					if set != nil && status.State != wallet.RunDone && status.State != wallet.RunCancelled {
-						if status, err = set(cmd.Context(), pool, args[0]); err != nil {
-							return err
-						}
-						// A workflow that has begun meanwhile would go on.
-						switch newer, err := a.updateRun(cmd, wallets, args[0], timeout, update); {
-						case err == nil:
-							status = newer
-						case !errors.Is(err, starter.ErrRunNotRunning):
-							return err
-						}
-						return a.printRuns(cmd, status)
-					}
-					return fmt.Errorf("%w (its state is %s): \"wallet run resume %s\" starts it", err, status.State, args[0])
+				ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+				defer cancel()
+				status, err := do(runcontrol.Control{DB: pool, Wallets: wallets}, ctx, args[0])
+				if err != nil && ctx.Err() != nil {
+					return &unreachableError{fmt.Errorf("no answer within %s, but it may still take effect; send it again: %w", timeout, err)}
 				}
 				if err != nil {
-					return err
-				}
-				return a.printRuns(cmd, status)
-			})
-		},
-	}
-	addRunTimeout(cmd, &timeout)
-	return cmd
-}
-
-func addRunTimeout(cmd *cobra.Command, timeout *time.Duration) {
-	cmd.Flags().DurationVar(timeout, "timeout", 30*time.Second, "how long to wait for the answer")
-}
-
-func (a *app) updateRun(cmd *cobra.Command, wallets *starter.Client, id string, timeout time.Duration, update func(*starter.Client, context.Context, string) (wallet.RunStatus, error)) (wallet.RunStatus, error) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
-	defer cancel()
-	status, err := update(wallets, ctx, id)
-	if err != nil && ctx.Err() != nil {
-		err = &unreachableError{fmt.Errorf("no answer within %s, but it may still take effect; send it again: %w", timeout, err)}
-	}
-	return status, err
-}
-
-func (a *app) runResumeCommand() *cobra.Command {
-	timeout := time.Duration(0)
-	cmd := &cobra.Command{
-		Use: "resume ID", Short: "Continue a run that was paused, cancelled, or lost its workflow",
-		Example: "  wallet run resume march-credits", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRuns(cmd, func(pool *pgxpool.Pool, wallets *starter.Client) error {
-				status, err := runs.Status(cmd.Context(), pool, args[0])
-				if err != nil {
-					return err
-				}
-				if status.State == wallet.RunDone {
-					return a.printRuns(cmd, status)
-				}
-				// It starts the workflow if none runs.
-				if err := wallets.StartRun(cmd.Context(), wallet.RunInput{RunID: args[0], Resume: true}); err != nil {
 					return unsent(err)
 				}
-				if status, err = a.updateRun(cmd, wallets, args[0], timeout, (*starter.Client).ResumeRun); errors.Is(err, starter.ErrRunNotRunning) {
-					status, err = runs.Status(cmd.Context(), pool, args[0]) // it is done, or was cancelled
-					if err == nil && status.State == wallet.RunCancelled {
-						err = fmt.Errorf("run %q was cancelled meanwhile: resume it once more", args[0])
-					}
-				}
-				if err != nil {
-					return err
-				}
 				return a.printRuns(cmd, status)
 			})
 		},
 	}
-	addRunTimeout(cmd, &timeout)
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 	return cmd
 }
 
@@ -347,7 +275,7 @@ CSV, or with --output json.`,
 }
 
 func (a *app) printFailures(cmd *cobra.Command, pool *pgxpool.Pool, id string, spreadsheet bool) error {
-	out := csvStatement{csv.NewWriter(cmd.OutOrStdout()), cmd.OutOrStdout(), spreadsheet}
+	out := statement.NewCSV(cmd.OutOrStdout(), spreadsheet)
 	asJSON := json.NewEncoder(cmd.OutOrStdout())
 	if a.output != "json" {
 		if err := out.Write([]string{"line", "status", "user_id", "currency", "type", "amount", "id", "reason", "message"}); err != nil {
@@ -360,7 +288,7 @@ func (a *app) printFailures(cmd *cobra.Command, pool *pgxpool.Pool, id string, s
 		case a.output == "json":
 			err = asJSON.Encode(f)
 		default:
-			err = out.Write([]string{strconv.FormatInt(f.Line, 10), f.Status, out.text(f.UserID), out.text(f.Currency), out.text(f.Type), f.Amount, out.text(f.CommandID), string(f.Reason), out.text(f.Message)})
+			err = out.Write([]string{strconv.FormatInt(f.Line, 10), f.Status, out.Text(f.UserID), out.Text(f.Currency), out.Text(f.Type), f.Amount, out.Text(f.CommandID), string(f.Reason), out.Text(f.Message)})
 		}
 		if err != nil {
 			return err

@@ -11,11 +11,13 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/codec"
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/internal/service/httpserver"
 	"github.com/valueledger/wallet/internal/service/telemetry"
+	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/starter"
 )
 
@@ -28,6 +30,8 @@ type serveOptions struct {
 	tokens          string
 	jwks, iss, aud  string
 	skew            time.Duration
+	webhooks        string
+	networks        guardFlag
 }
 
 func (a *app) serveCommand() *cobra.Command {
@@ -42,13 +46,16 @@ this machine only. "wallet token" makes a token for the file. JWTs need the
 issuer's keys, its name and an audience; they reach the wallets of their own
 subject, unless the claim wallet_users names others or "*".
 
-Beside a worker on the same machine it needs another --http-address.`,
+To change webhooks it needs a role that is a member of wallet_webhooks
+(--webhook-database-url), and the keys of WALLET_PAYLOAD_KEYS if there are some.
+
+For metrics and probes it listens on --http-address: /metrics, /healthz, /readyz.`,
 		Example: "  wallet serve --tokens-file tokens.json\n  wallet serve --listen :8443 --tls-cert tls.crt --tls-key tls.key \\\n    --jwks https://login.example.com/keys --jwt-issuer https://login.example.com --jwt-audience wallet",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, o) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.listen, "listen", cli.EnvOr("WALLET_API_ADDRESS", "127.0.0.1:8088"), "address and port of the API (WALLET_API_ADDRESS)")
-	addHTTPAddress(cmd, &o.metrics, "listen there for metrics and probes")
+	flags.StringVar(&o.metrics, "http-address", cli.EnvOr("WALLET_HTTP_ADDRESS", "127.0.0.1:9466"), "listen there for metrics and probes, \""+service.HTTPOff+"\" for not at all (WALLET_HTTP_ADDRESS)")
 	flags.StringVar(&o.cert, "tls-cert", os.Getenv("WALLET_API_TLS_CERT"), "certificate for TLS, PEM (WALLET_API_TLS_CERT)")
 	flags.StringVar(&o.key, "tls-key", os.Getenv("WALLET_API_TLS_KEY"), "its key, PEM (WALLET_API_TLS_KEY)")
 	flags.IntVar(&o.lanes, "lanes", 1, "lanes for concurrent requests for different wallets; 0 for none")
@@ -58,6 +65,9 @@ Beside a worker on the same machine it needs another --http-address.`,
 	flags.StringVar(&o.jwks, "jwks", os.Getenv("WALLET_JWKS"), "keys of the issuer of JWTs: a URL or a file (WALLET_JWKS)")
 	flags.StringVar(&o.iss, "jwt-issuer", os.Getenv("WALLET_JWT_ISSUER"), "the issuer of JWTs (WALLET_JWT_ISSUER)")
 	flags.StringVar(&o.aud, "jwt-audience", os.Getenv("WALLET_JWT_AUDIENCE"), "the audience that JWTs must be for (WALLET_JWT_AUDIENCE)")
+	flags.StringVar(&o.webhooks, "webhook-database-url", os.Getenv("WALLET_WEBHOOK_DATABASE_URL"), "Postgres as a member of wallet_webhooks, to change webhooks (WALLET_WEBHOOK_DATABASE_URL)")
+	flags.Lookup("webhook-database-url").DefValue = "" // it may hold a password: not for the help text
+	o.networks.addTo(cmd)
 	flags.DurationVar(&o.skew, "jwt-skew", time.Minute, "how far the clocks of issuer and server may differ, at most 5m")
 	return cmd
 }
@@ -98,9 +108,14 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	store, closeStore, err := o.store(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
 	s, err := httpserver.New(httpserver.Options{
 		Wallets: wallets, Pool: p.pool, Auth: auth, Logger: p.logger, Checks: probe.Checks(), AnswerTimeout: o.timeout, Rate: o.rate,
-		Wrap: p.metrics.HTTP,
+		Wrap: p.metrics.HTTP, Webhooks: store,
 	})
 	if err != nil {
 		return err
@@ -133,6 +148,26 @@ func (o serveOptions) authenticator(ctx context.Context, logger *zap.Logger) (*a
 		}}
 	}
 	return access.New(ctx, options)
+}
+
+// store changes the endpoints of webhooks; nil without a role for it.
+func (o serveOptions) store(ctx context.Context) (*webhooks.Store, func(), error) {
+	if o.webhooks == "" {
+		return nil, func() {}, nil
+	}
+	guard, err := o.networks.guard()
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := codec.FromEnv()
+	if err != nil {
+		return nil, nil, err
+	}
+	pool, err := service.OpenPool(ctx, service.Database{URL: o.webhooks, Setting: "WALLET_WEBHOOK_DATABASE_URL"})
+	if err != nil {
+		return nil, nil, err
+	}
+	return webhooks.NewStore(pool, guard, keys), pool.Close, nil
 }
 
 func (o serveOptions) certificates() (*tls.Config, error) {

@@ -7,6 +7,60 @@ var Tested = []struct {
 	Package, Test string
 }{
 	{Mutation{
+		Name:      "run_actor",
+		Mechanism: "The lines of a file that came over HTTP name no other actor than its sender.",
+		Edits: []Edit{{
+			File: "runs/stage.go",
+			Old:  `case f.OnlyActor && l.Actor != f.Actor:`,
+			New:  `case false:`,
+		}},
+	}, "./internal/service/httpserver", "TestABadFileStagesNothing"},
+	{Mutation{
+		Name:      "stream_token",
+		Mechanism: "A stream ends when its token is no longer valid.",
+		Edits: []Edit{{
+			File: "internal/service/httpserver/events.go",
+			Old:  `if time.Since(checked) >= heartbeat {`,
+			New:  `if time.Since(checked) >= 24*time.Hour {`,
+		}},
+	}, "./internal/service/httpserver", "TestAStreamEndsWithItsTokenAndAtAStop"},
+	{Mutation{
+		Name:      "stream_reach",
+		Mechanism: "A stream has only what its token reaches.",
+		Edits: []Edit{{
+			File: "internal/service/httpserver/events.go",
+			Old:  `feed.Page(ctx, s.options.Pool, at, streamPage, bearer.Reaches)`,
+			New:  `feed.Page(ctx, s.options.Pool, at, streamPage, func(wallet.AssetRef) bool { return true })`,
+		}},
+	}, "./internal/service/httpserver", "TestAStreamGoesOnAfterTheLastEvent"},
+	{Mutation{
+		Name:      "stream_behind",
+		Mechanism: "A stream that is further behind than memory reads Postgres.",
+		Edits: []Edit{{
+			File: "internal/service/httpserver/tail.go",
+			Old:  `behind: at.Compare(t.begin) < 0,`,
+			New:  `behind: false,`,
+		}},
+	}, "./internal/service/httpserver", "TestAStreamThatFallsBehindMissesNothing"},
+	{Mutation{
+		Name:      "cut_off",
+		Mechanism: "An answer that fails half way is cut off.",
+		Edits: []Edit{{
+			File: "internal/service/httpserver/streams.go",
+			Old:  `panic(http.ErrAbortHandler)`,
+			New:  `_ = http.ErrAbortHandler`,
+		}},
+	}, "./internal/service/httpserver", "TestAStatementThatFailsHalfWayIsCutOff"},
+	{Mutation{
+		Name:      "another_site",
+		Mechanism: "Without tokens, a page of another site changes nothing.",
+		Edits: []Edit{{
+			File: "internal/service/httpserver/server.go",
+			Old:  `if s.auth.IsOff() && s.origins.Check(r) != nil {`,
+			New:  `if s.auth.IsOff() && false {`,
+		}},
+	}, "./internal/service/httpserver", "TestAnotherSiteSendsNothing"},
+	{Mutation{
 		Name:      "webhook_signature",
 		Mechanism: "Webhooks are signed with each valid secret.",
 		Edits: []Edit{{

@@ -94,15 +94,23 @@ func writeTokens(t *testing.T, path string, tokens ...access.StaticToken) {
 
 // bodies are valid ones about the wallet of u2.
 var bodies = map[string]string{
-	"apply-command":     `{"id":"a","type":"create"}`,
-	"apply-batch":       `[{"id":"a","type":"create"}]`,
-	"apply-transaction": `{"id":"a","commands":[{"user_id":"u1","currency":"USD","type":"subtract","amount":"1"},{"user_id":"u2","currency":"USD","type":"add","amount":"1"}]}`,
-	"transfer":          `{"id":"a","from_user_id":"u1","to_user_id":"u2","currency":"USD","amount":"1"}`,
-	"check-receipts":    `[{"user_id":"u2","currency":"USD","command_id":"a","position":1,"hash":"` + strings.Repeat("0", 64) + `"}]`,
+	"apply-command":       `{"id":"a","type":"create"}`,
+	"apply-batch":         `[{"id":"a","type":"create"}]`,
+	"apply-transaction":   `{"id":"a","commands":[{"user_id":"u1","currency":"USD","type":"subtract","amount":"1"},{"user_id":"u2","currency":"USD","type":"add","amount":"1"}]}`,
+	"transfer":            `{"id":"a","from_user_id":"u1","to_user_id":"u2","currency":"USD","amount":"1"}`,
+	"dry-run-command":     `{"id":"a","type":"create"}`,
+	"dry-run-batch":       `[{"id":"a","type":"create"}]`,
+	"dry-run-transaction": `{"id":"a","commands":[{"user_id":"u1","currency":"USD","type":"subtract","amount":"1"},{"user_id":"u2","currency":"USD","type":"add","amount":"1"}]}`,
+	"dry-run-transfer":    `{"id":"a","from_user_id":"u1","to_user_id":"u2","currency":"USD","amount":"1"}`,
+	"add-webhook":         `{}`,
+	"change-webhook":      `{}`,
+	"rotate-webhook":      `{}`,
+	"redeliver-webhook":   `{}`,
+	"check-receipts":      `[{"user_id":"u2","currency":"USD","command_id":"a","position":1,"hash":"` + strings.Repeat("0", 64) + `"}]`,
 }
 
 // byAnswer are routes whose wallets are known only from what they read.
-var byAnswer = []string{"get-transaction"}
+var byAnswer = []string{"get-transaction", "list-feed", "stream-feed"}
 
 func TestEachRouteDeniesEachBadToken(t *testing.T) {
 	i := newIssuer(t)
@@ -139,26 +147,24 @@ func TestEachRouteDeniesEachBadToken(t *testing.T) {
 	}
 	routes := 0
 	for path, item := range s.OpenAPI().Paths {
-		for _, op := range []struct {
-			method string
-			id     string
-			found  bool
-		}{
-			{http.MethodGet, idOf(item.Get), item.Get != nil}, {http.MethodPost, idOf(item.Post), item.Post != nil}, {http.MethodPut, idOf(item.Put), item.Put != nil},
-		} {
-			if !op.found {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Delete, item.Patch} {
+			if op == nil {
 				continue
+			}
+			contentType := "application/json"
+			if op.RequestBody != nil && op.RequestBody.Content[contentType] == nil {
+				contentType = "text/csv"
 			}
 			routes++
 			for name, row := range bad {
-				if row.status == 403 && slices.Contains(byAnswer, op.id) && !strings.Contains(name, "scope") {
+				if row.status == 403 && slices.Contains(byAnswer, op.OperationID) && !strings.Contains(name, "scope") {
 					continue
 				}
-				t.Run(op.id+"/"+name, func(t *testing.T) {
+				t.Run(op.OperationID+"/"+name, func(t *testing.T) {
 					where := strings.NewReplacer("{user}", "u2", "{currency}", "USD").Replace(path)
-					where = strings.NewReplacer("{command_id}", "a", "{transaction_id}", "a").Replace(where)
-					r := httptest.NewRequest(op.method, where, strings.NewReader(bodies[op.id]))
-					r.Header.Set("Content-Type", "application/json")
+					where = strings.NewReplacer("{command_id}", "a", "{transaction_id}", "a", "{run_id}", "a", "{endpoint_id}", "we_"+strings.Repeat("a", 26)).Replace(where)
+					r := httptest.NewRequest(op.Method, where, strings.NewReader(bodies[op.OperationID]))
+					r.Header.Set("Content-Type", contentType)
 					if row.token != "" {
 						r.Header.Set("Authorization", "Bearer "+row.token)
 					}
@@ -180,14 +186,7 @@ func TestEachRouteDeniesEachBadToken(t *testing.T) {
 			}
 		}
 	}
-	require.GreaterOrEqual(t, routes, 5)
-}
-
-func idOf(op *huma.Operation) string {
-	if op == nil {
-		return ""
-	}
-	return op.OperationID
+	require.GreaterOrEqual(t, routes, 40)
 }
 
 func TestATokenReachesWhatItIsBoundTo(t *testing.T) {

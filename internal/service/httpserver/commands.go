@@ -228,6 +228,17 @@ func (in *transactionInput) wallets() (refs []wallet.AssetRef, err error) {
 	return in.transaction.Wallets(), err
 }
 
+// actors are that of the transaction, and those that legs name.
+func (in *transactionInput) actors() []*string {
+	actors := []*string{&in.transaction.Actor}
+	for i := range in.transaction.Commands {
+		if actor := &in.transaction.Commands[i].Actor; *actor != "" {
+			actors = append(actors, actor)
+		}
+	}
+	return actors
+}
+
 // Transfer is what POST /v1/transfers takes.
 type Transfer struct {
 	ID          string            `json:"id,omitempty" doc:"your own id, unique among all transactions; else the header Idempotency-Key is it"`
@@ -271,13 +282,7 @@ func (s *Server) transactionRoutes(changes []int) {
 		summary: "Apply commands for several wallets, all or none", errors: changes, answers: reflect.TypeFor[TransactionResult](),
 		body: s.jsonBody(reflect.TypeFor[Transaction](), "Transaction"),
 	}, func(ctx context.Context, in *transactionInput) (*answer, error) {
-		actors := []*string{&in.transaction.Actor}
-		for i := range in.transaction.Commands {
-			if actor := &in.transaction.Commands[i].Actor; *actor != "" {
-				actors = append(actors, actor)
-			}
-		}
-		if err := stamp(ctx, actors...); err != nil {
+		if err := stamp(ctx, in.actors()...); err != nil {
 			return nil, err
 		}
 		result, err := s.wallets.Transaction(ctx, in.transaction)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/outcome"
+	"github.com/valueledger/wallet/internal/service/runcontrol"
+	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
 )
 
@@ -21,17 +23,26 @@ type Problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail" doc:"what was wrong with which value, and what to do"`
-	Kind   string `json:"kind" doc:"refused, conflict, invalid, not_found, unavailable, failed; unauthenticated, forbidden, too_many_requests, too_large, too_slow, unsupported_media_type, not_allowed"`
+	Kind   string `json:"kind" doc:"refused, conflict, invalid, not_found, unavailable, failed; unauthenticated, forbidden, too_many_requests, too_large, too_slow, unsupported_media_type, not_allowed, wrong_state, not_configured"`
 	Remedy string `json:"remedy,omitempty"`
 
 	Reason wallet.Reason `json:"reason,omitempty" doc:"of a refusal or of invalid input"`
 	Field  string        `json:"field,omitempty" doc:"of invalid input"`
 	Value  string        `json:"value,omitempty" doc:"shortened to 60 characters"`
 
+	Lines []InvalidLine `json:"lines,omitempty" doc:"of an invalid file, the first of its invalid lines"`
+
 	Result      *Result            `json:"result,omitempty" doc:"of a refused command"`
 	Transaction *TransactionResult `json:"transaction,omitempty" doc:"of a refused transaction"`
 
 	headers http.Header
+}
+
+// InvalidLine is a line of a file that holds no valid command.
+type InvalidLine struct {
+	Line    int64         `json:"line"`
+	Reason  wallet.Reason `json:"reason"`
+	Message string        `json:"message"`
 }
 
 // Error, GetStatus, GetHeaders and ContentType are what huma asks of an error.
@@ -53,7 +64,10 @@ var (
 		Remedy: "send less at once"}
 	unsupported = outcome.Kind{Name: "unsupported_media_type", Title: "The content type is not supported", HTTP: http.StatusUnsupportedMediaType}
 	notAllowed  = outcome.Kind{Name: "not_allowed", Title: "The path does not take this method", HTTP: http.StatusMethodNotAllowed}
-	tooSlow     = outcome.Kind{Name: "too_slow", Title: "The request took too long to arrive", HTTP: http.StatusRequestTimeout}
+	wrongState  = outcome.Kind{Name: "wrong_state", Title: "Its state does not allow this", HTTP: http.StatusConflict}
+	// notConfigured is about the server, not the caller.
+	notConfigured = outcome.Kind{Name: "not_configured", Title: "This server was started without what it takes", HTTP: http.StatusNotImplemented}
+	tooSlow       = outcome.Kind{Name: "too_slow", Title: "The request took too long to arrive", HTTP: http.StatusRequestTimeout}
 )
 
 func problem(kind outcome.Kind, format string, args ...any) *Problem {
@@ -78,6 +92,8 @@ func (s *Server) problemOf(err error) *Problem {
 	var unapplied *wallet.UnappliedError
 	var refused *wallet.TransactionRefusedError
 	var invalid *wallet.InvalidError
+	var lines *runs.InvalidLinesError
+	var state *runcontrol.StateError
 	switch {
 	case errors.As(err, &unapplied):
 		p := problem(kind, "%s", unapplied.Result.Message)
@@ -91,6 +107,10 @@ func (s *Server) problemOf(err error) *Problem {
 		return p
 	case errors.As(err, &invalid):
 		return invalidProblem(invalid)
+	case errors.As(err, &lines):
+		return invalidLines(lines)
+	case errors.As(err, &state):
+		return problem(wrongState, "run %.60q is %s", state.Status.RunID, state.Status.State)
 	case kind == outcome.Unavailable:
 		s.logger.Warn("unavailable", zap.Error(err))
 		return problem(kind, "Postgres or Temporal does not answer now").with("Retry-After", retryAfter)
@@ -105,6 +125,14 @@ func (s *Server) problemOf(err error) *Problem {
 func invalidProblem(invalid *wallet.InvalidError) *Problem {
 	p := problem(outcome.Invalid, "%s", invalid.Message)
 	p.Reason, p.Field, p.Value = invalid.Reason, invalid.Field, invalid.Value
+	return p
+}
+
+func invalidLines(err *runs.InvalidLinesError) *Problem {
+	p := problem(outcome.Invalid, "%d of the %d lines are invalid: correct them, or leave them out with skip_invalid=true; nothing was staged", err.Invalid, err.Lines)
+	for _, l := range err.First {
+		p.Lines = append(p.Lines, InvalidLine{l.Number, l.Err.Reason, l.Err.Message})
+	}
 	return p
 }
 

@@ -168,6 +168,9 @@ func (in *checkInput) wallets() (refs []wallet.AssetRef, err error) {
 		if err := wallet.ValidateWallet(r.UserID, r.Currency); err != nil {
 			return nil, err
 		}
+		if !isText(r.CommandID) {
+			return nil, badInput("command_id", r.CommandID, "command_id has a NUL")
+		}
 		refs = append(refs, wallet.AssetRef{UserID: r.UserID, Currency: r.Currency})
 	}
 	return refs, nil

@@ -1,8 +1,8 @@
 package httpserver
 
 import (
-	"cmp"
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -23,7 +23,12 @@ type route struct {
 	scope            access.Scope
 	errors           []int
 	body             *huma.RequestBody // of a body that the wallet's own decoder reads
-	answers          reflect.Type      // of a route that changes something: the body of its answer
+	answers          reflect.Type      // of a route that sends commands: the body of its answer
+	status           int               // of success, if it is not 200
+	// content is what a stream answers, by media type; nil for text.
+	content map[string]reflect.Type
+	file    bool          // it takes a file
+	timeout time.Duration // if it is not the server's
 }
 
 // input is what a route takes. wallets returns those that the request is about, after reading them
@@ -40,7 +45,10 @@ func register[I, O any, P input[I]](s *Server, r route, do func(context.Context,
 		if err := s.mayUse(ctx, r, P(in).wallets); err != nil {
 			return nil, s.problemOf(err)
 		}
-		timeout := s.timeout(ctx)
+		timeout := r.timeout
+		if timeout == 0 {
+			timeout = s.timeout(ctx)
+		}
 		keepOpen(ctx, timeout)
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
@@ -54,15 +62,32 @@ func register[I, O any, P input[I]](s *Server, r route, do func(context.Context,
 }
 
 // describe corrects what huma says of a route's answers: invalid input is never 422 here, and it does
-// not see what a route that changes something answers.
+// not see what a route that sends commands, or a stream, answers.
 func (s *Server) describe(r route) {
 	schemas := s.api.OpenAPI().Components.Schemas
 	item := s.api.OpenAPI().Paths[r.path]
+	responses := map[string]*huma.Operation{
+		http.MethodGet: item.Get, http.MethodPost: item.Post, http.MethodPut: item.Put, http.MethodDelete: item.Delete,
+	}[r.method].Responses
+	if r.file {
+		s.files[r.method+" "+r.path] = true
+	}
 	if r.answers == nil {
-		delete(cmp.Or(item.Get, item.Post).Responses, "422")
+		delete(responses, "422")
+	}
+	if r.content != nil {
+		responses["200"].Content = map[string]*huma.MediaType{}
+		for mediaType, t := range r.content {
+			schema := &huma.Schema{Type: huma.TypeString}
+			if t != nil {
+				schema = schemas.Schema(t, true, r.id)
+			}
+			responses["200"].Content[mediaType] = &huma.MediaType{Schema: schema}
+		}
+	}
+	if r.answers == nil {
 		return
 	}
-	responses := item.Post.Responses
 	headers := responses["200"].Headers
 	content := func(t reflect.Type) map[string]*huma.MediaType {
 		return map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(t, true, r.id)}}
@@ -107,7 +132,7 @@ func (r route) operation(s *Server) huma.Operation {
 	op := huma.Operation{
 		OperationID: r.id, Method: r.method, Path: r.path, Summary: r.summary, Description: r.text, Errors: errs,
 		Security: []map[string][]string{{"token": {string(r.scope)}}}, MaxBodyBytes: wallet.MaxUpdateBytes, BodyReadTimeout: bodyTimeout,
-		RequestBody: r.body, SkipValidateBody: true, RejectUnknownQueryParameters: true,
+		RequestBody: r.body, SkipValidateBody: true, RejectUnknownQueryParameters: true, DefaultStatus: r.status,
 	}
 	if r.body != nil {
 		op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusRequestTimeout)
@@ -129,12 +154,24 @@ type (
 	connectionKey struct{}
 )
 
+// connection is what a route may have to know of its request, besides its input.
+type connection struct {
+	*http.ResponseController
+	body       io.ReadCloser
+	token      string
+	acceptsCSV bool
+	isHead     bool
+}
+
+func connectionOf(ctx context.Context) *connection {
+	return ctx.Value(connectionKey{}).(*connection)
+}
+
 // keepOpen moves the time by which the body had to arrive: net/http would end the request then. It
 // does not remove it, for a body that no route reads.
 func keepOpen(ctx context.Context, timeout time.Duration) {
-	if c, ok := ctx.Value(connectionKey{}).(*http.ResponseController); ok {
-		_ = c.SetReadDeadline(time.Now().Add(timeout + checkPatience + writeMargin)) // not of a recorder in tests
-	}
+	c, until := connectionOf(ctx), time.Now().Add(timeout+checkPatience+writeMargin)
+	_, _ = c.SetReadDeadline(until), c.SetWriteDeadline(until) // not of a recorder in tests
 }
 
 // WalletPath is the input of a route whose path names a wallet.
@@ -160,6 +197,12 @@ type UserPath struct {
 func (p *UserPath) wallets() ([]wallet.AssetRef, error) {
 	return []wallet.AssetRef{{UserID: p.User}}, wallet.ValidateUserID(p.User)
 }
+
+// everyWallet is the input of a route that is about all wallets: no token that is bound to some may
+// use it.
+type everyWallet struct{}
+
+func (everyWallet) wallets() ([]wallet.AssetRef, error) { return []wallet.AssetRef{{}}, nil }
 
 const prefix = "/v1"
 

@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/feed"
 )
 
 // bodyOf is an answer with a body and nothing else.
@@ -74,9 +75,16 @@ func (hashSchema) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Description: "a SHA-256 in hexadecimal digits"}
 }
 
+type cursorSchema struct{}
+
+func (cursorSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Description: "a place in the feed", Examples: []any{"4711-17"}}
+}
+
 func aliasTypes(r huma.Registry) {
 	r.RegisterTypeAlias(reflect.TypeFor[wallet.Amount](), reflect.TypeFor[amountSchema]())
 	r.RegisterTypeAlias(reflect.TypeFor[wallet.Hash](), reflect.TypeFor[hashSchema]())
+	r.RegisterTypeAlias(reflect.TypeFor[feed.Cursor](), reflect.TypeFor[cursorSchema]())
 	r.RegisterTypeAlias(reflect.TypeFor[wallet.Thresholds](), reflect.TypeFor[[]wallet.Threshold]())
 	r.RegisterTypeAlias(reflect.TypeFor[wallet.Crossed](), reflect.TypeFor[[]wallet.Crossing]())
 }

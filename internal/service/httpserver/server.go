@@ -8,10 +8,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +32,7 @@ import (
 	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/outcome"
 	"github.com/valueledger/wallet/internal/service/telemetry"
+	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
 )
@@ -48,6 +51,8 @@ const (
 	maxLimited = 10_000
 	// stopPatience is how long a stop waits for requests in progress.
 	stopPatience = 15 * time.Second
+	// maxUploads are read at once: each takes a connection of the pool for as long as it lasts.
+	maxUploads = 2
 )
 
 // Options of a Server.
@@ -62,6 +67,8 @@ type Options struct {
 	AnswerTimeout time.Duration
 	// Rate is how many requests a second a token may send, in bursts of twice as many; 0 for any.
 	Rate float64
+	// Webhooks changes the endpoints of webhooks; nil if this server may not.
+	Webhooks *webhooks.Store
 	// Wrap, if not nil, observes all requests.
 	Wrap func(http.Handler) http.Handler
 }
@@ -81,7 +88,15 @@ type Server struct {
 	checking singleflight.Group
 	limiters *lru.Cache[string, *rate.Limiter]
 	// wide is for reads of whole journals, one at a time: each takes several connections of the pool.
-	wide *semaphore.Weighted
+	wide    *semaphore.Weighted
+	uploads *semaphore.Weighted
+	streams streams
+	tail    tail
+	files   map[string]bool // patterns of routes that take a file
+	origins *http.CrossOriginProtection
+	// stopping ends streams, which would last.
+	stopping context.Context
+	stop     context.CancelFunc
 }
 
 // New makes a Server.
@@ -95,8 +110,9 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		options: o, auth: o.Auth, wallets: o.Wallets, read: trail.New(o.Pool), logger: o.Logger, mux: http.NewServeMux(), wide: semaphore.NewWeighted(1),
-		limiters: limiters,
+		limiters: limiters, uploads: semaphore.NewWeighted(maxUploads), tail: tail{db: o.Pool}, files: map[string]bool{}, origins: http.NewCrossOriginProtection(),
 	}
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	config := huma.DefaultConfig("Wallet", "1")
 	config.CreateHooks = nil // no $schema in answers
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
@@ -106,7 +122,12 @@ func New(o Options) (*Server, error) {
 	s.api = humago.New(s.mux, config)
 	aliasTypes(s.api.OpenAPI().Components.Schemas)
 	s.commandRoutes()
+	s.dryRunRoutes()
 	s.readRoutes()
+	s.statementRoutes()
+	s.eventRoutes()
+	s.runRoutes()
+	s.webhookRoutes()
 	s.mux.HandleFunc("GET /openapi.json", s.writeOpenAPI)
 	return s, nil
 }
@@ -136,29 +157,45 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
+	handler, pattern := s.mux.Handler(r)
+	telemetry.SetRoute(w, pattern)
 	if r.URL.Path == prefix || strings.HasPrefix(r.URL.Path, prefix+"/") {
-		bearer, p := s.authenticate(r)
+		authorized, p := s.authorize(w, r, pattern)
 		if p != nil {
 			p.write(w)
 			return
 		}
-		ctx := context.WithValue(access.NewContext(r.Context(), bearer), connectionKey{}, http.NewResponseController(w))
-		if p := s.prepare(r); p != nil {
-			p.write(w)
-			return
-		}
-		if wait, ok := preferredWait(r.Header); ok {
-			ctx = context.WithValue(ctx, waitKey{}, wait)
-		}
-		r = r.WithContext(ctx)
+		r = authorized
 	}
-	handler, pattern := s.mux.Handler(r)
-	telemetry.SetRoute(w, pattern)
 	if pattern == "" {
 		s.unrouted(w, r, handler)
 		return
 	}
 	s.mux.ServeHTTP(w, r)
+}
+
+// authorize finds out who is calling, and what a route has to know of the request.
+func (s *Server) authorize(w http.ResponseWriter, r *http.Request, pattern string) (*http.Request, *Problem) {
+	c := &connection{ResponseController: http.NewResponseController(w), body: r.Body, isHead: r.Method == http.MethodHead}
+	bearer, p := s.authenticate(r, c)
+	if p != nil {
+		return nil, p
+	}
+	if s.auth.IsOff() && s.origins.Check(r) != nil { // a page of another site in a browser could send it
+		s.logDenied(bearer, pattern, "another origin")
+		return nil, problem(forbidden, "the request is from a page of another site")
+	}
+	if p := s.prepare(r, s.files[pattern]); p != nil {
+		return nil, p
+	}
+	ctx := context.WithValue(access.NewContext(r.Context(), bearer), connectionKey{}, c)
+	if wait, ok := preferredWait(r.Header); ok {
+		ctx = context.WithValue(ctx, waitKey{}, wait)
+	}
+	// Each route has its own form; huma would call JSON by other names too.
+	c.acceptsCSV = strings.Contains(strings.ToLower(r.Header.Get("Accept")), csvType)
+	r.Header.Del("Accept")
+	return r.WithContext(ctx), nil
 }
 
 // unrouted says that there is no such path, or what methods it takes.
@@ -179,8 +216,9 @@ func (h *headersOnly) Write(b []byte) (int, error) { return len(b), nil }
 func (h *headersOnly) WriteHeader(int)             {}
 
 // authenticate finds the bearer of a request, and holds back one who sends too much.
-func (s *Server) authenticate(r *http.Request) (access.Principal, *Problem) {
+func (s *Server) authenticate(r *http.Request, c *connection) (access.Principal, *Problem) {
 	token, p := bearerToken(r.Header)
+	c.token = token
 	if p != nil {
 		return access.Principal{}, p
 	}
@@ -198,7 +236,8 @@ func (s *Server) authenticate(r *http.Request) (access.Principal, *Problem) {
 	}
 	if s.options.Rate > 0 && !s.limiter(bearer.Key).Allow() {
 		s.logger.Warn("a request was refused", zap.String("why", "too many requests"), zap.String("subject", bearer.Subject))
-		return bearer, problem(tooMany, "the token has sent more than %v requests a second", s.options.Rate).with("Retry-After", retryAfter)
+		seconds := max(1, math.Ceil(1/s.options.Rate))
+		return bearer, problem(tooMany, "the token has sent more than %v requests a second", s.options.Rate).with("Retry-After", fmt.Sprintf("%.0f", seconds))
 	}
 	return bearer, nil
 }
@@ -236,8 +275,8 @@ func (s *Server) logDenied(p access.Principal, route, why string) {
 func checkURL(u *url.URL) *Problem {
 	escaped := u.EscapedPath()
 	switch {
-	case !utf8.ValidString(u.Path):
-		return badInput("path", u.Path, "the path is not valid UTF-8")
+	case !isText(u.Path):
+		return badInput("path", u.Path, "the path is not valid UTF-8, or has a NUL")
 	case escaped != "/" && path.Clean(escaped) != strings.TrimSuffix(escaped, "/"), strings.Contains(escaped, "//"):
 		return badInput("path", escaped, "the path has an empty step, or one that is . or ..: write such an id as %%2E or %%2E%%2E, and a slash in an id as %%2F")
 	}
@@ -251,16 +290,19 @@ func checkURL(u *url.URL) *Problem {
 			return badInput(name, values[1], "%.60q is given %d times: send it once", name, len(values))
 		case values[0] == "":
 			return badInput(name, "", "%.60q is empty: give it a value, or leave it out", name)
-		case !utf8.ValidString(values[0]):
-			return badInput(name, values[0], "%.60q is not valid UTF-8", name)
+		case !isText(values[0]):
+			return badInput(name, values[0], "%.60q is not valid UTF-8, or has a NUL", name)
 		}
 	}
 	return nil
 }
 
+// isText reports whether Postgres takes it as text.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
 // prepare refuses headers that would be read in part, and bodies of another type.
-func (s *Server) prepare(r *http.Request) *Problem {
-	for _, name := range []string{"Idempotency-Key", "Content-Type"} {
+func (s *Server) prepare(r *http.Request, takesFile bool) *Problem {
+	for _, name := range []string{"Idempotency-Key", "Content-Type", "Last-Event-ID"} {
 		if values := r.Header.Values(name); len(values) > 1 {
 			return badInput(name, values[1], "%s is given %d times: send it once", name, len(values))
 		} else if len(values) == 1 && (values[0] == "" || !utf8.ValidString(values[0])) {
@@ -270,6 +312,10 @@ func (s *Server) prepare(r *http.Request) *Problem {
 	if r.Method != http.MethodPost && r.Method != http.MethodPut {
 		return nil
 	}
+	types := []string{"application/json"}
+	if takesFile {
+		types = fileTypes
+	}
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return problem(unsupported, "the content encoding %.60q is not supported: send the body as it is", encoding)
 	}
@@ -278,10 +324,10 @@ func (s *Server) prepare(r *http.Request) *Problem {
 	}
 	// A page of another site can send other types without asking.
 	sent, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if sent = strings.ToLower(strings.TrimSpace(sent)); sent == "application/json" {
+	if sent = strings.ToLower(strings.TrimSpace(sent)); slices.Contains(types, sent) {
 		return nil
 	}
-	return problem(unsupported, "the content type %.60q is not supported: send application/json", sent)
+	return problem(unsupported, "the content type %.60q is not supported: send %s", sent, strings.Join(types, " or "))
 }
 
 // preferredWait reads "Prefer: wait=5".
@@ -359,6 +405,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, certificates 
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
+		s.stop()
 		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
 		defer cancel()
 		_ = server.Shutdown(patience) // requests that take longer are cut off

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -89,13 +90,22 @@ func checksOf(t *testing.T, pool *pgxpool.Pool, temporal client.Client) []teleme
 func (w *world) token(subject, users string, scopes ...access.Scope) string {
 	token, hash := access.NewToken()
 	w.tokens = append(w.tokens, access.StaticToken{Subject: subject, SHA256: hash, Scopes: scopes, Users: strings.Split(users, ",")})
-	content, err := json.Marshal(map[string]any{"tokens": w.tokens})
-	require.NoError(w.t, err)
-	require.NoError(w.t, os.WriteFile(w.file, content, 0o600))
+	w.writeTokens()
 	if subject == "all" {
 		allTokens.Store(w, token)
 	}
 	return token
+}
+
+func (w *world) writeTokens() {
+	content, err := json.Marshal(map[string]any{"tokens": w.tokens})
+	require.NoError(w.t, err)
+	require.NoError(w.t, os.WriteFile(w.file, content, 0o600))
+}
+
+func (w *world) revoke(subject string) {
+	w.tokens = slices.DeleteFunc(w.tokens, func(t access.StaticToken) bool { return t.Subject == subject })
+	w.writeTokens()
 }
 
 var allTokens sync.Map
@@ -110,7 +120,8 @@ func (r reply) json(t *testing.T) (m map[string]any) {
 	return m
 }
 
-// do sends a request. A header is "Name: value"; without Authorization it is the token of all.
+// do sends a request. A header is "Name: value", or "=Name: value" in place of another; without
+// Authorization it is the token of all.
 func (w *world) do(method, path, body string, headers ...string) reply {
 	token, _ := allTokens.Load(w)
 	return w.doAs(token.(string), method, path, body, headers...)
@@ -127,7 +138,11 @@ func (w *world) doAs(token, method, path, body string, headers ...string) reply 
 	}
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
-		r.Header.Add(name, value)
+		if instead, found := strings.CutPrefix(name, "="); found {
+			r.Header.Set(instead, value)
+		} else {
+			r.Header.Add(name, value)
+		}
 	}
 	answer, err := http.DefaultClient.Do(r)
 	require.NoError(w.t, err)
@@ -209,6 +224,7 @@ func TestHostileInputIsRefusedByName(t *testing.T) {
 		"129 characters":      {"/v1/wallets/" + strings.Repeat("ü", 129) + "/USD/commands", `{"id":"a","type":"create"}`, nil, 400, "user_id"},
 		"a dot":               {"/v1/wallets/../USD/commands", `{"id":"a","type":"create"}`, nil, 400, "path"},
 		"bytes":               {"/v1/wallets/%ff/USD/commands", `{"id":"a","type":"create"}`, nil, 400, "path"},
+		"a NUL":               {"/v1/wallets/u1/USD/commands/%00", "", nil, 400, "path"},
 		"a line break":        {"/v1/wallets/a%0d%0ab/USD/commands", `{"id":"a","type":"create"}`, nil, 400, "user_id"},
 		"10 MB":               {u1 + "/commands", `{"id":"` + strings.Repeat("a", 10<<20) + `"}`, nil, 413, ""},
 		"another type":        {u1 + "/commands", `{"id":"a","type":"create"}`, []string{"Content-Type: text/plain"}, 400, "Content-Type"},

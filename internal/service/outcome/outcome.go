@@ -14,6 +14,7 @@ import (
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/feed"
 	"github.com/valueledger/wallet/internal/service/postgres"
+	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
@@ -52,6 +53,8 @@ func Of(err error) Kind {
 	var file *runs.FileError
 	var lines *runs.InvalidLinesError
 	var otherFile *runs.OtherFileError
+	var settings *webhooks.InvalidError
+	var endpoint *webhooks.NotFoundError
 	switch {
 	case errors.As(err, &unapplied), errors.As(err, &transaction):
 		if errors.Is(err, wallet.ReasonIDConflict) {
@@ -60,9 +63,9 @@ func Of(err error) Kind {
 		return Refused
 	case errors.As(err, &otherFile):
 		return Conflict
-	case errors.As(err, &invalid), errors.As(err, &file), errors.As(err, &lines):
+	case errors.As(err, &invalid), errors.As(err, &file), errors.As(err, &lines), errors.As(err, &settings):
 		return Invalid
-	case errors.Is(err, trail.ErrNoWallet), errors.Is(err, trail.ErrNoVersion), errors.Is(err, trail.ErrNoTransaction), errors.Is(err, trail.ErrNoCommand), errors.Is(err, runs.ErrNoRun):
+	case errors.Is(err, trail.ErrNoWallet), errors.Is(err, trail.ErrNoVersion), errors.Is(err, trail.ErrNoTransaction), errors.Is(err, trail.ErrNoCommand), errors.Is(err, runs.ErrNoRun), errors.As(err, &endpoint):
 		return NotFound
 	case errors.As(err, &noAnswer):
 		return NoAnswer
