@@ -14,6 +14,7 @@ import (
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/internal/service/rows"
+	"github.com/valueledger/wallet/internal/service/statement"
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
@@ -140,7 +141,7 @@ func TestStatementAsCSVReadsBackVerbatim(t *testing.T) {
 		{"closing", "u1", "USD", "2026-02-05T00:00:00Z", "4", "", "", "", "100.00", "60.00", "", "52.50", "0.00", "", "", "", "1", "1", "", ""},
 	}, rows)
 	sheet := s.reads("statement", "u1", "USD", "--from", "2026-01-31", "--to", "2026-02-05", "--spreadsheet")
-	require.Equal(t, byteOrderMark+strings.Replace(out, "=1+1", "'=1+1", 1), sheet)
+	require.Equal(t, statement.ByteOrderMark+strings.Replace(out, "=1+1", "'=1+1", 1), sheet)
 	_, errs, code := s.run("statement", "u1", "USD", "--spreadsheet", "-o", "json")
 	require.Equal(t, exitInvalid, code)
 	require.Contains(t, errs, "--spreadsheet is for CSV")

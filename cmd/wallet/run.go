@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/internal/service/cli"
+	"github.com/valueledger/wallet/internal/service/statement"
 	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
 )
@@ -347,7 +347,7 @@ CSV, or with --output json.`,
 }
 
 func (a *app) printFailures(cmd *cobra.Command, pool *pgxpool.Pool, id string, spreadsheet bool) error {
-	out := csvStatement{csv.NewWriter(cmd.OutOrStdout()), cmd.OutOrStdout(), spreadsheet}
+	out := statement.NewCSV(cmd.OutOrStdout(), spreadsheet)
 	asJSON := json.NewEncoder(cmd.OutOrStdout())
 	if a.output != "json" {
 		if err := out.Write([]string{"line", "status", "user_id", "currency", "type", "amount", "id", "reason", "message"}); err != nil {
@@ -360,7 +360,7 @@ func (a *app) printFailures(cmd *cobra.Command, pool *pgxpool.Pool, id string, s
 		case a.output == "json":
 			err = asJSON.Encode(f)
 		default:
-			err = out.Write([]string{strconv.FormatInt(f.Line, 10), f.Status, out.text(f.UserID), out.text(f.Currency), out.text(f.Type), f.Amount, out.text(f.CommandID), string(f.Reason), out.text(f.Message)})
+			err = out.Write([]string{strconv.FormatInt(f.Line, 10), f.Status, out.Text(f.UserID), out.Text(f.Currency), out.Text(f.Type), f.Amount, out.Text(f.CommandID), string(f.Reason), out.Text(f.Message)})
 		}
 		if err != nil {
 			return err

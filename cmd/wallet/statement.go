@@ -1,12 +1,9 @@
 package main
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -15,6 +12,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/cli"
+	"github.com/valueledger/wallet/internal/service/statement"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -78,7 +76,7 @@ type statementPrinter interface {
 func (a *app) statementPrinter(out io.Writer, spreadsheet bool) statementPrinter {
 	switch a.output {
 	case "csv":
-		return csvStatement{csv.NewWriter(out), out, spreadsheet}
+		return csvStatement{statement.NewCSV(out, spreadsheet)}
 	case "json":
 		return jsonStatement{json.NewEncoder(out)}
 	default:
@@ -97,9 +95,9 @@ func (p tableStatement) opening(s trail.Statement) error {
 }
 
 func (p tableStatement) line(e trail.Event) error {
-	added, subtracted := sides(e)
+	added, subtracted := statement.Sides(e)
 	total := e.TotalAfter.String()
-	if !changesTotal(e) {
+	if !statement.ChangesTotal(e) {
 		total = "(" + total + ")"
 	}
 	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, total, e.HoldAfter, cli.Plain(e.OriginalID), cli.Amount(e.Reversed), cli.Plain(e.Description)})
@@ -118,84 +116,12 @@ func (p tableStatement) closing(s trail.Statement) error {
 	return err
 }
 
-// changesTotal is false of an event that only opens the wallet, or reserves or gives back a
-// part of its total.
-func changesTotal(e trail.Event) bool { return e.TotalAfter.Cmp(e.TotalBefore) != 0 }
+// csvStatement writes for programs, or for a spreadsheet.
+type csvStatement struct{ statement.CSV }
 
-// sides gives what an event changed of the total, in the column that it belongs to. Both are
-// empty for one that did not change it.
-func sides(e trail.Event) (added, subtracted string) {
-	switch e.TotalAfter.Cmp(e.TotalBefore) {
-	case 1:
-		return e.TotalAfter.Sub(e.TotalBefore).String(), ""
-	case -1:
-		return "", e.TotalBefore.Sub(e.TotalAfter).String()
-	default:
-		return "", ""
-	}
-}
-
-// csvStatement writes text verbatim, so that programs read back what was written; or, for a
-// spreadsheet, so that none of it is run as a formula and the file is read as UTF-8.
-type csvStatement struct {
-	*csv.Writer
-	out         io.Writer
-	spreadsheet bool
-}
-
-const byteOrderMark = "\ufeff"
-
-// text is a field that callers have written. Spreadsheets run one that begins with one of
-// these characters.
-func (w csvStatement) text(field string) string {
-	if w.spreadsheet && field != "" && strings.ContainsRune("=+-@\t\r\n", rune(field[0])) {
-		return "'" + field
-	}
-	return field
-}
-
-func (w csvStatement) opening(s trail.Statement) error {
-	header := []string{"kind", "user_id", "currency", "at", "version", "event_type", "command_id", "hold_id", "added", "subtracted", "changes_total", "total", "hold",
-		"description", "actor", "metadata", "added_count", "subtracted_count", "original_id", "reversed"}
-	if w.spreadsheet {
-		if _, err := io.WriteString(w.out, byteOrderMark); err != nil {
-			return err
-		}
-	}
-	if err := w.Write(header); err != nil {
-		return err
-	}
-	o := s.Opening
-	return w.Write([]string{"opening", w.text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", "", o.Total.String(), o.Hold.String(),
-		"", "", "", "", "", "", ""})
-}
-
-func (w csvStatement) line(e trail.Event) error {
-	added, subtracted := sides(e)
-	metadata := ""
-	if len(e.Metadata) > 0 {
-		encoded, err := json.Marshal(e.Metadata)
-		if err != nil {
-			return err
-		}
-		metadata = string(encoded)
-	}
-	return w.Write([]string{"line", w.text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.text(e.CommandID), w.text(e.HoldID), added, subtracted, strconv.FormatBool(changesTotal(e)),
-		e.TotalAfter.String(), e.HoldAfter.String(), w.text(e.Description), w.text(e.Actor), metadata, "", "", w.text(e.OriginalID), cli.Amount(e.Reversed)})
-}
-
-func (w csvStatement) closing(s trail.Statement) error {
-	c := s.Closing
-	err := w.Write([]string{"closing", w.text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
-		c.Total.String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10), "", ""})
-	if err != nil {
-		return err
-	}
-	w.Flush()
-	return w.Error()
-}
-
-func timestamp(t time.Time) string { return t.Format(time.RFC3339Nano) }
+func (w csvStatement) opening(s trail.Statement) error { return w.Opening(s) }
+func (w csvStatement) line(e trail.Event) error        { return w.Line(e) }
+func (w csvStatement) closing(s trail.Statement) error { return w.Closing(s) }
 
 type jsonStatement struct{ *json.Encoder }
 
@@ -212,7 +138,7 @@ func (e jsonStatement) line(event trail.Event) error {
 		Kind string `json:"kind"`
 		trail.Event
 		ChangesTotal bool `json:"changes_total"`
-	}{"line", event, changesTotal(event)})
+	}{"line", event, statement.ChangesTotal(event)})
 }
 
 func (e jsonStatement) closing(s trail.Statement) error {

@@ -79,10 +79,3 @@ func TestTheHelpIsInGroupsAndFits80Columns(t *testing.T) {
 		last = at
 	}
 }
-
-func TestCSVForSpreadsheetsRunsNoFormula(t *testing.T) {
-	for field, want := range map[string]string{"=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@x": "'@x", "\tx": "'\tx", "a=1": "a=1", "": ""} {
-		require.Equal(t, want, csvStatement{spreadsheet: true}.text(field))
-		require.Equal(t, field, csvStatement{}.text(field))
-	}
-}
