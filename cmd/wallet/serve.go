@@ -14,6 +14,7 @@ import (
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/cli"
+	"github.com/valueledger/wallet/internal/service/console"
 	"github.com/valueledger/wallet/internal/service/httpserver"
 	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/starter"
@@ -28,7 +29,15 @@ type serveOptions struct {
 	tokens          string
 	jwks, iss, aud  string
 	skew            time.Duration
+	console         bool
+	oidc            console.OIDC
 }
+
+// The console's secrets: flags would show them to everybody on the machine.
+const (
+	envConsoleKey   = "WALLET_CONSOLE_KEY"
+	envClientSecret = "WALLET_CONSOLE_CLIENT_SECRET"
+)
 
 func (a *app) serveCommand() *cobra.Command {
 	var o serveOptions
@@ -41,6 +50,9 @@ Without --tokens-file and --jwks nobody has to authenticate: it then listens on
 this machine only. "wallet token" makes a token for the file. JWTs need the
 issuer's keys, its name and an audience; they reach the wallets of their own
 subject, unless the claim wallet_users names others or "*".
+
+/console has pages for people, who log in with a token
+(docs/console.md). Servers behind one address need the same WALLET_CONSOLE_KEY.
 
 Beside a worker on the same machine it needs another --http-address.`,
 		Example: "  wallet serve --tokens-file tokens.json\n  wallet serve --listen :8443 --tls-cert tls.crt --tls-key tls.key \\\n    --jwks https://login.example.com/keys --jwt-issuer https://login.example.com --jwt-audience wallet",
@@ -58,6 +70,10 @@ Beside a worker on the same machine it needs another --http-address.`,
 	flags.StringVar(&o.jwks, "jwks", os.Getenv("WALLET_JWKS"), "keys of the issuer of JWTs: a URL or a file (WALLET_JWKS)")
 	flags.StringVar(&o.iss, "jwt-issuer", os.Getenv("WALLET_JWT_ISSUER"), "the issuer of JWTs (WALLET_JWT_ISSUER)")
 	flags.StringVar(&o.aud, "jwt-audience", os.Getenv("WALLET_JWT_AUDIENCE"), "the audience that JWTs must be for (WALLET_JWT_AUDIENCE)")
+	flags.BoolVar(&o.console, "console", true, "pages for people at /console")
+	flags.StringVar(&o.oidc.ClientID, "console-client-id", os.Getenv("WALLET_CONSOLE_CLIENT_ID"), "people log in at the issuer of JWTs as users of this client (WALLET_CONSOLE_CLIENT_ID)")
+	flags.StringVar(&o.oidc.URL, "console-url", os.Getenv("WALLET_CONSOLE_URL"), "how browsers reach this server, for that: https://wallet.example.com (WALLET_CONSOLE_URL)")
+	flags.StringSliceVar(&o.oidc.Scopes, "console-scopes", nil, "scopes to ask the issuer for, besides openid")
 	flags.DurationVar(&o.skew, "jwt-skew", time.Minute, "how far the clocks of issuer and server may differ, at most 5m")
 	return cmd
 }
@@ -105,6 +121,11 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.console {
+		if err := o.mountConsole(ctx, s, wallets, p, auth); err != nil {
+			return err
+		}
+	}
 	listener, err := s.Listen(o.listen)
 	if err != nil {
 		return err
@@ -122,6 +143,28 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 		return err
 	}
 	p.logger.Info("the HTTP API has stopped")
+	return nil
+}
+
+func (o serveOptions) mountConsole(ctx context.Context, s *httpserver.Server, wallets *starter.Client, p *process, auth *access.Authenticator) (err error) {
+	options := console.Options{Auth: auth, Pool: p.pool, Read: s.Read(), Wallets: wallets, Logger: p.logger, AnswerTimeout: o.timeout, Allow: s.Allow}
+	if text := os.Getenv(envConsoleKey); text != "" {
+		if options.Key, err = console.ParseKey(text); err != nil {
+			return fmt.Errorf("%s: %w", envConsoleKey, err)
+		}
+	}
+	if o.oidc.ClientID != "" {
+		if o.iss == "" || o.oidc.URL == "" {
+			return cli.Usagef("--console-client-id needs --jwt-issuer, whose people log in, and --console-url, where the issuer sends them back to")
+		}
+		options.OIDC = &o.oidc
+		options.OIDC.Issuer, options.OIDC.ClientSecret = o.iss, os.Getenv(envClientSecret)
+	}
+	c, err := console.New(ctx, options)
+	if err != nil {
+		return err
+	}
+	s.Mount(console.Path, c)
 	return nil
 }
 
