@@ -374,6 +374,7 @@ func TestASession(t *testing.T) {
 	require.True(t, cookie.HttpOnly)
 	require.Equal(t, http.SameSiteStrictMode, cookie.SameSite)
 	require.Positive(t, cookie.MaxAge)
+	require.LessOrEqual(t, cookie.MaxAge, 8*60*60)
 	require.NotContains(t, cookie.Value, token)
 
 	forged := w.browser()
@@ -448,9 +449,11 @@ func TestAChangeIsReviewedAndAppliedOnce(t *testing.T) {
 		require.Equal(t, http.StatusOK, b.get("/console/change", fields...).StatusCode)
 		review := b.post("/console/change", fields...)
 		require.Equal(t, http.StatusOK, review.StatusCode, review.body)
-		done := b.post("/console/change/confirm", review.hiddenFields()...)
+		done := b.post("/console/change/confirm", append(review.hiddenFields(), "actor", "boss")...)
 		require.Contains(t, done.body, "Done: this is on record now.", "%s: %s", row.of, done.body)
-		require.NotContains(t, done.body, "boss")
+		var actor string
+		require.NoError(t, w.pool.QueryRow(t.Context(), `SELECT actor FROM wallet_commands WHERE user_id = $1 AND currency = 'USD' ORDER BY position DESC LIMIT 1`, w.user).Scan(&actor))
+		require.Equal(t, "anna", actor)
 		require.True(t, row.after(), row.of)
 	}
 
@@ -631,4 +634,35 @@ func TestWithoutTokensNobodyLogsIn(t *testing.T) {
 	s.Mount(console.Path, c)
 	s.Handler().ServeHTTP(recorded, r)
 	require.Equal(t, http.StatusForbidden, recorded.Code, "a name of somebody else's that leads here")
+}
+
+func TestServersWithOneKeyShareSessions(t *testing.T) {
+	w := newWorld(t)
+	token := w.token("anna", readWrite, access.Everyone)
+	auth, err := access.New(t.Context(), access.Options{TokensFile: w.file})
+	require.NoError(t, err)
+	key, err := console.ParseKey("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n")
+	require.NoError(t, err)
+	for _, bad := range []string{"", "x", "MDEyMzQ1Njc4OWFiY2RlZg=="} {
+		_, err := console.ParseKey(bad)
+		require.ErrorContains(t, err, "32 bytes in base64")
+	}
+	server := func(key []byte) *console.Console {
+		c, err := console.New(t.Context(), console.Options{Auth: auth, Pool: w.pool, Key: key, Logger: zap.NewNop(), AnswerTimeout: time.Minute})
+		require.NoError(t, err)
+		return c
+	}
+	ask := func(c *console.Console, r *http.Request) *http.Response {
+		recorded := httptest.NewRecorder()
+		c.ServeHTTP(recorded, r)
+		return recorded.Result()
+	}
+	login := httptest.NewRequest(http.MethodPost, "https://wallet.example.com/console/login", strings.NewReader("token="+token))
+	login.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	cookie := ask(server(key), login).Cookies()[0]
+	for status, key := range map[int][]byte{http.StatusOK: key, http.StatusSeeOther: nil} {
+		r := httptest.NewRequest(http.MethodGet, "https://wallet.example.com/console/", nil)
+		r.AddCookie(cookie)
+		require.Equal(t, status, ask(server(key), r).StatusCode)
+	}
 }

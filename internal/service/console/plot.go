@@ -63,7 +63,7 @@ func draw(points []point, d drawing, maxX int) drawing {
 	for _, p := range points {
 		highest = max(highest, number(p.Total))
 	}
-	step := niceStep(highest / 4)
+	step := niceStep(highest / 5)
 	top := max(math.Ceil(highest/step)*step, step)
 	x := func(t time.Time) float64 { return d.Left + t.Sub(from).Seconds()/length*(d.Right-d.Left) }
 	y := func(v float64) float64 { return d.Bottom - v/top*(d.Bottom-d.Top) }

@@ -110,7 +110,8 @@ func (w *world) writeOperations(t *testing.T) {
 	require.NoError(t, err)
 	defer db.Close()
 	for _, sql := range []string{
-		`INSERT INTO wallet_runs (run_id, file, lines, skipped, state) VALUES ('march-credits', 'march.csv', 2000, 740, 'running'), ('february-credits', 'february.csv', 2, 2, 'done') ON CONFLICT DO NOTHING`,
+		`INSERT INTO wallet_runs (run_id, file, lines, skipped, state) VALUES ('march-credits', 'march.csv', 2000, 5, 'running'), ('february-credits', 'february.csv', 2, 2, 'done') ON CONFLICT DO NOTHING`,
+		`INSERT INTO wallet_run_parts (run_id, part, lines, applied) VALUES ('march-credits', 0, 1995, 735) ON CONFLICT DO NOTHING`,
 		`INSERT INTO wallet_run_failures (run_id, part, line, status, user_id, currency, type, amount, command_id, reason, message)
 			SELECT 'march-credits', 0, line * 31, 'invalid', 'u' || line, 'USD', 'add', '1,50', 'credit-' || line, 'malformed', 'amount "1,50" is not a plain decimal' FROM generate_series(1, 5) AS line ON CONFLICT DO NOTHING`,
 		`INSERT INTO wallet_feed_consumers (name, role, after_id, after_version) VALUES ('statements', 'wallet_consumer', 0, 0), ('search', 'wallet_consumer', 1, 1) ON CONFLICT DO NOTHING`,
