@@ -21,6 +21,8 @@ import (
 )
 
 type serveOptions struct {
+	console         bool
+	oidc            console.OIDC
 	listen, metrics string
 	cert, key       string
 	lanes           int
@@ -29,8 +31,6 @@ type serveOptions struct {
 	tokens          string
 	jwks, iss, aud  string
 	skew            time.Duration
-	console         bool
-	oidc            console.OIDC
 }
 
 // The console's secrets: flags would show them to everybody on the machine.
@@ -44,15 +44,13 @@ func (a *app) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Answer the HTTP API until SIGTERM", Args: cobra.NoArgs,
 		Long: `Answer the HTTP API until SIGTERM, beside workers. Its OpenAPI document is at
-/openapi.json; docs/http.md has examples.
+/openapi.json; docs/http.md has examples. /console has pages for people, who
+log in with a token (docs/console.md).
 
 Without --tokens-file and --jwks nobody has to authenticate: it then listens on
 this machine only. "wallet token" makes a token for the file. JWTs need the
 issuer's keys, its name and an audience; they reach the wallets of their own
 subject, unless the claim wallet_users names others or "*".
-
-/console has pages for people, who log in with a token
-(docs/console.md). Servers behind one address need the same WALLET_CONSOLE_KEY.
 
 Beside a worker on the same machine it needs another --http-address.`,
 		Example: "  wallet serve --tokens-file tokens.json\n  wallet serve --listen :8443 --tls-cert tls.crt --tls-key tls.key \\\n    --jwks https://login.example.com/keys --jwt-issuer https://login.example.com --jwt-audience wallet",
@@ -63,6 +61,10 @@ Beside a worker on the same machine it needs another --http-address.`,
 	addHTTPAddress(cmd, &o.metrics, "listen there for metrics and probes")
 	flags.StringVar(&o.cert, "tls-cert", os.Getenv("WALLET_API_TLS_CERT"), "certificate for TLS, PEM (WALLET_API_TLS_CERT)")
 	flags.StringVar(&o.key, "tls-key", os.Getenv("WALLET_API_TLS_KEY"), "its key, PEM (WALLET_API_TLS_KEY)")
+	flags.BoolVar(&o.console, "console", true, "pages for people at /console")
+	flags.StringVar(&o.oidc.ClientID, "console-client-id", os.Getenv("WALLET_CONSOLE_CLIENT_ID"), "people log in at the issuer of JWTs as users of this client (WALLET_CONSOLE_CLIENT_ID)")
+	flags.StringVar(&o.oidc.URL, "console-url", os.Getenv("WALLET_CONSOLE_URL"), "how browsers reach this server, for that: https://wallet.example.com (WALLET_CONSOLE_URL)")
+	flags.StringSliceVar(&o.oidc.Scopes, "console-scopes", nil, "scopes to ask the issuer for, besides openid")
 	flags.IntVar(&o.lanes, "lanes", 1, "lanes for concurrent requests for different wallets; 0 for none")
 	flags.Float64Var(&o.rate, "rate", 0, "requests a second that a token may send; 0 for any number")
 	flags.DurationVar(&o.timeout, "answer-timeout", httpserver.DefaultAnswerTimeout, "how long a request waits for its answer")
@@ -70,10 +72,6 @@ Beside a worker on the same machine it needs another --http-address.`,
 	flags.StringVar(&o.jwks, "jwks", os.Getenv("WALLET_JWKS"), "keys of the issuer of JWTs: a URL or a file (WALLET_JWKS)")
 	flags.StringVar(&o.iss, "jwt-issuer", os.Getenv("WALLET_JWT_ISSUER"), "the issuer of JWTs (WALLET_JWT_ISSUER)")
 	flags.StringVar(&o.aud, "jwt-audience", os.Getenv("WALLET_JWT_AUDIENCE"), "the audience that JWTs must be for (WALLET_JWT_AUDIENCE)")
-	flags.BoolVar(&o.console, "console", true, "pages for people at /console")
-	flags.StringVar(&o.oidc.ClientID, "console-client-id", os.Getenv("WALLET_CONSOLE_CLIENT_ID"), "people log in at the issuer of JWTs as users of this client (WALLET_CONSOLE_CLIENT_ID)")
-	flags.StringVar(&o.oidc.URL, "console-url", os.Getenv("WALLET_CONSOLE_URL"), "how browsers reach this server, for that: https://wallet.example.com (WALLET_CONSOLE_URL)")
-	flags.StringSliceVar(&o.oidc.Scopes, "console-scopes", nil, "scopes to ask the issuer for, besides openid")
 	flags.DurationVar(&o.skew, "jwt-skew", time.Minute, "how far the clocks of issuer and server may differ, at most 5m")
 	return cmd
 }

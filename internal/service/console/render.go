@@ -95,7 +95,7 @@ func timeElement(t time.Time) template.HTML {
 		return ""
 	}
 	t = t.UTC()
-	return template.HTML(fmt.Sprintf(`<time datetime="%s">%s</time>`, t.Format(time.RFC3339Nano), t.Format("2006-01-02 15:04:05"))) // digits only
+	return template.HTML(fmt.Sprintf(`<time datetime="%s"><span>%s</span> <span>%s</span></time>`, t.Format(time.RFC3339Nano), t.Format(time.DateOnly), t.Format(time.TimeOnly))) // digits only
 }
 
 // change is what an event changed of the total, in the column that it belongs to.

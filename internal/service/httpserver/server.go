@@ -71,6 +71,10 @@ const DefaultAnswerTimeout = 10 * time.Second
 
 // Server answers HTTP.
 type Server struct {
+	// console answers what is below its path.
+	console     http.Handler
+	consolePath string
+
 	options  Options
 	auth     *access.Authenticator
 	wallets  *starter.Client
@@ -82,9 +86,6 @@ type Server struct {
 	limiters *lru.Cache[string, *rate.Limiter]
 	// wide is for reads of whole journals, one at a time: each takes several connections of the pool.
 	wide *semaphore.Weighted
-	// console answers what is below its path.
-	console     http.Handler
-	consolePath string
 }
 
 // New makes a Server.
