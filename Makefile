@@ -59,7 +59,7 @@ fuzz: ## let Go's fuzzer at each decoder in turn, the hashes too: make fuzz FUZZ
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
 		done; done
 
-test-ui: bin/temporal ## what a person sees in the Web UI, in a headless Chromium
+test-ui: bin/temporal ## what a person sees in the Web UI and the console, in a headless Chromium
 	./internal/test/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/test/webui
 
 screenshots: bin/temporal ## the same, and write its pictures to docs/

@@ -15,6 +15,7 @@ import (
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/cli"
+	"github.com/valueledger/wallet/internal/service/console"
 	"github.com/valueledger/wallet/internal/service/httpserver"
 	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/internal/service/webhooks"
@@ -22,6 +23,8 @@ import (
 )
 
 type serveOptions struct {
+	console         bool
+	oidc            console.OIDC
 	listen, metrics string
 	cert, key       string
 	lanes           int
@@ -34,12 +37,19 @@ type serveOptions struct {
 	networks        guardFlag
 }
 
+// The console's secrets: flags would show them to everybody on the machine.
+const (
+	envConsoleKey   = "WALLET_CONSOLE_KEY"
+	envClientSecret = "WALLET_CONSOLE_CLIENT_SECRET"
+)
+
 func (a *app) serveCommand() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Answer the HTTP API until SIGTERM", Args: cobra.NoArgs,
 		Long: `Answer the HTTP API until SIGTERM, beside workers. Its OpenAPI document is at
-/openapi.json; docs/http.md has examples.
+/openapi.json; docs/http.md has examples. /console has pages for people, who
+log in with a token (docs/console.md).
 
 Without --tokens-file and --jwks nobody has to authenticate: it then listens on
 this machine only. "wallet token" makes a token for the file. JWTs need the
@@ -58,6 +68,10 @@ For metrics and probes it listens on --http-address: /metrics, /healthz, /readyz
 	flags.StringVar(&o.metrics, "http-address", cli.EnvOr("WALLET_HTTP_ADDRESS", "127.0.0.1:9466"), "listen there for metrics and probes, \""+service.HTTPOff+"\" for not at all (WALLET_HTTP_ADDRESS)")
 	flags.StringVar(&o.cert, "tls-cert", os.Getenv("WALLET_API_TLS_CERT"), "certificate for TLS, PEM (WALLET_API_TLS_CERT)")
 	flags.StringVar(&o.key, "tls-key", os.Getenv("WALLET_API_TLS_KEY"), "its key, PEM (WALLET_API_TLS_KEY)")
+	flags.BoolVar(&o.console, "console", true, "pages for people at /console")
+	flags.StringVar(&o.oidc.ClientID, "console-client-id", os.Getenv("WALLET_CONSOLE_CLIENT_ID"), "people log in at the issuer of JWTs as users of this client (WALLET_CONSOLE_CLIENT_ID)")
+	flags.StringVar(&o.oidc.URL, "console-url", os.Getenv("WALLET_CONSOLE_URL"), "how browsers reach this server, for that: https://wallet.example.com (WALLET_CONSOLE_URL)")
+	flags.StringSliceVar(&o.oidc.Scopes, "console-scopes", nil, "scopes to ask the issuer for, besides openid")
 	flags.IntVar(&o.lanes, "lanes", 1, "lanes for concurrent requests for different wallets; 0 for none")
 	flags.Float64Var(&o.rate, "rate", 0, "requests a second that a token may send; 0 for any number")
 	flags.DurationVar(&o.timeout, "answer-timeout", httpserver.DefaultAnswerTimeout, "how long a request waits for its answer")
@@ -120,6 +134,11 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.console {
+		if err := o.mountConsole(ctx, s, wallets, p, auth); err != nil {
+			return err
+		}
+	}
 	listener, err := s.Listen(o.listen)
 	if err != nil {
 		return err
@@ -137,6 +156,28 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 		return err
 	}
 	p.logger.Info("the HTTP API has stopped")
+	return nil
+}
+
+func (o serveOptions) mountConsole(ctx context.Context, s *httpserver.Server, wallets *starter.Client, p *process, auth *access.Authenticator) (err error) {
+	options := console.Options{Auth: auth, Pool: p.pool, Read: s.Read(), Wallets: wallets, Logger: p.logger, AnswerTimeout: o.timeout, Allow: s.Allow}
+	if text := os.Getenv(envConsoleKey); text != "" {
+		if options.Key, err = console.ParseKey(text); err != nil {
+			return fmt.Errorf("%s: %w", envConsoleKey, err)
+		}
+	}
+	if o.oidc.ClientID != "" {
+		if o.iss == "" || o.oidc.URL == "" {
+			return cli.Usagef("--console-client-id needs --jwt-issuer, whose people log in, and --console-url, where the issuer sends them back to")
+		}
+		options.OIDC = &o.oidc
+		options.OIDC.Issuer, options.OIDC.ClientSecret = o.iss, os.Getenv(envClientSecret)
+	}
+	c, err := console.New(ctx, options)
+	if err != nil {
+		return err
+	}
+	s.Mount(console.Path, c)
 	return nil
 }
 

@@ -205,4 +205,67 @@ var Tested = []struct {
 			New:  ``,
 		}},
 	}, "./activities", "TestVerifyFindsAFreezeThatSomebodyCutShort"},
+	{Mutation{
+		Name:      "console_scope",
+		Mechanism: "A page of the console is for bearers with its scope.",
+		Edits: []Edit{{
+			File: "internal/service/console/console.go",
+			Old:  `if !r.who.Has(p.scope) {`,
+			New:  `if false {`,
+		}},
+	}, "./internal/service/console", "TestAReadTokenChangesNothing"},
+	{Mutation{
+		Name:      "console_reach",
+		Mechanism: "A page of the console is for bearers who reach its wallets.",
+		Edits: []Edit{{
+			File: "internal/service/console/console.go",
+			Old:  `if !r.who.Reaches(ref) {`,
+			New:  `if _ = ref; false {`,
+		}},
+	}, "./internal/service/console", "TestATokenSeesOnlyWhatItIsBoundTo"},
+	{Mutation{
+		Name:      "console_transaction",
+		Mechanism: "The console shows no transaction with a leg that the bearer does not reach.",
+		Edits: []Edit{{
+			File: "internal/service/console/pages.go",
+			Old:  `if !r.who.Reaches(leg.AssetRef) {`,
+			New:  `if _ = leg; false {`,
+		}},
+	}, "./internal/service/console", "TestATokenSeesOnlyWhatItIsBoundTo"},
+	{Mutation{
+		Name:      "console_cross_origin",
+		Mechanism: "The console refuses forms of other sites.",
+		Edits: []Edit{{
+			File: "internal/service/console/console.go",
+			Old:  `crossOrigin.Handler(http.HandlerFunc(`,
+			New:  `http.Handler(http.HandlerFunc(`,
+		}},
+	}, "./internal/service/console", "TestAFormOfAnotherSiteIsRefused"},
+	{Mutation{
+		Name:      "console_once",
+		Mechanism: "The id of a confirmed command is that of its form.",
+		Edits: []Edit{{
+			File: "internal/service/console/change.go",
+			Old:  `if v.Command.ID = r.get("id");`,
+			New:  `if v.Command.ID = idPrefix + rand.Text();`,
+		}},
+	}, "./internal/service/console", "TestAChangeIsReviewedAndAppliedOnce"},
+	{Mutation{
+		Name:      "console_actor",
+		Mechanism: "A command of the console has the name of who is logged in.",
+		Edits: []Edit{{
+			File: "internal/service/console/change.go",
+			Old:  `Actor: r.who.Subject}`,
+			New:  `Actor: r.get("actor")}`,
+		}},
+	}, "./internal/service/console", "TestAChangeIsReviewedAndAppliedOnce"},
+	{Mutation{
+		Name:      "console_session",
+		Mechanism: "Each request of a session has its token examined anew.",
+		Edits: []Edit{{
+			File: "internal/service/console/session.go",
+			Old:  `who, err := c.Auth.Authenticate(r.Context(), one.Token)`,
+			New:  `who, err := access.Anybody(), error(nil)`,
+		}},
+	}, "./internal/service/console", "TestASession"},
 }

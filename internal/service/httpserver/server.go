@@ -78,6 +78,10 @@ const DefaultAnswerTimeout = 10 * time.Second
 
 // Server answers HTTP.
 type Server struct {
+	// console answers what is below its path.
+	console     http.Handler
+	consolePath string
+
 	options  Options
 	auth     *access.Authenticator
 	wallets  *starter.Client
@@ -144,6 +148,17 @@ func (s *Server) Handler() http.Handler {
 	return handler
 }
 
+// Mount has the console answer a path and all below it. It asks for tokens in its own way.
+func (s *Server) Mount(path string, console http.Handler) { s.consolePath, s.console = path, console }
+
+// Read is the reader that the API verifies with: verifications with it take turns.
+func (s *Server) Read() trail.Reader { return s.read }
+
+// Allow reports whether a bearer may send one more request now.
+func (s *Server) Allow(bearer access.Principal) bool {
+	return s.options.Rate <= 0 || s.limiter(bearer.Key).Allow()
+}
+
 // serve refuses what no route may see, finds out who is calling, and passes on the rest.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
@@ -151,6 +166,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	header.Set("Cache-Control", "no-store")
 	if s.auth.IsOff() && !isLocal(r.Host) { // a name of somebody else's that leads here: DNS rebinding
 		problem(forbidden, "without tokens only 127.0.0.1 is served, and the request is for another host").write(w)
+		return
+	}
+	if s.console != nil && (r.URL.Path == s.consolePath || strings.HasPrefix(r.URL.Path, s.consolePath+"/")) {
+		s.console.ServeHTTP(w, r)
 		return
 	}
 	if p := checkURL(r.URL); p != nil {
@@ -234,7 +253,7 @@ func (s *Server) authenticate(r *http.Request, c *connection) (access.Principal,
 		}
 		return bearer, problem(unauthenticated, "the token is missing, or it is not valid").with("WWW-Authenticate", challenge)
 	}
-	if s.options.Rate > 0 && !s.limiter(bearer.Key).Allow() {
+	if !s.Allow(bearer) {
 		s.logger.Warn("a request was refused", zap.String("why", "too many requests"), zap.String("subject", bearer.Subject))
 		seconds := max(1, math.Ceil(1/s.options.Rate))
 		return bearer, problem(tooMany, "the token has sent more than %v requests a second", s.options.Rate).with("Retry-After", fmt.Sprintf("%.0f", seconds))

@@ -1,5 +1,5 @@
-// Package webui tests what a person sees of a wallet in Temporal's Web UI, in a browser: "make
-// test-ui" runs it, and "make screenshots" takes the pictures for the documentation.
+// Package webui tests what a person sees of a wallet in Temporal's Web UI and in the console, in a
+// browser: "make test-ui" runs it, and "make screenshots" takes the pictures for the documentation.
 package webui
 
 import (
