@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -42,7 +43,9 @@ this machine only. "wallet token" makes a token for the file. JWTs need the
 issuer's keys, its name and an audience; they reach the wallets of their own
 subject, unless the claim wallet_users names others or "*".
 
-Beside a worker on the same machine it needs another --http-address.`,
+Beside a worker on the same machine it needs another --http-address.
+
+WALLET_PAYLOAD_KEYS has the keys of encrypted payloads (docs/security.md).`,
 		Example: "  wallet serve --tokens-file tokens.json\n  wallet serve --listen :8443 --tls-cert tls.crt --tls-key tls.key \\\n    --jwks https://login.example.com/keys --jwt-issuer https://login.example.com --jwt-audience wallet",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, o) },
 	}
@@ -108,6 +111,10 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 	listener, err := s.Listen(o.listen)
 	if err != nil {
 		return err
+	}
+	if ip := listener.Addr().(*net.TCPAddr).IP; certificates == nil && !ip.IsLoopback() {
+		p.logger.Warn("tokens come unencrypted: set --tls-cert and --tls-key, unless a proxy with TLS is the only one to reach this address",
+			zap.String("address", listener.Addr().String()))
 	}
 	if o.metrics != service.HTTPOff {
 		server, err := telemetry.Serve(o.metrics, p.metrics.Handler(), p.logger, probe.Checks())
