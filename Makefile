@@ -21,7 +21,7 @@ help: ## this list
 run: bin/wallet bin/wallet-dev $(temporal_of_store) ## start everything, show the main job, stay until Ctrl-C
 	@./bin/wallet-dev run
 
-demo: bin/wallet-dev $(temporal_of_store) ## the same, but stop after the demonstration
+demo: bin/wallet bin/wallet-dev $(temporal_of_store) ## the same, but stop after the demonstration
 	@./bin/wallet-dev demo
 
 test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a real Temporal

@@ -6,13 +6,19 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"io"
 	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -44,30 +50,96 @@ func TestTheExamplesPrintWhatTheySay(t *testing.T) {
 		{folder: "cli", command: "sh run.sh 2>&1"}, // a refusal is on stderr
 		{folder: "http", command: "sh run.sh"},
 		{folder: "go", command: "go run ."},
-		{folder: "typescript", prepare: installTypeScript, command: "npm start --silent"},
+		{folder: "typescript", prepare: func(t *testing.T) { installNode(t, "typescript") }, command: "npm start --silent"},
 	} {
 		t.Run(example.folder, func(t *testing.T) {
 			if example.prepare != nil {
 				example.prepare(t)
 			}
-			cmd := exec.Command("sh", "-c", `. "$0" && `+example.command, env)
-			var errs bytes.Buffer
-			cmd.Dir, cmd.Stderr = example.folder, &errs
-			out, err := cmd.Output()
-			require.NoError(t, err, "%s%s", out, errs.String())
-			got, path := mask(string(out)), filepath.Join(example.folder, "expected.txt")
-			if *update {
-				require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
-			}
-			expected, err := os.ReadFile(path)
-			require.NoError(t, err)
-			require.Equal(t, string(expected), got)
+			requireOutput(t, env, example.folder, example.command)
 			if example.folder == "typescript" {
 				checkWorkflowIDs(t)
 			}
 		})
 	}
+	t.Run("typescript-http", func(t *testing.T) { checkRetries(t, env) })
 	checkPayloads(t, env)
+}
+
+// requireOutput runs an example, compares what it prints, and returns what it says on stderr.
+func requireOutput(t *testing.T, env, folder, command string) (errors string) {
+	cmd := exec.Command("sh", "-c", `. "$0" && `+command, env)
+	var errs bytes.Buffer
+	cmd.Dir, cmd.Stderr = folder, &errs
+	out, err := cmd.Output()
+	require.NoError(t, err, "%s%s", out, errs.String())
+	got, path := mask(string(out)), filepath.Join(folder, "expected.txt")
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	expected, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(expected), got)
+	return errs.String()
+}
+
+// checkRetries runs the example behind a proxy that cuts each connection after the first answer to
+// a command: the same has to come again, and to be answered the same.
+func checkRetries(t *testing.T, env string) {
+	installNode(t, "typescript-http")
+	api, err := exec.Command("sh", "-c", `. "$0" && printf %s "$WALLET_API_URL"`, env).Output()
+	require.NoError(t, err)
+	type exchange struct{ request, answer, replayed string }
+	var mu sync.Mutex
+	seen := map[string][]exchange{}
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		forwarded := r.Clone(r.Context())
+		forwarded.RequestURI = ""
+		forwarded.URL, err = url.Parse(string(api) + r.URL.RequestURI())
+		if err != nil {
+			panic(err)
+		}
+		forwarded.Body = io.NopCloser(bytes.NewReader(body))
+		answer, err := http.DefaultTransport.RoundTrip(forwarded)
+		if err != nil {
+			panic(err)
+		}
+		defer answer.Body.Close()
+		content, err := io.ReadAll(answer.Body)
+		if err != nil {
+			panic(err)
+		}
+		if key := r.Header.Get("Idempotency-Key"); key != "" {
+			mu.Lock()
+			seen[key+string(body)] = append(seen[key+string(body)], exchange{string(body), string(content), answer.Header.Get("Idempotency-Replayed")})
+			first := len(seen[key+string(body)]) == 1
+			mu.Unlock()
+			if first {
+				panic(http.ErrAbortHandler) // cuts the connection
+			}
+		}
+		maps.Copy(w.Header(), answer.Header)
+		w.WriteHeader(answer.StatusCode)
+		_, _ = w.Write(content)
+	}))
+	t.Cleanup(proxy.Close)
+	errs := requireOutput(t, env, "typescript-http", "WALLET_API_URL="+proxy.URL+" npm start --silent")
+	require.Contains(t, errs, "no answer to order-1, sending the same again")
+	require.Len(t, seen, 4)
+	for key, exchanges := range seen {
+		require.GreaterOrEqual(t, len(exchanges), 2, key)
+		require.Empty(t, exchanges[0].replayed, key)
+		for _, later := range exchanges[1:] {
+			require.Equal(t, exchanges[0].answer, later.answer, key)
+			if !strings.Contains(later.answer, "id_conflict") { // of which there is no record
+				require.Equal(t, "true", later.replayed, key)
+			}
+		}
+	}
 }
 
 // TestTheREADMERunsInItsOrder runs what the README shows, on servers of its own. A command ends
@@ -97,7 +169,7 @@ func TestTheREADMERunsInItsOrder(t *testing.T) {
 			run(t, "go", "go run ./first")
 		case language == "ts":
 			t.Run("typescript", func(t *testing.T) {
-				installTypeScript(t)
+				installNode(t, "typescript")
 				run(t, "typescript", "node lib/first.js")
 				require.Contains(t, printed, "command_id: 'order-7'")
 			})
@@ -153,24 +225,26 @@ func TestTheDocsShowWhatRuns(t *testing.T) {
 // TestTheLockFileIsForEveryPlatform is what "npm ci" needs: it installs nothing if a package of
 // another platform is missing. The packages come from npm's own registry.
 func TestTheLockFileIsForEveryPlatform(t *testing.T) {
-	data, err := os.ReadFile("typescript/package-lock.json")
-	require.NoError(t, err)
-	var lock struct {
-		Packages map[string]struct {
-			Resolved, Integrity  string
-			OptionalDependencies map[string]string
+	for _, folder := range []string{"typescript", "typescript-http"} {
+		data, err := os.ReadFile(filepath.Join(folder, "package-lock.json"))
+		require.NoError(t, err)
+		var lock struct {
+			Packages map[string]struct {
+				Resolved, Integrity  string
+				OptionalDependencies map[string]string
+			}
 		}
-	}
-	require.NoError(t, json.Unmarshal(data, &lock))
-	require.NotEmpty(t, lock.Packages)
-	for name, locked := range lock.Packages {
-		if name == "" { // the example itself
-			continue
-		}
-		require.Regexp(t, `^https://registry\.npmjs\.org/`, locked.Resolved, name)
-		require.NotEmpty(t, locked.Integrity, name)
-		for dependency := range locked.OptionalDependencies {
-			require.Contains(t, lock.Packages, "node_modules/"+dependency, name)
+		require.NoError(t, json.Unmarshal(data, &lock))
+		require.NotEmpty(t, lock.Packages)
+		for name, locked := range lock.Packages {
+			if name == "" { // the example itself
+				continue
+			}
+			require.Regexp(t, `^https://registry\.npmjs\.org/`, locked.Resolved, name)
+			require.NotEmpty(t, locked.Integrity, name)
+			for dependency := range locked.OptionalDependencies {
+				require.Contains(t, lock.Packages, "node_modules/"+dependency, name)
+			}
 		}
 	}
 }
@@ -241,19 +315,21 @@ func startServers(t *testing.T) (env string) {
 	}
 }
 
-// installTypeScript installs the versions in package-lock.json as the example's README says.
-// npm's registry may be unreachable, but not in CI.
-func installTypeScript(t *testing.T) {
-	cmd := exec.Command("sh", "-c", "npm ci --ignore-scripts && npm run build")
-	cmd.Dir = "typescript"
-	out, err := cmd.CombinedOutput()
-	if err == nil {
-		return
+// installNode installs the versions in package-lock.json as the examples' README says, and checks
+// the types. npm's registry may be unreachable, but not in CI.
+func installNode(t *testing.T, folder string) {
+	run := func(command string) (string, error) {
+		cmd := exec.Command("sh", "-c", command)
+		cmd.Dir = folder
+		out, err := cmd.CombinedOutput()
+		return string(out), err
 	}
-	if os.Getenv("CI") != "" {
-		require.FailNow(t, "the TypeScript example cannot be installed", "%v\n%s", err, out)
+	if out, err := run("npm ci --ignore-scripts"); err != nil {
+		require.Empty(t, os.Getenv("CI"), "%s cannot be installed: %v\n%s", folder, err, out)
+		t.Skipf("%s needs node 20.3, npm and its registry: %v\n%s", folder, err, out)
 	}
-	t.Skipf("the TypeScript example needs node 20.3, npm and its registry: %v\n%s", err, out)
+	out, err := run("npm run build")
+	require.NoError(t, err, "%s: %s", folder, out)
 }
 
 var volatile = []struct {

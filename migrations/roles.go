@@ -26,21 +26,21 @@ const (
 // scramIterations is Postgres's own default.
 const scramIterations = 4096
 
-// AllowLogin lets RoleApp log in with a password. Postgres gets the verifier that it would
+// AllowLogin lets one of the roles log in with a password. Postgres gets the verifier that it would
 // store (pg_authid.rolpassword), never the password itself, which it might log.
-func AllowLogin(ctx context.Context, databaseURL, password string) error {
+func AllowLogin(ctx context.Context, databaseURL, role, password string) error {
 	// Libraries disagree on how to normalize other characters: the role could not log in.
 	if strings.ContainsFunc(password, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return fmt.Errorf("the password of %s has characters other than printable ASCII: choose another", RoleApp)
+		return fmt.Errorf("the password of %s has characters other than printable ASCII: choose another", role)
 	}
 	client, err := scram.SHA256.NewClient("", password, "")
 	if err != nil {
-		return fmt.Errorf("password of %s: %w", RoleApp, err)
+		return fmt.Errorf("password of %s: %w", role, err)
 	}
 	salt := rand.Text()[:16]
 	keys, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: salt, Iters: scramIterations})
 	if err != nil {
-		return fmt.Errorf("password of %s: %w", RoleApp, err)
+		return fmt.Errorf("password of %s: %w", role, err)
 	}
 	encode := base64.StdEncoding.EncodeToString
 	verifier := fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", scramIterations, encode([]byte(salt)), encode(keys.StoredKey), encode(keys.ServerKey))
@@ -53,7 +53,7 @@ func AllowLogin(ctx context.Context, databaseURL, password string) error {
 	_, err = backoff.Retry(ctx, func() (pgconn.CommandTag, error) {
 		// ALTER ROLE takes no parameters; the verifier consists of letters, digits and
 		// "$:+/=-".
-		tag, err := conn.Exec(ctx, `ALTER ROLE `+RoleApp+` LOGIN PASSWORD '`+verifier+`'`)
+		tag, err := conn.Exec(ctx, `ALTER ROLE `+role+` LOGIN PASSWORD '`+verifier+`'`)
 		var refused *pgconn.PgError
 		if errors.As(err, &refused) && refused.Code != tupleConcurrentlyUpdated {
 			return tag, backoff.Permanent(err)
@@ -61,7 +61,7 @@ func AllowLogin(ctx context.Context, databaseURL, password string) error {
 		return tag, err
 	}, backoff.WithBackOff(backoff.NewConstantBackOff(50*time.Millisecond)), backoff.WithMaxTries(100))
 	if err != nil {
-		return fmt.Errorf("let %s log in (which takes a role that may create roles; otherwise leave WALLET_APP_PASSWORD out and let it log in by your own means): %w", RoleApp, err)
+		return fmt.Errorf("let %s log in (which takes a role that may create roles; otherwise set no password for it, and let it log in by your own means): %w", role, err)
 	}
 	return nil
 }

@@ -268,14 +268,14 @@ func TestSeveralMayLetTheServiceLogInAtOnce(t *testing.T) {
 	url := testenv.DatabaseURL(t)
 	var group errgroup.Group
 	for range 8 {
-		group.Go(func() error { return migrations.AllowLogin(t.Context(), url, testenv.AppPassword) })
+		group.Go(func() error { return migrations.AllowLogin(t.Context(), url, migrations.RoleApp, testenv.AppPassword) })
 	}
 	require.NoError(t, group.Wait())
 }
 
 func TestAPasswordThatWouldNotLogInIsRefused(t *testing.T) {
 	for _, bad := range []string{"x²", "tab\t", "naïve"} {
-		require.ErrorContains(t, migrations.AllowLogin(t.Context(), "postgres://nowhere", bad), "other than printable ASCII")
+		require.ErrorContains(t, migrations.AllowLogin(t.Context(), "postgres://nowhere", migrations.RoleApp, bad), "other than printable ASCII")
 	}
 }
 

@@ -48,7 +48,8 @@ verifies the trail. Exit code 1 if any check fails, however fast the run was.
 
 update, batch and textbook have at most 8 callers per wallet: Temporal allows at most
 10 updates in flight per workflow. coalesced is how programs call: many goroutines,
-one starter.Client; lanes is the same with lanes for spread load.`,
+one starter.Client; lanes is the same with lanes for spread load, and http the same by
+the HTTP API.`,
 		Example: `  wallet-dev bench --scenario hot --mode coalesced --clients 512
   wallet-dev bench --scenario spread,mixed --wallets 1000 --temporal-store sqlite,postgres -o json
   wallet-dev bench --standard --plot plot.svg`,
@@ -58,11 +59,11 @@ one starter.Client; lanes is the same with lanes for spread load.`,
 	cli.AddOutputFlag(cmd, &f.output, outputUsage, outputs...)
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.scenarios, "scenario", []string{string(bench.Hot)}, "hot (one wallet), spread (all alike), mixed (Zipf), holds (placed and captured, beside plain subtractions), transfer (between two wallets), collect (into one)")
-	flags.StringSliceVar(&f.modes, "mode", []string{"signal", "update", "batch", "coalesced"}, "the ways to send: signal, update, batch, coalesced, lanes")
+	flags.StringSliceVar(&f.modes, "mode", []string{"signal", "update", "batch", "coalesced"}, "the ways to send: signal, update, batch, coalesced, lanes, http")
 	flags.IntVar(&f.clients, "clients", 64, "callers, each with one call in progress")
 	flags.IntVar(&f.wallets, "wallets", 64, "number of wallets for spread, mixed, transfer and collect")
 	flags.IntVar(&f.batch, "batch", 500, "commands per call in mode batch")
-	flags.IntVar(&f.lanes, "lanes", 1, "number of lanes in mode lanes")
+	flags.IntVar(&f.lanes, "lanes", 1, "number of lanes in the modes lanes and http")
 	flags.DurationVar(&f.duration, "duration", 10*time.Second, "how long each run is measured, after a warm-up of a quarter of it")
 	flags.StringVar(&f.subtract, "subtract", "30%", "share of commands that subtract; the others add")
 	flags.StringSliceVar(&f.stores, "temporal-store", nil, "where Temporal keeps its histories: sqlite, postgres (default postgres, with --standard both)")

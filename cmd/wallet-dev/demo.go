@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,7 +20,8 @@ const demoUser = "demo"
 
 // demonstrate sends a few commands and prints the results. It opens the wallet with a fixed id,
 // so a later start shows that the earlier data is still there.
-func demonstrate(cmd *cobra.Command, wallets *starter.Client) error {
+func (l *local) demonstrate(cmd *cobra.Command) error {
+	wallets := l.wallets
 	run := time.Now().UTC().Format("0102-150405.000")
 	change := func(id, amount, description string) starter.Change {
 		c := starter.Change{UserID: demoUser, Currency: "USD", CommandID: id, Description: description}
@@ -50,5 +54,29 @@ func demonstrate(cmd *cobra.Command, wallets *starter.Client) error {
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "\nThe demonstration, user %s, USD:\n", demoUser)
 	t.Render()
+	return l.demonstrateHTTP(cmd.Context())
+}
+
+// demonstrateHTTP reads the balance by the HTTP API.
+func (l *local) demonstrateHTTP(ctx context.Context) error {
+	url := l.apiURL + "/v1/wallets/" + demoUser + "/USD/balance"
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", "Bearer "+l.token)
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("demonstration: %w", err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = errors.New(string(body))
+	}
+	if err != nil {
+		return fmt.Errorf("demonstration: GET %s: %s: %w", url, answer.Status, err)
+	}
+	l.say("\nIts balance over HTTP, GET %s:\n%s", url, bytes.TrimSpace(body))
 	return nil
 }

@@ -23,7 +23,8 @@ import (
 
 type localOptions struct {
 	stack               devstack.Options
-	httpAddress         string // for metrics and probes
+	httpAddress         string // of the worker, for metrics and probes
+	apiPort             int    // 0 for a free one
 	taskQueue           string
 	logLevel, logFormat string
 }
@@ -31,12 +32,15 @@ type localOptions struct {
 // local is a running installation of Wallet on this machine.
 type local struct {
 	options     localOptions
+	program     string // wallet, which must be on the PATH of the user's shell too
 	stack       *devstack.Stack
 	databaseURL string // as the role of the service
+	webhooksURL string // as the role that sends webhooks
 	ownerURL    string // the same database, as the owner of the tables
 	service     *service.Service
 	wallets     *starter.Client
 	say         func(format string, args ...any)
+	beside
 }
 
 const database = "wallet"
@@ -44,7 +48,11 @@ const database = "wallet"
 // withLocal starts everything, calls do, and stops everything.
 func withLocal(cmd *cobra.Command, o localOptions, do func(*local) error) (err error) {
 	ctx := cmd.Context()
-	l := &local{options: o, say: func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) }}
+	program, err := findWallet()
+	if err != nil {
+		return err
+	}
+	l := &local{program: program, options: o, say: func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) }}
 	logger, err := service.NewLogger(o.logLevel, o.logFormat)
 	if err != nil {
 		return err
@@ -93,11 +101,15 @@ func withLocal(cmd *cobra.Command, o localOptions, do func(*local) error) (err e
 	if l.wallets, err = starter.New(temporal, starter.Options{TaskQueue: o.taskQueue}); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, l.stop()) }()
+	if err := l.startBeside(ctx); err != nil {
+		return err
+	}
 	return do(l)
 }
 
-// prepareDatabase creates the tables, and sets a password for the service's role for as long as
-// the servers run.
+// prepareDatabase creates the tables, and sets passwords for the roles for as long as the servers
+// run.
 func (l *local) prepareDatabase(ctx context.Context) error {
 	postgres := l.stack.Postgres
 	if err := postgres.CreateDatabase(ctx, database); err != nil {
@@ -107,9 +119,14 @@ func (l *local) prepareDatabase(ctx context.Context) error {
 	if _, err := migrations.Up(ctx, l.ownerURL); err != nil {
 		return err
 	}
-	password := rand.Text()
-	l.databaseURL = postgres.URLOf(migrations.RoleApp, password, database)
-	return migrations.AllowLogin(ctx, l.ownerURL, password)
+	for role, url := range map[string]*string{migrations.RoleApp: &l.databaseURL, migrations.RoleWebhooks: &l.webhooksURL} {
+		password := rand.Text()
+		*url = postgres.URLOf(role, password, database)
+		if err := migrations.AllowLogin(ctx, l.ownerURL, role, password); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dialTemporal connects like a worker, but to the stack's server, whatever the environment

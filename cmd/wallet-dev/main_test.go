@@ -45,7 +45,7 @@ func TestTheDocsNameCommandsOfWalletDevThatThereAre(t *testing.T) {
 func TestARunNeedsTheProgramWalletBesideIt(t *testing.T) {
 	alone := filepath.Join(t.TempDir(), "wallet-dev")
 	require.NoError(t, os.Link(filepath.Join(programs, "wallet-dev"), alone))
-	for _, command := range []string{"run", "torture", "verifybench"} {
+	for _, command := range []string{"run", "demo", "torture", "verifybench"} {
 		out, err := exec.Command(alone, command).CombinedOutput()
 		require.Error(t, err)
 		require.Contains(t, string(out), `wallet is missing: build both programs with "make bin/wallet bin/wallet-dev"`)

@@ -18,23 +18,19 @@ import (
 func runCommand() *cobra.Command {
 	var o localOptions
 	cmd := &cobra.Command{
-		Use: "run", Short: "Run everything on this machine until Ctrl-C: Postgres, Temporal with its Web UI, the worker",
+		Use: "run", Short: "Run everything on this machine until Ctrl-C: Postgres, Temporal with its Web UI, the worker, the HTTP API",
 		Long: `Run everything on this machine: a private Postgres, a Temporal server with its Web
-UI, the migrations, the worker, and a short demonstration. Everything listens on
-127.0.0.1 only, writes into one folder and stops with Ctrl-C; the next start uses
-the same data. Each --temporal-store has its own Temporal data; both share the
-wallets.`,
+UI, the migrations, the worker, the HTTP API ("wallet serve") with a token,
+"wallet webhook run", and a short demonstration. Everything listens on 127.0.0.1
+only, writes into one folder and stops with Ctrl-C; the next start uses the same
+data. Each --temporal-store has its own Temporal data; both share the wallets.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			program, err := findWallet() // it must be on the PATH of the user's shell
-			if err != nil {
-				return err
-			}
 			return withLocal(cmd, o, func(l *local) error {
-				if err := demonstrate(cmd, l.wallets); err != nil {
+				if err := l.demonstrate(cmd); err != nil {
 					return err
 				}
-				return l.stay(cmd.Context(), filepath.Dir(program))
+				return l.stay(cmd.Context())
 			})
 		},
 	}
@@ -47,7 +43,7 @@ func demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Like run, but stop after the demonstration", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withLocal(cmd, o, func(l *local) error { return demonstrate(cmd, l.wallets) })
+			return withLocal(cmd, o, func(l *local) error { return l.demonstrate(cmd) })
 		},
 	}
 	o.addFlags(cmd)
@@ -62,7 +58,8 @@ func (o *localOptions) addFlags(cmd *cobra.Command) {
 	flags.IntVar(&o.stack.PostgresPort, "postgres-port", 0, "0 for a free port ("+portVariables["postgres-port"]+")")
 	flags.IntVar(&o.stack.TemporalPort, "temporal-port", 0, "0 for a free port ("+portVariables["temporal-port"]+")")
 	flags.IntVar(&o.stack.UIPort, "ui-port", 0, "0 for a free port ("+portVariables["ui-port"]+")")
-	flags.StringVar(&o.httpAddress, "http-address", cli.EnvOr("WALLET_HTTP_ADDRESS", "127.0.0.1:0"), "address for metrics and probes, by default a free port (WALLET_HTTP_ADDRESS)")
+	flags.IntVar(&o.apiPort, "api-port", 0, "of the HTTP API; 0 for a free port ("+portVariables["api-port"]+")")
+	flags.StringVar(&o.httpAddress, "http-address", cli.EnvOr("WALLET_HTTP_ADDRESS", "127.0.0.1:0"), "address for the worker's metrics and probes, by default a free port (WALLET_HTTP_ADDRESS)")
 	cli.AddTaskQueueFlag(cmd, &o.taskQueue)
 	cli.AddLogFlags(cmd, &o.logLevel, &o.logFormat, "warn") // the results stand by themselves
 	cmd.PreRunE = readPortVariables
@@ -73,6 +70,7 @@ var portVariables = map[string]string{
 	"postgres-port": "WALLET_POSTGRES_PORT",
 	"temporal-port": "WALLET_TEMPORAL_PORT",
 	"ui-port":       "WALLET_UI_PORT",
+	"api-port":      "WALLET_API_PORT",
 }
 
 func readPortVariables(cmd *cobra.Command, _ []string) error {
@@ -92,10 +90,10 @@ func readPortVariables(cmd *cobra.Command, _ []string) error {
 }
 
 // stay tells the user how to reach what is running, and returns at Ctrl-C, or with the reason
-// why a part stopped. programs is the folder for the shell's PATH.
-func (l *local) stay(ctx context.Context, programs string) error {
+// why a part stopped.
+func (l *local) stay(ctx context.Context) error {
 	envFile := filepath.Join(l.options.stack.Dir, "env")
-	if err := l.writeEnv(envFile, programs); err != nil {
+	if err := l.writeEnv(envFile); err != nil {
 		return err
 	}
 	defer os.Remove(envFile)
@@ -104,17 +102,22 @@ func (l *local) stay(ctx context.Context, programs string) error {
 Temporal Web UI   %s (of a wallet, see the tab "User Metadata")
 Temporal          %s, namespace %s, task queue %s
 Postgres          127.0.0.1:%d, database %s
-metrics, probes   %s/metrics, /healthz, /readyz
-logs              %s, %s
+HTTP API          %s (docs/http.md)
+webhooks          sent to the Internet, and to receivers on this machine
+metrics, probes   /metrics, /healthz, /readyz of the worker at %s, the API at %s, the webhooks at %s
+logs              %s
 
 Try in another terminal (Ctrl-C here stops everything):
+  curl -s %s/v1/wallets/u1/USD/commands -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' -d '{"id":"top-up-6","type":"add","amount":"50.00"}'
   . %s
   wallet add u1 USD 12.50 --id top-up-7 --description "refund"
   wallet balance u1
   wallet events u1 USD
   temporal workflow update execute --workflow-id wallet-asset/USD/%s --name apply --input '{"id":"order-8","type":"subtract","amount":"1.50"}'`,
-		temporal.UI(), temporal.Address(), client.DefaultNamespace, l.options.taskQueue, l.stack.Postgres.Port(), database, l.service.URL(),
-		filepath.Join(l.options.stack.Dir, "postgres", "log"), temporal.LogPath(), quoteShell(envFile), demoUser)
+		temporal.UI(), temporal.Address(), client.DefaultNamespace, l.options.taskQueue, l.stack.Postgres.Port(), database,
+		l.apiURL, l.service.URL(), l.probes[0], l.probes[1],
+		strings.Join(append([]string{filepath.Join(l.options.stack.Dir, "postgres", "log"), temporal.LogPath()}, l.logs...), ", "),
+		l.apiURL, l.token, quoteShell(envFile), demoUser)
 	if err := l.waitForEnd(ctx); err != nil {
 		return err
 	}
@@ -125,30 +128,29 @@ Try in another terminal (Ctrl-C here stops everything):
 func (l *local) waitForEnd(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ended := make(chan error, 1)
-	go func() {
-		err := l.stack.Wait(ctx)
-		ended <- err
-		cancel()
-	}()
-	if err := l.service.Wait(ctx); err != nil {
-		return err
+	waits := []func(context.Context) error{
+		l.service.Wait, l.stack.Wait, func(ctx context.Context) error { return devstack.WaitAll(ctx, l.processes...) },
+	}
+	ended := make(chan error, len(waits))
+	for _, wait := range waits {
+		go func() { ended <- wait(ctx) }()
 	}
 	return <-ended
 }
 
 // writeEnv writes what a shell needs to talk to the servers. It holds passwords.
-func (l *local) writeEnv(path, programs string) error {
+func (l *local) writeEnv(path string) error {
 	temporal := l.stack.Temporal
 	var content strings.Builder
 	for _, variable := range [][2]string{
 		{"TEMPORAL_ADDRESS", temporal.Address()}, {"TEMPORAL_NAMESPACE", client.DefaultNamespace},
 		{"TEMPORAL_HTTP_URL", temporal.HTTP()}, {"TEMPORAL_UI_URL", temporal.UI()},
 		{"WALLET_DATABASE_URL", l.databaseURL}, {"WALLET_OWNER_DATABASE_URL", l.ownerURL}, {"WALLET_TASK_QUEUE", l.options.taskQueue},
+		{"WALLET_API_URL", l.apiURL}, {"WALLET_API_TOKEN", l.token}, {allowNetworksSetting, localReceivers},
 	} {
 		fmt.Fprintf(&content, "export %s=%s\n", variable[0], quoteShell(variable[1]))
 	}
-	fmt.Fprintf(&content, "export PATH=%s:\"$PATH\"\n", quoteShell(programs))
+	fmt.Fprintf(&content, "export PATH=%s:\"$PATH\"\n", quoteShell(filepath.Dir(l.program)))
 	return os.WriteFile(path, []byte(content.String()), 0o600)
 }
 

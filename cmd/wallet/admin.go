@@ -23,10 +23,11 @@ func (a *app) migrateCommand() *cobra.Command {
 		Use: "up", Short: "Apply the migrations that are missing", Args: cobra.NoArgs,
 		Long: `Apply the migrations that are missing, as the owner of the tables.
 
-They make the role ` + migrations.RoleApp + `, which has the rights that a worker needs and
-no more. If WALLET_APP_PASSWORD is set, the role may log in with it; otherwise
-let it log in by your own means, or grant it to a role of yours. Connect workers
-as that role.`,
+They make the role ` + migrations.RoleApp + `, which has the rights that a worker and the HTTP
+API need and no more, and ` + migrations.RoleWebhooks + ` for "wallet webhook run". If
+WALLET_APP_PASSWORD and WALLET_WEBHOOKS_PASSWORD are set, these may log in with
+them; otherwise let them log in by your own means, or grant them to roles of
+yours.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.needDatabase(); err != nil {
 				return err
@@ -38,9 +39,12 @@ as that role.`,
 			if err != nil {
 				return a.migrating(err)
 			}
-			if password := os.Getenv("WALLET_APP_PASSWORD"); password != "" {
-				if err := migrations.AllowLogin(cmd.Context(), a.owner.URL, password); err != nil {
-					return a.migrating(err)
+			for _, row := range [][2]string{{migrations.RoleApp, "WALLET_APP_PASSWORD"}, {migrations.RoleWebhooks, "WALLET_WEBHOOKS_PASSWORD"}} {
+				role, setting := row[0], row[1]
+				if password := os.Getenv(setting); password != "" {
+					if err := migrations.AllowLogin(cmd.Context(), a.owner.URL, role, password); err != nil {
+						return a.migrating(err)
+					}
 				}
 			}
 			if len(applied) == 0 && a.output == "table" {

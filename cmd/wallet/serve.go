@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -142,6 +143,10 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 	listener, err := s.Listen(o.listen)
 	if err != nil {
 		return err
+	}
+	if ip := listener.Addr().(*net.TCPAddr).IP; certificates == nil && !ip.IsLoopback() {
+		p.logger.Warn("tokens come unencrypted: set --tls-cert and --tls-key, unless a proxy with TLS is the only one to reach this address",
+			zap.String("address", listener.Addr().String()))
 	}
 	if o.metrics != service.HTTPOff {
 		server, err := telemetry.Serve(o.metrics, p.metrics.Handler(), p.logger, probe.Checks())

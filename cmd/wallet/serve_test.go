@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,17 +25,53 @@ import (
 // -update" writes the outputs anew.
 func TestTheHTTPPageIsTrue(t *testing.T) {
 	s := newShell(t, testenv.DatabaseURL(t))
+	defer s.startWorker()()
+	url, token, _, _ := s.startServe() // that of "make run"
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, ".wallet"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".wallet", "env"), []byte("WALLET_API_URL="+url+" WALLET_API_TOKEN="+token+"\n"), 0o600))
 	address := freeAddresses(t, 1)[0]
 	s = s.with("WALLET_API_ADDRESS=" + address)
-	defer s.startWorker()()
 	doctest.Check(t, doctest.Page{
-		Path: docsPath("http.md"), Dir: t.TempDir(), Env: withPrograms(s.env), Volatile: true,
+		Path: docsPath("http.md"), Dir: dir, Env: withPrograms(s.env), Volatile: true,
 		Names: [][2]string{{"127.0.0.1:8088", address}},
 	})
 }
 
-// startServe starts "wallet serve" with a token that may do everything, and waits until it answers.
-func (s shell) startServe() (url, token string, process *os.Process, wait func() (log string, err error)) {
+// apiProcess is "wallet serve".
+type apiProcess struct {
+	*os.Process
+	address string
+	wait    func() (log string, err error)
+}
+
+// startAPI starts "wallet serve" with flags, and waits until it listens.
+func (s shell) startAPI(address string, flags ...string) apiProcess {
+	cmd := exec.Command(binary, append([]string{"serve", "--listen", address, "--log-format", "json"}, flags...)...)
+	cmd.Env = s.env
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	require.NoError(s.t, cmd.Start())
+	wait := sync.OnceValues(func() (string, error) {
+		err := cmd.Wait()
+		return log.String(), err
+	})
+	s.t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_, _ = wait()
+	})
+	require.Eventually(s.t, func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}, time.Minute, 20*time.Millisecond)
+	return apiProcess{cmd.Process, address, wait}
+}
+
+// tokensFile makes a token that may do everything, and the file that has it.
+func (s shell) tokensFile() (token, file string) {
 	out, errs, code := s.run("token", "shop", "--users", "*", "--scopes", "read,write", "-o", "json")
 	require.Zero(s.t, code, errs)
 	var made struct {
@@ -42,36 +79,16 @@ func (s shell) startServe() (url, token string, process *os.Process, wait func()
 		Entry json.RawMessage
 	}
 	require.NoError(s.t, json.Unmarshal([]byte(out), &made))
-	file := filepath.Join(s.t.TempDir(), "tokens.json")
+	file = filepath.Join(s.t.TempDir(), "tokens.json")
 	require.NoError(s.t, os.WriteFile(file, []byte(`{"tokens":[`+string(made.Entry)+`]}`), 0o600))
-	address := freeAddresses(s.t, 1)[0]
-	cmd := exec.Command(binary, "serve", "--tokens-file", file, "--listen", address, "--log-format", "json")
-	cmd.Env = s.env
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	require.NoError(s.t, cmd.Start())
-	ended := false
-	wait = func() (string, error) {
-		err := cmd.Wait()
-		ended = true
-		return log.String(), err
-	}
-	s.t.Cleanup(func() {
-		if !ended {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	})
-	url = "http://" + address
-	require.Eventually(s.t, func() bool {
-		answer, err := http.Get(url + "/openapi.json")
-		if err != nil {
-			return false
-		}
-		answer.Body.Close()
-		return answer.StatusCode == http.StatusOK
-	}, time.Minute, 20*time.Millisecond)
-	return url, made.Token, cmd.Process, wait
+	return made.Token, file
+}
+
+// startServe starts "wallet serve" with a token that may do everything.
+func (s shell) startServe() (url, token string, process *os.Process, wait func() (log string, err error)) {
+	token, file := s.tokensFile()
+	api := s.startAPI(freeAddresses(s.t, 1)[0], "--tokens-file", file)
+	return "http://" + api.address, token, api.Process, api.wait
 }
 
 // postCommand sends a command for u1's USD.

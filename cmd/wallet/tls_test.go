@@ -44,7 +44,7 @@ func startTLS(t *testing.T, certificates bool) *tlsServers {
 	s.owner = s.stack.Postgres.URL("wallet")
 	_, err = migrations.Up(t.Context(), s.owner)
 	require.NoError(t, err)
-	require.NoError(t, migrations.AllowLogin(t.Context(), s.owner, s.password))
+	require.NoError(t, migrations.AllowLogin(t.Context(), s.owner, migrations.RoleApp, s.password))
 	demandTLS(t, s.stack, filepath.Join(dir, "postgres", "data"), map[bool]string{true: "clientcert=verify-full"}[certificates], s.authority.CA, cert, key)
 	return s
 }

@@ -23,6 +23,7 @@ func (a *app) webhookRunCommand() *cobra.Command {
 		Long: `Send events to the endpoints until SIGTERM. Several processes share the work; if
 one dies, others take over within a minute. The role of WALLET_DATABASE_URL
 must be a member of wallet_webhooks: it moves no money. Temporal is not needed.
+WALLET_PAYLOAD_KEYS has the keys of the secrets, if they are encrypted.
 
 It answers on HTTP: /metrics, /healthz and /readyz.`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {

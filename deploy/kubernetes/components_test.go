@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -12,13 +13,14 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
 func TestAFailedVerificationIsAFailedJob(t *testing.T) {
 	objects := build(t, "base")
-	cron := objects["CronJob"].(*batchv1.CronJob)
-	require.Equal(t, "wallet-verify", cron.Name, "the alerts ask for it")
+	cron := all[*batchv1.CronJob](objects)["wallet-verify"]
+	require.NotNil(t, cron, "the alerts ask for it")
 	require.Equal(t, batchv1.ForbidConcurrent, cron.Spec.ConcurrencyPolicy)
 	require.Zero(t, *cron.Spec.JobTemplate.Spec.BackoffLimit)
 	require.NotZero(t, *cron.Spec.JobTemplate.Spec.ActiveDeadlineSeconds, "one that hangs forbids all later ones")
@@ -28,36 +30,59 @@ func TestAFailedVerificationIsAFailedJob(t *testing.T) {
 	require.Empty(t, pod.Containers[0].EnvFrom)
 }
 
-func TestPrometheusFindsTheWorkers(t *testing.T) {
-	worker := build(t, "base")["Deployment"].(*appsv1.Deployment).Spec.Template
-	require.Equal(t, "true", worker.Annotations["prometheus.io/scrape"])
-	address := build(t, "base")["ConfigMap"].(*corev1.ConfigMap).Data["WALLET_HTTP_ADDRESS"]
-	require.True(t, strings.HasSuffix(address, ":"+worker.Annotations["prometheus.io/port"]))
-
+func TestPrometheusFindsTheProcesses(t *testing.T) {
+	for _, name := range []string{"wallet-worker", "wallet-api", "wallet-webhooks"} {
+		template := all[*appsv1.Deployment](build(t, "example"))[name].Spec.Template
+		require.Equal(t, "true", template.Annotations["prometheus.io/scrape"])
+		require.Equal(t, strconv.Itoa(int(port(t, template.Spec.Containers[0], "http"))), template.Annotations["prometheus.io/port"])
+	}
 	objects := build(t, "testdata/all")
-	worker = objects["Deployment"].(*appsv1.Deployment).Spec.Template
-	require.Empty(t, worker.Annotations, "or all is counted twice")
-	monitor := objects["PodMonitor"].(*monitoringv1.PodMonitor).Spec
-	require.Equal(t, "wallet", worker.Labels[monitor.JobLabel], "the job that the alerts ask for")
-	require.True(t, labels.SelectorFromSet(monitor.Selector.MatchLabels).Matches(labels.Set(worker.Labels)))
-	require.Equal(t, worker.Spec.Containers[0].Ports[0].Name, *monitor.PodMetricsEndpoints[0].Port)
-}
-
-func TestCertificatesAreWhereTheyAreLookedFor(t *testing.T) {
-	for name, pod := range pods(build(t, "testdata/all")) {
-		require.Equal(t, "wallet-tls", pod.Volumes[0].Secret.SecretName, name)
-		require.Equal(t, *pod.SecurityContext.RunAsGroup, *pod.SecurityContext.FSGroup, "who is nobody reads them by their group")
-		require.EqualValues(t, 0o440, *pod.Volumes[0].Secret.DefaultMode)
-		mount := pod.Containers[0].VolumeMounts[0]
-		require.Equal(t, pod.Volumes[0].Name, mount.Name)
-		require.True(t, mount.ReadOnly)
-		for _, e := range pod.Containers[0].Env {
-			if strings.HasPrefix(e.Name, "TEMPORAL_TLS_") {
-				require.Equal(t, mount.MountPath, filepath.Dir(e.Value), e.Name)
+	scraped := map[string]string{}
+	for component, template := range templates(objects) {
+		require.Empty(t, template.Annotations, "or all is counted twice")
+		for name, monitor := range all[*monitoringv1.PodMonitor](objects) {
+			selector, err := metav1.LabelSelectorAsSelector(&monitor.Spec.Selector)
+			require.NoError(t, err)
+			if selector.Matches(labels.Set(template.Labels)) {
+				require.Empty(t, scraped[component], "or all is counted twice")
+				scraped[component] = name
+				require.Contains(t, portNames(template.Spec), *monitor.Spec.PodMetricsEndpoints[0].Port)
 			}
 		}
 	}
-	require.Len(t, pods(build(t, "testdata/all"))["worker"].Containers[0].Env, len(pods(build(t, "base"))["worker"].Containers[0].Env)+3)
+	require.Equal(t, map[string]string{"worker": "wallet-worker", "api": "wallet-others", "webhooks": "wallet-others"}, scraped)
+	monitor := all[*monitoringv1.PodMonitor](objects)["wallet-worker"].Spec
+	require.Equal(t, "wallet", templates(objects)["worker"].Labels[monitor.JobLabel], "the job that the alerts ask for")
+}
+
+func TestCertificatesAreWhereTheyAreLookedFor(t *testing.T) {
+	plain := pods(build(t, "testdata/plain"))
+	for name, pod := range pods(build(t, "testdata/all")) {
+		volumes, mounts := map[string]corev1.Volume{}, map[string]corev1.VolumeMount{}
+		for _, v := range pod.Volumes {
+			volumes[v.Name] = v
+		}
+		for _, m := range pod.Containers[0].VolumeMounts {
+			mounts[m.Name] = m
+			require.True(t, m.ReadOnly)
+			require.Contains(t, volumes, m.Name, name)
+		}
+		require.Len(t, volumes, len(plain[name].Volumes)+1, name)
+		require.Equal(t, "wallet-tls", volumes["tls"].Secret.SecretName, name)
+		require.Equal(t, *pod.SecurityContext.RunAsGroup, *pod.SecurityContext.FSGroup, "who is nobody reads them by their group")
+		for _, v := range volumes {
+			require.EqualValues(t, 0o440, *v.Secret.DefaultMode)
+		}
+		of := 0
+		for _, e := range pod.Containers[0].Env {
+			if strings.HasPrefix(e.Name, "TEMPORAL_TLS_") {
+				require.Equal(t, mounts["tls"].MountPath, filepath.Dir(e.Value), e.Name)
+				of++
+			}
+		}
+		require.Equal(t, map[string]int{"worker": 3, "api": 3}[name], of, name)
+		require.Len(t, pod.Containers[0].Env, len(plain[name].Containers[0].Env)+of, name)
+	}
 }
 
 // TestTheCommandsInTheDocsMakeWhatTheManifestsNeed assumes a new cluster, which has neither the
@@ -66,7 +91,7 @@ func TestTheCommandsInTheDocsMakeWhatTheManifestsNeed(t *testing.T) {
 	doc, err := os.ReadFile(filepath.Join(root, "docs", "deploy.md"))
 	require.NoError(t, err)
 	objects := build(t, "example")
-	namespace := objects["Deployment"].(*appsv1.Deployment).Namespace
+	namespace := all[*appsv1.Deployment](objects)["wallet-worker"].Namespace
 	commands := regexp.MustCompile(`(?m)^kubectl [^\\\n]*(\\\n[^\\\n]*)*`).FindAllString(string(doc), -1)
 	require.NotEmpty(t, commands)
 	require.Equal(t, "kubectl create namespace "+namespace, commands[0])
@@ -77,6 +102,9 @@ func TestTheCommandsInTheDocsMakeWhatTheManifestsNeed(t *testing.T) {
 				ref := e.ValueFrom.SecretKeyRef
 				require.Regexp(t, `-n `+namespace+` create secret generic `+ref.Name+` [^;]*--from-literal=`+ref.Key+`=`, made)
 			}
+		}
+		for _, v := range pod.Volumes {
+			require.Regexp(t, `-n `+namespace+` create secret generic `+v.Secret.SecretName+` [^;]*--from-file=`+v.Secret.Items[0].Key, made)
 		}
 	}
 }

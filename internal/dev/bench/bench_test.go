@@ -141,9 +141,14 @@ func TestRatiosCompareWithTheNearestOfTheSameScenario(t *testing.T) {
 		row(Hot, Update, 1, 1, 40, 25),
 		row(Hot, Coalesced, 512, 1, 2000, 200),
 		row(Spread, Coalesced, 32, 1, 500, 1),
+		row(Mixed, Lanes, 64, 1, 1000, 1),
+		row(Mixed, HTTP, 64, 1, 800, 1),
+		row(Mixed, HTTP, 32, 1, 800, 1),
 	}
 	compare(rows)
 	require.Equal(t, Ratios{ToTextbook: 4, P50ToTextbook: 0.25, ToFloor: 0.04, ToBatchedFloor: 0.001}, rows[5].Ratios)
 	require.Equal(t, Ratios{ToTextbook: 100, P50ToTextbook: 0.5, ToFloor: 2, ToBatchedFloor: 0.05}, rows[6].Ratios)
 	require.Equal(t, Ratios{}, rows[7].Ratios, "nothing of its scenario was run")
+	require.Equal(t, Ratios{ToLanes: 0.8}, rows[9].Ratios)
+	require.Equal(t, Ratios{}, rows[10].Ratios, "as many callers")
 }

@@ -72,7 +72,8 @@ Written by `+"`make bench`"+`; do not edit. One run on one machine: compare only
   (history.transferProcessorMaxPollRPS), makes that 300 ms per update of a wallet.
 - **floor** is one SQL statement per call: it changes a balance and inserts a journal row.
 - **coalesced** is what programs use: callers share a starter.Client, which combines concurrent calls of a wallet.
-  **lanes** also combines calls for different wallets.
+  **lanes** also combines calls for different wallets. **http** is the same callers by the HTTP API over loopback, whose
+  server is in the process of the worker.
   **update**, **batch** and **textbook** have at most %d callers on one wallet, because Temporal allows 10.
 - **holds** places a hold with one call and captures it with the next; **plain** is the same with subtractions.
 - **transfer** moves value between two wallets at random, **collect** into the same one, always: each is one transaction,

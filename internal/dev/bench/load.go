@@ -133,7 +133,7 @@ func (b *bench) wait(ctx context.Context, begin time.Time, until time.Duration) 
 func (l *load) open(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	most := 16
-	if l.spec.Mode == Lanes { // as many as go together
+	if l.spec.Mode.hasLanes() { // as many as go together
 		most = wallet.MaxBatch
 	}
 	group.SetLimit(min(l.spec.Clients, most))

@@ -69,6 +69,8 @@ type Ratios struct {
 	ToBatchedFloor float64 `json:"to_batched_floor,omitempty"`
 	// ToCoalesced is commands/s in lanes by those without, with the same callers and wallets.
 	ToCoalesced float64 `json:"to_coalesced,omitempty"`
+	// ToLanes is commands/s by HTTP by those in lanes, with the same callers and wallets.
+	ToLanes float64 `json:"to_lanes,omitempty"`
 	// ToPlain is commands/s of holds and captures by those of plain subtractions, in the same
 	// mode and with as many callers.
 	ToPlain float64 `json:"to_plain,omitempty"`
@@ -116,6 +118,7 @@ func compare(rows []Row) {
 		}
 		row.Ratios.ToPlain = toPlain(*row, rows)
 		row.Ratios.ToCoalesced = toCoalesced(*row, rows)
+		row.Ratios.ToLanes = toLanes(*row, rows)
 		var textbook, floor, batched *Row
 		for j := range rows {
 			other := &rows[j]
@@ -163,6 +166,18 @@ func toCoalesced(row Row, rows []Row) float64 {
 	beside.Mode, beside.Lanes = Coalesced, 0
 	for _, other := range rows {
 		if row.Mode == Lanes && other.Spec == beside {
+			return ratio(row.CommandsPerSecond, other.CommandsPerSecond)
+		}
+	}
+	return 0
+}
+
+// toLanes compares a run by HTTP with the one beside it in lanes.
+func toLanes(row Row, rows []Row) float64 {
+	beside := row.Spec
+	beside.Mode = Lanes
+	for _, other := range rows {
+		if row.Mode == HTTP && other.Spec == beside {
 			return ratio(row.CommandsPerSecond, other.CommandsPerSecond)
 		}
 	}

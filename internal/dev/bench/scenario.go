@@ -41,12 +41,15 @@ const (
 	Batch     Mode = "batch"     // starter.ApplyBatch
 	Coalesced Mode = "coalesced" // all callers call Add or Subtract of one client
 	Lanes     Mode = "lanes"     // the same, with starter.Options.Lanes
+	HTTP      Mode = "http"      // by the HTTP API over loopback, which has lanes
 	Textbook  Mode = "textbook"  // one update, three regular activities
 	Floor     Mode = "floor"     // one SQL statement per call, without Temporal
 )
 
 // Modes are those of the wallets.
-var Modes = []Mode{Signal, Update, Batch, Coalesced, Lanes}
+var Modes = []Mode{Signal, Update, Batch, Coalesced, Lanes, HTTP}
+
+func (m Mode) hasLanes() bool { return m == Lanes || m == HTTP }
 
 const (
 	// mostUpdates stays below Temporal's limit of 10 updates in flight per workflow, for
@@ -105,7 +108,7 @@ type Choice struct {
 	Clients         int
 	Wallets         int
 	PerCall         int // commands of a batch
-	Lanes           int // of mode lanes
+	Lanes           int // of the modes lanes and http
 	SubtractPercent int
 	Duration        time.Duration
 }
@@ -168,7 +171,7 @@ func (c Choice) spec(scenario Scenario, mode Mode, clients, perCall int) Spec {
 		subtract = 0
 	}
 	lanes := 0
-	if mode == Lanes {
+	if mode.hasLanes() {
 		lanes = max(c.Lanes, 1)
 	}
 	return Spec{

@@ -30,6 +30,7 @@ func Standard(duration time.Duration) []Spec {
 		c.spec(Spread, Textbook, 32, 1),
 		rows.spec(Spread, Floor, floorWriters, 1),
 		rows.spec(Spread, Lanes, 256, 1),
+		rows.spec(Spread, HTTP, 256, 1),
 		wide.spec(Spread, Floor, floorWriters, 1),
 		wide.spec(Spread, Lanes, 1000, 1),
 		rows.spec(Transfer, Floor, floorWriters, 1),

@@ -14,19 +14,19 @@ func Table(rows []Row) table.Writer {
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
 	t.AppendHeader(table.Row{"scenario", "by", "clients", "wallets", "per call", "commands/s", "p50 ms", "p99 ms",
-		"client+worker", "Temporal", "Postgres", "events/cmd", "x textbook", "x coalesced", "of floor", "of plain", "exactly once"})
+		"client+worker", "Temporal", "Postgres", "events/cmd", "x textbook", "x coalesced", "of lanes", "of floor", "of plain", "exactly once"})
 	t.SuppressEmptyColumns()
-	columns := make([]table.ColumnConfig, 17)
+	columns := make([]table.ColumnConfig, 18)
 	for i := range columns {
 		columns[i] = table.ColumnConfig{Number: i + 1, Align: text.AlignRight}
 	}
-	columns[0].Align, columns[1].Align, columns[16].Align = text.AlignLeft, text.AlignLeft, text.AlignLeft
+	columns[0].Align, columns[1].Align, columns[17].Align = text.AlignLeft, text.AlignLeft, text.AlignLeft
 	t.SetColumnConfigs(columns)
 	for _, r := range rows {
 		t.AppendRow(table.Row{r.Scenario, r.Mode, r.Clients, r.Wallets, r.PerCall,
 			figure(r.CommandsPerSecond), figure(r.Latency.P50), figure(r.Latency.P99),
 			figure(r.CPU.ClientAndWorker), figure(r.CPU.Temporal), figure(r.CPU.Postgres), figure(r.HistoryEventsPerCommand),
-			figure(r.Ratios.ToTextbook), figure(r.Ratios.ToCoalesced), percent(r.Ratios.ToFloor), percent(r.Ratios.ToPlain),
+			figure(r.Ratios.ToTextbook), figure(r.Ratios.ToCoalesced), percent(r.Ratios.ToLanes), percent(r.Ratios.ToFloor), percent(r.Ratios.ToPlain),
 			verdict(r.Checked)})
 	}
 	return t

@@ -67,5 +67,8 @@ func (b *bench) target(ctx context.Context, n int, spec Spec) (target, error) {
 	if spec.Mode == Textbook {
 		return newTextbook(ctx, l, b.textbook)
 	}
+	if spec.Mode == HTTP {
+		return b.newHTTP(ctx, l, spec)
+	}
 	return newWallets(l, spec, b.queue)
 }

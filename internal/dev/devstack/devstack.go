@@ -122,20 +122,5 @@ func (s *Stack) Stop() error {
 
 // Wait returns nil when ctx ends, or the reason why a server stopped.
 func (s *Stack) Wait(ctx context.Context) error {
-	ended := make(chan error, 1+len(s.Temporal.processes))
-	for _, p := range append([]*Process{s.Postgres.process}, s.Temporal.processes...) {
-		go func() {
-			select {
-			case <-ctx.Done():
-			case <-p.done:
-				ended <- p.Ended()
-			}
-		}()
-	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-ended:
-		return err
-	}
+	return WaitAll(ctx, append([]*Process{s.Postgres.process}, s.Temporal.processes...)...)
 }

@@ -143,7 +143,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 	if err := p.Launch(); err != nil {
 		return err
 	}
-	return p.process.await(ctx, p.Ready)
+	return p.process.Await(ctx, p.Ready)
 }
 
 // Launch starts the server without waiting.
@@ -237,8 +237,8 @@ func (p *Postgres) Stop() error { return p.process.Stop(syscall.SIGINT, 20*time.
 // in memory is lost.
 func (p *Postgres) StopImmediately() error { return p.process.Stop(syscall.SIGQUIT, 20*time.Second) }
 
-// await calls ready until it succeeds, the process ends or ctx ends.
-func (p *Process) await(ctx context.Context, ready func(context.Context) error) error {
+// Await calls ready until it succeeds, the process ends or ctx ends.
+func (p *Process) Await(ctx context.Context, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {

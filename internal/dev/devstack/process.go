@@ -2,6 +2,7 @@ package devstack
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -76,6 +77,26 @@ func (p *Process) Ended() error {
 		return fmt.Errorf("%s ended (%v); the end of %s:\n%s", p.name, p.err, p.logPath, tail(p.logPath, 15))
 	default:
 		return nil
+	}
+}
+
+// WaitAll returns nil when ctx ends, or the reason why one of the processes has ended.
+func WaitAll(ctx context.Context, processes ...*Process) error {
+	ended := make(chan error, len(processes))
+	for _, p := range processes {
+		go func() {
+			select {
+			case <-ctx.Done():
+			case <-p.done:
+				ended <- p.Ended()
+			}
+		}()
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-ended:
+		return err
 	}
 }
 

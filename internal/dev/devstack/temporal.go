@@ -58,7 +58,7 @@ func (t *Temporal) Start(ctx context.Context) error {
 			return err
 		}
 		t.processes = append(t.processes, process)
-		if err := process.await(ctx, p.ready); err != nil {
+		if err := process.Await(ctx, p.ready); err != nil {
 			return err
 		}
 	}

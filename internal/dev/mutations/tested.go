@@ -268,4 +268,31 @@ var Tested = []struct {
 			New:  `who, err := access.Anybody(), error(nil)`,
 		}},
 	}, "./internal/service/console", "TestASession"},
+	{Mutation{
+		Name:      "jwt_keys_renewed",
+		Mechanism: "A caller who leaves does not end the request for new keys.",
+		Edits: []Edit{{
+			File: "internal/service/access/jwt.go",
+			Old:  `keys.KeyfuncCtx(context.WithoutCancel(ctx))`,
+			New:  `keys.KeyfuncCtx(ctx)`,
+		}},
+	}, "./internal/service/access", "TestNewKeysAreFetchedWhoeverAsksFirst"},
+	{Mutation{
+		Name:      "jwt_keys_file",
+		Mechanism: "A changed file of keys or tokens is read again.",
+		Edits: []Edit{{
+			File: "internal/service/access/follow.go",
+			Old:  `!info.ModTime().Equal(f.changed) || info.Size() != f.size`,
+			New:  `false`,
+		}},
+	}, "./internal/service/access", "TestKeysFollowTheirFile"},
+	{Mutation{
+		Name:      "jwt_keys_address",
+		Mechanism: "Keys come only from where nobody on the way can replace them.",
+		Edits: []Edit{{
+			File: "internal/service/access/jwt.go",
+			Old:  `return checkKeysURL(to.URL)`,
+			New:  `return nil`,
+		}},
+	}, "./internal/service/access", "TestKeysComeOnlyFromWhereNobodyCanReplaceThem"},
 }

@@ -118,7 +118,7 @@ func (w *world) openDatabase(ctx context.Context) error {
 	if _, err := migrations.Up(ctx, url); err != nil {
 		return err
 	}
-	if err := migrations.AllowLogin(ctx, url, appPassword); err != nil {
+	if err := migrations.AllowLogin(ctx, url, migrations.RoleApp, appPassword); err != nil {
 		return err
 	}
 	pool, err := pgxpool.New(ctx, url)

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"net"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -39,10 +41,12 @@ const (
 	keysEvery    = 15 * time.Minute
 	// unknownKeyEvery limits how often a token with an unknown key makes the keys be fetched again.
 	unknownKeyEvery = 10 * time.Second
+	// unknownKeyPatience is how long a request with such a token waits, for its turn and for the keys.
+	unknownKeyPatience = 5 * time.Second
 )
 
 type jwtVerifier struct {
-	keys   keyfunc.Keyfunc
+	keys   func() (keyfunc.Keyfunc, error)
 	parser *jwt.Parser
 	skew   time.Duration
 }
@@ -58,7 +62,11 @@ func newJWTVerifier(ctx context.Context, o JWTOptions) (*jwtVerifier, error) {
 	}
 	keys, err := readKeys(ctx, o)
 	if err != nil {
-		return nil, fmt.Errorf("read the keys for JWTs from %s: %w", o.JWKS, err)
+		shown := o.JWKS
+		if u, err := url.Parse(shown); err == nil {
+			shown = u.Redacted()
+		}
+		return nil, fmt.Errorf("read the keys for JWTs from %s: %w", shown, err)
 	}
 	return &jwtVerifier{keys, jwt.NewParser(
 		jwt.WithValidMethods(algorithms), jwt.WithIssuer(o.Issuer), jwt.WithAudience(o.Audience),
@@ -66,19 +74,27 @@ func newJWTVerifier(ctx context.Context, o JWTOptions) (*jwtVerifier, error) {
 	), o.Skew}, nil
 }
 
-func readKeys(ctx context.Context, o JWTOptions) (keyfunc.Keyfunc, error) {
-	if !strings.HasPrefix(o.JWKS, "http://") && !strings.HasPrefix(o.JWKS, "https://") {
-		content, err := os.ReadFile(o.JWKS)
-		if err != nil {
-			return nil, err
-		}
-		return keyfunc.NewJWKSetJSON(content)
+// readKeys returns what finds the keys: those of a file that may change, or of a URL.
+func readKeys(ctx context.Context, o JWTOptions) (func() (keyfunc.Keyfunc, error), error) {
+	address, err := url.Parse(o.JWKS)
+	if err != nil || address.Scheme != "http" && address.Scheme != "https" {
+		file, err := follow(o.JWKS, func(content []byte) (keyfunc.Keyfunc, error) { return keyfunc.NewJWKSetJSON(content) })
+		return func() (keyfunc.Keyfunc, error) { return file.current(time.Now()) }, err
+	}
+	if err := checkKeysURL(address); err != nil {
+		return nil, err
 	}
 	first := false // a start without keys would refuse everybody
-	return keyfunc.NewDefaultOverrideCtx(ctx, []string{o.JWKS}, keyfunc.Override{
+	keys, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{o.JWKS}, keyfunc.Override{
+		Client: &http.Client{CheckRedirect: func(to *http.Request, via []*http.Request) error {
+			if len(via) > maxRedirects {
+				return errors.New("too many redirects")
+			}
+			return checkKeysURL(to.URL)
+		}},
 		HTTPTimeout: keysPatience, NoErrorReturnFirstHTTPReq: &first, RefreshInterval: keysEvery,
 		RefreshUnknownKID: rate.NewLimiter(rate.Every(unknownKeyEvery), 1),
-		RateLimitWaitMax:  time.Millisecond, // a request does not wait for its turn
+		RateLimitWaitMax:  unknownKeyPatience, // the library's limit for the request, too
 		RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
 			return func(_ context.Context, err error) {
 				if o.KeysFailed != nil {
@@ -87,6 +103,18 @@ func readKeys(ctx context.Context, o JWTOptions) (keyfunc.Keyfunc, error) {
 			}
 		},
 	})
+	return func() (keyfunc.Keyfunc, error) { return keys, nil }, err
+}
+
+const maxRedirects = 3
+
+// checkKeysURL refuses addresses where somebody on the way could replace the keys.
+func checkKeysURL(u *url.URL) error {
+	ip := net.ParseIP(u.Hostname())
+	if u.Scheme == "https" || u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("%s is not protected, and who replaces the keys can make tokens: use https, or a file", u.Redacted())
 }
 
 // claims are those that are looked at.
@@ -119,8 +147,13 @@ func (v *jwtVerifier) verify(ctx context.Context, token string) (Principal, erro
 	if len(token) > maxTokenBytes {
 		return Principal{}, refuse("it is too long")
 	}
+	keys, err := v.keys()
+	if err != nil {
+		return Principal{}, fmt.Errorf("read the keys for JWTs: %w", err)
+	}
 	var c claims
-	if _, err := v.parser.ParseWithClaims(token, &c, v.keys.KeyfuncCtx(ctx)); err != nil {
+	// A caller who leaves must not end the request for new keys, which others wait for.
+	if _, err := v.parser.ParseWithClaims(token, &c, keys.KeyfuncCtx(context.WithoutCancel(ctx))); err != nil {
 		return Principal{}, refuse(whyNot(err))
 	}
 	if wallet.ValidateUserID(c.Subject) != nil || c.Subject == Everyone { // which would stand for all users

@@ -6,9 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
-	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -36,20 +34,16 @@ func NewToken() (token string, hash wallet.Hash) {
 	return token, sha256.Sum256([]byte(token))
 }
 
-func readTokens(path string) ([]StaticToken, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the file of tokens: %w", err)
-	}
+func parseTokens(content []byte) ([]StaticToken, error) {
 	var file struct {
 		Tokens []StaticToken `json:"tokens"`
 	}
 	if err := json.Unmarshal(content, &file, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("the file of tokens %s cannot be read: %w", path, err)
+		return nil, err
 	}
 	for i, t := range file.Tokens {
 		if err := t.check(); err != nil {
-			return nil, fmt.Errorf("token %d (counted from 1) in %s: %w", i+1, path, err)
+			return nil, fmt.Errorf("token %d (counted from 1): %w", i+1, err)
 		}
 	}
 	return file.Tokens, nil
@@ -83,53 +77,25 @@ func (t StaticToken) check() error {
 	return nil
 }
 
-// staticTokens follows its file, so that a token can be revoked without a restart.
-type staticTokens struct {
-	path string
-
-	mu      sync.Mutex
-	tokens  []StaticToken
-	looked  time.Time // when the file was looked at last
-	changed time.Time // the file's time, as of then
-	size    int64
-}
-
-// lookEvery is how long a revoked token may still be accepted.
-const lookEvery = time.Second
+// staticTokens are those of a file.
+type staticTokens struct{ file *followed[[]StaticToken] }
 
 func newStaticTokens(path string) (*staticTokens, error) {
-	s := &staticTokens{path: path}
-	_, err := s.current(time.Now())
-	return s, err
+	file, err := follow(path, parseTokens)
+	return &staticTokens{file}, tokensError(path, err)
 }
 
-// current returns the tokens of the file. A file that cannot be read accepts nobody: the tokens in
-// memory may have been revoked.
-func (s *staticTokens) current(now time.Time) ([]StaticToken, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.looked.IsZero() && now.Sub(s.looked) < lookEvery && now.After(s.looked) {
-		return s.tokens, nil
-	}
-	info, err := os.Stat(s.path)
+func tokensError(path string, err error) error {
 	if err != nil {
-		return nil, fmt.Errorf("read the file of tokens: %w", err)
+		err = fmt.Errorf("read the file of tokens %s: %w", path, err)
 	}
-	if s.looked.IsZero() || !info.ModTime().Equal(s.changed) || info.Size() != s.size {
-		tokens, err := readTokens(s.path)
-		if err != nil {
-			return nil, err
-		}
-		s.tokens, s.changed, s.size = tokens, info.ModTime(), info.Size()
-	}
-	s.looked = now
-	return s.tokens, nil
+	return err
 }
 
 func (s *staticTokens) find(token string) (p Principal, err error) {
-	tokens, err := s.current(time.Now())
+	tokens, err := s.file.current(time.Now())
 	if err != nil {
-		return p, err
+		return p, tokensError(s.file.path, err)
 	}
 	hash := sha256.Sum256([]byte(token))
 	err = refuse("it is unknown")

@@ -3,10 +3,23 @@ package httpserver
 import (
 	"bytes"
 	"encoding/json"
+	"sync"
 )
+
+// document is kept: strangers may ask for it, and it takes a while to make.
+type document struct {
+	once sync.Once
+	text []byte
+	err  error
+}
 
 // OpenAPIDocument is the document as JSON, the same each time.
 func (s *Server) OpenAPIDocument() ([]byte, error) {
+	s.document.once.Do(func() { s.document.text, s.document.err = s.makeDocument() })
+	return s.document.text, s.document.err
+}
+
+func (s *Server) makeDocument() ([]byte, error) {
 	document, err := s.api.OpenAPI().MarshalJSON()
 	if err != nil {
 		return nil, err

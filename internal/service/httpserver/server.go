@@ -88,6 +88,7 @@ type Server struct {
 	read     trail.Reader
 	logger   *zap.Logger
 	api      huma.API
+	document document
 	mux      *http.ServeMux
 	checking singleflight.Group
 	limiters *lru.Cache[string, *rate.Limiter]

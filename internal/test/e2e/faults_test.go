@@ -155,7 +155,7 @@ func TestPostgresIsDownForAWhile(t *testing.T) {
 	_, err = migrations.Up(t.Context(), url)
 	require.NoError(t, err)
 
-	require.NoError(t, migrations.AllowLogin(t.Context(), url, testenv.AppPassword))
+	require.NoError(t, migrations.AllowLogin(t.Context(), url, migrations.RoleApp, testenv.AppPassword))
 
 	w := &world{t: t, temporal: testenv.Temporal(t), queue: testenv.Unique(t, "queue"), user: testenv.Unique(t, "u"), db: testenv.Pool(t, testenv.AppURL(t, url))}
 	w.wallets, err = starter.New(w.temporal, starter.Options{TaskQueue: w.queue})

@@ -46,7 +46,7 @@ func newOwnWorld(t *testing.T, options devstack.Options, parameters ...string) *
 	owner := stack.Postgres.URL("wallet")
 	_, err = migrations.Up(t.Context(), owner)
 	require.NoError(t, err)
-	require.NoError(t, migrations.AllowLogin(t.Context(), owner, testenv.AppPassword))
+	require.NoError(t, migrations.AllowLogin(t.Context(), owner, migrations.RoleApp, testenv.AppPassword))
 
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	port := strconv.Itoa(stack.Postgres.Port())

@@ -97,7 +97,7 @@ func onPostgresStack(t *testing.T, dir string, do func(*devstack.Stack, client.C
 	require.NoError(t, stack.Postgres.CreateDatabase(ctx, "wallet"))
 	_, err = migrations.Up(ctx, stack.Postgres.URL("wallet"))
 	require.NoError(t, err)
-	require.NoError(t, migrations.AllowLogin(ctx, stack.Postgres.URL("wallet"), testenv.AppPassword))
+	require.NoError(t, migrations.AllowLogin(ctx, stack.Postgres.URL("wallet"), migrations.RoleApp, testenv.AppPassword))
 	pool, err := service.OpenPool(ctx, service.Database{URL: testenv.AppURL(t, stack.Postgres.URL("wallet"))})
 	require.NoError(t, err)
 	defer pool.Close()

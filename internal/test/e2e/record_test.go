@@ -171,7 +171,7 @@ func newRecordedWorld(t *testing.T) *world {
 	url := stack.Postgres.URL("wallet")
 	_, err = migrations.Up(t.Context(), url)
 	require.NoError(t, err)
-	require.NoError(t, migrations.AllowLogin(t.Context(), url, testenv.AppPassword))
+	require.NoError(t, migrations.AllowLogin(t.Context(), url, migrations.RoleApp, testenv.AppPassword))
 	w := &world{t: t, queue: wallet.DefaultTaskQueue, user: "u1", owner: testenv.Pool(t, url), db: testenv.Pool(t, testenv.AppURL(t, url))}
 	w.read = trail.New(w.db)
 	w.temporal, err = client.Dial(client.Options{HostPort: stack.Temporal.Address(), Logger: service.SDKLogger(zap.NewNop())})

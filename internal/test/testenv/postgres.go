@@ -25,7 +25,7 @@ func OwnPostgres(t testing.TB, settings ...string) *devstack.Postgres {
 	require.NoError(t, server.CreateDatabase(t.Context(), OwnDatabase))
 	_, err = migrations.Up(t.Context(), server.URL(OwnDatabase))
 	require.NoError(t, err)
-	require.NoError(t, migrations.AllowLogin(t.Context(), server.URL(OwnDatabase), AppPassword))
+	require.NoError(t, migrations.AllowLogin(t.Context(), server.URL(OwnDatabase), migrations.RoleApp, AppPassword))
 	return server
 }
 

@@ -85,7 +85,7 @@ func prepare(ctx context.Context, stack *devstack.Stack) error {
 	if _, err := migrations.Up(ctx, stack.Postgres.URL(templateDatabase)); err != nil {
 		return err
 	}
-	if err := migrations.AllowLogin(ctx, stack.Postgres.URL(templateDatabase), AppPassword); err != nil {
+	if err := migrations.AllowLogin(ctx, stack.Postgres.URL(templateDatabase), migrations.RoleApp, AppPassword); err != nil {
 		return err
 	}
 	c, err := Dial(stack.Temporal.Address())

@@ -72,7 +72,7 @@ func withWorld(do func() int) (code int, err error) {
 	if _, err := migrations.Up(ctx, owner); err != nil {
 		return 0, err
 	}
-	if err := migrations.AllowLogin(ctx, owner, appPassword); err != nil {
+	if err := migrations.AllowLogin(ctx, owner, migrations.RoleApp, appPassword); err != nil {
 		return 0, err
 	}
 	pool, err := service.OpenPool(ctx, service.Database{URL: stack.Postgres.URLOf(migrations.RoleApp, appPassword, "wallet"), Setting: "the test"})

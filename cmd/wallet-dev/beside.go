@@ -1,0 +1,123 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.temporal.io/sdk/client"
+
+	"github.com/valueledger/wallet/codec"
+	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/internal/service/access"
+)
+
+// beside are "wallet serve" and "wallet webhook run", in processes of their own as in a deployment.
+type beside struct {
+	processes []*devstack.Process
+	apiURL    string
+	token     string // of the API, which may do everything
+	probes    []string
+	logs      []string
+}
+
+// localReceivers is where webhooks may go here besides the Internet.
+const localReceivers = "127.0.0.0/8"
+
+const allowNetworksSetting = "WALLET_WEBHOOK_ALLOW_NETWORKS"
+
+// startBeside starts both and waits until they are ready.
+func (l *local) startBeside(ctx context.Context) (err error) {
+	ports, err := devstack.FreePorts(3)
+	if err != nil {
+		return err
+	}
+	api := fmt.Sprintf("127.0.0.1:%d", cmp.Or(l.options.apiPort, ports[0]))
+	l.apiURL = "http://" + api
+	dir := filepath.Join(l.options.stack.Dir, "api")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	tokens := filepath.Join(dir, "tokens.json")
+	if err := l.writeTokens(tokens); err != nil {
+		return err
+	}
+	for i, part := range []struct {
+		name     string
+		database string
+		args     []string
+	}{
+		{"wallet serve", l.databaseURL, []string{"serve", "--listen", api, "--tokens-file", tokens}},
+		{"wallet webhook run", l.webhooksURL, []string{"webhook", "run", "--allow-networks", localReceivers}},
+	} {
+		probes, log := fmt.Sprintf("127.0.0.1:%d", ports[1+i]), filepath.Join(dir, strings.ReplaceAll(part.name, " ", "-")+".log")
+		cmd := exec.Command(l.program, append(part.args, "--http-address", probes)...)
+		cmd.Env = append(withoutSettings(os.Environ()), "WALLET_DATABASE_URL="+part.database, "WALLET_TASK_QUEUE="+l.options.taskQueue,
+			"TEMPORAL_ADDRESS="+l.stack.Temporal.Address(), "TEMPORAL_NAMESPACE="+client.DefaultNamespace, "TEMPORAL_CONFIG_FILE="+os.DevNull)
+		process, err := devstack.StartProcess(part.name, cmd, log)
+		if err != nil {
+			return err
+		}
+		l.processes, l.probes, l.logs = append(l.processes, process), append(l.probes, "http://"+probes), append(l.logs, log)
+	}
+	for i, process := range l.processes {
+		if err := process.Await(ctx, func(ctx context.Context) error { return isReady(ctx, l.probes[i]) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeTokens makes the token of the API for as long as it runs.
+func (l *local) writeTokens(path string) error {
+	token, hash := access.NewToken()
+	entry, err := access.StaticToken{
+		Subject: "dev", SHA256: hash, Scopes: []access.Scope{access.Read, access.Write, access.Admin}, Users: []string{access.Everyone},
+	}.Entry()
+	if err != nil {
+		return err
+	}
+	l.token = token
+	return os.WriteFile(path, fmt.Appendf(nil, "{\"tokens\": [%s]}\n", entry), 0o600)
+}
+
+func (b *beside) stop() error {
+	var errs []error
+	for _, process := range b.processes {
+		errs = append(errs, process.Stop(syscall.SIGTERM, 30*time.Second)) // it finishes requests first
+	}
+	return errors.Join(errs...)
+}
+
+func isReady(ctx context.Context, probes string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, probes+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return errors.New(answer.Status)
+	}
+	return nil
+}
+
+// withoutSettings leaves out what would lead the processes to other servers than the worker, and
+// keeps the payloads' keys, which it has too.
+func withoutSettings(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(variable string) bool {
+		return strings.HasPrefix(variable, "TEMPORAL_") || strings.HasPrefix(variable, "WALLET_") && !strings.HasPrefix(variable, codec.Setting+"=")
+	})
+}
