@@ -80,7 +80,9 @@ func TestMigrationsFindTheServerThatTakesWrites(t *testing.T) {
 	standby := testenv.Standby(t, primary)
 	for _, do := range []func(string) error{
 		func(url string) error { _, err := migrations.Up(t.Context(), url); return err },
-		func(url string) error { return migrations.AllowLogin(t.Context(), url, migrations.RoleApp, testenv.AppPassword) },
+		func(url string) error {
+			return migrations.AllowLogin(t.Context(), url, migrations.RoleApp, testenv.AppPassword)
+		},
 	} {
 		require.ErrorContains(t, do(standby.URL(testenv.OwnDatabase)), "is a standby (in recovery) and does not accept writes")
 		config, err := pgx.ParseConfig(primary.URL(testenv.OwnDatabase))
