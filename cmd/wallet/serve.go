@@ -60,7 +60,7 @@ subject, unless the claim wallet_users names others or "*".
 To change webhooks it needs a role that is a member of wallet_webhooks
 (--webhook-database-url), and the keys of WALLET_PAYLOAD_KEYS if there are some.
 
-For metrics and probes it listens on --http-address: /metrics, /healthz, /readyz.`,
+Metrics and probes are at --http-address: /metrics, /healthz, /readyz.`,
 		Example: "  wallet serve --tokens-file tokens.json\n  wallet serve --listen :8443 --tls-cert tls.crt --tls-key tls.key \\\n    --jwks https://login.example.com/keys --jwt-issuer https://login.example.com --jwt-audience wallet",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, o) },
 	}
