@@ -36,10 +36,11 @@ func TestEachAnswerIsDocumented(t *testing.T) {
 		o.Webhooks, o.Logger = webhooks.NewStore(testenv.Pool(t, owner), guard, &codec.Keys{}), zap.New(core)
 	})
 	w.startWorker()
-	w.deposits("u1", 3, "")
+	u1, u2 := testenv.Unique(t, "u"), testenv.Unique(t, "u") // tests share Temporal, and with it the ids of workflows
+	w.deposits(u1, 3, "")
 	event := w.get("/v1/events").json(t)["items"].([]any)[1].(map[string]any)["event_id"].(string)
 	g := generator{w.document.whole, map[string][]string{
-		"user": {"u1", "u2", "a/b", "..", "ü"}, "user_id": {"u1", "u2"}, "from_user_id": {"u1"}, "to_user_id": {"u2"}, "currency": {"USD", "EUR", "XXX"},
+		"user": {u1, u2, "a/b", "..", "ü"}, "user_id": {u1, u2}, "from_user_id": {u1}, "to_user_id": {u2}, "currency": {"USD", "EUR", "XXX"},
 		"command_id": {"d-1", "c1"}, "transaction_id": {"t1"}, "run_id": {"r1", "r2"}, "event_id": {event}, "Last-Event-ID": {"0", "1-1", "1"},
 		"id": {"c1", "c2", "t1"}, "hold_id": {"c1", "h1"}, "original_id": {"d-1"}, "amount": {"1", "0.01", "99"}, "threshold": {"low"}, "expires_in": {"1h"},
 		"after": {"0", "1", "1-1", "r1"}, "url": {"https://127.0.0.1:1/"}, "overlap": {"1h"}, "events": {"wallet_asset.added"}, "what": {"debits", "all"},
