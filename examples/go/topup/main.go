@@ -157,7 +157,8 @@ func (a *Activities) Pay(ctx context.Context, p Payment) error {
 // Refund gives a payment back.
 func (a *Activities) Refund(ctx context.Context, p Payment) error { return a.payments.Refund(ctx, p) }
 
-// Credit adds what was paid. A refusal is an answer too.
+// Credit adds what was paid. A refusal is an answer too. A deployment that changes what is sent under
+// an id, such as the description, makes it an id_conflict for credits whose first answer was lost.
 func (a *Activities) Credit(ctx context.Context, p Payment) (wallet.Result, error) {
 	r, err := a.wallets.Add(ctx, starter.Change{UserID: p.UserID, Currency: p.Currency, CommandID: p.ID, Amount: p.Amount, Description: "automatic top-up", Actor: "top-up"})
 	var unapplied *wallet.UnappliedError

@@ -234,6 +234,31 @@ func TestARefusedCreditIsRefunded(t *testing.T) {
 	require.Len(t, b.refunded, 1)
 }
 
+// TestACreditedPaymentIsNotRefunded has the credit applied under its id by an earlier version of the
+// program, which described it in other words.
+func TestACreditedPaymentIsNotRefunded(t *testing.T) {
+	b := &bank{open: make(chan struct{})}
+	w := newWorld(t, b)
+	w.do(wallet.TypeSetThreshold, "watch", "20")
+	w.do(wallet.TypeSubtract, "below", "6")
+	w.await(func(s State) bool { return s.TopUps == 1 })
+	d, err := w.connection.DescribeWorkflowExecution(t.Context(), w.id(), "")
+	require.NoError(t, err)
+	id := "top-up-" + d.GetWorkflowExecutionInfo().GetExecution().GetRunId() + "-1"
+	w.apply(wallet.Command{ID: id, Type: wallet.TypeAdd, Amount: wallet.MustAmount("31.00"), Description: "in other words"})
+	close(b.open)
+
+	// It stays stopped though the wallet is above its threshold.
+	s := w.await(func(s State) bool { return s.Stopped != "" && s.Last.Available.String() == "50.00" })
+	require.Equal(t, "31.00 was paid, and the wallet has the id "+id+" with other content: see what that is, settle the difference, then resume", s.Stopped)
+	require.Equal(t, id, s.Unsettled)
+	require.Equal(t, "31.00", s.Paid.String())
+	require.Equal(t, "31.00", b.total().String())
+	require.Empty(t, b.refunded)
+	require.NoError(t, w.connection.SignalWorkflow(t.Context(), w.id(), "", signalResume, nil))
+	require.Empty(t, w.await(func(s State) bool { return s.Stopped == "" }).Unsettled)
+}
+
 // TestTheCapIsOfADay goes on at midnight, and gives up waiting when the wallet is topped up by
 // somebody else.
 func TestTheCapIsOfADay(t *testing.T) {

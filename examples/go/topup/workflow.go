@@ -33,6 +33,9 @@ type State struct {
 	Stopped string    `json:"stopped,omitempty"`
 	Until   time.Time `json:"until,omitzero"`
 	TopUps  int       `json:"top_ups"` // begun
+	// Unsettled is the id of a payment that was made, and that somebody has to look into: nobody
+	// knows whether it was credited. Only "resume" goes on.
+	Unsettled string `json:"unsettled,omitempty"`
 }
 
 // Input starts the workflow of a wallet.
@@ -90,11 +93,15 @@ func (t *topUp) receive() {
 		t.notice(n)
 	}
 	for t.resumes.ReceiveAsync(nil) {
-		t.State.Stopped, t.State.Until = "", time.Time{}
+		t.resume()
 	}
-	if !t.isBelow() { // somebody else has seen to it
-		t.State.Stopped, t.State.Until = "", time.Time{}
+	if !t.isBelow() && t.State.Unsettled == "" { // somebody else has seen to it
+		t.resume()
 	}
+}
+
+func (t *topUp) resume() {
+	t.State.Stopped, t.State.Until, t.State.Unsettled = "", time.Time{}, ""
 }
 
 func (t *topUp) notice(n Notice) {
@@ -113,7 +120,7 @@ func (t *topUp) wait(ctx workflow.Context) error {
 	}
 	some, err := workflow.AwaitWithTimeout(ctx, t.State.Until.Sub(workflow.Now(ctx)), arrived)
 	if !some {
-		t.State.Stopped, t.State.Until = "", time.Time{}
+		t.resume()
 	}
 	return err
 }
@@ -151,6 +158,11 @@ func (t *topUp) next(ctx workflow.Context) error {
 	}
 	if r.Status == wallet.StatusApplied { // it may be below the threshold still: who knows what was spent meanwhile
 		t.notice(Notice{r.Version, r.TotalAfter.Sub(r.HoldAfter), s.Last.Threshold})
+		return nil
+	}
+	if r.Reason == wallet.ReasonIDConflict { // probably credited by an earlier attempt: a refund would give the money away
+		s.Unsettled = p.ID
+		t.stop("%s was paid, and the wallet has the id %s with other content: see what that is, settle the difference, then resume", amount, p.ID)
 		return nil
 	}
 	if err := workflow.ExecuteActivity(ctx, a.Refund, p).Get(ctx, nil); err != nil {
