@@ -203,17 +203,17 @@ func spend(ctx context.Context, connection client.Client, wallets *starter.Clien
 	if _, err := wallets.Subtract(ctx, change("first", "6.00")); err != nil {
 		return err
 	}
-	s, err := await(func(s State) bool { return s.TopUps == 1 && s.Last.Available.Cmp(s.Last.Threshold) > 0 })
+	s, err := await(func(s State) bool { return s.TopUps == 1 && s.Available.Cmp(s.Threshold) > 0 })
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "spent to 19.00: topped up by %s to %s\n", s.Paid, s.Last.Available)
+	fmt.Fprintf(out, "spent to 19.00: topped up by %s to %s\n", s.Paid, s.Available)
 	if _, err := wallets.Subtract(ctx, change("second", "40.00")); err != nil {
 		return err
 	}
 	if s, err = await(func(s State) bool { return s.Stopped != "" }); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "spent to %s: stopped, %s\n", s.Last.Available, s.Stopped)
+	fmt.Fprintf(out, "spent to %s: stopped, %s\n", s.Available, s.Stopped)
 	return nil
 }

@@ -178,7 +178,7 @@ func TestOneTopUpAtATime(t *testing.T) {
 	}
 	close(b.open)
 	w.awaitAvailable("45.00") // 14.00, and the 31.00 that were missing when the payment began
-	s := w.await(func(s State) bool { return s.Last.Available.String() == "45.00" })
+	s := w.await(func(s State) bool { return s.Available.String() == "45.00" })
 	require.Equal(t, 1, s.TopUps)
 	require.Equal(t, "31.00", b.total().String())
 
@@ -249,7 +249,7 @@ func TestACreditedPaymentIsNotRefunded(t *testing.T) {
 	close(b.open)
 
 	// It stays stopped though the wallet is above its threshold.
-	s := w.await(func(s State) bool { return s.Stopped != "" && s.Last.Available.String() == "50.00" })
+	s := w.await(func(s State) bool { return s.Stopped != "" && s.Available.String() == "50.00" })
 	require.Equal(t, "31.00 was paid, and the wallet has the id "+id+" with other content: see what that is, settle the difference, then resume", s.Stopped)
 	require.Equal(t, id, s.Unsettled)
 	require.Equal(t, "31.00", s.Paid.String())
@@ -259,47 +259,103 @@ func TestACreditedPaymentIsNotRefunded(t *testing.T) {
 	require.Empty(t, w.await(func(s State) bool { return s.Stopped == "" }).Unsettled)
 }
 
+// mocked is a workflow without servers: what is paid, and what the wallet then answers to the credit.
+type mocked struct {
+	*testsuite.TestWorkflowEnvironment
+	t      *testing.T
+	paid   []string
+	policy Policy
+}
+
+func newMocked(t *testing.T, answers ...wallet.Result) *mocked {
+	var suite testsuite.WorkflowTestSuite
+	m := &mocked{suite.NewTestWorkflowEnvironment(), t, nil, Policy{"low", wallet.MustAmount("50.00"), wallet.MustAmount("60.00")}}
+	m.SetStartTime(time.Date(2026, 3, 1, 23, 0, 0, 0, time.UTC))
+	var a *Activities
+	m.OnActivity(a.Pay, mock.Anything, mock.Anything).After(10 * time.Second).Return(func(_ context.Context, p Payment) error {
+		m.paid = append(m.paid, p.Amount.String())
+		return nil
+	})
+	m.OnActivity(a.Credit, mock.Anything, mock.Anything).Return(func(context.Context, Payment) (r wallet.Result, err error) {
+		require.NotEmpty(t, answers, "one credit too many")
+		r, answers = answers[0], answers[1:]
+		return r, nil
+	})
+	m.OnActivity(a.Refund, mock.Anything, mock.Anything).Return(nil)
+	return m
+}
+
+func credited(version int64, available string) wallet.Result {
+	return wallet.Result{Status: wallet.StatusApplied, Version: version, TotalAfter: wallet.MustAmount(available), HoldAfter: wallet.MustAmount("0.00")}
+}
+
+func (m *mocked) at(after time.Duration, do func()) { m.RegisterDelayedCallback(do, after) }
+
+func (m *mocked) notice(after time.Duration, version int64, available, threshold string) {
+	m.at(after, func() {
+		m.SignalWorkflow(signalNotice, Notice{version, wallet.MustAmount(available), wallet.MustAmount(threshold)})
+	})
+}
+
+func (m *mocked) state() (s State) {
+	value, err := m.QueryWorkflow("state")
+	require.NoError(m.t, err)
+	require.NoError(m.t, value.Get(&s))
+	return s
+}
+
+// run cancels the workflow in the end.
+func (m *mocked) run(end time.Duration) {
+	m.at(end, m.CancelWorkflow)
+	m.ExecuteWorkflow(TopUp, Input{AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"}, Policy: m.policy})
+	require.True(m.t, temporal.IsCanceledError(m.GetWorkflowError()), "%v", m.GetWorkflowError())
+}
+
 // TestTheCapIsOfADay goes on at midnight, and gives up waiting when the wallet is topped up by
 // somebody else.
 func TestTheCapIsOfADay(t *testing.T) {
-	var suite testsuite.WorkflowTestSuite
-	env := suite.NewTestWorkflowEnvironment()
-	env.SetStartTime(time.Date(2026, 3, 1, 23, 0, 0, 0, time.UTC))
-	var a *Activities
-	var paid []string
-	env.OnActivity(a.Pay, mock.Anything, mock.Anything).Return(func(_ context.Context, p Payment) error {
-		paid = append(paid, p.Amount.String())
-		return nil
+	m := newMocked(t, credited(200, "50.00"), credited(300, "50.00"))
+	m.notice(time.Minute, 1, "10.00", "20.00")
+	m.notice(2*time.Minute, 201, "5.00", "20.00")
+	m.notice(3*time.Minute, 150, "60.00", "20.00") // late: a newer one was there
+	m.at(30*time.Minute, func() {
+		require.Equal(t, []string{"40.00"}, m.paid)
+		require.Equal(t, "the daily cap of 60.00 leaves 20.00, and 45.00 are needed", m.state().Stopped)
 	})
-	version := int64(100)
-	env.OnActivity(a.Credit, mock.Anything, mock.Anything).Return(func(_ context.Context, p Payment) (wallet.Result, error) {
-		version += 100
-		return wallet.Result{Status: wallet.StatusApplied, Version: version, TotalAfter: wallet.MustAmount("50.00"), HoldAfter: wallet.MustAmount("0.00")}, nil
+	m.at(61*time.Minute, func() { require.Equal(t, []string{"40.00", "45.00"}, m.paid) })
+	m.notice(62*time.Minute, 301, "0.00", "20.00")
+	m.at(63*time.Minute, func() { require.NotEmpty(t, m.state().Stopped) })
+	m.notice(64*time.Minute, 302, "70.00", "20.00")
+	m.at(65*time.Minute, func() { require.Empty(t, m.state().Stopped) })
+	m.run(66 * time.Minute)
+	require.Equal(t, []string{"40.00", "45.00"}, m.paid)
+}
+
+// TestAThresholdThatArrivesAfterTheCreditCounts though its version is lower: it was set or removed
+// while the payment was made.
+func TestAThresholdThatArrivesAfterTheCreditCounts(t *testing.T) {
+	for name, arrives := range map[string]time.Duration{"during the payment": 65 * time.Second, "after the credit": 2 * time.Minute} {
+		t.Run(name+", set", func(t *testing.T) {
+			m := newMocked(t, credited(200, "40.00"), credited(201, "50.00"))
+			m.notice(time.Minute, 1, "10.00", "20.00")
+			m.notice(arrives, 150, "0.00", "45.00")
+			m.run(time.Hour)
+			require.Equal(t, []string{"40.00", "10.00"}, m.paid)
+		})
+		t.Run(name+", set and an older one after it", func(t *testing.T) {
+			m := newMocked(t, credited(200, "40.00"))
+			m.notice(time.Minute, 1, "10.00", "20.00")
+			m.notice(arrives, 150, "10.00", "25.00")
+			m.notice(arrives+time.Second, 140, "10.00", "45.00")
+			m.run(time.Hour)
+			require.Equal(t, []string{"40.00"}, m.paid)
+		})
+	}
+	t.Run("removed", func(t *testing.T) {
+		m := newMocked(t, credited(200, "15.00")) // more was spent meanwhile
+		m.notice(time.Minute, 1, "10.00", "20.00")
+		m.notice(65*time.Second, 150, "10.00", "0.00")
+		m.run(time.Hour)
+		require.Equal(t, []string{"40.00"}, m.paid)
 	})
-	notice := func(version int64, available string) func() {
-		return func() {
-			env.SignalWorkflow(signalNotice, Notice{version, wallet.MustAmount(available), wallet.MustAmount("20.00")})
-		}
-	}
-	state := func() (s State) {
-		value, err := env.QueryWorkflow("state")
-		require.NoError(t, err)
-		require.NoError(t, value.Get(&s))
-		return s
-	}
-	env.RegisterDelayedCallback(notice(1, "10.00"), time.Minute)
-	env.RegisterDelayedCallback(notice(201, "5.00"), 2*time.Minute)
-	env.RegisterDelayedCallback(notice(150, "60.00"), 3*time.Minute) // late: a newer one was there
-	env.RegisterDelayedCallback(func() {
-		require.Equal(t, []string{"40.00"}, paid)
-		require.Equal(t, "the daily cap of 60.00 leaves 20.00, and 45.00 are needed", state().Stopped)
-	}, 30*time.Minute)
-	env.RegisterDelayedCallback(func() { require.Equal(t, []string{"40.00", "45.00"}, paid) }, 61*time.Minute)
-	env.RegisterDelayedCallback(notice(301, "0.00"), 62*time.Minute)
-	env.RegisterDelayedCallback(func() { require.NotEmpty(t, state().Stopped) }, 63*time.Minute)
-	env.RegisterDelayedCallback(notice(302, "70.00"), 64*time.Minute)
-	env.RegisterDelayedCallback(func() { require.Empty(t, state().Stopped); env.CancelWorkflow() }, 65*time.Minute)
-	env.ExecuteWorkflow(TopUp, Input{AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"}, Policy: Policy{"low", wallet.MustAmount("50.00"), wallet.MustAmount("60.00")}})
-	require.True(t, temporal.IsCanceledError(env.GetWorkflowError()))
-	require.Equal(t, []string{"40.00", "45.00"}, paid)
 }

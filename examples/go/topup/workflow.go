@@ -25,7 +25,13 @@ type Notice struct {
 
 // State is what a run hands to the next, and what the query "state" returns.
 type State struct {
-	Last Notice        `json:"last"`
+	Available wallet.Amount `json:"available"`
+	Version   int64         `json:"version"` // of the wallet, when that was available
+	Threshold wallet.Amount `json:"threshold"`
+	// ThresholdVersion is the wallet's when it had that threshold. It is not Version: a credit says
+	// nothing of the threshold, and what was set before the credit may arrive after it.
+	ThresholdVersion int64 `json:"threshold_version"`
+
 	Day  string        `json:"day"`  // of Paid
 	Paid wallet.Amount `json:"paid"` // on that day
 	// Stopped says why no top-up is made though the wallet is below its threshold; empty if that
@@ -84,7 +90,7 @@ func TopUp(ctx workflow.Context, in Input) error {
 	}
 }
 
-func (t *topUp) isBelow() bool { return t.State.Last.Available.Cmp(t.State.Last.Threshold) < 0 }
+func (t *topUp) isBelow() bool { return t.State.Available.Cmp(t.State.Threshold) < 0 }
 
 // receive takes all signals that have arrived. Notices may come twice, and late.
 func (t *topUp) receive() {
@@ -105,8 +111,15 @@ func (t *topUp) resume() {
 }
 
 func (t *topUp) notice(n Notice) {
-	if n.Version > t.State.Last.Version {
-		t.State.Last = n
+	t.balance(n.Version, n.Available)
+	if n.Version > t.State.ThresholdVersion {
+		t.State.Threshold, t.State.ThresholdVersion = n.Threshold, n.Version
+	}
+}
+
+func (t *topUp) balance(version int64, available wallet.Amount) {
+	if version > t.State.Version {
+		t.State.Available, t.State.Version = available, version
 	}
 }
 
@@ -132,11 +145,11 @@ func (t *topUp) next(ctx workflow.Context) error {
 	if day := now.Format(time.DateOnly); day != s.Day {
 		s.Day, s.Paid = day, wallet.Amount{}
 	}
-	if t.Policy.Target.Cmp(s.Last.Threshold) < 0 {
-		t.stop("the target of %s is below the threshold of %s", t.Policy.Target, s.Last.Threshold)
+	if t.Policy.Target.Cmp(s.Threshold) < 0 {
+		t.stop("the target of %s is below the threshold of %s", t.Policy.Target, s.Threshold)
 		return nil
 	}
-	amount := t.Policy.Target.Sub(s.Last.Available)
+	amount := t.Policy.Target.Sub(s.Available)
 	if left := t.Policy.DailyCap.Sub(s.Paid); amount.Cmp(left) > 0 {
 		s.Until = now.Truncate(24 * time.Hour).Add(24 * time.Hour)
 		t.stop("the daily cap of %s leaves %s, and %s are needed", t.Policy.DailyCap, left, amount)
@@ -157,7 +170,7 @@ func (t *topUp) next(ctx workflow.Context) error {
 		return err
 	}
 	if r.Status == wallet.StatusApplied { // it may be below the threshold still: who knows what was spent meanwhile
-		t.notice(Notice{r.Version, r.TotalAfter.Sub(r.HoldAfter), s.Last.Threshold})
+		t.balance(r.Version, r.TotalAfter.Sub(r.HoldAfter))
 		return nil
 	}
 	if r.Reason == wallet.ReasonIDConflict { // probably credited by an earlier attempt: a refund would give the money away
@@ -178,7 +191,7 @@ func (t *topUp) stop(format string, args ...any) { t.State.Stopped = fmt.Sprintf
 // show tells people what is going on: in the Web UI, and in the memo, which lists of workflows have.
 func (t *topUp) show(ctx workflow.Context) error {
 	s := t.State
-	text := fmt.Sprintf("%s %s available, %s paid on %s in %d top-ups", s.Last.Available, t.Currency, s.Paid, s.Day, s.TopUps)
+	text := fmt.Sprintf("%s %s available, %s paid on %s in %d top-ups", s.Available, t.Currency, s.Paid, s.Day, s.TopUps)
 	if s.Stopped != "" {
 		text += "\n\n> **Stopped:** " + s.Stopped + "."
 	}
