@@ -60,7 +60,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer w.Stop()
-	policy := Policy{Threshold: "low", Target: wallet.MustAmount("50.00"), DailyCap: wallet.MustAmount("60.00")}
+	policy := Policy{Currency: "USD", Threshold: "low", Target: wallet.MustAmount("50.00"), DailyCap: wallet.MustAmount("60.00")}
 	consuming := make(chan error, 1)
 	go func() { consuming <- consume(ctx, db, connection, taskQueue, policy) }()
 	if err := spend(ctx, connection, wallets, out); err != nil {
@@ -82,11 +82,11 @@ func newWorker(connection client.Client, queue string, a *Activities) worker.Wor
 func consume(ctx context.Context, db *pgxpool.Pool, connection client.Client, queue string, policy Policy) error {
 	return feed.Consume(ctx, db, feed.Options{Name: "top-up", FromEnd: true}, func(ctx context.Context, _ pgx.Tx, events []feed.Event) error {
 		for _, e := range events {
-			n, concerns := noticeOf(e, policy.Threshold)
+			n, concerns := noticeOf(e, policy)
 			if !concerns {
 				continue
 			}
-			in := Input{AssetRef: wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}, Policy: policy}
+			in := Input{AssetRef: wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}}
 			id := workflowID(in.AssetRef)
 			if _, err := connection.SignalWithStartWorkflow(ctx, id, signalNotice, n, client.StartWorkflowOptions{ID: id, TaskQueue: queue}, TopUp, in); err != nil {
 				return err // the same events come again
@@ -98,19 +98,22 @@ func consume(ctx context.Context, db *pgxpool.Pool, connection client.Client, qu
 
 func workflowID(ref wallet.AssetRef) string { return "top-up/" + ref.Currency + "/" + ref.UserID }
 
-// noticeOf is what an event says of a threshold that it crossed, set or removed. Setting one crosses
-// nothing, but the wallet may be below it already.
-func noticeOf(e feed.Event, threshold string) (n Notice, concerns bool) {
-	n = Notice{Version: e.Version, Available: e.TotalAfter.Sub(e.HoldAfter)}
+// noticeOf is what an event says of the policy's threshold, if it crossed, set or removed it. Setting
+// one crosses nothing, but the wallet may be below it already.
+func noticeOf(e feed.Event, policy Policy) (n Notice, concerns bool) {
+	if e.Currency != policy.Currency { // other thresholds may have the same name
+		return n, false
+	}
+	n = Notice{Version: e.Version, Available: e.TotalAfter.Sub(e.HoldAfter), Policy: policy}
 	for _, c := range e.Crossed.List() {
-		if c.Name == threshold {
+		if c.Name == policy.Threshold {
 			n.Threshold, concerns = c.Amount, true
 		}
 	}
-	if e.Threshold == threshold {
+	if e.Threshold == policy.Threshold {
 		concerns = true
 		for _, t := range e.Thresholds.List() {
-			if t.Name == threshold {
+			if t.Name == policy.Threshold {
 				n.Threshold = t.Amount
 			}
 		}

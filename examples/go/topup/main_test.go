@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/feed"
 	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/starter"
@@ -104,7 +105,7 @@ func newWorld(t *testing.T, b *bank) *world {
 	ctx, stop := context.WithCancel(context.Background())
 	consuming, owner := make(chan error, 1), testenv.Pool(t, url)
 	go func() {
-		consuming <- consume(ctx, owner, connection, own, Policy{Threshold: "low", Target: wallet.MustAmount("50.00"), DailyCap: wallet.MustAmount("100.00")})
+		consuming <- consume(ctx, owner, connection, own, Policy{Currency: "USD", Threshold: "low", Target: wallet.MustAmount("50.00"), DailyCap: wallet.MustAmount("100.00")})
 	}()
 	t.Cleanup(func() { stop(); require.NoError(t, <-consuming) })
 	b.paid = map[string]wallet.Amount{}
@@ -161,7 +162,7 @@ func TestTheProgramTopsUpAndStopsAtItsCap(t *testing.T) {
 	t.Setenv("WALLET_TASK_QUEUE", queue)
 	var out bytes.Buffer
 	require.NoError(t, run(t.Context(), &out))
-	require.Equal(t, "spent to 19.00: topped up by 31.00 to 50.00\nspent to 10.00: stopped, the daily cap of 60.00 leaves 29.00, and 40.00 are needed\n", out.String())
+	require.Equal(t, "spent to 19.00: topped up by 31.00 to 50.00\nspent to 10.00: stopped, 40.00 more would exceed the daily cap of 60.00: 31.00 was paid today\n", out.String())
 }
 
 // TestOneTopUpAtATime crosses the threshold again and again while a payment is under way, of which
@@ -269,7 +270,7 @@ type mocked struct {
 
 func newMocked(t *testing.T, answers ...wallet.Result) *mocked {
 	var suite testsuite.WorkflowTestSuite
-	m := &mocked{suite.NewTestWorkflowEnvironment(), t, nil, Policy{"low", wallet.MustAmount("50.00"), wallet.MustAmount("60.00")}}
+	m := &mocked{suite.NewTestWorkflowEnvironment(), t, nil, Policy{"USD", "low", wallet.MustAmount("50.00"), wallet.MustAmount("60.00")}}
 	m.SetStartTime(time.Date(2026, 3, 1, 23, 0, 0, 0, time.UTC))
 	var a *Activities
 	m.OnActivity(a.Pay, mock.Anything, mock.Anything).After(10 * time.Second).Return(func(_ context.Context, p Payment) error {
@@ -293,7 +294,7 @@ func (m *mocked) at(after time.Duration, do func()) { m.RegisterDelayedCallback(
 
 func (m *mocked) notice(after time.Duration, version int64, available, threshold string) {
 	m.at(after, func() {
-		m.SignalWorkflow(signalNotice, Notice{version, wallet.MustAmount(available), wallet.MustAmount(threshold)})
+		m.SignalWorkflow(signalNotice, Notice{version, wallet.MustAmount(available), wallet.MustAmount(threshold), m.policy})
 	})
 }
 
@@ -307,7 +308,7 @@ func (m *mocked) state() (s State) {
 // run cancels the workflow in the end.
 func (m *mocked) run(end time.Duration) {
 	m.at(end, m.CancelWorkflow)
-	m.ExecuteWorkflow(TopUp, Input{AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"}, Policy: m.policy})
+	m.ExecuteWorkflow(TopUp, Input{AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"}})
 	require.True(m.t, temporal.IsCanceledError(m.GetWorkflowError()), "%v", m.GetWorkflowError())
 }
 
@@ -320,7 +321,7 @@ func TestTheCapIsOfADay(t *testing.T) {
 	m.notice(3*time.Minute, 150, "60.00", "20.00") // late: a newer one was there
 	m.at(30*time.Minute, func() {
 		require.Equal(t, []string{"40.00"}, m.paid)
-		require.Equal(t, "the daily cap of 60.00 leaves 20.00, and 45.00 are needed", m.state().Stopped)
+		require.Equal(t, "45.00 more would exceed the daily cap of 60.00: 40.00 was paid today", m.state().Stopped)
 	})
 	m.at(61*time.Minute, func() { require.Equal(t, []string{"40.00", "45.00"}, m.paid) })
 	m.notice(62*time.Minute, 301, "0.00", "20.00")
@@ -358,4 +359,30 @@ func TestAThresholdThatArrivesAfterTheCreditCounts(t *testing.T) {
 		m.run(time.Hour)
 		require.Equal(t, []string{"40.00"}, m.paid)
 	})
+}
+
+// TestALoweredCapReachesARunningWorkflow with the next notice.
+func TestALoweredCapReachesARunningWorkflow(t *testing.T) {
+	m := newMocked(t, credited(200, "50.00"))
+	m.policy.DailyCap = wallet.MustAmount("100.00")
+	m.notice(time.Minute, 1, "10.00", "20.00")
+	m.at(2*time.Minute, func() { m.policy.DailyCap = wallet.MustAmount("30.00") })
+	m.notice(3*time.Minute, 201, "19.00", "20.00")
+	m.at(4*time.Minute, func() {
+		require.Equal(t, "31.00 more would exceed the daily cap of 30.00: 40.00 was paid today", m.state().Stopped)
+	})
+	m.run(5 * time.Minute)
+	require.Equal(t, []string{"40.00"}, m.paid)
+}
+
+// TestAPolicyIsOfOneCurrency has a threshold of the same name in two.
+func TestAPolicyIsOfOneCurrency(t *testing.T) {
+	policy := Policy{"USD", "low", wallet.MustAmount("50.00"), wallet.MustAmount("60.00")}
+	e := feed.Event{Event: trail.Event{Currency: "USD", Version: 7, TotalAfter: wallet.MustAmount("5.00"), Threshold: "low"}}
+	n, concerns := noticeOf(e, policy)
+	require.True(t, concerns)
+	require.Equal(t, int64(7), n.Version)
+	e.Currency = "JPY"
+	_, concerns = noticeOf(e, policy)
+	require.False(t, concerns)
 }

@@ -9,8 +9,9 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// Policy is how a wallet is topped up.
+// Policy is how the wallets of a currency are topped up.
 type Policy struct {
+	Currency  string        `json:"currency"`  // of the amounts, and of no other
 	Threshold string        `json:"threshold"` // name of the wallet's threshold
 	Target    wallet.Amount `json:"target"`    // available after a top-up
 	DailyCap  wallet.Amount `json:"daily_cap"` // of all top-ups of a day, in UTC
@@ -21,10 +22,14 @@ type Notice struct {
 	Version   int64         `json:"version"`
 	Available wallet.Amount `json:"available"`
 	Threshold wallet.Amount `json:"threshold"` // 0 if it was removed
+	// Policy is what counts from now on, however late the notice is.
+	Policy Policy `json:"policy"`
 }
 
 // State is what a run hands to the next, and what the query "state" returns.
 type State struct {
+	Policy Policy `json:"policy"`
+
 	Available wallet.Amount `json:"available"`
 	Version   int64         `json:"version"` // of the wallet, when that was available
 	Threshold wallet.Amount `json:"threshold"`
@@ -47,8 +52,7 @@ type State struct {
 // Input starts the workflow of a wallet.
 type Input struct {
 	wallet.AssetRef
-	Policy Policy `json:"policy"`
-	State  State  `json:"state"`
+	State State `json:"state"`
 }
 
 // Names of signals.
@@ -111,6 +115,7 @@ func (t *topUp) resume() {
 }
 
 func (t *topUp) notice(n Notice) {
+	t.State.Policy = n.Policy
 	t.balance(n.Version, n.Available)
 	if n.Version > t.State.ThresholdVersion {
 		t.State.Threshold, t.State.ThresholdVersion = n.Threshold, n.Version
@@ -145,14 +150,14 @@ func (t *topUp) next(ctx workflow.Context) error {
 	if day := now.Format(time.DateOnly); day != s.Day {
 		s.Day, s.Paid = day, wallet.Amount{}
 	}
-	if t.Policy.Target.Cmp(s.Threshold) < 0 {
-		t.stop("the target of %s is below the threshold of %s", t.Policy.Target, s.Threshold)
+	if s.Policy.Target.Cmp(s.Threshold) < 0 {
+		t.stop("the target of %s is below the threshold of %s", s.Policy.Target, s.Threshold)
 		return nil
 	}
-	amount := t.Policy.Target.Sub(s.Available)
-	if left := t.Policy.DailyCap.Sub(s.Paid); amount.Cmp(left) > 0 {
+	amount := s.Policy.Target.Sub(s.Available)
+	if s.Paid.Add(amount).Cmp(s.Policy.DailyCap) > 0 {
 		s.Until = now.Truncate(24 * time.Hour).Add(24 * time.Hour)
-		t.stop("the daily cap of %s leaves %s, and %s are needed", t.Policy.DailyCap, left, amount)
+		t.stop("%s more would exceed the daily cap of %s: %s was paid today", amount, s.Policy.DailyCap, s.Paid)
 		return nil
 	}
 	s.TopUps++
