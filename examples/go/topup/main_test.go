@@ -260,6 +260,16 @@ func TestACreditedPaymentIsNotRefunded(t *testing.T) {
 	require.Empty(t, w.await(func(s State) bool { return s.Stopped == "" }).Unsettled)
 }
 
+// TestAFreezeUntilATimeIsWaitedFor has the wallet say when it ends.
+func TestAFreezeUntilATimeIsWaitedFor(t *testing.T) {
+	w := newWorld(t, &bank{})
+	w.do(wallet.TypeSetThreshold, "watch", "20")
+	w.apply(wallet.Command{ID: "freeze", Type: wallet.TypeFreeze, What: "credits", ExpiresIn: "9h"})
+	w.do(wallet.TypeSubtract, "below", "6")
+	s := w.await(func(s State) bool { return s.Stopped != "" })
+	require.False(t, s.Until.IsZero())
+}
+
 // mocked is a workflow without servers: what is paid, and what the wallet then answers to the credit.
 type mocked struct {
 	*testsuite.TestWorkflowEnvironment
@@ -385,4 +395,19 @@ func TestAPolicyIsOfOneCurrency(t *testing.T) {
 	e.Currency = "JPY"
 	_, concerns = noticeOf(e, policy)
 	require.False(t, concerns)
+}
+
+// TestATopUpGoesOnWhenAFreezeEnds goes by how long it is, as clocks differ.
+func TestATopUpGoesOnWhenAFreezeEnds(t *testing.T) {
+	now := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) // of Postgres
+	frozen := wallet.Result{Status: wallet.StatusUnapplied, Reason: wallet.ReasonFrozen, RecordedAt: now}
+	frozen.CreditsFrozenUntil = now.Add(time.Hour)
+	m := newMocked(t, frozen, credited(200, "50.00"))
+	m.notice(time.Minute, 1, "10.00", "20.00")
+	m.at(59*time.Minute, func() {
+		require.Equal(t, []string{"40.00"}, m.paid)
+		require.NotEmpty(t, m.state().Stopped)
+	})
+	m.run(2 * time.Hour)
+	require.Equal(t, []string{"40.00", "40.00"}, m.paid)
 }

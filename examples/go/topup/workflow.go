@@ -187,6 +187,9 @@ func (t *topUp) next(ctx workflow.Context) error {
 		return err
 	}
 	s.Paid = s.Paid.Sub(amount)
+	if until := r.CreditsFrozenUntil; r.Reason == wallet.ReasonFrozen && !until.IsZero() { // its end has no event
+		s.Until = workflow.Now(ctx).Add(until.Sub(r.RecordedAt)) // both by Postgres's clock
+	}
 	t.stop("the wallet refused %s (%s), and the payment was refunded", amount, r.Reason)
 	return nil
 }
