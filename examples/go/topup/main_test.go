@@ -318,6 +318,11 @@ func (m *mocked) state() (s State) {
 // run cancels the workflow in the end.
 func (m *mocked) run(end time.Duration) {
 	m.at(end, m.CancelWorkflow)
+	m.runs()
+}
+
+// runs runs it until it is cancelled.
+func (m *mocked) runs() {
 	m.ExecuteWorkflow(TopUp, Input{AssetRef: wallet.AssetRef{UserID: "u1", Currency: "USD"}})
 	require.True(m.t, temporal.IsCanceledError(m.GetWorkflowError()), "%v", m.GetWorkflowError())
 }
@@ -410,4 +415,31 @@ func TestATopUpGoesOnWhenAFreezeEnds(t *testing.T) {
 	})
 	m.run(2 * time.Hour)
 	require.Equal(t, []string{"40.00", "40.00"}, m.paid)
+}
+
+// TestACancelIsTheEnd of a wallet's top-ups, though it is below its threshold still. What is under way
+// is finished.
+func TestACancelIsTheEnd(t *testing.T) {
+	t.Run("during a payment", func(t *testing.T) {
+		m := newMocked(t, credited(200, "15.00"))
+		m.policy.DailyCap = wallet.MustAmount("100.00")
+		m.notice(time.Minute, 1, "10.00", "20.00")
+		m.at(65*time.Second, m.CancelWorkflow)
+		m.runs()
+		require.Equal(t, []string{"40.00"}, m.paid)
+	})
+	t.Run("before the first", func(t *testing.T) {
+		m := newMocked(t)
+		m.at(0, m.CancelWorkflow)
+		m.notice(0, 1, "10.00", "20.00")
+		m.runs()
+		require.Empty(t, m.paid)
+	})
+	t.Run("before the next run", func(t *testing.T) {
+		m := newMocked(t, credited(200, "50.00"))
+		m.notice(time.Minute, 1, "10.00", "20.00")
+		m.at(65*time.Second, func() { m.SetContinueAsNewSuggested(true); m.CancelWorkflow() })
+		m.runs()
+		require.Equal(t, []string{"40.00"}, m.paid)
+	})
 }

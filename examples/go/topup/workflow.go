@@ -75,20 +75,21 @@ func TopUp(ctx workflow.Context, in Input) error {
 		return err
 	}
 	for {
-		t.receive()
-		if t.isBelow() && t.State.Stopped == "" {
-			if err := t.next(ctx); err != nil {
-				return err
-			}
-		}
+		t.receive() // nothing yields from here to the end of a run, or a signal would be lost
 		if err := t.show(ctx); err != nil {
 			return err
 		}
-		t.receive() // nothing yields from here to the end of a run, or a signal would be lost
+		if err := ctx.Err(); err != nil { // cancelled during a payment, or as a signal arrived
+			return err
+		}
 		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
 			return workflow.NewContinueAsNewError(ctx, TopUp, t.Input)
 		}
-		if err := t.wait(ctx); err != nil {
+		act := t.wait
+		if t.isBelow() && t.State.Stopped == "" {
+			act = t.next
+		}
+		if err := act(ctx); err != nil {
 			return err
 		}
 	}
@@ -130,9 +131,7 @@ func (t *topUp) balance(version int64, available wallet.Amount) {
 
 // wait waits for something to do.
 func (t *topUp) wait(ctx workflow.Context) error {
-	arrived := func() bool {
-		return t.notices.Len() > 0 || t.resumes.Len() > 0 || t.isBelow() && t.State.Stopped == ""
-	}
+	arrived := func() bool { return t.notices.Len() > 0 || t.resumes.Len() > 0 }
 	if t.State.Until.IsZero() {
 		return workflow.Await(ctx, arrived)
 	}
