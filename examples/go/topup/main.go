@@ -176,7 +176,7 @@ func (a *Activities) Credit(ctx context.Context, p Payment) (wallet.Result, erro
 func spend(ctx context.Context, connection client.Client, wallets *starter.Client, out io.Writer) error {
 	user := "customer-" + rand.Text()
 	change := func(id, amount string) starter.Change {
-		return starter.Change{UserID: user, Currency: "USD", CommandID: id, Amount: wallet.MustAmount(amount), Threshold: map[string]string{"watch": "low"}[id]}
+		return starter.Change{UserID: user, Currency: "USD", CommandID: id, Amount: wallet.MustAmount(amount)}
 	}
 	state := func() (s State, err error) {
 		value, err := connection.QueryWorkflow(ctx, workflowID(wallet.AssetRef{UserID: user, Currency: "USD"}), "", "state")
@@ -200,7 +200,9 @@ func spend(ctx context.Context, connection client.Client, wallets *starter.Clien
 	if _, err := wallets.Add(ctx, change("funds", "25.00")); err != nil {
 		return err
 	}
-	if _, err := wallets.SetThreshold(ctx, change("watch", "20.00")); err != nil {
+	watch := change("watch", "20.00")
+	watch.Threshold = "low"
+	if _, err := wallets.SetThreshold(ctx, watch); err != nil {
 		return err
 	}
 	if _, err := wallets.Subtract(ctx, change("first", "6.00")); err != nil {

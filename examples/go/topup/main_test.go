@@ -193,8 +193,8 @@ func TestOneTopUpAtATime(t *testing.T) {
 	require.Empty(t, report.Findings)
 }
 
-// TestAThresholdThatIsSetAboveTheBalance crosses nothing, and the wallet is topped up all the same.
-func TestAThresholdThatIsSetAboveTheBalance(t *testing.T) {
+// TestSettingAThresholdAboveTheBalanceTopsUp crosses nothing, and the wallet is topped up all the same.
+func TestSettingAThresholdAboveTheBalanceTopsUp(t *testing.T) {
 	w := newWorld(t, &bank{})
 	w.do(wallet.TypeSetThreshold, "watch", "30")
 	w.awaitAvailable("50.00")
@@ -327,9 +327,9 @@ func (m *mocked) runs() {
 	require.True(m.t, temporal.IsCanceledError(m.GetWorkflowError()), "%v", m.GetWorkflowError())
 }
 
-// TestTheCapIsOfADay goes on at midnight, and gives up waiting when the wallet is topped up by
+// TestTheDailyCapEndsAtMidnightUTC goes on at midnight, and gives up waiting when the wallet is topped up by
 // somebody else.
-func TestTheCapIsOfADay(t *testing.T) {
+func TestTheDailyCapEndsAtMidnightUTC(t *testing.T) {
 	m := newMocked(t, credited(200, "50.00"), credited(300, "50.00"))
 	m.notice(time.Minute, 1, "10.00", "20.00")
 	m.notice(2*time.Minute, 201, "5.00", "20.00")

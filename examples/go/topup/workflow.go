@@ -87,7 +87,7 @@ func TopUp(ctx workflow.Context, in Input) error {
 		}
 		act := t.wait
 		if t.isBelow() && t.State.Stopped == "" {
-			act = t.next
+			act = t.topUpOnce
 		}
 		if err := act(ctx); err != nil {
 			return err
@@ -135,15 +135,15 @@ func (t *topUp) wait(ctx workflow.Context) error {
 	if t.State.Until.IsZero() {
 		return workflow.Await(ctx, arrived)
 	}
-	some, err := workflow.AwaitWithTimeout(ctx, t.State.Until.Sub(workflow.Now(ctx)), arrived)
-	if !some {
+	woken, err := workflow.AwaitWithTimeout(ctx, t.State.Until.Sub(workflow.Now(ctx)), arrived)
+	if !woken {
 		t.resume()
 	}
 	return err
 }
 
-// next tops up by what is missing to the target, or says why not.
-func (t *topUp) next(ctx workflow.Context) error {
+// topUpOnce tops up by what is missing to the target, or says why not.
+func (t *topUp) topUpOnce(ctx workflow.Context) error {
 	s, a := &t.State, &Activities{}
 	now := workflow.Now(ctx).UTC()
 	if day := now.Format(time.DateOnly); day != s.Day {
