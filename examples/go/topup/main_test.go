@@ -443,3 +443,13 @@ func TestACancelIsTheEnd(t *testing.T) {
 		require.Equal(t, []string{"40.00"}, m.paid)
 	})
 }
+
+// TestAResumeDuringAPaymentDoesNotHideItsOutcome resumes too early.
+func TestAResumeDuringAPaymentDoesNotHideItsOutcome(t *testing.T) {
+	m := newMocked(t, wallet.Result{Status: wallet.StatusUnapplied, Reason: wallet.ReasonIDConflict})
+	m.notice(time.Minute, 1, "10.00", "20.00")
+	m.at(65*time.Second, func() { m.SignalWorkflow(signalResume, nil) })
+	m.at(2*time.Minute, func() { require.NotEmpty(t, m.state().Unsettled) })
+	m.run(time.Hour)
+	require.Equal(t, []string{"40.00"}, m.paid)
+}

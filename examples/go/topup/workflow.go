@@ -193,7 +193,11 @@ func (t *topUp) topUpOnce(ctx workflow.Context) error {
 	return nil
 }
 
-func (t *topUp) stop(format string, args ...any) { t.State.Stopped = fmt.Sprintf(format, args...) }
+func (t *topUp) stop(format string, args ...any) {
+	for t.resumes.ReceiveAsync(nil) { // sent before anybody could see this
+	}
+	t.State.Stopped = fmt.Sprintf(format, args...)
+}
 
 // show tells people what is going on: in the Web UI, and in the memo, which lists of workflows have.
 func (t *topUp) show(ctx workflow.Context) error {
