@@ -60,7 +60,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer w.Stop()
-	policy := Policy{Threshold: "low", Target: wallet.MustAmount("50.00"), DailyCap: wallet.MustAmount("60.00")}
+	policy := Policy{Currency: "USD", Threshold: "low", Target: wallet.MustAmount("50.00"), DailyCap: wallet.MustAmount("60.00")}
 	consuming := make(chan error, 1)
 	go func() { consuming <- consume(ctx, db, connection, taskQueue, policy) }()
 	if err := spend(ctx, connection, wallets, out); err != nil {
@@ -82,11 +82,11 @@ func newWorker(connection client.Client, queue string, a *Activities) worker.Wor
 func consume(ctx context.Context, db *pgxpool.Pool, connection client.Client, queue string, policy Policy) error {
 	return feed.Consume(ctx, db, feed.Options{Name: "top-up", FromEnd: true}, func(ctx context.Context, _ pgx.Tx, events []feed.Event) error {
 		for _, e := range events {
-			n, concerns := noticeOf(e, policy.Threshold)
+			n, concerns := noticeOf(e, policy)
 			if !concerns {
 				continue
 			}
-			in := Input{AssetRef: wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}, Policy: policy}
+			in := Input{AssetRef: wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}}
 			id := workflowID(in.AssetRef)
 			if _, err := connection.SignalWithStartWorkflow(ctx, id, signalNotice, n, client.StartWorkflowOptions{ID: id, TaskQueue: queue}, TopUp, in); err != nil {
 				return err // the same events come again
@@ -98,19 +98,22 @@ func consume(ctx context.Context, db *pgxpool.Pool, connection client.Client, qu
 
 func workflowID(ref wallet.AssetRef) string { return "top-up/" + ref.Currency + "/" + ref.UserID }
 
-// noticeOf is what an event says of a threshold that it crossed, set or removed. Setting one crosses
-// nothing, but the wallet may be below it already.
-func noticeOf(e feed.Event, threshold string) (n Notice, concerns bool) {
-	n = Notice{Version: e.Version, Available: e.TotalAfter.Sub(e.HoldAfter)}
+// noticeOf is what an event says of the policy's threshold, if it crossed, set or removed it. Setting
+// one crosses nothing, but the wallet may be below it already.
+func noticeOf(e feed.Event, policy Policy) (n Notice, concerns bool) {
+	if e.Currency != policy.Currency { // other thresholds may have the same name
+		return n, false
+	}
+	n = Notice{Version: e.Version, Available: e.TotalAfter.Sub(e.HoldAfter), Policy: policy}
 	for _, c := range e.Crossed.List() {
-		if c.Name == threshold {
+		if c.Name == policy.Threshold {
 			n.Threshold, concerns = c.Amount, true
 		}
 	}
-	if e.Threshold == threshold {
+	if e.Threshold == policy.Threshold {
 		concerns = true
 		for _, t := range e.Thresholds.List() {
-			if t.Name == threshold {
+			if t.Name == policy.Threshold {
 				n.Threshold = t.Amount
 			}
 		}
@@ -157,7 +160,8 @@ func (a *Activities) Pay(ctx context.Context, p Payment) error {
 // Refund gives a payment back.
 func (a *Activities) Refund(ctx context.Context, p Payment) error { return a.payments.Refund(ctx, p) }
 
-// Credit adds what was paid. A refusal is an answer too.
+// Credit adds what was paid. A refusal is an answer too. A deployment that changes what is sent under
+// an id, such as the description, makes it an id_conflict for credits whose first answer was lost.
 func (a *Activities) Credit(ctx context.Context, p Payment) (wallet.Result, error) {
 	r, err := a.wallets.Add(ctx, starter.Change{UserID: p.UserID, Currency: p.Currency, CommandID: p.ID, Amount: p.Amount, Description: "automatic top-up", Actor: "top-up"})
 	var unapplied *wallet.UnappliedError
@@ -172,7 +176,7 @@ func (a *Activities) Credit(ctx context.Context, p Payment) (wallet.Result, erro
 func spend(ctx context.Context, connection client.Client, wallets *starter.Client, out io.Writer) error {
 	user := "customer-" + rand.Text()
 	change := func(id, amount string) starter.Change {
-		return starter.Change{UserID: user, Currency: "USD", CommandID: id, Amount: wallet.MustAmount(amount), Threshold: map[string]string{"watch": "low"}[id]}
+		return starter.Change{UserID: user, Currency: "USD", CommandID: id, Amount: wallet.MustAmount(amount)}
 	}
 	state := func() (s State, err error) {
 		value, err := connection.QueryWorkflow(ctx, workflowID(wallet.AssetRef{UserID: user, Currency: "USD"}), "", "state")
@@ -196,23 +200,25 @@ func spend(ctx context.Context, connection client.Client, wallets *starter.Clien
 	if _, err := wallets.Add(ctx, change("funds", "25.00")); err != nil {
 		return err
 	}
-	if _, err := wallets.SetThreshold(ctx, change("watch", "20.00")); err != nil {
+	watch := change("watch", "20.00")
+	watch.Threshold = "low"
+	if _, err := wallets.SetThreshold(ctx, watch); err != nil {
 		return err
 	}
 	if _, err := wallets.Subtract(ctx, change("first", "6.00")); err != nil {
 		return err
 	}
-	s, err := await(func(s State) bool { return s.TopUps == 1 && s.Last.Available.Cmp(s.Last.Threshold) > 0 })
+	s, err := await(func(s State) bool { return s.TopUps == 1 && s.Available.Cmp(s.Threshold) > 0 })
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "spent to 19.00: topped up by %s to %s\n", s.Paid, s.Last.Available)
+	fmt.Fprintf(out, "spent to 19.00: topped up by %s to %s\n", s.Paid, s.Available)
 	if _, err := wallets.Subtract(ctx, change("second", "40.00")); err != nil {
 		return err
 	}
 	if s, err = await(func(s State) bool { return s.Stopped != "" }); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "spent to %s: stopped, %s\n", s.Last.Available, s.Stopped)
+	fmt.Fprintf(out, "spent to %s: stopped, %s\n", s.Available, s.Stopped)
 	return nil
 }
