@@ -50,7 +50,9 @@ func (a *app) serveCommand() *cobra.Command {
 		Use: "serve", Short: "Answer the HTTP API until SIGTERM", Args: cobra.NoArgs,
 		Long: `Answer the HTTP API until SIGTERM, beside workers. Its OpenAPI document is at
 /openapi.json; docs/http.md has examples. /console has pages for people, who
-log in with a token (docs/console.md).
+log in with a token (docs/console.md). WALLET_CONSOLE_KEY, 32 bytes in base64,
+lets several servers share their sessions; WALLET_CONSOLE_CLIENT_SECRET is that
+of --console-client-id.
 
 Without --tokens-file and --jwks nobody has to authenticate: it then listens on
 this machine only. "wallet token" makes a token for the file. JWTs need the
