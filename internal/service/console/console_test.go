@@ -468,6 +468,35 @@ func TestAChangeIsReviewedAndAppliedOnce(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, b.post("/console/change", "user", w.user, "currency", "USD", "type", "add", "amount", "1", "reason", "x").StatusCode)
 }
 
+// TestAFreezeUntilATimeIsShownWithIt reads every page that says what is frozen.
+func TestAFreezeUntilATimeIsShownWithIt(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	until := time.Now().UTC().Add(time.Hour).Truncate(time.Second)
+	w.apply(w.user, "USD", wallet.Command{ID: "f-1", Type: wallet.TypeFreeze, What: "debits", ExpiresAt: until})
+	b := w.as(w.token("anna", readWrite, access.Everyone))
+	of := []string{"user", w.user, "currency", "USD"}
+	debits := "debits until " + until.Format(time.RFC3339)
+	pages := func() map[string]string {
+		return map[string]string{
+			"wallet": b.get("/console/wallet", of...).body, "user": b.get("/console/user", "user", w.user).body,
+			"entry":  b.get("/console/entry", append(of, "id", "f-1")...).body,
+			"review": b.post("/console/change", append(of, "type", "freeze", "what", "credits", "reason", "x")...).body,
+		}
+	}
+	for name, page := range pages() {
+		require.Contains(t, page, debits, name)
+	}
+	require.Contains(t, pages()["review"], debits+", credits", "what will be frozen")
+	const freeze = "type=freeze"
+	w.apply(w.user, "USD", wallet.Command{ID: "f-2", Type: wallet.TypeFreeze, What: "credits"})
+	require.Contains(t, pages()["wallet"], "frozen: "+debits+", credits")
+	require.Contains(t, pages()["wallet"], freeze, "it can be frozen for longer")
+	w.apply(w.user, "USD", wallet.Command{ID: "f-3", Type: wallet.TypeFreeze, What: "all"})
+	require.NotContains(t, pages()["wallet"], freeze)
+	require.Contains(t, pages()["wallet"], "type=unfreeze")
+}
+
 // TestHostileTextStaysText has markup wherever callers can write.
 func TestHostileTextStaysText(t *testing.T) {
 	const markup = `"'><script>alert(1)</script><img src=x onerror=alert(2)>{{.}}` + "\u202e"
