@@ -73,7 +73,7 @@ type Console struct {
 	wide *semaphore.Weighted
 }
 
-// New makes a Console. It asks the OIDC provider for its addresses.
+// New makes a Console. It asks the OIDC provider for its addresses, and does not wait for the answer.
 func New(ctx context.Context, o Options) (*Console, error) {
 	if len(o.Key) == 0 {
 		o.Key = make([]byte, keyBytes)
@@ -85,9 +85,12 @@ func New(ctx context.Context, o Options) (*Console, error) {
 	}
 	c := &Console{Options: o, sessions: s, dryRun: activities.NewDryRun(o.Pool), mux: http.NewServeMux(), wide: semaphore.NewWeighted(1)}
 	if o.OIDC != nil {
-		if c.provider, err = newProvider(ctx, *o.OIDC); err != nil {
-			return nil, err
-		}
+		c.provider = newProvider(*o.OIDC)
+		go func() {
+			if _, err := c.provider.discover(ctx); err != nil {
+				c.Logger.Warn("nobody can log in at the OIDC provider until it answers", zap.Error(err))
+			}
+		}()
 	}
 	c.pages()
 	crossOrigin := http.NewCrossOriginProtection()
