@@ -637,6 +637,7 @@ func TestARunIsFollowedAndTheFeedIsShown(t *testing.T) {
 	require.Empty(t, run.Header.Get("Refresh"), "only if somebody asks for it")
 	require.Contains(t, run.body, `<progress id="progress" max="200" value="1">`)
 	require.Contains(t, run.body, "the first 50")
+	require.Equal(t, 50, strings.Count(run.body, "no amount"))
 	require.Equal(t, "5", b.get("/console/run", "id", "march", "live", "1").Header.Get("Refresh"))
 	require.Empty(t, b.get("/console/run", "id", "april", "live", "1").Header.Get("Refresh"), "it has ended")
 	feed := b.get("/console/feed").body

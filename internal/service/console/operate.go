@@ -99,16 +99,11 @@ func (c *Console) run(ctx context.Context, w http.ResponseWriter, r *request) er
 		Live     bool
 		Seconds  int
 	}{progress: progress{status}, Live: r.get("live") != "", Seconds: refreshSeconds}
-	for f, err := range runs.Failures(ctx, c.Pool, id) {
-		if err != nil {
-			return err
-		}
-		if len(v.Failures) == pageRows {
-			v.More = true
-			break
-		}
-		v.Failures = append(v.Failures, f)
+	failures, err := runs.FailuresAfter(ctx, c.Pool, id, 0, pageRows+1)
+	if err != nil {
+		return err
 	}
+	v.Failures, v.More = failures[:min(len(failures), pageRows)], len(failures) > pageRows
 	if v.Live = v.Live && v.Moves(); v.Live {
 		w.Header().Set("Refresh", fmt.Sprint(refreshSeconds))
 	}
