@@ -584,6 +584,10 @@ func TestPagesHaveAllLines(t *testing.T) {
 			} else if strings.HasPrefix(list, "statement") {
 				require.Contains(t, a.body, "Closing balance")
 			}
+			if strings.HasPrefix(list, "statement") {
+				require.Equal(t, pages == 0, strings.Contains(a.body, `">Added (80)<`), "the sums are read once")
+				require.Equal(t, pages > 0 && path == "", strings.Contains(a.body, "Closing balance</th><td></td><td></td>"))
+			}
 		}
 		require.Len(t, seen, row.want, list)
 	}
