@@ -143,7 +143,7 @@ func (p problem) Error() string { return p.title + ": " + p.words }
 
 // page is a row of the table of pages. wallets says which wallets a request is about, as for a route
 // of the API: an empty user id stands for all users, an empty currency for all currencies. The bearer
-// must reach each.
+// must reach each. scope is what it needs besides read.
 type page struct {
 	pattern string
 	scope   access.Scope
@@ -179,9 +179,11 @@ func (c *Console) mayUse(w http.ResponseWriter, r *request, p page) error {
 	if err := r.readForm(w); err != nil {
 		return err
 	}
-	if !r.who.Has(p.scope) {
-		c.logDenied(r, p, "scope "+string(p.scope)+" is missing")
-		return problem{http.StatusForbidden, "You may not do this", fmt.Sprintf("It needs the scope %s, which your token does not have.", p.scope)}
+	for _, scope := range []access.Scope{access.Read, p.scope} { // every page shows something
+		if !r.who.Has(scope) {
+			c.logDenied(r, p, "scope "+string(scope)+" is missing")
+			return problem{http.StatusForbidden, "You may not do this", fmt.Sprintf("It needs the scope %s, which your token does not have.", scope)}
+		}
 	}
 	refs, err := p.wallets(r)
 	if err != nil {

@@ -328,6 +328,12 @@ func TestAReadTokenChangesNothing(t *testing.T) {
 	require.Empty(t, w.balance().Frozen)
 	writer := w.as(w.token("writer", []access.Scope{access.Write}, access.Everyone))
 	require.Equal(t, http.StatusForbidden, writer.get("/console/wallet", "user", w.user, "currency", "USD").StatusCode, "write does not include read")
+	for _, fields := range [][]string{fields, {"user", w.user, "currency", "USD", "type", "release", "hold", "room"}, {"user", w.user, "currency", "USD", "type", "reverse", "original", "salary"}} {
+		require.Equal(t, http.StatusForbidden, writer.get("/console/change", fields...).StatusCode, "it shows a balance, a hold or a command")
+		require.Equal(t, http.StatusForbidden, writer.post("/console/change", fields...).StatusCode)
+	}
+	require.Equal(t, http.StatusForbidden, writer.post("/console/change/confirm", fields...).StatusCode)
+	require.Empty(t, w.balance().Frozen)
 }
 
 func (w *world) balance() wallet.Balance {
