@@ -25,6 +25,7 @@ import (
 
 type serveOptions struct {
 	console         bool
+	consoleURL      string
 	oidc            console.OIDC
 	listen, metrics string
 	cert, key       string
@@ -73,7 +74,7 @@ For metrics and probes it listens on --http-address: /metrics, /healthz, /readyz
 	flags.StringVar(&o.key, "tls-key", os.Getenv("WALLET_API_TLS_KEY"), "its key, PEM (WALLET_API_TLS_KEY)")
 	flags.BoolVar(&o.console, "console", true, "pages for people at /console")
 	flags.StringVar(&o.oidc.ClientID, "console-client-id", os.Getenv("WALLET_CONSOLE_CLIENT_ID"), "people log in at the issuer of JWTs as users of this client (WALLET_CONSOLE_CLIENT_ID)")
-	flags.StringVar(&o.oidc.URL, "console-url", os.Getenv("WALLET_CONSOLE_URL"), "how browsers reach this server, for that: https://wallet.example.com (WALLET_CONSOLE_URL)")
+	flags.StringVar(&o.consoleURL, "console-url", os.Getenv("WALLET_CONSOLE_URL"), "how browsers reach this server: https://wallet.example.com (WALLET_CONSOLE_URL)")
 	flags.StringSliceVar(&o.oidc.Scopes, "console-scopes", nil, "scopes to ask the issuer for, besides openid")
 	flags.IntVar(&o.lanes, "lanes", 1, "lanes for concurrent requests for different wallets; 0 for none")
 	flags.Float64Var(&o.rate, "rate", 0, "requests a second that a token may send; 0 for any number")
@@ -167,14 +168,14 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 }
 
 func (o serveOptions) mountConsole(ctx context.Context, s *httpserver.Server, wallets *starter.Client, p *process, auth *access.Authenticator) (err error) {
-	options := console.Options{Auth: auth, Pool: p.pool, Read: s.Read(), Wallets: wallets, Logger: p.logger, AnswerTimeout: o.timeout, Allow: s.Allow}
+	options := console.Options{Auth: auth, Pool: p.pool, Read: s.Read(), Wallets: wallets, Logger: p.logger, AnswerTimeout: o.timeout, Allow: s.Allow, URL: o.consoleURL}
 	if text := os.Getenv(envConsoleKey); text != "" {
 		if options.Key, err = console.ParseKey(text); err != nil {
 			return fmt.Errorf("%s: %w", envConsoleKey, err)
 		}
 	}
 	if o.oidc.ClientID != "" {
-		if o.iss == "" || o.oidc.URL == "" {
+		if o.iss == "" || o.consoleURL == "" {
 			return cli.Usagef("--console-client-id needs --jwt-issuer, whose people log in, and --console-url, where the issuer sends them back to")
 		}
 		options.OIDC = &o.oidc

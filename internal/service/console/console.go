@@ -55,6 +55,8 @@ type Options struct {
 	// Key encrypts sessions, 32 bytes. Servers behind one address need the same. If it is empty,
 	// sessions end with the process.
 	Key []byte
+	// URL is how browsers reach the server, such as https://wallet.example.com; OIDC needs it.
+	URL string
 	// OIDC is the provider that people log in with, besides tokens; nil for none.
 	OIDC *OIDC
 	// Allow reports whether a bearer may send one more request now; nil for always.
@@ -65,6 +67,7 @@ type Options struct {
 type Console struct {
 	Options
 	sessions *sessions
+	isHTTPS  bool      // by Options.URL
 	provider *provider // nil for none
 	dryRun   activities.DryRun
 	mux      *http.ServeMux
@@ -83,9 +86,9 @@ func New(ctx context.Context, o Options) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Console{Options: o, sessions: s, dryRun: activities.NewDryRun(o.Pool), mux: http.NewServeMux(), wide: semaphore.NewWeighted(1)}
+	c := &Console{Options: o, sessions: s, isHTTPS: strings.HasPrefix(strings.ToLower(o.URL), "https:"), dryRun: activities.NewDryRun(o.Pool), mux: http.NewServeMux(), wide: semaphore.NewWeighted(1)}
 	if o.OIDC != nil {
-		c.provider = newProvider(*o.OIDC)
+		c.provider = newProvider(*o.OIDC, o.URL)
 		go func() {
 			if _, err := c.provider.discover(ctx); err != nil {
 				c.Logger.Warn("nobody can log in at the OIDC provider until it answers", zap.Error(err))

@@ -401,20 +401,37 @@ func TestASession(t *testing.T) {
 func TestACookieIsForThisHostAndTLS(t *testing.T) {
 	w := newWorld(t)
 	token := w.token("anna", readWrite, access.Everyone)
-	w.as(token)
-	r := httptest.NewRequest(http.MethodPost, "https://wallet.example.com/console/login", strings.NewReader("token="+token))
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	recorded := httptest.NewRecorder()
 	auth, err := access.New(t.Context(), access.Options{TokensFile: w.file})
 	require.NoError(t, err)
-	c, err := console.New(t.Context(), console.Options{Auth: auth, Pool: w.pool, Logger: zap.NewNop(), AnswerTimeout: time.Second})
-	require.NoError(t, err)
-	c.ServeHTTP(recorded, r)
-	cookie := recorded.Result().Cookies()[0]
-	require.Equal(t, "__Host-wallet-console", cookie.Name)
-	require.True(t, cookie.Secure)
-	require.Equal(t, "/", cookie.Path)
-	require.Empty(t, cookie.Domain)
+	logIn := func(address, url string, headers ...string) *http.Cookie {
+		r := httptest.NewRequest(http.MethodPost, address+"/console/login", strings.NewReader("token="+token))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		for _, h := range headers {
+			r.Header.Set(h, "x")
+		}
+		recorded := httptest.NewRecorder()
+		c, err := console.New(t.Context(), console.Options{Auth: auth, Pool: w.pool, Logger: zap.NewNop(), AnswerTimeout: time.Second, URL: url})
+		require.NoError(t, err)
+		c.ServeHTTP(recorded, r)
+		return recorded.Result().Cookies()[0]
+	}
+	const here = "http://127.0.0.1:8088"
+	for what, cookie := range map[string]*http.Cookie{
+		"TLS": logIn("https://wallet.example.com", ""), "another host": logIn("http://wallet.example.com", ""), "its own TLS": logIn("https://localhost", ""),
+		"a proxy":     logIn(here, "", "Forwarded"),
+		"its address": logIn(here, "", "X-Forwarded-For"), "its scheme": logIn(here, "", "x-forwarded-proto"),
+		"its URL": logIn(here, "https://wallet.example.com"),
+	} {
+		require.Equal(t, "__Host-wallet-console", cookie.Name, what)
+		require.True(t, cookie.Secure, what)
+		require.Equal(t, "/", cookie.Path, what)
+		require.Empty(t, cookie.Domain, what)
+	}
+	for _, url := range []string{"", here} {
+		plain := logIn(here, url)
+		require.Equal(t, "wallet-console", plain.Name, "not all browsers keep a Secure cookie there")
+		require.False(t, plain.Secure)
+	}
 }
 
 func TestAChangeIsReviewedAndAppliedOnce(t *testing.T) {

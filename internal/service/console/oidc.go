@@ -23,7 +23,6 @@ type OIDC struct {
 	Issuer       string
 	ClientID     string
 	ClientSecret string   // empty for a public client: PKCE is used anyway
-	URL          string   // of the server, as browsers reach it, such as https://wallet.example.com
 	Scopes       []string // to ask for besides openid
 }
 
@@ -38,6 +37,7 @@ const (
 // provider is asked for its addresses when they are needed first: the API must not wait for it.
 type provider struct {
 	OIDC
+	url     string // of this server
 	client  *http.Client
 	asking  singleflight.Group
 	current atomic.Pointer[discovered] // nil until it has answered
@@ -49,8 +49,8 @@ type discovered struct {
 	verifier *oidc.IDTokenVerifier
 }
 
-func newProvider(o OIDC) *provider {
-	return &provider{OIDC: o, client: &http.Client{Timeout: oidcPatience}}
+func newProvider(o OIDC, url string) *provider {
+	return &provider{OIDC: o, url: url, client: &http.Client{Timeout: oidcPatience}}
 }
 
 // discover asks the provider until it has answered once. Requests at the same time share an answer.
@@ -65,7 +65,7 @@ func (p *provider) discover(ctx context.Context) (*discovered, error) {
 		}
 		d := &discovered{
 			oauth2.Config{
-				ClientID: p.ClientID, ClientSecret: p.ClientSecret, Endpoint: found.Endpoint(), RedirectURL: strings.TrimRight(p.URL, "/") + oidcPath + "/callback",
+				ClientID: p.ClientID, ClientSecret: p.ClientSecret, Endpoint: found.Endpoint(), RedirectURL: strings.TrimRight(p.url, "/") + oidcPath + "/callback",
 				Scopes: append([]string{oidc.ScopeOpenID}, p.Scopes...),
 			},
 			found.Verifier(&oidc.Config{ClientID: p.ClientID}),
@@ -111,7 +111,7 @@ func (c *Console) startOIDC(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Lax: the provider leads back from its own site.
-	setCookie(w, r, attemptCookie, sealed, int(oidcTime/time.Second), http.SameSiteLaxMode)
+	c.setCookie(w, r, attemptCookie, sealed, int(oidcTime/time.Second), http.SameSiteLaxMode)
 	http.Redirect(w, r, d.oauth.AuthCodeURL(a.State, oidc.Nonce(a.Nonce), oauth2.S256ChallengeOption(a.Verifier)), http.StatusSeeOther)
 }
 
@@ -121,7 +121,7 @@ func (c *Console) endOIDC(w http.ResponseWriter, r *http.Request) {
 	if d == nil {
 		return // the cookie stays, so that the page can be loaded again
 	}
-	setCookie(w, r, attemptCookie, "", -1, http.SameSiteLaxMode)
+	c.setCookie(w, r, attemptCookie, "", -1, http.SameSiteLaxMode)
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(r.Context(), c.provider.client), oidcPatience)
 	defer cancel()
 	token, next, err := c.tokenOf(ctx, r, d)
@@ -136,7 +136,7 @@ func (c *Console) endOIDC(w http.ResponseWriter, r *http.Request) {
 // tokenOf finishes a login at the provider: it returns the token that the API accepts.
 func (c *Console) tokenOf(ctx context.Context, r *http.Request, d *discovered) (token, next string, err error) {
 	var a attempt
-	cookie, err := r.Cookie(nameOf(r, attemptCookie))
+	cookie, err := r.Cookie(c.nameOf(r, attemptCookie))
 	if err != nil || c.sessions.open(forAttempt, cookie.Value, &a) != nil || !time.Now().Before(a.Ends) {
 		return "", "", errors.New("it was not begun in this browser, or took too long")
 	}
