@@ -670,6 +670,10 @@ func TestARunIsFollowedAndTheFeedIsShown(t *testing.T) {
 	feed := b.get("/console/feed").body
 	require.Contains(t, feed, "shop")
 	require.Contains(t, feed, "&lt;b&gt;no&lt;/b&gt;")
+	require.Contains(t, feed, "https://example.com<", "paths have keys too")
+	require.NotContains(t, feed, "/hook")
+	require.NotContains(t, feed, "secret")
+	feed = w.as(w.token("boss", []access.Scope{access.Read, access.Admin}, access.Everyone)).get("/console/feed").body
 	require.Contains(t, feed, "https://example.com/hook<")
 	require.NotContains(t, feed, "secret")
 }
