@@ -99,7 +99,7 @@ func New(ctx context.Context, o Options) (*Console, error) {
 	crossOrigin := http.NewCrossOriginProtection()
 	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.Logger.Warn("a request to the console was refused", zap.String("why", "it came from another site"), zap.String("origin", r.Header.Get("Origin")))
-		c.fail(w, &request{Request: r}, problem{http.StatusForbidden, "This form is of another site", "Nothing was done. Open the console itself, and try it there."})
+		c.fail(w, &request{Request: r}, problem{http.StatusForbidden, "This form came from another site", "Nothing was done. Open the console itself, and try it there."})
 	}))
 	c.guarded = crossOrigin.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, pattern := c.mux.Handler(r)
@@ -216,14 +216,14 @@ func (r *request) readForm(w http.ResponseWriter) error {
 	} else {
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 		if err := r.ParseForm(); err != nil {
-			return problem{http.StatusBadRequest, "The form cannot be read", "It is too large, or it is no form."}
+			return problem{http.StatusBadRequest, "The form cannot be read", "It is too large, or not a form."}
 		}
 		r.form = r.PostForm
 	}
 	for _, values := range r.form {
 		for _, v := range values {
 			if !utf8.ValidString(v) || strings.ContainsRune(v, 0) { // which Postgres does not take
-				return problem{http.StatusBadRequest, "The address cannot be read", "A part of it is no text."}
+				return problem{http.StatusBadRequest, "The request cannot be read", "It contains bytes that are not text."}
 			}
 		}
 	}
@@ -259,10 +259,10 @@ func (c *Console) fail(w http.ResponseWriter, r *request, err error) {
 		switch kind := outcome.Of(err); kind {
 		case outcome.Unavailable, outcome.NoAnswer:
 			c.Logger.Warn("a page of the console is not available", zap.Error(err))
-			known = problem{http.StatusServiceUnavailable, "It took too long", "A server does not answer now, or there is too much to read. Try it again."}
+			known = problem{http.StatusServiceUnavailable, "There is no answer", "A server is not responding, or there is too much to read. Try again."}
 		case outcome.Failed:
 			c.Logger.Error("a page of the console failed", zap.Error(err))
-			known = problem{kind.HTTP, "It failed", "The log of the server says why."}
+			known = problem{kind.HTTP, "Something went wrong", "The log of the server says why."}
 		default:
 			known = problem{kind.HTTP, kind.Title, err.Error()}
 		}

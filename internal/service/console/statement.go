@@ -43,7 +43,7 @@ func (r *request) period() (p period, err error) {
 	if text := r.get("upto"); text != "" {
 		upto, err := time.Parse(time.RFC3339Nano, text)
 		if err != nil {
-			return p, problem{http.StatusBadRequest, "The address cannot be read", fmt.Sprintf("%.60q is no time.", text)}
+			return p, problem{http.StatusBadRequest, "The address cannot be read", fmt.Sprintf("%.60q is not a time.", text)}
 		}
 		if p.to.IsZero() || upto.Before(p.to) {
 			p.to = upto.UTC()
