@@ -25,6 +25,7 @@ import (
 
 type serveOptions struct {
 	console         bool
+	consoleURL      string
 	oidc            console.OIDC
 	listen, metrics string
 	cert, key       string
@@ -50,7 +51,9 @@ func (a *app) serveCommand() *cobra.Command {
 		Use: "serve", Short: "Answer the HTTP API until SIGTERM", Args: cobra.NoArgs,
 		Long: `Answer the HTTP API until SIGTERM, beside workers. Its OpenAPI document is at
 /openapi.json; docs/http.md has examples. /console has pages for people, who
-log in with a token (docs/console.md).
+log in with a token (docs/console.md). WALLET_CONSOLE_KEY, 32 bytes in base64,
+lets several servers share their sessions; WALLET_CONSOLE_CLIENT_SECRET is that
+of --console-client-id.
 
 Without --tokens-file and --jwks nobody has to authenticate: it then listens on
 this machine only. "wallet token" makes a token for the file. JWTs need the
@@ -71,7 +74,7 @@ Metrics and probes are at --http-address: /metrics, /healthz, /readyz.`,
 	flags.StringVar(&o.key, "tls-key", os.Getenv("WALLET_API_TLS_KEY"), "its key, PEM (WALLET_API_TLS_KEY)")
 	flags.BoolVar(&o.console, "console", true, "pages for people at /console")
 	flags.StringVar(&o.oidc.ClientID, "console-client-id", os.Getenv("WALLET_CONSOLE_CLIENT_ID"), "people log in at the issuer of JWTs as users of this client (WALLET_CONSOLE_CLIENT_ID)")
-	flags.StringVar(&o.oidc.URL, "console-url", os.Getenv("WALLET_CONSOLE_URL"), "how browsers reach this server, for that: https://wallet.example.com (WALLET_CONSOLE_URL)")
+	flags.StringVar(&o.consoleURL, "console-url", os.Getenv("WALLET_CONSOLE_URL"), "how browsers reach this server: https://wallet.example.com (WALLET_CONSOLE_URL)")
 	flags.StringSliceVar(&o.oidc.Scopes, "console-scopes", nil, "scopes to ask the issuer for, besides openid")
 	flags.IntVar(&o.lanes, "lanes", 1, "lanes for concurrent requests for different wallets; 0 for none")
 	flags.Float64Var(&o.rate, "rate", 0, "requests a second that a token may send; 0 for any number")
@@ -165,14 +168,14 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 }
 
 func (o serveOptions) mountConsole(ctx context.Context, s *httpserver.Server, wallets *starter.Client, p *process, auth *access.Authenticator) (err error) {
-	options := console.Options{Auth: auth, Pool: p.pool, Read: s.Read(), Wallets: wallets, Logger: p.logger, AnswerTimeout: o.timeout, Allow: s.Allow}
+	options := console.Options{Auth: auth, Pool: p.pool, Read: s.Read(), Wallets: wallets, Logger: p.logger, AnswerTimeout: o.timeout, Allow: s.Allow, URL: o.consoleURL}
 	if text := os.Getenv(envConsoleKey); text != "" {
 		if options.Key, err = console.ParseKey(text); err != nil {
 			return fmt.Errorf("%s: %w", envConsoleKey, err)
 		}
 	}
 	if o.oidc.ClientID != "" {
-		if o.iss == "" || o.oidc.URL == "" {
+		if o.iss == "" || o.consoleURL == "" {
 			return cli.Usagef("--console-client-id needs --jwt-issuer, whose people log in, and --console-url, where the issuer sends them back to")
 		}
 		options.OIDC = &o.oidc

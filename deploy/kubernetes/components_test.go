@@ -64,14 +64,16 @@ func TestCertificatesAreWhereTheyAreLookedFor(t *testing.T) {
 		}
 		for _, m := range pod.Containers[0].VolumeMounts {
 			mounts[m.Name] = m
-			require.True(t, m.ReadOnly)
+			require.Equal(t, m.Name != "tmp", m.ReadOnly, m.Name)
 			require.Contains(t, volumes, m.Name, name)
 		}
 		require.Len(t, volumes, len(plain[name].Volumes)+1, name)
 		require.Equal(t, "wallet-tls", volumes["tls"].Secret.SecretName, name)
 		require.Equal(t, *pod.SecurityContext.RunAsGroup, *pod.SecurityContext.FSGroup, "who is nobody reads them by their group")
 		for _, v := range volumes {
-			require.EqualValues(t, 0o440, *v.Secret.DefaultMode)
+			if v.Secret != nil {
+				require.EqualValues(t, 0o440, *v.Secret.DefaultMode)
+			}
 		}
 		of := 0
 		for _, e := range pod.Containers[0].Env {
@@ -104,7 +106,51 @@ func TestTheCommandsInTheDocsMakeWhatTheManifestsNeed(t *testing.T) {
 			}
 		}
 		for _, v := range pod.Volumes {
+			if v.Secret == nil {
+				continue
+			}
 			require.Regexp(t, `-n `+namespace+` create secret generic `+v.Secret.SecretName+` [^;]*--from-file=`+v.Secret.Items[0].Key, made)
 		}
 	}
+}
+
+// TestThePodsOfTheAPIShareTheSessionsOfTheConsole checks that a page of one pod opens the session
+// that another began, and that the docs make the key.
+func TestThePodsOfTheAPIShareTheSessionsOfTheConsole(t *testing.T) {
+	objects := build(t, "example")
+	require.Greater(t, *all[*appsv1.Deployment](objects)["wallet-api"].Spec.Replicas, int32(1))
+	keys := map[string]string{}
+	for _, e := range pods(objects)["api"].Containers[0].Env {
+		if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef.Name == "wallet-api" {
+			require.True(t, *e.ValueFrom.SecretKeyRef.Optional, e.Name)
+			keys[e.Name] = e.ValueFrom.SecretKeyRef.Key
+		}
+	}
+	require.Equal(t, "console-key", keys["WALLET_CONSOLE_KEY"])
+	doc, err := os.ReadFile(filepath.Join(root, "docs", "deploy.md"))
+	require.NoError(t, err)
+	require.Regexp(t, `create secret generic wallet-api [^;]*--from-literal=console-key="\$\(openssl rand -base64 32\)"`, string(doc))
+	comment, err := os.ReadFile("api/kustomization.yaml")
+	require.NoError(t, err)
+	for _, key := range keys {
+		require.Contains(t, string(comment), key)
+	}
+}
+
+// TestTheAPIWritesTemporaryFilesAlone checks that the check of a run has where to write, and no more
+// than a node can spare.
+func TestTheAPIWritesTemporaryFilesAlone(t *testing.T) {
+	pod := pods(build(t, "testdata/all"))["api"]
+	volumes := map[string]corev1.Volume{}
+	for _, v := range pod.Volumes {
+		volumes[v.Name] = v
+	}
+	var writable []string
+	for _, m := range pod.Containers[0].VolumeMounts {
+		if !m.ReadOnly {
+			writable = append(writable, m.MountPath)
+			require.Positive(t, volumes[m.Name].EmptyDir.SizeLimit.Value())
+		}
+	}
+	require.Equal(t, []string{"/tmp"}, writable)
 }

@@ -55,6 +55,8 @@ type Options struct {
 	// Key encrypts sessions, 32 bytes. Servers behind one address need the same. If it is empty,
 	// sessions end with the process.
 	Key []byte
+	// URL is how browsers reach the server, such as https://wallet.example.com; OIDC needs it.
+	URL string
 	// OIDC is the provider that people log in with, besides tokens; nil for none.
 	OIDC *OIDC
 	// Allow reports whether a bearer may send one more request now; nil for always.
@@ -65,6 +67,7 @@ type Options struct {
 type Console struct {
 	Options
 	sessions *sessions
+	isHTTPS  bool      // by Options.URL
 	provider *provider // nil for none
 	dryRun   activities.DryRun
 	mux      *http.ServeMux
@@ -73,7 +76,7 @@ type Console struct {
 	wide *semaphore.Weighted
 }
 
-// New makes a Console. It asks the OIDC provider for its addresses.
+// New makes a Console. It asks the OIDC provider for its addresses, and does not wait for the answer.
 func New(ctx context.Context, o Options) (*Console, error) {
 	if len(o.Key) == 0 {
 		o.Key = make([]byte, keyBytes)
@@ -83,17 +86,20 @@ func New(ctx context.Context, o Options) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Console{Options: o, sessions: s, dryRun: activities.NewDryRun(o.Pool), mux: http.NewServeMux(), wide: semaphore.NewWeighted(1)}
+	c := &Console{Options: o, sessions: s, isHTTPS: strings.HasPrefix(strings.ToLower(o.URL), "https:"), dryRun: activities.NewDryRun(o.Pool), mux: http.NewServeMux(), wide: semaphore.NewWeighted(1)}
 	if o.OIDC != nil {
-		if c.provider, err = newProvider(ctx, *o.OIDC); err != nil {
-			return nil, err
-		}
+		c.provider = newProvider(*o.OIDC, o.URL)
+		go func() {
+			if _, err := c.provider.discover(ctx); err != nil {
+				c.Logger.Warn("nobody can log in at the OIDC provider until it answers", zap.Error(err))
+			}
+		}()
 	}
 	c.pages()
 	crossOrigin := http.NewCrossOriginProtection()
 	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.Logger.Warn("a request to the console was refused", zap.String("why", "it came from another site"), zap.String("origin", r.Header.Get("Origin")))
-		c.fail(w, &request{Request: r}, problem{http.StatusForbidden, "This form is of another site", "Nothing was done. Open the console itself, and try it there."})
+		c.fail(w, &request{Request: r}, problem{http.StatusForbidden, "This form came from another site", "Nothing was done. Open the console itself, and try it there."})
 	}))
 	c.guarded = crossOrigin.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, pattern := c.mux.Handler(r)
@@ -140,7 +146,7 @@ func (p problem) Error() string { return p.title + ": " + p.words }
 
 // page is a row of the table of pages. wallets says which wallets a request is about, as for a route
 // of the API: an empty user id stands for all users, an empty currency for all currencies. The bearer
-// must reach each.
+// must reach each. scope is what it needs besides read.
 type page struct {
 	pattern string
 	scope   access.Scope
@@ -176,9 +182,11 @@ func (c *Console) mayUse(w http.ResponseWriter, r *request, p page) error {
 	if err := r.readForm(w); err != nil {
 		return err
 	}
-	if !r.who.Has(p.scope) {
-		c.logDenied(r, p, "scope "+string(p.scope)+" is missing")
-		return problem{http.StatusForbidden, "You may not do this", fmt.Sprintf("It needs the scope %s, which your token does not have.", p.scope)}
+	for _, scope := range []access.Scope{access.Read, p.scope} { // every page shows something
+		if !r.who.Has(scope) {
+			c.logDenied(r, p, "scope "+string(scope)+" is missing")
+			return problem{http.StatusForbidden, "You may not do this", fmt.Sprintf("It needs the scope %s, which your token does not have.", scope)}
+		}
 	}
 	refs, err := p.wallets(r)
 	if err != nil {
@@ -208,14 +216,14 @@ func (r *request) readForm(w http.ResponseWriter) error {
 	} else {
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 		if err := r.ParseForm(); err != nil {
-			return problem{http.StatusBadRequest, "The form cannot be read", "It is too large, or it is no form."}
+			return problem{http.StatusBadRequest, "The form cannot be read", "It is too large, or not a form."}
 		}
 		r.form = r.PostForm
 	}
 	for _, values := range r.form {
 		for _, v := range values {
 			if !utf8.ValidString(v) || strings.ContainsRune(v, 0) { // which Postgres does not take
-				return problem{http.StatusBadRequest, "The address cannot be read", "A part of it is no text."}
+				return problem{http.StatusBadRequest, "The request cannot be read", "It contains bytes that are not text."}
 			}
 		}
 	}
@@ -251,10 +259,10 @@ func (c *Console) fail(w http.ResponseWriter, r *request, err error) {
 		switch kind := outcome.Of(err); kind {
 		case outcome.Unavailable, outcome.NoAnswer:
 			c.Logger.Warn("a page of the console is not available", zap.Error(err))
-			known = problem{http.StatusServiceUnavailable, "It took too long", "A server does not answer now, or there is too much to read. Try it again."}
+			known = problem{http.StatusServiceUnavailable, "There is no answer", "A server is not responding, or there is too much to read. Try again."}
 		case outcome.Failed:
 			c.Logger.Error("a page of the console failed", zap.Error(err))
-			known = problem{kind.HTTP, "It failed", "The log of the server says why."}
+			known = problem{kind.HTTP, "Something went wrong", "The log of the server says why."}
 		default:
 			known = problem{kind.HTTP, kind.Title, err.Error()}
 		}

@@ -250,7 +250,7 @@ func TestEachPageShowsWhatItIsAbout(t *testing.T) {
 		}
 	}
 	verified := b.post("/console/verify", "user", w.user, "currency", "USD")
-	require.Contains(t, verified.body, "Everything is as its journal says", verified.body)
+	require.Contains(t, verified.body, "Everything matches the journal", verified.body)
 	for path, status := range map[string]int{
 		"/console/wallet?user=none&currency=USD": 404, "/console/user?user=none": 404, "/console/transaction?id=none": 404, "/console/none": 404,
 		"/console/entry?position=99&user=" + w.user + "&currency=USD": 404, "/console/run?id=none": 404,
@@ -328,6 +328,12 @@ func TestAReadTokenChangesNothing(t *testing.T) {
 	require.Empty(t, w.balance().Frozen)
 	writer := w.as(w.token("writer", []access.Scope{access.Write}, access.Everyone))
 	require.Equal(t, http.StatusForbidden, writer.get("/console/wallet", "user", w.user, "currency", "USD").StatusCode, "write does not include read")
+	for _, fields := range [][]string{fields, {"user", w.user, "currency", "USD", "type", "release", "hold", "room"}, {"user", w.user, "currency", "USD", "type", "reverse", "original", "salary"}} {
+		require.Equal(t, http.StatusForbidden, writer.get("/console/change", fields...).StatusCode, "it shows a balance, a hold or a command")
+		require.Equal(t, http.StatusForbidden, writer.post("/console/change", fields...).StatusCode)
+	}
+	require.Equal(t, http.StatusForbidden, writer.post("/console/change/confirm", fields...).StatusCode)
+	require.Empty(t, w.balance().Frozen)
 }
 
 func (w *world) balance() wallet.Balance {
@@ -395,20 +401,37 @@ func TestASession(t *testing.T) {
 func TestACookieIsForThisHostAndTLS(t *testing.T) {
 	w := newWorld(t)
 	token := w.token("anna", readWrite, access.Everyone)
-	w.as(token)
-	r := httptest.NewRequest(http.MethodPost, "https://wallet.example.com/console/login", strings.NewReader("token="+token))
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	recorded := httptest.NewRecorder()
 	auth, err := access.New(t.Context(), access.Options{TokensFile: w.file})
 	require.NoError(t, err)
-	c, err := console.New(t.Context(), console.Options{Auth: auth, Pool: w.pool, Logger: zap.NewNop(), AnswerTimeout: time.Second})
-	require.NoError(t, err)
-	c.ServeHTTP(recorded, r)
-	cookie := recorded.Result().Cookies()[0]
-	require.Equal(t, "__Host-wallet-console", cookie.Name)
-	require.True(t, cookie.Secure)
-	require.Equal(t, "/", cookie.Path)
-	require.Empty(t, cookie.Domain)
+	logIn := func(address, url string, headers ...string) *http.Cookie {
+		r := httptest.NewRequest(http.MethodPost, address+"/console/login", strings.NewReader("token="+token))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		for _, h := range headers {
+			r.Header.Set(h, "x")
+		}
+		recorded := httptest.NewRecorder()
+		c, err := console.New(t.Context(), console.Options{Auth: auth, Pool: w.pool, Logger: zap.NewNop(), AnswerTimeout: time.Second, URL: url})
+		require.NoError(t, err)
+		c.ServeHTTP(recorded, r)
+		return recorded.Result().Cookies()[0]
+	}
+	const here = "http://127.0.0.1:8088"
+	for what, cookie := range map[string]*http.Cookie{
+		"TLS": logIn("https://wallet.example.com", ""), "another host": logIn("http://wallet.example.com", ""), "its own TLS": logIn("https://localhost", ""),
+		"a proxy":     logIn(here, "", "Forwarded"),
+		"its address": logIn(here, "", "X-Forwarded-For"), "its scheme": logIn(here, "", "x-forwarded-proto"),
+		"its URL": logIn(here, "https://wallet.example.com"),
+	} {
+		require.Equal(t, "__Host-wallet-console", cookie.Name, what)
+		require.True(t, cookie.Secure, what)
+		require.Equal(t, "/", cookie.Path, what)
+		require.Empty(t, cookie.Domain, what)
+	}
+	for _, url := range []string{"", here} {
+		plain := logIn(here, url)
+		require.Equal(t, "wallet-console", plain.Name, "not all browsers keep a Secure cookie there")
+		require.False(t, plain.Secure)
+	}
 }
 
 func TestAChangeIsReviewedAndAppliedOnce(t *testing.T) {
@@ -466,6 +489,35 @@ func TestAChangeIsReviewedAndAppliedOnce(t *testing.T) {
 	require.Contains(t, refused.body, "The refusal is on record")
 	require.Equal(t, http.StatusBadRequest, b.post("/console/change/confirm", append(too, "id", "salary")...).StatusCode, "an id of others")
 	require.Equal(t, http.StatusBadRequest, b.post("/console/change", "user", w.user, "currency", "USD", "type", "add", "amount", "1", "reason", "x").StatusCode)
+}
+
+// TestAFreezeUntilATimeIsShownWithIt reads every page that says what is frozen.
+func TestAFreezeUntilATimeIsShownWithIt(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	until := time.Now().UTC().Add(time.Hour).Truncate(time.Second)
+	w.apply(w.user, "USD", wallet.Command{ID: "f-1", Type: wallet.TypeFreeze, What: "debits", ExpiresAt: until})
+	b := w.as(w.token("anna", readWrite, access.Everyone))
+	of := []string{"user", w.user, "currency", "USD"}
+	debits := "debits until " + until.Format(time.RFC3339)
+	pages := func() map[string]string {
+		return map[string]string{
+			"wallet": b.get("/console/wallet", of...).body, "user": b.get("/console/user", "user", w.user).body,
+			"entry":  b.get("/console/entry", append(of, "id", "f-1")...).body,
+			"review": b.post("/console/change", append(of, "type", "freeze", "what", "credits", "reason", "x")...).body,
+		}
+	}
+	for name, page := range pages() {
+		require.Contains(t, page, debits, name)
+	}
+	require.Contains(t, pages()["review"], debits+", credits", "what will be frozen")
+	const freeze = "type=freeze"
+	w.apply(w.user, "USD", wallet.Command{ID: "f-2", Type: wallet.TypeFreeze, What: "credits"})
+	require.Contains(t, pages()["wallet"], "frozen: "+debits+", credits")
+	require.Contains(t, pages()["wallet"], freeze, "it can be frozen for longer")
+	w.apply(w.user, "USD", wallet.Command{ID: "f-3", Type: wallet.TypeFreeze, What: "all"})
+	require.NotContains(t, pages()["wallet"], freeze)
+	require.Contains(t, pages()["wallet"], "type=unfreeze")
 }
 
 // TestHostileTextStaysText has markup wherever callers can write.
@@ -555,6 +607,10 @@ func TestPagesHaveAllLines(t *testing.T) {
 			} else if strings.HasPrefix(list, "statement") {
 				require.Contains(t, a.body, "Closing balance")
 			}
+			if strings.HasPrefix(list, "statement") {
+				require.Equal(t, pages == 0, strings.Contains(a.body, `">Added (80)<`), "the sums are read once")
+				require.Equal(t, pages > 0 && path == "", strings.Contains(a.body, "Closing balance</th><td></td><td></td>"))
+			}
 		}
 		require.Len(t, seen, row.want, list)
 	}
@@ -608,11 +664,16 @@ func TestARunIsFollowedAndTheFeedIsShown(t *testing.T) {
 	require.Empty(t, run.Header.Get("Refresh"), "only if somebody asks for it")
 	require.Contains(t, run.body, `<progress id="progress" max="200" value="1">`)
 	require.Contains(t, run.body, "the first 50")
+	require.Equal(t, 50, strings.Count(run.body, "no amount"))
 	require.Equal(t, "5", b.get("/console/run", "id", "march", "live", "1").Header.Get("Refresh"))
 	require.Empty(t, b.get("/console/run", "id", "april", "live", "1").Header.Get("Refresh"), "it has ended")
 	feed := b.get("/console/feed").body
 	require.Contains(t, feed, "shop")
 	require.Contains(t, feed, "&lt;b&gt;no&lt;/b&gt;")
+	require.Contains(t, feed, "https://example.com<", "paths have keys too")
+	require.NotContains(t, feed, "/hook")
+	require.NotContains(t, feed, "secret")
+	feed = w.as(w.token("boss", []access.Scope{access.Read, access.Admin}, access.Everyone)).get("/console/feed").body
 	require.Contains(t, feed, "https://example.com/hook<")
 	require.NotContains(t, feed, "secret")
 }

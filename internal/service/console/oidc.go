@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"go.uber.org/zap"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
 )
 
 // OIDC is a provider that people log in with. Its tokens must be JWTs that the API accepts: what a
@@ -21,7 +23,6 @@ type OIDC struct {
 	Issuer       string
 	ClientID     string
 	ClientSecret string   // empty for a public client: PKCE is used anyway
-	URL          string   // of the server, as browsers reach it, such as https://wallet.example.com
 	Scopes       []string // to ask for besides openid
 }
 
@@ -33,25 +34,59 @@ const (
 	oidcTime = 10 * time.Minute
 )
 
+// provider is asked for its addresses when they are needed first: the API must not wait for it.
 type provider struct {
-	oauth    oauth2.Config
-	verifier *oidc.IDTokenVerifier
-	client   *http.Client
+	OIDC
+	url     string // of this server
+	client  *http.Client
+	asking  singleflight.Group
+	current atomic.Pointer[discovered] // nil until it has answered
 }
 
-func newProvider(ctx context.Context, o OIDC) (*provider, error) {
-	client := &http.Client{Timeout: oidcPatience}
-	found, err := oidc.NewProvider(oidc.ClientContext(ctx, client), o.Issuer)
-	if err != nil {
-		return nil, fmt.Errorf("ask the OIDC provider %s for its addresses: %w", o.Issuer, err)
+// discovered is what the provider says about itself.
+type discovered struct {
+	oauth    oauth2.Config
+	verifier *oidc.IDTokenVerifier
+}
+
+func newProvider(o OIDC, url string) *provider {
+	return &provider{OIDC: o, url: url, client: &http.Client{Timeout: oidcPatience}}
+}
+
+// discover asks the provider until it has answered once. Requests at the same time share an answer.
+func (p *provider) discover(ctx context.Context) (*discovered, error) {
+	if known := p.current.Load(); known != nil {
+		return known, nil
 	}
-	return &provider{
-		oauth2.Config{
-			ClientID: o.ClientID, ClientSecret: o.ClientSecret, Endpoint: found.Endpoint(), RedirectURL: strings.TrimRight(o.URL, "/") + oidcPath + "/callback",
-			Scopes: append([]string{oidc.ScopeOpenID}, o.Scopes...),
-		},
-		found.Verifier(&oidc.Config{ClientID: o.ClientID}), client,
-	}, nil
+	answer, err, _ := p.asking.Do("", func() (any, error) {
+		found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.client), p.Issuer)
+		if err != nil {
+			return nil, fmt.Errorf("ask the OIDC provider %s for its addresses: %w", p.Issuer, err)
+		}
+		d := &discovered{
+			oauth2.Config{
+				ClientID: p.ClientID, ClientSecret: p.ClientSecret, Endpoint: found.Endpoint(), RedirectURL: strings.TrimRight(p.url, "/") + oidcPath + "/callback",
+				Scopes: append([]string{oidc.ScopeOpenID}, p.Scopes...),
+			},
+			found.Verifier(&oidc.Config{ClientID: p.ClientID}),
+		}
+		p.current.Store(d)
+		return d, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer.(*discovered), nil
+}
+
+// discover asks the provider, or says that it does not answer.
+func (c *Console) discover(w http.ResponseWriter, r *http.Request, next string) *discovered {
+	d, err := c.provider.discover(r.Context())
+	if err != nil {
+		c.Logger.Warn("nobody can log in at the OIDC provider", zap.Error(err))
+		c.renderLogin(w, r, http.StatusServiceUnavailable, loginForm{Next: next, Message: "Your organization's login does not answer. Try again, or use a token."})
+	}
+	return d
 }
 
 // attempt is what a browser keeps while a person is at the provider.
@@ -65,6 +100,10 @@ type attempt struct {
 
 // startOIDC leads to the provider.
 func (c *Console) startOIDC(w http.ResponseWriter, r *http.Request) {
+	d := c.discover(w, r, r.URL.Query().Get("next"))
+	if d == nil {
+		return
+	}
 	a := attempt{rand.Text(), rand.Text(), oauth2.GenerateVerifier(), inConsole(r.URL.Query().Get("next")), time.Now().Add(oidcTime)}
 	sealed, err := c.sessions.seal(forAttempt, a)
 	if err != nil {
@@ -72,16 +111,20 @@ func (c *Console) startOIDC(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Lax: the provider leads back from its own site.
-	setCookie(w, r, attemptCookie, sealed, int(oidcTime/time.Second), http.SameSiteLaxMode)
-	http.Redirect(w, r, c.provider.oauth.AuthCodeURL(a.State, oidc.Nonce(a.Nonce), oauth2.S256ChallengeOption(a.Verifier)), http.StatusSeeOther)
+	c.setCookie(w, r, attemptCookie, sealed, int(oidcTime/time.Second), http.SameSiteLaxMode)
+	http.Redirect(w, r, d.oauth.AuthCodeURL(a.State, oidc.Nonce(a.Nonce), oauth2.S256ChallengeOption(a.Verifier)), http.StatusSeeOther)
 }
 
 // endOIDC is where the provider leads back to.
 func (c *Console) endOIDC(w http.ResponseWriter, r *http.Request) {
-	setCookie(w, r, attemptCookie, "", -1, http.SameSiteLaxMode)
+	d := c.discover(w, r, "")
+	if d == nil {
+		return // the cookie stays, so that the page can be loaded again
+	}
+	c.setCookie(w, r, attemptCookie, "", -1, http.SameSiteLaxMode)
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(r.Context(), c.provider.client), oidcPatience)
 	defer cancel()
-	token, next, err := c.tokenOf(ctx, r)
+	token, next, err := c.tokenOf(ctx, r, d)
 	if err != nil {
 		c.Logger.Warn("a login to the console was refused", zap.String("why", err.Error()), zap.String("remote", r.RemoteAddr))
 		c.renderLogin(w, r, http.StatusUnauthorized, loginForm{Next: next, Message: "The login did not succeed. Try it again."})
@@ -91,9 +134,9 @@ func (c *Console) endOIDC(w http.ResponseWriter, r *http.Request) {
 }
 
 // tokenOf finishes a login at the provider: it returns the token that the API accepts.
-func (c *Console) tokenOf(ctx context.Context, r *http.Request) (token, next string, err error) {
+func (c *Console) tokenOf(ctx context.Context, r *http.Request, d *discovered) (token, next string, err error) {
 	var a attempt
-	cookie, err := r.Cookie(nameOf(r, attemptCookie))
+	cookie, err := r.Cookie(c.nameOf(r, attemptCookie))
 	if err != nil || c.sessions.open(forAttempt, cookie.Value, &a) != nil || !time.Now().Before(a.Ends) {
 		return "", "", errors.New("it was not begun in this browser, or took too long")
 	}
@@ -104,12 +147,12 @@ func (c *Console) tokenOf(ctx context.Context, r *http.Request) (token, next str
 	if query.Get("error") != "" {
 		return "", a.Next, fmt.Errorf("the provider says %.60q", query.Get("error"))
 	}
-	tokens, err := c.provider.oauth.Exchange(ctx, query.Get("code"), oauth2.VerifierOption(a.Verifier))
+	tokens, err := d.oauth.Exchange(ctx, query.Get("code"), oauth2.VerifierOption(a.Verifier))
 	if err != nil {
 		return "", a.Next, errors.New("the provider does not take its code") // the error may have the answer, with tokens
 	}
 	raw, _ := tokens.Extra("id_token").(string)
-	id, err := c.provider.verifier.Verify(ctx, raw)
+	id, err := d.verifier.Verify(ctx, raw)
 	if err != nil {
 		return "", a.Next, errors.New("its ID token is not valid")
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,9 @@ type provider struct {
 	key   *ecdsa.PrivateKey
 	asked url.Values // the last request for a login
 	codes int
+	// away is whether it does not say its addresses; discoveries how often it was asked for them.
+	away        atomic.Bool
+	discoveries atomic.Int64
 	// change changes what the ID token says.
 	change jwt.MapClaims
 }
@@ -47,6 +51,11 @@ func newProvider(t *testing.T) *provider {
 		_ = json.NewEncoder(w).Encode(content)
 	}
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		p.discoveries.Add(1)
+		if p.away.Load() {
+			http.Error(w, "away", http.StatusBadGateway)
+			return
+		}
 		answer(w, map[string]any{"issuer": p.url, "authorization_endpoint": p.url + "/authorize", "token_endpoint": p.url + "/token", "jwks_uri": p.url + "/keys",
 			"id_token_signing_alg_values_supported": []string{"ES256"}, "response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"}})
 	})
@@ -83,10 +92,9 @@ func (p *provider) sign(change jwt.MapClaims) string {
 	return signed
 }
 
-func TestALoginByTheProvider(t *testing.T) {
-	w := newWorld(t)
-	w.fill()
-	p := newProvider(t)
+// serveWithOIDC starts a server whose people log in at a provider.
+func (w *world) serveWithOIDC(p *provider) {
+	t := w.t
 	auth, err := access.New(t.Context(), access.Options{JWT: &access.JWTOptions{JWKS: p.url + "/keys", Issuer: p.url, Audience: "wallet"}})
 	require.NoError(t, err)
 	s, err := httpserver.New(httpserver.Options{Wallets: w.wallets, Pool: w.pool, Auth: auth, Logger: zap.NewNop()})
@@ -96,11 +104,36 @@ func TestALoginByTheProvider(t *testing.T) {
 	w.url = listening.URL
 	c, err := console.New(t.Context(), console.Options{
 		Auth: auth, Pool: w.pool, Read: s.Read(), Wallets: w.wallets, Logger: zap.NewNop(), AnswerTimeout: 20 * time.Second,
-		OIDC: &console.OIDC{Issuer: p.url, ClientID: "console", URL: w.url},
+		URL: w.url, OIDC: &console.OIDC{Issuer: p.url, ClientID: "console"},
 	})
 	require.NoError(t, err)
 	s.Mount(console.Path, c)
+}
 
+func TestTheConsoleStartsWithoutItsProvider(t *testing.T) {
+	w := newWorld(t)
+	p := newProvider(t)
+	p.away.Store(true)
+	w.serveWithOIDC(p)
+	b := w.browser()
+	for _, path := range []string{"/console/oidc", "/console/oidc/callback"} {
+		a := b.get(path)
+		require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, path)
+		require.Equal(t, "Log in", a.title(), "a token is enough")
+		require.Contains(t, a.body, "does not answer", path)
+	}
+	p.away.Store(false)
+	require.Equal(t, "Find", b.get("/console/oidc").title())
+	asked := p.discoveries.Load()
+	require.Equal(t, "Find", w.browser().get("/console/oidc").title())
+	require.Equal(t, asked, p.discoveries.Load(), "it is kept")
+}
+
+func TestALoginByTheProvider(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	p := newProvider(t)
+	w.serveWithOIDC(p)
 	b := w.browser()
 	path := "/console/wallet?" + form([]string{"user", w.user, "currency", "USD"}).Encode()
 	require.Contains(t, b.get(path).body, "/console/oidc?next=")

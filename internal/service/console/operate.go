@@ -8,6 +8,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/feed"
+	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/runs"
 )
@@ -40,17 +41,21 @@ func (c *Console) feed(ctx context.Context, w http.ResponseWriter, r *request) e
 		return err
 	}
 	for _, e := range endpoints {
-		v.Endpoints = append(v.Endpoints, endpoint{e, addressOf(e.URL)})
+		v.Endpoints = append(v.Endpoints, endpoint{e, addressOf(e.URL, r.who.Has(access.Admin))})
 	}
 	return c.render(w, r, http.StatusOK, "feed", "Feed and webhooks", v)
 }
 
-func addressOf(text string) string {
+// addressOf is a webhook's URL without what may be secret: many services have a key in its path.
+func addressOf(text string, withPath bool) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return "an address that cannot be read"
 	}
-	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+	shown := url.URL{Scheme: u.Scheme, Host: u.Host}
+	if withPath {
+		shown.Path = u.Path
+	}
 	return shown.String()
 }
 
@@ -99,16 +104,11 @@ func (c *Console) run(ctx context.Context, w http.ResponseWriter, r *request) er
 		Live     bool
 		Seconds  int
 	}{progress: progress{status}, Live: r.get("live") != "", Seconds: refreshSeconds}
-	for f, err := range runs.Failures(ctx, c.Pool, id) {
-		if err != nil {
-			return err
-		}
-		if len(v.Failures) == pageRows {
-			v.More = true
-			break
-		}
-		v.Failures = append(v.Failures, f)
+	failures, err := runs.FailuresAfter(ctx, c.Pool, id, 0, pageRows+1)
+	if err != nil {
+		return err
 	}
+	v.Failures, v.More = failures[:min(len(failures), pageRows)], len(failures) > pageRows
 	if v.Live = v.Live && v.Moves(); v.Live {
 		w.Header().Set("Refresh", fmt.Sprint(refreshSeconds))
 	}

@@ -224,7 +224,7 @@ func (r *request) number(name string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		return 0, problem{http.StatusBadRequest, "The address cannot be read", fmt.Sprintf("%.60q is no number.", text)}
+		return 0, problem{http.StatusBadRequest, "The address cannot be read", fmt.Sprintf("%.60q is not a number.", text)}
 	}
 	return n, nil
 }

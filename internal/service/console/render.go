@@ -41,8 +41,11 @@ var functions = template.FuncMap{
 	"set":    func(a wallet.Amount) bool { return !a.IsZero() },
 	"sub":    func(a, b wallet.Amount) wallet.Amount { return a.Sub(b) },
 	"kind":   kindOf,
-	"list":   func(values ...string) []string { return values },
-	"head":   func(b wallet.Balance, current, heading string) walletHead { return walletHead{b, current, heading} },
+	"frozen": frozenText,
+	// hasends is whether a freeze ends by itself.
+	"hasends": func(ends wallet.FreezeEnds) bool { return ends != wallet.FreezeEnds{} },
+	"list":    func(values ...string) []string { return values },
+	"head":    func(b wallet.Balance, current, heading string) walletHead { return walletHead{b, current, heading} },
 	"holdrows": func(holds []trail.Hold, caption string, canWrite bool) holdRows {
 		return holdRows{holds, caption, canWrite}
 	},
@@ -117,6 +120,11 @@ func kindOf(e trail.Event) wallet.CommandType {
 		}
 	}
 	return ""
+}
+
+// frozenText says what is frozen, and until when.
+func frozenText(f wallet.Frozen, ends wallet.FreezeEnds) string {
+	return wallet.FrozenText(f, ends, func(t time.Time) string { return t.UTC().Format(time.RFC3339) })
 }
 
 // walletHead is what the pages of a wallet begin with.

@@ -104,7 +104,7 @@ func (c *Console) authenticate(r *http.Request) (access.Principal, error) {
 	if c.Auth.IsOff() {
 		return access.Anybody(), nil
 	}
-	cookie, err := r.Cookie(nameOf(r, sessionCookie))
+	cookie, err := r.Cookie(c.nameOf(r, sessionCookie))
 	if err != nil || cookie.Value == "" {
 		return access.Principal{}, errNoSession
 	}
@@ -121,32 +121,45 @@ func (c *Console) authenticate(r *http.Request) (access.Principal, error) {
 }
 
 // isPlain reports whether the browser talks to this machine without TLS, where not all browsers keep
-// a Secure cookie.
-func isPlain(r *http.Request) bool {
+// a Secure cookie. Behind a proxy, Host may be this machine's although the browser is elsewhere.
+func (c *Console) isPlain(r *http.Request) bool {
+	if r.TLS != nil || c.isHTTPS || isForwarded(r.Header) {
+		return false
+	}
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
 		host = strings.Trim(r.Host, "[]")
 	}
 	ip := net.ParseIP(host)
-	return r.TLS == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func nameOf(r *http.Request, name string) string {
-	if isPlain(r) {
+// isForwarded reports whether a proxy has added that it passes a request on.
+func isForwarded(h http.Header) bool {
+	for name := range h {
+		if name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-") {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Console) nameOf(r *http.Request, name string) string {
+	if c.isPlain(r) {
 		return name
 	}
 	return hostPrefix + name
 }
 
-func setCookie(w http.ResponseWriter, r *http.Request, name, value string, maxAge int, sameSite http.SameSite) {
+func (c *Console) setCookie(w http.ResponseWriter, r *http.Request, name, value string, maxAge int, sameSite http.SameSite) {
 	http.SetCookie(w, &http.Cookie{
-		Name: nameOf(r, name), Value: value, Path: "/", MaxAge: maxAge, Secure: !isPlain(r), HttpOnly: true, SameSite: sameSite,
+		Name: c.nameOf(r, name), Value: value, Path: "/", MaxAge: maxAge, Secure: !c.isPlain(r), HttpOnly: true, SameSite: sameSite,
 	})
 }
 
 // endSession has the browser forget its session.
-func endSession(w http.ResponseWriter, r *http.Request) {
-	setCookie(w, r, sessionCookie, "", -1, http.SameSiteStrictMode)
+func (c *Console) endSession(w http.ResponseWriter, r *http.Request) {
+	c.setCookie(w, r, sessionCookie, "", -1, http.SameSiteStrictMode)
 }
 
 const loginPath = Path + "/login"
@@ -170,7 +183,7 @@ func (c *Console) askToLogIn(w http.ResponseWriter, r *request, err error) {
 	}
 	if errors.Is(err, errEnded) {
 		next.Set("ended", "1")
-		endSession(w, r.Request)
+		c.endSession(w, r.Request)
 	}
 	http.Redirect(w, r.Request, loginPath+"?"+next.Encode(), http.StatusSeeOther)
 }
@@ -229,13 +242,13 @@ func (c *Console) begin(w http.ResponseWriter, hr *http.Request, token, next str
 		c.fail(w, r, err)
 		return
 	}
-	setCookie(w, hr, sessionCookie, sealed, max(1, int(time.Until(ends)/time.Second)), http.SameSiteStrictMode)
+	c.setCookie(w, hr, sessionCookie, sealed, max(1, int(time.Until(ends)/time.Second)), http.SameSiteStrictMode)
 	c.Logger.Info("somebody logged in to the console", zap.String("subject", who.Subject))
 	http.Redirect(w, hr, inConsole(next), http.StatusSeeOther)
 }
 
 func (c *Console) logOut(w http.ResponseWriter, hr *http.Request) {
-	endSession(w, hr)
+	c.endSession(w, hr)
 	http.Redirect(w, hr, loginPath, http.StatusSeeOther)
 }
 

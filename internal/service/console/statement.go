@@ -43,7 +43,7 @@ func (r *request) period() (p period, err error) {
 	if text := r.get("upto"); text != "" {
 		upto, err := time.Parse(time.RFC3339Nano, text)
 		if err != nil {
-			return p, problem{http.StatusBadRequest, "The address cannot be read", fmt.Sprintf("%.60q is no time.", text)}
+			return p, problem{http.StatusBadRequest, "The address cannot be read", fmt.Sprintf("%.60q is not a time.", text)}
 		}
 		if p.to.IsZero() || upto.Before(p.to) {
 			p.to = upto.UTC()
@@ -100,8 +100,12 @@ func (c *Console) statement(ctx context.Context, w http.ResponseWriter, r *reque
 	if err != nil {
 		return err
 	}
-	v.Balance = asset.Balance()
-	v.Statement, err = c.Read.Statement(ctx, r.ref.UserID, r.ref.Currency, v.from, v.to)
+	v.Balance, v.First = asset.Balance(), after == 0
+	read := c.Read.Statement
+	if !v.First {
+		read = c.Read.Period // the first page has the sums, for which the whole period is read
+	}
+	v.Statement, err = read(ctx, r.ref.UserID, r.ref.Currency, v.from, v.to)
 	var invalid *wallet.InvalidError
 	switch {
 	case errors.Is(err, trail.ErrNoWallet):
@@ -111,7 +115,7 @@ func (c *Console) statement(ctx context.Context, w http.ResponseWriter, r *reque
 	case err != nil:
 		return err
 	default:
-		v.Upto, v.First = v.Statement.To.Format(time.RFC3339Nano), after == 0
+		v.Upto = v.Statement.To.Format(time.RFC3339Nano)
 		if err := c.statementLines(ctx, &v, max(after, v.Statement.Opening.Position)); err != nil {
 			return err
 		}

@@ -70,7 +70,7 @@ func (c *Console) plotOf(ctx context.Context, ref wallet.AssetRef, chosen string
 			from = time.Now().UTC().AddDate(0, 0, -s.days)
 		}
 	}
-	s, err := c.Read.Statement(ctx, ref.UserID, ref.Currency, from, time.Time{})
+	s, err := c.Read.Period(ctx, ref.UserID, ref.Currency, from, time.Time{})
 	var invalid *wallet.InvalidError
 	if errors.Is(err, trail.ErrNoWallet) || errors.As(err, &invalid) { // its clock is behind this one
 		return nil, nil

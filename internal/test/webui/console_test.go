@@ -216,7 +216,7 @@ func TestAPersonUsesTheConsole(t *testing.T) {
 	p.press(link("order-1002"))
 	p.says("2026-11/42", "Its hash is that of its content, and it is linked to the entries beside it.")
 	p.press(button("Verify the whole wallet now"))
-	p.says("Everything is as its journal says.")
+	p.says("Everything matches the journal.")
 
 	p.press(link("USD"))
 	p.press(link("Freeze …"))
