@@ -16,6 +16,15 @@ var Tested = []struct {
 		}},
 	}, "./internal/service/httpserver", "TestABadFileStagesNothing"},
 	{Mutation{
+		Name:      "check_lines",
+		Mechanism: "A file that is checked over HTTP has only so many lines.",
+		Edits: []Edit{{
+			File: "runs/check.go",
+			Old:  `c.MaxLines > 0 && report.Lines > c.MaxLines`,
+			New:  `false`,
+		}},
+	}, "./internal/service/httpserver", "TestACheckIsBounded"},
+	{Mutation{
 		Name:      "stream_token",
 		Mechanism: "A stream ends when its token is no longer valid.",
 		Edits: []Edit{{

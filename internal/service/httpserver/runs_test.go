@@ -163,3 +163,23 @@ func TestABadFileStagesNothing(t *testing.T) {
 	require.Equal(t, 200, w.putAs(shop, "r", "?skip_invalid=true", header+"u1,USD,add,1,\nu1,USD,add,1,boss\n").StatusCode, "no upload was left open")
 	require.Equal(t, 1, w.count(`SELECT count(*) FROM wallet_run_lines WHERE command->>'actor' = 'shop'`))
 }
+
+func TestACheckIsBounded(t *testing.T) {
+	httpserver.SetMaxCheck(t, 10, 1000)
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))))
+	shop := w.as("shop", "*", access.Write)
+	check := func(token string, lines int, line string) reply {
+		return w.doAs(token, http.MethodPost, "/v1/runs/check", "user_id,currency,type,amount\n"+strings.Repeat(line, lines), "=Content-Type: text/csv")
+	}
+	allowed := check(shop, 10, "u1,USD,add,1\n")
+	require.Equal(t, 200, allowed.StatusCode, allowed.body)
+	for name, tooLarge := range map[string]reply{
+		"lines":         check(shop, 11, "u1,USD,add,1\n"),
+		"invalid lines": check(shop, 11, "u1,USD,ad,1\n"),
+		"bytes":         check(shop, 10, strings.Repeat("u", 100)+",USD,add,1\n"),
+	} {
+		require.Equal(t, 413, tooLarge.StatusCode, "%s: %s", name, tooLarge.body)
+		require.Contains(t, tooLarge.json(t)["remedy"], "wallet run check", name)
+	}
+	require.Equal(t, 403, check(w.as("reader", "*", access.Read), 1, "u1,USD,add,1\n").StatusCode, "it takes memory and disk")
+}

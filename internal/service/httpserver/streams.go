@@ -123,15 +123,16 @@ type upload struct {
 	connection *connection
 	until      time.Time
 	uploads    *semaphore.Weighted
+	tooLarge   *Problem
 }
 
 // openUpload lets few files be read at a time.
-func (s *Server) openUpload(ctx context.Context) (*upload, error) {
+func (s *Server) openUpload(ctx context.Context, maxBytes int64, tooLarge *Problem) (*upload, error) {
 	if !s.uploads.TryAcquire(1) {
 		return nil, problem(tooMany, "%d files are being read already", maxUploads).with("Retry-After", retryAfter)
 	}
 	c := connectionOf(ctx)
-	return &upload{http.MaxBytesReader(nil, c.body, maxFileBytes), c, time.Now().Add(uploadTimeout), s.uploads}, nil
+	return &upload{http.MaxBytesReader(nil, c.body, maxBytes), c, time.Now().Add(uploadTimeout), s.uploads, tooLarge}, nil
 }
 
 func (u *upload) close() { u.uploads.Release(1) }
@@ -148,7 +149,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF): // net/http would end the request at that time
 		_ = u.connection.SetReadDeadline(u.until.Add(writeMargin))
 	case errors.As(err, new(*http.MaxBytesError)):
-		err = problem(tooLarge, "the file has more than %d bytes: send it in parts, each a run of its own", maxFileBytes)
+		err = u.tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = problem(tooSlow, "the file did not arrive in time: nothing for %s, or not all in %s", bodyTimeout, uploadTimeout)
 	default:
