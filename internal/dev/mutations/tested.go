@@ -25,6 +25,15 @@ var Tested = []struct {
 		}},
 	}, "./internal/service/httpserver", "TestACheckIsBounded"},
 	{Mutation{
+		Name:      "keys_time",
+		Mechanism: "A fetch of keys has its own time, however long the token that asks for them has waited.",
+		Edits: []Edit{{
+			File: "internal/service/access/jwt.go",
+			Old:  `context.WithTimeout(context.WithoutCancel(r.Context()), keysPatience)`,
+			New:  `context.WithTimeout(r.Context(), keysPatience)`,
+		}},
+	}, "./internal/service/access", "TestStrangersDoNotKeepNewKeysOut"},
+	{Mutation{
 		Name:      "stream_token",
 		Mechanism: "A stream ends when its token is no longer valid.",
 		Edits: []Edit{{
