@@ -161,7 +161,7 @@ func (s *Server) stageRun(ctx context.Context, in *fileInput) (*bodyOf[wallet.Ru
 	if in.File == "" {
 		in.File = "upload"
 	}
-	content, err := s.openUpload(ctx, maxFileBytes, problem(tooLarge, "the file has more than %d bytes: send it in parts, each a run of its own", maxFileBytes))
+	content, err := openUpload(ctx, &s.stages, maxFileBytes, problem(tooLarge, "the file has more than %d bytes: send it in parts, each a run of its own", maxFileBytes))
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (s *Server) checkRun(ctx context.Context, in *checkRunInput) (*bodyOf[RunCh
 	if err := wallet.ValidateRunID(in.ID); err != nil {
 		return nil, err
 	}
-	content, err := s.openUpload(ctx, maxCheckBytes, tooLargeToCheck())
+	content, err := openUpload(ctx, &s.checks, maxCheckBytes, tooLargeToCheck())
 	if err != nil {
 		return nil, err
 	}

@@ -164,6 +164,56 @@ func TestABadFileStagesNothing(t *testing.T) {
 	require.Equal(t, 1, w.count(`SELECT count(*) FROM wallet_run_lines WHERE command->>'actor' = 'shop'`))
 }
 
+// upload begins a request with a file that does not end.
+func (w *world) upload(address, token, method, path string) *net.TCPConn {
+	c, err := net.Dial("tcp", address)
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() { c.Close() })
+	_, err = fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: text/csv\r\nContent-Length: 100000\r\n\r\nuser_id,currency,type,amount\n", method, path, token)
+	require.NoError(w.t, err)
+	return c.(*net.TCPConn)
+}
+
+func TestUploadsLeaveRoomForOthers(t *testing.T) {
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))))
+	a, b, c := w.as("a", "*", access.Write), w.as("b", "*", access.Write), w.as("c", "*", access.Write)
+	const file = "user_id,currency,type,amount\nu1,USD,add,1\n"
+	address, _, _ := w.listen()
+	begin := func(token, run string, of int32) {
+		w.upload(address, token, http.MethodPut, "/v1/runs/"+run+"/file")
+		require.Eventually(t, func() bool { return w.pool.Stat().AcquiredConns() == of }, 30*time.Second, 10*time.Millisecond)
+	}
+	begin(a, "a-1", 1)
+	require.Equal(t, 429, w.putAs(a, "a-2", "", file).StatusCode, "one of a token")
+	require.Equal(t, 200, w.putAs(b, "b-1", "", file).StatusCode)
+	begin(b, "b-2", 2)
+	require.Equal(t, 429, w.putAs(c, "c-1", "", file).StatusCode, "few at once")
+	checked := w.doAs(c, http.MethodPost, "/v1/runs/check", file, "=Content-Type: text/csv")
+	require.Equal(t, 200, checked.StatusCode, checked.body)
+}
+
+func TestAnUploadOfAByteNowAndThenIsCutOff(t *testing.T) {
+	httpserver.SetUploadPatience(t, 300*time.Millisecond)
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))))
+	address, _, _ := w.listen()
+	for _, path := range []string{"PUT /v1/runs/r/file", "POST /v1/runs/check"} {
+		method, path, _ := strings.Cut(path, " ")
+		c := w.upload(address, w.all(), method, path)
+		go func() {
+			for range 500 {
+				if _, err := c.Write([]byte("u")); err != nil {
+					return
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			_ = c.CloseWrite()
+		}()
+		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		require.Equal(t, 408, answer.StatusCode, path)
+	}
+}
+
 func TestACheckIsBounded(t *testing.T) {
 	httpserver.SetMaxCheck(t, 10, 1000)
 	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))))
