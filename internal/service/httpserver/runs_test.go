@@ -80,6 +80,7 @@ func TestARunIsUploadedAndStarted(t *testing.T) {
 		answer := w.post("/v1/runs/"+id+"/"+change, "")
 		require.Equal(t, 409, answer.StatusCode, answer.body)
 		require.Equal(t, "wrong_state", answer.json(t)["kind"])
+		require.Equal(t, `run "`+id+`" is done: there is nothing to stop`, answer.json(t)["detail"])
 	}
 	failures := w.get("/v1/runs/" + id + "/failures").json(t)
 	require.Len(t, failures["items"], 1)
@@ -102,6 +103,9 @@ func TestARunIsPausedResumedAndCancelled(t *testing.T) {
 	require.Equal(t, "cancelled", cancelled.json(t)["state"], "without a workflow: "+cancelled.body)
 	refused := w.post("/v1/runs/"+first+"/start", "")
 	require.Equal(t, 409, refused.StatusCode, refused.body)
+	require.Equal(t, `run "`+first+`" is cancelled: resume it`, refused.json(t)["detail"])
+	require.Equal(t, `run "`+first+`" is already cancelled`, w.post("/v1/runs/"+first+"/cancel", "").json(t)["detail"])
+	require.Equal(t, `run "`+second+`" is staged and has no running workflow: resume it first`, w.post("/v1/runs/"+second+"/pause", "").json(t)["detail"])
 	w.startWorker()
 	resumed := w.post("/v1/runs/"+first+"/resume", "")
 	require.Equal(t, 200, resumed.StatusCode, resumed.body)
