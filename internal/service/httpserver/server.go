@@ -216,7 +216,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request, pattern strin
 	if wait, ok := preferredWait(r.Header); ok {
 		ctx = context.WithValue(ctx, waitKey{}, wait)
 	}
-	// Each route has its own form; huma would call JSON by other names too.
+	// Without Accept, huma answers application/json under that name; routes that have CSV look at acceptsCSV.
 	c.acceptsCSV = strings.Contains(strings.ToLower(r.Header.Get("Accept")), csvType)
 	r.Header.Del("Accept")
 	return r.WithContext(ctx), nil
