@@ -15,7 +15,13 @@ import (
 type Check struct {
 	File
 	Failed func(Failure) error // called for each line that is invalid or would be refused
+	// MaxLines, if not 0, ends the check of a file with more by ErrTooManyLines: the ids of all lines
+	// of a temporary file are in memory.
+	MaxLines int64
 }
+
+// ErrTooManyLines says that a file has more lines than a check takes.
+var ErrTooManyLines = errors.New("the file has too many lines to check")
 
 // CheckReport is what a check found.
 type CheckReport struct {
@@ -52,7 +58,9 @@ func (c Check) Run(ctx context.Context, db *pgxpool.Pool) (report CheckReport, e
 	}
 	defer func() { err = errors.Join(err, files.remove()) }()
 	err = ReadFile(countingReader{file, c.Read}, c.ID, func(l Line) error {
-		report.Lines++
+		if report.Lines++; c.MaxLines > 0 && report.Lines > c.MaxLines {
+			return ErrTooManyLines
+		}
 		if _, known := scales[l.Currency]; l.Err == nil && db != nil && !known {
 			errors.As(wallet.UnknownCurrency(l.Currency), &l.Err)
 		}

@@ -193,7 +193,8 @@ func (s *staging) read(ctx context.Context, file io.Reader, batches chan<- []cop
 		if l.Err != nil {
 			s.invalid++
 			if len(s.skipped) < maxShownLines || s.SkipInvalid {
-				s.skipped = append(s.skipped, l)
+				// A command, or a field that there is none of, can be large.
+				s.skipped = append(s.skipped, Line{Number: l.Number, Err: &wallet.InvalidError{Reason: l.Err.Reason, Message: l.Err.Message}})
 			}
 			if s.SkipInvalid && s.invalid > maxSkipped {
 				return fileErrorf("more than %d lines are invalid: correct the file", maxSkipped)

@@ -80,6 +80,10 @@ func TestInvalidLinesAreNamedOrLeftOut(t *testing.T) {
 	require.ErrorContains(t, err, "25 of the 56 lines of "+path+" are invalid")
 	require.ErrorContains(t, err, "\n  line 32: amount")
 	require.ErrorContains(t, err, "and 5 more")
+	_, err = runs.StageFile(t.Context(), db, runs.File{ID: "r", Path: write(t, manyLines(1)+"u1,NOPE,add,1\n")})
+	require.ErrorAs(t, err, &invalid)
+	kept := &wallet.InvalidError{Reason: wallet.ReasonUnknownCurrency, Message: invalid.First[0].Err.Message}
+	require.Equal(t, []runs.Line{{Number: 3, Err: kept}}, invalid.First, "what can be large is not kept in memory")
 	status, err := runs.StageFile(t.Context(), db, runs.File{ID: "r", Path: path, SkipInvalid: true})
 	require.NoError(t, err)
 	require.Equal(t, []int64{56, 25, 31}, []int64{status.Lines, status.Invalid, int64(count(t, db, `SELECT count(*) FROM wallet_run_lines`))})

@@ -82,7 +82,7 @@ func TestRunsFromTheShell(t *testing.T) {
 	require.NotContains(t, sheet, "\x1b")
 
 	run(exitDone, []string{skipping, id}, "run", "list")
-	run(exitFailed, []string{"its workflow is not running (its state is done)"}, "run", "pause", id)
+	run(exitFailed, []string{`run "` + id + `" is done: there is nothing to stop`}, "run", "pause", id)
 	run(exitFailed, []string{"no such run"}, "run", "cancel", "nothing")
 	run(exitDone, []string{"done"}, "run", "resume", id)
 	run(exitInvalid, []string{"no such file"}, "run", "start", "nowhere.csv", "--id", "x")
@@ -135,7 +135,7 @@ func TestARunWithoutAWorkflowIsCancelled(t *testing.T) {
 		require.Contains(t, out, "cancelled")
 		_, errs, code = s.run("run", "cancel", id)
 		require.Equal(t, exitFailed, code, errs)
-		require.Contains(t, errs, "its state is cancelled")
+		require.Contains(t, errs, "is already cancelled")
 	}
 	stop := s.startWorker()
 	defer stop()

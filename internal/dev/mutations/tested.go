@@ -16,6 +16,42 @@ var Tested = []struct {
 		}},
 	}, "./internal/service/httpserver", "TestABadFileStagesNothing"},
 	{Mutation{
+		Name:      "check_lines",
+		Mechanism: "A file that is checked over HTTP has only so many lines.",
+		Edits: []Edit{{
+			File: "runs/check.go",
+			Old:  `c.MaxLines > 0 && report.Lines > c.MaxLines`,
+			New:  `false`,
+		}},
+	}, "./internal/service/httpserver", "TestACheckIsBounded"},
+	{Mutation{
+		Name:      "upload_of_token",
+		Mechanism: "A token has one file staged at a time, so that others can.",
+		Edits: []Edit{{
+			File: "internal/service/httpserver/server.go",
+			Old:  `stages: slots{most: maxStages, mostOfToken: 1}`,
+			New:  `stages: slots{most: maxStages, mostOfToken: maxStages}`,
+		}},
+	}, "./internal/service/httpserver", "TestUploadsLeaveRoomForOthers"},
+	{Mutation{
+		Name:      "upload_rate",
+		Mechanism: "A file that comes a byte at a time is cut off.",
+		Edits: []Edit{{
+			File: "internal/service/httpserver/streams.go",
+			Old:  `u.patience-time.Since(begun)+`,
+			New:  `u.patience+`,
+		}},
+	}, "./internal/service/httpserver", "TestAnUploadOfAByteNowAndThenIsCutOff"},
+	{Mutation{
+		Name:      "keys_time",
+		Mechanism: "A fetch of keys has its own time, however long the token that asks for them has waited.",
+		Edits: []Edit{{
+			File: "internal/service/access/jwt.go",
+			Old:  `context.WithTimeout(context.WithoutCancel(r.Context()), keysPatience)`,
+			New:  `context.WithTimeout(r.Context(), keysPatience)`,
+		}},
+	}, "./internal/service/access", "TestStrangersDoNotKeepNewKeysOut"},
+	{Mutation{
 		Name:      "stream_token",
 		Mechanism: "A stream ends when its token is no longer valid.",
 		Edits: []Edit{{

@@ -17,8 +17,8 @@ type Scope string
 // The scopes.
 const (
 	Read  Scope = "read"
-	Write Scope = "write" // send commands
-	Admin Scope = "admin" // set the actor of a command
+	Write Scope = "write" // commands and runs
+	Admin Scope = "admin" // webhooks, and commands with another actor than the bearer
 )
 
 func isScope(s Scope) bool { return s == Read || s == Write || s == Admin }
@@ -35,7 +35,7 @@ type Principal struct {
 	Users      []string // whose wallets the bearer reaches; Everyone for all
 	Currencies []string // in which currencies; empty for all
 	Expires    time.Time
-	// Key tells tokens apart, for the rate limit.
+	// Key tells tokens apart, for the rate limit and the limits of streams and files.
 	Key string
 }
 

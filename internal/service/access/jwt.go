@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -39,9 +40,12 @@ const (
 	// keysPatience is how long a request for the keys may take.
 	keysPatience = 10 * time.Second
 	keysEvery    = 15 * time.Minute
+)
+
+var (
 	// unknownKeyEvery limits how often a token with an unknown key makes the keys be fetched again.
 	unknownKeyEvery = 10 * time.Second
-	// unknownKeyPatience is how long a request with such a token waits, for its turn and for the keys.
+	// unknownKeyPatience is how long a request with such a token waits for its turn.
 	unknownKeyPatience = 5 * time.Second
 )
 
@@ -86,7 +90,7 @@ func readKeys(ctx context.Context, o JWTOptions) (func() (keyfunc.Keyfunc, error
 	}
 	first := false // a start without keys would refuse everybody
 	keys, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{o.JWKS}, keyfunc.Override{
-		Client: &http.Client{CheckRedirect: func(to *http.Request, via []*http.Request) error {
+		Client: &http.Client{Transport: ownTime{http.DefaultTransport}, CheckRedirect: func(to *http.Request, via []*http.Request) error {
 			if len(via) > maxRedirects {
 				return errors.New("too many redirects")
 			}
@@ -94,7 +98,7 @@ func readKeys(ctx context.Context, o JWTOptions) (func() (keyfunc.Keyfunc, error
 		}},
 		HTTPTimeout: keysPatience, NoErrorReturnFirstHTTPReq: &first, RefreshInterval: keysEvery,
 		RefreshUnknownKID: rate.NewLimiter(rate.Every(unknownKeyEvery), 1),
-		RateLimitWaitMax:  unknownKeyPatience, // the library's limit for the request, too
+		RateLimitWaitMax:  unknownKeyPatience, // of the fetch, too, but for ownTime
 		RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
 			return func(_ context.Context, err error) {
 				if o.KeysFailed != nil {
@@ -107,6 +111,34 @@ func readKeys(ctx context.Context, o JWTOptions) (func() (keyfunc.Keyfunc, error
 }
 
 const maxRedirects = 3
+
+// ownTime gives each request keysPatience, whatever is left of its context's time. The library has
+// one time for the wait for a turn and for the fetch: of many tokens with unknown keys, which anybody
+// can send, the one whose turn it is has waited so long that no time is left to fetch.
+type ownTime struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (o ownTime) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), keysPatience)
+	response, err := o.RoundTripper.RoundTrip(r.WithContext(ctx))
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	response.Body = cancelledBody{response.Body, cancel}
+	return response, nil
+}
+
+type cancelledBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+// Close ends the request.
+func (b cancelledBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
+}
 
 // checkKeysURL refuses addresses where somebody on the way could replace the keys.
 func checkKeysURL(u *url.URL) error {

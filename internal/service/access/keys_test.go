@@ -6,9 +6,11 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,6 +58,56 @@ func TestNewKeysAreFetchedWhoeverAsksFirst(t *testing.T) {
 	require.NoError(t, err)
 	_, err = a.Authenticate(t.Context(), signed)
 	require.NoError(t, err)
+}
+
+// TestStrangersDoNotKeepNewKeysOut has many tokens with unknown keys wait for a turn all the time.
+func TestStrangersDoNotKeepNewKeysOut(t *testing.T) {
+	access.SetUnknownKey(t, 400*time.Millisecond, 200*time.Millisecond)
+	i := newIssuer(t)
+	var published atomic.Pointer[[]byte]
+	published.Store(&i.document)
+	var fetched atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		keys := *published.Load()
+		fetched.Add(1)
+		time.Sleep(100 * time.Millisecond) // as from another machine
+		_, _ = w.Write(keys)
+	}))
+	t.Cleanup(server.Close)
+	i.jwks = server.URL
+	a, err := access.New(t.Context(), access.Options{JWT: i.options()})
+	require.NoError(t, err)
+	signed := func(key *ecdsa.PrivateKey, id string) string {
+		token := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"iss": "https://login.example.com", "aud": "wallet", "sub": "u1", "exp": time.Now().Add(time.Hour).Unix()})
+		token.Header["kid"] = id
+		text, err := token.SignedString(key)
+		require.NoError(t, err)
+		return text
+	}
+	stranger, _ := newKey(t, "none")
+	flood, stop := context.WithCancel(t.Context())
+	var strangers sync.WaitGroup
+	defer strangers.Wait()
+	defer stop()
+	for n := range 8 {
+		token := signed(stranger, fmt.Sprint("stranger-", n))
+		strangers.Go(func() {
+			for flood.Err() == nil {
+				if _, err := a.Authenticate(t.Context(), token); err == nil {
+					t.Error("a stranger was let in")
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	require.Eventually(t, func() bool { return fetched.Load() > 1 }, 30*time.Second, 10*time.Millisecond, "by a stranger")
+	key, set := newKey(t, "k2")
+	published.Store(&set)
+	token := signed(key, "k2")
+	require.Eventually(t, func() bool {
+		_, err := a.Authenticate(t.Context(), token)
+		return err == nil
+	}, 30*time.Second, 10*time.Millisecond)
 }
 
 func TestKeysFollowTheirFile(t *testing.T) {

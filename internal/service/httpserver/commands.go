@@ -132,23 +132,51 @@ func noReply(c wallet.Command) error {
 	return nil
 }
 
-func (s *Server) commandRoutes() {
-	type commandInput struct {
-		WalletPath
-		Idempotent
-		RawBody []byte
+type commandInput struct {
+	WalletPath
+	Idempotent
+	RawBody []byte
+}
+
+func (in *commandInput) decode(ctx context.Context) (wallet.Command, error) {
+	command, err := wallet.DecodeCommandOr(in.RawBody, in.Key)
+	if err != nil {
+		return command, err
 	}
+	return command, errors.Join(in.agree(command.ID), noReply(command), stamp(ctx, &command.Actor))
+}
+
+type batchInput struct {
+	WalletPath
+	Idempotent
+	RawBody []byte
+}
+
+func (in *batchInput) decode(ctx context.Context) ([]wallet.Command, error) {
+	commands, err := wallet.DecodeBatch(in.RawBody)
+	if err != nil {
+		return nil, err
+	}
+	if in.Key != "" {
+		return nil, badInput("Idempotency-Key", in.Key, "each command of a batch has an id of its own: leave the header Idempotency-Key out")
+	}
+	for i := range commands {
+		if err := errors.Join(noReply(commands[i]), stamp(ctx, &commands[i].Actor)); err != nil {
+			return nil, err
+		}
+	}
+	return commands, nil
+}
+
+func (s *Server) commandRoutes() {
 	changes := []int{http.StatusConflict, http.StatusUnprocessableEntity, http.StatusAccepted}
 	register(s, route{
 		id: "apply-command", method: http.MethodPost, path: prefix + "/wallets/{user}/{currency}/commands", scope: access.Write,
 		summary: "Send one command", text: "The same id counts once, and gets the first answer again.",
 		errors: changes, answers: reflect.TypeFor[Result](), body: s.jsonBody(reflect.TypeFor[Command](), "Command"),
 	}, func(ctx context.Context, in *commandInput) (*answer, error) {
-		command, err := wallet.DecodeCommandOr(in.RawBody, in.Key)
+		command, err := in.decode(ctx)
 		if err != nil {
-			return nil, err
-		}
-		if err := errors.Join(in.agree(command.ID), noReply(command), stamp(ctx, &command.Actor)); err != nil {
 			return nil, err
 		}
 		result, err := s.wallets.Apply(ctx, in.User, in.Currency, command)
@@ -158,28 +186,15 @@ func (s *Server) commandRoutes() {
 		return answered(resultOf(result), result.Replayed), nil
 	})
 
-	type batchInput struct {
-		WalletPath
-		Idempotent
-		RawBody []byte
-	}
 	register(s, route{
 		id: "apply-batch", method: http.MethodPost, path: prefix + "/wallets/{user}/{currency}/batches", scope: access.Write,
 		summary: "Send up to 500 commands for one wallet",
 		text:    "Each is applied or refused by itself, in order; its own result says so. One invalid command refuses the whole batch.",
 		errors:  changes, answers: reflect.TypeFor[[]Result](), body: s.jsonBody(reflect.TypeFor[[]Command](), "Commands"),
 	}, func(ctx context.Context, in *batchInput) (*answer, error) {
-		commands, err := wallet.DecodeBatch(in.RawBody)
+		commands, err := in.decode(ctx)
 		if err != nil {
 			return nil, err
-		}
-		if in.Key != "" {
-			return nil, badInput("Idempotency-Key", in.Key, "each command of a batch has an id of its own: leave the header Idempotency-Key out")
-		}
-		for i := range commands {
-			if err := errors.Join(noReply(commands[i]), stamp(ctx, &commands[i].Actor)); err != nil {
-				return nil, err
-			}
 		}
 		results, err := s.wallets.ApplyBatch(ctx, in.User, in.Currency, commands)
 		if err != nil {

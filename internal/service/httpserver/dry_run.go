@@ -31,19 +31,11 @@ func (s *Server) dryRunRoutes() {
 	ofWallet := prefix + "/wallets/{user}/{currency}"
 	post := func(id, path string, body reflect.Type, name string) route {
 		return route{id: id, method: http.MethodPost, path: path + "/dry-run", scope: access.Read, summary: summary,
-			text: "The answer is 200 also where it would be refused: see status.", body: s.jsonBody(body, name)}
-	}
-	type commandInput struct {
-		WalletPath
-		Idempotent
-		RawBody []byte
+			text: "Also 200 if it would be refused: see status.", body: s.jsonBody(body, name)}
 	}
 	register(s, post("dry-run-command", ofWallet+"/commands", reflect.TypeFor[Command](), "Command"), func(ctx context.Context, in *commandInput) (*bodyOf[wallet.DryRunResult], error) {
-		command, err := wallet.DecodeCommandOr(in.RawBody, in.Key)
+		command, err := in.decode(ctx)
 		if err != nil {
-			return nil, err
-		}
-		if err := errors.Join(in.agree(command.ID), noReply(command), stamp(ctx, &command.Actor)); err != nil {
 			return nil, err
 		}
 		result, err := dry.Apply(ctx, in.User, in.Currency, command)
@@ -52,19 +44,10 @@ func (s *Server) dryRunRoutes() {
 		}
 		return body(result), nil
 	})
-	type batchInput struct {
-		WalletPath
-		RawBody []byte
-	}
 	register(s, post("dry-run-batch", ofWallet+"/batches", reflect.TypeFor[[]Command](), "Commands"), func(ctx context.Context, in *batchInput) (*bodyOf[[]wallet.DryRunResult], error) {
-		commands, err := wallet.DecodeBatch(in.RawBody)
+		commands, err := in.decode(ctx)
 		if err != nil {
 			return nil, err
-		}
-		for i := range commands {
-			if err := errors.Join(noReply(commands[i]), stamp(ctx, &commands[i].Actor)); err != nil {
-				return nil, err
-			}
 		}
 		results, err := dry.ApplyBatch(ctx, in.User, in.Currency, commands)
 		if err != nil {

@@ -36,6 +36,7 @@ func TestADryRunOverHTTPRecordsNothing(t *testing.T) {
 	require.Equal(t, 200, batch.StatusCode, batch.body)
 	require.Contains(t, batch.body, "insufficient_funds", "each sees those before it")
 	require.Equal(t, 400, w.post(u1+"/commands/dry-run", `{"id":"b","type":"subtract"}`).StatusCode)
+	require.Equal(t, 400, w.post(u1+"/batches/dry-run", `[{"id":"b","type":"create"}]`, "Idempotency-Key: c").StatusCode, "as without dry-run")
 	require.Equal(t, 400, w.post("/v1/wallets/u1/XXX/commands/dry-run", `{"id":"b","type":"create"}`).StatusCode)
 	require.Equal(t, entries, w.count(`SELECT count(*) FROM wallet_commands`))
 	require.Zero(t, w.count(`SELECT count(*) FROM wallet_transactions`))

@@ -31,7 +31,7 @@ type FeedEvent struct{ feed.Event }
 // FeedPage is a part of the feed.
 type FeedPage struct {
 	Items []FeedEvent `json:"items"`
-	Next  feed.Cursor `json:"next" doc:"send it as after; it is the same again at the end of the feed. A page may have no items before the end"`
+	Next  feed.Cursor `json:"next" doc:"send it as after for the next page; unchanged at the end of the feed. A page can be empty before the end"`
 }
 
 // ofReached is the input of a route that answers only what the bearer reaches.
@@ -48,13 +48,13 @@ type feedInput struct {
 type feedStreamInput struct {
 	ofReached
 	After string `query:"after" doc:"the cursor of an event, or 0 for the first event ever; events from now on by default"`
-	Last  string `header:"Last-Event-ID" doc:"goes before after"`
+	Last  string `header:"Last-Event-ID" doc:"used instead of after if both are sent"`
 }
 
 type walletStreamInput struct {
 	WalletPath
 	After string `query:"after" doc:"a version, or 0 for the first event; events from now on by default"`
-	Last  string `header:"Last-Event-ID" doc:"goes before after"`
+	Last  string `header:"Last-Event-ID" doc:"used instead of after if both are sent"`
 }
 
 func (s *Server) eventRoutes() {
@@ -76,7 +76,7 @@ func (s *Server) eventRoutes() {
 		}
 		return body(page), nil
 	})
-	const text = "Server-sent events: data is an event as in list-feed. Last-Event-ID goes on after the last one. A comment comes every 15 s. " +
+	const text = "Server-sent events: data is an event as in list-feed. To continue, send the last id as Last-Event-ID. A comment comes every 15 s. " +
 		"It ends when the server stops, or the token is no longer valid: connect again."
 	streamed := map[string]reflect.Type{sseType: nil}
 	register(s, route{

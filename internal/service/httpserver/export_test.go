@@ -5,10 +5,17 @@ import (
 	"time"
 )
 
-// SetHeartbeat and SetMaxFileBytes change a limit for a test.
+// The setters change a limit for a test.
 func SetHeartbeat(t *testing.T, to time.Duration) { set(t, &heartbeat, to) }
 
 func SetMaxFileBytes(t *testing.T, to int64) { set(t, &maxFileBytes, to) }
+
+func SetMaxCheck(t *testing.T, lines, bytes int64) {
+	set(t, &maxCheckLines, lines)
+	set(t, &maxCheckBytes, bytes)
+}
+
+func SetUploadPatience(t *testing.T, to time.Duration) { set(t, &uploadPatience, to) }
 
 func set[T any](t *testing.T, variable *T, to T) {
 	before := *variable

@@ -66,7 +66,7 @@ var (
 	notAllowed  = outcome.Kind{Name: "not_allowed", Title: "The path does not take this method", HTTP: http.StatusMethodNotAllowed}
 	wrongState  = outcome.Kind{Name: "wrong_state", Title: "Its state does not allow this", HTTP: http.StatusConflict}
 	// notConfigured is about the server, not the caller.
-	notConfigured = outcome.Kind{Name: "not_configured", Title: "This server was started without what it takes", HTTP: http.StatusNotImplemented}
+	notConfigured = outcome.Kind{Name: "not_configured", Title: "This server is not configured for this", HTTP: http.StatusNotImplemented}
 	tooSlow       = outcome.Kind{Name: "too_slow", Title: "The request took too long to arrive", HTTP: http.StatusRequestTimeout}
 )
 
@@ -110,7 +110,7 @@ func (s *Server) problemOf(err error) *Problem {
 	case errors.As(err, &lines):
 		return invalidLines(lines)
 	case errors.As(err, &state):
-		return problem(wrongState, "run %.60q is %s", state.Status.RunID, state.Status.State)
+		return problem(wrongState, "%s", state)
 	case kind == outcome.Unavailable:
 		s.logger.Warn("unavailable", zap.Error(err))
 		return problem(kind, "Postgres or Temporal does not answer now").with("Retry-After", retryAfter)

@@ -45,6 +45,19 @@ const controlTimeout = 30 * time.Second
 // maxCheckFailures is how many failures a check returns.
 const maxCheckFailures = 1000
 
+// Limits of a file to check: some 100 bytes of each line stay in memory, and all of it is on disk
+// several times.
+var (
+	maxCheckLines int64 = 500_000
+	maxCheckBytes int64 = 64 << 20
+)
+
+func tooLargeToCheck() *Problem {
+	p := problem(tooLarge, "the file has more than %d lines or %d bytes", maxCheckLines, maxCheckBytes)
+	p.Remedy = `check it with "wallet run check", or stage it and start it: a line that is refused changes nothing`
+	return p
+}
+
 type checkRunInput struct {
 	everyWallet
 	ID string `query:"run_id" default:"check" doc:"the id that the run will have: the ids of lines without one are made from it"`
@@ -83,8 +96,8 @@ func (s *Server) runRoutes() {
 		text: "The same file again changes nothing; another one under the same id is 409. Start it with start-run.",
 	}, s.stageRun)
 	register(s, route{
-		id: "check-run", method: http.MethodPost, path: prefix + "/runs/check", scope: access.Read, body: fileBody(), file: true, timeout: uploadTimeout,
-		summary: "Say which lines of a file are invalid, or would be refused now", text: "Nothing is written. Of the failures, the first 1,000 are returned.",
+		id: "check-run", method: http.MethodPost, path: prefix + "/runs/check", scope: access.Write, body: fileBody(), file: true, timeout: uploadTimeout,
+		summary: "Say which lines of a file are invalid, or would be refused now", text: "Nothing is written. The file has at most 500,000 lines and 64 MB. Of the failures, the first 1,000 are returned.",
 	}, s.checkRun)
 	register(s, post("start", "Apply the lines of a run that is staged"), func(ctx context.Context, in *startInput) (*bodyOf[wallet.RunStatus], error) {
 		return bodyOrError(control.Start(ctx, wallet.RunInput{RunID: in.ID, Parallel: in.Parallel}))
@@ -148,7 +161,7 @@ func (s *Server) stageRun(ctx context.Context, in *fileInput) (*bodyOf[wallet.Ru
 	if in.File == "" {
 		in.File = "upload"
 	}
-	content, err := s.openUpload(ctx)
+	content, err := openUpload(ctx, &s.stages, maxFileBytes, problem(tooLarge, "the file has more than %d bytes: send it in parts, each a run of its own", maxFileBytes))
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +176,7 @@ func (s *Server) checkRun(ctx context.Context, in *checkRunInput) (*bodyOf[RunCh
 	if err := wallet.ValidateRunID(in.ID); err != nil {
 		return nil, err
 	}
-	content, err := s.openUpload(ctx)
+	content, err := openUpload(ctx, &s.checks, maxCheckBytes, tooLargeToCheck())
 	if err != nil {
 		return nil, err
 	}
@@ -179,12 +192,15 @@ func (s *Server) checkRun(ctx context.Context, in *checkRunInput) (*bodyOf[RunCh
 	}
 	keepOpen(ctx, uploadTimeout)
 	answer := RunCheck{Failures: []runs.Failure{}}
-	check := runs.Check{File: fileOf(ctx, in.ID, file.Name()), Failed: func(f runs.Failure) error {
+	check := runs.Check{File: fileOf(ctx, in.ID, file.Name()), MaxLines: maxCheckLines, Failed: func(f runs.Failure) error {
 		if len(answer.Failures) < maxCheckFailures {
 			answer.Failures = append(answer.Failures, f)
 		}
 		return nil
 	}}
 	answer.CheckReport, err = check.Run(ctx, s.options.Pool)
+	if errors.Is(err, runs.ErrTooManyLines) {
+		return nil, tooLargeToCheck()
+	}
 	return bodyOrError(answer, err)
 }

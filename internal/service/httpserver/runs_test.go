@@ -80,6 +80,7 @@ func TestARunIsUploadedAndStarted(t *testing.T) {
 		answer := w.post("/v1/runs/"+id+"/"+change, "")
 		require.Equal(t, 409, answer.StatusCode, answer.body)
 		require.Equal(t, "wrong_state", answer.json(t)["kind"])
+		require.Equal(t, `run "`+id+`" is done: there is nothing to stop`, answer.json(t)["detail"])
 	}
 	failures := w.get("/v1/runs/" + id + "/failures").json(t)
 	require.Len(t, failures["items"], 1)
@@ -102,6 +103,9 @@ func TestARunIsPausedResumedAndCancelled(t *testing.T) {
 	require.Equal(t, "cancelled", cancelled.json(t)["state"], "without a workflow: "+cancelled.body)
 	refused := w.post("/v1/runs/"+first+"/start", "")
 	require.Equal(t, 409, refused.StatusCode, refused.body)
+	require.Equal(t, `run "`+first+`" is cancelled: resume it`, refused.json(t)["detail"])
+	require.Equal(t, `run "`+first+`" is already cancelled`, w.post("/v1/runs/"+first+"/cancel", "").json(t)["detail"])
+	require.Equal(t, `run "`+second+`" is staged and has no running workflow: resume it first`, w.post("/v1/runs/"+second+"/pause", "").json(t)["detail"])
 	w.startWorker()
 	resumed := w.post("/v1/runs/"+first+"/resume", "")
 	require.Equal(t, 200, resumed.StatusCode, resumed.body)
@@ -162,4 +166,74 @@ func TestABadFileStagesNothing(t *testing.T) {
 	require.Zero(t, w.count(`SELECT count(*) FROM wallet_run_lines`))
 	require.Equal(t, 200, w.putAs(shop, "r", "?skip_invalid=true", header+"u1,USD,add,1,\nu1,USD,add,1,boss\n").StatusCode, "no upload was left open")
 	require.Equal(t, 1, w.count(`SELECT count(*) FROM wallet_run_lines WHERE command->>'actor' = 'shop'`))
+}
+
+// upload begins a request with a file that does not end.
+func (w *world) upload(address, token, method, path string) *net.TCPConn {
+	c, err := net.Dial("tcp", address)
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() { c.Close() })
+	_, err = fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: text/csv\r\nContent-Length: 100000\r\n\r\nuser_id,currency,type,amount\n", method, path, token)
+	require.NoError(w.t, err)
+	return c.(*net.TCPConn)
+}
+
+func TestUploadsLeaveRoomForOthers(t *testing.T) {
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))))
+	a, b, c := w.as("a", "*", access.Write), w.as("b", "*", access.Write), w.as("c", "*", access.Write)
+	const file = "user_id,currency,type,amount\nu1,USD,add,1\n"
+	address, _, _ := w.listen()
+	begin := func(token, run string, of int32) {
+		w.upload(address, token, http.MethodPut, "/v1/runs/"+run+"/file")
+		require.Eventually(t, func() bool { return w.pool.Stat().AcquiredConns() == of }, 30*time.Second, 10*time.Millisecond)
+	}
+	begin(a, "a-1", 1)
+	require.Equal(t, 429, w.putAs(a, "a-2", "", file).StatusCode, "one of a token")
+	require.Equal(t, 200, w.putAs(b, "b-1", "", file).StatusCode)
+	begin(b, "b-2", 2)
+	require.Equal(t, 429, w.putAs(c, "c-1", "", file).StatusCode, "few at once")
+	checked := w.doAs(c, http.MethodPost, "/v1/runs/check", file, "=Content-Type: text/csv")
+	require.Equal(t, 200, checked.StatusCode, checked.body)
+}
+
+func TestAnUploadOfAByteNowAndThenIsCutOff(t *testing.T) {
+	httpserver.SetUploadPatience(t, 300*time.Millisecond)
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))))
+	address, _, _ := w.listen()
+	for _, path := range []string{"PUT /v1/runs/r/file", "POST /v1/runs/check"} {
+		method, path, _ := strings.Cut(path, " ")
+		c := w.upload(address, w.all(), method, path)
+		go func() {
+			for range 500 {
+				if _, err := c.Write([]byte("u")); err != nil {
+					return
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			_ = c.CloseWrite()
+		}()
+		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		require.Equal(t, 408, answer.StatusCode, path)
+	}
+}
+
+func TestACheckIsBounded(t *testing.T) {
+	httpserver.SetMaxCheck(t, 10, 1000)
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))))
+	shop := w.as("shop", "*", access.Write)
+	check := func(token string, lines int, line string) reply {
+		return w.doAs(token, http.MethodPost, "/v1/runs/check", "user_id,currency,type,amount\n"+strings.Repeat(line, lines), "=Content-Type: text/csv")
+	}
+	allowed := check(shop, 10, "u1,USD,add,1\n")
+	require.Equal(t, 200, allowed.StatusCode, allowed.body)
+	for name, tooLarge := range map[string]reply{
+		"lines":         check(shop, 11, "u1,USD,add,1\n"),
+		"invalid lines": check(shop, 11, "u1,USD,ad,1\n"),
+		"bytes":         check(shop, 10, strings.Repeat("u", 100)+",USD,add,1\n"),
+	} {
+		require.Equal(t, 413, tooLarge.StatusCode, "%s: %s", name, tooLarge.body)
+		require.Contains(t, tooLarge.json(t)["remedy"], "wallet run check", name)
+	}
+	require.Equal(t, 403, check(w.as("reader", "*", access.Read), 1, "u1,USD,add,1\n").StatusCode, "it takes memory and disk")
 }

@@ -51,8 +51,10 @@ const (
 	maxLimited = 10_000
 	// stopPatience is how long a stop waits for requests in progress.
 	stopPatience = 15 * time.Second
-	// maxUploads are read at once: each takes a connection of the pool for as long as it lasts.
-	maxUploads = 2
+	// maxStages and maxChecks are how many files are staged, and checked, at once: each takes a
+	// connection of the pool for as long as it lasts.
+	maxStages = 2
+	maxChecks = 2
 )
 
 // Options of a Server.
@@ -94,8 +96,9 @@ type Server struct {
 	limiters *lru.Cache[string, *rate.Limiter]
 	// wide is for reads of whole journals, one at a time: each takes several connections of the pool.
 	wide    *semaphore.Weighted
-	uploads *semaphore.Weighted
-	streams streams
+	stages  slots
+	checks  slots
+	streams slots
 	tail    tail
 	files   map[string]bool // patterns of routes that take a file
 	origins *http.CrossOriginProtection
@@ -115,7 +118,8 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		options: o, auth: o.Auth, wallets: o.Wallets, read: trail.New(o.Pool), logger: o.Logger, mux: http.NewServeMux(), wide: semaphore.NewWeighted(1),
-		limiters: limiters, uploads: semaphore.NewWeighted(maxUploads), tail: tail{db: o.Pool}, files: map[string]bool{}, origins: http.NewCrossOriginProtection(),
+		limiters: limiters, stages: slots{most: maxStages, mostOfToken: 1}, checks: slots{most: maxChecks, mostOfToken: 1},
+		streams: slots{most: maxStreams, mostOfToken: maxStreamsOfToken}, tail: tail{db: o.Pool}, files: map[string]bool{}, origins: http.NewCrossOriginProtection(),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	config := huma.DefaultConfig("Wallet", "1")
@@ -212,7 +216,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request, pattern strin
 	if wait, ok := preferredWait(r.Header); ok {
 		ctx = context.WithValue(ctx, waitKey{}, wait)
 	}
-	// Each route has its own form; huma would call JSON by other names too.
+	// Without Accept, huma answers application/json under that name; routes that have CSV look at acceptsCSV.
 	c.acceptsCSV = strings.Contains(strings.ToLower(r.Header.Get("Accept")), csvType)
 	r.Header.Del("Accept")
 	return r.WithContext(ctx), nil

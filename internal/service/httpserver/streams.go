@@ -11,8 +11,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
-	"golang.org/x/sync/semaphore"
 
+	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/outcome"
 )
 
@@ -62,8 +62,10 @@ func (o *output) keepOpen() {
 	_, _ = o.connection.SetWriteDeadline(now.Add(writeMargin)), o.connection.SetReadDeadline(now.Add(writeMargin+heartbeat))
 }
 
-// streams counts those that last: all, and those of each token.
-type streams struct {
+// slots limits requests that last: all, and those of each token.
+type slots struct {
+	most, mostOfToken int
+
 	mu  sync.Mutex
 	all int
 	of  map[string]int
@@ -75,10 +77,10 @@ const (
 	maxStreamsOfToken = 100
 )
 
-func (s *streams) begin(key string) bool {
+func (s *slots) begin(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all >= maxStreams || s.of[key] >= maxStreamsOfToken {
+	if s.all >= s.most || s.of[key] >= s.mostOfToken {
 		return false
 	}
 	if s.of == nil {
@@ -89,7 +91,7 @@ func (s *streams) begin(key string) bool {
 	return true
 }
 
-func (s *streams) end(key string) {
+func (s *slots) end(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all--
@@ -108,6 +110,12 @@ var maxFileBytes int64 = 1 << 30
 // uploadTimeout is how long a file may take: it holds a transaction open.
 const uploadTimeout = 15 * time.Minute
 
+// uploadPatience is how long the server waits for a sender in all; each minUploadBytes give it
+// bodyTimeout more, up to that again. A byte now and then would keep a slot for uploadTimeout.
+var uploadPatience = time.Minute
+
+const minUploadBytes = 64 << 10
+
 // fileBody describes the body of a route that takes a file.
 func fileBody() *huma.RequestBody {
 	content := map[string]*huma.MediaType{}
@@ -122,35 +130,41 @@ type upload struct {
 	body       io.Reader
 	connection *connection
 	until      time.Time
-	uploads    *semaphore.Weighted
+	patience   time.Duration // that is left
+	tooLarge   *Problem
+	close      func()
 }
 
-// openUpload lets few files be read at a time.
-func (s *Server) openUpload(ctx context.Context) (*upload, error) {
-	if !s.uploads.TryAcquire(1) {
-		return nil, problem(tooMany, "%d files are being read already", maxUploads).with("Retry-After", retryAfter)
+// openUpload lets few files be read at a time, and one of a token.
+func openUpload(ctx context.Context, of *slots, maxBytes int64, tooLarge *Problem) (*upload, error) {
+	key := access.From(ctx).Key
+	if !of.begin(key) {
+		return nil, problem(tooMany, "%d files are being read already, or one of the token", of.most).with("Retry-After", retryAfter)
 	}
 	c := connectionOf(ctx)
-	return &upload{http.MaxBytesReader(nil, c.body, maxFileBytes), c, time.Now().Add(uploadTimeout), s.uploads}, nil
+	return &upload{http.MaxBytesReader(nil, c.body, maxBytes), c, time.Now().Add(uploadTimeout), uploadPatience, tooLarge, func() { of.end(key) }}, nil
 }
 
-func (u *upload) close() { u.uploads.Release(1) }
-
 func (u *upload) Read(p []byte) (int, error) {
-	until := time.Now().Add(bodyTimeout)
+	begun := time.Now()
+	until := begun.Add(min(bodyTimeout, u.patience))
 	if until.After(u.until) {
 		until = u.until
 	}
 	_ = u.connection.SetReadDeadline(until)
 	n, err := u.body.Read(p)
+	u.patience = min(uploadPatience, u.patience-time.Since(begun)+time.Duration(n)*bodyTimeout/minUploadBytes)
+	if err == nil && u.patience <= 0 {
+		err = os.ErrDeadlineExceeded
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF): // net/http would end the request at that time
 		_ = u.connection.SetReadDeadline(u.until.Add(writeMargin))
 	case errors.As(err, new(*http.MaxBytesError)):
-		err = problem(tooLarge, "the file has more than %d bytes: send it in parts, each a run of its own", maxFileBytes)
+		err = u.tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = problem(tooSlow, "the file did not arrive in time: nothing for %s, or not all in %s", bodyTimeout, uploadTimeout)
+		err = problem(tooSlow, "the file did not arrive in time: send at least %d KB in %s, and all in %s", minUploadBytes>>10, bodyTimeout, uploadTimeout)
 	default:
 		err = badInput("body", "", "the body ended early")
 	}

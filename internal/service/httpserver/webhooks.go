@@ -43,7 +43,7 @@ func (w WebhookSettings) settings() webhooks.Settings {
 // WebhookSecret is a new secret.
 type WebhookSecret struct {
 	ID     string `json:"endpoint_id"`
-	Secret string `json:"secret" doc:"by which the receiver knows who sends; it is not shown again"`
+	Secret string `json:"secret" doc:"the receiver checks signatures with it; it is not shown again"`
 }
 
 // WebhookList has all endpoints.

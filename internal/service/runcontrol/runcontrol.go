@@ -23,13 +23,11 @@ type Control struct {
 
 // StateError says that the state of a run does not allow what was asked.
 type StateError struct {
-	Status wallet.RunStatus
-	err    error
+	Status  wallet.RunStatus
+	message string
 }
 
-func (e *StateError) Error() string { return e.err.Error() }
-
-func (e *StateError) Unwrap() error { return e.err }
+func (e *StateError) Error() string { return e.message }
 
 // Start starts a run that is staged, or lets it go on if its workflow was lost. One that is done
 // stays as it is; only Resume continues one that was paused or cancelled.
@@ -42,7 +40,7 @@ func (c Control) Start(ctx context.Context, in wallet.RunInput) (wallet.RunStatu
 	case err != nil || status.State == wallet.RunDone:
 		return status, err
 	case status.State == wallet.RunPaused || status.State == wallet.RunCancelled:
-		return status, &StateError{status, fmt.Errorf("run %q is %s: resume it", in.RunID, status.State)}
+		return status, &StateError{status, fmt.Sprintf("run %q is %s: resume it", in.RunID, status.State)}
 	}
 	return status, c.Wallets.StartRun(ctx, in)
 }
@@ -57,7 +55,7 @@ func (c Control) Pause(ctx context.Context, id string) (wallet.RunStatus, error)
 	if lookUp != nil {
 		return status, lookUp
 	}
-	return status, notRunning(status, err)
+	return status, notRunning(status)
 }
 
 // Cancel stops a run and ends its workflow; what is applied stays. A run that has no workflow is
@@ -72,7 +70,7 @@ func (c Control) Cancel(ctx context.Context, id string) (wallet.RunStatus, error
 	case lookUp != nil:
 		return status, lookUp
 	case status.State == wallet.RunDone || status.State == wallet.RunCancelled:
-		return status, notRunning(status, err)
+		return status, notRunning(status)
 	}
 	if status, err = activities.New(c.DB).SetRunState(ctx, wallet.SetRunStateInput{RunID: id, State: wallet.RunCancelled}); err != nil {
 		return status, err
@@ -102,12 +100,22 @@ func (c Control) Resume(ctx context.Context, id string) (wallet.RunStatus, error
 	if errors.Is(err, starter.ErrRunNotRunning) {
 		status, err = runs.Status(ctx, c.DB, id) // it is done, or was cancelled
 		if err == nil && status.State == wallet.RunCancelled {
-			err = &StateError{status, fmt.Errorf("run %q was cancelled meanwhile: resume it once more", id)}
+			err = &StateError{status, fmt.Sprintf("run %q was cancelled meanwhile: resume it once more", id)}
 		}
 	}
 	return status, err
 }
 
-func notRunning(status wallet.RunStatus, err error) error {
-	return &StateError{status, fmt.Errorf("%w (its state is %s): \"wallet run resume %s\" starts it", err, status.State, status.RunID)}
+// notRunning is the error for a run whose workflow is not there to be paused or cancelled.
+func notRunning(status wallet.RunStatus) error {
+	var message string
+	switch status.State {
+	case wallet.RunDone:
+		message = fmt.Sprintf("run %q is done: there is nothing to stop", status.RunID)
+	case wallet.RunCancelled:
+		message = fmt.Sprintf("run %q is already cancelled", status.RunID)
+	default:
+		message = fmt.Sprintf("run %q is %s and has no running workflow: resume it first", status.RunID, status.State)
+	}
+	return &StateError{status, message}
 }
