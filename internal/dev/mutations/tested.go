@@ -43,6 +43,15 @@ var Tested = []struct {
 		}},
 	}, "./internal/service/httpserver", "TestAnUploadOfAByteNowAndThenIsCutOff"},
 	{Mutation{
+		Name:      "catch_up",
+		Mechanism: "Streams that catch up leave connections of the pool to requests.",
+		Edits: []Edit{{
+			File: "internal/service/httpserver/server.go",
+			Old:  `maxCatchUp = 2`,
+			New:  `maxCatchUp = 1000`,
+		}},
+	}, "./internal/service/httpserver", "TestStreamsThatCatchUpLeaveConnectionsToRequests"},
+	{Mutation{
 		Name:      "keys_time",
 		Mechanism: "A fetch of keys has its own time, however long the token that asks for them has waited.",
 		Edits: []Edit{{

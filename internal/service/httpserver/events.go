@@ -126,8 +126,13 @@ func (s *Server) streamFeed(ctx context.Context, in *feedStreamInput) (*streamed
 			messages = append(messages, message{e.at.String(), e.data})
 		}
 		if l.behind {
+			if err := s.catchUp.Acquire(ctx, 1); err != nil {
+				return nil, nil, err
+			}
 			var events []feed.Event
-			if events, l.next, err = feed.Page(ctx, s.options.Pool, at, streamPage, bearer.Reaches); err != nil {
+			events, l.next, err = feed.Page(ctx, s.options.Pool, at, streamPage, bearer.Reaches)
+			s.catchUp.Release(1)
+			if err != nil {
 				return nil, nil, err
 			}
 			if messages, err = messagesOf(events, func(e feed.Event) string { return e.Cursor.String() }); err != nil {
@@ -158,6 +163,7 @@ func (s *Server) streamWallet(ctx context.Context, in *walletStreamInput) (*stre
 	}
 	var seen feed.Cursor // of the tail, when Postgres was read last
 	var until time.Time  // when it is read again
+	behind := true       // there may be a page and more
 	return s.stream(ctx, func(ctx context.Context, bearer access.Principal) ([]message, <-chan struct{}, error) {
 		if !bearer.Reaches(ref) {
 			return nil, nil, errEnded
@@ -171,7 +177,8 @@ func (s *Server) streamWallet(ctx context.Context, in *walletStreamInput) (*stre
 			seen = l.next
 			return nil, l.grown, nil
 		}
-		events, err := feed.OfWallet(ctx, s.options.Pool, ref, at+1, math.MaxInt64, streamPage)
+		events, err := s.ofWallet(ctx, ref, at+1, behind)
+		behind = len(events) == streamPage
 		if err != nil && !errors.Is(err, feed.ErrEventMissing) { // it is not there yet
 			return nil, nil, err
 		}
@@ -184,6 +191,17 @@ func (s *Server) streamWallet(ctx context.Context, in *walletStreamInput) (*stre
 		}
 		return messages, l.grown, err
 	})
+}
+
+// ofWallet reads the next page of a wallet's events; a stream that is behind waits for its turn.
+func (s *Server) ofWallet(ctx context.Context, ref wallet.AssetRef, from int64, behind bool) ([]feed.Event, error) {
+	if behind {
+		if err := s.catchUp.Acquire(ctx, 1); err != nil {
+			return nil, err
+		}
+		defer s.catchUp.Release(1)
+	}
+	return feed.OfWallet(ctx, s.options.Pool, ref, from, math.MaxInt64, streamPage)
 }
 
 func messagesOf(events []feed.Event, id func(feed.Event) string) ([]message, error) {

@@ -183,6 +183,33 @@ func TestSlowReadersHoldNoConnections(t *testing.T) {
 	require.Eventually(t, func() bool { return w.pool.Stat().AcquiredConns() == 0 }, 30*time.Second, 10*time.Millisecond)
 }
 
+// TestStreamsThatCatchUpLeaveConnectionsToRequests has their reads last as long as it wants.
+func TestStreamsThatCatchUpLeaveConnectionsToRequests(t *testing.T) {
+	database := testenv.DatabaseURL(t)
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, database)))
+	address, _, _ := w.listen()
+	_, _, leave := w.open(w.all(), "/v1/events/stream")
+	defer leave()
+	locked, err := testenv.Pool(t, database).Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, locked.Rollback(context.Background())) }()
+	_, err = locked.Exec(t.Context(), `LOCK TABLE wallet_feed, wallet_asset_events IN ACCESS EXCLUSIVE MODE`)
+	require.NoError(t, err)
+	for range 2 * w.pool.Config().MaxConns {
+		for _, path := range []string{"/v1/events/stream?after=0", u1 + "/events/stream?after=0"} {
+			c, err := net.Dial("tcp", address)
+			require.NoError(t, err)
+			defer c.Close()
+			_, err = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", path, w.all())
+			require.NoError(t, err)
+		}
+	}
+	require.Eventually(t, func() bool { return w.pool.Stat().AcquiredConns() >= 3 }, 30*time.Second, 10*time.Millisecond, "the tail and two streams")
+	for range 20 {
+		require.Equal(t, 200, w.get("/v1/runs").StatusCode)
+	}
+}
+
 func TestATokenHasFewStreams(t *testing.T) {
 	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))))
 	var leave func()

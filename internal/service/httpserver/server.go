@@ -55,6 +55,9 @@ const (
 	// connection of the pool for as long as it lasts.
 	maxStages = 2
 	maxChecks = 2
+	// maxCatchUp is how many streams that are behind read Postgres at once: they read without a pause,
+	// and leave the other connections of the pool to requests.
+	maxCatchUp = 2
 )
 
 // Options of a Server.
@@ -99,6 +102,8 @@ type Server struct {
 	stages  slots
 	checks  slots
 	streams slots
+	// catchUp is for streams that read pages of the past, a page at a time.
+	catchUp *semaphore.Weighted
 	tail    tail
 	files   map[string]bool // patterns of routes that take a file
 	origins *http.CrossOriginProtection
@@ -119,7 +124,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		options: o, auth: o.Auth, wallets: o.Wallets, read: trail.New(o.Pool), logger: o.Logger, mux: http.NewServeMux(), wide: semaphore.NewWeighted(1),
 		limiters: limiters, stages: slots{most: maxStages, mostOfToken: 1}, checks: slots{most: maxChecks, mostOfToken: 1},
-		streams: slots{most: maxStreams, mostOfToken: maxStreamsOfToken}, tail: tail{db: o.Pool}, files: map[string]bool{}, origins: http.NewCrossOriginProtection(),
+		streams: slots{most: maxStreams, mostOfToken: maxStreamsOfToken}, catchUp: semaphore.NewWeighted(maxCatchUp), tail: tail{db: o.Pool}, files: map[string]bool{}, origins: http.NewCrossOriginProtection(),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	config := huma.DefaultConfig("Wallet", "1")
