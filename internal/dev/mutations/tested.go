@@ -255,7 +255,7 @@ var Tested = []struct {
 		Mechanism: "A page of the console is for bearers with its scope.",
 		Edits: []Edit{{
 			File: "internal/service/console/console.go",
-			Old:  `if !r.who.Has(p.scope) {`,
+			Old:  `if !r.who.Has(scope) {`,
 			New:  `if false {`,
 		}},
 	}, "./internal/service/console", "TestAReadTokenChangesNothing"},
