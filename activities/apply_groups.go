@@ -139,7 +139,9 @@ const (
 	sqlUpdateAssets = `UPDATE wallet_assets AS a
 		SET total_amount = after.total::numeric, hold_amount = after.hold::numeric,
 			version = after.version, position = after.position, hash = after.hash, format = after.format, updated_at = after.updated_at,
-			open_holds = after.open_holds, frozen = NULLIF(after.frozen, ''), debits_frozen_until = NULLIF(after.debits_frozen_until, '0001-01-01T00:00:00Z'), credits_frozen_until = NULLIF(after.credits_frozen_until, '0001-01-01T00:00:00Z'), closed = after.closed, thresholds = NULLIF(after.thresholds, '')::jsonb,
+			open_holds = after.open_holds, closed = after.closed, frozen = NULLIF(after.frozen, ''),
+			debits_frozen_until = NULLIF(after.debits_frozen_until, '0001-01-01T00:00:00Z'), credits_frozen_until = NULLIF(after.credits_frozen_until, '0001-01-01T00:00:00Z'),
+			thresholds = NULLIF(after.thresholds, '')::jsonb,
 			next_expiry = CASE WHEN after.holds_changed THEN (
 				SELECT expires_at
 				FROM wallet_holds AS h
