@@ -68,7 +68,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) serve(auth *access.Authenticator) string {
 	s, err := httpserver.New(httpserver.Options{Wallets: w.wallets, Pool: w.pool, Auth: auth, Logger: zap.NewNop()})
 	require.NoError(w.t, err)
-	c, err := console.New(w.t.Context(), console.Options{Auth: auth, Pool: w.pool, Read: s.Read(), Wallets: w.wallets, Logger: zap.NewNop(), AnswerTimeout: 20 * time.Second, Allow: s.Allow})
+	c, err := console.New(w.t.Context(), console.Options{Auth: auth, Pool: w.pool, Read: s.Read(), Wallets: w.wallets, Logger: zap.NewNop(), AnswerTimeout: 20 * time.Second, Allow: s.Allow, Widely: s.Widely})
 	require.NoError(w.t, err)
 	s.Mount(console.Path, c)
 	listening := httptest.NewServer(s.Handler())

@@ -160,7 +160,7 @@ func (c *Console) readPlace(ctx context.Context, ref wallet.AssetRef, position i
 // verify checks a wallet from its first entry on.
 func (c *Console) verify(ctx context.Context, w http.ResponseWriter, r *request) error {
 	var report trail.Report
-	err := c.widely(ctx, func() (err error) {
+	err := c.Widely(ctx, func() (err error) {
 		report, err = c.Read.Verify(ctx, trail.VerifyOptions{UserID: r.ref.UserID, Currency: r.ref.Currency, Parallel: 1})
 		return err
 	})

@@ -104,7 +104,7 @@ func (c *Console) lookUp(ctx context.Context, r *request, f *found) error {
 		return nil // the last look up reads all wallets
 	}
 	f.Looked = true
-	return c.widely(ctx, func() error { return c.findCommands(ctx, r, f) })
+	return c.Widely(ctx, func() error { return c.findCommands(ctx, r, f) })
 }
 
 var errEnough = errors.New("there are more than are shown")

@@ -258,11 +258,11 @@ func (s *Server) readRoutes() {
 	verify := get("verify-wallet", ofWallet+"/verify", "Derive everything of a wallet again from its journal, and name what is wrong")
 	verify.method = http.MethodPost
 	register(s, verify, func(ctx context.Context, in *WalletPath) (*bodyOf[trail.Report], error) {
-		if err := s.wide.Acquire(ctx, 1); err != nil {
-			return nil, err
-		}
-		defer s.wide.Release(1)
-		report, err := s.read.Verify(ctx, trail.VerifyOptions{UserID: in.User, Currency: in.Currency, Parallel: 1})
+		var report trail.Report
+		err := s.Widely(ctx, func() (err error) {
+			report, err = s.read.Verify(ctx, trail.VerifyOptions{UserID: in.User, Currency: in.Currency, Parallel: 1})
+			return err
+		})
 		if err == nil && report.Wallets == 0 {
 			err = fmt.Errorf("user %q owns nothing in %s: %w", in.User, in.Currency, trail.ErrNoWallet)
 		}
@@ -280,11 +280,11 @@ func (s *Server) readRoutes() {
 		if err != nil {
 			return nil, err
 		}
-		if err := s.wide.Acquire(ctx, 1); err != nil {
-			return nil, err
-		}
-		defer s.wide.Release(1)
-		totals, err := s.read.Totals(ctx, in.Currency, from, to)
+		var totals []trail.Totals
+		err = s.Widely(ctx, func() (err error) {
+			totals, err = s.read.Totals(ctx, in.Currency, from, to)
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -97,11 +97,10 @@ type Server struct {
 	mux      *http.ServeMux
 	checking singleflight.Group
 	limiters *lru.Cache[string, *rate.Limiter]
-	// wide is for reads of whole journals, one at a time: each takes several connections of the pool.
-	wide    *semaphore.Weighted
-	stages  slots
-	checks  slots
-	streams slots
+	wide     *semaphore.Weighted // see Widely
+	stages   slots
+	checks   slots
+	streams  slots
 	// catchUp is for streams that read pages of the past, a page at a time.
 	catchUp *semaphore.Weighted
 	tail    tail
@@ -163,6 +162,16 @@ func (s *Server) Mount(path string, console http.Handler) { s.consolePath, s.con
 
 // Read is the reader that the API verifies with: verifications with it take turns.
 func (s *Server) Read() trail.Reader { return s.read }
+
+// Widely does what reads whole journals or all wallets, one at a time: each takes several connections
+// of the pool.
+func (s *Server) Widely(ctx context.Context, do func() error) error {
+	if err := s.wide.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer s.wide.Release(1)
+	return do()
+}
 
 // Allow reports whether a bearer may send one more request now.
 func (s *Server) Allow(bearer access.Principal) bool {
