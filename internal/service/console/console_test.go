@@ -251,6 +251,7 @@ func TestEachPageShowsWhatItIsAbout(t *testing.T) {
 	}
 	verified := b.post("/console/verify", "user", w.user, "currency", "USD")
 	require.Contains(t, verified.body, "Everything matches the journal", verified.body)
+	require.Equal(t, 404, b.post("/console/verify", "user", "none", "currency", "USD").StatusCode)
 	for path, status := range map[string]int{
 		"/console/wallet?user=none&currency=USD": 404, "/console/user?user=none": 404, "/console/transaction?id=none": 404, "/console/none": 404,
 		"/console/entry?position=99&user=" + w.user + "&currency=USD": 404, "/console/run?id=none": 404,

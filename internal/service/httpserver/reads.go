@@ -260,16 +260,10 @@ func (s *Server) readRoutes() {
 	register(s, verify, func(ctx context.Context, in *WalletPath) (*bodyOf[trail.Report], error) {
 		var report trail.Report
 		err := s.Widely(ctx, func() (err error) {
-			report, err = s.read.Verify(ctx, trail.VerifyOptions{UserID: in.User, Currency: in.Currency, Parallel: 1})
+			report, err = s.read.VerifyWallet(ctx, in.ref())
 			return err
 		})
-		if err == nil && report.Wallets == 0 {
-			err = fmt.Errorf("user %q owns nothing in %s: %w", in.User, in.Currency, trail.ErrNoWallet)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return body(report), nil
+		return bodyOrError(report, err)
 	})
 	register(s, get("get-totals", prefix+"/totals", "What became of currencies in a period, over all wallets"), func(ctx context.Context, in *totalsInput) (*bodyOf[[]trail.Totals], error) {
 		from, err := parseTime("from", in.From)
