@@ -615,10 +615,10 @@ func TestPagesHaveAllLines(t *testing.T) {
 		}
 		require.Len(t, seen, row.want, list)
 	}
-	csv := b.get("/console/statement.csv", "user", w.user, "currency", "USD")
+	csv := b.get("/console/statement.csv", "user", w.user, "currency", "USD", "spreadsheet", "1")
 	require.Equal(t, 1+1+81+1, strings.Count(csv.body, "\n"), "header, opening, the creation and 80 lines, closing")
 	require.True(t, strings.HasPrefix(csv.body, "\ufeff"))
-	require.False(t, strings.HasPrefix(b.get("/console/statement.csv", "user", w.user, "currency", "USD", "verbatim", "1").body, "\ufeff"))
+	require.False(t, strings.HasPrefix(b.get("/console/statement.csv", "user", w.user, "currency", "USD").body, "\ufeff"))
 }
 
 func TestADamagedEntryIsShownAndVerified(t *testing.T) {

@@ -17,9 +17,9 @@ import (
 const (
 	// maxRead is how many entries a page reads at most to find the few that it shows.
 	maxRead = 10_000
-	// csvTime is how long a download may take, csvPageTime each thousand lines of it.
-	csvTime     = 5 * time.Minute
-	csvPageTime = 20 * time.Second
+	// csvTime is how long a download may take, csvWriteTime each write of it.
+	csvTime      = 5 * time.Minute
+	csvWriteTime = 20 * time.Second
 )
 
 // period is what the fields From and To of a form say.
@@ -178,7 +178,7 @@ func texts[T ~string](values []T) []string {
 	return all
 }
 
-// statementCSV is the whole period, with each event, for a spreadsheet or, verbatim, for programs.
+// statementCSV is the whole period, with each event, for programs or for a spreadsheet.
 func (c *Console) statementCSV(ctx context.Context, w http.ResponseWriter, r *request) error {
 	p, err := r.period()
 	if err != nil {
@@ -192,31 +192,23 @@ func (c *Console) statementCSV(ctx context.Context, w http.ResponseWriter, r *re
 	defer cancel()
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="statement-%s.csv"`, r.ref.Currency)) // a user id may be no name of a file
-	if err := c.writeCSV(ctx, w, s, r.get("verbatim") == ""); err != nil {
+	if err := statement.Print(ctx, s, statement.NewCSV(download{ctx, w}, r.get("spreadsheet") != "")); err != nil {
 		c.Logger.Warn("a statement was cut off", zap.Error(err))
 		panic(http.ErrAbortHandler) // so that the browser does not take a part for the whole
 	}
 	return nil
 }
 
-func (c *Console) writeCSV(ctx context.Context, w http.ResponseWriter, s trail.Statement, spreadsheet bool) error {
-	connection := http.NewResponseController(w)
-	out := statement.NewCSV(w, spreadsheet)
-	if err := out.Opening(s); err != nil {
-		return err
+// download is a response that lasts: each write has its time, and the whole that of its context.
+type download struct {
+	context.Context
+	http.ResponseWriter
+}
+
+func (d download) Write(p []byte) (int, error) {
+	if err := d.Err(); err != nil {
+		return 0, err
 	}
-	lines := 0
-	for line, err := range s.Lines(ctx) {
-		if err != nil {
-			return err
-		}
-		if lines%trail.MaxPage == 0 {
-			_ = connection.SetWriteDeadline(time.Now().Add(csvPageTime)) // not of a recorder in tests
-		}
-		lines++
-		if err := out.Line(line); err != nil {
-			return err
-		}
-	}
-	return out.Closing(s)
+	_ = http.NewResponseController(d.ResponseWriter).SetWriteDeadline(time.Now().Add(csvWriteTime)) // not of a recorder in tests
+	return d.ResponseWriter.Write(p)
 }
