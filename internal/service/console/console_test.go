@@ -615,6 +615,9 @@ func TestPagesHaveAllLines(t *testing.T) {
 		}
 		require.Len(t, seen, row.want, list)
 	}
+	empty := b.get("/console/statement", "user", w.user, "currency", "USD", "from", "2199-01-01", "to", "2199-01-02", "after", "1")
+	require.Contains(t, empty.body, "Closing balance")
+	require.NotContains(t, empty.body, "Next page")
 	csv := b.get("/console/statement.csv", "user", w.user, "currency", "USD", "spreadsheet", "1")
 	require.Equal(t, 1+1+81+1, strings.Count(csv.body, "\n"), "header, opening, the creation and 80 lines, closing")
 	require.True(t, strings.HasPrefix(csv.body, "\ufeff"))

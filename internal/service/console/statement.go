@@ -74,9 +74,8 @@ type statementPage struct {
 	Statement trail.Statement
 	Lines     []trail.Event
 	First     bool
-	Next      int64 // the position to go on after; 0 at the end
+	Next      int64 // the version to go on after; 0 at the end
 	Upto      string
-	Read      int64 // lines that were read and not shown
 }
 
 func (c *Console) statement(ctx context.Context, w http.ResponseWriter, r *request) error {
@@ -116,58 +115,38 @@ func (c *Console) statement(ctx context.Context, w http.ResponseWriter, r *reque
 		return err
 	default:
 		v.Upto = v.Statement.To.Format(time.RFC3339Nano)
-		if err := c.statementLines(ctx, &v, max(after, v.Statement.Opening.Position)); err != nil {
+		if err := v.readLines(ctx, after); err != nil {
 			return err
 		}
 	}
 	return c.render(w, r, http.StatusOK, "statement", "Statement of "+r.ref.UserID+" in "+r.ref.Currency, v)
 }
 
-// statementLines reads the lines of a page, from the journal.
-func (c *Console) statementLines(ctx context.Context, v *statementPage, after int64) error {
-	var shown []wallet.Entry
-	end := v.Statement.Closing
-reading:
-	for read := 0; read < maxRead; {
-		entries, err := c.Read.Commands(ctx, trail.CommandFilter{
-			UserID: end.UserID, Currency: end.Currency, Status: wallet.StatusApplied, AfterPosition: after, Limit: trail.MaxPage,
-		})
+// readLines reads the lines of a page. Those of one type may be far apart.
+func (v *statementPage) readLines(ctx context.Context, after int64) error {
+	limit := pageRows
+	if v.Type != "" {
+		limit = trail.MaxPage
+	}
+	after, end := max(after, v.Statement.Opening.Version), v.Statement.Closing.Version
+	for read := 0; read < maxRead && len(v.Lines) < pageRows && after < end; read += limit {
+		events, err := v.Statement.Page(ctx, after, limit)
 		if err != nil {
 			return err
 		}
-		for _, e := range entries {
-			if e.Version > end.Version {
-				after = 0
-				break reading
+		for _, e := range events {
+			if len(v.Lines) == pageRows {
+				break
 			}
-			if len(shown) == pageRows {
-				break reading
-			}
-			after = e.Position
-			if v.Type == "" || e.Type == v.Type {
-				shown = append(shown, e)
-			} else {
-				v.Read++
+			if after = e.Version; v.Type == "" || kindOf(e) == v.Type {
+				v.Lines = append(v.Lines, e)
 			}
 		}
-		if read += len(entries); len(entries) < trail.MaxPage {
-			after = 0
-			break
-		}
 	}
-	if after == end.Position {
-		after = 0
+	if after < end {
+		v.Next = after
 	}
-	v.Next = after
-	reversed, err := c.Read.Reversed(ctx, shown)
-	for i, e := range shown {
-		line := trail.EventOf(e)
-		if err == nil {
-			line.Reversed = reversed[i]
-		}
-		v.Lines = append(v.Lines, line)
-	}
-	return err
+	return nil
 }
 
 func texts[T ~string](values []T) []string {
