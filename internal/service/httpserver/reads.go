@@ -197,12 +197,13 @@ func (in *totalsInput) wallets() ([]wallet.AssetRef, error) {
 	return []wallet.AssetRef{{Currency: in.Currency}}, nil
 }
 
+// get is a route that reads what may not exist.
+func get(id, path, summary string) route {
+	return route{id: id, method: http.MethodGet, path: path, summary: summary, scope: access.Read, errors: []int{http.StatusNotFound}}
+}
+
 func (s *Server) readRoutes() {
 	const ofWallet = prefix + "/wallets/{user}/{currency}"
-	missing := []int{http.StatusNotFound}
-	get := func(id, path, summary string) route {
-		return route{id: id, method: http.MethodGet, path: path, summary: summary, scope: access.Read, errors: missing}
-	}
 	register(s, get("list-balances", prefix+"/wallets/{user}", "What a user owns"), s.balances)
 	register(s, get("get-balance", ofWallet+"/balance", "What a user owns in a currency, now or in the past"), s.balance)
 	register(s, get("list-journal", ofWallet+"/journal", "The journal of a wallet: applied and refused commands"), func(ctx context.Context, in *numberedInput) (*bodyOf[Page[Entry]], error) {
@@ -234,11 +235,7 @@ func (s *Server) readRoutes() {
 		return pageOf(holds, in.Limit, func(h trail.Hold) string { return h.ID }), nil
 	})
 	register(s, get("get-receipt", ofWallet+"/receipts/{command_id}", "The receipt of a command, to keep"), func(ctx context.Context, in *receiptInput) (*bodyOf[trail.Receipt], error) {
-		r, err := s.read.Receipt(ctx, in.User, in.Currency, in.ID)
-		if err != nil {
-			return nil, err
-		}
-		return body(r), nil
+		return bodyOrError(s.read.Receipt(ctx, in.User, in.Currency, in.ID))
 	})
 	check := get("check-receipts", prefix+"/receipts/check", "Check that the journal still has the entries of receipts")
 	check.method, check.body = http.MethodPost, s.jsonBody(reflect.TypeFor[[]trail.Receipt](), "Receipts")
