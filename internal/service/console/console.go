@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
@@ -24,6 +23,7 @@ import (
 	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/outcome"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
@@ -221,7 +221,7 @@ func (r *request) readForm(w http.ResponseWriter) error {
 	}
 	for _, values := range r.form {
 		for _, v := range values {
-			if !utf8.ValidString(v) || strings.ContainsRune(v, 0) { // which Postgres does not take
+			if !postgres.IsText(v) {
 				return problem{http.StatusBadRequest, "The request cannot be read", "It contains bytes that are not text."}
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/access"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -168,7 +169,7 @@ func (in *checkInput) wallets() (refs []wallet.AssetRef, err error) {
 		if err := wallet.ValidateWallet(r.UserID, r.Currency); err != nil {
 			return nil, err
 		}
-		if !isText(r.CommandID) {
+		if !postgres.IsText(r.CommandID) {
 			return nil, badInput("command_id", r.CommandID, "command_id has a NUL")
 		}
 		refs = append(refs, wallet.AssetRef{UserID: r.UserID, Currency: r.Currency})

@@ -31,6 +31,7 @@ import (
 
 	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/outcome"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/starter"
@@ -313,7 +314,7 @@ func (s *Server) logDenied(p access.Principal, route, why string) {
 func checkURL(u *url.URL) *Problem {
 	escaped := u.EscapedPath()
 	switch {
-	case !isText(u.Path):
+	case !postgres.IsText(u.Path):
 		return badInput("path", u.Path, "the path is not valid UTF-8, or has a NUL")
 	case escaped != "/" && path.Clean(escaped) != strings.TrimSuffix(escaped, "/"), strings.Contains(escaped, "//"):
 		return badInput("path", escaped, "the path has an empty step, or one that is . or ..: write such an id as %%2E or %%2E%%2E, and a slash in an id as %%2F")
@@ -328,15 +329,12 @@ func checkURL(u *url.URL) *Problem {
 			return badInput(name, values[1], "%.60q is given %d times: send it once", name, len(values))
 		case values[0] == "":
 			return badInput(name, "", "%.60q is empty: give it a value, or leave it out", name)
-		case !isText(values[0]):
+		case !postgres.IsText(values[0]):
 			return badInput(name, values[0], "%.60q is not valid UTF-8, or has a NUL", name)
 		}
 	}
 	return nil
 }
-
-// isText reports whether Postgres takes it as text.
-func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // prepare refuses headers that would be read in part, and bodies of another type.
 func (s *Server) prepare(r *http.Request, takesFile bool) *Problem {
