@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/valueledger/wallet"
 )
 
 // Finding is the first problem found in a wallet asset.
@@ -118,6 +120,16 @@ func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	second, err := r.look(ctx, o, again)
 	first.report.Findings = append(first.report.Findings, second.reportWith(second.waiting).Findings...)
 	return first.reportWith(first.waiting), err
+}
+
+// VerifyWallet verifies one wallet on as few connections as that takes. It returns ErrNoWallet if
+// there is none.
+func (r Reader) VerifyWallet(ctx context.Context, ref wallet.AssetRef) (Report, error) {
+	report, err := r.Verify(ctx, VerifyOptions{UserID: ref.UserID, Currency: ref.Currency, Parallel: 1})
+	if err == nil && report.Wallets == 0 {
+		err = noWallet(ref.UserID, ref.Currency)
+	}
+	return report, err
 }
 
 // look checks scopes, each range of them in one snapshot.

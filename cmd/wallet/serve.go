@@ -168,7 +168,7 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 }
 
 func (o serveOptions) mountConsole(ctx context.Context, s *httpserver.Server, wallets *starter.Client, p *process, auth *access.Authenticator) (err error) {
-	options := console.Options{Auth: auth, Pool: p.pool, Read: s.Read(), Wallets: wallets, Logger: p.logger, AnswerTimeout: o.timeout, Allow: s.Allow, URL: o.consoleURL}
+	options := console.Options{Auth: auth, Pool: p.pool, Read: s.Read(), Wallets: wallets, Logger: p.logger, AnswerTimeout: o.timeout, Allow: s.Allow, Widely: s.Widely, URL: o.consoleURL}
 	if text := os.Getenv(envConsoleKey); text != "" {
 		if options.Key, err = console.ParseKey(text); err != nil {
 			return fmt.Errorf("%s: %w", envConsoleKey, err)

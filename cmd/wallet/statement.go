@@ -44,19 +44,7 @@ streamed: --output csv and json take a million lines as easily as ten.`,
 				if err != nil {
 					return err
 				}
-				printer := a.statementPrinter(cmd.OutOrStdout(), spreadsheet)
-				if err := printer.opening(s); err != nil {
-					return err
-				}
-				for line, err := range s.Lines(cmd.Context()) {
-					if err != nil {
-						return err
-					}
-					if err := printer.line(line); err != nil {
-						return err
-					}
-				}
-				return printer.closing(s)
+				return statement.Print(cmd.Context(), s, a.statementPrinter(cmd.OutOrStdout(), spreadsheet))
 			})
 		},
 	}
@@ -67,16 +55,10 @@ streamed: --output csv and json take a million lines as easily as ten.`,
 }
 
 // statementPrinter writes a statement in one of the outputs.
-type statementPrinter interface {
-	opening(trail.Statement) error
-	line(trail.Event) error
-	closing(trail.Statement) error
-}
-
-func (a *app) statementPrinter(out io.Writer, spreadsheet bool) statementPrinter {
+func (a *app) statementPrinter(out io.Writer, spreadsheet bool) statement.Printer {
 	switch a.output {
 	case "csv":
-		return csvStatement{statement.NewCSV(out, spreadsheet)}
+		return statement.NewCSV(out, spreadsheet)
 	case "json":
 		return jsonStatement{json.NewEncoder(out)}
 	default:
@@ -89,12 +71,12 @@ type tableStatement struct {
 	out   io.Writer
 }
 
-func (p tableStatement) opening(s trail.Statement) error {
+func (p tableStatement) Opening(s trail.Statement) error {
 	p.pages.append(table.Row{when(s.From), cli.Number(s.Opening.Version), "opening balance", "", "", "", s.Opening.Total, s.Opening.Hold, "", "", ""})
 	return nil
 }
 
-func (p tableStatement) line(e trail.Event) error {
+func (p tableStatement) Line(e trail.Event) error {
 	added, subtracted := statement.Sides(e)
 	total := e.TotalAfter.String()
 	if !statement.ChangesTotal(e) {
@@ -104,7 +86,7 @@ func (p tableStatement) line(e trail.Event) error {
 	return nil
 }
 
-func (p tableStatement) closing(s trail.Statement) error {
+func (p tableStatement) Closing(s trail.Statement) error {
 	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Total, s.Closing.Reserved(), "", "", ""})
 	p.pages.Render()
 	noteDue(p.out, s.Closing.Balance())
@@ -116,16 +98,9 @@ func (p tableStatement) closing(s trail.Statement) error {
 	return err
 }
 
-// csvStatement writes for programs, or for a spreadsheet.
-type csvStatement struct{ statement.CSV }
-
-func (w csvStatement) opening(s trail.Statement) error { return w.Opening(s) }
-func (w csvStatement) line(e trail.Event) error        { return w.Line(e) }
-func (w csvStatement) closing(s trail.Statement) error { return w.Closing(s) }
-
 type jsonStatement struct{ *json.Encoder }
 
-func (e jsonStatement) opening(s trail.Statement) error {
+func (e jsonStatement) Opening(s trail.Statement) error {
 	return e.Encode(struct {
 		Kind string    `json:"kind"`
 		From time.Time `json:"from"`
@@ -133,7 +108,7 @@ func (e jsonStatement) opening(s trail.Statement) error {
 	}{"opening", s.From, s.Opening.Balance()})
 }
 
-func (e jsonStatement) line(event trail.Event) error {
+func (e jsonStatement) Line(event trail.Event) error {
 	return e.Encode(struct {
 		Kind string `json:"kind"`
 		trail.Event
@@ -141,7 +116,7 @@ func (e jsonStatement) line(event trail.Event) error {
 	}{"line", event, statement.ChangesTotal(event)})
 }
 
-func (e jsonStatement) closing(s trail.Statement) error {
+func (e jsonStatement) Closing(s trail.Statement) error {
 	return e.Encode(struct {
 		Kind string    `json:"kind"`
 		To   time.Time `json:"to"`

@@ -15,16 +15,15 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/outcome"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
@@ -61,6 +60,8 @@ type Options struct {
 	OIDC *OIDC
 	// Allow reports whether a bearer may send one more request now; nil for always.
 	Allow func(access.Principal) bool
+	// Widely does what reads whole journals or all wallets, one at a time, the API's among them.
+	Widely func(ctx context.Context, do func() error) error
 }
 
 // Console answers the requests below Path.
@@ -72,8 +73,6 @@ type Console struct {
 	dryRun   activities.DryRun
 	mux      *http.ServeMux
 	guarded  http.Handler
-	// wide is for reads of whole journals and of all wallets, one at a time.
-	wide *semaphore.Weighted
 }
 
 // New makes a Console. It asks the OIDC provider for its addresses, and does not wait for the answer.
@@ -86,7 +85,7 @@ func New(ctx context.Context, o Options) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Console{Options: o, sessions: s, isHTTPS: strings.HasPrefix(strings.ToLower(o.URL), "https:"), dryRun: activities.NewDryRun(o.Pool), mux: http.NewServeMux(), wide: semaphore.NewWeighted(1)}
+	c := &Console{Options: o, sessions: s, isHTTPS: strings.HasPrefix(strings.ToLower(o.URL), "https:"), dryRun: activities.NewDryRun(o.Pool), mux: http.NewServeMux()}
 	if o.OIDC != nil {
 		c.provider = newProvider(*o.OIDC, o.URL)
 		go func() {
@@ -222,7 +221,7 @@ func (r *request) readForm(w http.ResponseWriter) error {
 	}
 	for _, values := range r.form {
 		for _, v := range values {
-			if !utf8.ValidString(v) || strings.ContainsRune(v, 0) { // which Postgres does not take
+			if !postgres.IsText(v) {
 				return problem{http.StatusBadRequest, "The request cannot be read", "It contains bytes that are not text."}
 			}
 		}
@@ -273,13 +272,4 @@ func (c *Console) fail(w http.ResponseWriter, r *request, err error) {
 	if err := c.render(w, r, known.status, "problem", known.title, known.words); err != nil {
 		c.Logger.Error("the console cannot show a problem", zap.Error(err))
 	}
-}
-
-// widely does what reads very much, one at a time.
-func (c *Console) widely(ctx context.Context, do func() error) error {
-	if err := c.wide.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	defer c.wide.Release(1)
-	return do()
 }

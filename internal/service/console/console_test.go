@@ -68,7 +68,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) serve(auth *access.Authenticator) string {
 	s, err := httpserver.New(httpserver.Options{Wallets: w.wallets, Pool: w.pool, Auth: auth, Logger: zap.NewNop()})
 	require.NoError(w.t, err)
-	c, err := console.New(w.t.Context(), console.Options{Auth: auth, Pool: w.pool, Read: s.Read(), Wallets: w.wallets, Logger: zap.NewNop(), AnswerTimeout: 20 * time.Second, Allow: s.Allow})
+	c, err := console.New(w.t.Context(), console.Options{Auth: auth, Pool: w.pool, Read: s.Read(), Wallets: w.wallets, Logger: zap.NewNop(), AnswerTimeout: 20 * time.Second, Allow: s.Allow, Widely: s.Widely})
 	require.NoError(w.t, err)
 	s.Mount(console.Path, c)
 	listening := httptest.NewServer(s.Handler())
@@ -251,6 +251,7 @@ func TestEachPageShowsWhatItIsAbout(t *testing.T) {
 	}
 	verified := b.post("/console/verify", "user", w.user, "currency", "USD")
 	require.Contains(t, verified.body, "Everything matches the journal", verified.body)
+	require.Equal(t, 404, b.post("/console/verify", "user", "none", "currency", "USD").StatusCode)
 	for path, status := range map[string]int{
 		"/console/wallet?user=none&currency=USD": 404, "/console/user?user=none": 404, "/console/transaction?id=none": 404, "/console/none": 404,
 		"/console/entry?position=99&user=" + w.user + "&currency=USD": 404, "/console/run?id=none": 404,
@@ -614,10 +615,13 @@ func TestPagesHaveAllLines(t *testing.T) {
 		}
 		require.Len(t, seen, row.want, list)
 	}
-	csv := b.get("/console/statement.csv", "user", w.user, "currency", "USD")
+	empty := b.get("/console/statement", "user", w.user, "currency", "USD", "from", "2199-01-01", "to", "2199-01-02", "after", "1")
+	require.Contains(t, empty.body, "Closing balance")
+	require.NotContains(t, empty.body, "Next page")
+	csv := b.get("/console/statement.csv", "user", w.user, "currency", "USD", "spreadsheet", "1")
 	require.Equal(t, 1+1+81+1, strings.Count(csv.body, "\n"), "header, opening, the creation and 80 lines, closing")
 	require.True(t, strings.HasPrefix(csv.body, "\ufeff"))
-	require.False(t, strings.HasPrefix(b.get("/console/statement.csv", "user", w.user, "currency", "USD", "verbatim", "1").body, "\ufeff"))
+	require.False(t, strings.HasPrefix(b.get("/console/statement.csv", "user", w.user, "currency", "USD").body, "\ufeff"))
 }
 
 func TestADamagedEntryIsShownAndVerified(t *testing.T) {

@@ -160,13 +160,10 @@ func (c *Console) readPlace(ctx context.Context, ref wallet.AssetRef, position i
 // verify checks a wallet from its first entry on.
 func (c *Console) verify(ctx context.Context, w http.ResponseWriter, r *request) error {
 	var report trail.Report
-	err := c.widely(ctx, func() (err error) {
-		report, err = c.Read.Verify(ctx, trail.VerifyOptions{UserID: r.ref.UserID, Currency: r.ref.Currency, Parallel: 1})
+	err := c.Widely(ctx, func() (err error) {
+		report, err = c.Read.VerifyWallet(ctx, r.ref)
 		return err
 	})
-	if err == nil && report.Wallets == 0 {
-		err = fmt.Errorf("user %q owns nothing in %s: %w", r.ref.UserID, r.ref.Currency, trail.ErrNoWallet)
-	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = problem{http.StatusServiceUnavailable, "It took too long",
 			`This wallet has more entries than a page can verify, or others are being verified. "wallet verify" takes as long as it needs.`}

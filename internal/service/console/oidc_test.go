@@ -104,7 +104,7 @@ func (w *world) serveWithOIDC(p *provider) {
 	w.url = listening.URL
 	c, err := console.New(t.Context(), console.Options{
 		Auth: auth, Pool: w.pool, Read: s.Read(), Wallets: w.wallets, Logger: zap.NewNop(), AnswerTimeout: 20 * time.Second,
-		URL: w.url, OIDC: &console.OIDC{Issuer: p.url, ClientID: "console"},
+		Widely: s.Widely, URL: w.url, OIDC: &console.OIDC{Issuer: p.url, ClientID: "console"},
 	})
 	require.NoError(t, err)
 	s.Mount(console.Path, c)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -71,7 +72,7 @@ func (c *Console) find(ctx context.Context, w http.ResponseWriter, r *request) e
 	var err error
 	switch {
 	case f.Query == "":
-	case utf8.RuneCountInString(f.Query) > wallet.MaxIDCharacters || !utf8.ValidString(f.Query):
+	case utf8.RuneCountInString(f.Query) > wallet.MaxIDCharacters:
 		f.Query = ""
 		f.Invalid = fmt.Sprintf("An id has at most %d characters.", wallet.MaxIDCharacters)
 	default:
@@ -104,7 +105,7 @@ func (c *Console) lookUp(ctx context.Context, r *request, f *found) error {
 		return nil // the last look up reads all wallets
 	}
 	f.Looked = true
-	return c.widely(ctx, func() error { return c.findCommands(ctx, r, f) })
+	return c.Widely(ctx, func() error { return c.findCommands(ctx, r, f) })
 }
 
 var errEnough = errors.New("there are more than are shown")
@@ -122,8 +123,8 @@ func (c *Console) findCommands(ctx context.Context, r *request, f *found) error 
 		f.Commands = append(f.Commands, e)
 		return nil
 	}
-	err := error(nil)
-	if r.who.Reaches(wallet.AssetRef{}) || reachesEveryone(r.who) {
+	var err error
+	if slices.Contains(r.who.Users, access.Everyone) {
 		err = c.Read.Find(ctx, f.Query, keep)
 	} else {
 		err = c.findCommandsOfUsers(ctx, r, f.Query, keep)
@@ -132,15 +133,6 @@ func (c *Console) findCommands(ctx context.Context, r *request, f *found) error 
 		return nil
 	}
 	return err
-}
-
-func reachesEveryone(who access.Principal) bool {
-	for _, user := range who.Users {
-		if user == access.Everyone {
-			return true
-		}
-	}
-	return false
 }
 
 func (c *Console) findCommandsOfUsers(ctx context.Context, r *request, id string, keep func(wallet.Entry) error) error {
@@ -232,10 +224,8 @@ func (r *request) number(name string) (int64, error) {
 // oneOf reads a value of a query that is empty or one of some.
 func (r *request) oneOf(name string, values ...string) (string, error) {
 	text := r.get(name)
-	for _, v := range append(values, "") {
-		if text == v {
-			return text, nil
-		}
+	if text == "" || slices.Contains(values, text) {
+		return text, nil
 	}
 	return "", problem{http.StatusBadRequest, "The address cannot be read", fmt.Sprintf("%.60q is not a %s.", text, name)}
 }

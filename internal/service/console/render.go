@@ -14,6 +14,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/access"
+	"github.com/valueledger/wallet/internal/service/statement"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -37,7 +38,10 @@ var functions = template.FuncMap{
 	"ref": func(userID, currency string) wallet.AssetRef {
 		return wallet.AssetRef{UserID: userID, Currency: currency}
 	},
-	"change": change,
+	"sides": func(e trail.Event) (sides struct{ Added, Subtracted string }) {
+		sides.Added, sides.Subtracted = statement.Sides(e)
+		return sides
+	},
 	"set":    func(a wallet.Amount) bool { return !a.IsZero() },
 	"sub":    func(a, b wallet.Amount) wallet.Amount { return a.Sub(b) },
 	"kind":   kindOf,
@@ -99,17 +103,6 @@ func timeElement(t time.Time) template.HTML {
 	}
 	t = t.UTC()
 	return template.HTML(fmt.Sprintf(`<time datetime="%s"><span>%s</span> <span>%s</span></time>`, t.Format(time.RFC3339Nano), t.Format(time.DateOnly), t.Format(time.TimeOnly))) // digits only
-}
-
-// change is what an event changed of the total, in the column that it belongs to.
-func change(e trail.Event) (sides struct{ Added, Subtracted string }) {
-	switch e.TotalAfter.Cmp(e.TotalBefore) {
-	case 1:
-		sides.Added = e.TotalAfter.Sub(e.TotalBefore).String()
-	case -1:
-		sides.Subtracted = e.TotalBefore.Sub(e.TotalAfter).String()
-	}
-	return sides
 }
 
 // kindOf is the type of the command that an event is of.

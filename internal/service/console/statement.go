@@ -17,9 +17,9 @@ import (
 const (
 	// maxRead is how many entries a page reads at most to find the few that it shows.
 	maxRead = 10_000
-	// csvTime is how long a download may take, csvPageTime each thousand lines of it.
-	csvTime     = 5 * time.Minute
-	csvPageTime = 20 * time.Second
+	// csvTime is how long a download may take, csvWriteTime each write of it.
+	csvTime      = 5 * time.Minute
+	csvWriteTime = 20 * time.Second
 )
 
 // period is what the fields From and To of a form say.
@@ -74,9 +74,8 @@ type statementPage struct {
 	Statement trail.Statement
 	Lines     []trail.Event
 	First     bool
-	Next      int64 // the position to go on after; 0 at the end
+	Next      int64 // the version to go on after; 0 at the end
 	Upto      string
-	Read      int64 // lines that were read and not shown
 }
 
 func (c *Console) statement(ctx context.Context, w http.ResponseWriter, r *request) error {
@@ -116,58 +115,38 @@ func (c *Console) statement(ctx context.Context, w http.ResponseWriter, r *reque
 		return err
 	default:
 		v.Upto = v.Statement.To.Format(time.RFC3339Nano)
-		if err := c.statementLines(ctx, &v, max(after, v.Statement.Opening.Position)); err != nil {
+		if err := v.readLines(ctx, after); err != nil {
 			return err
 		}
 	}
 	return c.render(w, r, http.StatusOK, "statement", "Statement of "+r.ref.UserID+" in "+r.ref.Currency, v)
 }
 
-// statementLines reads the lines of a page, from the journal.
-func (c *Console) statementLines(ctx context.Context, v *statementPage, after int64) error {
-	var shown []wallet.Entry
-	end := v.Statement.Closing
-reading:
-	for read := 0; read < maxRead; {
-		entries, err := c.Read.Commands(ctx, trail.CommandFilter{
-			UserID: end.UserID, Currency: end.Currency, Status: wallet.StatusApplied, AfterPosition: after, Limit: trail.MaxPage,
-		})
+// readLines reads the lines of a page. Those of one type may be far apart.
+func (v *statementPage) readLines(ctx context.Context, after int64) error {
+	limit := pageRows
+	if v.Type != "" {
+		limit = trail.MaxPage
+	}
+	after, end := max(after, v.Statement.Opening.Version), v.Statement.Closing.Version
+	for read := 0; read < maxRead && len(v.Lines) < pageRows && after < end; read += limit {
+		events, err := v.Statement.Page(ctx, after, limit)
 		if err != nil {
 			return err
 		}
-		for _, e := range entries {
-			if e.Version > end.Version {
-				after = 0
-				break reading
+		for _, e := range events {
+			if len(v.Lines) == pageRows {
+				break
 			}
-			if len(shown) == pageRows {
-				break reading
-			}
-			after = e.Position
-			if v.Type == "" || e.Type == v.Type {
-				shown = append(shown, e)
-			} else {
-				v.Read++
+			if after = e.Version; v.Type == "" || kindOf(e) == v.Type {
+				v.Lines = append(v.Lines, e)
 			}
 		}
-		if read += len(entries); len(entries) < trail.MaxPage {
-			after = 0
-			break
-		}
 	}
-	if after == end.Position {
-		after = 0
+	if after < end {
+		v.Next = after
 	}
-	v.Next = after
-	reversed, err := c.Read.Reversed(ctx, shown)
-	for i, e := range shown {
-		line := trail.EventOf(e)
-		if err == nil {
-			line.Reversed = reversed[i]
-		}
-		v.Lines = append(v.Lines, line)
-	}
-	return err
+	return nil
 }
 
 func texts[T ~string](values []T) []string {
@@ -178,7 +157,7 @@ func texts[T ~string](values []T) []string {
 	return all
 }
 
-// statementCSV is the whole period, with each event, for a spreadsheet or, verbatim, for programs.
+// statementCSV is the whole period, with each event, for programs or for a spreadsheet.
 func (c *Console) statementCSV(ctx context.Context, w http.ResponseWriter, r *request) error {
 	p, err := r.period()
 	if err != nil {
@@ -192,31 +171,23 @@ func (c *Console) statementCSV(ctx context.Context, w http.ResponseWriter, r *re
 	defer cancel()
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="statement-%s.csv"`, r.ref.Currency)) // a user id may be no name of a file
-	if err := c.writeCSV(ctx, w, s, r.get("verbatim") == ""); err != nil {
+	if err := statement.Print(ctx, s, statement.NewCSV(download{ctx, w}, r.get("spreadsheet") != "")); err != nil {
 		c.Logger.Warn("a statement was cut off", zap.Error(err))
 		panic(http.ErrAbortHandler) // so that the browser does not take a part for the whole
 	}
 	return nil
 }
 
-func (c *Console) writeCSV(ctx context.Context, w http.ResponseWriter, s trail.Statement, spreadsheet bool) error {
-	connection := http.NewResponseController(w)
-	out := statement.NewCSV(w, spreadsheet)
-	if err := out.Opening(s); err != nil {
-		return err
+// download is a response that lasts: each write has its time, and the whole that of its context.
+type download struct {
+	context.Context
+	http.ResponseWriter
+}
+
+func (d download) Write(p []byte) (int, error) {
+	if err := d.Err(); err != nil {
+		return 0, err
 	}
-	lines := 0
-	for line, err := range s.Lines(ctx) {
-		if err != nil {
-			return err
-		}
-		if lines%trail.MaxPage == 0 {
-			_ = connection.SetWriteDeadline(time.Now().Add(csvPageTime)) // not of a recorder in tests
-		}
-		lines++
-		if err := out.Line(line); err != nil {
-			return err
-		}
-	}
-	return out.Closing(s)
+	_ = http.NewResponseController(d.ResponseWriter).SetWriteDeadline(time.Now().Add(csvWriteTime)) // not of a recorder in tests
+	return d.ResponseWriter.Write(p)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/access"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -168,7 +169,7 @@ func (in *checkInput) wallets() (refs []wallet.AssetRef, err error) {
 		if err := wallet.ValidateWallet(r.UserID, r.Currency); err != nil {
 			return nil, err
 		}
-		if !isText(r.CommandID) {
+		if !postgres.IsText(r.CommandID) {
 			return nil, badInput("command_id", r.CommandID, "command_id has a NUL")
 		}
 		refs = append(refs, wallet.AssetRef{UserID: r.UserID, Currency: r.Currency})
@@ -197,12 +198,13 @@ func (in *totalsInput) wallets() ([]wallet.AssetRef, error) {
 	return []wallet.AssetRef{{Currency: in.Currency}}, nil
 }
 
+// get is a route that reads what may not exist.
+func get(id, path, summary string) route {
+	return route{id: id, method: http.MethodGet, path: path, summary: summary, scope: access.Read, errors: []int{http.StatusNotFound}}
+}
+
 func (s *Server) readRoutes() {
 	const ofWallet = prefix + "/wallets/{user}/{currency}"
-	missing := []int{http.StatusNotFound}
-	get := func(id, path, summary string) route {
-		return route{id: id, method: http.MethodGet, path: path, summary: summary, scope: access.Read, errors: missing}
-	}
 	register(s, get("list-balances", prefix+"/wallets/{user}", "What a user owns"), s.balances)
 	register(s, get("get-balance", ofWallet+"/balance", "What a user owns in a currency, now or in the past"), s.balance)
 	register(s, get("list-journal", ofWallet+"/journal", "The journal of a wallet: applied and refused commands"), func(ctx context.Context, in *numberedInput) (*bodyOf[Page[Entry]], error) {
@@ -234,11 +236,7 @@ func (s *Server) readRoutes() {
 		return pageOf(holds, in.Limit, func(h trail.Hold) string { return h.ID }), nil
 	})
 	register(s, get("get-receipt", ofWallet+"/receipts/{command_id}", "The receipt of a command, to keep"), func(ctx context.Context, in *receiptInput) (*bodyOf[trail.Receipt], error) {
-		r, err := s.read.Receipt(ctx, in.User, in.Currency, in.ID)
-		if err != nil {
-			return nil, err
-		}
-		return body(r), nil
+		return bodyOrError(s.read.Receipt(ctx, in.User, in.Currency, in.ID))
 	})
 	check := get("check-receipts", prefix+"/receipts/check", "Check that the journal still has the entries of receipts")
 	check.method, check.body = http.MethodPost, s.jsonBody(reflect.TypeFor[[]trail.Receipt](), "Receipts")
@@ -258,18 +256,12 @@ func (s *Server) readRoutes() {
 	verify := get("verify-wallet", ofWallet+"/verify", "Derive everything of a wallet again from its journal, and name what is wrong")
 	verify.method = http.MethodPost
 	register(s, verify, func(ctx context.Context, in *WalletPath) (*bodyOf[trail.Report], error) {
-		if err := s.wide.Acquire(ctx, 1); err != nil {
-			return nil, err
-		}
-		defer s.wide.Release(1)
-		report, err := s.read.Verify(ctx, trail.VerifyOptions{UserID: in.User, Currency: in.Currency, Parallel: 1})
-		if err == nil && report.Wallets == 0 {
-			err = fmt.Errorf("user %q owns nothing in %s: %w", in.User, in.Currency, trail.ErrNoWallet)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return body(report), nil
+		var report trail.Report
+		err := s.Widely(ctx, func() (err error) {
+			report, err = s.read.VerifyWallet(ctx, in.ref())
+			return err
+		})
+		return bodyOrError(report, err)
 	})
 	register(s, get("get-totals", prefix+"/totals", "What became of currencies in a period, over all wallets"), func(ctx context.Context, in *totalsInput) (*bodyOf[[]trail.Totals], error) {
 		from, err := parseTime("from", in.From)
@@ -280,11 +272,11 @@ func (s *Server) readRoutes() {
 		if err != nil {
 			return nil, err
 		}
-		if err := s.wide.Acquire(ctx, 1); err != nil {
-			return nil, err
-		}
-		defer s.wide.Release(1)
-		totals, err := s.read.Totals(ctx, in.Currency, from, to)
+		var totals []trail.Totals
+		err = s.Widely(ctx, func() (err error) {
+			totals, err = s.read.Totals(ctx, in.Currency, from, to)
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}

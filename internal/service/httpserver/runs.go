@@ -83,9 +83,6 @@ type startInput struct {
 func (s *Server) runRoutes() {
 	control := runcontrol.Control{DB: s.options.Pool, Wallets: s.wallets}
 	const ofRun = prefix + "/runs/{run_id}"
-	get := func(id, path, summary string) route {
-		return route{id: id, method: http.MethodGet, path: path, summary: summary, scope: access.Read, errors: []int{http.StatusNotFound}}
-	}
 	post := func(name, summary string) route {
 		return route{id: name + "-run", method: http.MethodPost, path: ofRun + "/" + name, summary: summary, scope: access.Write,
 			errors: []int{http.StatusNotFound, http.StatusConflict}, timeout: controlTimeout}
@@ -139,13 +136,6 @@ func (s *Server) runRoutes() {
 		}
 		return pageOf(list, in.Limit, func(f runs.Failure) string { return strconv.FormatInt(f.Line, 10) }), nil
 	})
-}
-
-func bodyOrError[T any](t T, err error) (*bodyOf[T], error) {
-	if err != nil {
-		return nil, err
-	}
-	return body(t), nil
 }
 
 // fileOf is a file that a bearer sends. The bearer is the actor of its lines.

@@ -15,6 +15,13 @@ type bodyOf[T any] struct{ Body T }
 
 func body[T any](t T) *bodyOf[T] { return &bodyOf[T]{t} }
 
+func bodyOrError[T any](t T, err error) (*bodyOf[T], error) {
+	if err != nil {
+		return nil, err
+	}
+	return body(t), nil
+}
+
 // Command is a command as this API takes it: without the reply_to of workflows, and with an id
 // unless the header Idempotency-Key is it.
 type Command struct {

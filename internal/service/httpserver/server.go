@@ -31,6 +31,7 @@ import (
 
 	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/outcome"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/starter"
@@ -97,11 +98,10 @@ type Server struct {
 	mux      *http.ServeMux
 	checking singleflight.Group
 	limiters *lru.Cache[string, *rate.Limiter]
-	// wide is for reads of whole journals, one at a time: each takes several connections of the pool.
-	wide    *semaphore.Weighted
-	stages  slots
-	checks  slots
-	streams slots
+	wide     *semaphore.Weighted // see Widely
+	stages   slots
+	checks   slots
+	streams  slots
 	// catchUp is for streams that read pages of the past, a page at a time.
 	catchUp *semaphore.Weighted
 	tail    tail
@@ -163,6 +163,16 @@ func (s *Server) Mount(path string, console http.Handler) { s.consolePath, s.con
 
 // Read is the reader that the API verifies with: verifications with it take turns.
 func (s *Server) Read() trail.Reader { return s.read }
+
+// Widely does what reads whole journals or all wallets, one at a time: each takes several connections
+// of the pool.
+func (s *Server) Widely(ctx context.Context, do func() error) error {
+	if err := s.wide.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer s.wide.Release(1)
+	return do()
+}
 
 // Allow reports whether a bearer may send one more request now.
 func (s *Server) Allow(bearer access.Principal) bool {
@@ -304,7 +314,7 @@ func (s *Server) logDenied(p access.Principal, route, why string) {
 func checkURL(u *url.URL) *Problem {
 	escaped := u.EscapedPath()
 	switch {
-	case !isText(u.Path):
+	case !postgres.IsText(u.Path):
 		return badInput("path", u.Path, "the path is not valid UTF-8, or has a NUL")
 	case escaped != "/" && path.Clean(escaped) != strings.TrimSuffix(escaped, "/"), strings.Contains(escaped, "//"):
 		return badInput("path", escaped, "the path has an empty step, or one that is . or ..: write such an id as %%2E or %%2E%%2E, and a slash in an id as %%2F")
@@ -319,15 +329,12 @@ func checkURL(u *url.URL) *Problem {
 			return badInput(name, values[1], "%.60q is given %d times: send it once", name, len(values))
 		case values[0] == "":
 			return badInput(name, "", "%.60q is empty: give it a value, or leave it out", name)
-		case !isText(values[0]):
+		case !postgres.IsText(values[0]):
 			return badInput(name, values[0], "%.60q is not valid UTF-8, or has a NUL", name)
 		}
 	}
 	return nil
 }
-
-// isText reports whether Postgres takes it as text.
-func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // prepare refuses headers that would be read in part, and bodies of another type.
 func (s *Server) prepare(r *http.Request, takesFile bool) *Problem {

@@ -309,6 +309,7 @@ func TestReads(t *testing.T) {
 	verified := w.post(wallet+"/verify", "")
 	require.Equal(t, 200, verified.StatusCode, verified.body)
 	require.Empty(t, verified.json(t)["findings"])
+	require.Equal(t, 404, w.post("/v1/wallets/none/USD/verify", "").StatusCode)
 	require.Equal(t, 200, w.get("/v1/totals").StatusCode)
 	require.Equal(t, 200, w.get("/v1/wallets/"+user).StatusCode)
 	require.Equal(t, 405, w.do(http.MethodDelete, wallet+"/balance", "").StatusCode)

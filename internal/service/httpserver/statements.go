@@ -1,7 +1,6 @@
 package httpserver
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -71,7 +70,9 @@ func (s *Server) statement(ctx context.Context, in *statementInput) (*streamed, 
 		if err != nil {
 			return nil, err
 		}
-		return s.streamOf(csvType, func(ctx context.Context, out *output) error { return writeStatement(ctx, out, found, in.Spreadsheet) }), nil
+		return s.streamOf(csvType, func(ctx context.Context, out *output) error {
+			return statement.Print(ctx, found, statement.NewCSV(out, in.Spreadsheet))
+		}), nil
 	}
 	page, err := s.statementPage(ctx, in, from, to)
 	if err != nil {
@@ -105,24 +106,4 @@ func (s *Server) statementPage(ctx context.Context, in *statementInput, from, to
 		page.Added, page.Subtracted = &found.Added, &found.Subtracted
 	}
 	return page, nil
-}
-
-func writeStatement(ctx context.Context, out *output, s trail.Statement, spreadsheet bool) error {
-	buffered := bufio.NewWriterSize(out, 32<<10)
-	file := statement.NewCSV(buffered, spreadsheet)
-	if err := file.Opening(s); err != nil {
-		return err
-	}
-	for line, err := range s.Lines(ctx) {
-		if err != nil {
-			return err
-		}
-		if err := file.Line(line); err != nil {
-			return err
-		}
-	}
-	if err := file.Closing(s); err != nil {
-		return err
-	}
-	return buffered.Flush()
 }

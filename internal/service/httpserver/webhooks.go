@@ -10,6 +10,7 @@ import (
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/feed"
 	"github.com/valueledger/wallet/internal/service/access"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/webhooks"
 )
 
@@ -239,7 +240,7 @@ func (s *Server) redeliver(ctx context.Context, in *endpointInput) (*bodyOf[Webh
 		return nil, badInput("since", "", "until, user_id and currency are of a range: send since too")
 	}
 	for field, text := range map[string]string{"event_id": r.EventID, "user_id": r.UserID, "currency": r.Currency} {
-		if !isText(text) {
+		if !postgres.IsText(text) {
 			return nil, badInput(field, text, "%s has a NUL", field)
 		}
 	}

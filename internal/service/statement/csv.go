@@ -1,7 +1,9 @@
-// Package statement writes statements as CSV.
+// Package statement writes statements, and CSV.
 package statement
 
 import (
+	"bufio"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"io"
@@ -13,6 +15,29 @@ import (
 	"github.com/valueledger/wallet/trail"
 )
 
+// Printer writes a statement in some format.
+type Printer interface {
+	Opening(trail.Statement) error
+	Line(trail.Event) error
+	Closing(trail.Statement) error
+}
+
+// Print writes a whole statement.
+func Print(ctx context.Context, s trail.Statement, to Printer) error {
+	if err := to.Opening(s); err != nil {
+		return err
+	}
+	for line, err := range s.Lines(ctx) {
+		if err != nil {
+			return err
+		}
+		if err := to.Line(line); err != nil {
+			return err
+		}
+	}
+	return to.Closing(s)
+}
+
 // CSV writes text verbatim, so that programs read back what was written; or, for a spreadsheet, so
 // that none of it is run as a formula and the file is read as UTF-8.
 type CSV struct {
@@ -21,8 +46,11 @@ type CSV struct {
 	spreadsheet bool
 }
 
-// NewCSV writes to out.
-func NewCSV(out io.Writer, spreadsheet bool) CSV { return CSV{csv.NewWriter(out), out, spreadsheet} }
+// NewCSV writes to out, in large parts.
+func NewCSV(out io.Writer, spreadsheet bool) CSV {
+	buffered := bufio.NewWriterSize(out, 32<<10) // which csv uses, and flushes
+	return CSV{csv.NewWriter(buffered), buffered, spreadsheet}
+}
 
 // ByteOrderMark begins a file for spreadsheets.
 const ByteOrderMark = "\ufeff"

@@ -50,7 +50,7 @@ func (w *world) serveConsole(t *testing.T) (address, token string) {
 	require.NoError(t, err)
 	s, err := httpserver.New(httpserver.Options{Wallets: w.wallets, Pool: pool, Auth: auth, Logger: zap.NewNop()})
 	require.NoError(t, err)
-	c, err := console.New(t.Context(), console.Options{Auth: auth, Pool: pool, Read: s.Read(), Wallets: w.wallets, Logger: zap.NewNop(), AnswerTimeout: time.Minute})
+	c, err := console.New(t.Context(), console.Options{Auth: auth, Pool: pool, Read: s.Read(), Wallets: w.wallets, Logger: zap.NewNop(), AnswerTimeout: time.Minute, Widely: s.Widely})
 	require.NoError(t, err)
 	s.Mount(console.Path, c)
 	listening := httptest.NewServer(s.Handler())
