@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -226,34 +227,19 @@ func (s *Server) redeliver(ctx context.Context, in *endpointInput) (*bodyOf[Webh
 	if err != nil {
 		return nil, err
 	}
-	chosen := 0
-	for _, given := range []bool{r.EventID != "", r.Parked, !r.Since.IsZero()} {
-		if given {
-			chosen++
-		}
-	}
-	switch {
-	case chosen != 1:
-		return nil, badInput("event_id", r.EventID, "say which events: send one of event_id, parked and since")
-	case r.Since.IsZero() && (!r.Until.IsZero() || r.UserID != "" || r.Currency != ""):
-		return nil, badInput("since", "", "until, user_id and currency are of a range: send since too")
-	}
 	for field, text := range map[string]string{"event_id": r.EventID, "user_id": r.UserID, "currency": r.Currency} {
 		if !isText(text) {
 			return nil, badInput(field, text, "%s has a NUL", field)
 		}
 	}
-	events := int64(1)
+	events, err := store.Redeliver(ctx, in.ID, webhooks.Redelivery{
+		EventID: r.EventID, Parked: r.Parked, Range: webhooks.Range{Since: r.Since, Until: r.Until, UserID: r.UserID, Currency: r.Currency},
+	})
 	switch {
-	case r.EventID != "":
-		err = store.RedeliverEvent(ctx, in.ID, r.EventID)
-	case r.Parked:
-		events, err = store.RedeliverParked(ctx, in.ID)
-	default:
-		if r.Until.IsZero() {
-			r.Until = time.Now()
-		}
-		events, err = store.RedeliverRange(ctx, in.ID, webhooks.Range{Since: r.Since, Until: r.Until, UserID: r.UserID, Currency: r.Currency})
+	case errors.Is(err, webhooks.ErrWhichEvents):
+		err = badInput("event_id", r.EventID, "say which events: send one of event_id, parked and since")
+	case errors.Is(err, webhooks.ErrNoSince):
+		err = badInput("since", "", "until, user_id and currency are of a range: send since too")
 	}
 	return bodyOrError(WebhookRedelivered{events}, err)
 }
