@@ -30,6 +30,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/valueledger/wallet/internal/service/access"
+	"github.com/valueledger/wallet/internal/service/loopback"
 	"github.com/valueledger/wallet/internal/service/outcome"
 	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/internal/service/webhooks"
@@ -174,7 +175,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")
-	if s.auth.IsOff() && !isLocal(r.Host) { // a name of somebody else's that leads here: DNS rebinding
+	if s.auth.IsOff() && !loopback.IsHostPort(r.Host) { // a name of somebody else's that leads here: DNS rebinding
 		problem(forbidden, "without tokens only 127.0.0.1 is served, and the request is for another host").write(w)
 		return
 	}
@@ -371,15 +372,6 @@ func preferredWait(h http.Header) (time.Duration, bool) {
 		}
 	}
 	return 0, false
-}
-
-func isLocal(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = strings.Trim(hostport, "[]")
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // checkPatience is how long the checks may take.
