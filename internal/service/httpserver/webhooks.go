@@ -163,7 +163,7 @@ func (s *Server) webhookRoutes() {
 		"resume": {"Send to an endpoint again that was paused or parked, or that is down", (*webhooks.Store).Resume},
 	} {
 		register(s, change(name+"-webhook", http.MethodPost, one+"/"+name, row.summary, nil), func(ctx context.Context, in *EndpointPath) (*bodyOf[webhooks.Endpoint], error) {
-			store, err := s.storeFor(nil, nil)
+			store, err := s.webhookStore()
 			if err != nil {
 				return nil, err
 			}
@@ -176,7 +176,7 @@ func (s *Server) webhookRoutes() {
 	remove := change("remove-webhook", http.MethodDelete, one, "Forget an endpoint, and what it is still to be sent", nil)
 	remove.status = http.StatusNoContent
 	register(s, remove, func(ctx context.Context, in *EndpointPath) (*struct{}, error) {
-		store, err := s.storeFor(nil, nil)
+		store, err := s.webhookStore()
 		if err != nil {
 			return nil, err
 		}
@@ -208,13 +208,16 @@ func (s *Server) endpoint(ctx context.Context, id string) (*bodyOf[webhooks.Endp
 	return body(found[0]), nil
 }
 
-// storeFor reads a body, if there is one, and returns what changes endpoints.
+// storeFor reads a body, and returns what changes endpoints.
 func (s *Server) storeFor(content []byte, into any) (*webhooks.Store, error) {
-	if into != nil {
-		if err := wallet.DecodeInput(content, into); err != nil {
-			return nil, err
-		}
+	if err := wallet.DecodeInput(content, into); err != nil {
+		return nil, err
 	}
+	return s.webhookStore()
+}
+
+// webhookStore changes endpoints.
+func (s *Server) webhookStore() (*webhooks.Store, error) {
 	if s.options.Webhooks == nil {
 		return nil, problem(notConfigured, "this server may not change webhooks: start it with WALLET_WEBHOOK_DATABASE_URL")
 	}
