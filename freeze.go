@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Frozen is what a wallet asset does not do until it is unfrozen; empty if it is not frozen.
+// Frozen says which changes a wallet asset refuses; empty if it is not frozen.
 type Frozen string
 
 // What can be frozen.
@@ -37,8 +37,8 @@ func (f Frozen) text() string {
 	return string(f)
 }
 
-// FreezeEnds is when the freezes of a wallet asset end by themselves. A time, in UTC, is zero if its
-// direction is not frozen, or until it is unfrozen.
+// FreezeEnds is when freezes end by themselves, in UTC. Zero: that direction is not frozen, or has no
+// end.
 type FreezeEnds struct {
 	DebitsFrozenUntil  time.Time `json:"debits_frozen_until,omitzero"`
 	CreditsFrozenUntil time.Time `json:"credits_frozen_until,omitzero"`
@@ -70,8 +70,8 @@ func (e FreezeEnds) until(direction Frozen) time.Time {
 	return e.CreditsFrozenUntil
 }
 
-// Thawed is the asset at a time, without the freezes that have ended by then: at the very moment
-// they have. Nobody records that: the next entry says what is still frozen.
+// Thawed returns the asset without the freezes that have ended by now; one ends at its very time. No
+// entry records the end: the next entry shows what is still frozen.
 func (a Asset) Thawed(now time.Time) Asset {
 	if !hasEnded(a.DebitsFrozenUntil, now) && !hasEnded(a.CreditsFrozenUntil, now) { // nearly always
 		return a
@@ -108,8 +108,7 @@ func (a Asset) refusesFrozen(direction Frozen) *Refusal {
 	return refuse(ReasonFrozen, "the wallet's %s are frozen: unfreeze it first, and send this again under a new id", a.Frozen.text())
 }
 
-// stopped refuses a command of a type that the wallet asset is closed or frozen for. A capture
-// goes through: its hold was placed before the freeze. So do release and expiry.
+// stopped refuses what the wallet's state forbids: it is closed, or frozen in the command's direction.
 func (a Asset) stopped(kind Kind) *Refusal {
 	if a.Closed && kind.Type != TypeCreate && !kind.Service {
 		return refuse(ReasonClosed, "the wallet is closed: open it again with a create, and send this again under a new id")
@@ -139,7 +138,7 @@ func freeze(a Account, c Command, now time.Time) (Account, *Refusal) {
 	return a, nil
 }
 
-// longer is when the later of two freezes ends, the first of which there may not be. Zero is never.
+// longer returns the later of two ends. before counts only if frozen; the zero time means no end.
 func longer(frozen bool, before, until time.Time) time.Time {
 	if frozen && (before.IsZero() || !until.IsZero() && before.After(until)) {
 		return before

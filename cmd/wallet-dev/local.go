@@ -40,7 +40,7 @@ type local struct {
 	service     *service.Service
 	wallets     *starter.Client
 	say         func(format string, args ...any)
-	beside
+	services
 }
 
 const database = "wallet"
@@ -102,7 +102,7 @@ func withLocal(cmd *cobra.Command, o localOptions, do func(*local) error) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, l.stop()) }()
-	if err := l.startBeside(ctx); err != nil {
+	if err := l.startServices(ctx); err != nil {
 		return err
 	}
 	return do(l)

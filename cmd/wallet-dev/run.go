@@ -98,6 +98,10 @@ func (l *local) stay(ctx context.Context) error {
 	}
 	defer os.Remove(envFile)
 	temporal := l.stack.Temporal
+	logs := []string{filepath.Join(l.options.stack.Dir, "postgres", "log"), temporal.LogPath()}
+	for _, process := range l.processes {
+		logs = append(logs, process.log)
+	}
 	l.say(`
 Temporal Web UI   %s (of a wallet, see the tab "User Metadata")
 Temporal          %s, namespace %s, task queue %s
@@ -115,8 +119,7 @@ Try in another terminal (Ctrl-C here stops everything):
   wallet events u1 USD
   temporal workflow update execute --workflow-id wallet-asset/USD/%s --name apply --input '{"id":"order-8","type":"subtract","amount":"1.50"}'`,
 		temporal.UI(), temporal.Address(), client.DefaultNamespace, l.options.taskQueue, l.stack.Postgres.Port(), database,
-		l.apiURL, l.service.URL(), l.probes[0], l.probes[1],
-		strings.Join(append([]string{filepath.Join(l.options.stack.Dir, "postgres", "log"), temporal.LogPath()}, l.logs...), ", "),
+		l.apiURL, l.service.URL(), l.processes[0].probes, l.processes[1].probes, strings.Join(logs, ", "),
 		l.apiURL, l.token, quoteShell(envFile), demoUser)
 	if err := l.waitForEnd(ctx); err != nil {
 		return err
@@ -128,8 +131,9 @@ Try in another terminal (Ctrl-C here stops everything):
 func (l *local) waitForEnd(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	waits := []func(context.Context) error{
-		l.service.Wait, l.stack.Wait, func(ctx context.Context) error { return devstack.WaitAll(ctx, l.processes...) },
+	waits := []func(context.Context) error{l.service.Wait, l.stack.Wait}
+	for _, process := range l.processes {
+		waits = append(waits, func(ctx context.Context) error { return devstack.WaitAll(ctx, process.Process) })
 	}
 	ended := make(chan error, len(waits))
 	for _, wait := range waits {

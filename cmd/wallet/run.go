@@ -72,13 +72,11 @@ it starts a run whose lines were staged by SQL.`,
 				if err != nil {
 					return err
 				}
-				switch status.State {
-				case wallet.RunDone:
+				if status.State == wallet.RunDone {
 					return a.printRan(cmd, status)
-				case wallet.RunPaused:
-					return errors.Join(a.printRuns(cmd, status), fmt.Errorf("run %q is paused: \"wallet run resume %s\" goes on with it", in.RunID, in.RunID))
-				case wallet.RunCancelled:
-					return errors.Join(a.printRuns(cmd, status), fmt.Errorf("run %q was cancelled: \"wallet run resume %s\" continues it", in.RunID, in.RunID))
+				}
+				if err := runcontrol.Startable(status); err != nil {
+					return errors.Join(a.printRuns(cmd, status), fmt.Errorf("%w with \"wallet run resume %s\"", err, in.RunID))
 				}
 				others, err := runs.OfSameFile(cmd.Context(), pool, status)
 				if err != nil {

@@ -107,7 +107,7 @@ func TestARunIsCancelledAndResumedFromTheShell(t *testing.T) {
 	require.Contains(t, []int{exitDone, exitFailed}, code, errs) // the one before may have done it
 	out, errs, code = s.run("run", "start", path, "--id", id)
 	require.Equal(t, exitFailed, code, errs)
-	require.Contains(t, errs, "was cancelled: \"wallet run resume "+id+"\" continues it")
+	require.Contains(t, errs, "is cancelled: resume it with \"wallet run resume "+id+"\"")
 	require.Contains(t, out, "cancelled")
 	_, errs, code = s.run("run", "resume", id)
 	require.Equal(t, exitDone, code, errs)
@@ -162,6 +162,6 @@ func TestStartingAPausedRunSaysSo(t *testing.T) {
 	for _, args := range [][]string{{path}, {}, {"--detach"}} {
 		_, errs, code := s.run(append([]string{"run", "start", "--id", id}, args...)...)
 		require.Equal(t, exitFailed, code, errs)
-		require.Contains(t, errs, `run "`+id+`" is paused: "wallet run resume `+id+`" goes on with it`)
+		require.Contains(t, errs, `run "`+id+`" is paused: resume it with "wallet run resume `+id+`"`)
 	}
 }

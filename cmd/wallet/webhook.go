@@ -279,9 +279,8 @@ while the later events of their wallet wait; at most %d.`, webhooks.MaxListed),
 }
 
 func (a *app) webhookRedeliverCommand() *cobra.Command {
-	var r webhooks.Range
+	var r webhooks.Redelivery
 	var since, until timeFlag
-	var parked bool
 	cmd := &cobra.Command{
 		Use: "redeliver ENDPOINT [EVENT]", Short: "Send one event again, a range, or all parked ones", Args: cobra.RangeArgs(1, 2),
 		Long: `Send one event again, all parked ones, or all of a range of time that pass the
@@ -291,26 +290,15 @@ newer events of their wallets. An event that its wallet waits with is tried now.
   wallet webhook redeliver ENDPOINT --parked
   wallet webhook redeliver ENDPOINT --since 2026-01-31T18:00:00Z --user u1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if n := len(args) - 1 + btoi(parked) + btoi(!since.IsZero()); n != 1 {
+			r.EventID, r.Since, r.Until = first(args[1:]), since.Time, until.Time
+			switch r.Check() {
+			case webhooks.ErrWhichEvents:
 				return cli.Usagef("say which events: one by its id, --parked, or --since")
-			}
-			if since.IsZero() && (!until.IsZero() || r.UserID != "" || r.Currency != "") {
+			case webhooks.ErrNoSince:
 				return cli.Usagef("--until, --user and --currency are of a range: use --since too")
 			}
-			r.Since, r.Until = since.Time, until.Time
-			if r.Until.IsZero() {
-				r.Until = time.Now()
-			}
-			return a.withWebhooks(cmd, guardFlag{}, func(_ *pgxpool.Pool, store *webhooks.Store) (err error) {
-				n := int64(1)
-				switch {
-				case parked:
-					n, err = store.RedeliverParked(cmd.Context(), args[0])
-				case !since.IsZero():
-					n, err = store.RedeliverRange(cmd.Context(), args[0], r)
-				default:
-					err = store.RedeliverEvent(cmd.Context(), args[0], args[1])
-				}
+			return a.withWebhooks(cmd, guardFlag{}, func(_ *pgxpool.Pool, store *webhooks.Store) error {
+				n, err := store.Redeliver(cmd.Context(), args[0], r)
 				if err != nil {
 					return err
 				}
@@ -321,17 +309,10 @@ newer events of their wallets. An event that its wallet waits with is tried now.
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&parked, "parked", false, "all parked events")
+	cmd.Flags().BoolVar(&r.Parked, "parked", false, "all parked events")
 	cmd.Flags().Var(&since, "since", "all events from this time on: RFC 3339, or a date for its midnight UTC")
 	cmd.Flags().Var(&until, "until", "and before this time; now by default")
 	cmd.Flags().StringVar(&r.UserID, "user", "", "and of this user")
 	cmd.Flags().StringVar(&r.Currency, "currency", "", "and of this currency")
 	return cmd
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -269,7 +269,7 @@ func TestEachProcessIsAskedWhereItListensAndMayDrain(t *testing.T) {
 		setting, source, constant string // how long a stop waits
 	}{
 		"worker":   {"WALLET_HTTP_ADDRESS", "service.go", "drainTimeout"},
-		"api":      {"WALLET_HTTP_ADDRESS", "httpserver/server.go", "stopPatience"},
+		"api":      {"WALLET_HTTP_ADDRESS", "httpserver/listen.go", "stopPatience"},
 		"webhooks": {"WALLET_WEBHOOK_HTTP_ADDRESS", "", ""},
 	} {
 		pod := pods(objects)[component]

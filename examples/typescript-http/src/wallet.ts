@@ -1,5 +1,5 @@
-// Commands over HTTP that count once, whatever happens to the connection. The types in api.d.ts are made of
-// docs/openapi.json by "npm run build".
+// Commands over HTTP that count once, whatever happens to the connection. The types in api.d.ts are generated
+// from docs/openapi.json by "npm run build".
 import { setTimeout as sleep } from 'node:timers/promises';
 import createClient from 'openapi-fetch';
 import type { components, paths } from './api.js';
@@ -8,7 +8,7 @@ export type Command = Omit<components['schemas']['Command'], 'id'>;
 export type Result = components['schemas']['Result'];
 export type Problem = components['schemas']['Problem'];
 
-/** A command that was not applied, or a request that was wrong: to send it again does not help. */
+/** A command that was not applied, or a request that was wrong: sending it again does not help. */
 export class ProblemError extends Error {
   constructor(readonly problem: Problem) {
     super(problem.detail);

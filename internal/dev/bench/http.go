@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -45,13 +44,8 @@ func (b *bench) newHTTP(ctx context.Context, l ledger, spec Spec) (_ *overHTTP, 
 		}
 	}()
 	tokens := filepath.Join(h.dir, "tokens.json")
-	var hash wallet.Hash
-	h.token, hash = access.NewToken()
-	entry, err := access.StaticToken{Subject: "bench", SHA256: hash, Scopes: []access.Scope{access.Write}, Users: []string{access.Everyone}}.Entry()
+	h.token, err = access.WriteTokensFile(tokens, access.StaticToken{Subject: "bench", Scopes: []access.Scope{access.Write}, Users: []string{access.Everyone}})
 	if err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(tokens, fmt.Appendf(nil, `{"tokens":[%s]}`, entry), 0o600); err != nil {
 		return nil, err
 	}
 	auth, err := access.New(ctx, access.Options{TokensFile: tokens})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/loopback"
 )
 
 // JWTOptions say which JWTs are accepted.
@@ -142,8 +142,7 @@ func (b cancelledBody) Close() error {
 
 // checkKeysURL refuses addresses where somebody on the way could replace the keys.
 func checkKeysURL(u *url.URL) error {
-	ip := net.ParseIP(u.Hostname())
-	if u.Scheme == "https" || u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+	if u.Scheme == "https" || loopback.IsHost(u.Hostname()) {
 		return nil
 	}
 	return fmt.Errorf("%s is not protected, and who replaces the keys can make tokens: use https, or a file", u.Redacted())

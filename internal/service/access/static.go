@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -108,6 +109,16 @@ func (s *staticTokens) find(token string) (p Principal, err error) {
 		}
 	}
 	return p, err
+}
+
+// WriteTokensFile writes a file for Options.TokensFile, with a new token as t says, and returns that.
+func WriteTokensFile(path string, t StaticToken) (token string, err error) {
+	token, t.SHA256 = NewToken()
+	entry, err := t.Entry()
+	if err != nil {
+		return "", err
+	}
+	return token, os.WriteFile(path, fmt.Appendf(nil, "{\"tokens\": [%s]}\n", entry), 0o600)
 }
 
 // Entry is the token's entry in a file, as JSON.

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"path"
@@ -17,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet/internal/service/access"
+	"github.com/valueledger/wallet/internal/service/loopback"
 )
 
 const (
@@ -126,12 +126,7 @@ func (c *Console) isPlain(r *http.Request) bool {
 	if r.TLS != nil || c.isHTTPS || isForwarded(r.Header) {
 		return false
 	}
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = strings.Trim(r.Host, "[]")
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return loopback.IsHostPort(r.Host)
 }
 
 // isForwarded reports whether a proxy has added that it passes a request on.

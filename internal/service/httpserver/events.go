@@ -97,8 +97,8 @@ func parseCursor(field, text string) (feed.Cursor, error) {
 	return c, nil
 }
 
-// lastOf is where a stream begins, and which field says so.
-func lastOf(header, query string) (field, value string) {
+// startOf is where a stream begins, and which field says so.
+func startOf(header, query string) (field, value string) {
 	if header != "" {
 		return "Last-Event-ID", header
 	}
@@ -108,7 +108,7 @@ func lastOf(header, query string) (field, value string) {
 func (s *Server) streamFeed(ctx context.Context, in *feedStreamInput) (*streamed, error) {
 	var at feed.Cursor
 	var err error
-	if field, text := lastOf(in.Last, in.After); text != "" {
+	if field, text := startOf(in.Last, in.After); text != "" {
 		at, err = parseCursor(field, text)
 	} else {
 		at, err = feed.End(ctx, s.options.Pool)
@@ -117,20 +117,20 @@ func (s *Server) streamFeed(ctx context.Context, in *feedStreamInput) (*streamed
 		return nil, err
 	}
 	return s.stream(ctx, func(ctx context.Context, bearer access.Principal) ([]message, <-chan struct{}, error) {
-		l, err := s.tail.after(at, streamPage, bearer.Reaches)
+		page, err := s.tail.after(at, streamPage, bearer.Reaches)
 		if err != nil {
 			return nil, nil, err
 		}
 		var messages []message
-		for _, e := range l.events {
+		for _, e := range page.events {
 			messages = append(messages, message{e.at.String(), e.data})
 		}
-		if l.behind {
+		if page.behind {
 			if err := s.catchUp.Acquire(ctx, 1); err != nil {
 				return nil, nil, err
 			}
 			var events []feed.Event
-			events, l.next, err = feed.Page(ctx, s.options.Pool, at, streamPage, bearer.Reaches)
+			events, page.next, err = feed.Page(ctx, s.options.Pool, at, streamPage, bearer.Reaches)
 			s.catchUp.Release(1)
 			if err != nil {
 				return nil, nil, err
@@ -138,19 +138,19 @@ func (s *Server) streamFeed(ctx context.Context, in *feedStreamInput) (*streamed
 			if messages, err = messagesOf(events, func(e feed.Event) string { return e.Cursor.String() }); err != nil {
 				return nil, nil, err
 			}
-			if l.next != at { // there may be more
-				l.grown = closed
+			if page.next != at { // there may be more
+				page.grown = alreadyClosed
 			}
 		}
-		at = l.next
-		return messages, l.grown, nil
+		at = page.next
+		return messages, page.grown, nil
 	})
 }
 
 func (s *Server) streamWallet(ctx context.Context, in *walletStreamInput) (*streamed, error) {
 	ref := in.ref()
 	var at int64 // version of the last event
-	if field, text := lastOf(in.Last, in.After); text != "" {
+	if field, text := startOf(in.Last, in.After); text != "" {
 		version, err := strconv.ParseUint(text, 10, 62)
 		if err != nil {
 			return nil, badInput(field, text, "%s is %.60q: send the version of an event, or 0 for the beginning", field, text)
@@ -168,14 +168,14 @@ func (s *Server) streamWallet(ctx context.Context, in *walletStreamInput) (*stre
 		if !bearer.Reaches(ref) {
 			return nil, nil, errEnded
 		}
-		isIt := func(of wallet.AssetRef) bool { return of == ref }
-		l, err := s.tail.after(seen, 1, isIt)
+		isThisWallet := func(of wallet.AssetRef) bool { return of == ref }
+		page, err := s.tail.after(seen, 1, isThisWallet)
 		if err != nil {
 			return nil, nil, err
 		}
-		if !l.behind && len(l.events) == 0 && time.Now().Before(until) {
-			seen = l.next
-			return nil, l.grown, nil
+		if !page.behind && len(page.events) == 0 && time.Now().Before(until) {
+			seen = page.next
+			return nil, page.grown, nil
 		}
 		events, err := s.ofWallet(ctx, ref, at+1, behind)
 		behind = len(events) == streamPage
@@ -185,11 +185,11 @@ func (s *Server) streamWallet(ctx context.Context, in *walletStreamInput) (*stre
 		messages, err := messagesOf(events, func(e feed.Event) string { return strconv.FormatInt(e.Version, 10) })
 		if len(events) > 0 {
 			at = events[len(events)-1].Version
-			l.grown = closed // there may be more
+			page.grown = alreadyClosed // there may be more
 		} else {
-			seen, until = l.end, time.Now().Add(heartbeat)
+			seen, until = page.end, time.Now().Add(heartbeat)
 		}
-		return messages, l.grown, err
+		return messages, page.grown, err
 	})
 }
 
@@ -222,7 +222,7 @@ type message struct {
 	data []byte
 }
 
-var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+var alreadyClosed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // errEnded ends a stream whose token no longer allows it.
 var errEnded = errors.New("the token no longer allows this")

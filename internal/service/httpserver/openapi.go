@@ -3,6 +3,7 @@ package httpserver
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"sync"
 )
 
@@ -30,4 +31,14 @@ func (s *Server) makeDocument() ([]byte, error) {
 	}
 	indented.WriteByte('\n')
 	return indented.Bytes(), nil
+}
+
+func (s *Server) writeOpenAPI(w http.ResponseWriter, _ *http.Request) {
+	document, err := s.OpenAPIDocument()
+	if err != nil {
+		s.problemOf(err).write(w)
+		return
+	}
+	w.Header().Set("Content-Type", "application/vnd.oai.openapi+json")
+	_, _ = w.Write(document)
 }

@@ -5,53 +5,34 @@ package httpserver
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
-	"net/url"
-	"path"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 
 	"github.com/valueledger/wallet/internal/service/access"
+	"github.com/valueledger/wallet/internal/service/loopback"
 	"github.com/valueledger/wallet/internal/service/outcome"
-	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
 )
 
-// Limits of what a client may use of the server.
+// Limits of what a client may use of the server; those of a connection are in listen.go.
 const (
-	maxHeaderBytes = 32 << 10
-	headerTimeout  = 5 * time.Second
-	bodyTimeout    = 20 * time.Second
-	idleTimeout    = time.Minute
-	// writeMargin is how long the caller may take to read an answer.
-	writeMargin = 20 * time.Second
-	// maxConnections are accepted at once; others wait in the kernel's queue.
-	maxConnections = 10_000
 	// maxLimited is how many tokens are told apart for the rate limit.
 	maxLimited = 10_000
-	// stopPatience is how long a stop waits for requests in progress.
-	stopPatience = 15 * time.Second
 	// maxStages and maxChecks are how many files are staged, and checked, at once: each takes a
 	// connection of the pool for as long as it lasts.
 	maxStages = 2
@@ -184,7 +165,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")
-	if s.auth.IsOff() && !isLocal(r.Host) { // a name of somebody else's that leads here: DNS rebinding
+	if s.auth.IsOff() && !loopback.IsHostPort(r.Host) { // a name of somebody else's that leads here: DNS rebinding
 		problem(forbidden, "without tokens only 127.0.0.1 is served, and the request is for another host").write(w)
 		return
 	}
@@ -224,7 +205,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request, pattern strin
 		s.logDenied(bearer, pattern, "another origin")
 		return nil, problem(forbidden, "the request is from a page of another site")
 	}
-	if p := s.prepare(r, s.files[pattern]); p != nil {
+	if p := checkHeaders(r, s.files[pattern]); p != nil {
 		return nil, p
 	}
 	ctx := context.WithValue(access.NewContext(r.Context(), bearer), connectionKey{}, c)
@@ -309,86 +290,6 @@ func (s *Server) logDenied(p access.Principal, route, why string) {
 	s.logger.Warn("a request was refused", zap.String("why", why), zap.String("subject", p.Subject), zap.String("route", route))
 }
 
-// checkURL refuses paths that a router or a proxy could read in another way, and queries that would
-// be read in part.
-func checkURL(u *url.URL) *Problem {
-	escaped := u.EscapedPath()
-	switch {
-	case !postgres.IsText(u.Path):
-		return badInput("path", u.Path, "the path is not valid UTF-8, or has a NUL")
-	case escaped != "/" && path.Clean(escaped) != strings.TrimSuffix(escaped, "/"), strings.Contains(escaped, "//"):
-		return badInput("path", escaped, "the path has an empty step, or one that is . or ..: write such an id as %%2E or %%2E%%2E, and a slash in an id as %%2F")
-	}
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return badInput("query", u.RawQuery, "the query cannot be read: escape its values")
-	}
-	for name, values := range query {
-		switch {
-		case len(values) > 1:
-			return badInput(name, values[1], "%.60q is given %d times: send it once", name, len(values))
-		case values[0] == "":
-			return badInput(name, "", "%.60q is empty: give it a value, or leave it out", name)
-		case !postgres.IsText(values[0]):
-			return badInput(name, values[0], "%.60q is not valid UTF-8, or has a NUL", name)
-		}
-	}
-	return nil
-}
-
-// prepare refuses headers that would be read in part, and bodies of another type.
-func (s *Server) prepare(r *http.Request, takesFile bool) *Problem {
-	for _, name := range []string{"Idempotency-Key", "Content-Type", "Last-Event-ID"} {
-		if values := r.Header.Values(name); len(values) > 1 {
-			return badInput(name, values[1], "%s is given %d times: send it once", name, len(values))
-		} else if len(values) == 1 && (values[0] == "" || !utf8.ValidString(values[0])) {
-			return badInput(name, values[0], "%s is empty, or not valid UTF-8", name)
-		}
-	}
-	if r.Method != http.MethodPost && r.Method != http.MethodPut {
-		return nil
-	}
-	types := []string{"application/json"}
-	if takesFile {
-		types = fileTypes
-	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return problem(unsupported, "the content encoding %.60q is not supported: send the body as it is", encoding)
-	}
-	if r.ContentLength == 0 {
-		return nil
-	}
-	// A page of another site can send other types without asking.
-	sent, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if sent = strings.ToLower(strings.TrimSpace(sent)); slices.Contains(types, sent) {
-		return nil
-	}
-	return problem(unsupported, "the content type %.60q is not supported: send %s", sent, strings.Join(types, " or "))
-}
-
-// preferredWait reads "Prefer: wait=5".
-func preferredWait(h http.Header) (time.Duration, bool) {
-	for _, value := range h.Values("Prefer") {
-		for _, preference := range strings.Split(value, ",") {
-			name, text, _ := strings.Cut(strings.TrimSpace(preference), "=")
-			seconds, err := strconv.ParseUint(text, 10, 16)
-			if strings.EqualFold(name, "wait") && err == nil && seconds > 0 {
-				return time.Duration(seconds) * time.Second, true
-			}
-		}
-	}
-	return 0, false
-}
-
-func isLocal(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = strings.Trim(hostport, "[]")
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
 // checkPatience is how long the checks may take.
 const checkPatience = 2 * time.Second
 
@@ -406,56 +307,4 @@ func (s *Server) failedCheck() string {
 		return "", nil
 	})
 	return name.(string)
-}
-
-func (s *Server) writeOpenAPI(w http.ResponseWriter, _ *http.Request) {
-	document, err := s.OpenAPIDocument()
-	if err != nil {
-		s.problemOf(err).write(w)
-		return
-	}
-	w.Header().Set("Content-Type", "application/vnd.oai.openapi+json")
-	_, _ = w.Write(document)
-}
-
-// Listen opens a listener. Without tokens it has to be for this machine alone.
-func (s *Server) Listen(address string) (net.Listener, error) {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen for the HTTP API on %q: %w", address, err)
-	}
-	if ip := listener.Addr().(*net.TCPAddr).IP; s.auth.IsOff() && !ip.IsLoopback() {
-		_ = listener.Close()
-		return nil, fmt.Errorf("%s can be reached from other machines, and no token is required: configure tokens (--tokens-file, --jwks), or listen on 127.0.0.1", listener.Addr())
-	}
-	return netutil.LimitListener(listener, maxConnections), nil
-}
-
-// Serve answers on a listener until ctx ends, then lets requests in progress finish.
-func (s *Server) Serve(ctx context.Context, listener net.Listener, certificates *tls.Config) error {
-	server := &http.Server{
-		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout + bodyTimeout,
-		WriteTimeout: headerTimeout + bodyTimeout + s.options.AnswerTimeout + checkPatience + writeMargin,
-		IdleTimeout:  idleTimeout, MaxHeaderBytes: maxHeaderBytes, TLSConfig: certificates, ErrorLog: zap.NewStdLog(s.logger),
-	}
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		s.stop()
-		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
-		defer cancel()
-		_ = server.Shutdown(patience) // requests that take longer are cut off
-	})
-	defer stop()
-	var err error
-	if certificates != nil {
-		err = server.ServeTLS(listener, "", "")
-	} else {
-		err = server.Serve(listener)
-	}
-	if !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	<-stopped
-	return nil
 }

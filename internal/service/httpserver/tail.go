@@ -106,7 +106,7 @@ func (t *tail) add(following context.Context, e feed.Event) error {
 	return nil
 }
 
-// forget drops the older half.
+// forget drops the oldest events until the rest is within the limits.
 func (t *tail) forget() {
 	drop := 0
 	for len(t.events)-drop > maxTailEvents || t.bytes > maxTailBytes {
@@ -135,8 +135,8 @@ func (t *tail) fail(following context.Context, err error) {
 	}
 }
 
-// look is what a stream at a place finds.
-type look struct {
+// tailPage is what a stream at a place finds.
+type tailPage struct {
 	events []tailEvent // at most the limit, of the wallets that keep wants
 	next   feed.Cursor // where to go on
 	behind bool        // it has to read Postgres
@@ -144,12 +144,12 @@ type look struct {
 	grown  <-chan struct{} // closed when there are more
 }
 
-func (t *tail) after(at feed.Cursor, limit int, keep func(wallet.AssetRef) bool) (look, error) {
+func (t *tail) after(at feed.Cursor, limit int, keep func(wallet.AssetRef) bool) (tailPage, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := look{next: at, behind: at.Compare(t.begin) < 0, end: t.end, grown: t.grown}
-	if t.failed != nil || l.behind {
-		return l, t.failed
+	page := tailPage{next: at, behind: at.Compare(t.begin) < 0, end: t.end, grown: t.grown}
+	if t.failed != nil || page.behind {
+		return page, t.failed
 	}
 	from, _ := slices.BinarySearchFunc(t.events, at, func(e tailEvent, at feed.Cursor) int {
 		if e.at.Compare(at) <= 0 {
@@ -158,14 +158,14 @@ func (t *tail) after(at feed.Cursor, limit int, keep func(wallet.AssetRef) bool)
 		return 1
 	})
 	for _, e := range t.events[from:] {
-		if len(l.events) == limit {
-			l.grown = closed // there are more already
+		if len(page.events) == limit {
+			page.grown = alreadyClosed // there are more already
 			break
 		}
-		l.next = e.at
+		page.next = e.at
 		if keep(e.AssetRef) {
-			l.events = append(l.events, e)
+			page.events = append(page.events, e)
 		}
 	}
-	return l, nil
+	return page, nil
 }

@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -163,7 +164,7 @@ func (s *Server) webhookRoutes() {
 		"resume": {"Send to an endpoint again that was paused or parked, or that is down", (*webhooks.Store).Resume},
 	} {
 		register(s, change(name+"-webhook", http.MethodPost, one+"/"+name, row.summary, nil), func(ctx context.Context, in *EndpointPath) (*bodyOf[webhooks.Endpoint], error) {
-			store, err := s.storeFor(nil, nil)
+			store, err := s.webhookStore()
 			if err != nil {
 				return nil, err
 			}
@@ -176,7 +177,7 @@ func (s *Server) webhookRoutes() {
 	remove := change("remove-webhook", http.MethodDelete, one, "Forget an endpoint, and what it is still to be sent", nil)
 	remove.status = http.StatusNoContent
 	register(s, remove, func(ctx context.Context, in *EndpointPath) (*struct{}, error) {
-		store, err := s.storeFor(nil, nil)
+		store, err := s.webhookStore()
 		if err != nil {
 			return nil, err
 		}
@@ -208,13 +209,16 @@ func (s *Server) endpoint(ctx context.Context, id string) (*bodyOf[webhooks.Endp
 	return body(found[0]), nil
 }
 
-// storeFor reads a body, if there is one, and returns what changes endpoints.
+// storeFor reads a body, and returns what changes endpoints.
 func (s *Server) storeFor(content []byte, into any) (*webhooks.Store, error) {
-	if into != nil {
-		if err := wallet.DecodeInput(content, into); err != nil {
-			return nil, err
-		}
+	if err := wallet.DecodeInput(content, into); err != nil {
+		return nil, err
 	}
+	return s.webhookStore()
+}
+
+// webhookStore changes endpoints.
+func (s *Server) webhookStore() (*webhooks.Store, error) {
 	if s.options.Webhooks == nil {
 		return nil, problem(notConfigured, "this server may not change webhooks: start it with WALLET_WEBHOOK_DATABASE_URL")
 	}
@@ -227,34 +231,19 @@ func (s *Server) redeliver(ctx context.Context, in *endpointInput) (*bodyOf[Webh
 	if err != nil {
 		return nil, err
 	}
-	chosen := 0
-	for _, given := range []bool{r.EventID != "", r.Parked, !r.Since.IsZero()} {
-		if given {
-			chosen++
-		}
-	}
-	switch {
-	case chosen != 1:
-		return nil, badInput("event_id", r.EventID, "say which events: send one of event_id, parked and since")
-	case r.Since.IsZero() && (!r.Until.IsZero() || r.UserID != "" || r.Currency != ""):
-		return nil, badInput("since", "", "until, user_id and currency are of a range: send since too")
-	}
 	for field, text := range map[string]string{"event_id": r.EventID, "user_id": r.UserID, "currency": r.Currency} {
 		if !postgres.IsText(text) {
 			return nil, badInput(field, text, "%s has a NUL", field)
 		}
 	}
-	events := int64(1)
+	events, err := store.Redeliver(ctx, in.ID, webhooks.Redelivery{
+		EventID: r.EventID, Parked: r.Parked, Range: webhooks.Range{Since: r.Since, Until: r.Until, UserID: r.UserID, Currency: r.Currency},
+	})
 	switch {
-	case r.EventID != "":
-		err = store.RedeliverEvent(ctx, in.ID, r.EventID)
-	case r.Parked:
-		events, err = store.RedeliverParked(ctx, in.ID)
-	default:
-		if r.Until.IsZero() {
-			r.Until = time.Now()
-		}
-		events, err = store.RedeliverRange(ctx, in.ID, webhooks.Range{Since: r.Since, Until: r.Until, UserID: r.UserID, Currency: r.Currency})
+	case errors.Is(err, webhooks.ErrWhichEvents):
+		err = badInput("event_id", r.EventID, "say which events: send one of event_id, parked and since")
+	case errors.Is(err, webhooks.ErrNoSince):
+		err = badInput("since", "", "until, user_id and currency are of a range: send since too")
 	}
 	return bodyOrError(WebhookRedelivered{events}, err)
 }

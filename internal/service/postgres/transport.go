@@ -2,10 +2,11 @@ package postgres
 
 import (
 	"crypto/tls"
-	"net"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet/internal/service/loopback"
 )
 
 // TransportRisk says what is wrong with the protection of a connection to another machine; it
@@ -28,7 +29,7 @@ const (
 
 func transportRisk(host string, config *tls.Config) string {
 	switch {
-	case isOfThisMachine(host):
+	case strings.HasPrefix(host, "/"), loopback.IsHost(host): // a Unix socket, or this machine
 		return ""
 	case config == nil:
 		return notEncrypted
@@ -37,9 +38,4 @@ func transportRisk(host string, config *tls.Config) string {
 	default:
 		return ""
 	}
-}
-
-func isOfThisMachine(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.HasPrefix(host, "/") || host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -22,10 +22,7 @@ type Control struct {
 }
 
 // StateError says that the state of a run does not allow what was asked.
-type StateError struct {
-	Status  wallet.RunStatus
-	message string
-}
+type StateError struct{ message string }
 
 func (e *StateError) Error() string { return e.message }
 
@@ -36,13 +33,21 @@ func (c Control) Start(ctx context.Context, in wallet.RunInput) (wallet.RunStatu
 		return wallet.RunStatus{}, err
 	}
 	status, err := runs.Status(ctx, c.DB, in.RunID)
-	switch {
-	case err != nil || status.State == wallet.RunDone:
+	if err != nil || status.State == wallet.RunDone {
 		return status, err
-	case status.State == wallet.RunPaused || status.State == wallet.RunCancelled:
-		return status, &StateError{status, fmt.Sprintf("run %q is %s: resume it", in.RunID, status.State)}
+	}
+	if err := Startable(status); err != nil {
+		return status, err
 	}
 	return status, c.Wallets.StartRun(ctx, in)
+}
+
+// Startable returns a StateError for a run that only Resume continues.
+func Startable(status wallet.RunStatus) error {
+	if status.State == wallet.RunPaused || status.State == wallet.RunCancelled {
+		return &StateError{fmt.Sprintf("run %q is %s: resume it", status.RunID, status.State)}
+	}
+	return nil
 }
 
 // Pause stops a run after the lines in progress; its workflow waits.
@@ -100,7 +105,7 @@ func (c Control) Resume(ctx context.Context, id string) (wallet.RunStatus, error
 	if errors.Is(err, starter.ErrRunNotRunning) {
 		status, err = runs.Status(ctx, c.DB, id) // it is done, or was cancelled
 		if err == nil && status.State == wallet.RunCancelled {
-			err = &StateError{status, fmt.Sprintf("run %q was cancelled meanwhile: resume it once more", id)}
+			err = &StateError{fmt.Sprintf("run %q was cancelled meanwhile: resume it once more", id)}
 		}
 	}
 	return status, err
@@ -117,5 +122,5 @@ func notRunning(status wallet.RunStatus) error {
 	default:
 		message = fmt.Sprintf("run %q is %s and has no running workflow: resume it first", status.RunID, status.State)
 	}
-	return &StateError{status, message}
+	return &StateError{message}
 }

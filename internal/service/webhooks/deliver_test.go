@@ -85,12 +85,13 @@ func TestABadEventIsParkedAndStopsNoOther(t *testing.T) {
 	require.Equal(t, "answered 500 Internal Server Error", e.LastError)
 
 	// It fails again, and is parked again; then all parked are sent.
-	require.NoError(t, w.store.RedeliverEvent(t.Context(), id, list[0].EventID))
+	_, err = w.store.Redeliver(t.Context(), id, webhooks.Redelivery{EventID: list[0].EventID})
+	require.NoError(t, err)
 	w.eventually("it is tried again", func() bool { return r.triesOf("u2", 3) == 2*(len(quick)+1) })
 	w.idle(id)
 	require.EqualValues(t, 1, w.endpoint(id).Parked)
 	r.will(func(http.ResponseWriter, feed.Event) {})
-	n, err := w.store.RedeliverParked(t.Context(), id)
+	n, err := w.store.Redeliver(t.Context(), id, webhooks.Redelivery{Parked: true})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
 	w.idle(id)

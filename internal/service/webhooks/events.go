@@ -103,9 +103,63 @@ const (
 		` + redeliver
 )
 
-// RedeliverEvent has an event sent again, whatever the filter says, parked or not. One that its
+// Redelivery says which events to send again: one by its id, all parked ones, or those of a range,
+// by its Since.
+type Redelivery struct {
+	EventID string
+	Parked  bool
+	Range
+}
+
+// Range is a span of time, of all wallets that the endpoint is sent, or of one user or currency.
+type Range struct {
+	Since, Until     time.Time // Until is not in it; now if it is zero
+	UserID, Currency string
+}
+
+// What is wrong with a Redelivery; the callers say it in the names of their flags or fields.
+var (
+	ErrWhichEvents = invalid("say which events: one by its id, all parked ones, or those of a range")
+	ErrNoSince     = invalid("until, user and currency are of a range: say since when")
+)
+
+// Check returns ErrWhichEvents or ErrNoSince if it is unclear which events are meant.
+func (r Redelivery) Check() error {
+	chosen := 0
+	for _, given := range []bool{r.EventID != "", r.Parked, !r.Since.IsZero()} {
+		if given {
+			chosen++
+		}
+	}
+	switch {
+	case chosen != 1:
+		return ErrWhichEvents
+	case r.Since.IsZero() && (!r.Until.IsZero() || r.UserID != "" || r.Currency != ""):
+		return ErrNoSince
+	}
+	return nil
+}
+
+// Redeliver has events sent again, and returns how many.
+func (s *Store) Redeliver(ctx context.Context, id string, r Redelivery) (int64, error) {
+	if err := r.Check(); err != nil {
+		return 0, err
+	}
+	switch {
+	case r.EventID != "":
+		return 1, s.redeliverEvent(ctx, id, r.EventID)
+	case r.Parked:
+		return s.redeliverParked(ctx, id)
+	}
+	if r.Until.IsZero() {
+		r.Until = time.Now()
+	}
+	return s.redeliverRange(ctx, id, r.Range)
+}
+
+// redeliverEvent has an event sent again, whatever the filter says, parked or not. One that its
 // wallet waits with is tried at once.
-func (s *Store) RedeliverEvent(ctx context.Context, id, eventID string) error {
+func (s *Store) redeliverEvent(ctx context.Context, id, eventID string) error {
 	ref, version, err := feed.FindEvent(ctx, s.db, eventID)
 	if unknown := (*feed.UnknownEventError)(nil); errors.As(err, &unknown) {
 		return &InvalidError{err}
@@ -122,8 +176,7 @@ func (s *Store) RedeliverEvent(ctx context.Context, id, eventID string) error {
 	})
 }
 
-// RedeliverParked has all parked events sent again, and returns how many there are.
-func (s *Store) RedeliverParked(ctx context.Context, id string) (n int64, err error) {
+func (s *Store) redeliverParked(ctx context.Context, id string) (n int64, err error) {
 	err = s.redeliver(ctx, id, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, sqlRedeliverParked, id)
 		n = tag.RowsAffected()
@@ -132,15 +185,8 @@ func (s *Store) RedeliverParked(ctx context.Context, id string) (n int64, err er
 	return n, err
 }
 
-// Range is a span of time, of all wallets that the endpoint is sent, or of one user or currency.
-type Range struct {
-	Since, Until     time.Time // Until is not in it
-	UserID, Currency string
-}
-
-// RedeliverRange has the events of a range sent again, and returns how many they are. Without a user it
-// reads all events.
-func (s *Store) RedeliverRange(ctx context.Context, id string, r Range) (n int64, err error) {
+// redeliverRange reads all events if the range has no user.
+func (s *Store) redeliverRange(ctx context.Context, id string, r Range) (n int64, err error) {
 	if !r.Since.Before(r.Until) {
 		return 0, invalid("the range ends before it begins (%s to %s)", r.Since.Format(time.RFC3339), r.Until.Format(time.RFC3339))
 	}

@@ -22,13 +22,13 @@ func TestARangeIsSentAgain(t *testing.T) {
 	w.deposit("u2", 2)
 	id, _ := w.add(r.URL, webhooks.Filter{Events: []string{"wallet_asset.added"}})
 	w.start(options(w.db))
-	n, err := w.store.RedeliverRange(t.Context(), id, webhooks.Range{Since: after, Until: time.Now().Add(time.Hour), UserID: "u1"})
+	n, err := w.store.Redeliver(t.Context(), id, webhooks.Redelivery{Range: webhooks.Range{Since: after, Until: time.Now().Add(time.Hour), UserID: "u1"}})
 	require.NoError(t, err)
 	require.EqualValues(t, 2, n)
 	w.idle(id)
 	require.Equal(t, []int64{3, 4}, r.versions("u1"))
 	require.Empty(t, r.versions("u2"))
-	n, err = w.store.RedeliverRange(t.Context(), id, webhooks.Range{Since: time.Time{}.AddDate(1, 0, 0), Until: time.Now().Add(time.Hour)})
+	n, err = w.store.Redeliver(t.Context(), id, webhooks.Redelivery{Range: webhooks.Range{Since: time.Time{}.AddDate(1, 0, 0), Until: time.Now().Add(time.Hour)}})
 	require.NoError(t, err)
 	require.EqualValues(t, 6, n, "all but the creates")
 	w.idle(id)
@@ -36,11 +36,13 @@ func TestARangeIsSentAgain(t *testing.T) {
 	require.Equal(t, []int64{2, 3, 4}, r.versions("u2"))
 
 	var invalid *webhooks.InvalidError
-	_, err = w.store.RedeliverRange(t.Context(), id, webhooks.Range{Since: after, Until: after})
+	_, err = w.store.Redeliver(t.Context(), id, webhooks.Redelivery{Range: webhooks.Range{Since: after, Until: after}})
 	require.ErrorAs(t, err, &invalid)
-	require.ErrorAs(t, w.store.RedeliverEvent(t.Context(), id, "USD/u1/1-0000000000000000"), &invalid)
-	require.ErrorAs(t, w.store.RedeliverEvent(t.Context(), id, "u1"), &invalid)
-	_, err = w.store.RedeliverParked(t.Context(), "we_none")
+	_, err = w.store.Redeliver(t.Context(), id, webhooks.Redelivery{EventID: "USD/u1/1-0000000000000000"})
+	require.ErrorAs(t, err, &invalid)
+	_, err = w.store.Redeliver(t.Context(), id, webhooks.Redelivery{EventID: "u1"})
+	require.ErrorAs(t, err, &invalid)
+	_, err = w.store.Redeliver(t.Context(), "we_none", webhooks.Redelivery{Parked: true})
 	var missing *webhooks.NotFoundError
 	require.ErrorAs(t, err, &missing)
 }
@@ -134,7 +136,8 @@ func TestAnEventIsSentAgainWhateverTheFilterSays(t *testing.T) {
 	require.NoError(t, w.store.Change(t.Context(), id, webhooks.Settings{URL: r.URL, Filter: webhooks.Filter{Events: []string{"wallet_asset.created"}}}))
 	var third string
 	require.NoError(t, w.db.QueryRow(t.Context(), `SELECT 'USD/u1/3-' || left(encode(hash, 'hex'), 16) FROM wallet_asset_events WHERE version = 3`).Scan(&third))
-	require.NoError(t, w.store.RedeliverEvent(t.Context(), id, third))
+	_, err := w.store.Redeliver(t.Context(), id, webhooks.Redelivery{EventID: third})
+	require.NoError(t, err)
 	require.NoError(t, w.store.Resume(t.Context(), id))
 	w.start(options(w.db))
 	w.idle(id)

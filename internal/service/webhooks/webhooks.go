@@ -22,6 +22,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/codec"
+	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
 // ConsumerName is that of the feed's consumer.
@@ -120,7 +121,7 @@ func (s *Store) check(ctx context.Context, o Settings) error {
 	if err := s.guard.CheckURL(ctx, o.URL); err != nil {
 		return &InvalidError{err}
 	}
-	if n := utf8.RuneCountInString(o.Description); n > maxDescription || !utf8.ValidString(o.Description) || strings.ContainsRune(o.Description, 0) {
+	if n := utf8.RuneCountInString(o.Description); n > maxDescription || !postgres.IsText(o.Description) {
 		return invalid("the description has %d characters, or some that are no text: use at most %d", n, maxDescription)
 	}
 	var types []string

@@ -21,13 +21,17 @@ import (
 	"github.com/valueledger/wallet/internal/service/access"
 )
 
-// beside are "wallet serve" and "wallet webhook run", in processes of their own as in a deployment.
-type beside struct {
-	processes []*devstack.Process
+// services are "wallet serve" and "wallet webhook run", each in its own process, as in production.
+type services struct {
+	processes []serviceProcess // in this order
 	apiURL    string
 	token     string // of the API, which may do everything
-	probes    []string
-	logs      []string
+}
+
+type serviceProcess struct {
+	*devstack.Process
+	probes string // URL
+	log    string // path
 }
 
 // localReceivers is where webhooks may go here besides the Internet.
@@ -35,8 +39,8 @@ const localReceivers = "127.0.0.0/8"
 
 const allowNetworksSetting = "WALLET_WEBHOOK_ALLOW_NETWORKS"
 
-// startBeside starts both and waits until they are ready.
-func (l *local) startBeside(ctx context.Context) (err error) {
+// startServices starts both and waits until they are ready.
+func (l *local) startServices(ctx context.Context) (err error) {
 	ports, err := devstack.FreePorts(3)
 	if err != nil {
 		return err
@@ -48,7 +52,9 @@ func (l *local) startBeside(ctx context.Context) (err error) {
 		return err
 	}
 	tokens := filepath.Join(dir, "tokens.json")
-	if err := l.writeTokens(tokens); err != nil {
+	if l.token, err = access.WriteTokensFile(tokens, access.StaticToken{
+		Subject: "dev", Scopes: []access.Scope{access.Read, access.Write, access.Admin}, Users: []string{access.Everyone},
+	}); err != nil {
 		return err
 	}
 	for i, part := range []struct {
@@ -67,38 +73,25 @@ func (l *local) startBeside(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		l.processes, l.probes, l.logs = append(l.processes, process), append(l.probes, "http://"+probes), append(l.logs, log)
+		l.processes = append(l.processes, serviceProcess{process, "http://" + probes, log})
 	}
-	for i, process := range l.processes {
-		if err := process.Await(ctx, func(ctx context.Context) error { return isReady(ctx, l.probes[i]) }); err != nil {
+	for _, process := range l.processes {
+		if err := process.Await(ctx, func(ctx context.Context) error { return checkReady(ctx, process.probes) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// writeTokens makes the token of the API for as long as it runs.
-func (l *local) writeTokens(path string) error {
-	token, hash := access.NewToken()
-	entry, err := access.StaticToken{
-		Subject: "dev", SHA256: hash, Scopes: []access.Scope{access.Read, access.Write, access.Admin}, Users: []string{access.Everyone},
-	}.Entry()
-	if err != nil {
-		return err
-	}
-	l.token = token
-	return os.WriteFile(path, fmt.Appendf(nil, "{\"tokens\": [%s]}\n", entry), 0o600)
-}
-
-func (b *beside) stop() error {
+func (s *services) stop() error {
 	var errs []error
-	for _, process := range b.processes {
+	for _, process := range s.processes {
 		errs = append(errs, process.Stop(syscall.SIGTERM, 30*time.Second)) // it finishes requests first
 	}
 	return errors.Join(errs...)
 }
 
-func isReady(ctx context.Context, probes string) error {
+func checkReady(ctx context.Context, probes string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, probes+"/readyz", nil)
 	if err != nil {
 		return err
