@@ -218,6 +218,12 @@ func (c *Client) Close(ctx context.Context, change Change) (wallet.Result, error
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeClose))
 }
 
+// SetCreditLimit lets the total fall to minus the Amount, which is then available too; 0 ends that. It
+// is refused with credit_limit_exceeded if more than the Amount is used. Close ends it.
+func (c *Client) SetCreditLimit(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeSetCreditLimit))
+}
+
 // Apply sends one command and waits for its Result. A refusal returns the Result and a
 // *wallet.UnappliedError; bad input returns a *wallet.InvalidError and is not recorded.
 func (c *Client) Apply(ctx context.Context, userID, currency string, command wallet.Command) (wallet.Result, error) {

@@ -43,9 +43,10 @@ type Event struct {
 	OriginalID   string        `json:"original_id,omitempty"`
 	OriginalLeft wallet.Amount `json:"original_left,omitzero"`
 	// What a freeze is of, and whether the wallet is frozen and closed after the command.
-	What   string        `json:"what,omitempty"`
-	Frozen wallet.Frozen `json:"frozen,omitempty"`
-	Closed bool          `json:"closed,omitempty"`
+	What        string        `json:"what,omitempty"`
+	Frozen      wallet.Frozen `json:"frozen,omitempty"`
+	Closed      bool          `json:"closed,omitempty"`
+	CreditLimit wallet.Amount `json:"credit_limit,omitzero"` // after the command
 	// Reversed is how much of this one was reversed so far. Only the lines of a statement have it:
 	// events do not change.
 	Reversed wallet.Amount `json:"reversed,omitzero"`
@@ -70,7 +71,7 @@ func eventOf(eventType string, e wallet.Entry) Event {
 		LegRef: e.LegRef, ExpiresIn: e.ExpiresIn, ExpiresAt: e.ExpiresAt, Partial: e.Partial,
 		NotAfter: e.NotAfter, ExpectedVersion: e.ExpectedVersion,
 		HoldID: e.Result().HoldID, HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
-		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, What: e.What, Frozen: e.Frozen, Closed: e.Closed,
+		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, What: e.What, Frozen: e.Frozen, Closed: e.Closed, CreditLimit: e.CreditLimit,
 	}
 }
 

@@ -45,6 +45,8 @@ var (
 	Freeze   = nexus.NewOperationReference[Change, wallet.Result]("freeze")
 	Unfreeze = nexus.NewOperationReference[Change, wallet.Result]("unfreeze")
 	Close    = nexus.NewOperationReference[Change, wallet.Result]("close")
+	// SetCreditLimit lets the total fall to minus the amount.
+	SetCreditLimit = nexus.NewOperationReference[Change, wallet.Result]("set_credit_limit")
 	// Apply takes any command but not its reply_to: that names a workflow in the wallet's own
 	// namespace, and the operation has its own answer.
 	Apply = nexus.NewOperationReference[wallet.ApplyCommandInput, wallet.Result]("apply")
@@ -95,10 +97,11 @@ type AssetBalance struct {
 	Available wallet.Amount `json:"available"`
 	// Due is what has expired of the holds but has no journal entry yet: the journal still
 	// counts it as held, Hold and Available do not.
-	Due      wallet.Amount `json:"due,omitzero"`
-	Frozen   wallet.Frozen `json:"frozen,omitempty"`
-	Closed   bool          `json:"closed,omitempty"`
-	Version  int64         `json:"version"`
-	Position int64         `json:"position"`
-	Hash     wallet.Hash   `json:"hash"` // of the last journal entry
+	Due         wallet.Amount `json:"due,omitzero"`
+	Frozen      wallet.Frozen `json:"frozen,omitempty"`
+	Closed      bool          `json:"closed,omitempty"`
+	CreditLimit wallet.Amount `json:"credit_limit,omitzero"` // by how much Total may be below 0
+	Version     int64         `json:"version"`
+	Position    int64         `json:"position"`
+	Hash        wallet.Hash   `json:"hash"` // of the last journal entry
 }

@@ -123,6 +123,9 @@ func (w *walletAsset) writeBalance(b *strings.Builder, a wallet.Asset) {
 	if a.Frozen != "" {
 		fmt.Fprintf(b, "> **Frozen:** %s.\n\n", a.Frozen)
 	}
+	if !a.CreditLimit.IsZero() {
+		fmt.Fprintf(b, "> **Credit limit:** %s %s.\n\n", a.CreditLimit, currency)
+	}
 	writeTable(b, []column{{"total", right}, {"hold", right}, {"available", right}, {"version", right}, {"in queue", right}},
 		[]string{a.Total.String(), a.Reserved().String(), "**" + a.Available().String() + "**", fmt.Sprint(a.Version), fmt.Sprint(w.waiting())})
 }

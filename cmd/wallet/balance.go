@@ -18,25 +18,26 @@ import (
 
 // balance is a wallet asset as machines read it.
 type balance struct {
-	UserID    string        `json:"user_id"`
-	Currency  string        `json:"currency"`
-	Total     wallet.Amount `json:"total"`
-	Hold      wallet.Amount `json:"hold"` // without what is due
-	Available wallet.Amount `json:"available"`
-	Due       wallet.Amount `json:"due,omitzero"` // see wallet.Asset
-	Frozen    wallet.Frozen `json:"frozen,omitempty"`
-	Closed    bool          `json:"closed,omitempty"`
-	Version   int64         `json:"version"`
-	Position  int64         `json:"position"`
-	Hash      wallet.Hash   `json:"hash"`
-	UpdatedAt time.Time     `json:"updated_at,omitzero"` // absent before the first entry
+	UserID      string        `json:"user_id"`
+	Currency    string        `json:"currency"`
+	Total       wallet.Amount `json:"total"`
+	Hold        wallet.Amount `json:"hold"` // without what is due
+	Available   wallet.Amount `json:"available"`
+	Due         wallet.Amount `json:"due,omitzero"` // see wallet.Asset
+	Frozen      wallet.Frozen `json:"frozen,omitempty"`
+	Closed      bool          `json:"closed,omitempty"`
+	CreditLimit wallet.Amount `json:"credit_limit,omitzero"`
+	Version     int64         `json:"version"`
+	Position    int64         `json:"position"`
+	Hash        wallet.Hash   `json:"hash"`
+	UpdatedAt   time.Time     `json:"updated_at,omitzero"` // absent before the first entry
 	// Ahead is how far the wallet's last entry is ahead of Postgres's clock, as in "8759h0m0s";
 	// absent if it is not.
 	Ahead string `json:"ahead,omitempty"`
 }
 
 func balanceOf(a wallet.Asset) balance {
-	return balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Due, a.Frozen, a.Closed, a.Version, a.Position, a.Hash, a.UpdatedAt, ""}
+	return balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Due, a.Frozen, a.Closed, a.CreditLimit, a.Version, a.Position, a.Hash, a.UpdatedAt, ""}
 }
 
 // pastOptions choose a balance of the past; the current one if none is set.
@@ -106,16 +107,19 @@ from the journal, with the position and the hash of the last entry of that time.
 	return cmd
 }
 
-// state says what a wallet refuses: empty for most.
+// state says what a wallet refuses, and its credit limit: empty for most.
 func (b balance) state() string {
-	var refuses []string
+	var states []string
 	if b.Closed {
-		refuses = append(refuses, "closed")
+		states = append(states, "closed")
 	}
 	if b.Frozen != "" {
-		refuses = append(refuses, "frozen: "+string(b.Frozen))
+		states = append(states, "frozen: "+string(b.Frozen))
 	}
-	return strings.Join(refuses, ", ")
+	if !b.CreditLimit.IsZero() {
+		states = append(states, "credit limit: "+b.CreditLimit.String())
+	}
+	return strings.Join(states, ", ")
 }
 
 // noteDue explains a balance that is ahead of its journal.

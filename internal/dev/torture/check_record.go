@@ -54,7 +54,7 @@ func (c *walletCheck) checkJournal() {
 	case asset == nil && len(c.record.journal) > 0:
 		c.violate(prev.Position, nil, "there is no balance")
 	case asset == nil:
-	case asset.Position != b.position || asset.Version != b.version || asset.Hash != prev.Hash || asset.Total.Cmp(prev.TotalAfter) != 0 || asset.Hold.Cmp(prev.HoldAfter) != 0 || asset.Frozen != b.frozen || asset.Closed != b.closed:
+	case asset.Position != b.position || asset.Version != b.version || asset.Hash != prev.Hash || asset.Total.Cmp(prev.TotalAfter) != 0 || asset.Hold.Cmp(prev.HoldAfter) != 0 || asset.Frozen != b.frozen || asset.Closed != b.closed || !sameNumber(asset.CreditLimit, decimalOf(b.limit)):
 		c.violate(prev.Position, nil, "the balance is total %s, hold %s, version %d, position %d, and the journal ends with total %s, hold %s, version %d, position %d",
 			asset.Total, asset.Hold, asset.Version, asset.Position, prev.TotalAfter, prev.HoldAfter, b.version, b.position)
 	}
@@ -149,7 +149,7 @@ func sameEvent(a, b trail.Event) bool {
 		a.TotalBefore.Cmp(b.TotalBefore) == 0 && a.TotalAfter.Cmp(b.TotalAfter) == 0 &&
 		a.HoldBefore.Cmp(b.HoldBefore) == 0 && a.HoldAfter.Cmp(b.HoldAfter) == 0 &&
 		a.HoldID == b.HoldID && a.HoldState == b.HoldState && a.HoldLeft.Cmp(b.HoldLeft) == 0 && a.HoldExpiresAt.Equal(b.HoldExpiresAt) &&
-		a.OriginalID == b.OriginalID && a.OriginalLeft.Cmp(b.OriginalLeft) == 0 && a.What == b.What && a.Frozen == b.Frozen && a.Closed == b.Closed
+		a.OriginalID == b.OriginalID && a.OriginalLeft.Cmp(b.OriginalLeft) == 0 && a.What == b.What && a.Frozen == b.Frozen && a.Closed == b.Closed && a.CreditLimit.Cmp(b.CreditLimit) == 0
 }
 
 // checkOrigins checks where each entry comes from: there must be none that nobody sent, and an

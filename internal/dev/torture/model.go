@@ -22,6 +22,7 @@ type balance struct {
 	recorded          *recorded // the last command
 	frozen            wallet.Frozen
 	closed            bool
+	limit             string // of credit; empty for none
 }
 
 // holds are all holds ever placed in a wallet, by id.
@@ -104,7 +105,11 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 	case wallet.TypeUnfreeze:
 		b.frozen = ""
 	case wallet.TypeClose:
-		b.closed = true
+		b.closed, b.limit = true, ""
+	case wallet.TypeSetCreditLimit:
+		if b.limit = amount.String(); amount.IsZero() {
+			b.limit = ""
+		}
 	case wallet.TypeCreate:
 		b.closed = false
 	default:
@@ -117,13 +122,18 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 	return b, o
 }
 
-func decimalOf(text string) decimal.Decimal { return decimal.RequireFromString("0" + text) }
+func decimalOf(text string) decimal.Decimal {
+	if text == "" {
+		return decimal.Decimal{}
+	}
+	return decimal.RequireFromString(text)
+}
 
 // refusal is why a command is not applied. If it is not a valid Reason, it says why the command
 // must not be recorded here at all.
 func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale int32) wallet.Reason {
 	amount := amountOf(c)
-	available := decimalOf(b.total).Sub(b.held())
+	available := decimalOf(b.total).Sub(b.held()).Add(decimalOf(b.limit))
 	if due, id := b.due(at); due && c.Type != wallet.TypeExpire {
 		return wallet.Reason(fmt.Sprintf("hold %q is due since %s: first it has to expire", id, clockTime(b.hold(id).expires)))
 	}
@@ -148,6 +158,8 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 		return wallet.ReasonFrozen
 	case c.Type == wallet.TypeClose && !(decimalOf(b.total).IsZero() && b.held().IsZero()):
 		return wallet.ReasonNotEmpty
+	case c.Type == wallet.TypeSetCreditLimit && decimalOf(b.total).Add(amount).LessThan(b.held()):
+		return wallet.ReasonCreditLimitExceeded
 	case c.Type == wallet.TypeCreate && b.exists:
 		return wallet.ReasonAlreadyExists
 	case c.Type == wallet.TypeSubtract && amount.GreaterThan(available):
@@ -366,8 +378,10 @@ func (b balance) differs(after balance, o outcome, r wallet.Result) string {
 		return fmt.Sprintf("leaves the wallet frozen %q, closed %t, the rules say %q, %t", r.Frozen, r.Closed, after.frozen, after.closed)
 	case !sameNumber(r.OriginalLeft, o.originalLeft):
 		return fmt.Sprintf("leaves %s of %q to reverse, the rules say %s", r.OriginalLeft, r.OriginalID, o.originalLeft)
-	case r.TotalAfter.IsNegative() || r.HoldAfter.IsNegative() || r.HoldAfter.Cmp(r.TotalAfter) > 0:
-		return fmt.Sprintf("breaks 0 <= hold %s <= total %s", r.HoldAfter, r.TotalAfter)
+	case !sameNumber(r.CreditLimit, decimalOf(after.limit)):
+		return fmt.Sprintf("leaves a credit limit of %s, the rules say %q", r.CreditLimit, after.limit)
+	case r.HoldAfter.IsNegative() || r.HoldAfter.Cmp(r.TotalAfter.Add(r.CreditLimit)) > 0:
+		return fmt.Sprintf("breaks 0 <= hold %s <= total %s + credit limit %s", r.HoldAfter, r.TotalAfter, r.CreditLimit)
 	default:
 		return ""
 	}

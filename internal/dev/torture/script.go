@@ -323,11 +323,16 @@ func (s *Script) anyCommand(of, i int) wallet.Command {
 	c := wallet.Command{
 		ID: s.id(i),
 		Type: pick(s.r, []weighted[wallet.CommandType]{
-			{4, wallet.TypeCreate}, {44, wallet.TypeAdd}, {32, wallet.TypeSubtract}, {14, wallet.TypeHold}, {6, wallet.TypeCapture},
+			{4, wallet.TypeCreate}, {42, wallet.TypeAdd}, {32, wallet.TypeSubtract}, {14, wallet.TypeHold}, {6, wallet.TypeCapture},
+			{3, wallet.TypeSetCreditLimit},
 		}),
 	}
 	switch c.Type {
 	case wallet.TypeCreate:
+	case wallet.TypeSetCreditLimit: // small, so that it is used up; sometimes none
+		if s.r.IntN(3) > 0 {
+			c.Amount = s.amount()
+		}
 	case wallet.TypeHold:
 		c.Amount = s.amount()
 		s.expires(&c)

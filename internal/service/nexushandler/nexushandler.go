@@ -102,7 +102,7 @@ func (h handler) balance(ctx context.Context, data []byte) (balance walletnexus.
 		return balance, err
 	}
 	return walletnexus.AssetBalance{
-		AssetRef: ref, Total: a.Total, Hold: a.Reserved(), Available: a.Available(), Due: a.Due, Frozen: a.Frozen, Closed: a.Closed, Version: a.Version, Position: a.Position, Hash: a.Hash,
+		AssetRef: ref, Total: a.Total, Hold: a.Reserved(), Available: a.Available(), Due: a.Due, Frozen: a.Frozen, Closed: a.Closed, CreditLimit: a.CreditLimit, Version: a.Version, Position: a.Position, Hash: a.Hash,
 	}, nil
 }
 
