@@ -213,7 +213,7 @@ func answerOf(r wallet.Result) model.Answer {
 // expect runs the step on the model and returns the outcome.
 func expect(m *model.Wallet, s step) string {
 	asset := func() wallet.Asset {
-		return wallet.Asset{Total: wallet.MustAmount(m.Total()), Hold: wallet.MustAmount(m.Held()), OpenHolds: m.Open(), NextExpiry: m.NextExpiry(),
+		return wallet.Asset{Total: signed(m.Total()), Hold: wallet.MustAmount(m.Held()), OpenHolds: m.Open(), NextExpiry: m.NextExpiry(),
 			Version: m.Version(), Position: m.Position()}
 	}
 	switch {
@@ -430,4 +430,12 @@ func limitText(limit wallet.Amount) string {
 		return ""
 	}
 	return limit.String()
+}
+
+func signed(total string) wallet.Amount {
+	amount, err := wallet.ParseSigned(total)
+	if err != nil {
+		panic(err)
+	}
+	return amount
 }
