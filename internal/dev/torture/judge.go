@@ -46,6 +46,8 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 				added = added.Add(e.Amount)
 			case e.Type == wallet.TypeSubtract:
 				taken = taken.Add(e.Amount)
+			case e.Type == wallet.TypeReverse: // without an amount it is of all that is left
+				added = added.Add(e.TotalAfter).Sub(e.TotalBefore)
 			}
 			r.Applied[string(e.Type)]++
 		}

@@ -174,6 +174,16 @@ func (s *Script) Next() Step {
 			resume.ID = s.id(4 + i)
 			step.Sends = append(step.Sends, Send{Way: s.way(), Commands: []wallet.Command{resume}})
 		}
+	case n < 59: // in debt for about as long as the step takes; what is used of the limit cannot be ended
+		commands := []wallet.Command{
+			{ID: s.id(0), Type: wallet.TypeSetCreditLimit, Amount: wallet.MustAmount("100000")},
+			{ID: s.id(1), Type: wallet.TypeSubtract, Amount: wallet.MustAmount("50000")},
+			s.command(step.Wallet, 2),
+			{ID: s.id(3), Type: wallet.TypeSetCreditLimit, Amount: s.amount()},
+			{ID: s.id(4), Type: wallet.TypeAdd, Amount: wallet.MustAmount("50000")},
+			{ID: s.id(5), Type: wallet.TypeSetCreditLimit},
+		}
+		step.Sends = []Send{{Way: Batch, Commands: commands}}
 	case n < 64 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
 		of := s.holds[s.r.IntN(len(s.holds))]
 		step.Wallet = of.wallet
