@@ -11,13 +11,15 @@ type Balance struct {
 	Available Amount `json:"available"`
 	// Due is what has expired of the holds but has no journal entry yet: the journal still
 	// counts it as held, Hold and Available do not.
-	Due       Amount    `json:"due,omitzero"`
-	Frozen    Frozen    `json:"frozen,omitempty"`
-	Closed    bool      `json:"closed,omitempty"`
-	Version   int64     `json:"version"`
-	Position  int64     `json:"position"`
-	Hash      Hash      `json:"hash"`                // of the last journal entry
-	UpdatedAt time.Time `json:"updated_at,omitzero"` // when it was recorded; absent before the first
+	Due    Amount `json:"due,omitzero"`
+	Frozen Frozen `json:"frozen,omitempty"`
+	Closed bool   `json:"closed,omitempty"`
+	// CreditLimit is by how much Total may be below 0.
+	CreditLimit Amount    `json:"credit_limit,omitzero"`
+	Version     int64     `json:"version"`
+	Position    int64     `json:"position"`
+	Hash        Hash      `json:"hash"`                // of the last journal entry
+	UpdatedAt   time.Time `json:"updated_at,omitzero"` // when it was recorded; absent before the first
 	// Thresholds are those that are set, by name.
 	Thresholds Thresholds `json:"thresholds,omitempty"`
 }
@@ -26,6 +28,6 @@ type Balance struct {
 func (a Asset) Balance() Balance {
 	return Balance{
 		AssetRef: AssetRef{UserID: a.UserID, Currency: a.Currency}, Total: a.Total, Hold: a.Reserved(), Available: a.Available(), Due: a.Due,
-		Frozen: a.Frozen, Closed: a.Closed, Version: a.Version, Position: a.Position, Hash: a.Hash, UpdatedAt: a.UpdatedAt, Thresholds: a.Thresholds,
+		Frozen: a.Frozen, Closed: a.Closed, CreditLimit: a.CreditLimit, Version: a.Version, Position: a.Position, Hash: a.Hash, UpdatedAt: a.UpdatedAt, Thresholds: a.Thresholds,
 	}
 }

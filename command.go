@@ -17,7 +17,7 @@ type Command struct {
 	// that begin with "_" are reserved for the service.
 	ID   string      `json:"id"`
 	Type CommandType `json:"type"`
-	// Amount must be above 0 if it is sent. Create takes none. Capture and release without an
+	// Amount must be above 0 if it is sent; a credit limit may be 0, which no amount is too. Create takes none. Capture and release without an
 	// amount apply to everything left of the hold, reverse to everything left of the original.
 	Amount Amount `json:"amount,omitzero"`
 	// HoldID is the hold to capture, release, raise or extend: the id of the command that
@@ -172,7 +172,10 @@ func targetHoldID(t CommandType, commandID, holdID string) string {
 }
 
 func (c *Command) validateAmount() error {
-	if c.Amount.Cmp(Amount{}) <= 0 {
+	if c.Amount.IsNegative() {
+		return notAnAmount(c.Amount.String())
+	}
+	if c.Amount.IsZero() && c.Type != TypeSetCreditLimit {
 		return invalid("amount", c.Amount.String(), "amount %q of command %s is not above 0: send the amount to %s", c.Amount, quote(c.ID), c.Type)
 	}
 	if n := c.Amount.digits(); n > MaxAmountDigits {

@@ -22,6 +22,8 @@ type Field struct {
 	InEvent bool
 	// JSON fields are texts that Postgres keeps as jsonb.
 	JSON bool
+	// Signed amounts may be below 0.
+	Signed bool
 	// fixed fields are hashed by their place in this table, so their order must never change.
 	// The others are hashed by name, and only if they are set: a field added later changes no
 	// hash of an entry without it.
@@ -41,8 +43,8 @@ var EntryFields = []Field{
 	{Name: "status", Of: func(e *Entry) any { return (*string)(&e.Status) }, fixed: true},
 	{Name: "reason", Of: func(e *Entry) any { return (*string)(&e.Reason) }, Optional: true, fixed: true},
 	{Name: "message", Of: func(e *Entry) any { return &e.Message }, Optional: true, fixed: true},
-	{Name: "total_before", Of: func(e *Entry) any { return &e.TotalBefore }, InEvent: true, fixed: true},
-	{Name: "total_after", Of: func(e *Entry) any { return &e.TotalAfter }, InEvent: true, fixed: true},
+	{Name: "total_before", Of: func(e *Entry) any { return &e.TotalBefore }, InEvent: true, Signed: true, fixed: true},
+	{Name: "total_after", Of: func(e *Entry) any { return &e.TotalAfter }, InEvent: true, Signed: true, fixed: true},
 	{Name: "hold_before", Of: func(e *Entry) any { return &e.HoldBefore }, InEvent: true, fixed: true},
 	{Name: "hold_after", Of: func(e *Entry) any { return &e.HoldAfter }, InEvent: true, fixed: true},
 	{Name: "version", Of: func(e *Entry) any { return &e.Version }, Optional: true, InEvent: true, fixed: true},
@@ -65,6 +67,7 @@ var EntryFields = []Field{
 	{Name: "what", Of: func(e *Entry) any { return &e.What }, Optional: true, InEvent: true},
 	{Name: "frozen", Of: func(e *Entry) any { return (*string)(&e.Frozen) }, Optional: true, InEvent: true},
 	{Name: "closed", Of: func(e *Entry) any { return &e.Closed }, Optional: true, InEvent: true},
+	{Name: "credit_limit", Of: func(e *Entry) any { return &e.CreditLimit }, Optional: true, InEvent: true},
 	{Name: "transaction_id", Of: func(e *Entry) any { return &e.TransactionID }, Optional: true, InEvent: true},
 	{Name: "leg", Of: func(e *Entry) any { return &e.Leg }, Optional: true, InEvent: true},
 	{Name: "legs", Of: func(e *Entry) any { return &e.Legs }, Optional: true, InEvent: true},

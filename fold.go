@@ -13,15 +13,17 @@ type Asset struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
 	Scale    int32  `json:"scale"`        // the currency's decimals
-	Total    Amount `json:"total_amount"` // everything the user owns
-	Hold     Amount `json:"hold_amount"`  // the part of it that is reserved
+	Total    Amount `json:"total_amount"` // everything the user owns; below 0, what the user owes
+	Hold     Amount `json:"hold_amount"`  // what is reserved of it, and of the credit limit
 	// Due is the part of Hold whose holds have expired but have no expire entry in the journal
 	// yet. It is already available. Only reads of the current balance set it.
-	Due      Amount `json:"due_amount,omitzero"`
-	Frozen   Frozen `json:"frozen,omitempty"`
-	Closed   bool   `json:"closed,omitempty"`
-	Version  int64  `json:"version"`  // applied commands
-	Position int64  `json:"position"` // recorded commands
+	Due    Amount `json:"due_amount,omitzero"`
+	Frozen Frozen `json:"frozen,omitempty"`
+	Closed bool   `json:"closed,omitempty"`
+	// CreditLimit is by how much the total may be below 0.
+	CreditLimit Amount `json:"credit_limit,omitzero"`
+	Version     int64  `json:"version"`  // applied commands
+	Position    int64  `json:"position"` // recorded commands
 	// OpenHolds is how many holds are open. NextExpiry is when the next of them expires, zero
 	// if none does.
 	OpenHolds  int64      `json:"open_holds,omitempty"`
@@ -37,8 +39,8 @@ type Asset struct {
 // Exists reports whether the asset was created: creation is version 1.
 func (a Asset) Exists() bool { return a.Version > 0 }
 
-// Available is what may be subtracted: total minus what is reserved.
-func (a Asset) Available() Amount { return a.Total.Sub(a.Reserved()) }
+// Available is what may be subtracted: total and credit limit minus what is reserved.
+func (a Asset) Available() Amount { return a.withCredit().Sub(a.Reserved()) }
 
 // Reserved is Hold without what has expired.
 func (a Asset) Reserved() Amount { return a.Hold.Sub(a.Due) }
@@ -46,7 +48,7 @@ func (a Asset) Reserved() Amount { return a.Hold.Sub(a.Due) }
 // After is the asset after an entry of its journal.
 func (a Asset) After(e Entry) Asset {
 	a.Position, a.Hash, a.Format, a.UpdatedAt = e.Position, e.Hash, e.Format, e.RecordedAt
-	a.Total, a.Hold, a.Frozen, a.Closed = e.TotalAfter, e.HoldAfter, e.Frozen, e.Closed
+	a.Total, a.Hold, a.Frozen, a.Closed, a.CreditLimit = e.TotalAfter, e.HoldAfter, e.Frozen, e.Closed, e.CreditLimit
 	if e.Status == StatusApplied {
 		a.Version = e.Version
 		if e.Threshold != "" {
@@ -126,6 +128,9 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	if !totalFits || !holdFits {
 		return before, Result{}, before.inconsistent("total %s or hold %s has more than %d decimals", before.Total, before.Hold, before.Scale)
 	}
+	if before.CreditLimit.decimals() > before.Scale {
+		return before, Result{}, before.inconsistent("credit limit %s has more than %d decimals", before.CreditLimit, before.Scale)
+	}
 	watched, err := before.watched()
 	if err != nil {
 		return before, Result{}, err
@@ -136,14 +141,14 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	r := Result{
 		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Position: before.Position, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(received, before.Scale),
 		TotalBefore: before.Total, TotalAfter: before.Total, HoldBefore: before.Hold, HoldAfter: before.Hold,
-		Frozen: before.Frozen, Closed: before.Closed, Threshold: c.Threshold,
+		Frozen: before.Frozen, Closed: before.Closed, CreditLimit: before.CreditLimit, Threshold: c.Threshold,
 	}
 	if refused != nil {
 		r.Status, r.Reason, r.Message = StatusUnapplied, refused.Reason, refused.Message
 		return before, r, nil
 	}
-	if after.Hold.IsNegative() || after.Hold.Cmp(after.Total) > 0 {
-		return before, Result{}, before.inconsistent("%s would break 0 <= hold %s <= total %s", c, after.Hold, after.Total)
+	if after.Hold.IsNegative() || after.Hold.Cmp(after.withCredit()) > 0 {
+		return before, Result{}, before.inconsistent("%s would break 0 <= hold %s <= total %s + credit limit %s", c, after.Hold, after.Total, after.CreditLimit)
 	}
 	r.Crossed = crossed(watched, before.Available(), after.Available())
 	if c.Threshold != "" {
@@ -161,7 +166,7 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	if o, ok := after.Reversed(); ok && !o.Left.IsZero() {
 		r.OriginalLeft = o.Left
 	}
-	r.Frozen, r.Closed = after.Frozen, after.Closed
+	r.Frozen, r.Closed, r.CreditLimit = after.Frozen, after.Closed, after.CreditLimit
 	r.Status, r.Version, r.TotalAfter, r.HoldAfter = StatusApplied, after.Version, after.Total, after.Hold
 	return after, r, nil
 }
@@ -196,9 +201,10 @@ func decide(before Account, received Received, now time.Time) (Account, *Refusal
 	return kind.apply(before, c, now)
 }
 
-// resultAmount is a command's amount with the currency's decimals, if they are enough.
+// resultAmount is a command's amount with the currency's decimals, if they are enough. 0 is none: the
+// journal has no other form of it.
 func resultAmount(received Received, scale int32) Amount {
-	if received.Malformed != "" || received.Command.Amount == (Amount{}) {
+	if received.Malformed != "" || received.Command.Amount.IsZero() {
 		return Amount{}
 	}
 	amount, fits := received.Command.Amount.AtScale(scale)

@@ -106,7 +106,7 @@ func (r Rules) fill(e *Entry, before Asset, c *Command, result *Result, recorded
 	}
 	e.Amount = result.Amount // with the currency's decimals
 	e.HoldState, e.HoldLeft, e.HoldExpiresAt = result.HoldState, result.HoldLeft, result.HoldExpiresAt
-	e.OriginalLeft, e.Frozen, e.Closed = result.OriginalLeft, result.Frozen, result.Closed
+	e.OriginalLeft, e.Frozen, e.Closed, e.CreditLimit = result.OriginalLeft, result.Frozen, result.Closed, result.CreditLimit
 	e.Thresholds, e.Crossed = result.Thresholds, result.Crossed
 	e.Hash = e.ComputeHash()
 }

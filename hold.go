@@ -92,7 +92,7 @@ func place(a Account, c Command, now time.Time) (Account, *Refusal) {
 	case !expiresAt.IsZero() && !now.Before(expiresAt):
 		return a, refuse(ReasonHoldExpired, "the hold would have expired already, at %s: send a later time under a new id", timeText(expiresAt))
 	case c.Amount.Cmp(available) > 0:
-		return a, refuse(ReasonInsufficientFunds, "cannot hold %s %s: %s available (total %s, hold %s)", c.Amount, a.Currency, available, a.Total, a.Hold)
+		return a, refuse(ReasonInsufficientFunds, "cannot hold %s %s: %s", c.Amount, a.Currency, a.availableText())
 	case a.OpenHolds >= MaxOpenHolds:
 		return a, refuse(ReasonTooManyHolds, "%d holds are open, and no more than %d may be: capture or release some first", a.OpenHolds, MaxOpenHolds)
 	}
@@ -119,7 +119,7 @@ func raise(a Account, c Command, now time.Time) (Account, *Refusal) {
 		after.ExpiresAt = expiresAt
 	}
 	if available := a.Available(); c.Amount.Cmp(available) > 0 {
-		return a, refuse(ReasonInsufficientFunds, "cannot raise hold %s by %s %s: %s available (total %s, hold %s)", quote(c.HoldID), c.Amount, a.Currency, available, a.Total, a.Hold)
+		return a, refuse(ReasonInsufficientFunds, "cannot raise hold %s by %s %s: %s", quote(c.HoldID), c.Amount, a.Currency, a.availableText())
 	}
 	return a.replaceHold(before, after), nil
 }

@@ -44,7 +44,7 @@ func TestHoldCommandsThatAreRefusedBeforeTheyLeaveATrace(t *testing.T) {
 		"a partial release":        {`{"id":"a","type":"release","hold_id":"h","partial":true}`, `release takes no partial, got "true": leave it out`},
 		"a partial hold":           {`{"id":"a","type":"hold","amount":"1","partial":true}`, `hold takes no partial`},
 		"a subtract from a hold":   {`{"id":"a","type":"subtract","amount":"1","hold_id":"h"}`, `subtract takes no hold_id, got "h": leave it out`},
-		"the service's own type":   {`{"id":"a","type":"expire","hold_id":"h"}`, `type "expire" is unknown: send one of create, add, subtract, hold, capture, release, reverse, freeze, unfreeze, close, set_threshold, remove_threshold`},
+		"the service's own type":   {`{"id":"a","type":"expire","hold_id":"h"}`, `type "expire" is unknown: send one of create, add, subtract, hold, capture, release, reverse, freeze, unfreeze, close, set_credit_limit, set_threshold, remove_threshold`},
 		"decimals with a comma":    {`{"id":"a","type":"hold","amount":"1","expires_at":"2026-01-31T12:00:00,5Z"}`, `send a time`},
 		"a null expiry":            {`{"id":"a","type":"hold","amount":"1","expires_in":null}`, `expires_in is null: send `},
 		"a null time":              {`{"id":"a","type":"hold","amount":"1","expires_at":null}`, `expires_at is null: send `},
@@ -407,7 +407,7 @@ func TestHoldsKeepTheirPromises(t *testing.T) {
 		require.Len(t, expiries, expired, "each expiry once")
 	})
 	for _, kind := range CallersKinds() {
-		if kind.Type == TypeReverse || kind.allows("what") || kind.allows("threshold") || kind.Type == TypeUnfreeze || kind.Type == TypeClose {
+		if kind.Type == TypeReverse || kind.allows("what") || kind.allows("threshold") || kind.Type == TypeUnfreeze || kind.Type == TypeClose || kind.Type == TypeSetCreditLimit {
 			continue // they have tests of their own
 		}
 		for _, reason := range kind.Refuses {

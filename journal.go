@@ -76,8 +76,9 @@ type Entry struct {
 	OriginalLeft Amount // with the currency's decimals; 0 if nothing is left
 	What         string // a freeze is of
 	// The wallet asset is so after the entry.
-	Frozen Frozen
-	Closed bool
+	Frozen      Frozen
+	Closed      bool
+	CreditLimit Amount // with the currency's decimals; 0 if there is none
 	// The threshold that the command sets or removes, those that the wallet has after it, and the
 	// ones that the entry crossed: see Result.
 	Threshold  string
@@ -97,7 +98,7 @@ func (e Entry) Result() Result {
 		Amount: e.Amount, TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter,
 		HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter, Version: e.Version,
 		HoldID: e.TargetHoldID(), HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
-		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, Frozen: e.Frozen, Closed: e.Closed,
+		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, Frozen: e.Frozen, Closed: e.Closed, CreditLimit: e.CreditLimit,
 		Threshold: e.Threshold, Thresholds: e.Thresholds, Crossed: e.Crossed,
 		Position: e.Position, Hash: e.Hash, RecordedAt: e.RecordedAt,
 	}

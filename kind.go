@@ -21,7 +21,9 @@ const (
 	TypeFreeze   CommandType = "freeze"   // debits, credits or both are refused
 	TypeUnfreeze CommandType = "unfreeze" // they are not any more
 	TypeClose    CommandType = "close"    // everything is refused until it is opened again
-	TypeReverse  CommandType = "reverse"  // what an earlier command did to the total is undone, or a part of it
+	// TypeSetCreditLimit lets the total fall to minus the amount.
+	TypeSetCreditLimit CommandType = "set_credit_limit"
+	TypeReverse        CommandType = "reverse" // what an earlier command did to the total is undone, or a part of it
 	// Entries that change the available amount say which thresholds they crossed.
 	TypeSetThreshold    CommandType = "set_threshold"
 	TypeRemoveThreshold CommandType = "remove_threshold"
@@ -69,7 +71,7 @@ var kinds = []Kind{
 		Type: TypeSubtract, Event: "wallet_asset.subtracted", direction: FrozenDebits, Required: []string{"amount"}, Refuses: []Reason{ReasonInsufficientFunds},
 		apply: func(a Account, c Command, _ time.Time) (Account, *Refusal) {
 			if available := a.Available(); c.Amount.Cmp(available) > 0 {
-				return a, refuse(ReasonInsufficientFunds, "cannot subtract %s %s: %s available (total %s, hold %s)", c.Amount, a.Currency, available, a.Total, a.Hold)
+				return a, refuse(ReasonInsufficientFunds, "cannot subtract %s %s: %s", c.Amount, a.Currency, a.availableText())
 			}
 			a.Total = a.Total.Sub(c.Amount)
 			return a, nil
@@ -94,6 +96,7 @@ var kinds = []Kind{
 	{Type: TypeFreeze, Event: "wallet_asset.frozen", Required: []string{"what"}, apply: freeze},
 	{Type: TypeUnfreeze, Event: "wallet_asset.unfrozen", apply: unfreeze},
 	{Type: TypeClose, Event: "wallet_asset.closed", apply: closeAsset, Refuses: []Reason{ReasonNotEmpty}},
+	{Type: TypeSetCreditLimit, Event: "wallet_asset.credit_limit_set", Optional: []string{"amount"}, apply: setCreditLimit, Refuses: []Reason{ReasonCreditLimitExceeded}},
 	{
 		Type: TypeSetThreshold, Event: "wallet_asset.threshold_set", Required: []string{"threshold", "amount"}, apply: setThreshold,
 		Refuses: []Reason{ReasonTooManyThresholds},

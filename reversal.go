@@ -88,7 +88,7 @@ func reverse(a Account, c Command, _ time.Time) (Account, *Refusal) {
 	case !o.Gave && a.Frozen.stops(FrozenCredits) != nil:
 		return a, a.Frozen.stops(FrozenCredits)
 	case o.Gave && amount.Cmp(available) > 0:
-		return a, refuse(ReasonInsufficientFunds, "cannot reverse %s %s of command %s: %s available (total %s, hold %s)", amount, a.Currency, quote(o.ID), available, a.Total, a.Hold)
+		return a, refuse(ReasonInsufficientFunds, "cannot reverse %s %s of command %s: %s", amount, a.Currency, quote(o.ID), a.availableText())
 	case o.Gave:
 		a.Total = a.Total.Sub(amount)
 	default:

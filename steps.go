@@ -127,9 +127,10 @@ type State struct {
 	Hash      Hash   `json:"hash"` // of the last journal entry
 	// Due is what expired holds reserved whose expiries are not in the journal yet. It is
 	// available, and not in Hold. It counts the five holds that expire first.
-	Due    Amount `json:"due,omitzero"`
-	Frozen Frozen `json:"frozen,omitempty"`
-	Closed bool   `json:"closed,omitempty"`
+	Due         Amount `json:"due,omitzero"`
+	Frozen      Frozen `json:"frozen,omitempty"`
+	Closed      bool   `json:"closed,omitempty"`
+	CreditLimit Amount `json:"credit_limit,omitzero"`
 	// Thresholds are those that are set, by name.
 	Thresholds Thresholds `json:"thresholds,omitempty"`
 	// OpenHolds is how many holds are open.

@@ -139,15 +139,15 @@ const (
 	sqlUpdateAssets = `UPDATE wallet_assets AS a
 		SET total_amount = after.total::numeric, hold_amount = after.hold::numeric,
 			version = after.version, position = after.position, hash = after.hash, format = after.format, updated_at = after.updated_at,
-			open_holds = after.open_holds, frozen = NULLIF(after.frozen, ''), closed = after.closed, thresholds = NULLIF(after.thresholds, '')::jsonb,
+			open_holds = after.open_holds, frozen = NULLIF(after.frozen, ''), closed = after.closed, credit_limit = NULLIF(after.credit_limit, '')::numeric, thresholds = NULLIF(after.thresholds, '')::jsonb,
 			next_expiry = CASE WHEN after.holds_changed THEN (
 				SELECT expires_at
 				FROM wallet_holds AS h
 				WHERE h.user_id = a.user_id AND h.currency = a.currency AND h.state = 'open' AND h.expires_at IS NOT NULL
 				ORDER BY expires_at, hold_id -- as in the index of the wallet; that of all wallets has no hold_id
 				LIMIT 1) ELSE a.next_expiry END
-		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bigint[], $9::timestamptz[], $10::bigint[], $11::boolean[], $12::text[], $13::boolean[], $14::text[])
-			AS after (user_id, currency, total, hold, version, position, hash, format, updated_at, open_holds, holds_changed, frozen, closed, thresholds)
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bigint[], $9::timestamptz[], $10::bigint[], $11::boolean[], $12::text[], $13::boolean[], $14::text[], $15::text[])
+			AS after (user_id, currency, total, hold, version, position, hash, format, updated_at, open_holds, holds_changed, frozen, closed, thresholds, credit_limit)
 		WHERE a.user_id = after.user_id AND a.currency = after.currency`
 
 	// The holds that the Web UI shows, earliest expiry first: NULL, for never, sorts last.
@@ -220,7 +220,7 @@ func balances(assets []*lockedAsset) []any {
 		hashes                                  [][]byte
 		times                                   []time.Time
 		holdsChanged, closed                    []bool
-		frozen, thresholds                      []string
+		frozen, thresholds, credit              []string
 	)
 	for _, a := range assets {
 		totals, holds = append(totals, a.Total.String()), append(holds, a.Hold.String())
@@ -228,6 +228,11 @@ func balances(assets []*lockedAsset) []any {
 		hashes, times = append(hashes, a.Hash[:]), append(times, a.UpdatedAt)
 		openHolds, holdsChanged = append(openHolds, a.OpenHolds), append(holdsChanged, a.holdsChanged())
 		frozen, closed, thresholds = append(frozen, string(a.Frozen)), append(closed, a.Closed), append(thresholds, string(a.Thresholds))
+		limit := ""
+		if !a.CreditLimit.IsZero() {
+			limit = a.CreditLimit.String()
+		}
+		credit = append(credit, limit)
 	}
-	return []any{users, currencies, totals, holds, versions, positions, hashes, formats, times, openHolds, holdsChanged, frozen, closed, thresholds}
+	return []any{users, currencies, totals, holds, versions, positions, hashes, formats, times, openHolds, holdsChanged, frozen, closed, thresholds, credit}
 }

@@ -94,8 +94,11 @@ var (
 			c.OriginalID = rapid.SampledFrom([]string{"a", "b", "c", "d", "h-1", "i-2", "funds", "r1", "nobody"}).Draw(t, "original")
 		}
 		if rapid.IntRange(0, 9).Draw(t, "stops") == 9 {
-			c.HoldID, c.OriginalID, c.Type = "", "", rapid.SampledFrom([]string{"freeze", "unfreeze", "unfreeze", "close", "create"}).Draw(t, "type")
+			c.HoldID, c.OriginalID, c.Type = "", "", rapid.SampledFrom([]string{"freeze", "unfreeze", "unfreeze", "close", "create", "set_credit_limit", "set_credit_limit"}).Draw(t, "type")
 			c.ID = rapid.SampledFrom([]string{"s1", "s2", "s3", "s4", "s5", "s6"}).Draw(t, "id")
+			if c.Type == "set_credit_limit" {
+				c.Amount = rapid.SampledFrom([]string{"", "0", "5", "40", "0.005", "99999999999999999999999999999999999999"}).Draw(t, "limit")
+			}
 			if c.Type == "freeze" {
 				c.What = rapid.SampledFrom([]string{"debits", "credits", "all"}).Draw(t, "what")
 			}
@@ -213,7 +216,7 @@ func thresholdsIn(thresholds wallet.Thresholds) string {
 func answerOf(r wallet.Result) model.Answer {
 	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason),
 		Before: r.TotalBefore.String(), After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
-		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: string(r.Frozen), Closed: r.Closed, Crossed: crossedIn(r), Thresholds: thresholdsIn(r.Thresholds)}
+		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: string(r.Frozen), Closed: r.Closed, CreditLimit: limitText(r.CreditLimit), Crossed: crossedIn(r), Thresholds: thresholdsIn(r.Thresholds)}
 	if r.HoldState != "" {
 		a.Hold, a.State, a.Expires = r.HoldID, string(r.HoldState), model.Time(r.HoldExpiresAt)
 	}
@@ -232,7 +235,7 @@ func answerOf(r wallet.Result) model.Answer {
 // expect runs the step on the model and returns the outcome.
 func expect(m *model.Wallet, s step) string {
 	asset := func() wallet.Asset {
-		return wallet.Asset{Total: wallet.MustAmount(m.Total()), Hold: wallet.MustAmount(m.Held()), OpenHolds: m.Open(), NextExpiry: m.NextExpiry(),
+		return wallet.Asset{Total: signed(m.Total()), Hold: wallet.MustAmount(m.Held()), OpenHolds: m.Open(), NextExpiry: m.NextExpiry(),
 			Version: m.Version(), Position: m.Position()}
 	}
 	switch {
@@ -416,7 +419,7 @@ func (w *walletUnderTest) compareRows(t *rapid.T) {
 	require.Equal(t, w.model.Total(), asset.Total.String())
 	require.Equal(t, w.model.Held(), asset.Hold.String())
 	require.Equal(t, w.model.Version(), asset.Version)
-	require.Equal(t, []any{w.model.Frozen, w.model.Closed}, []any{string(asset.Frozen), asset.Closed})
+	require.Equal(t, []any{w.model.Frozen, w.model.Closed, w.model.CreditLimit()}, []any{string(asset.Frozen), asset.Closed, limitText(asset.CreditLimit)})
 	require.Equal(t, w.model.Thresholds(), thresholdsIn(asset.Thresholds))
 	journal, prev := []model.Answer{}, wallet.Hash{}
 	for _, e := range w.journal() {
@@ -442,4 +445,20 @@ func (w *walletUnderTest) ofWallet() steps {
 	of := w.steps
 	of.ref = w.ref
 	return of
+}
+
+// limitText is how the model writes a credit limit.
+func limitText(limit wallet.Amount) string {
+	if limit.IsZero() {
+		return ""
+	}
+	return limit.String()
+}
+
+func signed(total string) wallet.Amount {
+	amount, err := wallet.ParseSigned(total)
+	if err != nil {
+		panic(err)
+	}
+	return amount
 }

@@ -14,7 +14,7 @@ import (
 // The asset as its journal ends with it, and as its holds are.
 const sqlLostAssets = `SELECT wanted.u AS user_id, wanted.c AS currency, last.total_after::text AS total_amount, last.hold_after::text AS hold_amount,
 		coalesce(applied.version, 0) AS version, last.position, last.hash, last.format, last.recorded_at AS updated_at,
-		holds.open AS open_holds, holds.next AS next_expiry, last.frozen, coalesce(last.closed, false) AS closed, watched.thresholds, (SELECT scale FROM currencies WHERE code = wanted.c) AS scale
+		holds.open AS open_holds, holds.next AS next_expiry, last.frozen, coalesce(last.closed, false) AS closed, last.credit_limit::text, watched.thresholds, (SELECT scale FROM currencies WHERE code = wanted.c) AS scale
 	FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
 	CROSS JOIN LATERAL (
 		SELECT *

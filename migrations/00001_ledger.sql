@@ -31,12 +31,13 @@ CREATE TABLE wallet_assets (
     next_expiry  timestamptz,
     frozen       text    CHECK (frozen IN ('debits', 'credits', 'all')),
     closed       boolean NOT NULL DEFAULT false,
+    credit_limit numeric CHECK (0 < credit_limit AND credit_limit < 'Infinity'),
     created_at   timestamptz NOT NULL,
     updated_at   timestamptz NOT NULL,
     thresholds   jsonb,
     PRIMARY KEY (user_id, currency),
-    CHECK (0 <= hold_amount AND hold_amount <= total_amount AND total_amount < 'Infinity'),
-    CHECK (NOT closed OR total_amount = 0)
+    CHECK (0 <= hold_amount AND hold_amount <= total_amount + coalesce(credit_limit, 0) AND total_amount < 'Infinity'),
+    CHECK (NOT closed OR (total_amount = 0 AND credit_limit IS NULL))
 ) WITH (fillfactor = 50);  -- keeps new versions of a hot row on its own page
 COMMENT ON TABLE  wallet_assets          IS 'The balance of a user in a currency, and the head of its hash chain.';
 COMMENT ON COLUMN wallet_assets.version  IS 'applied commands, from 1 without gaps; creation is 1';
@@ -45,6 +46,7 @@ COMMENT ON COLUMN wallet_assets.hash     IS 'hash of the last journal entry';
 COMMENT ON COLUMN wallet_assets.open_holds  IS 'how many rows of wallet_holds are open';
 COMMENT ON COLUMN wallet_assets.next_expiry IS 'when the next of them expires; null if none does';
 COMMENT ON COLUMN wallet_assets.frozen   IS 'what is refused: debits, credits or all; null if nothing';
+COMMENT ON COLUMN wallet_assets.credit_limit IS 'by how much the total may be below 0; null if it may not';
 COMMENT ON COLUMN wallet_assets.thresholds IS 'whose crossing is told, by name: [{"name": "low", "amount": "20.00"}]; null if there is none';
 COMMENT ON COLUMN wallet_assets.format   IS 'format of the last journal entry; 0 before the first';
 
@@ -53,14 +55,14 @@ CREATE TABLE wallet_commands (
     currency     text COLLATE "C" NOT NULL,
     position     bigint  NOT NULL CHECK (position >= 1),
     command_id   text COLLATE "C" NOT NULL,
-    type         text    CHECK (type IN ('create', 'add', 'subtract', 'hold', 'capture', 'release', 'reverse', 'freeze', 'unfreeze', 'close', 'set_threshold', 'remove_threshold', 'expire')),  -- null if unreadable
+    type         text    CHECK (type IN ('create', 'add', 'subtract', 'hold', 'capture', 'release', 'reverse', 'freeze', 'unfreeze', 'close', 'set_credit_limit', 'set_threshold', 'remove_threshold', 'expire')),  -- null if unreadable
     amount       numeric CHECK (0 <= amount AND amount < 'Infinity'),
     request_hash bytea   NOT NULL CHECK (length(request_hash) = 32),
     status       text    NOT NULL CHECK (status IN ('applied', 'unapplied')),
     reason       text    CHECK (reason IN ('insufficient_funds', 'already_exists', 'too_late', 'scale_exceeded', 'version_mismatch', 'malformed',
                      'hold_not_found', 'hold_closed', 'hold_expired', 'hold_exceeded', 'expiry_not_later', 'too_many_holds',
                      'original_not_found', 'original_unapplied', 'original_is_reversal', 'not_reversible', 'reversal_exceeded',
-                     'frozen', 'closed', 'not_empty', 'too_many_thresholds', 'threshold_not_found', 'transaction_refused')),
+                     'frozen', 'closed', 'not_empty', 'credit_limit_exceeded', 'too_many_thresholds', 'threshold_not_found', 'transaction_refused')),
     message      text,
     total_before numeric NOT NULL,
     total_after  numeric NOT NULL,
@@ -86,6 +88,7 @@ CREATE TABLE wallet_commands (
     what         text    CHECK (what IN ('debits', 'credits', 'all')),  -- the command freezes
     frozen       text    CHECK (frozen IN ('debits', 'credits', 'all')),  -- after the command
     closed       boolean,
+    credit_limit numeric CHECK (0 < credit_limit AND credit_limit < 'Infinity'),  -- after the command; before it, the CHECKs below held with this one too
     transaction_id text COLLATE "C",  -- of which this command is a leg
     leg          smallint CHECK (leg BETWEEN 1 AND legs),
     legs         smallint CHECK (legs BETWEEN 2 AND 100),
@@ -102,8 +105,8 @@ CREATE TABLE wallet_commands (
     CHECK (status = 'unapplied' OR type IS NOT NULL),
     CHECK ((transaction_id IS NULL) = (leg IS NULL) AND (leg IS NULL) = (legs IS NULL)),
     CHECK (status = 'applied' OR (total_after = total_before AND hold_after = hold_before)),
-    CHECK (0 <= hold_before AND hold_before <= total_before AND total_before < 'Infinity'),
-    CHECK (0 <= hold_after AND hold_after <= total_after AND total_after < 'Infinity')
+    CHECK (0 <= hold_before AND hold_before <= total_before + coalesce(credit_limit, 0) AND total_before < 'Infinity'),
+    CHECK (0 <= hold_after AND hold_after <= total_after + coalesce(credit_limit, 0) AND total_after < 'Infinity')
 );
 -- The last reversal of a command says what is left of it.
 CREATE INDEX wallet_commands_reversals ON wallet_commands (user_id, currency, original_id, position) WHERE original_id IS NOT NULL AND version IS NOT NULL;
@@ -121,7 +124,7 @@ CREATE TABLE wallet_asset_events (
     version      bigint  NOT NULL,
     event_type   text    NOT NULL CHECK (event_type IN ('wallet_asset.created', 'wallet_asset.added', 'wallet_asset.subtracted',
                      'wallet_asset.held', 'wallet_asset.captured', 'wallet_asset.released', 'wallet_asset.reversed', 'wallet_asset.frozen', 'wallet_asset.unfrozen', 'wallet_asset.closed',
-                     'wallet_asset.threshold_set', 'wallet_asset.threshold_removed',
+                     'wallet_asset.credit_limit_set', 'wallet_asset.threshold_set', 'wallet_asset.threshold_removed',
                      'wallet_asset.hold_expired')),
     command_id   text COLLATE "C" NOT NULL,
     amount       numeric,
@@ -149,6 +152,7 @@ CREATE TABLE wallet_asset_events (
     what         text,
     frozen       text,
     closed       boolean,
+    credit_limit numeric,
     transaction_id text COLLATE "C",
     leg          smallint,
     legs         smallint,
@@ -174,6 +178,7 @@ SELECT user_id, currency, version,
         WHEN 'freeze'   THEN 'wallet_asset.frozen'
         WHEN 'unfreeze' THEN 'wallet_asset.unfrozen'
         WHEN 'close'    THEN 'wallet_asset.closed'
+        WHEN 'set_credit_limit' THEN 'wallet_asset.credit_limit_set'
         WHEN 'set_threshold'    THEN 'wallet_asset.threshold_set'
         WHEN 'remove_threshold' THEN 'wallet_asset.threshold_removed'
         WHEN 'expire'   THEN 'wallet_asset.hold_expired'
@@ -182,7 +187,7 @@ SELECT user_id, currency, version,
     recorded_at AS occurred_at, position, hash,
     not_after, expected_version,
     hold_id, expires_in, expires_at, partial, hold_state, hold_left, hold_expires_at,
-    original_id, original_left, what, frozen, closed,
+    original_id, original_left, what, frozen, closed, credit_limit,
     transaction_id, leg, legs,
     threshold, thresholds, crossed
 FROM wallet_commands

@@ -246,7 +246,7 @@ GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_hol
     TO wallet_app, wallet_reader;
 
 GRANT INSERT ON wallets, wallet_assets, wallet_holds, wallet_transactions, wallet_commands TO wallet_app;
-GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, open_holds, next_expiry, frozen, closed, updated_at, thresholds) ON wallet_assets TO wallet_app;  -- this also allows the row lock
+GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, open_holds, next_expiry, frozen, closed, credit_limit, updated_at, thresholds) ON wallet_assets TO wallet_app;  -- this also allows the row lock
 GRANT UPDATE (state, amount, captured, released, expires_at, updated_at, position) ON wallet_holds TO wallet_app;
 GRANT INSERT ON wallet_runs, wallet_run_lines, wallet_run_parts, wallet_run_waiting, wallet_run_failures TO wallet_app;
 GRANT UPDATE (lines, skipped, sha256, state, updated_at) ON wallet_runs TO wallet_app;

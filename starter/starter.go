@@ -219,6 +219,12 @@ func (c *Client) Close(ctx context.Context, change Change) (wallet.Result, error
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeClose))
 }
 
+// SetCreditLimit lets the total fall to minus the Amount, which is then available too; 0 ends that. It
+// is refused with credit_limit_exceeded if more than the Amount is used. Close ends it.
+func (c *Client) SetCreditLimit(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeSetCreditLimit))
+}
+
 // SetThreshold sets the Threshold with that name to Amount, or refuses with too_many_thresholds. From
 // then on the Result and the event of each change that brings the available amount below it, or up
 // to it again, have it in Crossed. Setting it crosses nothing.

@@ -26,11 +26,12 @@ func readAsset(found pgx.Rows) (a storedAsset) {
 	var createdAt time.Time
 	a.problem = rows.Read(found,
 		rows.Column{Name: "user_id", Of: &a.UserID}, rows.Column{Name: "currency", Of: &a.Currency},
-		rows.Column{Name: "total_amount", Of: &a.Total}, rows.Column{Name: "hold_amount", Of: &a.Hold},
+		rows.Column{Name: "total_amount", Of: &a.Total, Signed: true}, rows.Column{Name: "hold_amount", Of: &a.Hold},
 		rows.Column{Name: "version", Of: &a.Version}, rows.Column{Name: "position", Of: &a.Position},
 		rows.Column{Name: "hash", Of: &a.Hash}, rows.Column{Name: "format", Of: &a.Format},
 		rows.Column{Name: "open_holds", Of: &a.OpenHolds}, rows.Column{Name: "next_expiry", Of: &a.NextExpiry, Optional: true},
 		rows.Column{Name: "frozen", Of: (*string)(&a.Frozen), Optional: true}, rows.Column{Name: "closed", Of: &a.Closed},
+		rows.Column{Name: "credit_limit", Of: &a.CreditLimit, Optional: true},
 		rows.Column{Name: "thresholds", Of: (*string)(&a.Thresholds), Optional: true},
 		rows.Column{Name: "created_at", Of: &createdAt}, rows.Column{Name: "updated_at", Of: &a.UpdatedAt},
 		rows.Column{Name: "scale", Of: &scale}, rows.Column{Name: "wallet", Of: new(string)})
@@ -275,7 +276,7 @@ func sameOutcome(e, want *wallet.Entry) bool {
 		e.Status == want.Status && e.Reason == want.Reason && e.Message == want.Message && e.Amount.Same(want.Amount) &&
 		e.TotalBefore.Same(want.TotalBefore) && e.TotalAfter.Same(want.TotalAfter) &&
 		e.HoldBefore.Same(want.HoldBefore) && e.HoldAfter.Same(want.HoldAfter) &&
-		e.LegRef == want.LegRef && e.OriginalLeft.Same(want.OriginalLeft) && e.Frozen == want.Frozen && e.Closed == want.Closed && e.Thresholds == want.Thresholds && e.Crossed == want.Crossed && e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
+		e.LegRef == want.LegRef && e.OriginalLeft.Same(want.OriginalLeft) && e.Frozen == want.Frozen && e.Closed == want.Closed && e.CreditLimit.Same(want.CreditLimit) && e.Thresholds == want.Thresholds && e.Crossed == want.Crossed && e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
 }
 
 // checkEvent checks that an event repeats its entry, which has been checked, byte for byte.
@@ -336,6 +337,8 @@ func (c *chain) end() *Finding {
 		wrong("total %s and hold %s are not those of the journal (%s, %s)", have.Total, have.Hold, want.Total, want.Hold)
 	case have.Frozen != want.Frozen || have.Closed != want.Closed:
 		wrong("it is frozen %q and closed %t, but the journal says %q and %t", have.Frozen, have.Closed, want.Frozen, want.Closed)
+	case !have.CreditLimit.Same(want.CreditLimit):
+		wrong("its credit limit is %s, but the journal says %s", have.CreditLimit, want.CreditLimit)
 	case have.Thresholds != want.Thresholds:
 		wrong("its thresholds are %.200q, but the journal says %.200q", have.Thresholds, want.Thresholds)
 	case have.OpenHolds != want.OpenHolds:

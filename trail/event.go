@@ -43,9 +43,10 @@ type Event struct {
 	OriginalID   string        `json:"original_id,omitempty"`
 	OriginalLeft wallet.Amount `json:"original_left,omitzero"`
 	// What a freeze is of, and whether the wallet is frozen and closed after the command.
-	What   string        `json:"what,omitempty"`
-	Frozen wallet.Frozen `json:"frozen,omitempty"`
-	Closed bool          `json:"closed,omitempty"`
+	What        string        `json:"what,omitempty"`
+	Frozen      wallet.Frozen `json:"frozen,omitempty"`
+	Closed      bool          `json:"closed,omitempty"`
+	CreditLimit wallet.Amount `json:"credit_limit,omitzero"` // after the command
 	// The threshold that was set or removed, those that the wallet has after that, and the ones
 	// that the command crossed: see wallet.Result.
 	Threshold  string            `json:"threshold,omitempty"`
@@ -75,7 +76,7 @@ func eventOf(eventType string, e wallet.Entry) Event {
 		LegRef: e.LegRef, ExpiresIn: e.ExpiresIn, ExpiresAt: e.ExpiresAt, Partial: e.Partial,
 		NotAfter: e.NotAfter, ExpectedVersion: e.ExpectedVersion,
 		HoldID: e.Result().HoldID, HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
-		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, What: e.What, Frozen: e.Frozen, Closed: e.Closed,
+		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, What: e.What, Frozen: e.Frozen, Closed: e.Closed, CreditLimit: e.CreditLimit,
 		Threshold: e.Threshold, Thresholds: e.Thresholds, Crossed: e.Crossed,
 	}
 }

@@ -45,6 +45,8 @@ var (
 	Freeze   = nexus.NewOperationReference[Change, wallet.Result]("freeze")
 	Unfreeze = nexus.NewOperationReference[Change, wallet.Result]("unfreeze")
 	Close    = nexus.NewOperationReference[Change, wallet.Result]("close")
+	// SetCreditLimit lets the total fall to minus the amount.
+	SetCreditLimit = nexus.NewOperationReference[Change, wallet.Result]("set_credit_limit")
 	// SetThreshold and RemoveThreshold change what Balance and events watch.
 	SetThreshold    = nexus.NewOperationReference[Change, wallet.Result]("set_threshold")
 	RemoveThreshold = nexus.NewOperationReference[Change, wallet.Result]("remove_threshold")

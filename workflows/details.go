@@ -123,6 +123,9 @@ func (w *walletAsset) writeBalance(b *strings.Builder, a wallet.Asset) {
 	if a.Frozen != "" {
 		fmt.Fprintf(b, "> **Frozen:** %s.\n\n", a.Frozen)
 	}
+	if !a.CreditLimit.IsZero() {
+		fmt.Fprintf(b, "> **Credit limit:** %s %s.\n\n", a.CreditLimit, currency)
+	}
 	if thresholds := a.Thresholds.List(); len(thresholds) > 0 {
 		var texts []string
 		for _, t := range thresholds {

@@ -144,7 +144,7 @@ func (w *walletAsset) state(ctx workflow.Context) (wallet.State, error) {
 		UserID: w.ref.UserID, Currency: w.ref.Currency,
 		Total: a.Total, Hold: a.Reserved(), Available: a.Available(), Due: a.Due,
 		Version: a.Version, Position: a.Position, Hash: a.Hash,
-		OpenHolds: a.OpenHolds, NextExpiry: a.NextExpiry, Frozen: a.Frozen, Closed: a.Closed, Thresholds: a.Thresholds,
+		OpenHolds: a.OpenHolds, NextExpiry: a.NextExpiry, Frozen: a.Frozen, Closed: a.Closed, CreditLimit: a.CreditLimit, Thresholds: a.Thresholds,
 		Queue: len(w.queue) + w.signals.Len(), Counts: w.carried.Counts,
 	}, nil
 }

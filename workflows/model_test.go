@@ -79,7 +79,10 @@ var (
 			c.Type, c.OriginalID = "reverse", rapid.SampledFrom([]string{"a", "b", "c", "d", "nobody"}).Draw(t, "original")
 		}
 		if rapid.IntRange(0, 9).Draw(t, "stops") == 9 {
-			c.OriginalID, c.Type = "", rapid.SampledFrom([]string{"freeze", "unfreeze", "close", "create"}).Draw(t, "type")
+			c.OriginalID, c.Type = "", rapid.SampledFrom([]string{"freeze", "unfreeze", "close", "create", "set_credit_limit"}).Draw(t, "type")
+			if c.Type == "set_credit_limit" {
+				c.Amount = rapid.SampledFrom([]string{"", "0", "5", "40"}).Draw(t, "limit")
+			}
 			if c.Type == "freeze" {
 				c.What = rapid.SampledFrom([]string{"debits", "credits", "all"}).Draw(t, "what")
 			}
@@ -341,7 +344,7 @@ func sent(c model.Command) any {
 func told(r wallet.Result) model.Answer {
 	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason), Before: r.TotalBefore.String(),
 		After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
-		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: string(r.Frozen), Closed: r.Closed}
+		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: string(r.Frozen), Closed: r.Closed, CreditLimit: limitText(r.CreditLimit)}
 	var crossed, set []string
 	for _, c := range r.Crossed.List() {
 		crossed = append(crossed, string(c.Direction)+" "+c.Name)
@@ -363,4 +366,12 @@ func told(r wallet.Result) model.Answer {
 		a.Left = r.HoldLeft.String()
 	}
 	return a
+}
+
+// limitText is how the model writes a credit limit.
+func limitText(limit wallet.Amount) string {
+	if limit.IsZero() {
+		return ""
+	}
+	return limit.String()
 }

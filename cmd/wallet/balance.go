@@ -92,16 +92,19 @@ from the journal, with the position and the hash of the last entry of that time.
 	return cmd
 }
 
-// state says what a wallet refuses: empty for most.
+// state says what a wallet refuses, and its credit limit: empty for most.
 func (b balance) state() string {
-	var refuses []string
+	var states []string
 	if b.Closed {
-		refuses = append(refuses, "closed")
+		states = append(states, "closed")
 	}
 	if b.Frozen != "" {
-		refuses = append(refuses, "frozen: "+string(b.Frozen))
+		states = append(states, "frozen: "+string(b.Frozen))
 	}
-	return strings.Join(refuses, ", ")
+	if !b.CreditLimit.IsZero() {
+		states = append(states, "credit limit: "+b.CreditLimit.String())
+	}
+	return strings.Join(states, ", ")
 }
 
 // noteThresholds lists those that are set, and says which of them the available amount is below.

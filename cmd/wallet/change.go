@@ -85,6 +85,12 @@ the first.`,
 other command is refused. If it is frozen, it stays so.`,
 		example: `  wallet close u1 USD --id closing-u1`,
 	},
+	wallet.TypeSetCreditLimit: {
+		use: "set-credit-limit USER CURRENCY AMOUNT", short: "Let the total fall to minus an amount",
+		long: `Let the total fall to minus AMOUNT, which is then available too. 0 ends that,
+and so does "wallet close". A limit below what is used is refused.`,
+		example: `  wallet set-credit-limit u1 USD 100 --id contract-7`,
+	},
 	wallet.TypeSetThreshold: {
 		use: "set-threshold USER CURRENCY AMOUNT", short: "Tell when the available amount comes below or up to an amount",
 		long: `Tell when the available amount comes below AMOUNT, or up to it again: the event
@@ -122,7 +128,7 @@ func (a *app) changeCommand(kind wallet.Kind) *cobra.Command {
 	f := changeFlags{command: wallet.Command{Type: kind.Type}}
 	help, args := changes[kind.Type], cobra.ExactArgs(2)
 	switch {
-	case slices.Contains(kind.Required, "amount"):
+	case slices.Contains(kind.Required, "amount"), kind.Type == wallet.TypeSetCreditLimit:
 		args = cobra.ExactArgs(3)
 	case kind.Type == wallet.TypeHold:
 		args = cobra.RangeArgs(2, 3)

@@ -5,7 +5,7 @@ import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 
 export interface Command {
   id: string; // your own, unique in the wallet; the same id counts once
-  type: 'create' | 'add' | 'subtract' | 'hold' | 'capture' | 'release' | 'reverse' | 'freeze' | 'unfreeze' | 'close' | 'set_threshold' | 'remove_threshold';
+  type: 'create' | 'add' | 'subtract' | 'hold' | 'capture' | 'release' | 'reverse' | 'freeze' | 'unfreeze' | 'close' | 'set_credit_limit' | 'set_threshold' | 'remove_threshold';
   amount?: string; // "12.50": a string, because a number could be rounded
   hold_id?: string; // the hold to capture, release, raise or extend
   expires_in?: string; // for a hold: "15m", "7d"
@@ -29,7 +29,7 @@ export interface Result {
   reason?: string; // insufficient_funds, already_exists, hold_expired, ...; more may be added
   message?: string; // the reason in words
   amount?: string;
-  total_before: string;
+  total_before: string; // below 0 within a credit limit
   total_after: string;
   hold_before: string;
   hold_after: string;
@@ -41,6 +41,7 @@ export interface Result {
   original_left?: string; // what can still be reversed of it
   frozen?: 'debits' | 'credits' | 'all'; // the wallet after the command
   closed?: boolean;
+  credit_limit?: string; // by how much the total may be below 0
   threshold?: string; // that was set or removed, and all that the wallet has then
   thresholds?: { name: string; amount: string }[];
   crossed?: { name: string; amount: string; direction: 'below' | 'above' }[]; // by the change of the available amount
@@ -62,6 +63,7 @@ export interface State {
   hash: string;
   frozen?: 'debits' | 'credits' | 'all';
   closed?: boolean;
+  credit_limit?: string;
   thresholds?: { name: string; amount: string }[];
   open_holds?: number;
   next_expiry?: string;

@@ -35,8 +35,8 @@ var All = []Mutation{
 		Mechanism: "What open holds reserve is not available to other commands.",
 		Edits: []Edit{{
 			File: "fold.go",
-			Old:  `return a.Total.Sub(a.Reserved())`,
-			New:  `return a.Total`,
+			Old:  `return a.withCredit().Sub(a.Reserved())`,
+			New:  `return a.withCredit()`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"contradict each other"},
@@ -120,6 +120,33 @@ var All = []Mutation{
 		}},
 		Faults:   "tamper",
 		Problems: []string{"the rules say unapplied version_mismatch"},
+	},
+	{
+		Name:      "credit_limit",
+		Mechanism: "A credit limit below what is used is refused.",
+		Edits: []Edit{{
+			File: "credit.go",
+			Old:  `c.Amount.Cmp(used) < 0 {`,
+			New:  `false && c.Amount.Cmp(used) < 0 {`,
+		}, {
+			File: "fold.go",
+			Old:  `after.Hold.IsNegative() || after.Hold.Cmp(after.withCredit()) > 0 {`,
+			New:  `after.Hold.IsNegative() {`,
+		}, {
+			File: "migrations/00001_ledger.sql",
+			Old:  `hold_amount <= total_amount + coalesce(credit_limit, 0) AND`,
+			New:  `true AND`,
+		}, {
+			File: "migrations/00001_ledger.sql",
+			Old:  `hold_before <= total_before + coalesce(credit_limit, 0) AND`,
+			New:  `true AND`,
+		}, {
+			File: "migrations/00001_ledger.sql",
+			Old:  `hold_after <= total_after + coalesce(credit_limit, 0) AND`,
+			New:  `true AND`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"the rules say unapplied credit_limit_exceeded"},
 	},
 	{
 		Name:      "expire_first",

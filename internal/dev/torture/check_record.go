@@ -54,7 +54,7 @@ func (c *walletCheck) checkJournal() {
 	case asset == nil && len(c.record.journal) > 0:
 		c.violate(prev.Position, nil, "there is no balance")
 	case asset == nil:
-	case asset.Position != b.position || asset.Version != b.version || asset.Hash != prev.Hash || asset.Total.Cmp(prev.TotalAfter) != 0 || asset.Hold.Cmp(prev.HoldAfter) != 0 || asset.Frozen != b.frozen || asset.Closed != b.closed || !b.watches(asset.Thresholds):
+	case asset.Position != b.position || asset.Version != b.version || asset.Hash != prev.Hash || asset.Total.Cmp(prev.TotalAfter) != 0 || asset.Hold.Cmp(prev.HoldAfter) != 0 || asset.Frozen != b.frozen || asset.Closed != b.closed || !sameNumber(asset.CreditLimit, decimalOf(b.limit)) || !b.watches(asset.Thresholds):
 		c.violate(prev.Position, nil, "the balance is total %s, hold %s, version %d, position %d, and the journal ends with total %s, hold %s, version %d, position %d",
 			asset.Total, asset.Hold, asset.Version, asset.Position, prev.TotalAfter, prev.HoldAfter, b.version, b.position)
 	}

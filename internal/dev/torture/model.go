@@ -23,6 +23,7 @@ type balance struct {
 	frozen            wallet.Frozen
 	closed            bool
 	thresholds        *thresholds // nil for none
+	limit             string      // of credit; empty for none
 }
 
 // holds are all holds ever placed in a wallet, by id.
@@ -106,7 +107,11 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 	case wallet.TypeUnfreeze:
 		b.frozen = ""
 	case wallet.TypeClose:
-		b.closed = true
+		b.closed, b.limit = true, ""
+	case wallet.TypeSetCreditLimit:
+		if b.limit = amount.String(); amount.IsZero() {
+			b.limit = ""
+		}
 	case wallet.TypeSetThreshold:
 		b.thresholds = b.thresholds.with(c.Threshold, amount)
 	case wallet.TypeRemoveThreshold:
@@ -117,20 +122,25 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 		panic(fmt.Sprintf("the model has no rule for the type %s", c.Type))
 	}
 	o.status = wallet.StatusApplied
-	o.crossed = before.thresholds.crossed(total.Sub(held), o.after.Sub(o.holdAfter))
+	o.crossed = before.thresholds.crossed(total.Sub(held).Add(decimalOf(before.limit)), o.after.Sub(o.holdAfter).Add(decimalOf(b.limit)))
 	b.exists, b.total = true, o.after.String()
 	b.recorded.applied, b.recorded.change = true, o.after.Sub(total)
 	b.version++
 	return b, o
 }
 
-func decimalOf(text string) decimal.Decimal { return decimal.RequireFromString("0" + text) }
+func decimalOf(text string) decimal.Decimal {
+	if text == "" {
+		return decimal.Decimal{}
+	}
+	return decimal.RequireFromString(text)
+}
 
 // refusal is why a command is not applied. If it is not a valid Reason, it says why the command
 // must not be recorded here at all.
 func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale int32) wallet.Reason {
 	amount := amountOf(c)
-	available := decimalOf(b.total).Sub(b.held())
+	available := decimalOf(b.total).Sub(b.held()).Add(decimalOf(b.limit))
 	if due, id := b.due(at); due && c.Type != wallet.TypeExpire {
 		return wallet.Reason(fmt.Sprintf("hold %q is due since %s: first it has to expire", id, clockTime(b.hold(id).expires)))
 	}
@@ -155,6 +165,8 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 		return wallet.ReasonFrozen
 	case c.Type == wallet.TypeClose && !(decimalOf(b.total).IsZero() && b.held().IsZero()):
 		return wallet.ReasonNotEmpty
+	case c.Type == wallet.TypeSetCreditLimit && decimalOf(b.total).Add(amount).LessThan(b.held()):
+		return wallet.ReasonCreditLimitExceeded
 	case c.Type == wallet.TypeCreate && b.exists:
 		return wallet.ReasonAlreadyExists
 	case c.Type == wallet.TypeSubtract && amount.GreaterThan(available):
@@ -381,8 +393,10 @@ func (b balance) differs(after balance, o outcome, r wallet.Result) string {
 		return fmt.Sprintf("leaves the thresholds %q, the rules say others", string(r.Thresholds))
 	case !sameNumber(r.OriginalLeft, o.originalLeft):
 		return fmt.Sprintf("leaves %s of %q to reverse, the rules say %s", r.OriginalLeft, r.OriginalID, o.originalLeft)
-	case r.TotalAfter.IsNegative() || r.HoldAfter.IsNegative() || r.HoldAfter.Cmp(r.TotalAfter) > 0:
-		return fmt.Sprintf("breaks 0 <= hold %s <= total %s", r.HoldAfter, r.TotalAfter)
+	case !sameNumber(r.CreditLimit, decimalOf(after.limit)):
+		return fmt.Sprintf("leaves a credit limit of %s, the rules say %q", r.CreditLimit, after.limit)
+	case r.HoldAfter.IsNegative() || r.HoldAfter.Cmp(r.TotalAfter.Add(r.CreditLimit)) > 0:
+		return fmt.Sprintf("breaks 0 <= hold %s <= total %s + credit limit %s", r.HoldAfter, r.TotalAfter, r.CreditLimit)
 	default:
 		return ""
 	}

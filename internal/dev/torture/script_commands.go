@@ -40,7 +40,7 @@ func (s *Script) anyCommand(of, i int) wallet.Command {
 		ID: s.id(i),
 		Type: pick(s.r, []weighted[wallet.CommandType]{
 			{4, wallet.TypeCreate}, {42, wallet.TypeAdd}, {31, wallet.TypeSubtract}, {14, wallet.TypeHold}, {6, wallet.TypeCapture},
-			{2, wallet.TypeSetThreshold}, {1, wallet.TypeRemoveThreshold},
+			{2, wallet.TypeSetThreshold}, {1, wallet.TypeRemoveThreshold}, {3, wallet.TypeSetCreditLimit},
 		}),
 	}
 	switch c.Type {
@@ -48,6 +48,10 @@ func (s *Script) anyCommand(of, i int) wallet.Command {
 	case wallet.TypeSetThreshold, wallet.TypeRemoveThreshold: // more names than a wallet can have
 		c.Threshold = fmt.Sprint("t", s.r.IntN(20))
 		if c.Type == wallet.TypeSetThreshold {
+			c.Amount = s.amount()
+		}
+	case wallet.TypeSetCreditLimit: // small, so that it is used up; sometimes none
+		if s.r.IntN(3) > 0 {
 			c.Amount = s.amount()
 		}
 	case wallet.TypeHold:

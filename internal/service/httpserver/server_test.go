@@ -288,6 +288,8 @@ func TestReads(t *testing.T) {
 	require.Equal(t, 200, w.post(wallet+"/commands", `{"id":"back","type":"release","hold_id":"b"}`).StatusCode)
 	require.Contains(t, w.get(wallet+"/journal?limit=1000").body, `"crossed":[{`)
 	require.Contains(t, w.get(wallet+"/balance").body, `"thresholds":[{`)
+	require.Equal(t, 200, w.post(wallet+"/commands", `{"id":"limit","type":"set_credit_limit","amount":"5"}`).StatusCode)
+	require.Equal(t, "5.00", w.get(wallet + "/balance").json(t)["credit_limit"])
 	verified := w.post(wallet+"/verify", "")
 	require.Equal(t, 200, verified.StatusCode, verified.body)
 	require.Empty(t, verified.json(t)["findings"])

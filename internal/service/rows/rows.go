@@ -39,7 +39,7 @@ var EntriesByID = `SELECT ` + EntryColumns + `
 var EventColumns = selected(eventFields, eventColumn) + ", event_type"
 
 // AssetColumns are the columns of wallet_assets, and the scale of its currency.
-const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, frozen, closed, updated_at, thresholds::text,
+const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, frozen, closed, credit_limit::text, updated_at, thresholds::text,
 	(SELECT scale FROM currencies WHERE code = currency) AS scale`
 
 // eventFields are the fields of an entry that its event repeats.
@@ -83,6 +83,7 @@ type place struct {
 	name     string
 	index    int
 	optional bool
+	signed   bool
 	of       func(*wallet.Entry) any
 }
 
@@ -107,7 +108,7 @@ func Events(rows pgx.Rows) Reader {
 func newReader(rows pgx.Rows, fields []wallet.Field, name func(wallet.Field) string) Reader {
 	r := Reader{eventType: -1}
 	for _, f := range fields {
-		r.places = append(r.places, place{name(f), columnIndex(rows, name(f)), f.Optional, f.Of})
+		r.places = append(r.places, place{name(f), columnIndex(rows, name(f)), f.Optional, f.Signed, f.Of})
 	}
 	return r
 }
@@ -131,7 +132,7 @@ func columnIndex(rows pgx.Rows, name string) int {
 // Entry reads a row, and returns the first problem with it.
 func (r Reader) Entry(columns [][]byte, e *wallet.Entry) (problem string) {
 	for _, p := range r.places {
-		if wrong := read(p.of(e), columns[p.index], p.optional); wrong != "" && problem == "" {
+		if wrong := read(p.of(e), columns[p.index], p.optional, p.signed); wrong != "" && problem == "" {
 			problem = p.name + " " + wrong
 		}
 	}
@@ -241,27 +242,28 @@ func ScanAssetAndDue(row pgx.CollectableRow) (wallet.Asset, error) {
 }
 
 type storedAsset struct {
-	UserID     string        `db:"user_id"`
-	Currency   string        `db:"currency"`
-	Scale      int32         `db:"scale"`
-	Total      wallet.Amount `db:"total_amount"`
-	Hold       wallet.Amount `db:"hold_amount"`
-	Version    int64         `db:"version"`
-	Position   int64         `db:"position"`
-	OpenHolds  int64         `db:"open_holds"`
-	NextExpiry *time.Time    `db:"next_expiry"`
-	Frozen     *string       `db:"frozen"`
-	Closed     bool          `db:"closed"`
-	Hash       wallet.Hash   `db:"hash"`
-	Format     int64         `db:"format"`
-	UpdatedAt  time.Time     `db:"updated_at"`
-	Thresholds *string       `db:"thresholds"`
+	UserID      string        `db:"user_id"`
+	Currency    string        `db:"currency"`
+	Scale       int32         `db:"scale"`
+	Total       wallet.Amount `db:"total_amount"`
+	Hold        wallet.Amount `db:"hold_amount"`
+	Version     int64         `db:"version"`
+	Position    int64         `db:"position"`
+	OpenHolds   int64         `db:"open_holds"`
+	NextExpiry  *time.Time    `db:"next_expiry"`
+	Frozen      *string       `db:"frozen"`
+	Closed      bool          `db:"closed"`
+	CreditLimit wallet.Amount `db:"credit_limit"` // NULL is 0
+	Hash        wallet.Hash   `db:"hash"`
+	Format      int64         `db:"format"`
+	UpdatedAt   time.Time     `db:"updated_at"`
+	Thresholds  *string       `db:"thresholds"`
 }
 
 func (s storedAsset) asset() wallet.Asset {
 	a := wallet.Asset{
 		UserID: s.UserID, Currency: s.Currency, Scale: s.Scale, Total: s.Total, Hold: s.Hold, Version: s.Version, Position: s.Position,
-		OpenHolds: s.OpenHolds, Closed: s.Closed, Hash: s.Hash, Format: s.Format, UpdatedAt: s.UpdatedAt.UTC(),
+		OpenHolds: s.OpenHolds, Closed: s.Closed, CreditLimit: s.CreditLimit, Hash: s.Hash, Format: s.Format, UpdatedAt: s.UpdatedAt.UTC(),
 	}
 	if s.NextExpiry != nil {
 		a.NextExpiry = s.NextExpiry.UTC()

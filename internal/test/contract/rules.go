@@ -14,6 +14,7 @@ import (
 // Patterns in the dialect that all regular expression engines share.
 const (
 	decimal  = `^[0-9]+(\.[0-9]+)?$`
+	signed   = `^-?[0-9]+(\.[0-9]+)?$`
 	notZero  = `[1-9]`
 	noNUL    = `^[^\x00]*$`
 	name     = `^[^\x00-\x1f\x7f-\x9f]*$`
@@ -87,7 +88,6 @@ func content(s *jsonschema.Schema) {
 	shared(s)
 	amount := property(s, "amount")
 	amount.AllOf = []*jsonschema.Schema{
-		{Pattern: notZero},
 		{Not: &jsonschema.Schema{Pattern: tooManyDigits, Comments: fmt.Sprintf("more than %d digits", wallet.MaxAmountDigits)}},
 	}
 	s.AdditionalProperties = jsonschema.FalseSchema
@@ -136,6 +136,9 @@ func fieldsOf(kind wallet.Kind, command *jsonschema.Schema) *jsonschema.Schema {
 	}
 	if kind.Type == wallet.TypeHold {
 		holdsOf(then)
+	}
+	if kind.Type != wallet.TypeSetCreditLimit && (slices.Contains(kind.Required, "amount") || slices.Contains(kind.Optional, "amount")) {
+		then.Properties.Set("amount", &jsonschema.Schema{Pattern: notZero})
 	}
 	return &jsonschema.Schema{If: &jsonschema.Schema{Properties: is}, Then: then}
 }

@@ -95,7 +95,13 @@ func (w *Wallet) held() *big.Int {
 	return sum
 }
 
-func (w *Wallet) available() *big.Int { return new(big.Int).Sub(w.total, w.held()) }
+func (w *Wallet) available() *big.Int {
+	available := new(big.Int).Sub(w.total, w.held())
+	if w.limit != nil {
+		available.Add(available, w.limit)
+	}
+	return available
+}
 
 // expire records the expiry of each hold that is due, the earliest first.
 func (w *Wallet) expire() {

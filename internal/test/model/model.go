@@ -39,6 +39,7 @@ type Answer struct {
 	// Of the wallet, after a command that is recorded.
 	Frozen            string
 	Closed            bool
+	CreditLimit       string // empty for none
 	Version, Position int64
 	Replayed          bool
 	// Crossed has "below low" for each threshold that was crossed, Thresholds "low 20.00" for each
@@ -61,6 +62,7 @@ type Wallet struct {
 	Closed bool
 	// thresholds are amounts in minor units, by name.
 	thresholds map[string]*big.Int
+	limit      *big.Int // of credit; nil for none
 	// Journal contains the answer of every recorded command, in order.
 	Journal []Answer
 	used    map[string]use
@@ -152,6 +154,7 @@ func (w *Wallet) one(c Command) Answer {
 		a.Status = "unapplied"
 	}
 	a.After, a.HoldAfter, a.Frozen, a.Closed = w.Total(), w.Held(), w.Frozen, w.Closed
+	a.CreditLimit = w.CreditLimit()
 	w.Journal = append(w.Journal, a)
 	w.used[c.ID] = use{content, a, c.Type, c.OriginalID, new(big.Int).Sub(w.total, total)}
 	return a
@@ -186,7 +189,13 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 	case c.Type == "close" && (w.total.Sign() != 0 || w.held().Sign() != 0):
 		return "not_empty"
 	case c.Type == "close":
-		w.Closed = true
+		w.Closed, w.limit = true, nil
+	case c.Type == "set_credit_limit" && new(big.Int).Add(w.total, amount).Cmp(w.held()) < 0:
+		return "credit_limit_exceeded"
+	case c.Type == "set_credit_limit":
+		if w.limit = amount; amount.Sign() == 0 {
+			w.limit = nil
+		}
 	case c.Type == "set_threshold" && w.thresholds[c.Threshold] == nil && len(w.thresholds) == mostThresholds:
 		return "too_many_thresholds"
 	case c.Type == "set_threshold":
@@ -228,6 +237,14 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 		panic("the model has no rule for the type " + c.Type)
 	}
 	return ""
+}
+
+// CreditLimit returns the limit in major units, empty for none.
+func (w *Wallet) CreditLimit() string {
+	if w.limit == nil {
+		return ""
+	}
+	return text(w.limit, w.Scale)
 }
 
 // refuses reports whether debits or credits are frozen.
@@ -278,6 +295,9 @@ func minor(amount string, scale int) (*big.Int, bool) {
 
 // text converts minor units to a text in major units.
 func text(units *big.Int, scale int) string {
+	if units.Sign() < 0 {
+		return "-" + text(new(big.Int).Neg(units), scale)
+	}
 	digits := fmt.Sprintf("%0*s", scale+1, units.String())
 	if scale == 0 {
 		return digits
