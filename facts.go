@@ -56,6 +56,7 @@ var resultFields = []func(*Result) any{
 	func(r *Result) any { return &r.OriginalLeft },
 	func(r *Result) any { return (*string)(&r.Frozen) },
 	func(r *Result) any { return &r.Closed },
+	func(r *Result) any { return &r.GrantExpiresAt },
 }
 
 // NewFacts encodes the results of commands.

@@ -107,6 +107,7 @@ func (r Rules) fill(e *Entry, before Asset, c *Command, result *Result, recorded
 	e.Amount = result.Amount // with the currency's decimals
 	e.HoldState, e.HoldLeft, e.HoldExpiresAt = result.HoldState, result.HoldLeft, result.HoldExpiresAt
 	e.OriginalLeft, e.Frozen, e.Closed = result.OriginalLeft, result.Frozen, result.Closed
+	e.GrantExpiresAt, e.Grants = result.GrantExpiresAt, result.Grants
 	e.Hash = e.ComputeHash()
 }
 

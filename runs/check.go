@@ -236,6 +236,15 @@ const (
 			ORDER BY expires_at, hold_id
 			OFFSET 0) AS h`
 
+	// All of a wallet: a line may reverse what used one up.
+	sqlCheckGrants = `SELECT ` + rows.GrantColumns + `
+		FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
+		CROSS JOIN LATERAL (
+			SELECT *
+			FROM wallet_grants
+			WHERE user_id = u AND currency = c
+			OFFSET 0) AS g`
+
 	sqlCheckNamedHolds = `SELECT ` + rows.HoldColumns + `
 		FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (u, c, id)
 		CROSS JOIN LATERAL (
@@ -296,7 +305,22 @@ func (d *decision) readWallets(ctx context.Context, tx pgx.Tx, lines []wallet.Ru
 	for _, a := range assets {
 		d.wallets[wallet.AssetRef{UserID: a.UserID, Currency: a.Currency}].account.Asset = a
 	}
+	if err := d.readGrants(ctx, tx, users, currencies); err != nil {
+		return err
+	}
 	return d.readHolds(ctx, tx, sqlCheckHolds, users, currencies)
+}
+
+func (d *decision) readGrants(ctx context.Context, tx pgx.Tx, users, currencies []string) error {
+	found, err := tx.Query(ctx, sqlCheckGrants, users, currencies)
+	if err != nil {
+		return err
+	}
+	grants, err := rows.CollectGrants(found)
+	for _, g := range grants {
+		d.wallets[g.AssetRef].account.KeepGrant(g.Grant)
+	}
+	return err
 }
 
 func (d *decision) readHolds(ctx context.Context, tx pgx.Tx, sql string, parameters ...any) error {

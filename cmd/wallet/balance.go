@@ -24,19 +24,24 @@ type balance struct {
 	Hold      wallet.Amount `json:"hold"` // without what is due
 	Available wallet.Amount `json:"available"`
 	Due       wallet.Amount `json:"due,omitzero"` // see wallet.Asset
-	Frozen    wallet.Frozen `json:"frozen,omitempty"`
-	Closed    bool          `json:"closed,omitempty"`
-	Version   int64         `json:"version"`
-	Position  int64         `json:"position"`
-	Hash      wallet.Hash   `json:"hash"`
-	UpdatedAt time.Time     `json:"updated_at,omitzero"` // absent before the first entry
+	DueGrants wallet.Amount `json:"due_grants,omitzero"`
+	// Granted is what is left of grants, with what is due of them.
+	Granted         wallet.Amount `json:"granted,omitzero"`
+	OpenGrants      int64         `json:"open_grants,omitempty"`
+	NextGrantExpiry time.Time     `json:"next_grant_expiry,omitzero"`
+	Frozen          wallet.Frozen `json:"frozen,omitempty"`
+	Closed          bool          `json:"closed,omitempty"`
+	Version         int64         `json:"version"`
+	Position        int64         `json:"position"`
+	Hash            wallet.Hash   `json:"hash"`
+	UpdatedAt       time.Time     `json:"updated_at,omitzero"` // absent before the first entry
 	// Ahead is how far the wallet's last entry is ahead of Postgres's clock, as in "8759h0m0s";
 	// absent if it is not.
 	Ahead string `json:"ahead,omitempty"`
 }
 
 func balanceOf(a wallet.Asset) balance {
-	return balance{a.UserID, a.Currency, a.Total, a.Reserved(), a.Available(), a.Due, a.Frozen, a.Closed, a.Version, a.Position, a.Hash, a.UpdatedAt, ""}
+	return balance{a.UserID, a.Currency, a.Owned(), a.Reserved(), a.Available(), a.Due, a.DueGrants, a.Granted, a.OpenGrants, a.NextGrantExpiry, a.Frozen, a.Closed, a.Version, a.Position, a.Hash, a.UpdatedAt, ""}
 }
 
 // pastOptions choose a balance of the past; the current one if none is set.
@@ -47,6 +52,7 @@ type pastOptions struct {
 
 func (a *app) balanceCommand() *cobra.Command {
 	var past pastOptions
+	var by string
 	cmd := &cobra.Command{
 		Use: "balance USER [CURRENCY]", Short: "Show what a user owns, or owned at a time in the past",
 		Long: `Show what a user owns. With --at or --version, show what it was then: exact,
@@ -61,6 +67,14 @@ from the journal, with the position and the hash of the last entry of that time.
 			byVersion := cmd.Flags().Changed("version")
 			if byVersion && currency == "" {
 				return cli.Usagef("--version needs a currency: each wallet counts its own versions")
+			}
+			if by != "" && by != "grant" {
+				return cli.Usagef("--by %q is unknown: use grant", by)
+			}
+			if by != "" {
+				return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+					return a.balanceByGrant(cmd, trail.New(pool), userID, currency)
+				})
 			}
 			var assets []wallet.Asset
 			var ahead []trail.Ahead
@@ -102,7 +116,8 @@ from the journal, with the position and the hash of the last entry of that time.
 	}
 	cmd.Flags().Var(&past.at, "at", "as of this time, inclusive: RFC 3339, or a date for its midnight UTC")
 	cmd.Flags().Int64Var(&past.version, "version", 0, "right after the applied command of this number")
-	cmd.MarkFlagsMutuallyExclusive("at", "version")
+	cmd.Flags().StringVar(&by, "by", "", "grant: what is left of each grant, and what is not granted")
+	cmd.MarkFlagsMutuallyExclusive("at", "version", "by")
 	return cmd
 }
 
@@ -120,6 +135,9 @@ func (b balance) state() string {
 
 // noteDue explains a balance that is ahead of its journal.
 func noteDue(out io.Writer, b balance) {
+	if !b.DueGrants.IsZero() {
+		fmt.Fprintf(out, "%s %s of grants has expired; the journal's entry of it is still to come\n", b.DueGrants, b.Currency)
+	}
 	if !b.Due.IsZero() {
 		fmt.Fprintf(out, "%s %s of holds has expired and is available again; the journal's entry of it is still to come\n", b.Due, b.Currency)
 	}

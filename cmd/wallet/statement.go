@@ -106,7 +106,7 @@ func (p tableStatement) line(e trail.Event) error {
 }
 
 func (p tableStatement) closing(s trail.Statement) error {
-	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Total, s.Closing.Reserved(), "", "", ""})
+	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Owned(), s.Closing.Reserved(), "", "", ""})
 	p.pages.Render()
 	noteDue(p.out, balanceOf(s.Closing))
 	others := ""
@@ -186,7 +186,7 @@ func (w csvStatement) line(e trail.Event) error {
 func (w csvStatement) closing(s trail.Statement) error {
 	c := s.Closing
 	err := w.Write([]string{"closing", w.text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
-		c.Total.String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10), "", ""})
+		c.Owned().String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10), "", ""})
 	if err != nil {
 		return err
 	}

@@ -33,8 +33,8 @@ var All = []Mutation{
 		Mechanism: "What open holds reserve is not available to other commands.",
 		Edits: []Edit{{
 			File: "fold.go",
-			Old:  `return a.Total.Sub(a.Reserved())`,
-			New:  `return a.Total`,
+			Old:  `return a.Owned().Sub(a.Reserved())`,
+			New:  `return a.Owned()`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"contradict each other"},
@@ -124,11 +124,9 @@ var All = []Mutation{
 		Mechanism: "The fold expires due holds before the first command, whoever sends it.",
 		Edits: []Edit{{
 			File: "fold.go",
-			Old:  `for _, h := range f.Account.dueHolds(now) {`,
-			New: `for _, h := range f.Account.dueHolds(now) {
-		if len(commands) > 0 { // only the timer's step
-			continue
-		}`,
+			Old:  `if err := f.expire(f.Account.dueHolds(now), f.Account.dueGrants(now)); err != nil {`,
+			New: `if len(commands) > 0 { // only the timer's step
+	} else if err := f.expire(f.Account.dueHolds(now), f.Account.dueGrants(now)); err != nil {`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"first it has to expire"},

@@ -81,6 +81,8 @@ func content(s *jsonschema.Schema) {
 	expiresIn.Pattern, expiresIn.AllOf = lasting, []*jsonschema.Schema{{Pattern: notZero}}
 	expiresIn.Examples = []any{"15m", "1d12h"}
 	property(s, "expires_at").Pattern = moment
+	priority := property(s, "priority")
+	priority.Minimum, priority.Maximum = "1", "100"
 	version := property(s, "expected_version")
 	version.Minimum, version.Maximum = "0", json.Number(fmt.Sprint(math.MaxInt64))
 	shared(s)
@@ -135,6 +137,9 @@ func fieldsOf(kind wallet.Kind, command *jsonschema.Schema) *jsonschema.Schema {
 	}
 	if kind.Type == wallet.TypeHold {
 		holdsOf(then)
+	}
+	if kind.Type == wallet.TypeAdd {
+		then.Not = &jsonschema.Schema{Required: []string{"expires_in", "expires_at"}}
 	}
 	return &jsonschema.Schema{If: &jsonschema.Schema{Properties: is}, Then: then}
 }

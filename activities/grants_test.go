@@ -1,0 +1,111 @@
+package activities_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/rows"
+)
+
+func (s steps) grants() map[int64]wallet.Grant {
+	found, err := s.db.Query(context.Background(), `SELECT `+rows.GrantColumns+` FROM wallet_grants WHERE user_id = $1 AND currency = $2`, s.ref.UserID, s.ref.Currency)
+	require.NoError(s.t, err)
+	grants, err := rows.CollectGrants(found)
+	require.NoError(s.t, err)
+	byNumber := map[int64]wallet.Grant{}
+	for _, g := range grants {
+		byNumber[g.Number] = g.Grant
+	}
+	return byNumber
+}
+
+func grant(id, amount, in string) wallet.Command {
+	return wallet.Command{ID: id, Type: wallet.TypeAdd, Amount: wallet.MustAmount(amount), ExpiresIn: in}
+}
+
+func take(id, amount string) wallet.Command {
+	return wallet.Command{ID: id, Type: wallet.TypeSubtract, Amount: wallet.MustAmount(amount)}
+}
+
+// TestAThousandGrantsAreUsedUp uses more grants than are read at first, and only those.
+func TestAThousandGrantsAreUsedUp(t *testing.T) {
+	s := newSteps(t)
+	for range 2 {
+		var all []wallet.Command
+		for range wallet.MaxBatch {
+			all = append(all, grant(fmt.Sprint("g", len(s.journal()), "-", len(all)), "0.01", "1d"))
+		}
+		s.do(all...)
+	}
+	require.Len(t, s.grants(), 1000)
+	r := s.do(take("one", "0.01"), take("twenty", "0.20"), take("the rest", "9.79"), take("too much", "0.01"))
+	for i, want := range []wallet.Status{wallet.StatusApplied, wallet.StatusApplied, wallet.StatusApplied, wallet.StatusUnapplied} {
+		require.Equal(t, want, r[i].Status, r[i].Message)
+	}
+	asset := s.ensure()
+	require.Zero(t, asset.OpenGrants)
+	require.Zero(t, asset.NextGrantExpiry)
+	s.verified()
+}
+
+func TestLostGrantsComeBackFromTheJournal(t *testing.T) {
+	s := newSteps(t)
+	s.do(grant("a", "3", "1d"), grant("b", "4", "2d"), wallet.Command{ID: "h", Type: wallet.TypeHold, Amount: wallet.MustAmount("5")}, take("s", "1"))
+	want := s.grants()
+	for _, lost := range []string{`DELETE FROM wallet_grants`, `DELETE FROM wallet_grants WHERE grant_number = 2`, `DELETE FROM wallet_grants; DELETE FROM wallet_assets`} {
+		s.exec(lost)
+		r := s.do(wallet.Command{ID: lost, Type: wallet.TypeHold, Amount: wallet.MustAmount("1")}, wallet.Command{ID: lost + " 2", Type: wallet.TypeRelease, HoldID: "h", Amount: wallet.MustAmount("0.01")})
+		require.Equal(t, wallet.StatusApplied, r[0].Status, r[0].Message)
+		require.Equal(t, wallet.StatusApplied, r[1].Status, r[1].Message)
+		require.Equal(t, wallet.StatusApplied, s.do(wallet.Command{ID: lost + " 3", Type: wallet.TypeRelease, HoldID: lost}, wallet.Command{ID: lost + " 4", Type: wallet.TypeHold, HoldID: "h", Amount: wallet.MustAmount("0.01")})[0].Status)
+		require.Len(t, s.grants(), len(want))
+		s.verified()
+	}
+}
+
+func TestAGrantExpiresByTheStep(t *testing.T) {
+	s := newSteps(t)
+	s.do(grant("short", "3", "1s"), grant("long", "4", "1d"), wallet.Command{ID: "h", Type: wallet.TypeHold, Amount: wallet.MustAmount("1")})
+	require.Equal(t, s.grants()[2].ExpiresAt, s.ensure().NextGrantExpiry)
+	s.awaitClock(s.grants()[2].ExpiresAt)
+	out, err := s.ApplyCommands(t.Context(), wallet.ApplyCommandsInput{AssetRef: s.ref})
+	require.NoError(t, err)
+	require.Equal(t, 1, out.ExpiredGrants)
+	require.True(t, out.NeedsRecording)
+	require.Equal(t, "5.00", out.Asset.Total.String())
+	require.Equal(t, s.grants()[3].ExpiresAt, out.Asset.NextGrantExpiry)
+	r := s.do(wallet.Command{ID: "c", Type: wallet.TypeCapture, HoldID: "h", Amount: wallet.MustAmount("0.40")})
+	require.Equal(t, "4.60", r[0].TotalAfter.String())
+	require.Equal(t, "4.00", s.ensure().Total.String(), "what was given back has expired")
+	require.EqualValues(t, 2, s.grants()[2].Expiries)
+	s.verified()
+}
+
+func TestAWalletWithoutGrantsPaysNothingForThem(t *testing.T) {
+	s := newSteps(t)
+	s.do(wallet.Command{ID: "a", Type: wallet.TypeAdd, Amount: wallet.MustAmount("5")})
+	s.exec(`ALTER TABLE wallet_grants RENAME TO elsewhere;
+		CREATE FUNCTION must_not_run() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'wallet_grants was read'; END $$;
+		CREATE VIEW wallet_grants AS SELECT elsewhere.* FROM (SELECT must_not_run() OFFSET 0) AS read LEFT JOIN elsewhere ON true;
+		GRANT SELECT, INSERT, UPDATE ON wallet_grants TO PUBLIC`)
+	defer s.exec(`DROP VIEW wallet_grants; DROP FUNCTION must_not_run(); ALTER TABLE elsewhere RENAME TO wallet_grants`)
+	require.ErrorContains(t, s.db.QueryRow(t.Context(), `SELECT count(*) FROM wallet_grants`).Scan(new(int)), "wallet_grants was read")
+	r := s.do(take("b", "1"), wallet.Command{ID: "h", Type: wallet.TypeHold, Amount: wallet.MustAmount("1")}, wallet.Command{ID: "r", Type: wallet.TypeReverse, OriginalID: "b"})
+	for i := range r {
+		require.Equal(t, wallet.StatusApplied, r[i].Status, r[i].Message)
+	}
+}
+
+// do applies commands.
+func (s steps) do(commands ...wallet.Command) []wallet.Result {
+	s.t.Helper()
+	received := make([]wallet.Received, len(commands))
+	for i, c := range commands {
+		received[i].Command = c
+	}
+	return s.apply(received...)
+}
