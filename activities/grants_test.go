@@ -9,6 +9,7 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/rows"
+	"github.com/valueledger/wallet/trail"
 )
 
 func (s steps) grants() map[int64]wallet.Grant {
@@ -108,4 +109,54 @@ func (s steps) do(commands ...wallet.Command) []wallet.Result {
 		received[i].Command = c
 	}
 	return s.apply(received...)
+}
+
+// TestVerifyFindsChangedGrants changes rows in ways that no constraint refuses.
+func TestVerifyFindsChangedGrants(t *testing.T) {
+	for _, row := range []struct{ change, problem string }{
+		{`UPDATE wallet_grants SET unused = unused - 0.50, used = used + 0.50 WHERE grant_number = 2`, "it is not what the journal makes of it"},
+		{`UPDATE wallet_grants SET held = held - 1, used = used + 1 WHERE held >= 1`, "it is not what the journal makes of it"},
+		{`UPDATE wallet_grants SET expires_at = expires_at + interval '1 day'`, "it is not what the journal makes of it"},
+		{`UPDATE wallet_grants SET priority = 1`, "it is not what the journal makes of it"},
+		{`UPDATE wallet_grants SET command_id = 'b'`, "it is not what the journal makes of it"},
+		{`UPDATE wallet_grants SET position = position + 1 WHERE grant_number = 3`, "it is not what the journal makes of it"},
+		{`DELETE FROM wallet_grants WHERE grant_number = 3`, `grant 3 has no row: run "wallet repair"`},
+		{`INSERT INTO wallet_grants (user_id, currency, grant_number, command_id, state, priority, amount, unused, held, used, expired, added_at, updated_at, position)
+			SELECT user_id, currency, 4, 'x', 'open', 1, 5, 5, 0, 0, 0, added_at, updated_at, 4 FROM wallet_grants LIMIT 1`, "it is not what the journal makes of it"},
+		{`UPDATE wallet_holds SET grants = '3:2.00'`, "is not what the journal makes of it"},
+		{`UPDATE wallet_assets SET granted_amount = 0`, "granted_amount is 0"},
+		{`UPDATE wallet_assets SET open_grants = 1`, "open_grants is 1"},
+		{`UPDATE wallet_assets SET next_grant_expiry = NULL`, "next_grant_expiry is not that"},
+	} {
+		s := newSteps(t)
+		s.do(grant("a", "3", "1d"), grant("b", "4", "2d"), wallet.Command{ID: "h", Type: wallet.TypeHold, Amount: wallet.MustAmount("2")})
+		s.verified()
+		s.exec(row.change)
+		report, err := trail.New(s.db).Verify(t.Context(), trail.VerifyOptions{})
+		require.NoError(t, err)
+		require.Len(t, report.Findings, 1, row.change)
+		require.Contains(t, report.Findings[0].Problem, row.problem, row.change)
+		if report.Findings[0].MissingGrant {
+			repaired, err := s.RepairEvents(t.Context(), s.ref)
+			require.NoError(t, err)
+			require.EqualValues(t, 1, repaired.Grants)
+			s.verified()
+		}
+	}
+}
+
+// TestTheSweepLetsGrantsExpire makes a grant overdue in a wallet without a workflow. Reads count it
+// as expired before.
+func TestTheSweepLetsGrantsExpire(t *testing.T) {
+	s := newSteps(t)
+	s.do(wallet.Command{ID: "own", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}, grant("a", "3", "1d"))
+	s.exec(`UPDATE wallet_grants SET expires_at = clock_timestamp() - interval '1 minute'`)
+	s.exec(`UPDATE wallet_assets SET next_grant_expiry = (SELECT expires_at FROM wallet_grants)`)
+	asset, err := trail.New(s.db).Asset(t.Context(), s.ref.UserID, s.ref.Currency)
+	require.NoError(t, err)
+	require.Equal(t, []string{"1.00", "1.00", "3.00"}, []string{asset.Owned().String(), asset.Available().String(), asset.DueGrants.String()})
+	require.Equal(t, 1, s.sweep(t.Context(), ""))
+	require.Equal(t, wallet.GrantExpired, s.grants()[3].State)
+	require.Equal(t, "1.00", s.ensure().Total.String())
+	require.Contains(t, s.events(), "4 wallet_asset.grant_expired _expire_grant/3/1 1.00")
 }

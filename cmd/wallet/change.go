@@ -30,9 +30,9 @@ var changes = map[wallet.CommandType]changeHelp{
 	},
 	wallet.TypeAdd: {
 		use: "add USER CURRENCY AMOUNT", short: "Add an amount to a user's wallet",
-		long: `Add an amount. With --expires-in, --expires-at or --priority it is a grant, which
-is used up before what is not granted: by priority, then the soonest expiry.
-See "wallet grants".`,
+		long: `Add an amount. With --expires-in, --expires-at or --priority it is a grant,
+which is used up before what is not granted: by priority, then the soonest
+expiry. See "wallet grants".`,
 		example: `  wallet add u1 USD 12.50 --id order-7 --description "refund"
   wallet add u1 USD 10 --expires-at 2026-04-01 --id credits-2026-03`,
 	},

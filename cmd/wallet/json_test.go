@@ -41,7 +41,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `{"id": "%s-file", "commands": [{"user_id": %[1]q, "currency": "USD", "type": "add", "amount": "1"}, {"user_id": "%[1]s-2", "currency": "USD", "type": "hold", "amount": "1"}]}`, user), 0o600))
 	lines := filepath.Join(t.TempDir(), "lines.csv")
 	require.NoError(t, os.WriteFile(lines, fmt.Appendf(nil, "user_id,currency,type,amount\n%s,USD,add,1\n%[1]s,USD,subtract,1000\n", user), 0o600))
-	mayBeEmpty := []string{"wallet schedule list", "wallet repair", "wallet salvage"} // the first lags behind, the others find nothing missing
+	mayBeEmpty := []string{"wallet schedule list", "wallet repair", "wallet salvage", "wallet grants"} // the first lags behind, the others find nothing missing
 	root := newRootCommand()
 	cli.RefuseUnknown(root)
 	var missing []string
@@ -95,6 +95,8 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"balance USER", exitDone, exitFailed},
 		{"balance nobody", exitFailed, exitFailed},
 		{"holds USER", exitDone, exitFailed},
+		{"grants USER USD --all", exitDone, exitFailed},
+		{"balance USER --by grant", exitDone, exitFailed},
 		{"statement USER USD", exitDone, exitFailed},
 		{"events USER USD", exitDone, exitFailed},
 		{"commands USER USD", exitDone, exitFailed},
