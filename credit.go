@@ -13,9 +13,10 @@ func (a Asset) withCredit() Amount {
 	return a.Total.Add(a.CreditLimit)
 }
 
-// creditUsed is how much of a credit limit is taken or reserved, 0 or more.
+// creditUsed is how much of a credit limit is taken or reserved, 0 or more. Grants do not pay it: what
+// is left of them may expire.
 func (a Asset) creditUsed() Amount {
-	used := a.Hold.Sub(a.Total)
+	used := a.Hold.Add(a.Granted).Sub(a.Total)
 	if used.IsNegative() {
 		return used.Sub(used)
 	}
@@ -31,10 +32,18 @@ func (a Asset) availableText() string {
 	return fmt.Sprintf("%s available (total %s, hold %s%s)", a.Available(), a.Total, a.Hold, credit)
 }
 
+// grantedText adds what is left of grants to a text, where there are any.
+func (a Asset) grantedText() string {
+	if a.Granted.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(", granted %s", a.Granted)
+}
+
 // setCreditLimit replaces the limit; an amount of 0, or none, ends it.
 func setCreditLimit(a Account, c Command, _ time.Time) (Account, *Refusal) {
 	if used := a.creditUsed(); c.Amount.Cmp(used) < 0 {
-		return a, refuse(ReasonCreditLimitExceeded, "a credit limit of %s is less than the %s %s that are used (total %s, hold %s): set at least that, under a new id", c.Amount, used, a.Currency, a.Total, a.Hold)
+		return a, refuse(ReasonCreditLimitExceeded, "a credit limit of %s is less than the %s %s that are used (total %s, hold %s%s): set at least that, under a new id", c.Amount, used, a.Currency, a.Total, a.Hold, a.grantedText())
 	}
 	a.CreditLimit = Amount{} // what is not set has one form
 	if !c.Amount.IsZero() {

@@ -60,6 +60,7 @@ var resultFields = []func(*Result) any{
 	func(r *Result) any { return (*string)(&r.Thresholds) },
 	func(r *Result) any { return (*string)(&r.Crossed) },
 	func(r *Result) any { return &r.CreditLimit },
+	func(r *Result) any { return &r.GrantExpiresAt },
 }
 
 // NewFacts encodes the results of commands.

@@ -108,6 +108,7 @@ func (r Rules) fill(e *Entry, before Asset, c *Command, result *Result, recorded
 	e.HoldState, e.HoldLeft, e.HoldExpiresAt = result.HoldState, result.HoldLeft, result.HoldExpiresAt
 	e.OriginalLeft, e.Frozen, e.Closed, e.CreditLimit = result.OriginalLeft, result.Frozen, result.Closed, result.CreditLimit
 	e.Thresholds, e.Crossed = result.Thresholds, result.Crossed
+	e.GrantExpiresAt, e.Grants = result.GrantExpiresAt, result.Grants
 	e.Hash = e.ComputeHash()
 }
 

@@ -27,6 +27,8 @@ const (
 	ReasonHoldExceeded        Reason = "hold_exceeded"         // more than is left of it
 	ReasonExpiryNotLater      Reason = "expiry_not_later"      // an expiry is only moved to a later time
 	ReasonTooManyHolds        Reason = "too_many_holds"        // more than MaxOpenHolds would be open
+	ReasonGrantExpired        Reason = "grant_expired"         // it has expired
+	ReasonTooManyGrants       Reason = "too_many_grants"       // more than MaxOpenGrants would be open
 	ReasonFrozen              Reason = "frozen"                // its debits or credits are
 	ReasonClosed              Reason = "closed"                // and not opened again
 	ReasonNotEmpty            Reason = "not_empty"             // only an empty wallet is closed
@@ -76,6 +78,10 @@ type Result struct {
 	// of it; absent if nothing.
 	OriginalID   string `json:"original_id,omitempty"`
 	OriginalLeft Amount `json:"original_left,omitzero"`
+	// GrantExpiresAt is when the grant expires that the command made.
+	GrantExpiresAt time.Time `json:"grant_expires_at,omitzero"`
+	// Grants is for the entry alone: there may be a thousand.
+	Grants string `json:"-"`
 	// Frozen and Closed are the wallet's after the command.
 	Frozen Frozen `json:"frozen,omitempty"`
 	Closed bool   `json:"closed,omitempty"`

@@ -54,7 +54,7 @@ var timeInMessage = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`)
 
 // alike leaves out what the two answers cannot have in common: the time and hash of the entry.
 func alike(r wallet.Result) string {
-	r.RecordedAt, r.Hash, r.HoldExpiresAt, r.Message = time.Time{}, wallet.Hash{}, time.Time{}, timeInMessage.ReplaceAllString(r.Message, "TIME")
+	r.RecordedAt, r.Hash, r.HoldExpiresAt, r.GrantExpiresAt, r.Grants, r.Message = time.Time{}, wallet.Hash{}, time.Time{}, time.Time{}, "", timeInMessage.ReplaceAllString(r.Message, "TIME")
 	return fmt.Sprintf("%+v", r)
 }
 

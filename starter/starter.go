@@ -128,8 +128,12 @@ type Change struct {
 	Partial   bool // for Capture: what is left stays reserved
 	// OriginalID is the CommandID of the Add, Subtract or Capture to reverse.
 	OriginalID string
-	What       string // for Freeze: debits, credits or all
-	Threshold  string // for SetThreshold and RemoveThreshold: its name
+	// Priority makes an Add a grant, as an expiry does: 1 is used up first, 100 last. ReturnExpired is
+	// for Reverse: what came from grants that have expired comes back as what never expires.
+	Priority      int64
+	ReturnExpired bool
+	What          string // for Freeze: debits, credits or all
+	Threshold     string // for SetThreshold and RemoveThreshold: its name
 	// NotAfter is the last moment at which the change may be recorded, by Postgres's clock, in
 	// whole microseconds: after it, it is refused with too_late.
 	NotAfter time.Time
@@ -144,7 +148,7 @@ type Change struct {
 func (c Change) command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.CommandID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
-		OriginalID: c.OriginalID, What: c.What, Threshold: c.Threshold,
+		OriginalID: c.OriginalID, What: c.What, Priority: c.Priority, ReturnExpired: c.ReturnExpired, Threshold: c.Threshold,
 		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}

@@ -30,7 +30,11 @@ var changes = map[wallet.CommandType]changeHelp{
 	},
 	wallet.TypeAdd: {
 		use: "add USER CURRENCY AMOUNT", short: "Add an amount to a user's wallet",
-		example: `  wallet add u1 USD 12.50 --id order-7 --description "refund"`,
+		long: `Add an amount. With --expires-in, --expires-at or --priority it is a grant,
+which is used up before what is not granted: by priority, then the soonest
+expiry. See "wallet grants".`,
+		example: `  wallet add u1 USD 12.50 --id order-7 --description "refund"
+  wallet add u1 USD 10 --expires-at 2026-04-01 --id credits-2026-03`,
 	},
 	wallet.TypeSubtract: {
 		use: "subtract USER CURRENCY AMOUNT", short: "Subtract an amount, if that much is available",
@@ -288,6 +292,10 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 		case "expires_at":
 			flags.Var(&f.expiresAt, "expires-at", "when it expires: RFC 3339, or a date for its midnight UTC")
 			cmd.MarkFlagsMutuallyExclusive("expires-in", "expires-at")
+		case "priority":
+			flags.Int64Var(&c.Priority, "priority", 0, "1 is used up first, 100 last (50 for what expires, without this flag)")
+		case "return_expired":
+			flags.BoolVar(&c.ReturnExpired, "return-expired", false, "what came from grants that have expired comes back as what never expires")
 		case "partial":
 			flags.BoolVar(&c.Partial, "partial", false, "more will follow: what is left stays reserved")
 		}

@@ -46,7 +46,7 @@ func TestEveryTypeOfCommandIsACommandOfTheProgram(t *testing.T) {
 			take = append(take, cmd.Name())
 		}
 	}
-	require.ElementsMatch(t, []string{"balance", "holds", "statement", "events", "commands", "verify", "receipt", "head", "repair", "doctor", "salvage"}, take)
+	require.ElementsMatch(t, []string{"balance", "holds", "grants", "statement", "events", "commands", "verify", "receipt", "head", "repair", "doctor", "salvage"}, take)
 }
 
 func TestHoldsFromTheShell(t *testing.T) {

@@ -42,7 +42,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 	lines := filepath.Join(t.TempDir(), "lines.csv")
 	require.NoError(t, os.WriteFile(lines, fmt.Appendf(nil, "user_id,currency,type,amount\n%s,USD,add,1\n%[1]s,USD,subtract,1000\n", user), 0o600))
 	endpoint := s.endpoint()
-	mayBeEmpty := []string{"wallet schedule list", "wallet repair", "wallet salvage", "wallet webhook parked"} // the first lags behind, the others find nothing
+	mayBeEmpty := []string{"wallet schedule list", "wallet repair", "wallet salvage", "wallet webhook parked", "wallet grants"} // the first lags behind, the others find nothing
 	root := newRootCommand()
 	cli.RefuseUnknown(root)
 	var missing []string
@@ -104,6 +104,9 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"balance USER", exitDone, exitFailed},
 		{"balance nobody", exitFailed, exitFailed},
 		{"holds USER", exitDone, exitFailed},
+		{"grants USER USD --all", exitDone, exitFailed},
+		{"balance USER --by grant", exitDone, exitFailed},
+		{"statement USER USD --by grant", exitDone, exitFailed},
 		{"statement USER USD", exitDone, exitFailed},
 		{"events USER USD", exitDone, exitFailed},
 		{"commands USER USD", exitDone, exitFailed},

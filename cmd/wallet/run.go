@@ -347,7 +347,7 @@ CSV, or with --output json.`,
 }
 
 func (a *app) printFailures(cmd *cobra.Command, pool *pgxpool.Pool, id string, spreadsheet bool) error {
-	out := csvStatement{csv.NewWriter(cmd.OutOrStdout()), cmd.OutOrStdout(), spreadsheet}
+	out := csvStatement{Writer: csv.NewWriter(cmd.OutOrStdout()), out: cmd.OutOrStdout(), spreadsheet: spreadsheet}
 	asJSON := json.NewEncoder(cmd.OutOrStdout())
 	if a.output != "json" {
 		if err := out.Write([]string{"line", "status", "user_id", "currency", "type", "amount", "id", "reason", "message"}); err != nil {

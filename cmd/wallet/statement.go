@@ -20,18 +20,23 @@ import (
 
 func (a *app) statementCommand() *cobra.Command {
 	var from, to timeFlag
-	spreadsheet := false
+	spreadsheet, by := false, ""
 	cmd := &cobra.Command{
 		Use: "statement USER CURRENCY", Short: "Show what became of a balance in a period",
 		Long: `Show the balance at the start of a period, each event in it, and the
 balance at its end, exact even while commands are being applied. Lines are
-streamed: --output csv and json take a million lines as easily as ten.`,
-		Example:     "  wallet statement u1 USD\n  wallet statement u1 USD --from 2026-01-01 --to 2026-02-01 --output csv > january.csv",
+streamed: --output csv and json take a million lines as easily as ten.
+With --by grant, what changed the total has a line for each grant that it was
+of, and one for what is not granted.`,
+		Example:     "  wallet statement u1 USD\n  wallet statement u1 USD --from 2026-01-01 --to 2026-02-01 --output csv > january.csv\n  wallet statement u1 USD --by grant",
 		Args:        cobra.ExactArgs(2),
 		Annotations: map[string]string{writesCSV: ""},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			userID, currency, err := walletArgs(args)
 			if err != nil {
+				return err
+			}
+			if err := checkBy(by); err != nil {
 				return err
 			}
 			switch {
@@ -42,11 +47,13 @@ streamed: --output csv and json take a million lines as easily as ten.`,
 				a.output = "csv"
 			}
 			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
-				s, err := trail.New(pool).Statement(cmd.Context(), userID, currency, from.Time, to.Time)
+				read := trail.New(pool)
+				s, err := read.Statement(cmd.Context(), userID, currency, from.Time, to.Time)
 				if err != nil {
 					return err
 				}
-				printer := a.statementPrinter(cmd.OutOrStdout(), spreadsheet)
+				printer := a.statementPrinter(cmd.OutOrStdout(), spreadsheet, by != "")
+				grants := grantNames{read: read, ids: map[int64]string{}}
 				if err := printer.opening(s); err != nil {
 					return err
 				}
@@ -54,8 +61,16 @@ streamed: --output csv and json take a million lines as easily as ten.`,
 					if err != nil {
 						return err
 					}
-					if err := printer.line(line); err != nil {
-						return err
+					lines := []statementLine{{Event: line}}
+					if by != "" {
+						if lines, err = grants.split(cmd.Context(), line); err != nil {
+							return err
+						}
+					}
+					for _, l := range lines {
+						if err := printer.line(l); err != nil {
+							return err
+						}
 					}
 				}
 				return printer.closing(s)
@@ -63,6 +78,7 @@ streamed: --output csv and json take a million lines as easily as ten.`,
 		},
 	}
 	cmd.Flags().BoolVar(&spreadsheet, "spreadsheet", false, "CSV to open in a spreadsheet: a byte order mark, and an apostrophe before text that would run as a formula; --output csv by itself has all text unchanged, for programs")
+	cmd.Flags().StringVar(&by, "by", "", "grant: a line for each grant")
 	cmd.Flags().Var(&from, "from", "start, inclusive: RFC 3339, or a date for midnight UTC (default: the wallet's first entry)")
 	cmd.Flags().Var(&to, "to", "end, exclusive: RFC 3339, or a date for midnight UTC (default: now)")
 	return cmd
@@ -71,24 +87,29 @@ streamed: --output csv and json take a million lines as easily as ten.`,
 // statementPrinter writes a statement in one of the outputs.
 type statementPrinter interface {
 	opening(trail.Statement) error
-	line(trail.Event) error
+	line(statementLine) error
 	closing(trail.Statement) error
 }
 
-func (a *app) statementPrinter(out io.Writer, spreadsheet bool) statementPrinter {
+func (a *app) statementPrinter(out io.Writer, spreadsheet, byGrant bool) statementPrinter {
 	switch a.output {
 	case "csv":
-		return csvStatement{csv.NewWriter(out), out, spreadsheet}
+		return csvStatement{csv.NewWriter(out), out, spreadsheet, byGrant}
 	case "json":
 		return jsonStatement{json.NewEncoder(out)}
 	default:
-		return tableStatement{newPagedTable(out, table.Row{"at", "version", "event", "command", "added", "subtracted", "total", "hold", "reverses", "reversed", "description"}), out}
+		header := table.Row{"at", "version", "event", "command", "added", "subtracted", "total", "hold", "reverses", "reversed", "description"}
+		if byGrant {
+			header = append(header, "grant")
+		}
+		return tableStatement{newPagedTable(out, header), out, byGrant}
 	}
 }
 
 type tableStatement struct {
-	pages pagedTable
-	out   io.Writer
+	pages   pagedTable
+	out     io.Writer
+	byGrant bool
 }
 
 func (p tableStatement) opening(s trail.Statement) error {
@@ -96,18 +117,22 @@ func (p tableStatement) opening(s trail.Statement) error {
 	return nil
 }
 
-func (p tableStatement) line(e trail.Event) error {
-	added, subtracted := sides(e)
+func (p tableStatement) line(e statementLine) error {
+	added, subtracted := sides(e.Event)
 	total := e.TotalAfter.String()
-	if !changesTotal(e) {
+	if !changesTotal(e.Event) {
 		total = "(" + total + ")"
 	}
-	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, total, e.HoldAfter, cli.Plain(e.OriginalID), cli.Amount(e.Reversed), cli.Plain(e.Description)})
+	row := table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, total, e.HoldAfter, cli.Plain(e.OriginalID), cli.Amount(e.Reversed), cli.Plain(e.Description)}
+	if p.byGrant {
+		row = append(row, cli.Plain(e.GrantID))
+	}
+	p.pages.append(row)
 	return nil
 }
 
 func (p tableStatement) closing(s trail.Statement) error {
-	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Total, s.Closing.Reserved(), "", "", ""})
+	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Owned(), s.Closing.Reserved(), "", "", ""})
 	p.pages.Render()
 	noteDue(p.out, s.Closing.Balance())
 	others := ""
@@ -141,6 +166,7 @@ type csvStatement struct {
 	*csv.Writer
 	out         io.Writer
 	spreadsheet bool
+	byGrant     bool
 }
 
 const byteOrderMark = "\ufeff"
@@ -162,16 +188,27 @@ func (w csvStatement) opening(s trail.Statement) error {
 			return err
 		}
 	}
+	if w.byGrant {
+		header = append(header, "grant", "grant_id")
+	}
 	if err := w.Write(header); err != nil {
 		return err
 	}
 	o := s.Opening
-	return w.Write([]string{"opening", w.text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", "", o.Total.String(), o.Hold.String(),
+	return w.write([]string{"opening", w.text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", "", o.Total.String(), o.Hold.String(),
 		"", "", "", "", "", "", ""})
 }
 
-func (w csvStatement) line(e trail.Event) error {
-	added, subtracted := sides(e)
+// write writes a row that is of no grant.
+func (w csvStatement) write(row []string) error {
+	if w.byGrant {
+		row = append(row, "", "")
+	}
+	return w.Write(row)
+}
+
+func (w csvStatement) line(e statementLine) error {
+	added, subtracted := sides(e.Event)
 	metadata := ""
 	if len(e.Metadata) > 0 {
 		encoded, err := json.Marshal(e.Metadata)
@@ -180,14 +217,22 @@ func (w csvStatement) line(e trail.Event) error {
 		}
 		metadata = string(encoded)
 	}
-	return w.Write([]string{"line", w.text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.text(e.CommandID), w.text(e.HoldID), added, subtracted, strconv.FormatBool(changesTotal(e)),
-		e.TotalAfter.String(), e.HoldAfter.String(), w.text(e.Description), w.text(e.Actor), metadata, "", "", w.text(e.OriginalID), cli.Amount(e.Reversed)})
+	grant := ""
+	if e.Grant != 0 {
+		grant = strconv.FormatInt(e.Grant, 10)
+	}
+	row := []string{"line", w.text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.text(e.CommandID), w.text(e.HoldID), added, subtracted, strconv.FormatBool(changesTotal(e.Event)),
+		e.TotalAfter.String(), e.HoldAfter.String(), w.text(e.Description), w.text(e.Actor), metadata, "", "", w.text(e.OriginalID), cli.Amount(e.Reversed)}
+	if w.byGrant {
+		row = append(row, grant, w.text(e.GrantID))
+	}
+	return w.Write(row)
 }
 
 func (w csvStatement) closing(s trail.Statement) error {
 	c := s.Closing
-	err := w.Write([]string{"closing", w.text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
-		c.Total.String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10), "", ""})
+	err := w.write([]string{"closing", w.text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
+		c.Owned().String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10), "", ""})
 	if err != nil {
 		return err
 	}
@@ -207,12 +252,12 @@ func (e jsonStatement) opening(s trail.Statement) error {
 	}{"opening", s.From, s.Opening.Balance()})
 }
 
-func (e jsonStatement) line(event trail.Event) error {
+func (e jsonStatement) line(l statementLine) error {
 	return e.Encode(struct {
 		Kind string `json:"kind"`
-		trail.Event
+		statementLine
 		ChangesTotal bool `json:"changes_total"`
-	}{"line", event, changesTotal(event)})
+	}{"line", l, changesTotal(l.Event)})
 }
 
 func (e jsonStatement) closing(s trail.Statement) error {

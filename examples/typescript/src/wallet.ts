@@ -8,10 +8,12 @@ export interface Command {
   type: 'create' | 'add' | 'subtract' | 'hold' | 'capture' | 'release' | 'reverse' | 'freeze' | 'unfreeze' | 'close' | 'set_credit_limit' | 'set_threshold' | 'remove_threshold';
   amount?: string; // "12.50": a string, because a number could be rounded
   hold_id?: string; // the hold to capture, release, raise or extend
-  expires_in?: string; // for a hold: "15m", "7d"
+  expires_in?: string; // for a hold, or an add that makes a grant: "15m", "7d"
   expires_at?: string; // or a time: "2026-01-31T12:00:00Z"
   partial?: boolean; // for a capture: what is left stays reserved
   original_id?: string; // the add, subtract or capture to reverse
+  priority?: number; // for a grant: 1 is used up first, 100 last
+  return_expired?: boolean; // for a reverse: what came from expired grants comes back as what never expires
   what?: 'debits' | 'credits' | 'all'; // of a freeze
   threshold?: string; // the name of the one to set or remove
   not_after?: string; // the last moment at which it may be recorded: "2026-01-31T12:00:00Z"

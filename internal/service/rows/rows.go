@@ -39,7 +39,7 @@ var EntriesByID = `SELECT ` + EntryColumns + `
 var EventColumns = selected(eventFields, eventColumn) + ", event_type"
 
 // AssetColumns are the columns of wallet_assets, and the scale of its currency.
-const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, frozen, closed, credit_limit::text, updated_at, thresholds::text,
+const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, open_grants, granted_amount::text, next_grant_expiry, frozen, closed, credit_limit::text, updated_at, thresholds::text,
 	(SELECT scale FROM currencies WHERE code = currency) AS scale`
 
 // eventFields are the fields of an entry that its event repeats.
@@ -227,46 +227,59 @@ func ScanAsset(row pgx.CollectableRow) (wallet.Asset, error) {
 	return stored.asset(), err
 }
 
-// ScanAssetAndDue reads a row of AssetColumns, and of a column due_amount: what is due of its
-// holds.
+// ScanAssetAndDue reads a row of AssetColumns, and of the columns due_amount and due_grants_amount:
+// what is due of its holds, and of its grants.
 func ScanAssetAndDue(row pgx.CollectableRow) (wallet.Asset, error) {
 	stored, err := pgx.RowToStructByName[struct {
 		storedAsset
-		Due wallet.Amount `db:"due_amount"`
+		Due       wallet.Amount `db:"due_amount"`
+		DueGrants wallet.Amount `db:"due_grants_amount"`
 	}](row)
 	a := stored.asset()
 	if err == nil && !stored.Due.IsZero() {
 		a.Due, _ = stored.Due.AtScale(a.Scale)
 	}
+	if err == nil && !stored.DueGrants.IsZero() {
+		a.DueGrants, _ = stored.DueGrants.AtScale(a.Scale)
+	}
 	return a, err
 }
 
 type storedAsset struct {
-	UserID      string        `db:"user_id"`
-	Currency    string        `db:"currency"`
-	Scale       int32         `db:"scale"`
-	Total       wallet.Amount `db:"total_amount"`
-	Hold        wallet.Amount `db:"hold_amount"`
-	Version     int64         `db:"version"`
-	Position    int64         `db:"position"`
-	OpenHolds   int64         `db:"open_holds"`
-	NextExpiry  *time.Time    `db:"next_expiry"`
-	Frozen      *string       `db:"frozen"`
-	Closed      bool          `db:"closed"`
-	CreditLimit wallet.Amount `db:"credit_limit"` // NULL is 0
-	Hash        wallet.Hash   `db:"hash"`
-	Format      int64         `db:"format"`
-	UpdatedAt   time.Time     `db:"updated_at"`
-	Thresholds  *string       `db:"thresholds"`
+	UserID          string        `db:"user_id"`
+	Currency        string        `db:"currency"`
+	Scale           int32         `db:"scale"`
+	Total           wallet.Amount `db:"total_amount"`
+	Hold            wallet.Amount `db:"hold_amount"`
+	Version         int64         `db:"version"`
+	Position        int64         `db:"position"`
+	OpenHolds       int64         `db:"open_holds"`
+	NextExpiry      *time.Time    `db:"next_expiry"`
+	OpenGrants      int64         `db:"open_grants"`
+	Granted         wallet.Amount `db:"granted_amount"`
+	NextGrantExpiry *time.Time    `db:"next_grant_expiry"`
+	Frozen          *string       `db:"frozen"`
+	Closed          bool          `db:"closed"`
+	CreditLimit     wallet.Amount `db:"credit_limit"` // NULL is 0
+	Hash            wallet.Hash   `db:"hash"`
+	Format          int64         `db:"format"`
+	UpdatedAt       time.Time     `db:"updated_at"`
+	Thresholds      *string       `db:"thresholds"`
 }
 
 func (s storedAsset) asset() wallet.Asset {
 	a := wallet.Asset{
 		UserID: s.UserID, Currency: s.Currency, Scale: s.Scale, Total: s.Total, Hold: s.Hold, Version: s.Version, Position: s.Position,
-		OpenHolds: s.OpenHolds, Closed: s.Closed, CreditLimit: s.CreditLimit, Hash: s.Hash, Format: s.Format, UpdatedAt: s.UpdatedAt.UTC(),
+		OpenHolds: s.OpenHolds, OpenGrants: s.OpenGrants, Closed: s.Closed, CreditLimit: s.CreditLimit, Hash: s.Hash, Format: s.Format, UpdatedAt: s.UpdatedAt.UTC(),
 	}
 	if s.NextExpiry != nil {
 		a.NextExpiry = s.NextExpiry.UTC()
+	}
+	if s.OpenGrants > 0 { // stored without zeros at the end: it is 0 before the first grant
+		a.Granted, _ = s.Granted.AtScale(s.Scale)
+	}
+	if s.NextGrantExpiry != nil {
+		a.NextGrantExpiry = s.NextGrantExpiry.UTC()
 	}
 	if s.Frozen != nil {
 		a.Frozen = wallet.Frozen(*s.Frozen)

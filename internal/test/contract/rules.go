@@ -83,6 +83,8 @@ func content(s *jsonschema.Schema) {
 	expiresIn.Pattern, expiresIn.AllOf = lasting, []*jsonschema.Schema{{Pattern: notZero}}
 	expiresIn.Examples = []any{"15m", "1d12h"}
 	property(s, "expires_at").Pattern = moment
+	priority := property(s, "priority")
+	priority.Minimum, priority.Maximum = "1", "100"
 	version := property(s, "expected_version")
 	version.Minimum, version.Maximum = "0", json.Number(fmt.Sprint(math.MaxInt64))
 	shared(s)
@@ -139,6 +141,9 @@ func fieldsOf(kind wallet.Kind, command *jsonschema.Schema) *jsonschema.Schema {
 	}
 	if kind.Type != wallet.TypeSetCreditLimit && (slices.Contains(kind.Required, "amount") || slices.Contains(kind.Optional, "amount")) {
 		then.Properties.Set("amount", &jsonschema.Schema{Pattern: notZero})
+	}
+	if kind.Type == wallet.TypeAdd {
+		then.Not = &jsonschema.Schema{Required: []string{"expires_in", "expires_at"}}
 	}
 	return &jsonschema.Schema{If: &jsonschema.Schema{Properties: is}, Then: then}
 }

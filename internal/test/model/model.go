@@ -21,6 +21,8 @@ type Command struct {
 	Partial                   bool
 	OriginalID, What          string
 	Threshold                 string
+	Priority                  int
+	ReturnExpired             bool
 	NotAfter                  time.Time
 	ExpectedVersion           *int64
 	Malformed                 bool
@@ -36,6 +38,8 @@ type Answer struct {
 	Hold, State, Left, Expires string
 	// The command that an applied reversal is of, and what it has left of it, empty if nothing.
 	Original, OriginalLeft string
+	// When the grant expires that an applied command made, and the list of what it did with grants.
+	GrantExpires, Grants string
 	// Of the wallet, after a command that is recorded.
 	Frozen            string
 	Closed            bool
@@ -56,6 +60,9 @@ type Wallet struct {
 	Now     time.Time
 	total   *big.Int // minor units
 	holds   map[string]hold
+	free    pile // what can be spent
+	taken   pile // from the total, by the command that is applied
+	grants  map[int64]grant
 	version int64
 	// Frozen and Closed are what it refuses.
 	Frozen string
@@ -76,18 +83,19 @@ type use struct {
 	answer         Answer
 	kind, original string
 	change         *big.Int // of the total
+	coins          pile     // that it took
 }
 
 // New returns a wallet in a currency with that many decimals, before its first command.
 func New(scale int) *Wallet {
-	return &Wallet{Scale: scale, total: new(big.Int), holds: map[string]hold{}, used: map[string]use{}, thresholds: map[string]*big.Int{}}
+	return &Wallet{Scale: scale, total: new(big.Int), holds: map[string]hold{}, grants: map[int64]grant{}, used: map[string]use{}, thresholds: map[string]*big.Int{}}
 }
 
 // Clone returns another wallet with the same history.
 func (w *Wallet) Clone() *Wallet {
 	c := *w
 	c.Journal, c.used, c.holds = slices.Clone(w.Journal), maps.Clone(w.used), maps.Clone(w.holds)
-	c.thresholds = maps.Clone(w.thresholds)
+	c.thresholds, c.grants = maps.Clone(w.thresholds), maps.Clone(w.grants)
 	return &c
 }
 
@@ -120,6 +128,7 @@ func (w *Wallet) Apply(commands []Command) (answers []Answer) {
 	w.expire()
 	for _, c := range commands {
 		answers = append(answers, w.one(c))
+		w.expire() // a grant whose time was over, once it is given back
 	}
 	return answers
 }
@@ -142,6 +151,7 @@ func (w *Wallet) one(c Command) Answer {
 		}
 		return Answer{ID: c.ID, Status: "unapplied", Reason: "id_conflict", Before: w.Total(), After: w.Total(), HoldBefore: held, HoldAfter: held, Frozen: w.Frozen, Closed: w.Closed}
 	}
+	w.taken = nil
 	a := Answer{ID: c.ID, Status: "applied", Before: w.Total(), HoldBefore: held, Position: w.Position() + 1}
 	if a.Reason = w.change(c, &a); a.Reason == "" {
 		w.version++
@@ -156,7 +166,7 @@ func (w *Wallet) one(c Command) Answer {
 	a.After, a.HoldAfter, a.Frozen, a.Closed = w.Total(), w.Held(), w.Frozen, w.Closed
 	a.CreditLimit = w.CreditLimit()
 	w.Journal = append(w.Journal, a)
-	w.used[c.ID] = use{content, a, c.Type, c.OriginalID, new(big.Int).Sub(w.total, total)}
+	w.used[c.ID] = use{content, a, c.Type, c.OriginalID, new(big.Int).Sub(w.total, total), w.taken}
 	return a
 }
 
@@ -186,11 +196,11 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 		w.Frozen = c.What
 	case c.Type == "unfreeze":
 		w.Frozen = ""
-	case c.Type == "close" && (w.total.Sign() != 0 || w.held().Sign() != 0):
+	case c.Type == "close" && (w.total.Sign() != 0 || w.held().Sign() != 0 || len(w.free) > 0):
 		return "not_empty"
 	case c.Type == "close":
 		w.Closed, w.limit = true, nil
-	case c.Type == "set_credit_limit" && new(big.Int).Add(w.total, amount).Cmp(w.held()) < 0:
+	case c.Type == "set_credit_limit" && new(big.Int).Add(w.free.of(0), amount).Sign() < 0:
 		return "credit_limit_exceeded"
 	case c.Type == "set_credit_limit":
 		if w.limit = amount; amount.Sign() == 0 {
@@ -209,11 +219,13 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 	case c.Type == "subtract" && amount.Cmp(w.available()) > 0:
 		return "insufficient_funds"
 	case c.Type == "add":
-		w.total = new(big.Int).Add(w.total, amount)
+		return w.add(c, amount, a)
+	case c.Type == "expire_grant":
+		w.expireGrant(w.dueGrant(), a)
 	case c.Type == "subtract":
-		w.total = new(big.Int).Sub(w.total, amount)
+		w.total, w.taken = new(big.Int).Sub(w.total, amount), w.spend(amount, a)
 	case c.Type == "reverse":
-		change, left, reason := w.reverse(c, amount)
+		change, left, reason := w.reverse(c, amount, a)
 		if reason != "" {
 			return reason
 		}
@@ -222,7 +234,7 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 			a.OriginalLeft = text(left, w.Scale)
 		}
 	case c.hold() != "":
-		h, taken, reason := w.onHold(c, amount)
+		h, taken, reason := w.onHold(c, amount, a)
 		if reason != "" {
 			return reason
 		}
@@ -263,7 +275,7 @@ func (c Command) content() string {
 	if c.ExpectedVersion != nil {
 		version = fmt.Sprint(*c.ExpectedVersion)
 	}
-	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), c.OriginalID, c.What, c.Threshold, Time(c.NotAfter), version, c.Content}, "\x00")
+	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), c.OriginalID, c.What, fmt.Sprint(c.Priority, c.ReturnExpired), c.Threshold, Time(c.NotAfter), version, c.Content}, "\x00")
 }
 
 // value returns one canonical text for each value: the same for "1.5" and "1.50".
