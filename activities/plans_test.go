@@ -338,7 +338,7 @@ func TestAThousandGrantsCostAsMuchAsTwenty(t *testing.T) {
 			}
 			twenty := cost("twenty")
 			have(970)
-			require.InDelta(t, twenty, cost("thousand"), 2)
+			require.InDelta(t, twenty, cost("thousand"), 10) // of about 350: one more of them is used up
 		})
 	}
 }
