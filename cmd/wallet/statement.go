@@ -18,18 +18,23 @@ import (
 
 func (a *app) statementCommand() *cobra.Command {
 	var from, to timeFlag
-	spreadsheet := false
+	spreadsheet, by := false, ""
 	cmd := &cobra.Command{
 		Use: "statement USER CURRENCY", Short: "Show what became of a balance in a period",
 		Long: `Show the balance at the start of a period, each event in it, and the
 balance at its end, exact even while commands are being applied. Lines are
-streamed: --output csv and json take a million lines as easily as ten.`,
-		Example:     "  wallet statement u1 USD\n  wallet statement u1 USD --from 2026-01-01 --to 2026-02-01 --output csv > january.csv",
+streamed: --output csv and json take a million lines as easily as ten.
+With --by grant, what changed the total has a line for each grant that it was
+of, and one for what is not granted.`,
+		Example:     "  wallet statement u1 USD\n  wallet statement u1 USD --from 2026-01-01 --to 2026-02-01 --output csv > january.csv\n  wallet statement u1 USD --by grant",
 		Args:        cobra.ExactArgs(2),
 		Annotations: map[string]string{writesCSV: ""},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			userID, currency, err := walletArgs(args)
 			if err != nil {
+				return err
+			}
+			if err := checkBy(by); err != nil {
 				return err
 			}
 			switch {
@@ -40,11 +45,13 @@ streamed: --output csv and json take a million lines as easily as ten.`,
 				a.output = "csv"
 			}
 			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
-				s, err := trail.New(pool).Statement(cmd.Context(), userID, currency, from.Time, to.Time)
+				read := trail.New(pool)
+				s, err := read.Statement(cmd.Context(), userID, currency, from.Time, to.Time)
 				if err != nil {
 					return err
 				}
-				printer := a.statementPrinter(cmd.OutOrStdout(), spreadsheet)
+				printer := a.statementPrinter(cmd.OutOrStdout(), spreadsheet, by != "")
+				grants := statement.NewGrants(read)
 				if err := printer.opening(s); err != nil {
 					return err
 				}
@@ -52,8 +59,16 @@ streamed: --output csv and json take a million lines as easily as ten.`,
 					if err != nil {
 						return err
 					}
-					if err := printer.line(line); err != nil {
-						return err
+					lines := []statement.Line{{Event: line}}
+					if by != "" {
+						if lines, err = grants.Split(cmd.Context(), line); err != nil {
+							return err
+						}
+					}
+					for _, l := range lines {
+						if err := printer.line(l); err != nil {
+							return err
+						}
 					}
 				}
 				return printer.closing(s)
@@ -61,6 +76,7 @@ streamed: --output csv and json take a million lines as easily as ten.`,
 		},
 	}
 	cmd.Flags().BoolVar(&spreadsheet, "spreadsheet", false, "CSV to open in a spreadsheet: a byte order mark, and an apostrophe before text that would run as a formula; --output csv by itself has all text unchanged, for programs")
+	cmd.Flags().StringVar(&by, "by", "", "grant: a line for each grant")
 	cmd.Flags().Var(&from, "from", "start, inclusive: RFC 3339, or a date for midnight UTC (default: the wallet's first entry)")
 	cmd.Flags().Var(&to, "to", "end, exclusive: RFC 3339, or a date for midnight UTC (default: now)")
 	return cmd
@@ -69,24 +85,33 @@ streamed: --output csv and json take a million lines as easily as ten.`,
 // statementPrinter writes a statement in one of the outputs.
 type statementPrinter interface {
 	opening(trail.Statement) error
-	line(trail.Event) error
+	line(statement.Line) error
 	closing(trail.Statement) error
 }
 
-func (a *app) statementPrinter(out io.Writer, spreadsheet bool) statementPrinter {
+func (a *app) statementPrinter(out io.Writer, spreadsheet, byGrant bool) statementPrinter {
 	switch a.output {
 	case "csv":
-		return csvStatement{statement.NewCSV(out, spreadsheet)}
+		out := statement.NewCSV(out, spreadsheet)
+		if byGrant {
+			out = out.ByGrant()
+		}
+		return csvStatement{out}
 	case "json":
 		return jsonStatement{json.NewEncoder(out)}
 	default:
-		return tableStatement{newPagedTable(out, table.Row{"at", "version", "event", "command", "added", "subtracted", "total", "hold", "reverses", "reversed", "description"}), out}
+		header := table.Row{"at", "version", "event", "command", "added", "subtracted", "total", "hold", "reverses", "reversed", "description"}
+		if byGrant {
+			header = append(header, "grant")
+		}
+		return tableStatement{newPagedTable(out, header), out, byGrant}
 	}
 }
 
 type tableStatement struct {
-	pages pagedTable
-	out   io.Writer
+	pages   pagedTable
+	out     io.Writer
+	byGrant bool
 }
 
 func (p tableStatement) opening(s trail.Statement) error {
@@ -94,18 +119,23 @@ func (p tableStatement) opening(s trail.Statement) error {
 	return nil
 }
 
-func (p tableStatement) line(e trail.Event) error {
+func (p tableStatement) line(l statement.Line) error {
+	e := l.Event
 	added, subtracted := statement.Sides(e)
 	total := e.TotalAfter.String()
 	if !statement.ChangesTotal(e) {
 		total = "(" + total + ")"
 	}
-	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, total, e.HoldAfter, cli.Plain(e.OriginalID), cli.Amount(e.Reversed), cli.Plain(e.Description)})
+	row := table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, total, e.HoldAfter, cli.Plain(e.OriginalID), cli.Amount(e.Reversed), cli.Plain(e.Description)}
+	if p.byGrant {
+		row = append(row, cli.Plain(l.GrantID))
+	}
+	p.pages.append(row)
 	return nil
 }
 
 func (p tableStatement) closing(s trail.Statement) error {
-	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Total, s.Closing.Reserved(), "", "", ""})
+	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Owned(), s.Closing.Reserved(), "", "", ""})
 	p.pages.Render()
 	noteDue(p.out, s.Closing.Balance())
 	others := ""
@@ -120,7 +150,7 @@ func (p tableStatement) closing(s trail.Statement) error {
 type csvStatement struct{ statement.CSV }
 
 func (w csvStatement) opening(s trail.Statement) error { return w.Opening(s) }
-func (w csvStatement) line(e trail.Event) error        { return w.Line(e) }
+func (w csvStatement) line(l statement.Line) error     { return w.Line(l) }
 func (w csvStatement) closing(s trail.Statement) error { return w.Closing(s) }
 
 type jsonStatement struct{ *json.Encoder }
@@ -133,12 +163,12 @@ func (e jsonStatement) opening(s trail.Statement) error {
 	}{"opening", s.From, s.Opening.Balance()})
 }
 
-func (e jsonStatement) line(event trail.Event) error {
+func (e jsonStatement) line(l statement.Line) error {
 	return e.Encode(struct {
 		Kind string `json:"kind"`
-		trail.Event
+		statement.Line
 		ChangesTotal bool `json:"changes_total"`
-	}{"line", event, statement.ChangesTotal(event)})
+	}{"line", l, statement.ChangesTotal(l.Event)})
 }
 
 func (e jsonStatement) closing(s trail.Statement) error {

@@ -210,7 +210,7 @@ func (c *Console) writeCSV(ctx context.Context, w http.ResponseWriter, s trail.S
 			_ = connection.SetWriteDeadline(time.Now().Add(csvPageTime)) // not of a recorder in tests
 		}
 		lines++
-		if err := out.Line(line); err != nil {
+		if err := out.Line(statement.Line{Event: line}); err != nil {
 			return err
 		}
 	}

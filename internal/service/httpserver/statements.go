@@ -117,7 +117,7 @@ func writeStatement(ctx context.Context, out *output, s trail.Statement, spreads
 		if err != nil {
 			return err
 		}
-		if err := file.Line(line); err != nil {
+		if err := file.Line(statement.Line{Event: line}); err != nil {
 			return err
 		}
 	}

@@ -19,10 +19,19 @@ type CSV struct {
 	*csv.Writer
 	out         io.Writer
 	spreadsheet bool
+	byGrant     bool
 }
 
 // NewCSV writes to out.
-func NewCSV(out io.Writer, spreadsheet bool) CSV { return CSV{csv.NewWriter(out), out, spreadsheet} }
+func NewCSV(out io.Writer, spreadsheet bool) CSV {
+	return CSV{Writer: csv.NewWriter(out), out: out, spreadsheet: spreadsheet}
+}
+
+// ByGrant is the same with two columns more, for lines of Grants.Split.
+func (w CSV) ByGrant() CSV {
+	w.byGrant = true
+	return w
+}
 
 // ByteOrderMark begins a file for spreadsheets.
 const ByteOrderMark = "\ufeff"
@@ -45,16 +54,28 @@ func (w CSV) Opening(s trail.Statement) error {
 			return err
 		}
 	}
+	if w.byGrant {
+		header = append(header, "grant", "grant_id")
+	}
 	if err := w.Write(header); err != nil {
 		return err
 	}
 	o := s.Opening
-	return w.Write([]string{"opening", w.Text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", "", o.Total.String(), o.Hold.String(),
+	return w.write([]string{"opening", w.Text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", "", o.Total.String(), o.Hold.String(),
 		"", "", "", "", "", "", ""})
 }
 
+// write writes a row that is of no grant.
+func (w CSV) write(row []string) error {
+	if w.byGrant {
+		row = append(row, "", "")
+	}
+	return w.Write(row)
+}
+
 // Line writes an event.
-func (w CSV) Line(e trail.Event) error {
+func (w CSV) Line(l Line) error {
+	e := l.Event
 	added, subtracted := Sides(e)
 	metadata := ""
 	if len(e.Metadata) > 0 {
@@ -64,15 +85,19 @@ func (w CSV) Line(e trail.Event) error {
 		}
 		metadata = string(encoded)
 	}
-	return w.Write([]string{"line", w.Text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.Text(e.CommandID), w.Text(e.HoldID), added, subtracted, strconv.FormatBool(ChangesTotal(e)),
-		e.TotalAfter.String(), e.HoldAfter.String(), w.Text(e.Description), w.Text(e.Actor), metadata, "", "", w.Text(e.OriginalID), cli.Amount(e.Reversed)})
+	row := []string{"line", w.Text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.Text(e.CommandID), w.Text(e.HoldID), added, subtracted, strconv.FormatBool(ChangesTotal(e)),
+		e.TotalAfter.String(), e.HoldAfter.String(), w.Text(e.Description), w.Text(e.Actor), metadata, "", "", w.Text(e.OriginalID), cli.Amount(e.Reversed)}
+	if w.byGrant {
+		row = append(row, cli.Number(l.Grant), w.Text(l.GrantID))
+	}
+	return w.Write(row)
 }
 
 // Closing writes the balance at the end, and what is left in the buffer.
 func (w CSV) Closing(s trail.Statement) error {
 	c := s.Closing
-	err := w.Write([]string{"closing", w.Text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
-		c.Total.String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10), "", ""})
+	err := w.write([]string{"closing", w.Text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
+		c.Owned().String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10), "", ""})
 	if err != nil {
 		return err
 	}
