@@ -37,12 +37,16 @@ var functions = template.FuncMap{
 	"ref": func(userID, currency string) wallet.AssetRef {
 		return wallet.AssetRef{UserID: userID, Currency: currency}
 	},
-	"change": change,
-	"set":    func(a wallet.Amount) bool { return !a.IsZero() },
-	"sub":    func(a, b wallet.Amount) wallet.Amount { return a.Sub(b) },
-	"kind":   kindOf,
-	"list":   func(values ...string) []string { return values },
-	"head":   func(b wallet.Balance, current, heading string) walletHead { return walletHead{b, current, heading} },
+	"change":     change,
+	"set":        func(a wallet.Amount) bool { return !a.IsZero() },
+	"available":  func(total, hold, creditLimit wallet.Amount) wallet.Amount { return total.Sub(hold).Add(creditLimit) },
+	"grantparts": wallet.ParseGrantParts,
+	"frozen": func(f wallet.Frozen, e wallet.FreezeEnds) string {
+		return wallet.FrozenText(f, e, func(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" })
+	},
+	"kind": kindOf,
+	"list": func(values ...string) []string { return values },
+	"head": func(b wallet.Balance, current, heading string) walletHead { return walletHead{b, current, heading} },
 	"holdrows": func(holds []trail.Hold, caption string, canWrite bool) holdRows {
 		return holdRows{holds, caption, canWrite}
 	},
