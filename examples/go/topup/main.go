@@ -101,7 +101,7 @@ func workflowID(ref wallet.AssetRef) string { return "top-up/" + ref.Currency + 
 // noticeOf is what an event says of a threshold that it crossed, set or removed. Setting one crosses
 // nothing, but the wallet may be below it already.
 func noticeOf(e feed.Event, threshold string) (n Notice, concerns bool) {
-	n = Notice{Version: e.Version, Available: e.TotalAfter.Sub(e.HoldAfter)}
+	n = Notice{Version: e.Version, Available: e.TotalAfter.Sub(e.HoldAfter).Add(e.CreditLimit)}
 	for _, c := range e.Crossed.List() {
 		if c.Name == threshold {
 			n.Threshold, concerns = c.Amount, true

@@ -150,7 +150,7 @@ func (t *topUp) next(ctx workflow.Context) error {
 		return err
 	}
 	if r.Status == wallet.StatusApplied { // it may be below the threshold still: who knows what was spent meanwhile
-		t.notice(Notice{r.Version, r.TotalAfter.Sub(r.HoldAfter), s.Last.Threshold})
+		t.notice(Notice{r.Version, r.TotalAfter.Sub(r.HoldAfter).Add(r.CreditLimit), s.Last.Threshold})
 		return nil
 	}
 	if err := workflow.ExecuteActivity(ctx, a.Refund, p).Get(ctx, nil); err != nil {
