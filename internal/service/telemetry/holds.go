@@ -21,7 +21,7 @@ const (
 			count(*), coalesce(extract(epoch FROM clock_timestamp() - min(expires_at)), 0)::float8
 		FROM (SELECT expires_at
 			FROM %[1]s
-			WHERE state = 'open' AND expires_at IS NOT NULL AND expires_at <= clock_timestamp()
+			WHERE state = 'open' AND expires_at IS NOT NULL AND expires_at <= (SELECT clock_timestamp())
 			ORDER BY expires_at
 			LIMIT $1) AS overdue`
 )
