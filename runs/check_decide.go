@@ -66,6 +66,7 @@ func (w *checkedWallet) keep(a wallet.Account) {
 		}
 	}
 	for n, g := range a.Grants {
+		delete(w.used, n) // a reversal may have opened it again
 		if !g.IsOpen() {
 			delete(a.Grants, n)
 			w.used[n] = g
