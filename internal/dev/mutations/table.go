@@ -68,7 +68,7 @@ var All = []Mutation{
 		Mechanism: "A wallet is closed only when nothing is in it.",
 		Edits: []Edit{{
 			File: "freeze.go",
-			Old:  `if !a.Total.IsZero() || !a.Hold.IsZero() {`,
+			Old:  `if !a.Total.IsZero() || !a.Hold.IsZero() || !a.Granted.IsZero() {`,
 			New:  `if false {`,
 		}},
 		Faults:   "tamper",
@@ -279,10 +279,13 @@ var All = []Mutation{
 		Edits: []Edit{{
 			File: "grant.go",
 			Old:  `after.Left, after.Expired, after.Expiries = before.Left.Sub(before.Left), before.Expired.Add(before.Left), before.Expiries+1`,
-			New:  `after.Expired, after.Expiries = before.Expired.Add(before.Left), before.Expiries+1`,
+			New: `after.Expired, after.Expiries = before.Expired.Add(before.Left), before.Expiries+1
+	if before.Expiries > 0 { // or a small grant would be taken from a large total for as long as there is memory
+		after.Left = before.Left.Sub(before.Left)
+	}`,
 		}},
 		Faults:   "tamper",
-		Problems: []string{"contradict each other"},
+		Problems: []string{"ran into a constraint", "contradict each other"},
 	},
 	{
 		Name:      "grant_due",
@@ -329,7 +332,7 @@ var All = []Mutation{
 			New:  `if amount.Cmp(g.Left.Add(g.Used)) > 0 {`,
 		}},
 		Faults:   "tamper",
-		Problems: []string{"ran into a constraint", "the rules say unapplied insufficient_funds"},
+		Problems: []string{"ran into a constraint", "contradict each other"},
 	},
 	{
 		Name:      "handlers",
