@@ -51,6 +51,19 @@ func ParseAmount(text string) (Amount, error) {
 	return Amount{value}, nil
 }
 
+// ParseSigned is ParseAmount for totals, which may be below 0: "-5.00". 0 has no sign.
+func ParseSigned(text string) (Amount, error) {
+	unsigned, negative := strings.CutPrefix(text, "-")
+	amount, err := ParseAmount(unsigned)
+	switch {
+	case !negative:
+		return amount, err
+	case err != nil || amount.IsZero():
+		return Amount{}, notAnAmount(text)
+	}
+	return Amount{amount.value.Neg()}, nil
+}
+
 // MustAmount is ParseAmount for constants: it panics on bad input.
 func MustAmount(text string) Amount {
 	amount, err := ParseAmount(text)
@@ -108,7 +121,7 @@ func (a Amount) Same(b Amount) bool {
 // IsZero reports whether the amount is 0; JSON's omitzero uses it too.
 func (a Amount) IsZero() bool { return a.value.IsZero() }
 
-// IsNegative can only be true for a result of Sub.
+// IsNegative can only be true of a total, or a result of Sub. Commands with such an amount are refused.
 func (a Amount) IsNegative() bool { return a.value.IsNegative() }
 
 // Cmp returns -1, 0 or 1 if a is below, equal to or above b, regardless of decimals.
@@ -166,7 +179,7 @@ func (a *Amount) UnmarshalJSON(data []byte) error {
 		return invalid("amount", string(data),
 			`amount %s is not a JSON string: send it in quotes, such as "12.50", so that no JSON reader rounds it`, shorten(string(data), 60))
 	}
-	parsed, err := ParseAmount(text)
+	parsed, err := ParseSigned(text)
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,8 @@ var (
 	Freeze   = nexus.NewOperationReference[Change, wallet.Result]("freeze")
 	Unfreeze = nexus.NewOperationReference[Change, wallet.Result]("unfreeze")
 	Close    = nexus.NewOperationReference[Change, wallet.Result]("close")
+	// SetCreditLimit lets the total fall to minus the amount.
+	SetCreditLimit = nexus.NewOperationReference[Change, wallet.Result]("set_credit_limit")
 	// SetThreshold and RemoveThreshold change what Balance and events watch.
 	SetThreshold    = nexus.NewOperationReference[Change, wallet.Result]("set_threshold")
 	RemoveThreshold = nexus.NewOperationReference[Change, wallet.Result]("remove_threshold")
@@ -72,6 +74,8 @@ type Change struct {
 	ExpiresAt       time.Time         `json:"expires_at,omitzero"`
 	Partial         bool              `json:"partial,omitempty"`
 	OriginalID      string            `json:"original_id,omitempty"`
+	Priority        int64             `json:"priority,omitempty"`
+	ReturnExpired   bool              `json:"return_expired,omitempty"`
 	What            string            `json:"what,omitempty"`
 	NotAfter        time.Time         `json:"not_after,omitzero"`
 	ExpectedVersion *int64            `json:"expected_version,omitzero"`
@@ -85,7 +89,7 @@ type Change struct {
 func (c Change) Command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.ID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
-		OriginalID: c.OriginalID, What: c.What, Threshold: c.Threshold,
+		OriginalID: c.OriginalID, What: c.What, Priority: c.Priority, ReturnExpired: c.ReturnExpired, Threshold: c.Threshold,
 		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}

@@ -101,6 +101,8 @@ func (s *Script) Next() Step {
 		s.reversals(&step)
 	case n < 57:
 		step.Sends = s.freezeOrClose(step.Wallet)
+	case n < 59:
+		step.Sends = []Send{{Way: Batch, Commands: s.debt(step.Wallet)}}
 	case n < 64 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
 		of := s.holds[s.r.IntN(len(s.holds))]
 		step.Wallet = of.wallet
@@ -164,6 +166,18 @@ func (s *Script) closeAndReopen(of int) Send {
 	return Send{Way: Batch, Commands: []wallet.Command{
 		{ID: s.id(0), Type: wallet.TypeClose}, s.command(of, 1), {ID: s.id(2), Type: wallet.TypeCreate}, s.command(of, 3),
 	}}
+}
+
+// debt puts a wallet in debt for about as long as the step takes. What is used of a limit cannot be ended.
+func (s *Script) debt(of int) []wallet.Command {
+	return []wallet.Command{
+		{ID: s.id(0), Type: wallet.TypeSetCreditLimit, Amount: wallet.MustAmount("100000")},
+		{ID: s.id(1), Type: wallet.TypeSubtract, Amount: wallet.MustAmount("50000")},
+		s.command(of, 2),
+		{ID: s.id(3), Type: wallet.TypeSetCreditLimit, Amount: s.amount()},
+		{ID: s.id(4), Type: wallet.TypeAdd, Amount: wallet.MustAmount("50000")},
+		{ID: s.id(5), Type: wallet.TypeSetCreditLimit},
+	}
 }
 
 // mayFail reports whether to send something though it is mostly refused: rarely in LoadTransfers, where

@@ -19,7 +19,7 @@ func TestEveryTypeOfCommandIsAnOperation(t *testing.T) {
 	changes := []string{
 		walletnexus.Create.Name(), walletnexus.Add.Name(), walletnexus.Subtract.Name(),
 		walletnexus.Hold.Name(), walletnexus.Capture.Name(), walletnexus.Release.Name(),
-		walletnexus.Reverse.Name(), walletnexus.Freeze.Name(), walletnexus.Unfreeze.Name(), walletnexus.Close.Name(), walletnexus.SetThreshold.Name(), walletnexus.RemoveThreshold.Name(),
+		walletnexus.Reverse.Name(), walletnexus.Freeze.Name(), walletnexus.Unfreeze.Name(), walletnexus.Close.Name(), walletnexus.SetCreditLimit.Name(), walletnexus.SetThreshold.Name(), walletnexus.RemoveThreshold.Name(),
 	}
 	require.ElementsMatch(t, types, changes)
 	service := New(nil, nil)
