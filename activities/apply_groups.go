@@ -161,29 +161,6 @@ func (l *lockedAssets) take(a *lockedAsset, f wallet.Folded) (expired, expiredGr
 }
 
 const (
-	sqlUpdateAssets = `UPDATE wallet_assets AS a
-		SET total_amount = after.total::numeric, hold_amount = after.hold::numeric,
-			version = after.version, position = after.position, hash = after.hash, format = after.format, updated_at = after.updated_at,
-			open_holds = after.open_holds, closed = after.closed, frozen = NULLIF(after.frozen, ''),
-			debits_frozen_until = NULLIF(after.debits_frozen_until, '0001-01-01T00:00:00Z'), credits_frozen_until = NULLIF(after.credits_frozen_until, '0001-01-01T00:00:00Z'),
-			credit_limit = NULLIF(after.credit_limit, '')::numeric, thresholds = NULLIF(after.thresholds, '')::jsonb,
-			next_expiry = CASE WHEN after.holds_changed THEN (
-				SELECT expires_at
-				FROM wallet_holds AS h
-				WHERE h.user_id = a.user_id AND h.currency = a.currency AND h.state = 'open' AND h.expires_at IS NOT NULL
-				ORDER BY expires_at, hold_id -- as in the index of the wallet; that of all wallets has no hold_id
-				LIMIT 1) ELSE a.next_expiry END,
-			open_grants = after.open_grants, granted_amount = after.granted::numeric,
-			next_grant_expiry = CASE WHEN after.grants_changed THEN (
-				SELECT expires_at
-				FROM wallet_grants AS g
-				WHERE g.user_id = a.user_id AND g.currency = a.currency AND g.state = 'open' AND g.expires_at IS NOT NULL
-				ORDER BY expires_at, grant_number
-				LIMIT 1) ELSE a.next_grant_expiry END
-		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bigint[], $9::timestamptz[], $10::bigint[], $11::boolean[], $12::text[], $13::boolean[], $14::text[], $15::text[], $16::bigint[], $17::text[], $18::boolean[], $19::timestamptz[], $20::timestamptz[])
-			AS after (user_id, currency, total, hold, version, position, hash, format, updated_at, open_holds, holds_changed, frozen, closed, thresholds, credit_limit, open_grants, granted, grants_changed, debits_frozen_until, credits_frozen_until)
-		WHERE a.user_id = after.user_id AND a.currency = after.currency`
-
 	// The holds that the Web UI shows, earliest expiry first: NULL, for never, sorts last.
 	sqlNextHolds = `SELECT ` + rows.HoldColumns + `
 		FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
@@ -212,7 +189,8 @@ func (t transaction) write(ctx context.Context, l *lockedAssets) error {
 		last.Queue(rows.UpsertGrants, rows.GrantParameters(grants)...)
 	}
 	if changed := l.where(func(a *lockedAsset) bool { return a.changed }); len(changed) > 0 {
-		last.Queue(sqlUpdateAssets, balances(changed)...)
+		sql, parameters := rows.UpdateAssets(updatesOf(changed))
+		last.Queue(sql, parameters...)
 	} else {
 		last.Queue(sqlAwaitDurability)
 	}
@@ -233,6 +211,14 @@ func (t transaction) write(ctx context.Context, l *lockedAssets) error {
 	return nil
 }
 
+func updatesOf(assets []*lockedAsset) []rows.AssetUpdate {
+	updates := make([]rows.AssetUpdate, len(assets))
+	for i, a := range assets {
+		updates[i] = rows.AssetUpdate{Asset: a.Asset, HoldsChanged: a.holdsChanged(), GrantsChanged: a.grantsChanged()}
+	}
+	return updates
+}
+
 // readNextHolds reads the holds that are open after the transaction.
 func (l *lockedAssets) readNextHolds(found pgx.Rows) error {
 	holds, err := rows.CollectHolds(found)
@@ -250,34 +236,4 @@ func (l *lockedAssets) readNextHolds(found pgx.Rows) error {
 		a.nextHolds = append(a.nextHolds, h.Hold)
 	}
 	return nil
-}
-
-// balances are the parameters of sqlUpdateAssets.
-func balances(assets []*lockedAsset) []any {
-	users, currencies := columns(assets)
-	var (
-		totals, holds                           []string
-		versions, positions, formats, openHolds []int64
-		hashes                                  [][]byte
-		times, debitsUntil, creditsUntil        []time.Time
-		holdsChanged, closed                    []bool
-		frozen, thresholds, credit, granted     []string
-		openGrants                              []int64
-		grantsChanged                           []bool
-	)
-	for _, a := range assets {
-		totals, holds = append(totals, a.Total.String()), append(holds, a.Hold.String())
-		versions, positions, formats = append(versions, a.Version), append(positions, a.Position), append(formats, a.Format)
-		hashes, times = append(hashes, a.Hash[:]), append(times, a.UpdatedAt)
-		openHolds, holdsChanged = append(openHolds, a.OpenHolds), append(holdsChanged, a.holdsChanged())
-		frozen, closed, thresholds = append(frozen, string(a.Frozen)), append(closed, a.Closed), append(thresholds, string(a.Thresholds))
-		debitsUntil, creditsUntil = append(debitsUntil, a.DebitsFrozenUntil), append(creditsUntil, a.CreditsFrozenUntil)
-		limit := ""
-		if !a.CreditLimit.IsZero() {
-			limit = a.CreditLimit.String()
-		}
-		credit = append(credit, limit)
-		openGrants, granted, grantsChanged = append(openGrants, a.OpenGrants), append(granted, a.Granted.Canonical().String()), append(grantsChanged, a.grantsChanged())
-	}
-	return []any{users, currencies, totals, holds, versions, positions, hashes, formats, times, openHolds, holdsChanged, frozen, closed, thresholds, credit, openGrants, granted, grantsChanged, debitsUntil, creditsUntil}
 }

@@ -249,6 +249,9 @@ func (l *lockedAssets) queueCreation(batch *pgx.Batch, missing []*lockedAsset, s
 }
 
 func (l *lockedAssets) queueLocks(batch *pgx.Batch, sqlLock string, groups []group) {
+	if len(l.all) == 1 {
+		batch.Queue(sqlPlanOnce)
+	}
 	users, currencies := columns(l.all)
 	batch.Queue(sqlLock, users, currencies).Query(l.readAssets)
 	if ids := distinctIDs(groups, l.idToFind, originalID); len(ids.ids) > 0 {

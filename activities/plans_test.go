@@ -85,6 +85,27 @@ func noStepReadsAWholeJournal(t *testing.T, size int, analyzed bool) {
 	require.Greater(t, requireFewRows(t, *plans, 10), 20, *plans)
 }
 
+// TestALoneStepIsPlannedOnce asks the session for the statements that it plans each time anew.
+func TestALoneStepIsPlannedOnce(t *testing.T) {
+	db, _ := explained(t, testenv.DatabaseURL(t))
+	s := steps{activities.New(db), t, db, wallet.AssetRef{UserID: "u1", Currency: "USD"}}
+	for i := range 10 {
+		s.apply(add(fmt.Sprint("c-", i), "1"))
+		s.record()
+	}
+	found, err := db.Query(t.Context(), `SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements WHERE generic_plans + custom_plans >= 10`)
+	require.NoError(t, err)
+	var statement string
+	var once, anew, statements int64
+	_, err = pgx.ForEachRow(found, []any{&statement, &once, &anew}, func() error {
+		statements++
+		require.LessOrEqual(t, anew, int64(5), statement) // after which Postgres may keep a plan
+		return nil
+	})
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, statements, int64(6), "the settings, lock, look-up, time, journal, balance, events")
+}
+
 // explained is a pool of one connection that notes the plan of each statement.
 func explained(t *testing.T, url string) (*pgxpool.Pool, *[]string) {
 	config, err := pgxpool.ParseConfig(url)

@@ -457,11 +457,13 @@ var All = []Mutation{
 		Mechanism: "The journal's entries and the balance are committed together.",
 		Edits: []Edit{{
 			File: "activities/apply_groups.go",
-			Old:  `last.Queue(sqlUpdateAssets, balances(changed)...)`,
+			Old:  `last.Queue(sql, parameters...)
+	} else {`,
 			New: `last.Queue(sqlCommit)
 		last.Queue("SELECT pg_sleep(0.05)") // time for a crash between them
 		last.Queue(sqlBegin)
-		last.Queue(sqlUpdateAssets, balances(changed)...)`,
+		last.Queue(sql, parameters...)
+	} else {`,
 		}},
 		Faults:   "postgres",
 		Problems: []string{"a step ran into a constraint", "the balance is total"},
