@@ -40,6 +40,17 @@ func TestTheWorkflowIsTheModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) { follow(rt, anyPlan(rt), newLedger()) })
 }
 
+// TestTheRetryOfAConflictSeesTheFreeze behind it in the same batch.
+func TestTheRetryOfAConflictSeesTheFreeze(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		follow(rt, []arrival{
+			{by: wallet.UpdateApplyBatch, commands: []model.Command{{ID: "g", Type: "add", Amount: "1"}}},
+			{wait: time.Second, losing: 3},
+			{by: wallet.UpdateApplyBatch, commands: []model.Command{{ID: "g", Type: "create"}, {ID: "b", Type: "freeze", What: "all"}}},
+		}, newLedger())
+	})
+}
+
 // anyPlan draws a plan of arrivals.
 func anyPlan(rt *rapid.T) (plan []arrival) {
 	rt.Repeat(map[string]func(*rapid.T){
@@ -288,7 +299,8 @@ func (r *modelledRun) sendUpdate(a arrival) {
 			answer := told(result)
 			if r.lost { // the answer comes from a retry, which finds the command done
 				answer.Replayed = wants[i].Replayed
-				if wants[i].Reason == "id_conflict" { // it has the current balance
+				if wants[i].Reason == "id_conflict" { // it has the current balance, and what stops the wallet
+					wants[i].Frozen, wants[i].Closed = answer.Frozen, answer.Closed
 					wants[i].Before, wants[i].After, wants[i].HoldBefore, wants[i].HoldAfter = answer.Before, answer.After, answer.HoldBefore, answer.HoldAfter
 				}
 			}
