@@ -1,15 +1,14 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 
+	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
@@ -22,11 +21,11 @@ import (
 // own calls go in lanes.
 type overHTTP struct {
 	*wallets
-	url, token string
-	client     *http.Client
-	stop       context.CancelFunc
-	stopped    chan error
-	dir        string
+	token   string
+	client  *fasthttp.HostClient // light: what is measured is the server
+	stop    context.CancelFunc
+	stopped chan error
+	dir     string
 }
 
 func (b *bench) newHTTP(ctx context.Context, l ledger, spec Spec) (_ *overHTTP, err error) {
@@ -68,10 +67,7 @@ func (b *bench) newHTTP(ctx context.Context, l ledger, spec Spec) (_ *overHTTP, 
 	if err != nil {
 		return nil, err
 	}
-	h.url = "http://" + listener.Addr().String()
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, spec.Clients // each caller keeps its connection
-	h.client = &http.Client{Transport: transport}
+	h.client = &fasthttp.HostClient{Addr: listener.Addr().String(), MaxConns: spec.Clients, ReadTimeout: mostLatency, WriteTimeout: mostLatency}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h.stop = stop
 	go func() {
@@ -81,7 +77,7 @@ func (b *bench) newHTTP(ctx context.Context, l ledger, spec Spec) (_ *overHTTP, 
 	return h, nil
 }
 
-func (h *overHTTP) send(ctx context.Context, _ int, r request) ([]wallet.Result, error) {
+func (h *overHTTP) send(_ context.Context, _ int, r request) ([]wallet.Result, error) {
 	path, sent := "commands", any(r.commands[0])
 	if len(r.commands) > 1 {
 		path, sent = "batches", r.commands
@@ -90,31 +86,27 @@ func (h *overHTTP) send(ctx context.Context, _ int, r request) ([]wallet.Result,
 	if err != nil {
 		return nil, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url+"/v1/wallets/"+h.users[r.wallet]+"/"+currency+"/"+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
+	request, answer := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(request)
+	defer fasthttp.ReleaseResponse(answer)
+	request.Header.SetMethod(http.MethodPost)
+	request.SetRequestURI("http://" + h.client.Addr + "/v1/wallets/" + h.users[r.wallet] + "/" + currency + "/" + path)
 	request.Header.Set("Authorization", "Bearer "+h.token)
-	request.Header.Set("Content-Type", "application/json")
-	answer, err := h.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Body.Close()
-	content, err := io.ReadAll(answer.Body)
-	if err != nil {
+	request.Header.SetContentType("application/json")
+	request.SetBodyRaw(body)
+	if err := h.client.Do(request, answer); err != nil {
 		return nil, err
 	}
 	results := make([]wallet.Result, 1)
 	switch {
-	case answer.StatusCode == http.StatusOK && len(r.commands) > 1:
-		err = json.Unmarshal(content, &results)
-	case answer.StatusCode == http.StatusOK:
-		err = json.Unmarshal(content, &results[0])
-	case answer.StatusCode == http.StatusUnprocessableEntity: // a refusal is an answer
-		err = json.Unmarshal(content, &struct{ Result *wallet.Result }{&results[0]})
+	case answer.StatusCode() == http.StatusOK && len(r.commands) > 1:
+		err = json.Unmarshal(answer.Body(), &results)
+	case answer.StatusCode() == http.StatusOK:
+		err = json.Unmarshal(answer.Body(), &results[0])
+	case answer.StatusCode() == http.StatusUnprocessableEntity: // a refusal is an answer
+		err = json.Unmarshal(answer.Body(), &struct{ Result *wallet.Result }{&results[0]})
 	default:
-		err = errors.New(answer.Status + ": " + string(content))
+		err = fmt.Errorf("%d: %s", answer.StatusCode(), answer.Body())
 	}
 	return results, err
 }
