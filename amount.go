@@ -51,6 +51,19 @@ func ParseAmount(text string) (Amount, error) {
 	return Amount{value}, nil
 }
 
+// ParseSigned is ParseAmount for totals, which may be below 0: "-5.00". 0 has no sign.
+func ParseSigned(text string) (Amount, error) {
+	unsigned, negative := strings.CutPrefix(text, "-")
+	amount, err := ParseAmount(unsigned)
+	switch {
+	case !negative:
+		return amount, err
+	case err != nil || amount.IsZero():
+		return Amount{}, notAnAmount(text)
+	}
+	return Amount{amount.value.Neg()}, nil
+}
+
 // MustAmount is ParseAmount for constants: it panics on bad input.
 func MustAmount(text string) Amount {
 	amount, err := ParseAmount(text)
@@ -108,14 +121,32 @@ func (a Amount) Same(b Amount) bool {
 // IsZero reports whether the amount is 0; JSON's omitzero uses it too.
 func (a Amount) IsZero() bool { return a.value.IsZero() }
 
-// IsNegative can only be true for a result of Sub.
+// IsNegative can only be true of a total, or a result of Sub. Commands with such an amount are refused.
 func (a Amount) IsNegative() bool { return a.value.IsNegative() }
 
 // Cmp returns -1, 0 or 1 if a is below, equal to or above b, regardless of decimals.
 func (a Amount) Cmp(b Amount) int { return a.value.Cmp(b.value) }
 
-func (a Amount) Add(b Amount) Amount { return Amount{a.value.Add(b.value)} }
-func (a Amount) Sub(b Amount) Amount { return Amount{a.value.Sub(b.value)} }
+// Add keeps the larger number of decimals, as Sub does.
+func (a Amount) Add(b Amount) Amount {
+	if b.addsNothingTo(a) {
+		return a
+	}
+	return Amount{a.value.Add(b.value)}
+}
+
+func (a Amount) Sub(b Amount) Amount {
+	if b.addsNothingTo(a) {
+		return a
+	}
+	return Amount{a.value.Sub(b.value)}
+}
+
+// addsNothingTo reports whether a sum with the amount is the other amount, decimals too. Most wallets
+// have no hold, no limit and no grants, and big numbers cost an allocation each.
+func (a Amount) addsNothingTo(b Amount) bool {
+	return a.value.IsZero() && a.value.Exponent() >= b.value.Exponent()
+}
 
 // Canonical drops trailing zeros: "12.5", "12.50" and "012.500" share one form. Request hashes
 // use it because it does not depend on the currency.
@@ -166,7 +197,7 @@ func (a *Amount) UnmarshalJSON(data []byte) error {
 		return invalid("amount", string(data),
 			`amount %s is not a JSON string: send it in quotes, such as "12.50", so that no JSON reader rounds it`, shorten(string(data), 60))
 	}
-	parsed, err := ParseAmount(text)
+	parsed, err := ParseSigned(text)
 	if err != nil {
 		return err
 	}

@@ -14,11 +14,19 @@ type Balance struct {
 	Due    Amount `json:"due,omitzero"`
 	Frozen Frozen `json:"frozen,omitempty"`
 	FreezeEnds
-	Closed    bool      `json:"closed,omitempty"`
-	Version   int64     `json:"version"`
-	Position  int64     `json:"position"`
-	Hash      Hash      `json:"hash"`                // of the last journal entry
-	UpdatedAt time.Time `json:"updated_at,omitzero"` // when it was recorded; absent before the first
+	Closed bool `json:"closed,omitempty"`
+	// Granted is what is left of grants, with what is due of them, and OpenGrants is how many are open.
+	// DueGrants is what has expired of them but has no journal entry yet: Total does not count it.
+	Granted         Amount    `json:"granted,omitzero"`
+	OpenGrants      int64     `json:"open_grants,omitempty"`
+	NextGrantExpiry time.Time `json:"next_grant_expiry,omitzero"`
+	DueGrants       Amount    `json:"due_grants,omitzero"`
+	// CreditLimit is by how much Total may be below 0.
+	CreditLimit Amount    `json:"credit_limit,omitzero"`
+	Version     int64     `json:"version"`
+	Position    int64     `json:"position"`
+	Hash        Hash      `json:"hash"`                // of the last journal entry
+	UpdatedAt   time.Time `json:"updated_at,omitzero"` // when it was recorded; absent before the first
 	// Thresholds are those that are set, by name.
 	Thresholds Thresholds `json:"thresholds,omitempty"`
 }
@@ -26,7 +34,8 @@ type Balance struct {
 // Balance is the asset's.
 func (a Asset) Balance() Balance {
 	return Balance{
-		AssetRef: AssetRef{UserID: a.UserID, Currency: a.Currency}, Total: a.Total, Hold: a.Reserved(), Available: a.Available(), Due: a.Due,
-		Frozen: a.Frozen, FreezeEnds: a.FreezeEnds, Closed: a.Closed, Version: a.Version, Position: a.Position, Hash: a.Hash, UpdatedAt: a.UpdatedAt, Thresholds: a.Thresholds,
+		AssetRef: AssetRef{UserID: a.UserID, Currency: a.Currency}, Total: a.Owned(), Hold: a.Reserved(), Available: a.Available(), Due: a.Due,
+		Granted: a.Granted, OpenGrants: a.OpenGrants, NextGrantExpiry: a.NextGrantExpiry, DueGrants: a.DueGrants,
+		Frozen: a.Frozen, FreezeEnds: a.FreezeEnds, Closed: a.Closed, CreditLimit: a.CreditLimit, Version: a.Version, Position: a.Position, Hash: a.Hash, UpdatedAt: a.UpdatedAt, Thresholds: a.Thresholds,
 	}
 }

@@ -17,22 +17,28 @@ type Command struct {
 	// that begin with "_" are reserved for the service.
 	ID   string      `json:"id"`
 	Type CommandType `json:"type"`
-	// Amount must be above 0 if it is sent. Create takes none. Capture and release without an
+	// Amount must be above 0 if it is sent; a credit limit may be 0, which no amount is too. Create takes none. Capture and release without an
 	// amount apply to everything left of the hold, reverse to everything left of the original.
 	Amount Amount `json:"amount,omitzero"`
 	// HoldID is the hold to capture, release, raise or extend: the id of the command that
 	// placed it.
 	HoldID string `json:"hold_id,omitempty"`
-	// ExpiresIn is how long after it is placed a hold expires, or a freeze ends, for example
-	// "15m", "24h" or "7d", by Postgres's clock.
+	// ExpiresIn is how long after it is placed a hold expires, a freeze ends, or a grant expires after it is
+	// added, for example "15m", "24h" or "7d", by Postgres's clock.
 	ExpiresIn string `json:"expires_in,omitempty"`
-	// ExpiresAt is the time at which a hold expires, or a freeze ends. Without expires_in and
+	// ExpiresAt is the time at which a hold or a grant expires, or a freeze ends. Without expires_in and
 	// expires_at it never does.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// Partial keeps the rest of the hold reserved after a capture, for another capture.
 	Partial bool `json:"partial,omitempty"`
 	// OriginalID is the add, subtract or capture to reverse: its command id.
 	OriginalID string `json:"original_id,omitempty"`
+	// Priority makes an add a grant, as an expiry does. Grants are used up by priority: 1 first, 100
+	// last. Without one it is 50.
+	Priority int64 `json:"priority,omitempty"`
+	// ReturnExpired has what a reversal would give back to grants that have expired come back as
+	// what never expires. Without it such a reversal is refused.
+	ReturnExpired bool `json:"return_expired,omitempty"`
 	// What a freeze is of: debits, credits or all.
 	What string `json:"what,omitempty"`
 	// Threshold is the name of the threshold to set or remove: 1 to 32 of a-z, A-Z, 0-9, ".", "_"
@@ -157,6 +163,9 @@ func (c *Command) validateFields() error {
 	if err := c.validateThreshold(); err != nil {
 		return err
 	}
+	if err := c.validatePriority(); err != nil {
+		return err
+	}
 	return c.validateHold()
 }
 
@@ -172,7 +181,10 @@ func targetHoldID(t CommandType, commandID, holdID string) string {
 }
 
 func (c *Command) validateAmount() error {
-	if c.Amount.Cmp(Amount{}) <= 0 {
+	if c.Amount.IsNegative() {
+		return notAnAmount(c.Amount.String())
+	}
+	if c.Amount.IsZero() && c.Type != TypeSetCreditLimit {
 		return invalid("amount", c.Amount.String(), "amount %q of command %s is not above 0: send the amount to %s", c.Amount, quote(c.ID), c.Type)
 	}
 	if n := c.Amount.digits(); n > MaxAmountDigits {
@@ -219,7 +231,7 @@ func validateText(field, value string) error {
 // encoder's escaping. Batches are split by it.
 func (c Command) Size() int {
 	// Of the fields, with their punctuation, of expires_at, and of the conditions with their values.
-	const names, holdNames, otherName, conditionsSize = 160, 120, 20, 100
+	const names, holdNames, otherName, conditionsSize, grantFields = 160, 120, 20, 100, 60
 	size := names + SizeAsJSON(c.ID) + SizeAsJSON(string(c.Type)) + SizeAsJSON(c.Amount.String()) +
 		SizeAsJSON(c.Description) + SizeAsJSON(c.Actor) + SizeAsJSON(c.HoldID) + SizeAsJSON(c.ExpiresIn)
 	if c.HoldID != "" || c.ExpiresIn != "" || c.Partial || !c.ExpiresAt.IsZero() {
@@ -233,6 +245,9 @@ func (c Command) Size() int {
 	}
 	if c.Threshold != "" {
 		size += otherName + SizeAsJSON(c.Threshold)
+	}
+	if c.Priority != 0 || c.ReturnExpired {
+		size += grantFields
 	}
 	if !c.NotAfter.IsZero() || c.ExpectedVersion != nil {
 		size += conditionsSize

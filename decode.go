@@ -209,10 +209,10 @@ func readTime(decoder *jsontext.Decoder, t *time.Time) error {
 	return notATime(fieldAt(decoder.StackPointer()), string(value))
 }
 
-// refuseEmpty refuses an empty text, and null, in a field of commands that not every type takes:
+// refuseEmpty refuses an empty text, null, and a priority of 0, in a field of commands that not every type takes:
 // a program whose variable was not set must not place a hold that never expires, for example.
 func refuseEmpty(data []byte) error {
-	if !bytes.Contains(data, []byte(`""`)) && !bytes.Contains(data, []byte(`null`)) {
+	if !bytes.Contains(data, []byte(`""`)) && !bytes.Contains(data, []byte(`null`)) && !bytes.Contains(data, []byte(`"priority"`)) {
 		return nil
 	}
 	decoder := jsontext.NewDecoder(bytes.NewReader(data))
@@ -221,7 +221,8 @@ func refuseEmpty(data []byte) error {
 		if err != nil { // the end: decodeJSON has refused anything that is not JSON
 			return nil
 		}
-		isEmpty := token.Kind() == 'n' || token.Kind() == '"' && token.String() == ""
+		isZero := token.Kind() == '0' && strings.TrimLeft(token.String(), "-") == "0"
+		isEmpty := token.Kind() == 'n' || token.Kind() == '"' && token.String() == "" || isZero
 		if !isEmpty {
 			continue
 		}
@@ -234,6 +235,12 @@ func refuseEmpty(data []byte) error {
 		is, value := "is empty", ""
 		if token.Kind() == 'n' {
 			is, value = "is null", "null"
+		}
+		if isZero && at.LastToken() != "priority" {
+			continue
+		}
+		if isZero {
+			is, value = "is 0", "0"
 		}
 		for _, f := range commandFields {
 			if name := at.LastToken(); name == f.name {

@@ -61,6 +61,8 @@ var resultFields = []func(*Result) any{
 	func(r *Result) any { return (*string)(&r.Crossed) },
 	func(r *Result) any { return &r.DebitsFrozenUntil },
 	func(r *Result) any { return &r.CreditsFrozenUntil },
+	func(r *Result) any { return &r.CreditLimit },
+	func(r *Result) any { return &r.GrantExpiresAt },
 }
 
 // NewFacts encodes the results of commands.
@@ -222,7 +224,7 @@ func (s *successor) expect(received *Received, flags byte) Result {
 	r := Result{
 		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Status: StatusUnapplied, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(*received, s.last.TotalAfter.decimals()),
 		TotalBefore: s.last.TotalAfter, TotalAfter: s.last.TotalAfter, HoldBefore: s.last.HoldAfter, HoldAfter: s.last.HoldAfter,
-		Frozen: s.last.Frozen, FreezeEnds: s.last.FreezeEnds, Closed: s.last.Closed, Threshold: c.Threshold, Position: s.last.Position + 1, RecordedAt: s.last.RecordedAt, Replayed: flags&flagReplayed != 0,
+		Frozen: s.last.Frozen, FreezeEnds: s.last.FreezeEnds, Closed: s.last.Closed, CreditLimit: s.last.CreditLimit, Threshold: c.Threshold, Position: s.last.Position + 1, RecordedAt: s.last.RecordedAt, Replayed: flags&flagReplayed != 0,
 	}
 	move(&r.TotalAfter, r.Amount, flags&flagTotalGrew != 0, flags&flagTotalShrank != 0)
 	move(&r.HoldAfter, r.Amount, flags&flagHoldGrew != 0, flags&flagHoldShrank != 0)
@@ -276,7 +278,7 @@ func readField(of any, value []byte) (err error) {
 	case *Amount:
 		*v = Amount{}
 		if len(value) > 0 {
-			*v, err = ParseAmount(string(value))
+			*v, err = ParseSigned(string(value))
 		}
 	case *time.Time:
 		*v = time.Time{}

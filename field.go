@@ -22,6 +22,8 @@ type Field struct {
 	InEvent bool
 	// JSON fields are texts that Postgres keeps as jsonb.
 	JSON bool
+	// Signed amounts may be below 0.
+	Signed bool
 	// fixed fields are hashed by their place in this table, so their order must never change.
 	// The others are hashed by name, and only if they are set: a field added later changes no
 	// hash of an entry without it.
@@ -41,8 +43,8 @@ var EntryFields = []Field{
 	{Name: "status", Of: func(e *Entry) any { return (*string)(&e.Status) }, fixed: true},
 	{Name: "reason", Of: func(e *Entry) any { return (*string)(&e.Reason) }, Optional: true, fixed: true},
 	{Name: "message", Of: func(e *Entry) any { return &e.Message }, Optional: true, fixed: true},
-	{Name: "total_before", Of: func(e *Entry) any { return &e.TotalBefore }, InEvent: true, fixed: true},
-	{Name: "total_after", Of: func(e *Entry) any { return &e.TotalAfter }, InEvent: true, fixed: true},
+	{Name: "total_before", Of: func(e *Entry) any { return &e.TotalBefore }, InEvent: true, Signed: true, fixed: true},
+	{Name: "total_after", Of: func(e *Entry) any { return &e.TotalAfter }, InEvent: true, Signed: true, fixed: true},
 	{Name: "hold_before", Of: func(e *Entry) any { return &e.HoldBefore }, InEvent: true, fixed: true},
 	{Name: "hold_after", Of: func(e *Entry) any { return &e.HoldAfter }, InEvent: true, fixed: true},
 	{Name: "version", Of: func(e *Entry) any { return &e.Version }, Optional: true, InEvent: true, fixed: true},
@@ -67,6 +69,11 @@ var EntryFields = []Field{
 	{Name: "debits_frozen_until", Of: func(e *Entry) any { return &e.DebitsFrozenUntil }, Optional: true, InEvent: true},
 	{Name: "credits_frozen_until", Of: func(e *Entry) any { return &e.CreditsFrozenUntil }, Optional: true, InEvent: true},
 	{Name: "closed", Of: func(e *Entry) any { return &e.Closed }, Optional: true, InEvent: true},
+	{Name: "credit_limit", Of: func(e *Entry) any { return &e.CreditLimit }, Optional: true, InEvent: true},
+	{Name: "priority", Of: func(e *Entry) any { return &e.Priority }, Optional: true, InEvent: true},
+	{Name: "return_expired", Of: func(e *Entry) any { return &e.ReturnExpired }, Optional: true, InEvent: true},
+	{Name: "grant_expires_at", Of: func(e *Entry) any { return &e.GrantExpiresAt }, Optional: true, InEvent: true},
+	{Name: "grants", Of: func(e *Entry) any { return &e.Grants }, Optional: true, InEvent: true},
 	{Name: "transaction_id", Of: func(e *Entry) any { return &e.TransactionID }, Optional: true, InEvent: true},
 	{Name: "leg", Of: func(e *Entry) any { return &e.Leg }, Optional: true, InEvent: true},
 	{Name: "legs", Of: func(e *Entry) any { return &e.Legs }, Optional: true, InEvent: true},
@@ -103,6 +110,8 @@ var commandFields = []commandField{
 	{"original_id", func(c *Command) any { return &c.OriginalID }, func(e *Entry) any { return &e.OriginalID }, "the id of the command to reverse"},
 	{"what", func(c *Command) any { return &c.What }, func(e *Entry) any { return &e.What }, "debits, credits or all"},
 	{"threshold", func(c *Command) any { return &c.Threshold }, func(e *Entry) any { return &e.Threshold }, "its name, such as low"},
+	{"priority", func(c *Command) any { return &c.Priority }, func(e *Entry) any { return &e.Priority }, "1, which is used up first, to 100"},
+	{"return_expired", func(c *Command) any { return &c.ReturnExpired }, func(e *Entry) any { return &e.ReturnExpired }, "true"},
 	{"not_after", func(c *Command) any { return &c.NotAfter }, func(e *Entry) any { return &e.NotAfter }, "a time such as 2026-01-31T12:00:00Z"},
 	{"expected_version", func(c *Command) any { return &c.ExpectedVersion }, func(e *Entry) any { return &e.ExpectedVersion }, "the version that the wallet must have"},
 }

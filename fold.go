@@ -13,20 +13,30 @@ type Asset struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
 	Scale    int32  `json:"scale"`        // the currency's decimals
-	Total    Amount `json:"total_amount"` // everything the user owns
-	Hold     Amount `json:"hold_amount"`  // the part of it that is reserved
+	Total    Amount `json:"total_amount"` // everything the user owns; below 0, what the user owes
+	Hold     Amount `json:"hold_amount"`  // what is reserved of it, and of the credit limit
 	// Due is the part of Hold whose holds have expired but have no expire entry in the journal
 	// yet. It is already available. Only reads of the current balance set it.
 	Due    Amount `json:"due_amount,omitzero"`
 	Frozen Frozen `json:"frozen,omitempty"`
 	FreezeEnds
-	Closed   bool  `json:"closed,omitempty"`
-	Version  int64 `json:"version"`  // applied commands
-	Position int64 `json:"position"` // recorded commands
+	Closed bool `json:"closed,omitempty"`
+	// CreditLimit is by how much the total may be below 0.
+	CreditLimit Amount `json:"credit_limit,omitzero"`
+	Version     int64  `json:"version"`  // applied commands
+	Position    int64  `json:"position"` // recorded commands
 	// OpenHolds is how many holds are open. NextExpiry is when the next of them expires, zero
 	// if none does.
-	OpenHolds  int64      `json:"open_holds,omitempty"`
-	NextExpiry time.Time  `json:"next_expiry,omitzero"`
+	OpenHolds  int64     `json:"open_holds,omitempty"`
+	NextExpiry time.Time `json:"next_expiry,omitzero"`
+	// Granted is the part of what is available that grants are left of. OpenGrants is how many
+	// are open. NextGrantExpiry is when something of one expires next, zero if nothing does.
+	Granted         Amount    `json:"granted_amount,omitzero"`
+	OpenGrants      int64     `json:"open_grants,omitempty"`
+	NextGrantExpiry time.Time `json:"next_grant_expiry,omitzero"`
+	// DueGrants is the part of Total that has expired but has no entry of that in the journal yet.
+	// Only reads of the current balance set it.
+	DueGrants  Amount     `json:"due_grants_amount,omitzero"`
 	Hash       Hash       `json:"hash"`   // of the last journal entry
 	Format     int64      `json:"format"` // of that entry; 0 before the first
 	Thresholds Thresholds `json:"thresholds,omitempty"`
@@ -38,8 +48,11 @@ type Asset struct {
 // Exists reports whether the asset was created: creation is version 1.
 func (a Asset) Exists() bool { return a.Version > 0 }
 
-// Available is what may be subtracted: total minus what is reserved.
-func (a Asset) Available() Amount { return a.Total.Sub(a.Reserved()) }
+// Available is what may be subtracted: total and credit limit minus what is reserved.
+func (a Asset) Available() Amount { return a.withCredit().Sub(a.DueGrants).Sub(a.Reserved()) }
+
+// Owned is Total without what has expired.
+func (a Asset) Owned() Amount { return a.Total.Sub(a.DueGrants) }
 
 // Reserved is Hold without what has expired.
 func (a Asset) Reserved() Amount { return a.Hold.Sub(a.Due) }
@@ -47,7 +60,7 @@ func (a Asset) Reserved() Amount { return a.Hold.Sub(a.Due) }
 // After is the asset after an entry of its journal.
 func (a Asset) After(e Entry) Asset {
 	a.Position, a.Hash, a.Format, a.UpdatedAt = e.Position, e.Hash, e.Format, e.RecordedAt
-	a.Total, a.Hold, a.Frozen, a.FreezeEnds, a.Closed = e.TotalAfter, e.HoldAfter, e.Frozen, e.FreezeEnds, e.Closed
+	a.Total, a.Hold, a.Frozen, a.FreezeEnds, a.Closed, a.CreditLimit = e.TotalAfter, e.HoldAfter, e.Frozen, e.FreezeEnds, e.Closed, e.CreditLimit
 	if e.Status == StatusApplied {
 		a.Version = e.Version
 		if e.Threshold != "" {
@@ -58,18 +71,27 @@ func (a Asset) After(e Entry) Asset {
 }
 
 // Account is what a command is decided on: the asset, the holds that the command names or that
-// are due to expire, and the originals that it reverses.
+// are due to expire, the originals that it reverses, and the grants that any of it is about.
 type Account struct {
 	Asset
 	Holds     map[string]Hold
 	Originals map[string]Original
-	changed   *Hold     // by the last command decided
-	reversed  *Original // by the last command decided
+	// Grants are those of the holds and originals, those that are due, and of the open ones those
+	// that are used up first: up to GrantsAfter, or all if that is nil.
+	Grants      map[int64]Grant
+	GrantsAfter *Grant
+
+	// By the last command decided:
+	changed       *Hold
+	reversed      *Original
+	changedGrants []Grant
+	parts         GrantParts // that it took, reserved or gave back
+	lacksGrants   bool       // it cannot be decided without grants that are not known
 }
 
 // Clone is an account with holds and originals of its own.
 func (a Account) Clone() Account {
-	a.Holds, a.Originals = maps.Clone(a.Holds), maps.Clone(a.Originals)
+	a.Holds, a.Originals, a.Grants = maps.Clone(a.Holds), maps.Clone(a.Originals), maps.Clone(a.Grants)
 	return a
 }
 
@@ -127,32 +149,47 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	if !totalFits || !holdFits {
 		return before, Result{}, before.inconsistent("total %s or hold %s has more than %d decimals", before.Total, before.Hold, before.Scale)
 	}
+	if before.CreditLimit.decimals() > before.Scale {
+		return before, Result{}, before.inconsistent("credit limit %s has more than %d decimals", before.CreditLimit, before.Scale)
+	}
 	watched, err := before.watched()
 	if err != nil {
 		return before, Result{}, err
 	}
 	before.Asset = before.Thawed(now)
 	before.Position++
-	before.changed, before.reversed = nil, nil
+	before.changed, before.reversed, before.changedGrants, before.parts, before.lacksGrants = nil, nil, nil, nil, false
 	after, refused := decide(before, received, now)
+	if after.lacksGrants {
+		return before, Result{}, &MoreGrantsError{AssetRef{before.UserID, before.Currency}}
+	}
 	r := Result{
 		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Position: before.Position, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(received, before.Scale),
 		TotalBefore: before.Total, TotalAfter: before.Total, HoldBefore: before.Hold, HoldAfter: before.Hold,
-		Frozen: before.Frozen, FreezeEnds: before.FreezeEnds, Closed: before.Closed, Threshold: c.Threshold,
+		Frozen: before.Frozen, FreezeEnds: before.FreezeEnds, Closed: before.Closed, CreditLimit: before.CreditLimit, Threshold: c.Threshold,
 	}
 	if refused != nil {
 		r.Status, r.Reason, r.Message = StatusUnapplied, refused.Reason, refused.Message
 		return before, r, nil
 	}
-	if after.Hold.IsNegative() || after.Hold.Cmp(after.Total) > 0 {
-		return before, Result{}, before.inconsistent("%s would break 0 <= hold %s <= total %s", c, after.Hold, after.Total)
+	if after.Hold.IsNegative() || after.Granted.IsNegative() || after.Hold.Add(after.Granted).Cmp(after.withCredit()) > 0 {
+		return before, Result{}, before.inconsistent("%s would break 0 <= hold %s + granted %s <= total %s + credit limit %s", c, after.Hold, after.Granted, after.Total, after.CreditLimit)
 	}
 	r.Crossed = crossed(watched, before.Available(), after.Available())
 	if c.Threshold != "" {
 		r.Thresholds = after.Thresholds
 	}
 	after.Version++
-	if h, ok := after.Changed(); ok {
+	for i := range after.changedGrants {
+		g := &after.changedGrants[i]
+		g.UpdatedAt, g.Position = now, before.Position
+		if c.makesGrant() {
+			r.GrantExpiresAt = g.ExpiresAt
+		}
+	}
+	r.Grants = after.parts.String()
+	if after.changed != nil {
+		h := *after.changed
 		h.UpdatedAt, h.Position = now, before.Position
 		after.changed = &h
 		r.HoldState, r.HoldExpiresAt = h.State, h.ExpiresAt
@@ -163,7 +200,7 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 	if o, ok := after.Reversed(); ok && !o.Left.IsZero() {
 		r.OriginalLeft = o.Left
 	}
-	r.Frozen, r.FreezeEnds, r.Closed = after.Frozen, after.FreezeEnds, after.Closed
+	r.Frozen, r.FreezeEnds, r.Closed, r.CreditLimit = after.Frozen, after.FreezeEnds, after.Closed, after.CreditLimit
 	r.Status, r.Version, r.TotalAfter, r.HoldAfter = StatusApplied, after.Version, after.Total, after.Hold
 	return after, r, nil
 }
@@ -198,9 +235,10 @@ func decide(before Account, received Received, now time.Time) (Account, *Refusal
 	return kind.apply(before, c, now)
 }
 
-// resultAmount is a command's amount with the currency's decimals, if they are enough.
+// resultAmount is a command's amount with the currency's decimals, if they are enough. 0 is none: the
+// journal has no other form of it.
 func resultAmount(received Received, scale int32) Amount {
-	if received.Malformed != "" || received.Command.Amount == (Amount{}) {
+	if received.Malformed != "" || received.Command.Amount.IsZero() {
 		return Amount{}
 	}
 	amount, fits := received.Command.Amount.AtScale(scale)
@@ -234,6 +272,7 @@ type Folded struct {
 	Entries []Entry  // to append to the journal, including the service's own
 	Results []Result // one for each command, in order
 	Holds   []Hold   // placed or changed, in their final state
+	Grants  []Grant  // made or changed, in their final state
 }
 
 // Fold runs commands in order on an account. prior holds the journal entries of those commands
@@ -268,10 +307,8 @@ func Fold(before Account, prior map[string]*Entry, commands []Received, now time
 			return Folded{}, err
 		}
 	}
-	for _, h := range f.Account.dueHolds(now) {
-		if _, err := f.record(&Received{Command: ExpireCommand(h.ID)}); err != nil {
-			return Folded{}, err
-		}
+	if err := f.expire(f.Account.dueHolds(now), f.Account.dueGrants(now)); err != nil {
+		return Folded{}, err
 	}
 	for i := range commands {
 		c := &commands[i].Command
@@ -289,6 +326,12 @@ func Fold(before Account, prior map[string]*Entry, commands []Received, now time
 			return Folded{}, err
 		}
 		f.Results = append(f.Results, entry.Result())
+		if err := f.expire(nil, dueOf(f.Account.changedGrants, now)); err != nil {
+			return Folded{}, err
+		}
+	}
+	for _, number := range slices.Sorted(maps.Keys(f.changedGrants)) {
+		f.Grants = append(f.Grants, f.changedGrants[number])
 	}
 	for _, id := range slices.Sorted(maps.Keys(f.changed)) {
 		f.Holds = append(f.Holds, f.changed[id])
@@ -302,6 +345,36 @@ type folding struct {
 	now     time.Time
 	known   map[string]*Entry // the entries of this fold, by id
 	changed map[string]Hold
+
+	changedGrants map[int64]Grant
+}
+
+// expire records what has expired, in the order of the times: whoever comes first, the journal has
+// the same. A hold gives back to its grants, which may be past: that expires too.
+func (f *folding) expire(holds []Hold, grants []Grant) error {
+	for len(holds) > 0 || len(grants) > 0 {
+		var c Command
+		if len(holds) > 0 && (len(grants) == 0 || !grants[0].ExpiresAt.Before(holds[0].ExpiresAt)) {
+			c, holds = ExpireCommand(holds[0].ID), holds[1:]
+		} else {
+			c, grants = ExpireGrantCommand(f.Account.Grants[grants[0].Number]), grants[1:]
+		}
+		if _, err := f.record(&Received{Command: c}); err != nil {
+			return err
+		}
+		for _, g := range dueOf(f.Account.changedGrants, f.now) {
+			if at, found := slices.BinarySearchFunc(grants, g, compareExpiries); !found {
+				grants = slices.Insert(grants, at, g)
+			}
+		}
+	}
+	return nil
+}
+
+func dueOf(grants []Grant, now time.Time) []Grant {
+	due := slices.DeleteFunc(slices.Clone(grants), func(g Grant) bool { return !g.IsDue(now) })
+	slices.SortFunc(due, compareExpiries)
+	return due
 }
 
 // record applies a command that has not been seen before.
@@ -325,6 +398,13 @@ func (f *folding) record(received *Received) (*Entry, error) {
 	}
 	if o, ok := after.Reversed(); ok {
 		f.Account.KeepOriginal(o)
+	}
+	for _, g := range after.changedGrants {
+		f.Account.KeepGrant(g)
+		if f.changedGrants == nil {
+			f.changedGrants = map[int64]Grant{}
+		}
+		f.changedGrants[g.Number] = g
 	}
 	f.known[entry.CommandID] = entry
 	return entry, nil

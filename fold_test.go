@@ -322,7 +322,7 @@ func TestFoldRefusesRowsThatContradictEachOther(t *testing.T) {
 		commands []Received
 		problem  string
 	}{
-		"a hold that is due":      {Account{Asset: held, Holds: map[string]Hold{"h": h}}, nil, "would break 0 <= hold -1.00 <= total 100.00"},
+		"a hold that is due":      {Account{Asset: held, Holds: map[string]Hold{"h": h}}, nil, "would break 0 <= hold -1.00 + granted 0 <= total 100.00"},
 		"a hold that is captured": {Account{Asset: held, Holds: map[string]Hold{"h": h}}, good(Command{ID: "c", Type: TypeCapture, HoldID: "h"}), "would break 0 <= hold -1.00"},
 		"too many decimals":       {Account{Asset: fine}, good(Command{ID: "a", Type: TypeAdd, Amount: MustAmount("1")}), "total 100.005 or hold 80.00 has more than 2 decimals"},
 	} {

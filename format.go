@@ -106,8 +106,9 @@ func (r Rules) fill(e *Entry, before Asset, c *Command, result *Result, recorded
 	}
 	e.Amount = result.Amount // with the currency's decimals
 	e.HoldState, e.HoldLeft, e.HoldExpiresAt = result.HoldState, result.HoldLeft, result.HoldExpiresAt
-	e.OriginalLeft, e.Frozen, e.FreezeEnds, e.Closed = result.OriginalLeft, result.Frozen, result.FreezeEnds, result.Closed
+	e.OriginalLeft, e.Frozen, e.FreezeEnds, e.Closed, e.CreditLimit = result.OriginalLeft, result.Frozen, result.FreezeEnds, result.Closed, result.CreditLimit
 	e.Thresholds, e.Crossed = result.Thresholds, result.Crossed
+	e.GrantExpiresAt, e.Grants = result.GrantExpiresAt, result.Grants
 	e.Hash = e.ComputeHash()
 }
 

@@ -152,12 +152,12 @@ func unfreeze(a Account, _ Command, _ time.Time) (Account, *Refusal) {
 }
 
 // closeAsset closes a wallet asset with nothing in it. It stays frozen if it is: a create must not
-// undo a freeze.
+// undo a freeze. Its credit limit ends: a create must not grant one.
 func closeAsset(a Account, _ Command, _ time.Time) (Account, *Refusal) {
-	if !a.Total.IsZero() || !a.Hold.IsZero() {
-		return a, refuse(ReasonNotEmpty, "the wallet has total %s and hold %s: it is closed when both are 0", a.Total, a.Hold)
+	if !a.Total.IsZero() || !a.Hold.IsZero() || !a.Granted.IsZero() { // a total of 0 may be grants and as much debt
+		return a, refuse(ReasonNotEmpty, "the wallet has total %s and hold %s%s: it is closed when all are 0", a.Total, a.Hold, a.grantedText())
 	}
-	a.Closed = true
+	a.Closed, a.CreditLimit = true, Amount{}
 	return a, nil
 }
 

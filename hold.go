@@ -42,6 +42,8 @@ type Hold struct {
 	PlacedAt  time.Time `json:"placed_at"`
 	UpdatedAt time.Time `json:"updated_at"` // of its last entry
 	Position  int64     `json:"position"`   // of its last entry
+	// Grants are what it still reserves of grants.
+	Grants GrantParts `json:"grants,omitempty"`
 }
 
 // Left is what is still reserved.
@@ -92,12 +94,13 @@ func place(a Account, c Command, now time.Time) (Account, *Refusal) {
 	case !expiresAt.IsZero() && !now.Before(expiresAt):
 		return a, refuse(ReasonHoldExpired, "the hold would have expired already, at %s: send a later time under a new id", timeText(expiresAt))
 	case c.Amount.Cmp(available) > 0:
-		return a, refuse(ReasonInsufficientFunds, "cannot hold %s %s: %s available (total %s, hold %s)", c.Amount, a.Currency, available, a.Total, a.Hold)
+		return a, refuse(ReasonInsufficientFunds, "cannot hold %s %s: %s", c.Amount, a.Currency, a.availableText())
 	case a.OpenHolds >= MaxOpenHolds:
 		return a, refuse(ReasonTooManyHolds, "%d holds are open, and no more than %d may be: capture or release some first", a.OpenHolds, MaxOpenHolds)
 	}
 	zero := c.Amount.Sub(c.Amount)
-	return a.replaceHold(Hold{}, Hold{ID: c.ID, State: HoldOpen, Amount: c.Amount, Captured: zero, Released: zero, ExpiresAt: expiresAt, PlacedAt: now}), nil
+	a = a.spend(c.Amount, reserve)
+	return a.replaceHold(Hold{}, Hold{ID: c.ID, State: HoldOpen, Amount: c.Amount, Captured: zero, Released: zero, ExpiresAt: expiresAt, PlacedAt: now, Grants: a.parts}), nil
 }
 
 func raise(a Account, c Command, now time.Time) (Account, *Refusal) {
@@ -119,7 +122,11 @@ func raise(a Account, c Command, now time.Time) (Account, *Refusal) {
 		after.ExpiresAt = expiresAt
 	}
 	if available := a.Available(); c.Amount.Cmp(available) > 0 {
-		return a, refuse(ReasonInsufficientFunds, "cannot raise hold %s by %s %s: %s available (total %s, hold %s)", quote(c.HoldID), c.Amount, a.Currency, available, a.Total, a.Hold)
+		return a, refuse(ReasonInsufficientFunds, "cannot raise hold %s by %s %s: %s", quote(c.HoldID), c.Amount, a.Currency, a.availableText())
+	}
+	if !c.Amount.IsZero() {
+		a = a.spend(c.Amount, reserve)
+		after.Grants = before.Grants.with(a.parts)
 	}
 	return a.replaceHold(before, after), nil
 }
@@ -137,6 +144,7 @@ func capture(a Account, c Command, now time.Time) (Account, *Refusal) {
 		after = after.close(HoldCaptured)
 	}
 	a.Total = a.Total.Sub(amount)
+	a = a.captureGrants(&before, &after, amount)
 	return a.replaceHold(before, after), nil
 }
 
@@ -151,6 +159,7 @@ func release(a Account, c Command, now time.Time) (Account, *Refusal) {
 	if after.Left().IsZero() {
 		after.State = HoldReleased
 	}
+	a = a.releaseGrants(&before, &after, amount)
 	return a.replaceHold(before, after), nil
 }
 
@@ -160,7 +169,9 @@ func expire(a Account, c Command, now time.Time) (Account, *Refusal) {
 	if !known || !before.IsDue(now) { // only a forged journal says otherwise
 		return a, refuse(ReasonHoldNotFound, "hold %s is not due", quote(c.HoldID))
 	}
-	return a.replaceHold(before, before.close(HoldExpired)), nil
+	after := before.close(HoldExpired)
+	a = a.releaseGrants(&before, &after, before.Left())
+	return a.replaceHold(before, after), nil
 }
 
 // openHold is a hold that can be changed. One that is due has expired, even if its entry is
@@ -292,6 +303,15 @@ func HoldOf(id string, entries []Entry) (h Hold, placed bool) {
 			left = Amount{}
 		}
 		h.Released = h.Amount.Sub(h.Captured).Sub(left)
+		parts, _ := ParseGrantParts(e.Grants)
+		switch {
+		case e.HoldState != HoldOpen:
+			h.Grants = nil
+		case e.Type == TypeHold:
+			h.Grants = h.Grants.with(parts)
+		default:
+			h.Grants = h.Grants.without(parts)
+		}
 		h.State, h.ExpiresAt, h.UpdatedAt, h.Position = e.HoldState, e.HoldExpiresAt, e.RecordedAt, e.Position
 	}
 	return h, placed

@@ -40,11 +40,18 @@ func TestHoldCommandsThatAreRefusedBeforeTheyLeaveATrace(t *testing.T) {
 		"an empty time":            {`{"id":"a","type":"hold","amount":"1","expires_at":""}`, `expires_at is "": send a time`},
 		"partial as a text":        {`{"id":"a","type":"capture","hold_id":"h","partial":"true"}`, `partial of command must not be a JSON string: send true or false`},
 		"an expiry of a capture":   {`{"id":"a","type":"capture","hold_id":"h","expires_in":"15m"}`, `capture takes no expires_in, got "15m": leave it out`},
-		"an expiry of an add":      {`{"id":"a","type":"add","amount":"1","expires_at":"2026-01-31T12:00:00Z"}`, `add takes no expires_at, got "2026-01-31T12:00:00Z": leave it out`},
+		"an expiry of a subtract":  {`{"id":"a","type":"subtract","amount":"1","expires_at":"2026-01-31T12:00:00Z"}`, `subtract takes no expires_at, got "2026-01-31T12:00:00Z": leave it out`},
+		"a priority of 101":        {`{"id":"a","type":"add","amount":"1","priority":101}`, `priority 101 is out of range: send 1 (used up first) to 100`},
+		"a priority below 1":       {`{"id":"a","type":"add","amount":"1","priority":-1}`, `priority -1 is out of range`},
+		"a priority of 0":          {`{"id":"a","type":"add","amount":"1","priority":0}`, `priority is 0: send 1, which is used up first, to 100, or leave it out`},
+		"a priority as a text":     {`{"id":"a","type":"add","amount":"1","priority":"1"}`, `priority`},
+		"a priority of a hold":     {`{"id":"a","type":"hold","amount":"1","priority":1}`, `hold takes no priority`},
+		"two expiries of an add":   {`{"id":"a","type":"add","amount":"1","expires_in":"1m","expires_at":"2026-01-31T12:00:00Z"}`, `has both expires_in and expires_at`},
+		"return_expired of an add": {`{"id":"a","type":"add","amount":"1","return_expired":true}`, `add takes no return_expired`},
 		"a partial release":        {`{"id":"a","type":"release","hold_id":"h","partial":true}`, `release takes no partial, got "true": leave it out`},
 		"a partial hold":           {`{"id":"a","type":"hold","amount":"1","partial":true}`, `hold takes no partial`},
 		"a subtract from a hold":   {`{"id":"a","type":"subtract","amount":"1","hold_id":"h"}`, `subtract takes no hold_id, got "h": leave it out`},
-		"the service's own type":   {`{"id":"a","type":"expire","hold_id":"h"}`, `type "expire" is unknown: send one of create, add, subtract, hold, capture, release, reverse, freeze, unfreeze, close, set_threshold, remove_threshold`},
+		"the service's own type":   {`{"id":"a","type":"expire","hold_id":"h"}`, `type "expire" is unknown: send one of create, add, subtract, hold, capture, release, reverse, freeze, unfreeze, close, set_credit_limit, set_threshold, remove_threshold`},
 		"decimals with a comma":    {`{"id":"a","type":"hold","amount":"1","expires_at":"2026-01-31T12:00:00,5Z"}`, `send a time`},
 		"a null expiry":            {`{"id":"a","type":"hold","amount":"1","expires_in":null}`, `expires_in is null: send `},
 		"a null time":              {`{"id":"a","type":"hold","amount":"1","expires_at":null}`, `expires_at is null: send `},
@@ -407,7 +414,7 @@ func TestHoldsKeepTheirPromises(t *testing.T) {
 		require.Len(t, expiries, expired, "each expiry once")
 	})
 	for _, kind := range CallersKinds() {
-		if kind.Type == TypeReverse || kind.allows("what") || kind.allows("threshold") || kind.Type == TypeUnfreeze || kind.Type == TypeClose {
+		if kind.Type == TypeAdd || kind.Type == TypeReverse || kind.allows("what") || kind.allows("threshold") || kind.Type == TypeUnfreeze || kind.Type == TypeClose || kind.Type == TypeSetCreditLimit {
 			continue // they have tests of their own
 		}
 		for _, reason := range kind.Refuses {

@@ -78,17 +78,23 @@ type Entry struct {
 	// The wallet asset is so after the entry.
 	Frozen Frozen
 	FreezeEnds
-	Closed bool
+	Closed      bool
+	CreditLimit Amount // with the currency's decimals; 0 if there is none
 	// The threshold that the command sets or removes, those that the wallet has after it, and the
 	// ones that the entry crossed: see Result.
 	Threshold  string
 	Thresholds Thresholds
 	Crossed    Crossed
-	LegRef               // of a transaction; zero for a command on its own
-	RecordedAt time.Time // UTC, microseconds
-	PrevHash   Hash
-	Hash       Hash
-	Format     int64 // see Rules
+	// What an add asked of its grant, and a reversal of expired ones: see Command.
+	Priority       int64
+	ReturnExpired  bool
+	GrantExpiresAt time.Time // of the grant that was made
+	Grants         string    // that were taken, reserved or given back: see GrantParts
+	LegRef                   // of a transaction; zero for a command on its own
+	RecordedAt     time.Time // UTC, microseconds
+	PrevHash       Hash
+	Hash           Hash
+	Format         int64 // see Rules
 }
 
 // Result returns the answer that this entry records.
@@ -98,7 +104,7 @@ func (e Entry) Result() Result {
 		Amount: e.Amount, TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter,
 		HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter, Version: e.Version,
 		HoldID: e.TargetHoldID(), HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
-		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, Frozen: e.Frozen, FreezeEnds: e.FreezeEnds, Closed: e.Closed,
+		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, GrantExpiresAt: e.GrantExpiresAt, Grants: e.Grants, Frozen: e.Frozen, FreezeEnds: e.FreezeEnds, Closed: e.Closed, CreditLimit: e.CreditLimit,
 		Threshold: e.Threshold, Thresholds: e.Thresholds, Crossed: e.Crossed,
 		Position: e.Position, Hash: e.Hash, RecordedAt: e.RecordedAt,
 	}

@@ -11,17 +11,20 @@ type CommandType string
 
 // The command types.
 const (
-	TypeCreate   CommandType = "create"   // open the wallet asset with zero amounts
-	TypeAdd      CommandType = "add"      // total grows by amount
-	TypeSubtract CommandType = "subtract" // total shrinks by amount, if that much is available
-	TypeHold     CommandType = "hold"     // amount is reserved, if that much is available
-	TypeCapture  CommandType = "capture"  // total shrinks by what was reserved, or a part of it
-	TypeRelease  CommandType = "release"  // what was reserved, or a part of it, is available again
-	TypeExpire   CommandType = "expire"   // by the service: a hold's time is over
-	TypeFreeze   CommandType = "freeze"   // debits, credits or both are refused
-	TypeUnfreeze CommandType = "unfreeze" // they are not any more
-	TypeClose    CommandType = "close"    // everything is refused until it is opened again
-	TypeReverse  CommandType = "reverse"  // what an earlier command did to the total is undone, or a part of it
+	TypeCreate      CommandType = "create"       // open the wallet asset with zero amounts
+	TypeAdd         CommandType = "add"          // total grows by amount
+	TypeSubtract    CommandType = "subtract"     // total shrinks by amount, if that much is available
+	TypeHold        CommandType = "hold"         // amount is reserved, if that much is available
+	TypeCapture     CommandType = "capture"      // total shrinks by what was reserved, or a part of it
+	TypeRelease     CommandType = "release"      // what was reserved, or a part of it, is available again
+	TypeExpire      CommandType = "expire"       // by the service: a hold's time is over
+	TypeExpireGrant CommandType = "expire_grant" // by the service: a grant's time is over
+	TypeFreeze      CommandType = "freeze"       // debits, credits or both are refused
+	TypeUnfreeze    CommandType = "unfreeze"     // they are not any more
+	TypeClose       CommandType = "close"        // everything is refused until it is opened again
+	// TypeSetCreditLimit lets the total fall to minus the amount.
+	TypeSetCreditLimit CommandType = "set_credit_limit"
+	TypeReverse        CommandType = "reverse" // what an earlier command did to the total is undone, or a part of it
 	// Entries that change the available amount say which thresholds they crossed.
 	TypeSetThreshold    CommandType = "set_threshold"
 	TypeRemoveThreshold CommandType = "remove_threshold"
@@ -59,21 +62,11 @@ var kinds = []Kind{
 		},
 	},
 	{
-		Type: TypeAdd, Event: "wallet_asset.added", direction: FrozenCredits, Required: []string{"amount"},
-		apply: func(a Account, c Command, _ time.Time) (Account, *Refusal) {
-			a.Total = a.Total.Add(c.Amount)
-			return a, nil
-		},
+		Type: TypeAdd, Event: "wallet_asset.added", direction: FrozenCredits, Required: []string{"amount"}, Optional: []string{"expires_in", "expires_at", "priority"}, apply: add,
+		Refuses: []Reason{ReasonGrantExpired, ReasonTooManyGrants},
 	},
 	{
-		Type: TypeSubtract, Event: "wallet_asset.subtracted", direction: FrozenDebits, Required: []string{"amount"}, Refuses: []Reason{ReasonInsufficientFunds},
-		apply: func(a Account, c Command, _ time.Time) (Account, *Refusal) {
-			if available := a.Available(); c.Amount.Cmp(available) > 0 {
-				return a, refuse(ReasonInsufficientFunds, "cannot subtract %s %s: %s available (total %s, hold %s)", c.Amount, a.Currency, available, a.Total, a.Hold)
-			}
-			a.Total = a.Total.Sub(c.Amount)
-			return a, nil
-		},
+		Type: TypeSubtract, Event: "wallet_asset.subtracted", direction: FrozenDebits, Required: []string{"amount"}, Refuses: []Reason{ReasonInsufficientFunds}, apply: subtract,
 	},
 	{
 		Type: TypeHold, Event: "wallet_asset.held", direction: FrozenDebits, Optional: []string{"amount", "hold_id", "expires_in", "expires_at"}, apply: place,
@@ -88,8 +81,8 @@ var kinds = []Kind{
 		Refuses: []Reason{ReasonHoldNotFound, ReasonHoldClosed, ReasonHoldExpired, ReasonHoldExceeded},
 	},
 	{
-		Type: TypeReverse, Event: "wallet_asset.reversed", Required: []string{"original_id"}, Optional: []string{"amount"}, apply: reverse,
-		Refuses: []Reason{ReasonOriginalNotFound, ReasonOriginalUnapplied, ReasonOriginalIsReversal, ReasonNotReversible, ReasonReversalExceeded, ReasonInsufficientFunds},
+		Type: TypeReverse, Event: "wallet_asset.reversed", Required: []string{"original_id"}, Optional: []string{"amount", "return_expired"}, apply: reverse,
+		Refuses: []Reason{ReasonOriginalNotFound, ReasonOriginalUnapplied, ReasonOriginalIsReversal, ReasonNotReversible, ReasonReversalExceeded, ReasonInsufficientFunds, ReasonGrantExpired, ReasonTooManyGrants},
 	},
 	{
 		Type: TypeFreeze, Event: "wallet_asset.frozen", Required: []string{"what"}, Optional: []string{"expires_in", "expires_at"}, apply: freeze,
@@ -97,6 +90,7 @@ var kinds = []Kind{
 	},
 	{Type: TypeUnfreeze, Event: "wallet_asset.unfrozen", apply: unfreeze},
 	{Type: TypeClose, Event: "wallet_asset.closed", apply: closeAsset, Refuses: []Reason{ReasonNotEmpty}},
+	{Type: TypeSetCreditLimit, Event: "wallet_asset.credit_limit_set", Optional: []string{"amount"}, apply: setCreditLimit, Refuses: []Reason{ReasonCreditLimitExceeded}},
 	{
 		Type: TypeSetThreshold, Event: "wallet_asset.threshold_set", Required: []string{"threshold", "amount"}, apply: setThreshold,
 		Refuses: []Reason{ReasonTooManyThresholds},
@@ -106,6 +100,7 @@ var kinds = []Kind{
 		Refuses: []Reason{ReasonThresholdNotFound},
 	},
 	{Type: TypeExpire, Event: "wallet_asset.hold_expired", Required: []string{"hold_id"}, apply: expire, Service: true},
+	{Type: TypeExpireGrant, Event: "wallet_asset.grant_expired", Required: []string{"amount"}, apply: expireGrant, Service: true},
 }
 
 // Kinds returns all command types, including the service's own.

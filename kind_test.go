@@ -14,7 +14,7 @@ func TestANewTypeIsARowOfTheTable(t *testing.T) {
 	before := kinds
 	defer func() { kinds = before }()
 	_, err := DecodeCommand([]byte(`{"id":"a","type":"double"}`))
-	require.EqualError(t, err, `type "double" is unknown: send one of create, add, subtract, hold, capture, release, reverse, freeze, unfreeze, close, set_threshold, remove_threshold`)
+	require.EqualError(t, err, `type "double" is unknown: send one of create, add, subtract, hold, capture, release, reverse, freeze, unfreeze, close, set_credit_limit, set_threshold, remove_threshold`)
 
 	kinds = append(kinds[:len(kinds):len(kinds)], Kind{
 		Type: "double", Event: "wallet_asset.doubled",

@@ -16,30 +16,33 @@ type Reason string
 
 // Reasons of unapplied commands, and of input that cannot be recorded at all.
 const (
-	ReasonInsufficientFunds  Reason = "insufficient_funds"   // subtract of more than is available
-	ReasonAlreadyExists      Reason = "already_exists"       // create of an existing wallet asset
-	ReasonTooLate            Reason = "too_late"             // it would be recorded after its not_after
-	ReasonScaleExceeded      Reason = "scale_exceeded"       // more decimals than the currency has
-	ReasonVersionMismatch    Reason = "version_mismatch"     // the wallet does not have the expected_version
-	ReasonHoldNotFound       Reason = "hold_not_found"       // the wallet has no such hold
-	ReasonHoldClosed         Reason = "hold_closed"          // captured or released already
-	ReasonHoldExpired        Reason = "hold_expired"         // it has expired
-	ReasonHoldExceeded       Reason = "hold_exceeded"        // more than is left of it
-	ReasonExpiryNotLater     Reason = "expiry_not_later"     // an expiry is only moved to a later time
-	ReasonTooManyHolds       Reason = "too_many_holds"       // more than MaxOpenHolds would be open
-	ReasonFrozen             Reason = "frozen"               // its debits or credits are
-	ReasonFreezeExpired      Reason = "freeze_expired"       // the freeze would have ended already
-	ReasonClosed             Reason = "closed"               // and not opened again
-	ReasonNotEmpty           Reason = "not_empty"            // only an empty wallet is closed
-	ReasonOriginalNotFound   Reason = "original_not_found"   // the wallet has no such command to reverse
-	ReasonOriginalUnapplied  Reason = "original_unapplied"   // it was refused
-	ReasonOriginalIsReversal Reason = "original_is_reversal" // a reversal is not reversed
-	ReasonNotReversible      Reason = "not_reversible"       // of a type that does not change the total
-	ReasonReversalExceeded   Reason = "reversal_exceeded"    // more than is left of it
-	ReasonTooManyThresholds  Reason = "too_many_thresholds"  // more than MaxThresholds
-	ReasonThresholdNotFound  Reason = "threshold_not_found"  // the wallet has no such threshold to remove
-	ReasonIDConflict         Reason = "id_conflict"          // the id was used before with different content
-	ReasonMalformed          Reason = "malformed"            // cannot be understood
+	ReasonInsufficientFunds   Reason = "insufficient_funds"    // subtract of more than is available
+	ReasonAlreadyExists       Reason = "already_exists"        // create of an existing wallet asset
+	ReasonTooLate             Reason = "too_late"              // it would be recorded after its not_after
+	ReasonScaleExceeded       Reason = "scale_exceeded"        // more decimals than the currency has
+	ReasonVersionMismatch     Reason = "version_mismatch"      // the wallet does not have the expected_version
+	ReasonHoldNotFound        Reason = "hold_not_found"        // the wallet has no such hold
+	ReasonHoldClosed          Reason = "hold_closed"           // captured or released already
+	ReasonHoldExpired         Reason = "hold_expired"          // it has expired
+	ReasonHoldExceeded        Reason = "hold_exceeded"         // more than is left of it
+	ReasonExpiryNotLater      Reason = "expiry_not_later"      // an expiry is only moved to a later time
+	ReasonTooManyHolds        Reason = "too_many_holds"        // more than MaxOpenHolds would be open
+	ReasonGrantExpired        Reason = "grant_expired"         // it has expired
+	ReasonTooManyGrants       Reason = "too_many_grants"       // more than MaxOpenGrants would be open
+	ReasonFrozen              Reason = "frozen"                // its debits or credits are
+	ReasonFreezeExpired       Reason = "freeze_expired"        // the freeze would have ended already
+	ReasonClosed              Reason = "closed"                // and not opened again
+	ReasonNotEmpty            Reason = "not_empty"             // only an empty wallet is closed
+	ReasonCreditLimitExceeded Reason = "credit_limit_exceeded" // more of it is used than it would be
+	ReasonOriginalNotFound    Reason = "original_not_found"    // the wallet has no such command to reverse
+	ReasonOriginalUnapplied   Reason = "original_unapplied"    // it was refused
+	ReasonOriginalIsReversal  Reason = "original_is_reversal"  // a reversal is not reversed
+	ReasonNotReversible       Reason = "not_reversible"        // of a type that does not change the total
+	ReasonReversalExceeded    Reason = "reversal_exceeded"     // more than is left of it
+	ReasonTooManyThresholds   Reason = "too_many_thresholds"   // more than MaxThresholds
+	ReasonThresholdNotFound   Reason = "threshold_not_found"   // the wallet has no such threshold to remove
+	ReasonIDConflict          Reason = "id_conflict"           // the id was used before with different content
+	ReasonMalformed           Reason = "malformed"             // cannot be understood
 	// ReasonTransactionRefused is the reason of the legs of a refused transaction, but for the
 	// one that is the cause: that has its own.
 	ReasonTransactionRefused Reason = "transaction_refused"
@@ -76,10 +79,16 @@ type Result struct {
 	// of it; absent if nothing.
 	OriginalID   string `json:"original_id,omitempty"`
 	OriginalLeft Amount `json:"original_left,omitzero"`
+	// GrantExpiresAt is when the grant expires that the command made.
+	GrantExpiresAt time.Time `json:"grant_expires_at,omitzero"`
+	// Grants is for the entry alone: there may be a thousand.
+	Grants string `json:"-"`
 	// Frozen and Closed are the wallet's after the command.
 	Frozen Frozen `json:"frozen,omitempty"`
 	FreezeEnds
 	Closed bool `json:"closed,omitempty"`
+	// CreditLimit is by how much the total may be below 0 after the command; absent if it may not.
+	CreditLimit Amount `json:"credit_limit,omitzero"`
 	// Threshold is the name of the one that the command sets or removes, and Thresholds are those
 	// that the wallet has after that, by name.
 	Threshold  string     `json:"threshold,omitempty"`

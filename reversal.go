@@ -7,9 +7,22 @@ type Original struct {
 	ID     string
 	Type   CommandType
 	Status Status
-	Gave   bool   // it added to the total, so that a reversal takes
-	Moved  Amount // by how much it changed the total
-	Left   Amount // what has not been reversed of that yet
+	Gave   bool       // it added to the total, so that a reversal takes
+	Moved  Amount     // by how much it changed the total
+	Left   Amount     // what has not been reversed of that yet
+	Grant  int64      // that it made; 0 if none
+	Grants GrantParts // that it took, in order
+}
+
+// NamedGrants are the grants that a reversal of it is about.
+func (o Original) NamedGrants() (numbers []int64) {
+	if o.Grant != 0 {
+		numbers = append(numbers, o.Grant)
+	}
+	for _, part := range o.Grants {
+		numbers = append(numbers, part.Grant)
+	}
+	return numbers
 }
 
 // OriginalOf is the command of an entry before it is reversed.
@@ -21,6 +34,12 @@ func OriginalOf(e Entry) Original {
 		o.Moved = e.TotalBefore.Sub(e.TotalAfter)
 	}
 	o.Left = o.Moved
+	if e.MadeGrant() {
+		o.Grant = e.Position
+	}
+	if !o.Gave {
+		o.Grants, _ = ParseGrantParts(e.Grants) // its own reading and verification check it
+	}
 	return o
 }
 
@@ -64,11 +83,11 @@ func (f *folding) nameOriginal(c Command, prior map[string]*Entry) {
 
 // reverse undoes what an add, subtract or capture did to the total, or a part of it. A captured
 // amount is available again: its hold stays closed.
-func reverse(a Account, c Command, _ time.Time) (Account, *Refusal) {
+func reverse(a Account, c Command, now time.Time) (Account, *Refusal) {
 	o, known := a.Originals[c.OriginalID]
 	amount := c.Amount
 	if amount.IsZero() {
-		amount = o.Left
+		amount = a.allLeft(o)
 	}
 	switch available := a.Available(); {
 	case !known:
@@ -88,15 +107,31 @@ func reverse(a Account, c Command, _ time.Time) (Account, *Refusal) {
 	case !o.Gave && a.refusesFrozen(FrozenCredits) != nil:
 		return a, a.refusesFrozen(FrozenCredits)
 	case o.Gave && amount.Cmp(available) > 0:
-		return a, refuse(ReasonInsufficientFunds, "cannot reverse %s %s of command %s: %s available (total %s, hold %s)", amount, a.Currency, quote(o.ID), available, a.Total, a.Hold)
-	case o.Gave:
+		return a, refuse(ReasonInsufficientFunds, "cannot reverse %s %s of command %s: %s", amount, a.Currency, quote(o.ID), a.availableText())
+	}
+	var refused *Refusal
+	if o.Gave {
+		a, refused = a.takeBack(o, amount)
 		a.Total = a.Total.Sub(amount)
-	default:
+	} else {
+		a, refused = a.returnToGrants(o, c, amount, now)
 		a.Total = a.Total.Add(amount)
+	}
+	if refused != nil {
+		return a, refused
 	}
 	o.Left = o.Left.Sub(amount)
 	a.reversed = &o
 	return a, nil
+}
+
+// allLeft is what a reversal without an amount takes or gives back: all that is left, but of an add that
+// made a grant no more than is left of that. So what was not used is taken back, however much that is.
+func (a Account) allLeft(o Original) Amount {
+	if g, known := a.Grants[o.Grant]; known && !g.Left.IsZero() {
+		return smaller(o.Left, g.Left)
+	}
+	return o.Left
 }
 
 // IsReversible reports whether a command was applied, and is of a type that is reversed.

@@ -63,6 +63,11 @@ type ApplyCommandsOutput struct {
 	HoldsChanged bool   `json:"holds_changed,omitempty"`
 	NextHolds    []Hold `json:"next_holds,omitempty"`
 	Expired      int    `json:"expired,omitempty"`
+	// The same for grants: NextGrants are the open ones of which something expires first, and
+	// ExpiredGrants is how many times something of one has expired.
+	GrantsChanged bool    `json:"grants_changed,omitempty"`
+	NextGrants    []Grant `json:"next_grants,omitempty"`
+	ExpiredGrants int     `json:"expired_grants,omitempty"`
 	// LostEntries says that the journal lacks entries that LastSeen was the end of.
 	LostEntries bool `json:"lost_entries,omitempty"`
 	// Recorded says that RecordEvents was done too. It is false where that was not
@@ -75,6 +80,8 @@ type ApplyTransactionOutput struct {
 	Result TransactionResult `json:"result"`
 	// Expired is how many holds have expired on the way.
 	Expired int `json:"expired,omitempty"`
+	// ExpiredGrants is how many times something of a grant has.
+	ExpiredGrants int `json:"expired_grants,omitempty"`
 	// Recorded says that the events are recorded too, or that there are none.
 	Recorded bool `json:"recorded,omitempty"`
 }
@@ -85,6 +92,9 @@ type EnsureWalletAssetOutput struct {
 	Asset     Asset  `json:"asset"`
 	NextHolds []Hold `json:"next_holds,omitempty"`
 	Expired   int    `json:"expired,omitempty"`
+	// Of grants: see ApplyCommandsOutput.
+	NextGrants    []Grant `json:"next_grants,omitempty"`
+	ExpiredGrants int     `json:"expired_grants,omitempty"`
 }
 
 // RecordEventsOutput says how far the audit trail reaches.
@@ -130,15 +140,24 @@ type State struct {
 	Due    Amount `json:"due,omitzero"`
 	Frozen Frozen `json:"frozen,omitempty"`
 	FreezeEnds
-	Closed bool `json:"closed,omitempty"`
+	Closed      bool   `json:"closed,omitempty"`
+	CreditLimit Amount `json:"credit_limit,omitzero"`
 	// Thresholds are those that are set, by name.
 	Thresholds Thresholds `json:"thresholds,omitempty"`
 	// OpenHolds is how many holds are open.
 	OpenHolds int64 `json:"open_holds,omitempty"`
 	// NextExpiry is when the next hold expires; absent if none does.
 	NextExpiry time.Time `json:"next_expiry,omitzero"`
-	Queue      int       `json:"queue"`
-	Counts     Counts    `json:"counts"`
+	// OpenGrants is how many grants are open, Granted what is left of them, and NextGrantExpiry when
+	// something of one expires next; absent if nothing does.
+	OpenGrants      int64     `json:"open_grants,omitempty"`
+	Granted         Amount    `json:"granted,omitzero"`
+	NextGrantExpiry time.Time `json:"next_grant_expiry,omitzero"`
+	// DueGrants is what has expired of grants whose expiries are not in the journal yet. It is not in
+	// Total. It counts the five grants that expire first.
+	DueGrants Amount `json:"due_grants,omitzero"`
+	Queue     int    `json:"queue"`
+	Counts    Counts `json:"counts"`
 }
 
 // Counts are totals since the workflow was first started, across continue-as-new.

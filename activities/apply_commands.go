@@ -30,7 +30,8 @@ func (a *Activities) ApplyCommands(ctx context.Context, in wallet.ApplyCommandsI
 	done := outcomes[0]
 	out := wallet.ApplyCommandsOutput{
 		Asset: done.asset, Results: wallet.NewFacts(in.Commands, done.results), NeedsRecording: done.needsRecording(),
-		HoldsChanged: done.holdsChanged, NextHolds: done.nextHolds, Expired: done.expired, LostEntries: done.lostEntries,
+		HoldsChanged: done.holdsChanged, NextHolds: done.nextHolds, Expired: done.expired,
+		GrantsChanged: done.grantsChanged, NextGrants: done.nextGrants, ExpiredGrants: done.expiredGrants, LostEntries: done.lostEntries,
 	}
 	if in.AndRecord && out.NeedsRecording {
 		out.Recorded = a.recordSoon(ctx, in.AssetRef)

@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -28,8 +29,12 @@ type outcome struct {
 	expired      int           // holds
 	holdsChanged bool          // some were placed or changed, or may have been since lastSeen
 	nextHolds    []wallet.Hold // then those that are open, the next to expire first
-	lostEntries  bool          // the journal ends before what lastSeen says, or differently
-	err          error         // nothing of the group can be decided
+	// The same for grants.
+	expiredGrants int
+	grantsChanged bool
+	nextGrants    []wallet.Grant
+	lostEntries   bool  // the journal ends before what lastSeen says, or differently
+	err           error // nothing of the group can be decided
 }
 
 // firstRefused is the position of a refused command that has created its wallet: behind the entry
@@ -38,7 +43,7 @@ const firstRefused = 2
 
 // needsRecording reports whether an outcome calls for RecordEvents: see ApplyCommandsOutput.
 func (o outcome) needsRecording() bool {
-	return o.expired > 0 || slices.ContainsFunc(o.results, func(r wallet.Result) bool {
+	return o.expired > 0 || o.expiredGrants > 0 || slices.ContainsFunc(o.results, func(r wallet.Result) bool {
 		return r.Status == wallet.StatusApplied || r.Position == firstRefused
 	})
 }
@@ -55,7 +60,10 @@ func (t transaction) applyGroups(ctx context.Context, groups []group) ([]outcome
 	if err != nil {
 		return nil, err
 	}
-	outcomes := l.fold(groups)
+	outcomes, err := t.fold(ctx, l, groups)
+	if err != nil {
+		return nil, err
+	}
 	for _, o := range outcomes {
 		if o.err != nil {
 			return nil, o.err
@@ -67,6 +75,7 @@ func (t transaction) applyGroups(ctx context.Context, groups []group) ([]outcome
 	for i, g := range groups {
 		asset := l.of(g.AssetRef)
 		outcomes[i].asset.NextExpiry, outcomes[i].nextHolds = asset.NextExpiry, asset.nextHolds
+		outcomes[i].asset.NextGrantExpiry, outcomes[i].nextGrants = asset.NextGrantExpiry, asset.grants.next
 	}
 	return outcomes, nil
 }
@@ -94,31 +103,46 @@ func (t transaction) lockAndRead(ctx context.Context, groups []group, c *claim) 
 }
 
 // fold applies the commands of the groups in the order given. If one cannot be decided, its
-// outcome has an error, and nothing may be written.
-func (l *lockedAssets) fold(groups []group) []outcome {
+// outcome has an error, and nothing may be written. It reads more grants if the commands need them.
+func (t transaction) fold(ctx context.Context, l *lockedAssets, groups []group) ([]outcome, error) {
 	outcomes := make([]outcome, len(groups))
 	for i, g := range groups {
 		a := l.of(g.AssetRef)
 		lost, changedBefore := g.lastSeen.IsLostIn(a.Asset), g.lastSeen != a.Asset.Head()
 		a.changedBefore = a.changedBefore || changedBefore
-		f, err := wallet.Fold(a.account(), a.prior, g.commands, l.now)
+		f, err := withGrants(ctx, t, l, func() (wallet.Folded, error) { return wallet.Fold(a.account(), a.prior, g.commands, l.now) })
+		if err != nil && !isDecided(err) {
+			return nil, err
+		}
 		if err != nil {
 			outcomes[i].err = fmt.Errorf("the %s wallet of %q: %w", g.Currency, g.UserID, err)
 			continue
 		}
 		outcomes[i] = outcome{asset: f.Account.Asset, results: f.Results, holdsChanged: len(f.Holds) > 0 || changedBefore, lostEntries: lost}
-		outcomes[i].expired = l.take(a, f)
+		outcomes[i].grantsChanged = len(f.Grants) > 0 || changedBefore
+		outcomes[i].expired, outcomes[i].expiredGrants = l.take(a, f)
 	}
-	return outcomes
+	return outcomes, nil
 }
 
-// take takes over what commands did to an asset, and returns how many holds have expired.
-func (l *lockedAssets) take(a *lockedAsset, f wallet.Folded) (expired int) {
+// isDecided reports whether an error of a fold says that the wallet cannot be decided on.
+func isDecided(err error) bool {
+	var format *wallet.UnknownFormatError
+	var inconsistent *wallet.InconsistentError
+	return errors.As(err, &format) || errors.As(err, &inconsistent)
+}
+
+// take takes over what commands did to an asset, and returns how many holds have expired, and how many
+// times something of a grant.
+func (l *lockedAssets) take(a *lockedAsset, f wallet.Folded) (expired, expiredGrants int) {
 	for n := range f.Entries {
 		e := &f.Entries[n]
 		a.prior[e.CommandID] = e
 		if e.Type == wallet.TypeExpire {
 			expired++
+		}
+		if e.Type == wallet.TypeExpireGrant {
+			expiredGrants++
 		}
 	}
 	if len(f.Entries) > 0 {
@@ -132,7 +156,8 @@ func (l *lockedAssets) take(a *lockedAsset, f wallet.Folded) (expired int) {
 	for _, h := range f.Holds {
 		a.holdsToWrite[h.ID] = h
 	}
-	return expired
+	a.takeGrants(f)
+	return expired, expiredGrants
 }
 
 const (
@@ -141,15 +166,22 @@ const (
 			version = after.version, position = after.position, hash = after.hash, format = after.format, updated_at = after.updated_at,
 			open_holds = after.open_holds, closed = after.closed, frozen = NULLIF(after.frozen, ''),
 			debits_frozen_until = NULLIF(after.debits_frozen_until, '0001-01-01T00:00:00Z'), credits_frozen_until = NULLIF(after.credits_frozen_until, '0001-01-01T00:00:00Z'),
-			thresholds = NULLIF(after.thresholds, '')::jsonb,
+			credit_limit = NULLIF(after.credit_limit, '')::numeric, thresholds = NULLIF(after.thresholds, '')::jsonb,
 			next_expiry = CASE WHEN after.holds_changed THEN (
 				SELECT expires_at
 				FROM wallet_holds AS h
 				WHERE h.user_id = a.user_id AND h.currency = a.currency AND h.state = 'open' AND h.expires_at IS NOT NULL
 				ORDER BY expires_at, hold_id -- as in the index of the wallet; that of all wallets has no hold_id
-				LIMIT 1) ELSE a.next_expiry END
-		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bigint[], $9::timestamptz[], $10::bigint[], $11::boolean[], $12::text[], $13::boolean[], $14::text[], $15::timestamptz[], $16::timestamptz[])
-			AS after (user_id, currency, total, hold, version, position, hash, format, updated_at, open_holds, holds_changed, frozen, closed, thresholds, debits_frozen_until, credits_frozen_until)
+				LIMIT 1) ELSE a.next_expiry END,
+			open_grants = after.open_grants, granted_amount = after.granted::numeric,
+			next_grant_expiry = CASE WHEN after.grants_changed THEN (
+				SELECT expires_at
+				FROM wallet_grants AS g
+				WHERE g.user_id = a.user_id AND g.currency = a.currency AND g.state = 'open' AND g.expires_at IS NOT NULL
+				ORDER BY expires_at, grant_number
+				LIMIT 1) ELSE a.next_grant_expiry END
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bigint[], $9::timestamptz[], $10::bigint[], $11::boolean[], $12::text[], $13::boolean[], $14::text[], $15::text[], $16::bigint[], $17::text[], $18::boolean[], $19::timestamptz[], $20::timestamptz[])
+			AS after (user_id, currency, total, hold, version, position, hash, format, updated_at, open_holds, holds_changed, frozen, closed, thresholds, credit_limit, open_grants, granted, grants_changed, debits_frozen_until, credits_frozen_until)
 		WHERE a.user_id = after.user_id AND a.currency = after.currency`
 
 	// The holds that the Web UI shows, earliest expiry first: NULL, for never, sorts last.
@@ -176,6 +208,9 @@ func (t transaction) write(ctx context.Context, l *lockedAssets) error {
 	if holds := l.holdsToWrite(); len(holds) > 0 {
 		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
 	}
+	if grants := l.grantsToWrite(); len(grants) > 0 {
+		last.Queue(rows.UpsertGrants, rows.GrantParameters(grants)...)
+	}
 	if changed := l.where(func(a *lockedAsset) bool { return a.changed }); len(changed) > 0 {
 		last.Queue(sqlUpdateAssets, balances(changed)...)
 	} else {
@@ -184,6 +219,10 @@ func (t transaction) write(ctx context.Context, l *lockedAssets) error {
 	if shown := l.where((*lockedAsset).showsHolds); len(shown) > 0 {
 		users, currencies := columns(shown)
 		last.Queue(sqlNextHolds, users, currencies).Query(l.readNextHolds)
+	}
+	if shown := l.where((*lockedAsset).showsGrants); len(shown) > 0 {
+		users, currencies := columns(shown)
+		last.Queue(sqlNextGrants, users, currencies).Query(l.readNextGrants)
 	}
 	if err := t.commit(ctx, last); err != nil {
 		return err
@@ -222,7 +261,9 @@ func balances(assets []*lockedAsset) []any {
 		hashes                                  [][]byte
 		times, debitsUntil, creditsUntil        []time.Time
 		holdsChanged, closed                    []bool
-		frozen, thresholds                      []string
+		frozen, thresholds, credit, granted     []string
+		openGrants                              []int64
+		grantsChanged                           []bool
 	)
 	for _, a := range assets {
 		totals, holds = append(totals, a.Total.String()), append(holds, a.Hold.String())
@@ -231,6 +272,12 @@ func balances(assets []*lockedAsset) []any {
 		openHolds, holdsChanged = append(openHolds, a.OpenHolds), append(holdsChanged, a.holdsChanged())
 		frozen, closed, thresholds = append(frozen, string(a.Frozen)), append(closed, a.Closed), append(thresholds, string(a.Thresholds))
 		debitsUntil, creditsUntil = append(debitsUntil, a.DebitsFrozenUntil), append(creditsUntil, a.CreditsFrozenUntil)
+		limit := ""
+		if !a.CreditLimit.IsZero() {
+			limit = a.CreditLimit.String()
+		}
+		credit = append(credit, limit)
+		openGrants, granted, grantsChanged = append(openGrants, a.OpenGrants), append(granted, a.Granted.Canonical().String()), append(grantsChanged, a.grantsChanged())
 	}
-	return []any{users, currencies, totals, holds, versions, positions, hashes, formats, times, openHolds, holdsChanged, frozen, closed, thresholds, debitsUntil, creditsUntil}
+	return []any{users, currencies, totals, holds, versions, positions, hashes, formats, times, openHolds, holdsChanged, frozen, closed, thresholds, credit, openGrants, granted, grantsChanged, debitsUntil, creditsUntil}
 }

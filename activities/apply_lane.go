@@ -79,6 +79,7 @@ func countLane(ctx context.Context, groups []*laneGroup) {
 		if g.done != nil {
 			results = append(results, g.done.results...)
 			counts.Expired(metrics, g.done.expired)
+			counts.ExpiredGrants(metrics, g.done.expiredGrants)
 		}
 	}
 	counts.Results(metrics, results)
@@ -287,18 +288,21 @@ func (a *Activities) tryFree(ctx context.Context, groups []*laneGroup, create bo
 	return err
 }
 
-// maxLaneExpiries is how many holds may expire in one transaction of a lane, unless they are all of
+// maxLaneExpiries is how many holds and grants may expire in one transaction of a lane, unless they are all of
 // one group. Each takes 0.2 ms, during which all rows are locked.
 const maxLaneExpiries = 2000
 
 // errTooManyExpiries makes applyInHalves try halves.
-var errTooManyExpiries = errors.New("too many holds expire in one transaction")
+var errTooManyExpiries = errors.New("too many holds or grants expire in one transaction")
 
-// mayExpire is at most how many holds the fold expires.
+// mayExpire is at most how many holds and grants the fold expires, but for what holds give back.
 func (l *lockedAssets) mayExpire() (holds int64) {
 	for _, a := range l.all {
 		if !a.NextExpiry.IsZero() && !a.NextExpiry.After(l.now) {
 			holds += a.OpenHolds
+		}
+		if !a.NextGrantExpiry.IsZero() && !a.NextGrantExpiry.After(l.now) {
+			holds += a.OpenGrants
 		}
 	}
 	return holds
@@ -324,14 +328,21 @@ func (t transaction) decide(ctx context.Context, l *lockedAssets, groups []*lane
 	outcomes := make([]outcome, len(groups))
 	for i, g := range groups {
 		if g.claim == nil {
-			outcomes[i] = l.fold([]group{g.group})[0]
+			folded, err := t.fold(ctx, l, []group{g.group})
+			if err != nil {
+				return nil, err
+			}
+			outcomes[i] = folded[0]
 			continue
 		}
-		result, expired, err := l.foldTransaction(g.claim)
+		result, expired, expiredGrants, err := t.foldTransaction(ctx, l, g.claim)
+		if err != nil && !isDecided(err) {
+			return nil, err
+		}
 		if err == nil && l.created && g.claim.hasConflict() {
 			err = errMadeForNothing
 		}
-		outcomes[i] = outcome{expired: expired, err: err}
+		outcomes[i] = outcome{expired: expired, expiredGrants: expiredGrants, err: err}
 		for _, leg := range result.Results {
 			outcomes[i].results = append(outcomes[i].results, leg.Result)
 		}

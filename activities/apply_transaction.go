@@ -85,7 +85,7 @@ func (a *Activities) applyTransaction(ctx context.Context, of wallet.Transaction
 		if err != nil {
 			return out, err
 		}
-		if out.Result, out.Expired, err = l.foldTransaction(c); err != nil {
+		if out.Result, out.Expired, out.ExpiredGrants, err = t.foldTransaction(ctx, l, c); err != nil {
 			return out, err
 		}
 		return out, t.write(ctx, l)
@@ -202,30 +202,31 @@ func queueClaimed(batch *pgx.Batch, claims ...*claim) {
 }
 
 // foldTransaction applies a transaction, or answers with what the journal has of it. It returns
-// how many holds have expired, too.
-func (l *lockedAssets) foldTransaction(c *claim) (result wallet.TransactionResult, expired int, err error) {
+// how many holds have expired, too, and how many times something of a grant.
+func (t transaction) foldTransaction(ctx context.Context, l *lockedAssets, c *claim) (result wallet.TransactionResult, expired, expiredGrants int, err error) {
 	if c.hasConflict() {
-		return wallet.ConflictingTransaction(c.Transaction), 0, nil
+		return wallet.ConflictingTransaction(c.Transaction), 0, 0, nil
 	}
 	results, err := l.recordedLegs(c)
 	if err != nil || len(results) > 0 {
-		return wallet.NewTransactionResult(c.ID, c.stored, results), 0, err
+		return wallet.NewTransactionResult(c.ID, c.stored, results), 0, 0, err
 	}
 	for _, leg := range c.Commands {
 		l.of(leg.AssetRef).keepOriginal(leg.OriginalID)
 	}
-	folded, err := wallet.FoldTransaction(func(ref wallet.AssetRef) wallet.Account {
-		return l.of(ref).account()
-	}, c.Transaction, l.now)
+	folded, err := withGrants(ctx, t, l, func() ([]wallet.Folded, error) {
+		return wallet.FoldTransaction(func(ref wallet.AssetRef) wallet.Account { return l.of(ref).account() }, c.Transaction, l.now)
+	})
 	if err != nil {
-		return result, 0, err
+		return result, 0, 0, err
 	}
 	for i, f := range folded {
 		ref := c.Commands[i].AssetRef
-		expired += l.take(l.of(ref), f)
+		holds, grants := l.take(l.of(ref), f)
+		expired, expiredGrants = expired+holds, expiredGrants+grants
 		results = append(results, wallet.LegResult{AssetRef: ref, Result: f.Results[0]})
 	}
-	return wallet.NewTransactionResult(c.ID, c.stored, results), expired, nil
+	return wallet.NewTransactionResult(c.ID, c.stored, results), expired, expiredGrants, nil
 }
 
 // recordedLegs are the answers that the journal has; none if the transaction is new. Legs are

@@ -60,7 +60,11 @@ func (d DryRun) ApplyBatch(ctx context.Context, userID, currency string, command
 			return nil, err
 		}
 		recorded := l.of(g.AssetRef).Position
-		o := l.fold([]group{g})[0]
+		outcomes, err := t.fold(ctx, l, []group{g})
+		if err != nil {
+			return nil, err
+		}
+		o := outcomes[0]
 		results := make([]wallet.DryRunResult, len(o.results))
 		for i, r := range o.results {
 			results[i] = wallet.NewDryRunResult(r, recorded)
@@ -80,7 +84,7 @@ func (d DryRun) Transaction(ctx context.Context, of wallet.Transaction) (wallet.
 		if err != nil {
 			return wallet.TransactionResult{}, err
 		}
-		result, _, err := l.foldTransaction(c)
+		result, _, _, err := t.foldTransaction(ctx, l, c)
 		return result, err
 	})
 	if err != nil {

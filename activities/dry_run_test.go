@@ -60,7 +60,7 @@ func alike(r wallet.Result) string {
 			*until = time.Unix(1, 0)
 		}
 	}
-	r.RecordedAt, r.Hash, r.HoldExpiresAt, r.Message = time.Time{}, wallet.Hash{}, time.Time{}, timeInMessage.ReplaceAllString(r.Message, "TIME")
+	r.RecordedAt, r.Hash, r.HoldExpiresAt, r.GrantExpiresAt, r.Grants, r.Message = time.Time{}, wallet.Hash{}, time.Time{}, time.Time{}, "", timeInMessage.ReplaceAllString(r.Message, "TIME")
 	return fmt.Sprintf("%+v", r)
 }
 

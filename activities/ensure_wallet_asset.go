@@ -19,10 +19,10 @@ func (a *Activities) EnsureWalletAsset(ctx context.Context, ref wallet.AssetRef)
 		return wallet.EnsureWalletAssetOutput{}, failure.Encode(fmt.Errorf("ensure the %s wallet of %q: %w", ref.Currency, ref.UserID, err))
 	}
 	done := outcomes[0]
-	if done.asset.Version == 1 || done.expired > 0 { // it may be new
+	if done.asset.Version == 1 || done.expired > 0 || done.expiredGrants > 0 { // it may be new
 		if _, err := a.RecordEvents(ctx, ref); err != nil {
 			return wallet.EnsureWalletAssetOutput{}, err
 		}
 	}
-	return wallet.EnsureWalletAssetOutput{Asset: done.asset, NextHolds: done.nextHolds, Expired: done.expired}, nil
+	return wallet.EnsureWalletAssetOutput{Asset: done.asset, NextHolds: done.nextHolds, Expired: done.expired, NextGrants: done.nextGrants, ExpiredGrants: done.expiredGrants}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/internal/service/rows"
 	"github.com/valueledger/wallet/trail"
 )
@@ -229,16 +230,16 @@ func TestTheSweepSeesToWalletsWithoutAWorkflow(t *testing.T) {
 	s := newSteps(t)
 	s.apply(add("funds", "100"), hold("short", "80", "1s"), hold("long", "1", "1h"))
 	s.record()
-	holds, _, err := s.ExpireOverdue(t.Context())
+	expired, _, err := s.ExpireOverdue(t.Context())
 	require.NoError(t, err)
-	require.Zero(t, holds, "nothing is overdue yet")
+	require.Zero(t, expired, "nothing is overdue yet")
 	_, err = s.db.Exec(t.Context(), `UPDATE wallet_holds SET expires_at = expires_at - interval '1 minute' WHERE hold_id = 'short'`)
 	require.NoError(t, err)
 	_, err = s.db.Exec(t.Context(), `UPDATE wallet_assets SET next_expiry = next_expiry - interval '1 minute'`)
 	require.NoError(t, err)
-	holds, wallets, err := s.ExpireOverdue(t.Context())
+	expired, wallets, err := s.ExpireOverdue(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, [2]int{1, 1}, [2]int{holds, wallets})
+	require.Equal(t, []any{activities.Expired{Holds: 1}, 1}, []any{expired, wallets})
 	require.Equal(t, wallet.HoldExpired, s.holds()["short"].State)
 	require.Contains(t, s.events()[len(s.events())-1], "wallet_asset.hold_expired _expire/short")
 }

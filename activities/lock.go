@@ -94,11 +94,12 @@ type lockedAsset struct {
 	changed      bool // the row is to be written
 	holdsToWrite map[string]wallet.Hold
 	nextHolds    []wallet.Hold // once holds are written: those that are open
+	grants       assetGrants
 }
 
 // account is what the fold decides on.
 func (a *lockedAsset) account() wallet.Account {
-	return wallet.Account{Asset: a.Asset, Holds: a.holds, Originals: a.originals}
+	return wallet.Account{Asset: a.Asset, Holds: a.holds, Originals: a.originals, Grants: a.grants.known, GrantsAfter: a.grants.after}
 }
 
 // showsHolds reports whether the next holds are asked for: where they have changed, or may have
@@ -312,6 +313,7 @@ func (t transaction) readMissing(ctx context.Context, l *lockedAssets, groups []
 		}
 		batch.Queue(sqlDueHolds, users, currencies, times).Query(l.readHolds)
 	}
+	l.queueGrants(batch)
 	named := distinctIDs(groups, holdID)
 	missing := named.without(func(ref wallet.AssetRef, id string) bool { _, found := l.of(ref).holds[id]; return found })
 	var placed []wallet.Entry
@@ -321,13 +323,15 @@ func (t transaction) readMissing(ctx context.Context, l *lockedAssets, groups []
 			return err
 		})
 	}
-	if batch.Len() == 0 {
-		return nil
+	if batch.Len() > 0 {
+		if err := t.conn.SendBatch(ctx, batch).Close(); err != nil {
+			return err
+		}
+		if err := t.restoreHolds(ctx, l, placed); err != nil {
+			return err
+		}
 	}
-	if err := t.conn.SendBatch(ctx, batch).Close(); err != nil {
-		return err
-	}
-	return t.restoreHolds(ctx, l, placed)
+	return t.readNamedGrants(ctx, l)
 }
 
 // forgetDueHolds leaves the holds that are due to sqlDueHolds, which knows whether they have

@@ -56,8 +56,11 @@ func TestTheStepsAreTheModel(t *testing.T) {
 			"together": func(t *rapid.T) { draw(t).together(t, rapid.SliceOfN(anyStep, 2, 3).Draw(t, "steps")) },
 			"wait": func(t *rapid.T) { // for a hold to expire, if one will soon
 				patience := rapid.SampledFrom([]time.Duration{100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond, time.Second}).Draw(t, "patience")
-				if next := draw(t).model.NextExpiry(); !next.IsZero() && time.Until(next) < patience {
-					s.awaitClock(next)
+				w := draw(t).model
+				for _, next := range []time.Time{w.NextExpiry(), w.NextGrantExpiry()} {
+					if !next.IsZero() && time.Until(next) < patience {
+						s.awaitClock(next)
+					}
 				}
 			},
 			"cut short": func(t *rapid.T) {
@@ -94,8 +97,11 @@ var (
 			c.OriginalID = rapid.SampledFrom([]string{"a", "b", "c", "d", "h-1", "i-2", "funds", "r1", "nobody"}).Draw(t, "original")
 		}
 		if rapid.IntRange(0, 9).Draw(t, "stops") == 9 {
-			c.HoldID, c.OriginalID, c.Type = "", "", rapid.SampledFrom([]string{"freeze", "unfreeze", "unfreeze", "close", "create"}).Draw(t, "type")
+			c.HoldID, c.OriginalID, c.Type = "", "", rapid.SampledFrom([]string{"freeze", "unfreeze", "unfreeze", "close", "create", "set_credit_limit", "set_credit_limit"}).Draw(t, "type")
 			c.ID = rapid.SampledFrom([]string{"s1", "s2", "s3", "s4", "s5", "s6"}).Draw(t, "id")
+			if c.Type == "set_credit_limit" {
+				c.Amount = rapid.SampledFrom([]string{"", "0", "5", "40", "0.005", "99999999999999999999999999999999999999"}).Draw(t, "limit")
+			}
 			if c.Type == "freeze" {
 				c.What = rapid.SampledFrom([]string{"debits", "credits", "all"}).Draw(t, "what")
 				if c.ExpiresIn = rapid.SampledFrom([]string{"", "", "1s", "2h"}).Draw(t, "frozen for"); c.ExpiresIn == "" {
@@ -103,6 +109,14 @@ var (
 				}
 			}
 		} else if c.Type != "create" {
+			if c.Type == "add" && rapid.Bool().Draw(t, "as a grant") {
+				c.Priority = rapid.SampledFrom([]int{0, 1, 50, 100}).Draw(t, "priority")
+				c.ExpiresIn = rapid.SampledFrom([]string{"", "1s", "2h"}).Draw(t, "grant expires in")
+				if c.ExpiresIn == "" {
+					c.ExpiresAt = anySoon.Draw(t, "grant expires at")
+				}
+			}
+			c.ReturnExpired = c.Type == "reverse" && rapid.Bool().Draw(t, "return expired")
 			c.Amount = rapid.SampledFrom([]string{"1", "1.00", "2.5", "2.50", "40", "0.01", "0.005", "99999999999999999999999999999999999999"}).Draw(t, "amount")
 			if c.Type != "add" && c.Type != "subtract" && rapid.IntRange(0, 4).Draw(t, "fits") > 0 {
 				c.Amount = rapid.SampledFrom([]string{"1", "3", "10"}).Draw(t, "small amount")
@@ -216,7 +230,7 @@ func thresholdsIn(thresholds wallet.Thresholds) string {
 func answerOf(r wallet.Result) model.Answer {
 	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason),
 		Before: r.TotalBefore.String(), After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
-		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: wallet.FrozenText(r.Frozen, r.FreezeEnds, model.Time), Closed: r.Closed, Crossed: crossedIn(r), Thresholds: thresholdsIn(r.Thresholds)}
+		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: wallet.FrozenText(r.Frozen, r.FreezeEnds, model.Time), Closed: r.Closed, CreditLimit: limitText(r.CreditLimit), Crossed: crossedIn(r), Thresholds: thresholdsIn(r.Thresholds)}
 	if r.HoldState != "" {
 		a.Hold, a.State, a.Expires = r.HoldID, string(r.HoldState), model.Time(r.HoldExpiresAt)
 	}
@@ -229,13 +243,15 @@ func answerOf(r wallet.Result) model.Answer {
 	if !r.OriginalLeft.IsZero() {
 		a.OriginalLeft = r.OriginalLeft.String()
 	}
+	a.GrantExpires, a.Grants = model.Time(r.GrantExpiresAt), r.Grants
 	return a
 }
 
 // expect runs the step on the model and returns the outcome.
 func expect(m *model.Wallet, s step) string {
 	asset := func() wallet.Asset {
-		return wallet.Asset{Total: wallet.MustAmount(m.Total()), Hold: wallet.MustAmount(m.Held()), OpenHolds: m.Open(), NextExpiry: m.NextExpiry(),
+		return wallet.Asset{Total: signed(m.Total()), Hold: wallet.MustAmount(m.Held()), OpenHolds: m.Open(), NextExpiry: m.NextExpiry(),
+			OpenGrants: m.OpenGrants(), Granted: wallet.MustAmount(m.Granted()), NextGrantExpiry: m.NextGrantExpiry(),
 			Version: m.Version(), Position: m.Position()}
 	}
 	switch {
@@ -264,7 +280,11 @@ func told(answers []model.Answer, a wallet.Asset, err error) string {
 	}
 	var b strings.Builder
 	for _, answer := range answers {
+		answer.Grants = "" // which is in the entries alone
 		fmt.Fprintf(&b, "%+v\n", answer)
+	}
+	if a.OpenGrants > 0 {
+		fmt.Fprintf(&b, "%d open grants, %s left, next expiry %q, ", a.OpenGrants, a.Granted, model.Time(a.NextGrantExpiry))
 	}
 	fmt.Fprintf(&b, "total %s hold %s open %d next expiry %q version %d position %d", a.Total, a.Hold, a.OpenHolds, model.Time(a.NextExpiry), a.Version, a.Position)
 	return b.String()
@@ -272,7 +292,7 @@ func told(answers []model.Answer, a wallet.Asset, err error) string {
 
 func received(c model.Command) wallet.Received {
 	r := wallet.Received{Command: wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), Description: c.Content,
-		HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial, OriginalID: c.OriginalID, What: c.What, Threshold: c.Threshold, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion}}
+		HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial, OriginalID: c.OriginalID, What: c.What, Priority: int64(c.Priority), ReturnExpired: c.ReturnExpired, Threshold: c.Threshold, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion}}
 	if c.Amount != "" {
 		r.Command.Amount = wallet.MustAmount(c.Amount)
 	}
@@ -422,7 +442,7 @@ func (w *walletUnderTest) compareRows(t *rapid.T) {
 	require.Equal(t, w.model.Held(), asset.Hold.String())
 	require.Equal(t, w.model.Version(), asset.Version)
 	require.Contains(t, []string{w.model.FrozenAt(read), w.model.FrozenAt(w.clock(t))}, wallet.FrozenText(asset.Frozen, asset.FreezeEnds, model.Time))
-	require.Equal(t, w.model.Closed, asset.Closed)
+	require.Equal(t, []any{w.model.Closed, w.model.CreditLimit()}, []any{asset.Closed, limitText(asset.CreditLimit)})
 	require.Equal(t, w.model.Thresholds(), thresholdsIn(asset.Thresholds))
 	journal, prev := []model.Answer{}, wallet.Hash{}
 	for _, e := range w.journal() {
@@ -435,10 +455,16 @@ func (w *walletUnderTest) compareRows(t *rapid.T) {
 	require.Equal(t, prev, asset.Hash)
 	holds := map[string]model.Hold{}
 	for id, h := range w.ofWallet().holds() {
-		holds[id] = model.Hold{State: string(h.State), Amount: h.Amount.String(), Captured: h.Captured.String(), Released: h.Released.String(),
+		holds[id] = model.Hold{State: string(h.State), Amount: h.Amount.String(), Captured: h.Captured.String(), Released: h.Released.String(), Grants: h.Grants.String(),
 			Expires: model.Time(h.ExpiresAt), Placed: model.Time(h.PlacedAt), Updated: model.Time(h.UpdatedAt), Position: h.Position}
 	}
 	require.Equal(t, w.model.Holds(), holds)
+	grants := map[int64]model.Grant{}
+	for n, g := range w.ofWallet().grants() {
+		grants[n] = model.Grant{ID: g.ID, State: string(g.State), Priority: int(g.Priority), Amount: g.Amount.String(), Left: g.Left.String(), Held: g.Held.String(), Used: g.Used.String(),
+			Expired: g.Expired.String(), Expires: model.Time(g.ExpiresAt), Added: model.Time(g.AddedAt), Updated: model.Time(g.UpdatedAt), Position: g.Position, Expiries: int(g.Expiries)}
+	}
+	require.Equal(t, w.model.Grants(), grants)
 }
 
 func (w *walletUnderTest) journal() []wallet.Entry { return w.ofWallet().journal() }
@@ -448,4 +474,20 @@ func (w *walletUnderTest) ofWallet() steps {
 	of := w.steps
 	of.ref = w.ref
 	return of
+}
+
+// limitText is how the model writes a credit limit.
+func limitText(limit wallet.Amount) string {
+	if limit.IsZero() {
+		return ""
+	}
+	return limit.String()
+}
+
+func signed(total string) wallet.Amount {
+	amount, err := wallet.ParseSigned(total)
+	if err != nil {
+		panic(err)
+	}
+	return amount
 }

@@ -274,3 +274,71 @@ func TestTryingAgainReadsFewOfTheWaitingLines(t *testing.T) {
 	}
 	s.verified()
 }
+
+// TestAWalletWithoutGrantsReadsNone beside another one that has some.
+func TestAWalletWithoutGrantsReadsNone(t *testing.T) {
+	db, plans := explained(t, testenv.DatabaseURL(t))
+	s := steps{activities.New(db), t, db, usd("u1")}
+	s.of("other").do(grant("g", "5", "1d"))
+	for i := range 8 {
+		*plans = nil
+		id := func(name string) string { return fmt.Sprint(name, "-", i) }
+		s.do(wallet.Command{ID: id("a"), Type: wallet.TypeAdd, Amount: wallet.MustAmount("5")}, take(id("s"), "1"), wallet.Command{ID: id("h"), Type: wallet.TypeHold, Amount: wallet.MustAmount("1")})
+		s.do(wallet.Command{ID: id("c"), Type: wallet.TypeCapture, HoldID: id("h")}, wallet.Command{ID: id("r"), Type: wallet.TypeReverse, OriginalID: id("s")})
+		s.ensure()
+		s.record()
+		for _, plan := range *plans {
+			for line := range strings.Lines(plan) {
+				if strings.Contains(line, " on wallet_grants") {
+					require.Contains(t, line, "never executed", plan)
+				}
+			}
+		}
+	}
+}
+
+// manyGrants inserts grants of 1 in a state, which expire after those of commands do.
+func manyGrants(userID, state string, from, n int) string {
+	return fmt.Sprintf(`INSERT INTO wallet_grants (user_id, currency, grant_number, command_id, state, priority, amount, unused, held, used, expired, expires_at, added_at, updated_at, position)
+		SELECT '%[1]s', 'USD', n, '%[2]s-' || n, '%[2]s', 50, 1, CASE '%[2]s' WHEN 'open' THEN 1 ELSE 0 END, 0, CASE '%[2]s' WHEN 'open' THEN 0 ELSE 1 END, 0,
+			clock_timestamp() + (100 + n) * interval '1 hour', timestamptz '2026-01-01T00:00:00Z', timestamptz '2026-01-01T00:00:00Z', n
+		FROM generate_series(%[3]d, %[3]d + %[4]d - 1) AS n`, userID, state, from, n)
+}
+
+// TestAThousandGrantsCostAsMuchAsTwenty: a command reads those that it uses. Plans are made while there
+// are few.
+func TestAThousandGrantsCostAsMuchAsTwenty(t *testing.T) {
+	for _, analyzed := range []bool{false, true} {
+		t.Run(fmt.Sprint(analyzed), func(t *testing.T) {
+			db, plans := explained(t, testenv.DatabaseURL(t))
+			s := steps{activities.New(db), t, db, usd("u1")}
+			s.apply(add("funds", "10000"))
+			s.exec(`UPDATE wallet_assets SET position = 1000000`) // the grants have positions before
+			cost := func(name string) int {
+				*plans = nil
+				s.do(grant(name, "2", "1h"), take(name+"-s", "1.50"), wallet.Command{ID: name + "-h", Type: wallet.TypeHold, Amount: wallet.MustAmount("1")})
+				s.do(wallet.Command{ID: name + "-c", Type: wallet.TypeCapture, HoldID: name + "-h"}, wallet.Command{ID: name + "-r", Type: wallet.TypeReverse, OriginalID: name + "-s", Amount: wallet.MustAmount("0.50")})
+				s.do(take(name+"-rest", "0.50"))
+				s.record()
+				return requireFewRows(t, *plans, 20)
+			}
+			have := func(open int) {
+				s.exec(manyGrants("u1", "open", 100_000+open, open))
+				s.exec(`UPDATE wallet_assets SET (open_grants, granted_amount, next_grant_expiry) =
+					(SELECT count(*), sum(unused), min(expires_at) FROM wallet_grants WHERE user_id = 'u1' AND currency = 'USD' AND state = 'open') WHERE user_id = 'u1'`)
+			}
+			have(20)
+			for i := range 8 { // Postgres keeps a plan from the sixth time on
+				cost(fmt.Sprint("before-", i))
+			}
+			s.exec(manyGrants("u1", "used", 200_000, 5000))
+			if analyzed {
+				_, err := db.Exec(t.Context(), `ANALYZE`, pgx.QueryExecModeSimpleProtocol)
+				require.NoError(t, err)
+			}
+			twenty := cost("twenty")
+			have(970)
+			require.InDelta(t, twenty, cost("thousand"), 10) // of about 350: one more of them is used up
+		})
+	}
+}

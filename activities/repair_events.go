@@ -27,6 +27,17 @@ var (
 			WHERE user_id = $1 AND currency = $2 AND state = 'open') AS h
 		WHERE a.user_id = $1 AND a.currency = $2`
 
+	sqlRecountGrants = `UPDATE wallet_assets AS a
+		SET open_grants = g.open, granted_amount = trim_scale(g.granted), next_grant_expiry = g.next
+		FROM (
+			SELECT count(*) AS open, coalesce(sum(unused), 0) AS granted, min(expires_at) FILTER (WHERE state = 'open') AS next
+			FROM wallet_grants
+			WHERE user_id = $1 AND currency = $2 AND state IN ('open', 'held')) AS g
+		WHERE a.user_id = $1 AND a.currency = $2`
+
+	sqlInsertLostGrants = rows.InsertGrants + `
+		ON CONFLICT DO NOTHING`
+
 	sqlInsertLostHolds = rows.InsertHolds + `
 		ON CONFLICT DO NOTHING`
 )
@@ -37,7 +48,8 @@ type Repaired struct {
 	// Ranges of the feed for events that were in none, including events that were missing
 	// themselves.
 	Ranges int64 `json:"ranges_appended"`
-	Holds  int64 `json:"holds_restored"` // hold rows that were lost
+	Holds  int64 `json:"holds_restored"`  // hold rows that were lost
+	Grants int64 `json:"grants_restored"` // grant rows that were lost
 }
 
 // RepairEvents appends the events that are missing anywhere in the trail of a wallet asset, and
@@ -54,6 +66,9 @@ func (a *Activities) RepairEvents(ctx context.Context, ref wallet.AssetRef) (Rep
 			return repaired, err
 		}
 		if repaired.Holds, err = t.repairHolds(ctx, ref); err != nil {
+			return repaired, err
+		}
+		if repaired.Grants, err = t.repairGrants(ctx, ref); err != nil {
 			return repaired, err
 		}
 		return repaired, t.commit(ctx, &pgx.Batch{})
@@ -93,5 +108,23 @@ func (t transaction) repairHolds(ctx context.Context, ref wallet.AssetRef) (int6
 		return 0, err
 	}
 	_, err = t.conn.Exec(ctx, sqlRecountHolds, ref.UserID, ref.Currency)
+	return tag.RowsAffected(), err
+}
+
+// repairGrants is repairHolds for grants.
+func (t transaction) repairGrants(ctx context.Context, ref wallet.AssetRef) (int64, error) {
+	derived, err := t.derivedGrants(ctx, ref)
+	if err != nil || len(derived) == 0 {
+		return 0, err
+	}
+	var grants []rows.Grant
+	for _, number := range slices.Sorted(maps.Keys(derived)) {
+		grants = append(grants, rows.Grant{AssetRef: ref, Grant: derived[number]})
+	}
+	tag, err := t.conn.Exec(ctx, sqlInsertLostGrants, rows.GrantParameters(grants)...)
+	if err != nil {
+		return 0, err
+	}
+	_, err = t.conn.Exec(ctx, sqlRecountGrants, ref.UserID, ref.Currency)
 	return tag.RowsAffected(), err
 }

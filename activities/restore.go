@@ -14,7 +14,7 @@ import (
 // The asset as its journal ends with it, and as its holds are.
 const sqlLostAssets = `SELECT wanted.u AS user_id, wanted.c AS currency, last.total_after::text AS total_amount, last.hold_after::text AS hold_amount,
 		coalesce(applied.version, 0) AS version, last.position, last.hash, last.format, last.recorded_at AS updated_at,
-		holds.open AS open_holds, holds.next AS next_expiry, last.frozen, last.debits_frozen_until, last.credits_frozen_until, coalesce(last.closed, false) AS closed, watched.thresholds, (SELECT scale FROM currencies WHERE code = wanted.c) AS scale
+		holds.open AS open_holds, holds.next AS next_expiry, grants.open AS open_grants, grants.granted AS granted_amount, grants.next AS next_grant_expiry, last.frozen, last.debits_frozen_until, last.credits_frozen_until, coalesce(last.closed, false) AS closed, last.credit_limit::text, watched.thresholds, (SELECT scale FROM currencies WHERE code = wanted.c) AS scale
 	FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
 	CROSS JOIN LATERAL (
 		SELECT *
@@ -32,6 +32,10 @@ const sqlLostAssets = `SELECT wanted.u AS user_id, wanted.c AS currency, last.to
 		SELECT count(*) AS open, min(expires_at) AS next
 		FROM wallet_holds
 		WHERE user_id = wanted.u AND currency = wanted.c AND state = 'open') AS holds
+	CROSS JOIN LATERAL (
+		SELECT count(*) AS open, coalesce(sum(unused), 0)::text AS granted, min(expires_at) FILTER (WHERE state = 'open') AS next
+		FROM wallet_grants
+		WHERE user_id = wanted.u AND currency = wanted.c AND state IN ('open', 'held')) AS grants
 	LEFT JOIN LATERAL (
 		SELECT thresholds::text
 		FROM wallet_commands

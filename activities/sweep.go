@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -49,17 +48,24 @@ const (
 
 	sqlOverdue = `SELECT DISTINCT user_id, currency
 		FROM (
-			SELECT user_id, currency
+			(SELECT user_id, currency
 			FROM wallet_holds
 			WHERE state = 'open' AND expires_at IS NOT NULL AND expires_at <= $1
 				AND (user_id, currency) NOT IN (SELECT u, c FROM unnest($2::text[], $3::text[]) AS failed (u, c))
 			ORDER BY expires_at
-			LIMIT $4) AS overdue`
+			LIMIT $4)
+			UNION ALL
+			(SELECT user_id, currency
+			FROM wallet_grants
+			WHERE state = 'open' AND expires_at IS NOT NULL AND expires_at <= $1
+				AND (user_id, currency) NOT IN (SELECT u, c FROM unnest($2::text[], $3::text[]) AS failed (u, c))
+			ORDER BY expires_at
+			LIMIT $4)) AS overdue`
 
 	// The trail of a wallet is complete if it has the event of the last version.
 	sqlExpiredUnrecorded = `SELECT DISTINCT user_id, currency
 		FROM (
-			SELECT user_id, currency
+			(SELECT user_id, currency
 			FROM wallet_holds AS h
 			WHERE state = 'expired' AND updated_at > $5 AND updated_at <= $1
 				AND (user_id, currency) NOT IN (SELECT u, c FROM unnest($2::text[], $3::text[]) AS failed (u, c))
@@ -69,7 +75,19 @@ const (
 					JOIN wallet_asset_events AS e ON e.user_id = a.user_id AND e.currency = a.currency AND e.version = a.version
 					WHERE a.user_id = h.user_id AND a.currency = h.currency) IS NULL
 			ORDER BY updated_at
-			LIMIT $4) AS unrecorded`
+			LIMIT $4)
+			UNION ALL
+			(SELECT user_id, currency
+			FROM wallet_grants AS g
+			WHERE expired > 0 AND updated_at > $5 AND updated_at <= $1
+				AND (user_id, currency) NOT IN (SELECT u, c FROM unnest($2::text[], $3::text[]) AS failed (u, c))
+				AND (
+					SELECT true
+					FROM wallet_assets AS a
+					JOIN wallet_asset_events AS e ON e.user_id = a.user_id AND e.currency = a.currency AND e.version = a.version
+					WHERE a.user_id = g.user_id AND a.currency = g.currency) IS NULL
+			ORDER BY updated_at
+			LIMIT $4)) AS unrecorded`
 )
 
 // sweeps is what a worker remembers from one sweep to the next.
@@ -79,36 +97,41 @@ type sweeps struct {
 	recordedUpTo        time.Time // by Postgres's clock; zero before the first sweep
 }
 
-// ExpireOverdue lets the holds expire that are overdue because the workflow of their wallet
+// Expired is how many expiries were recorded.
+type Expired struct{ Holds, Grants int }
+
+// ExpireOverdue lets the holds and grants expire that are overdue because the workflow of their wallet
 // is gone or stands still, with their events, and records the events of expiries whose worker
 // died before it could. It goes on until it finds no more, but leaves out for a while what
-// failed. It returns how many holds have expired, and in how many wallets. Every worker may call
+// failed. It returns how many have expired, and in how many wallets. Every worker may call
 // it, at the same time too.
 //
 // Overdue is by Postgres's clock. If that was put back, the fold goes by the last entry of a
 // wallet instead; but that entry has expired what was due then.
-func (a *Activities) ExpireOverdue(ctx context.Context) (holds, wallets int, err error) {
+func (a *Activities) ExpireOverdue(ctx context.Context) (expired Expired, wallets int, err error) {
 	var until time.Time
 	if err := a.db.QueryRow(ctx, sqlSweepUntil, sweepGrace).Scan(&until); err != nil {
-		return 0, 0, err
+		return expired, 0, err
 	}
-	var expired atomic.Int64
+	var mu sync.Mutex
 	wallets, err = a.sweep(ctx, &a.swept.overdue, sqlOverdue, []any{until}, func(ctx context.Context, ref wallet.AssetRef) (bool, error) {
 		n, err := a.expireHolds(ctx, ref)
-		expired.Add(int64(n))
-		return n > 0, err
+		mu.Lock()
+		defer mu.Unlock()
+		expired.Holds, expired.Grants = expired.Holds+n.Holds, expired.Grants+n.Grants
+		return n != Expired{}, err
 	})
-	return int(expired.Load()), wallets, errors.Join(err, a.recordExpiries(ctx, until))
+	return expired, wallets, errors.Join(err, a.recordExpiries(ctx, until))
 }
 
-// expireHolds returns how many holds of a wallet have expired. If only their events could not
+// expireHolds returns how many holds and grants of a wallet have expired. If only their events could not
 // be recorded, the wallet stays in reach of recordExpiries.
-func (a *Activities) expireHolds(ctx context.Context, ref wallet.AssetRef) (expired int, err error) {
+func (a *Activities) expireHolds(ctx context.Context, ref wallet.AssetRef) (expired Expired, err error) {
 	out, err := a.ApplyCommands(ctx, wallet.ApplyCommandsInput{AssetRef: ref})
 	if err == nil && out.NeedsRecording {
 		_, err = a.RecordEvents(ctx, ref)
 	}
-	return out.Expired, err
+	return Expired{out.Expired, out.ExpiredGrants}, err
 }
 
 // recordExpiries records the events of expiries up to a time that have none.

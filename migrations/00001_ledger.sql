@@ -29,16 +29,20 @@ CREATE TABLE wallet_assets (
     format       smallint    NOT NULL DEFAULT 0 CHECK (format >= 0),
     open_holds   integer     NOT NULL DEFAULT 0 CHECK (open_holds BETWEEN 0 AND 1000),
     next_expiry  timestamptz,
+    open_grants  integer     NOT NULL DEFAULT 0 CHECK (open_grants BETWEEN 0 AND 1000),
+    granted_amount numeric   NOT NULL DEFAULT 0,
+    next_grant_expiry timestamptz,
     frozen       text    CHECK (frozen IN ('debits', 'credits', 'all')),
     debits_frozen_until  timestamptz,
     credits_frozen_until timestamptz,
     closed       boolean NOT NULL DEFAULT false,
+    credit_limit numeric CHECK (0 < credit_limit AND credit_limit < 'Infinity'),
     created_at   timestamptz NOT NULL,
     updated_at   timestamptz NOT NULL,
     thresholds   jsonb,
     PRIMARY KEY (user_id, currency),
-    CHECK (0 <= hold_amount AND hold_amount <= total_amount AND total_amount < 'Infinity'),
-    CHECK (NOT closed OR total_amount = 0),
+    CHECK (0 <= hold_amount AND 0 <= granted_amount AND hold_amount + granted_amount <= total_amount + coalesce(credit_limit, 0) AND total_amount < 'Infinity'),
+    CHECK (NOT closed OR (total_amount = 0 AND granted_amount = 0 AND credit_limit IS NULL)),
     CHECK (debits_frozen_until IS NULL OR coalesce(frozen IN ('debits', 'all'), false)),
     CHECK (credits_frozen_until IS NULL OR coalesce(frozen IN ('credits', 'all'), false))
 ) WITH (fillfactor = 50);  -- keeps new versions of a hot row on its own page
@@ -48,9 +52,13 @@ COMMENT ON COLUMN wallet_assets.position IS 'journal entries, from 1 without gap
 COMMENT ON COLUMN wallet_assets.hash     IS 'hash of the last journal entry';
 COMMENT ON COLUMN wallet_assets.open_holds  IS 'how many rows of wallet_holds are open';
 COMMENT ON COLUMN wallet_assets.next_expiry IS 'when the next of them expires; null if none does';
+COMMENT ON COLUMN wallet_assets.open_grants       IS 'how many rows of wallet_grants are open or held: where it is 0, no command reads them';
+COMMENT ON COLUMN wallet_assets.granted_amount    IS 'what is left of them';
+COMMENT ON COLUMN wallet_assets.next_grant_expiry IS 'when something of one expires next; null if nothing does';
 COMMENT ON COLUMN wallet_assets.frozen   IS 'what is refused: debits, credits or all; null if nothing';
 COMMENT ON COLUMN wallet_assets.debits_frozen_until  IS 'when that ends by itself, without a change here; null if it does not';
 COMMENT ON COLUMN wallet_assets.credits_frozen_until IS 'when that ends by itself, without a change here; null if it does not';
+COMMENT ON COLUMN wallet_assets.credit_limit IS 'by how much the total may be below 0; null if it may not';
 COMMENT ON COLUMN wallet_assets.thresholds IS 'whose crossing is told, by name: [{"name": "low", "amount": "20.00"}]; null if there is none';
 COMMENT ON COLUMN wallet_assets.format   IS 'format of the last journal entry; 0 before the first';
 
@@ -59,14 +67,14 @@ CREATE TABLE wallet_commands (
     currency     text COLLATE "C" NOT NULL,
     position     bigint  NOT NULL CHECK (position >= 1),
     command_id   text COLLATE "C" NOT NULL,
-    type         text    CHECK (type IN ('create', 'add', 'subtract', 'hold', 'capture', 'release', 'reverse', 'freeze', 'unfreeze', 'close', 'set_threshold', 'remove_threshold', 'expire')),  -- null if unreadable
+    type         text    CHECK (type IN ('create', 'add', 'subtract', 'hold', 'capture', 'release', 'reverse', 'freeze', 'unfreeze', 'close', 'set_credit_limit', 'set_threshold', 'remove_threshold', 'expire', 'expire_grant')),  -- null if unreadable
     amount       numeric CHECK (0 <= amount AND amount < 'Infinity'),
     request_hash bytea   NOT NULL CHECK (length(request_hash) = 32),
     status       text    NOT NULL CHECK (status IN ('applied', 'unapplied')),
     reason       text    CHECK (reason IN ('insufficient_funds', 'already_exists', 'too_late', 'scale_exceeded', 'version_mismatch', 'malformed',
                      'hold_not_found', 'hold_closed', 'hold_expired', 'hold_exceeded', 'expiry_not_later', 'too_many_holds',
                      'original_not_found', 'original_unapplied', 'original_is_reversal', 'not_reversible', 'reversal_exceeded',
-                     'frozen', 'freeze_expired', 'closed', 'not_empty', 'too_many_thresholds', 'threshold_not_found', 'transaction_refused')),
+                     'frozen', 'freeze_expired', 'closed', 'not_empty', 'credit_limit_exceeded', 'too_many_thresholds', 'threshold_not_found', 'grant_expired', 'too_many_grants', 'transaction_refused')),
     message      text,
     total_before numeric NOT NULL,
     total_after  numeric NOT NULL,
@@ -94,6 +102,11 @@ CREATE TABLE wallet_commands (
     debits_frozen_until  timestamptz,
     credits_frozen_until timestamptz,
     closed       boolean,
+    credit_limit numeric CHECK (0 < credit_limit AND credit_limit < 'Infinity'),  -- after the command; before it, the CHECKs below held with this one too
+    priority     smallint CHECK (priority BETWEEN 1 AND 100),  -- of the grant that the command makes
+    return_expired boolean,
+    grant_expires_at timestamptz,
+    grants       text    CHECK (grants ~ '^[1-9][0-9]*:[0-9.]+(,[1-9][0-9]*:[0-9.]+)*$'),  -- number:amount of those that the command takes, reserves or gives back
     transaction_id text COLLATE "C",  -- of which this command is a leg
     leg          smallint CHECK (leg BETWEEN 1 AND legs),
     legs         smallint CHECK (legs BETWEEN 2 AND 100),
@@ -110,8 +123,8 @@ CREATE TABLE wallet_commands (
     CHECK (status = 'unapplied' OR type IS NOT NULL),
     CHECK ((transaction_id IS NULL) = (leg IS NULL) AND (leg IS NULL) = (legs IS NULL)),
     CHECK (status = 'applied' OR (total_after = total_before AND hold_after = hold_before)),
-    CHECK (0 <= hold_before AND hold_before <= total_before AND total_before < 'Infinity'),
-    CHECK (0 <= hold_after AND hold_after <= total_after AND total_after < 'Infinity')
+    CHECK (0 <= hold_before AND hold_before <= total_before + coalesce(credit_limit, 0) AND total_before < 'Infinity'),
+    CHECK (0 <= hold_after AND hold_after <= total_after + coalesce(credit_limit, 0) AND total_after < 'Infinity')
 );
 -- The last reversal of a command says what is left of it.
 CREATE INDEX wallet_commands_reversals ON wallet_commands (user_id, currency, original_id, position) WHERE original_id IS NOT NULL AND version IS NOT NULL;
@@ -129,8 +142,8 @@ CREATE TABLE wallet_asset_events (
     version      bigint  NOT NULL,
     event_type   text    NOT NULL CHECK (event_type IN ('wallet_asset.created', 'wallet_asset.added', 'wallet_asset.subtracted',
                      'wallet_asset.held', 'wallet_asset.captured', 'wallet_asset.released', 'wallet_asset.reversed', 'wallet_asset.frozen', 'wallet_asset.unfrozen', 'wallet_asset.closed',
-                     'wallet_asset.threshold_set', 'wallet_asset.threshold_removed',
-                     'wallet_asset.hold_expired')),
+                     'wallet_asset.credit_limit_set', 'wallet_asset.threshold_set', 'wallet_asset.threshold_removed',
+                     'wallet_asset.hold_expired', 'wallet_asset.grant_expired')),
     command_id   text COLLATE "C" NOT NULL,
     amount       numeric,
     total_before numeric NOT NULL,
@@ -159,6 +172,11 @@ CREATE TABLE wallet_asset_events (
     debits_frozen_until  timestamptz,
     credits_frozen_until timestamptz,
     closed       boolean,
+    credit_limit numeric,
+    priority     smallint,
+    return_expired boolean,
+    grant_expires_at timestamptz,
+    grants       text,
     transaction_id text COLLATE "C",
     leg          smallint,
     legs         smallint,
@@ -184,15 +202,18 @@ SELECT user_id, currency, version,
         WHEN 'freeze'   THEN 'wallet_asset.frozen'
         WHEN 'unfreeze' THEN 'wallet_asset.unfrozen'
         WHEN 'close'    THEN 'wallet_asset.closed'
+        WHEN 'set_credit_limit' THEN 'wallet_asset.credit_limit_set'
         WHEN 'set_threshold'    THEN 'wallet_asset.threshold_set'
         WHEN 'remove_threshold' THEN 'wallet_asset.threshold_removed'
         WHEN 'expire'   THEN 'wallet_asset.hold_expired'
+        WHEN 'expire_grant' THEN 'wallet_asset.grant_expired'
     END AS event_type,
     command_id, amount, total_before, total_after, hold_before, hold_after, description, actor, metadata,
     recorded_at AS occurred_at, position, hash,
     not_after, expected_version,
     hold_id, expires_in, expires_at, partial, hold_state, hold_left, hold_expires_at,
-    original_id, original_left, what, frozen, debits_frozen_until, credits_frozen_until, closed,
+    original_id, original_left, what, frozen, debits_frozen_until, credits_frozen_until, closed, credit_limit,
+    priority, return_expired, grant_expires_at, grants,
     transaction_id, leg, legs,
     threshold, thresholds, crossed
 FROM wallet_commands
@@ -226,6 +247,7 @@ CREATE TABLE wallet_holds (
     placed_at  timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     position   bigint      NOT NULL CHECK (position >= 1),
+    grants     text,
     PRIMARY KEY (user_id, currency, hold_id),
     CHECK (captured + released <= amount),
     CHECK ((state = 'open') = (captured + released < amount))
@@ -233,6 +255,7 @@ CREATE TABLE wallet_holds (
 COMMENT ON TABLE  wallet_holds            IS 'What became of each hold, derived from the journal in the transaction that appends to it.';
 COMMENT ON COLUMN wallet_holds.hold_id    IS 'id of the command that placed it';
 COMMENT ON COLUMN wallet_holds.amount     IS 'reserved, raises included; what is neither captured nor released is left';
+COMMENT ON COLUMN wallet_holds.grants     IS 'number:amount of the grants that what is left reserves; the rest is not granted';
 COMMENT ON COLUMN wallet_holds.updated_at IS 'when its last journal entry was recorded, at position';
 
 -- For those of a wallet that are open, by their expiry; for those of all wallets whose time is
@@ -240,6 +263,42 @@ COMMENT ON COLUMN wallet_holds.updated_at IS 'when its last journal entry was re
 CREATE INDEX wallet_holds_open    ON wallet_holds (user_id, currency, expires_at, hold_id) WHERE state = 'open';
 CREATE INDEX wallet_holds_due     ON wallet_holds (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
 CREATE INDEX wallet_holds_expired ON wallet_holds (updated_at) WHERE state = 'expired';
+
+CREATE TABLE wallet_grants (
+    user_id      text COLLATE "C" NOT NULL,
+    currency     text COLLATE "C" NOT NULL,
+    grant_number bigint      NOT NULL CHECK (grant_number >= 1),
+    command_id   text COLLATE "C" NOT NULL,
+    state        text        NOT NULL CHECK (state IN ('open', 'held', 'used', 'expired')),
+    priority     smallint    NOT NULL CHECK (priority BETWEEN 1 AND 100),
+    amount       numeric     NOT NULL CHECK (0 < amount AND amount < 'Infinity'),
+    unused       numeric     NOT NULL CHECK (unused >= 0),
+    held         numeric     NOT NULL CHECK (held >= 0),
+    used         numeric     NOT NULL CHECK (used >= 0),
+    expired      numeric     NOT NULL CHECK (expired >= 0),
+    expiries     integer     NOT NULL DEFAULT 0,
+    expires_at   timestamptz,
+    added_at     timestamptz NOT NULL,
+    updated_at   timestamptz NOT NULL,
+    position     bigint      NOT NULL CHECK (position >= grant_number),
+    PRIMARY KEY (user_id, currency, grant_number),
+    CHECK (unused + held + used + expired = amount),
+    CHECK ((state = 'open') = (unused > 0)),
+    CHECK ((state = 'held') = (unused = 0 AND held > 0))
+);
+COMMENT ON TABLE  wallet_grants              IS 'What became of each grant, derived from the journal in the transaction that appends to it. A wallet without grants has no rows.';
+COMMENT ON COLUMN wallet_grants.grant_number IS 'position of the add that made it, whose id is command_id';
+COMMENT ON COLUMN wallet_grants.unused       IS 'what can be spent of it';
+COMMENT ON COLUMN wallet_grants.expiries     IS 'how many entries its expired amount is of: what was held expires later';
+COMMENT ON COLUMN wallet_grants.updated_at   IS 'when its last journal entry was recorded, at position';
+
+-- For those of a wallet in the order in which they are used up, which NULL, for never, is the last
+-- of; for those of a wallet by their expiry; for those of all wallets whose time is over; and for
+-- those that have expired lately, whose events the sweep looks after.
+CREATE INDEX wallet_grants_next    ON wallet_grants (user_id, currency, priority, expires_at, grant_number) WHERE state = 'open';
+CREATE INDEX wallet_grants_open    ON wallet_grants (user_id, currency, expires_at, grant_number) WHERE state = 'open' AND expires_at IS NOT NULL;
+CREATE INDEX wallet_grants_due     ON wallet_grants (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
+CREATE INDEX wallet_grants_expired ON wallet_grants (updated_at) WHERE expired > 0;
 
 -- A run applies the lines of a file, or of another module, each a command of its own. Whoever
 -- stages one inserts its row and all its lines in one transaction, and then starts the workflow

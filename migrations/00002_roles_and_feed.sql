@@ -244,13 +244,14 @@ $$;
 REVOKE EXECUTE ON FUNCTION wallet_record_events, wallet_repair_events, wallet_check_run_lines FROM PUBLIC;
 GRANT  EXECUTE ON FUNCTION wallet_record_events, wallet_repair_events TO wallet_app;
 
-GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_holds, wallet_transactions, wallet_commands, wallet_asset_events, wallet_feed, wallet_feed_consumers, wallet_feed_parked, wallet_feed_skipped,
+GRANT SELECT ON goose_db_version, currencies, wallets, wallet_assets, wallet_holds, wallet_grants, wallet_transactions, wallet_commands, wallet_asset_events, wallet_feed, wallet_feed_consumers, wallet_feed_parked, wallet_feed_skipped,
     wallet_runs, wallet_run_lines, wallet_run_parts, wallet_run_waiting, wallet_run_failures
     TO wallet_app, wallet_reader;
 
-GRANT INSERT ON wallets, wallet_assets, wallet_holds, wallet_transactions, wallet_commands TO wallet_app;
-GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, open_holds, next_expiry, frozen, debits_frozen_until, credits_frozen_until, closed, updated_at, thresholds) ON wallet_assets TO wallet_app;  -- this also allows the row lock
-GRANT UPDATE (state, amount, captured, released, expires_at, updated_at, position) ON wallet_holds TO wallet_app;
+GRANT INSERT ON wallets, wallet_assets, wallet_holds, wallet_grants, wallet_transactions, wallet_commands TO wallet_app;
+GRANT UPDATE (total_amount, hold_amount, version, position, hash, format, open_holds, next_expiry, open_grants, granted_amount, next_grant_expiry, frozen, debits_frozen_until, credits_frozen_until, closed, credit_limit, updated_at, thresholds) ON wallet_assets TO wallet_app;  -- this also allows the row lock
+GRANT UPDATE (state, amount, captured, released, expires_at, updated_at, position, grants) ON wallet_holds TO wallet_app;
+GRANT UPDATE (state, unused, held, used, expired, expiries, updated_at, position) ON wallet_grants TO wallet_app;
 GRANT INSERT ON wallet_runs, wallet_run_lines, wallet_run_parts, wallet_run_waiting, wallet_run_failures TO wallet_app;
 GRANT UPDATE (lines, skipped, sha256, state, updated_at) ON wallet_runs TO wallet_app;
 GRANT UPDATE (done_line, saves, applied, refused, invalid, replayed, updated_at) ON wallet_run_parts TO wallet_app;

@@ -36,6 +36,7 @@ type checkedWallet struct {
 	account   wallet.Account
 	closed    map[string]wallet.Hold     // that lines have closed or name
 	originals map[string]wallet.Original // that lines have reversed or will
+	used      map[int64]wallet.Grant     // of which nothing is left, and that originals name
 	seen      map[idKey]seenID
 }
 
@@ -47,6 +48,11 @@ func (w *checkedWallet) accountFor(c wallet.Command) wallet.Account {
 	}
 	if o, known := w.originals[c.OriginalID]; known {
 		a.KeepOriginal(o)
+		for _, n := range o.NamedGrants() {
+			if g, known := w.used[n]; known {
+				a.KeepGrant(g)
+			}
+		}
 	}
 	return a
 }
@@ -57,6 +63,13 @@ func (w *checkedWallet) keep(a wallet.Account) {
 		if !h.IsOpen() {
 			delete(a.Holds, id)
 			w.closed[id] = h
+		}
+	}
+	for n, g := range a.Grants {
+		delete(w.used, n) // a reversal may have opened it again
+		if !g.IsOpen() {
+			delete(a.Grants, n)
+			w.used[n] = g
 		}
 	}
 	maps.Copy(w.originals, a.Originals)
@@ -93,6 +106,22 @@ const (
 			WHERE user_id = u AND currency = c AND state = 'open'
 			ORDER BY expires_at, hold_id
 			OFFSET 0) AS h`
+
+	sqlCheckGrants = `SELECT ` + rows.GrantColumns + `
+		FROM unnest($1::text[], $2::text[]) AS wanted (u, c)
+		CROSS JOIN LATERAL (
+			SELECT *
+			FROM wallet_grants
+			WHERE user_id = u AND currency = c AND state IN ('open', 'held')
+			OFFSET 0) AS g`
+
+	sqlCheckNamedGrants = `SELECT ` + rows.GrantColumns + `
+		FROM unnest($1::text[], $2::text[], $3::bigint[]) AS wanted (u, c, n)
+		CROSS JOIN LATERAL (
+			SELECT *
+			FROM wallet_grants
+			WHERE user_id = u AND currency = c AND grant_number = n
+			OFFSET 0) AS g`
 
 	sqlCheckNamedHolds = `SELECT ` + rows.HoldColumns + `
 		FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (u, c, id)
@@ -151,7 +180,7 @@ func (d *decision) readWallets(ctx context.Context, tx pgx.Tx, lines []wallet.Ru
 		if d.wallets[l.AssetRef] == nil {
 			d.wallets[l.AssetRef] = &checkedWallet{
 				account: wallet.Account{Asset: wallet.Asset{UserID: l.UserID, Currency: l.Currency, Scale: d.scales[l.Currency]}},
-				closed:  map[string]wallet.Hold{}, originals: map[string]wallet.Original{}, seen: map[idKey]seenID{},
+				closed:  map[string]wallet.Hold{}, originals: map[string]wallet.Original{}, used: map[int64]wallet.Grant{}, seen: map[idKey]seenID{},
 			}
 			users, currencies = append(users, l.UserID), append(currencies, l.Currency)
 		}
@@ -170,7 +199,31 @@ func (d *decision) readWallets(ctx context.Context, tx pgx.Tx, lines []wallet.Ru
 	for _, a := range assets {
 		d.wallets[wallet.AssetRef{UserID: a.UserID, Currency: a.Currency}].account.Asset = a
 	}
+	if err := d.readGrants(ctx, tx, sqlCheckGrants, users, currencies); err != nil {
+		return err
+	}
 	return d.readHolds(ctx, tx, sqlCheckHolds, users, currencies)
+}
+
+func (d *decision) readGrants(ctx context.Context, tx pgx.Tx, sql string, parameters ...any) error {
+	found, err := tx.Query(ctx, sql, parameters...)
+	if err != nil {
+		return err
+	}
+	grants, err := rows.CollectGrants(found)
+	for _, g := range grants {
+		w := d.wallets[g.AssetRef]
+		_, open := w.account.Grants[g.Number]
+		if _, used := w.used[g.Number]; open || used {
+			continue // as lines before left it
+		}
+		if g.IsOpen() {
+			w.account.KeepGrant(g.Grant)
+		} else {
+			w.used[g.Number] = g.Grant
+		}
+	}
+	return err
 }
 
 func (d *decision) readHolds(ctx context.Context, tx pgx.Tx, sql string, parameters ...any) error {
@@ -245,11 +298,29 @@ func (d *decision) readOriginals(ctx context.Context, tx pgx.Tx, reversals []wal
 	if err != nil {
 		return err
 	}
-	return rows.EachLastReversal(found, func(of wallet.AssetRef, id string, left wallet.Amount) error {
+	if err := rows.EachLastReversal(found, func(of wallet.AssetRef, id string, left wallet.Amount) error {
 		w := d.wallets[of]
 		w.originals[id] = w.originals[id].WithLeft(left)
 		return nil
-	})
+	}); err != nil {
+		return err
+	}
+	return d.readNamedGrants(ctx, tx, reversals)
+}
+
+// readNamedGrants reads the grants that the commands have used, or made, that lines reverse.
+func (d *decision) readNamedGrants(ctx context.Context, tx pgx.Tx, reversals []wallet.RunLine) error {
+	var users, currencies []string
+	var numbers []int64
+	for _, l := range reversals {
+		for _, n := range d.wallets[l.AssetRef].originals[l.OriginalID].NamedGrants() {
+			users, currencies, numbers = append(users, l.UserID), append(currencies, l.Currency), append(numbers, n)
+		}
+	}
+	if len(numbers) == 0 {
+		return nil
+	}
+	return d.readGrants(ctx, tx, sqlCheckNamedGrants, users, currencies, numbers)
 }
 
 func (d *decision) decideLine(number int64, l wallet.RunLine, prior map[string]*wallet.Entry) error {

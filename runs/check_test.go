@@ -69,3 +69,27 @@ func TestACheckKnowsWhatTheLinesBeforeLeave(t *testing.T) {
 	}, failed)
 	require.Equal(t, runs.CheckReport{Lines: 2418, Decided: true, Applied: 2409, Refused: 9, Replayed: 1}, report)
 }
+
+// TestACheckUsesUpGrantsAsTheLinesBeforeDo, in the same batch and in later ones.
+func TestACheckUsesUpGrantsAsTheLinesBeforeDo(t *testing.T) {
+	much := strings.Repeat("u2,USD,add,1,,,,,,\n", 1200)
+	report, failed := checked(t, readOnly(t), "user_id,currency,type,amount,id,original_id,hold_id,expires_in,priority,return_expired\n"+
+		"u1,USD,add,10,g,,,30d,,\n"+ // 2
+		"u1,USD,add,5,first,,,,1,\n"+
+		"u1,USD,subtract,7,s,,,,,\n"+ // 5 of first, 2 of g
+		"u1,USD,reverse,6,,g,,,,\n"+
+		"u1,USD,reverse,2.01,,g,,,,\n"+ // 6: 2 are left of it
+		"u1,USD,hold,1,h,,,,,\n"+
+		"u1,USD,reverse,2,,g,,,,\n"+ // 8: 1 is reserved
+		much+
+		"u1,USD,release,,,,h,,,\n"+ // 1209
+		"u1,USD,reverse,2,,g,,,,\n"+
+		"u1,USD,reverse,,,s,,,,\n"+ // 1211: gives 2 to g, 5 to first
+		"u1,USD,reverse,5.01,,first,,,,\n"+ // 1212
+		"u1,USD,reverse,,,first,,,,\n"+
+		"u1,USD,reverse,,,g,,,,\n"+
+		"u1,USD,subtract,0.01,,,,,,\n"+ // 1215: nothing is left
+		"u1,USD,add,1,,,,,101,\n") // 1216
+	require.Equal(t, []string{"1216 malformed", "6 insufficient_funds", "8 insufficient_funds", "1212 reversal_exceeded", "1215 insufficient_funds"}, failed)
+	require.Equal(t, runs.CheckReport{Lines: 1215, Invalid: 1, Decided: true, Applied: 1210, Refused: 4}, report)
+}

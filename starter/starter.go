@@ -128,8 +128,12 @@ type Change struct {
 	Partial   bool // for Capture: what is left stays reserved
 	// OriginalID is the CommandID of the Add, Subtract or Capture to reverse.
 	OriginalID string
-	What       string // for Freeze: debits, credits or all
-	Threshold  string // for SetThreshold and RemoveThreshold: its name
+	// Priority makes an Add a grant, as an expiry does: 1 is used up first, 100 last. ReturnExpired is
+	// for Reverse: what came from grants that have expired comes back as what never expires.
+	Priority      int64
+	ReturnExpired bool
+	What          string // for Freeze: debits, credits or all
+	Threshold     string // for SetThreshold and RemoveThreshold: its name
 	// NotAfter is the last moment at which the change may be recorded, by Postgres's clock, in
 	// whole microseconds: after it, it is refused with too_late.
 	NotAfter time.Time
@@ -144,7 +148,7 @@ type Change struct {
 func (c Change) command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.CommandID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
-		OriginalID: c.OriginalID, What: c.What, Threshold: c.Threshold,
+		OriginalID: c.OriginalID, What: c.What, Priority: c.Priority, ReturnExpired: c.ReturnExpired, Threshold: c.Threshold,
 		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}
@@ -218,6 +222,12 @@ func (c *Client) Unfreeze(ctx context.Context, change Change) (wallet.Result, er
 // opens it again, every other command is refused with closed. A freeze stays.
 func (c *Client) Close(ctx context.Context, change Change) (wallet.Result, error) {
 	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeClose))
+}
+
+// SetCreditLimit lets the total fall to minus the Amount, which is then available too; 0 ends that. It
+// is refused with credit_limit_exceeded if more than the Amount is used. Close ends it.
+func (c *Client) SetCreditLimit(ctx context.Context, change Change) (wallet.Result, error) {
+	return c.Apply(ctx, change.UserID, change.Currency, change.command(wallet.TypeSetCreditLimit))
 }
 
 // SetThreshold sets the Threshold with that name to Amount, or refuses with too_many_thresholds. From

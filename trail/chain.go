@@ -26,13 +26,15 @@ func readAsset(found pgx.Rows) (a storedAsset) {
 	var createdAt time.Time
 	a.problem = rows.Read(found,
 		rows.Column{Name: "user_id", Of: &a.UserID}, rows.Column{Name: "currency", Of: &a.Currency},
-		rows.Column{Name: "total_amount", Of: &a.Total}, rows.Column{Name: "hold_amount", Of: &a.Hold},
+		rows.Column{Name: "total_amount", Of: &a.Total, Signed: true}, rows.Column{Name: "hold_amount", Of: &a.Hold},
 		rows.Column{Name: "version", Of: &a.Version}, rows.Column{Name: "position", Of: &a.Position},
 		rows.Column{Name: "hash", Of: &a.Hash}, rows.Column{Name: "format", Of: &a.Format},
 		rows.Column{Name: "open_holds", Of: &a.OpenHolds}, rows.Column{Name: "next_expiry", Of: &a.NextExpiry, Optional: true},
+		rows.Column{Name: "open_grants", Of: &a.OpenGrants}, rows.Column{Name: "granted_amount", Of: &a.Granted}, rows.Column{Name: "next_grant_expiry", Of: &a.NextGrantExpiry, Optional: true},
 		rows.Column{Name: "frozen", Of: (*string)(&a.Frozen), Optional: true},
 		rows.Column{Name: "debits_frozen_until", Of: &a.DebitsFrozenUntil, Optional: true}, rows.Column{Name: "credits_frozen_until", Of: &a.CreditsFrozenUntil, Optional: true},
 		rows.Column{Name: "closed", Of: &a.Closed},
+		rows.Column{Name: "credit_limit", Of: &a.CreditLimit, Optional: true},
 		rows.Column{Name: "thresholds", Of: (*string)(&a.Thresholds), Optional: true},
 		rows.Column{Name: "created_at", Of: &createdAt}, rows.Column{Name: "updated_at", Of: &a.UpdatedAt},
 		rows.Column{Name: "scale", Of: &scale}, rows.Column{Name: "wallet", Of: new(string)})
@@ -62,6 +64,7 @@ type chain struct {
 	repeats rows.Repetition
 
 	holds   chainHolds
+	grants  chainGrants
 	legs    chainLegs
 	scope   scope
 	missing int64 // version of the first entry without an event
@@ -95,6 +98,7 @@ func (c *chain) read(entries *stream) *wallet.Entry {
 	if c.current.OriginalID != "" {
 		if o, known := readOriginal(entries.found, &c.current); known {
 			c.want.KeepOriginal(o)
+			c.nameGrants(o)
 		}
 	}
 	return &c.current
@@ -176,12 +180,16 @@ func (c *chain) checkOwn(e *wallet.Entry) {
 	own := wallet.AutoCreate()
 	switch {
 	case e.Reason == wallet.ReasonMalformed:
-		if !malformedID.MatchString(e.CommandID) || e.Type == wallet.TypeExpire || e.TransactionID != "" {
+		if !malformedID.MatchString(e.CommandID) || e.Type == wallet.TypeExpire || e.Type == wallet.TypeExpireGrant || e.TransactionID != "" {
 			c.wrongEntry(e, "it is malformed, and its id is not one that the service gives")
 		}
 	case e.Type == wallet.TypeExpire:
 		if own = wallet.ExpireCommand(e.HoldID); !sameCommand(e, own) || e.Status != wallet.StatusApplied {
 			c.wrongEntry(e, "an expiry is the service's own, and this one is not as the service writes it: id %q, applied, and no more than the hold", own.ID)
+		}
+	case e.Type == wallet.TypeExpireGrant:
+		if own = wallet.ExpireGrantCommand(c.want.Grants[wallet.ExpiredGrant(e.CommandID)]); !sameCommand(e, own) || e.Status != wallet.StatusApplied {
+			c.wrongEntry(e, "an expiry is the service's own, and this one is not as the service writes it: id %q, applied, and what is left of the grant", own.ID)
 		}
 	case e.Reason == wallet.ReasonTransactionRefused && e.TransactionID == "":
 		c.wrongEntry(e, "a transaction was refused, and it is a leg of none")
@@ -206,14 +214,18 @@ func sameCommand(e *wallet.Entry, c wallet.Command) bool {
 // the first command that comes then, by their expiry, then their id: so no entry is there while
 // a hold is due, but the expiry of the first one that is.
 func (c *chain) checkDue(e *wallet.Entry) {
+	first := wallet.Hold{}
+	defer func() { c.checkDueGrant(e, first) }()
 	if c.holds.due.IsZero() || e.RecordedAt.Before(c.holds.due) {
 		return
 	}
-	first := wallet.Hold{}
 	for _, h := range c.want.Holds {
 		if h.IsDue(e.RecordedAt) && (first.ID == "" || cmp.Or(h.ExpiresAt.Compare(first.ExpiresAt), cmp.Compare(h.ID, first.ID)) < 0) {
 			first = h
 		}
+	}
+	if g, due := c.dueGrant(e.RecordedAt); due && g.ExpiresAt.Before(first.ExpiresAt) {
+		return // that one is the first
 	}
 	if first.ID != "" && (e.Type != wallet.TypeExpire || e.HoldID != first.ID) {
 		c.wrongEntry(e, "hold %q had expired at %s, and has no entry of that before this one", first.ID, rfc3339(first.ExpiresAt))
@@ -277,7 +289,7 @@ func sameOutcome(e, want *wallet.Entry) bool {
 		e.Status == want.Status && e.Reason == want.Reason && e.Message == want.Message && e.Amount.Same(want.Amount) &&
 		e.TotalBefore.Same(want.TotalBefore) && e.TotalAfter.Same(want.TotalAfter) &&
 		e.HoldBefore.Same(want.HoldBefore) && e.HoldAfter.Same(want.HoldAfter) &&
-		e.LegRef == want.LegRef && e.OriginalLeft.Same(want.OriginalLeft) && e.Frozen == want.Frozen && e.FreezeEnds == want.FreezeEnds && e.Closed == want.Closed && e.Thresholds == want.Thresholds && e.Crossed == want.Crossed && e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
+		e.LegRef == want.LegRef && e.OriginalLeft.Same(want.OriginalLeft) && e.Grants == want.Grants && e.GrantExpiresAt.Equal(want.GrantExpiresAt) && e.Frozen == want.Frozen && e.FreezeEnds == want.FreezeEnds && e.Closed == want.Closed && e.CreditLimit.Same(want.CreditLimit) && e.Thresholds == want.Thresholds && e.Crossed == want.Crossed && e.HoldState == want.HoldState && e.HoldLeft.Same(want.HoldLeft) && e.HoldExpiresAt.Equal(want.HoldExpiresAt)
 }
 
 // checkEvent checks that an event repeats its entry, which has been checked, byte for byte.
@@ -321,6 +333,7 @@ func (c *chain) end() *Finding {
 		return c.finding
 	}
 	c.endHolds()
+	c.endGrants()
 	have, want := c.have, c.want
 	wrong := func(format string, args ...any) { c.wrong("wallet_assets", want.Position, format, args...) }
 	switch {
@@ -338,6 +351,8 @@ func (c *chain) end() *Finding {
 		wrong("total %s and hold %s are not those of the journal (%s, %s)", have.Total, have.Hold, want.Total, want.Hold)
 	case have.Frozen != want.Frozen || have.FreezeEnds != want.FreezeEnds || have.Closed != want.Closed:
 		wrong("it is frozen %q and closed %t, but the journal says %q and %t", wallet.FrozenText(have.Frozen, have.FreezeEnds, rfc3339), have.Closed, wallet.FrozenText(want.Frozen, want.FreezeEnds, rfc3339), want.Closed)
+	case !have.CreditLimit.Same(want.CreditLimit):
+		wrong("its credit limit is %s, but the journal says %s", have.CreditLimit, want.CreditLimit)
 	case have.Thresholds != want.Thresholds:
 		wrong("its thresholds are %.200q, but the journal says %.200q", have.Thresholds, want.Thresholds)
 	case have.OpenHolds != want.OpenHolds:

@@ -46,15 +46,28 @@ type Event struct {
 	What   string        `json:"what,omitempty"`
 	Frozen wallet.Frozen `json:"frozen,omitempty"`
 	wallet.FreezeEnds
-	Closed bool `json:"closed,omitempty"`
+	Closed      bool          `json:"closed,omitempty"`
+	CreditLimit wallet.Amount `json:"credit_limit,omitzero"` // after the command
 	// The threshold that was set or removed, those that the wallet has after that, and the ones
 	// that the command crossed: see wallet.Result.
 	Threshold  string            `json:"threshold,omitempty"`
 	Thresholds wallet.Thresholds `json:"thresholds,omitempty"`
 	Crossed    wallet.Crossed    `json:"crossed,omitempty"`
+	// What an add asked of its grant, and a reversal of expired ones; when the grant that the command
+	// made expires; and the amounts of grants, in order, that it took, reserved or gave back.
+	Priority       int64             `json:"priority,omitempty"`
+	ReturnExpired  bool              `json:"return_expired,omitempty"`
+	GrantExpiresAt time.Time         `json:"grant_expires_at,omitzero"`
+	Grants         wallet.GrantParts `json:"grants,omitempty"`
 	// Reversed is how much of this one was reversed so far. Only the lines of a statement have it:
 	// events do not change.
 	Reversed wallet.Amount `json:"reversed,omitzero"`
+}
+
+// MadeGrant reports whether the command of the event has made a grant. Of those with such fields, only an
+// add raises the total.
+func (e Event) MadeGrant() bool {
+	return e.TotalAfter.Cmp(e.TotalBefore) > 0 && (e.Priority != 0 || e.ExpiresIn != "" || !e.ExpiresAt.IsZero())
 }
 
 // EventOf returns the event that an applied journal entry must have.
@@ -69,6 +82,7 @@ func eventOf(eventType string, e wallet.Entry) Event {
 			e.Type = kind.Type
 		}
 	}
+	grants, _ := wallet.ParseGrantParts(e.Grants) // verification checks them
 	return Event{
 		UserID: e.UserID, Currency: e.Currency, Version: e.Version, EventType: eventType, CommandID: e.CommandID, Amount: e.Amount,
 		TotalBefore: e.TotalBefore, TotalAfter: e.TotalAfter, HoldBefore: e.HoldBefore, HoldAfter: e.HoldAfter,
@@ -76,8 +90,9 @@ func eventOf(eventType string, e wallet.Entry) Event {
 		LegRef: e.LegRef, ExpiresIn: e.ExpiresIn, ExpiresAt: e.ExpiresAt, Partial: e.Partial,
 		NotAfter: e.NotAfter, ExpectedVersion: e.ExpectedVersion,
 		HoldID: e.Result().HoldID, HoldState: e.HoldState, HoldLeft: e.HoldLeft, HoldExpiresAt: e.HoldExpiresAt,
-		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, What: e.What, Frozen: e.Frozen, FreezeEnds: e.FreezeEnds, Closed: e.Closed,
+		OriginalID: e.OriginalID, OriginalLeft: e.OriginalLeft, What: e.What, Frozen: e.Frozen, FreezeEnds: e.FreezeEnds, Closed: e.Closed, CreditLimit: e.CreditLimit,
 		Threshold: e.Threshold, Thresholds: e.Thresholds, Crossed: e.Crossed,
+		Priority: e.Priority, ReturnExpired: e.ReturnExpired, GrantExpiresAt: e.GrantExpiresAt, Grants: grants,
 	}
 }
 

@@ -15,14 +15,21 @@ import (
 type storedHold struct {
 	wallet.Hold
 	problem string
+	grant   *rows.Grant // if the row is one of wallet_grants
 }
 
-// A hold's row has the position of its last entry, so rows in this order are read beside the
-// journal: a row is compared at its entry and not kept.
-const sqlVerifyHolds = `SELECT ` + rows.HoldColumns + `
+// The row of a hold or a grant has the position of its last entry, so rows in this order are read
+// beside the journal: a row is compared at its entry and not kept. grant_number tells which it is.
+const sqlVerifyHolds = `SELECT ` + rows.HoldColumns + `, NULL::bigint AS grant_number, NULL AS command_id, NULL::smallint AS priority,
+		NULL AS unused, NULL AS held, NULL AS used, NULL AS expired, NULL::integer AS expiries, NULL::timestamptz AS added_at
 	FROM wallet_holds
 	WHERE ` + inRange + `
-	ORDER BY user_id, currency, position`
+	UNION ALL
+	SELECT user_id, currency, NULL, state, amount::text, NULL, NULL, expires_at, NULL, updated_at, position, NULL, grant_number, command_id, priority,
+		unused::text, held::text, used::text, expired::text, expiries, added_at
+	FROM wallet_grants
+	WHERE ` + inRange + `
+	ORDER BY user_id, currency, position, grant_number`
 
 // chainHolds is what a chain keeps of a wallet's holds, besides those that are open.
 type chainHolds struct {
@@ -38,8 +45,14 @@ type chainHolds struct {
 // row is the row on which a stream stands, if it is of this wallet.
 func (c *chain) row(holds *stream) *storedHold {
 	if c.holds.next == nil && holds.of(c.key) {
-		h, problem := rows.ReadHold(holds.found)
-		c.holds.next = &storedHold{h.Hold, problem}
+		var number int64
+		if rows.Read(holds.found, rows.Column{Name: "grant_number", Of: &number, Optional: true}); number != 0 {
+			g, problem := rows.ReadGrant(holds.found)
+			c.holds.next = &storedHold{wallet.Hold{Position: g.Position}, problem, &g}
+		} else {
+			h, problem := rows.ReadHold(holds.found)
+			c.holds.next = &storedHold{h.Hold, problem, nil}
+		}
 	}
 	return c.holds.next
 }
@@ -56,8 +69,14 @@ func (c *chain) checkHold(holds *stream) {
 	if changed {
 		c.keepHold(want)
 	}
+	c.keepGrants()
 	found := false
 	for have := c.row(holds); have != nil && have.Position <= c.want.Position; have = c.row(holds) {
+		if have.grant != nil {
+			c.checkGrant(*have.grant, have.problem)
+			c.takeRow(holds)
+			continue
+		}
 		switch ofEntry := changed && have.Position == want.Position && have.ID == want.ID; {
 		case have.problem != "":
 			c.wrongHold(have.Hold, "%s", have.problem)
@@ -117,10 +136,14 @@ func (c *chain) wrongRow(h wallet.Hold) {
 // restOfHolds takes the rows that no entry of the wallet goes with.
 func (c *chain) restOfHolds(holds *stream) {
 	for have := c.row(holds); have != nil; have = c.row(holds) {
-		if have.problem != "" {
+		switch {
+		case have.grant != nil:
+			c.checkGrant(*have.grant, have.problem)
+		case have.problem != "":
 			c.wrongHold(have.Hold, "%s", have.problem)
+		default:
+			c.wrongRow(have.Hold)
 		}
-		c.wrongRow(have.Hold)
 		c.takeRow(holds)
 	}
 }
@@ -147,7 +170,7 @@ func (c *chain) endHolds() {
 
 func sameHold(a, b wallet.Hold) bool {
 	return a.State == b.State && a.Amount.Same(b.Amount) && a.Captured.Same(b.Captured) && a.Released.Same(b.Released) &&
-		a.ExpiresAt.Equal(b.ExpiresAt) && a.PlacedAt.Equal(b.PlacedAt) && a.UpdatedAt.Equal(b.UpdatedAt) && a.Position == b.Position
+		a.ExpiresAt.Equal(b.ExpiresAt) && a.PlacedAt.Equal(b.PlacedAt) && a.UpdatedAt.Equal(b.UpdatedAt) && a.Position == b.Position && a.Grants.String() == b.Grants.String()
 }
 
 // nextExpiry returns when the next open hold expires; zero if none does.

@@ -64,14 +64,14 @@ const (
 			WHERE high - low > 1
 		)
 		SELECT user_id, currency, total_after::text AS total_amount, hold_after::text AS hold_amount, applied.low AS version, position, hash, format,
-			0 AS open_holds, NULL::timestamptz AS next_expiry, frozen, debits_frozen_until, credits_frozen_until, coalesce(closed, false) AS closed, recorded_at AS updated_at, ` + thresholdsThen + `, (SELECT scale FROM currencies WHERE code = currency) AS scale
+			0 AS open_holds, NULL::timestamptz AS next_expiry, 0 AS open_grants, '0' AS granted_amount, NULL::timestamptz AS next_grant_expiry, frozen, debits_frozen_until, credits_frozen_until, coalesce(closed, false) AS closed, credit_limit::text, recorded_at AS updated_at, ` + thresholdsThen + `, (SELECT scale FROM currencies WHERE code = currency) AS scale
 		FROM wallet_commands AS e
 		JOIN applied ON applied.high - applied.low = 1
 		WHERE user_id = $1 AND currency = $2
 			AND position = (SELECT low FROM entry WHERE high - low = 1)`
 
 	sqlAssetAtVersion = `SELECT user_id, currency, total_after::text AS total_amount, hold_after::text AS hold_amount, version, position, hash, format,
-			0 AS open_holds, NULL::timestamptz AS next_expiry, frozen, debits_frozen_until, credits_frozen_until, coalesce(closed, false) AS closed, recorded_at AS updated_at, ` + thresholdsThen + `, (SELECT scale FROM currencies WHERE code = currency) AS scale
+			0 AS open_holds, NULL::timestamptz AS next_expiry, 0 AS open_grants, '0' AS granted_amount, NULL::timestamptz AS next_grant_expiry, frozen, debits_frozen_until, credits_frozen_until, coalesce(closed, false) AS closed, credit_limit::text, recorded_at AS updated_at, ` + thresholdsThen + `, (SELECT scale FROM currencies WHERE code = currency) AS scale
 		FROM wallet_commands AS e
 		WHERE user_id = $1 AND currency = $2 AND version = $3`
 

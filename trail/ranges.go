@@ -30,7 +30,7 @@ const (
 
 	// An outer join returns a duplicate row twice and a missing one as NULL, where a subquery
 	// would fail.
-	sqlVerifyAssets = `SELECT a.user_id, a.currency, a.total_amount::text, a.hold_amount::text, a.version, a.position, a.hash, a.format, a.open_holds, a.next_expiry, a.frozen, a.debits_frozen_until, a.credits_frozen_until, a.closed, a.thresholds::text,
+	sqlVerifyAssets = `SELECT a.user_id, a.currency, a.total_amount::text, a.hold_amount::text, a.version, a.position, a.hash, a.format, a.open_holds, a.next_expiry, a.open_grants, a.granted_amount::text, a.next_grant_expiry, a.frozen, a.debits_frozen_until, a.credits_frozen_until, a.closed, a.credit_limit::text, a.thresholds::text,
 			a.created_at, a.updated_at, c.scale, w.user_id AS wallet
 		FROM (SELECT * FROM wallet_assets WHERE user_id IS NOT NULL AND currency IS NOT NULL AND ` + inRange + `) AS a
 		LEFT JOIN currencies AS c ON c.code = a.currency

@@ -17,6 +17,7 @@ import (
 const originalColumn = `CASE WHEN e.original_id IS NOT NULL THEN (
 		SELECT CASE WHEN o.command_id = e.original_id THEN json_build_object(
 			'position', o.position, 'type', o.type, 'status', o.status, 'before', o.total_before::text, 'after', o.total_after::text, -- no arithmetic: it fails on what somebody may have made of them
+			'grants', o.grants, 'granted', o.type = 'add' AND (o.priority IS NOT NULL OR o.expires_in IS NOT NULL OR o.expires_at IS NOT NULL),
 			'left', (
 				SELECT CASE WHEN p.original_id = e.original_id THEN coalesce(p.original_left, 0)::text END
 				FROM wallet_commands AS p
@@ -71,6 +72,8 @@ func readOriginal(found pgx.Rows, e *wallet.Entry) (o wallet.Original, known boo
 		Before   wallet.Amount
 		After    wallet.Amount
 		Left     *wallet.Amount
+		Grants   *string
+		Granted  *bool
 	}
 	if json.Unmarshal([]byte(text), &row) != nil || row.Position >= e.Position {
 		return o, false
@@ -79,7 +82,13 @@ func readOriginal(found pgx.Rows, e *wallet.Entry) (o wallet.Original, known boo
 	if row.Type != nil {
 		original.Type = *row.Type
 	}
+	if row.Grants != nil {
+		original.Grants = *row.Grants
+	}
 	o = wallet.OriginalOf(original)
+	if row.Granted != nil && *row.Granted && row.Status == wallet.StatusApplied {
+		o.Grant = row.Position
+	}
 	if row.Left != nil {
 		o = o.WithLeft(*row.Left)
 	}

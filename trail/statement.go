@@ -2,6 +2,7 @@ package trail
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -20,6 +21,10 @@ const (
 	sqlDueAt = `SELECT coalesce(sum(amount - captured - released), 0)::text
 		FROM wallet_holds
 		WHERE user_id = $1 AND currency = $2 AND state = 'open' AND expires_at <= $3`
+
+	sqlDueGrantsAt = `SELECT ` + dueGrantsAmount + `
+		FROM wallet_assets AS a
+		WHERE user_id = $1 AND currency = $2`
 
 	sqlTurnover = `SELECT
 			count(*) FILTER (WHERE total_after > total_before),
@@ -92,6 +97,15 @@ func (r Reader) statement(ctx context.Context, userID, currency string, from, to
 		if toNow && !s.Closing.Hold.IsZero() {
 			if err := s.readDue(ctx, tx); err != nil {
 				return err
+			}
+		}
+		if toNow {
+			var due wallet.Amount
+			if err := tx.QueryRow(ctx, sqlDueGrantsAt, userID, currency).Scan(&due); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+				return err
+			}
+			if !due.IsZero() {
+				s.Closing.DueGrants, _ = due.AtScale(s.Closing.Scale)
 			}
 		}
 		if s.Opening, err = s.opening(ctx, tx); err != nil {

@@ -254,6 +254,7 @@ func fillHolds(t *testing.T, db *pgxpool.Pool, of wallet.AssetRef) {
 func fillRules(t *testing.T, db *pgxpool.Pool, of wallet.AssetRef) {
 	_, err := activities.New(db).ApplyCommands(t.Context(), wallet.ApplyCommandsInput{AssetRef: of, AndRecord: true, Commands: []wallet.Received{
 		{Command: wallet.Command{ID: "reverse", Type: wallet.TypeReverse, OriginalID: "capture", Amount: wallet.MustAmount("0.5")}},
+		{Command: wallet.Command{ID: "limit", Type: wallet.TypeSetCreditLimit, Amount: wallet.MustAmount("12.5")}},
 		{Command: wallet.Command{ID: "freeze", Type: wallet.TypeFreeze, What: "credits", ExpiresIn: "2h"}},
 		{Command: wallet.Command{ID: "watch", Type: wallet.TypeSetThreshold, Threshold: "low", Amount: wallet.MustAmount("4")}},
 		{Command: wallet.Command{ID: "cross", Type: wallet.TypeSubtract, Amount: wallet.MustAmount("1")}},

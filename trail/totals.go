@@ -42,6 +42,7 @@ type Totals struct {
 	// Reversals by themselves: of what was taken, and of what was added.
 	ReversedIn  Turnover `json:"reversed_in"`
 	ReversedOut Turnover `json:"reversed_out"`
+	Expired     Turnover `json:"expired"` // of grants
 	// Legs of transactions of any type. If all transactions are transfers, both sums are equal.
 	TransferredIn  Turnover      `json:"transferred_in"`
 	TransferredOut Turnover      `json:"transferred_out"`
@@ -170,6 +171,8 @@ func (t *Totals) turnover(m movement) *Turnover {
 		return &t.Subtracted
 	case m.Type == wallet.TypeCapture && !m.In:
 		return &t.Captured
+	case m.Type == wallet.TypeExpireGrant && !m.In:
+		return &t.Expired
 	case m.Type == wallet.TypeReverse && m.In:
 		return &t.ReversedIn
 	case m.Type == wallet.TypeReverse:
@@ -179,7 +182,7 @@ func (t *Totals) turnover(m movement) *Turnover {
 }
 
 func (t *Totals) amounts() []*wallet.Amount {
-	return []*wallet.Amount{&t.Opening, &t.Added.Sum, &t.Subtracted.Sum, &t.Captured.Sum, &t.ReversedIn.Sum, &t.ReversedOut.Sum, &t.TransferredIn.Sum, &t.TransferredOut.Sum, &t.Closing}
+	return []*wallet.Amount{&t.Opening, &t.Added.Sum, &t.Subtracted.Sum, &t.Captured.Sum, &t.ReversedIn.Sum, &t.ReversedOut.Sum, &t.Expired.Sum, &t.TransferredIn.Sum, &t.TransferredOut.Sum, &t.Closing}
 }
 
 func orNull(t time.Time) any {

@@ -38,11 +38,26 @@ const (
 
 	readAt = `greatest((SELECT clock_timestamp()), a.updated_at)`
 
-	sqlAsset = `SELECT ` + rows.AssetColumns + `, ` + dueAmount + ` AS due_amount, ` + readAt + ` AS read_at
+	// dueGrantsAmount is what has expired of its grants: what is left of those whose time is over, and
+	// what due holds give back to them. A wallet without open grants reads none.
+	dueGrantsAmount = `CASE WHEN a.open_grants = 0 THEN '0' ELSE (
+			(SELECT coalesce(sum(g.unused), 0)
+			FROM wallet_grants AS g
+			WHERE g.user_id = a.user_id AND g.currency = a.currency AND g.state = 'open' AND g.expires_at IS NOT NULL
+				AND g.expires_at <= ` + readAt + `)
+			+ (SELECT coalesce(sum(split_part(part, ':', 2)::numeric), 0)
+			FROM wallet_holds AS h
+			CROSS JOIN LATERAL unnest(string_to_array(h.grants, ',')) AS part
+			JOIN wallet_grants AS g ON g.user_id = h.user_id AND g.currency = h.currency AND g.grant_number = split_part(part, ':', 1)::bigint
+			WHERE h.user_id = a.user_id AND h.currency = a.currency AND h.state = 'open' AND h.grants IS NOT NULL
+				AND h.expires_at <= ` + readAt + `
+				AND g.expires_at <= ` + readAt + `))::text END`
+
+	sqlAsset = `SELECT ` + rows.AssetColumns + `, ` + dueAmount + ` AS due_amount, ` + dueGrantsAmount + ` AS due_grants_amount, ` + readAt + ` AS read_at
 		FROM wallet_assets AS a
 		WHERE user_id = $1 AND currency = $2`
 
-	sqlAssets = `SELECT ` + rows.AssetColumns + `, ` + dueAmount + ` AS due_amount, ` + readAt + ` AS read_at
+	sqlAssets = `SELECT ` + rows.AssetColumns + `, ` + dueAmount + ` AS due_amount, ` + dueGrantsAmount + ` AS due_grants_amount, ` + readAt + ` AS read_at
 		FROM wallet_assets AS a
 		WHERE user_id = $1
 		ORDER BY currency`

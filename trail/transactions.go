@@ -284,6 +284,11 @@ func (c *chain) refusedLeg(e *wallet.Entry, received wallet.Received, rules wall
 	if _, reversed := c.legs.tried.Originals[e.OriginalID]; !reversed {
 		if o, known := c.want.Originals[e.OriginalID]; known {
 			c.legs.tried.KeepOriginal(o)
+			for _, n := range o.NamedGrants() {
+				if g, known := c.grant(n); known && c.legs.tried.Grants[n].Number == 0 {
+					c.legs.tried.KeepGrant(g)
+				}
+			}
 		}
 	}
 	after, result, err := rules.Apply(c.legs.tried, received, e.RecordedAt)
@@ -297,13 +302,31 @@ func (c *chain) refusedLeg(e *wallet.Entry, received wallet.Received, rules wall
 	case result.Status == wallet.StatusUnapplied:
 		c.legs.misfit = true
 	default:
-		c.legs.tried = after
-		if h, ok := after.Changed(); ok {
-			c.legs.tried.Keep(h)
-		}
-		if o, ok := after.Reversed(); ok {
-			c.legs.tried.KeepOriginal(o)
+		c.legs.keep(after)
+		for _, g := range after.ChangedGrants() { // that the leg gave back to after their time
+			if !g.IsDue(e.RecordedAt) {
+				continue
+			}
+			if after, _, err = rules.Apply(c.legs.tried, wallet.Received{Command: wallet.ExpireGrantCommand(g)}, e.RecordedAt); err != nil {
+				c.wrongEntry(e, "%v", err)
+				break
+			}
+			c.legs.keep(after)
 		}
 	}
 	return &wallet.Refusal{Reason: e.Reason, Message: e.Message}
+}
+
+// keep takes over what a leg, or an expiry after it, would have done.
+func (l *chainLegs) keep(after wallet.Account) {
+	l.tried = after
+	if h, ok := after.Changed(); ok {
+		l.tried.Keep(h)
+	}
+	if o, ok := after.Reversed(); ok {
+		l.tried.KeepOriginal(o)
+	}
+	for _, g := range after.ChangedGrants() {
+		l.tried.KeepGrant(g)
+	}
 }

@@ -19,7 +19,7 @@ import (
 type Finding struct {
 	UserID   string `json:"user_id"`
 	Currency string `json:"currency"`
-	Table    string `json:"table"` // wallet_commands, wallet_asset_events, wallet_feed, wallet_holds, wallet_transactions or wallet_assets
+	Table    string `json:"table"` // wallet_commands, wallet_asset_events, wallet_feed, wallet_holds, wallet_grants, wallet_transactions or wallet_assets
 	// Position of the bad row in the journal, or of the entry that it should match; 0 if there
 	// is none.
 	Position int64  `json:"position,omitempty"`
@@ -29,6 +29,8 @@ type Finding struct {
 	MissingEvent bool `json:"missing_event,omitempty"`
 	// MissingHold is true if a hold only lacks its row, which "wallet repair" restores.
 	MissingHold bool `json:"missing_hold,omitempty"`
+	// MissingGrant is the same for a grant.
+	MissingGrant bool `json:"missing_grant,omitempty"`
 	// MissingRange is true if an event is only missing from the ranges of the feed, so no
 	// consumer ever sees it. "wallet repair" appends one.
 	MissingRange bool `json:"missing_range,omitempty"`

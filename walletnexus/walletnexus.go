@@ -45,6 +45,8 @@ var (
 	Freeze   = nexus.NewOperationReference[Change, wallet.Result]("freeze")
 	Unfreeze = nexus.NewOperationReference[Change, wallet.Result]("unfreeze")
 	Close    = nexus.NewOperationReference[Change, wallet.Result]("close")
+	// SetCreditLimit lets the total fall to minus the amount.
+	SetCreditLimit = nexus.NewOperationReference[Change, wallet.Result]("set_credit_limit")
 	// SetThreshold and RemoveThreshold change what Balance and events watch.
 	SetThreshold    = nexus.NewOperationReference[Change, wallet.Result]("set_threshold")
 	RemoveThreshold = nexus.NewOperationReference[Change, wallet.Result]("remove_threshold")
@@ -53,6 +55,10 @@ var (
 	Apply = nexus.NewOperationReference[wallet.ApplyCommandInput, wallet.Result]("apply")
 	// Transaction applies commands for several wallets, all or none.
 	Transaction = nexus.NewOperationReference[wallet.Transaction, wallet.TransactionResult]("transaction")
+	// DryRun and DryRunTransaction say what Apply and Transaction would answer now, and change
+	// nothing. What would be refused is an answer too: see its Status.
+	DryRun            = nexus.NewOperationReference[wallet.ApplyCommandInput, wallet.DryRunResult]("dry_run")
+	DryRunTransaction = nexus.NewOperationReference[wallet.Transaction, wallet.DryRunTransactionResult]("dry_run_transaction")
 	// Balance fails with NOT_FOUND if the user owns nothing in the currency, not even zero.
 	Balance = nexus.NewOperationReference[wallet.AssetRef, wallet.Balance]("balance")
 )
@@ -72,6 +78,8 @@ type Change struct {
 	ExpiresAt       time.Time         `json:"expires_at,omitzero"`
 	Partial         bool              `json:"partial,omitempty"`
 	OriginalID      string            `json:"original_id,omitempty"`
+	Priority        int64             `json:"priority,omitempty"`
+	ReturnExpired   bool              `json:"return_expired,omitempty"`
 	What            string            `json:"what,omitempty"`
 	NotAfter        time.Time         `json:"not_after,omitzero"`
 	ExpectedVersion *int64            `json:"expected_version,omitzero"`
@@ -85,7 +93,7 @@ type Change struct {
 func (c Change) Command(t wallet.CommandType) wallet.Command {
 	return wallet.Command{
 		ID: c.ID, Type: t, Amount: c.Amount, HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, ExpiresAt: c.ExpiresAt, Partial: c.Partial,
-		OriginalID: c.OriginalID, What: c.What, Threshold: c.Threshold,
+		OriginalID: c.OriginalID, What: c.What, Priority: c.Priority, ReturnExpired: c.ReturnExpired, Threshold: c.Threshold,
 		NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion,
 		Description: c.Description, Actor: c.Actor, Metadata: c.Metadata,
 	}

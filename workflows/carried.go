@@ -45,7 +45,8 @@ type Carried struct {
 	Queue        []wallet.Received `json:"queue,omitempty"` // commands whose answer nobody awaits
 	Counts       wallet.Counts     `json:"counts"`
 	Recent       []wallet.Result   `json:"recent,omitempty"`
-	NextHolds    []wallet.Hold     `json:"next_holds,omitempty"` // open holds, next to expire first
+	NextHolds    []wallet.Hold     `json:"next_holds,omitempty"`  // open holds, next to expire first
+	NextGrants   []wallet.Grant    `json:"next_grants,omitempty"` // open grants, next to expire first
 	LastActivity time.Time         `json:"last_activity"`
 	Lost         *LostEntries      `json:"lost,omitempty"`
 	// Stale says that others have changed the wallet's row since it was read.
@@ -144,7 +145,7 @@ func (w *walletAsset) endsIdle(ctx workflow.Context) bool {
 	if !w.idle.isDue() {
 		return false
 	}
-	if !w.carried.Asset.NextExpiry.IsZero() { // the hold may be captured or released before
+	if !w.nextExpiry().IsZero() { // the hold may be captured or released before
 		w.idle = idleTimer{fired: workflow.NewTimer(ctx, max(w.idleTimeout, minIdleWait))}
 		return false
 	}

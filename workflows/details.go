@@ -47,6 +47,7 @@ func (w *walletAsset) details(now time.Time) string {
 	w.writeTrouble(&b)
 	w.writeBalance(&b, w.assetAt(now))
 	w.writeHolds(&b)
+	w.writeGrants(&b)
 	w.writeRecent(&b)
 	w.writeCounts(&b)
 	return b.String()
@@ -123,6 +124,9 @@ func (w *walletAsset) writeBalance(b *strings.Builder, a wallet.Asset) {
 	if a.Frozen != "" {
 		fmt.Fprintf(b, "> **Frozen:** %s.\n\n", wallet.FrozenText(a.Frozen, a.FreezeEnds, func(t time.Time) string { return t.UTC().Format(timeOfTrouble) + " UTC" }))
 	}
+	if !a.CreditLimit.IsZero() {
+		fmt.Fprintf(b, "> **Credit limit:** %s %s.\n\n", a.CreditLimit, currency)
+	}
 	if thresholds := a.Thresholds.List(); len(thresholds) > 0 {
 		var texts []string
 		for _, t := range thresholds {
@@ -135,7 +139,7 @@ func (w *walletAsset) writeBalance(b *strings.Builder, a wallet.Asset) {
 		fmt.Fprintf(b, "Thresholds: %s.\n\n", strings.Join(texts, ", "))
 	}
 	writeTable(b, []column{{"total", right}, {"hold", right}, {"available", right}, {"version", right}, {"in queue", right}},
-		[]string{a.Total.String(), a.Reserved().String(), "**" + a.Available().String() + "**", fmt.Sprint(a.Version), fmt.Sprint(w.waiting())})
+		[]string{a.Owned().String(), a.Reserved().String(), "**" + a.Available().String() + "**", fmt.Sprint(a.Version), fmt.Sprint(w.waiting())})
 }
 
 // writeHolds shows the open holds that expire first. Every run knows how many are open, but
@@ -162,6 +166,24 @@ func (w *walletAsset) writeHolds(b *strings.Builder) {
 	}
 	if rows != nil {
 		writeTable(b, []column{{"hold", left}, {"left", right}, {"captured", right}, {"placed (UTC)", left}, {"expires (UTC)", left}}, rows...)
+	}
+}
+
+// writeGrants shows how many grants are open, and those of which something expires first.
+func (w *walletAsset) writeGrants(b *strings.Builder) {
+	a := w.carried.Asset
+	if a.OpenGrants == 0 {
+		return
+	}
+	fmt.Fprintf(b, "### %s\n\n%s left of what is granted.\n\n", count(int(a.OpenGrants), "open grant", "open grants"), a.Granted)
+	var rows [][]string
+	for _, g := range w.carried.NextGrants {
+		rows = append(rows, []string{
+			markdown.Escape(markdown.Shorten(g.ID, maxShownID)), g.Left.String(), g.Held.String(), fmt.Sprint(g.Priority), oneLine(g.ExpiresAt.UTC().Format(timeOfTrouble)),
+		})
+	}
+	if rows != nil {
+		writeTable(b, []column{{"grant", left}, {"left", right}, {"held", right}, {"priority", right}, {"expires (UTC)", left}}, rows...)
 	}
 }
 

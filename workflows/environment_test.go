@@ -26,6 +26,7 @@ type ledger struct {
 	asset     wallet.Asset
 	holds     map[string]wallet.Hold
 	originals map[string]wallet.Original
+	grants    map[int64]wallet.Grant
 
 	holdsChanged bool // by the last step
 
@@ -79,11 +80,11 @@ func (l *ledger) apply(commands []wallet.Received) ([]wallet.Result, error) {
 	if l.clock != nil {
 		now = l.clock()
 	}
-	f, err := wallet.Fold(wallet.Account{Asset: l.asset, Holds: l.holds, Originals: l.originals}, known, commands, now)
+	f, err := wallet.Fold(wallet.Account{Asset: l.asset, Holds: l.holds, Originals: l.originals, Grants: l.grants}, known, commands, now)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
-	l.asset, l.holds, l.originals = f.Account.Asset, f.Account.Holds, f.Account.Originals
+	l.asset, l.holds, l.originals, l.grants = f.Account.Asset, f.Account.Holds, f.Account.Originals, f.Account.Grants
 	l.holdsChanged = len(f.Holds) > 0
 	l.asset.NextExpiry = time.Time{}
 	for _, h := range l.holds {

@@ -142,9 +142,10 @@ func (w *walletAsset) state(ctx workflow.Context) (wallet.State, error) {
 	a := w.assetAt(workflow.Now(ctx))
 	return wallet.State{
 		UserID: w.ref.UserID, Currency: w.ref.Currency,
-		Total: a.Total, Hold: a.Reserved(), Available: a.Available(), Due: a.Due,
+		Total: a.Owned(), Hold: a.Reserved(), Available: a.Available(), Due: a.Due,
 		Version: a.Version, Position: a.Position, Hash: a.Hash,
-		OpenHolds: a.OpenHolds, NextExpiry: a.NextExpiry, Frozen: a.Frozen, FreezeEnds: a.FreezeEnds, Closed: a.Closed, Thresholds: a.Thresholds,
+		OpenHolds: a.OpenHolds, NextExpiry: a.NextExpiry, Frozen: a.Frozen, FreezeEnds: a.FreezeEnds, Closed: a.Closed, CreditLimit: a.CreditLimit, Thresholds: a.Thresholds,
+		OpenGrants: a.OpenGrants, Granted: a.Granted, NextGrantExpiry: a.NextGrantExpiry, DueGrants: a.DueGrants,
 		Queue: len(w.queue) + w.signals.Len(), Counts: w.carried.Counts,
 	}, nil
 }

@@ -79,7 +79,10 @@ var (
 			c.Type, c.OriginalID = "reverse", rapid.SampledFrom([]string{"a", "b", "c", "d", "nobody"}).Draw(t, "original")
 		}
 		if rapid.IntRange(0, 9).Draw(t, "stops") == 9 {
-			c.OriginalID, c.Type = "", rapid.SampledFrom([]string{"freeze", "unfreeze", "close", "create"}).Draw(t, "type")
+			c.OriginalID, c.Type = "", rapid.SampledFrom([]string{"freeze", "unfreeze", "close", "create", "set_credit_limit"}).Draw(t, "type")
+			if c.Type == "set_credit_limit" {
+				c.Amount = rapid.SampledFrom([]string{"", "0", "5", "40"}).Draw(t, "limit")
+			}
 			if c.Type == "freeze" {
 				c.What = rapid.SampledFrom([]string{"debits", "credits", "all"}).Draw(t, "what")
 				c.ExpiresIn = rapid.SampledFrom([]string{"", "", "1h", "2h"}).Draw(t, "frozen for")
@@ -87,6 +90,11 @@ var (
 		} else if c.Type != "create" {
 			c.Amount = rapid.SampledFrom([]string{"1", "1.00", "2.5", "40", "0.005"}).Draw(t, "amount")
 		}
+		if c.Type == "add" && rapid.IntRange(0, 2).Draw(t, "as a grant") == 2 {
+			c.Priority = rapid.SampledFrom([]int{0, 1, 50}).Draw(t, "priority")
+			c.ExpiresIn = rapid.SampledFrom([]string{"", "1h", "2h"}).Draw(t, "grant expires in")
+		}
+		c.ReturnExpired = c.Type == "reverse" && rapid.Bool().Draw(t, "return expired")
 		switch c.Type {
 		case "hold":
 			c.ExpiresIn = rapid.SampledFrom([]string{"", "1h", "2h"}).Draw(t, "expires in")
@@ -284,6 +292,7 @@ func (r *modelledRun) sendUpdate(a arrival) {
 					wants[i].Before, wants[i].After, wants[i].HoldBefore, wants[i].HoldAfter = answer.Before, answer.After, answer.HoldBefore, answer.HoldAfter
 				}
 			}
+			wants[i].Grants, answer.Grants = "", "" // which are in the entries alone
 			require.Equal(r.rt, wants[i], answer, "%s, command %d", a.by, i)
 		}
 	})
@@ -324,7 +333,7 @@ func malformedID(t require.TestingT, c model.Command) string {
 
 // malformedContent is all that a malformed command says, in one text.
 func malformedContent(c model.Command) string {
-	return fmt.Sprint("malformed", c.Amount, c.HoldID, c.ExpiresIn, c.Partial, c.OriginalID, c.What, c.Threshold, c.Content)
+	return fmt.Sprint("malformed", c.Amount, c.HoldID, c.ExpiresIn, c.Partial, c.OriginalID, c.What, c.Threshold, c.Priority, c.ReturnExpired, c.Content)
 }
 
 // sent returns a command as a caller sends it; a malformed one has a number as its amount.
@@ -332,7 +341,7 @@ func sent(c model.Command) any {
 	if c.Malformed {
 		return map[string]any{"id": c.ID, "type": c.Type, "amount": 1, "description": malformedContent(c)}
 	}
-	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, Partial: c.Partial, OriginalID: c.OriginalID, What: c.What, Threshold: c.Threshold, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion, Description: c.Content}
+	command := wallet.Command{ID: c.ID, Type: wallet.CommandType(c.Type), HoldID: c.HoldID, ExpiresIn: c.ExpiresIn, Partial: c.Partial, OriginalID: c.OriginalID, What: c.What, Threshold: c.Threshold, Priority: int64(c.Priority), ReturnExpired: c.ReturnExpired, NotAfter: c.NotAfter, ExpectedVersion: c.ExpectedVersion, Description: c.Content}
 	if c.Amount != "" {
 		command.Amount = wallet.MustAmount(c.Amount)
 	}
@@ -342,7 +351,7 @@ func sent(c model.Command) any {
 func told(r wallet.Result) model.Answer {
 	a := model.Answer{ID: r.CommandID, Status: string(r.Status), Reason: string(r.Reason), Before: r.TotalBefore.String(),
 		After: r.TotalAfter.String(), HoldBefore: r.HoldBefore.String(), HoldAfter: r.HoldAfter.String(),
-		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: wallet.FrozenText(r.Frozen, r.FreezeEnds, model.Time), Closed: r.Closed}
+		Version: r.Version, Position: r.Position, Replayed: r.Replayed, Frozen: wallet.FrozenText(r.Frozen, r.FreezeEnds, model.Time), Closed: r.Closed, CreditLimit: limitText(r.CreditLimit)}
 	var crossed, set []string
 	for _, c := range r.Crossed.List() {
 		crossed = append(crossed, string(c.Direction)+" "+c.Name)
@@ -350,6 +359,7 @@ func told(r wallet.Result) model.Answer {
 	for _, t := range r.Thresholds.List() {
 		set = append(set, t.Name+" "+t.Amount.String())
 	}
+	a.GrantExpires, a.Grants = model.Time(r.GrantExpiresAt), r.Grants
 	a.Crossed, a.Thresholds = strings.Join(crossed, ", "), strings.Join(set, ", ")
 	if r.HoldState != "" {
 		a.Hold, a.State, a.Expires = r.HoldID, string(r.HoldState), model.Time(r.HoldExpiresAt)
@@ -364,4 +374,12 @@ func told(r wallet.Result) model.Answer {
 		a.Left = r.HoldLeft.String()
 	}
 	return a
+}
+
+// limitText is how the model writes a credit limit.
+func limitText(limit wallet.Amount) string {
+	if limit.IsZero() {
+		return ""
+	}
+	return limit.String()
 }

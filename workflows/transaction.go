@@ -59,6 +59,7 @@ func (t *transaction) run(ctx workflow.Context, metrics client.MetricsHandler) (
 	}
 	counts.Results(metrics, results)
 	counts.Expired(metrics, out.Expired)
+	counts.ExpiredGrants(metrics, out.ExpiredGrants)
 	refs := t.Wallets()
 	if !out.Recorded {
 		if err := t.step(ctx, wallet.StepRecordTransaction, "record events", refs, nil); err != nil {

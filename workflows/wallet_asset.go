@@ -246,7 +246,11 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 	if out.HoldsChanged {
 		w.carried.NextHolds = out.NextHolds
 	}
+	if out.GrantsChanged {
+		w.carried.NextGrants = out.NextGrants
+	}
 	counts.Expired(w.metrics, out.Expired)
+	counts.ExpiredGrants(w.metrics, out.ExpiredGrants)
 	w.startExpiryTimer(ctx)
 	results, err := out.Results.Results(commands)
 	if err != nil { // a panic fails the workflow task, visibly: the commands are applied
@@ -275,9 +279,10 @@ func (w *walletAsset) ensureAsset(ctx workflow.Context, summary string) error {
 	if w.ensured && w.carried.Asset.Head().IsLostIn(out.Asset) {
 		w.noteLostEntries(ctx, out.Asset)
 	}
-	w.carried.Asset, w.carried.NextHolds = out.Asset, out.NextHolds
+	w.carried.Asset, w.carried.NextHolds, w.carried.NextGrants = out.Asset, out.NextHolds, out.NextGrants
 	w.noteThresholds()
 	counts.Expired(w.metrics, out.Expired)
+	counts.ExpiredGrants(w.metrics, out.ExpiredGrants)
 	w.ensured, w.carried.Stale = true, false
 	return nil
 }

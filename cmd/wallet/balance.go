@@ -32,6 +32,7 @@ type pastOptions struct {
 
 func (a *app) balanceCommand() *cobra.Command {
 	var past pastOptions
+	var by string
 	cmd := &cobra.Command{
 		Use: "balance USER [CURRENCY]", Short: "Show what a user owns, or owned at a time in the past",
 		Long: `Show what a user owns. With --at or --version, show what it was then: exact,
@@ -46,6 +47,14 @@ from the journal, with the position and the hash of the last entry of that time.
 			byVersion := cmd.Flags().Changed("version")
 			if byVersion && currency == "" {
 				return cli.Usagef("--version needs a currency: each wallet counts its own versions")
+			}
+			if err := checkBy(by); err != nil {
+				return err
+			}
+			if by != "" {
+				return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+					return a.balanceByGrant(cmd, trail.New(pool), userID, currency)
+				})
 			}
 			var assets []wallet.Asset
 			var ahead []trail.Ahead
@@ -88,20 +97,24 @@ from the journal, with the position and the hash of the last entry of that time.
 	}
 	cmd.Flags().Var(&past.at, "at", "as of this time, inclusive: RFC 3339, or a date for its midnight UTC")
 	cmd.Flags().Int64Var(&past.version, "version", 0, "right after the applied command of this number")
-	cmd.MarkFlagsMutuallyExclusive("at", "version")
+	cmd.Flags().StringVar(&by, "by", "", "grant: what is left of each grant, and what is not granted")
+	cmd.MarkFlagsMutuallyExclusive("at", "version", "by")
 	return cmd
 }
 
-// state says what a wallet refuses: empty for most.
+// state says what a wallet refuses, and its credit limit: empty for most.
 func (b balance) state() string {
-	var refuses []string
+	var states []string
 	if b.Closed {
-		refuses = append(refuses, "closed")
+		states = append(states, "closed")
 	}
 	if b.Frozen != "" {
-		refuses = append(refuses, "frozen: "+wallet.FrozenText(b.Frozen, b.FreezeEnds, when))
+		states = append(states, "frozen: "+wallet.FrozenText(b.Frozen, b.FreezeEnds, when))
 	}
-	return strings.Join(refuses, ", ")
+	if !b.CreditLimit.IsZero() {
+		states = append(states, "credit limit: "+b.CreditLimit.String())
+	}
+	return strings.Join(states, ", ")
 }
 
 // noteThresholds lists those that are set, and says which of them the available amount is below.
@@ -117,6 +130,9 @@ func noteThresholds(out io.Writer, b balance) {
 
 // noteDue explains a balance that is ahead of its journal.
 func noteDue(out io.Writer, b wallet.Balance) {
+	if !b.DueGrants.IsZero() {
+		fmt.Fprintf(out, "%s %s of grants has expired; the journal's entry of it is still to come\n", b.DueGrants, b.Currency)
+	}
 	if !b.Due.IsZero() {
 		fmt.Fprintf(out, "%s %s of holds has expired and is available again; the journal's entry of it is still to come\n", b.Due, b.Currency)
 	}

@@ -30,7 +30,11 @@ var changes = map[wallet.CommandType]changeHelp{
 	},
 	wallet.TypeAdd: {
 		use: "add USER CURRENCY AMOUNT", short: "Add an amount to a user's wallet",
-		example: `  wallet add u1 USD 12.50 --id order-7 --description "refund"`,
+		long: `Add an amount. With --expires-in, --expires-at or --priority it is a grant,
+which is used up before what is not granted: by priority, then the soonest
+expiry. See "wallet grants".`,
+		example: `  wallet add u1 USD 12.50 --id order-7 --description "refund"
+  wallet add u1 USD 10 --expires-at 2026-04-01 --id credits-2026-03`,
 	},
 	wallet.TypeSubtract: {
 		use: "subtract USER CURRENCY AMOUNT", short: "Subtract an amount, if that much is available",
@@ -86,6 +90,12 @@ released, and they expire. A second freeze adds to the first.`,
 other command is refused. If it is frozen, it stays so.`,
 		example: `  wallet close u1 USD --id closing-u1`,
 	},
+	wallet.TypeSetCreditLimit: {
+		use: "set-credit-limit USER CURRENCY AMOUNT", short: "Let the total fall to minus an amount",
+		long: `Let the total fall to minus AMOUNT, which is then available too. 0 ends that,
+and so does "wallet close". A limit below what is used is refused.`,
+		example: `  wallet set-credit-limit u1 USD 100 --id contract-7`,
+	},
 	wallet.TypeSetThreshold: {
 		use: "set-threshold USER CURRENCY AMOUNT", short: "Tell when the available amount comes below or up to an amount",
 		long: `Tell when the available amount comes below AMOUNT, or up to it again: the event
@@ -123,7 +133,7 @@ func (a *app) changeCommand(kind wallet.Kind) *cobra.Command {
 	f := changeFlags{command: wallet.Command{Type: kind.Type}}
 	help, args := changes[kind.Type], cobra.ExactArgs(2)
 	switch {
-	case slices.Contains(kind.Required, "amount"):
+	case slices.Contains(kind.Required, "amount"), kind.Type == wallet.TypeSetCreditLimit:
 		args = cobra.ExactArgs(3)
 	case kind.Type == wallet.TypeHold:
 		args = cobra.RangeArgs(2, 3)
@@ -283,6 +293,10 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 		case "expires_at":
 			flags.Var(&f.expiresAt, "expires-at", "when it expires: RFC 3339, or a date for its midnight UTC")
 			cmd.MarkFlagsMutuallyExclusive("expires-in", "expires-at")
+		case "priority":
+			flags.Int64Var(&c.Priority, "priority", 0, "1 is used up first, 100 last (50 for what expires, without this flag)")
+		case "return_expired":
+			flags.BoolVar(&c.ReturnExpired, "return-expired", false, "what came from grants that have expired comes back as what never expires")
 		case "partial":
 			flags.BoolVar(&c.Partial, "partial", false, "more will follow: what is left stays reserved")
 		}

@@ -36,8 +36,8 @@ func TestEveryTypeOfCommandIsACommandOfTheProgram(t *testing.T) {
 	schedule, _, err := root.Find([]string{"schedule", "create"})
 	require.NoError(t, err)
 	for _, kind := range wallet.CallersKinds() {
-		// A command is reversed once, and a threshold set once, so that no schedule does.
-		amount := slices.Contains(slices.Concat(kind.Required, kind.Optional), "amount") && kind.Type != wallet.TypeReverse && kind.Type != wallet.TypeSetThreshold
+		// A command is reversed once, and a threshold or a credit limit set once, so that no schedule does.
+		amount := slices.Contains(slices.Concat(kind.Required, kind.Optional), "amount") && kind.Type != wallet.TypeReverse && kind.Type != wallet.TypeSetThreshold && kind.Type != wallet.TypeSetCreditLimit
 		require.Equal(t, amount, schedule.Flags().Lookup(string(kind.Type)) != nil, "schedule create --%s", kind.Type)
 	}
 	var take []string
@@ -46,7 +46,7 @@ func TestEveryTypeOfCommandIsACommandOfTheProgram(t *testing.T) {
 			take = append(take, cmd.Name())
 		}
 	}
-	require.ElementsMatch(t, []string{"balance", "holds", "statement", "events", "commands", "verify", "receipt", "head", "repair", "doctor", "salvage"}, take)
+	require.ElementsMatch(t, []string{"balance", "holds", "grants", "statement", "events", "commands", "verify", "receipt", "head", "repair", "doctor", "salvage"}, take)
 }
 
 func TestHoldsFromTheShell(t *testing.T) {

@@ -42,7 +42,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 	lines := filepath.Join(t.TempDir(), "lines.csv")
 	require.NoError(t, os.WriteFile(lines, fmt.Appendf(nil, "user_id,currency,type,amount\n%s,USD,add,1\n%[1]s,USD,subtract,1000\n", user), 0o600))
 	endpoint := s.endpoint()
-	mayBeEmpty := []string{"wallet schedule list", "wallet repair", "wallet salvage", "wallet webhook parked"} // the first lags behind, the others find nothing
+	mayBeEmpty := []string{"wallet schedule list", "wallet repair", "wallet salvage", "wallet webhook parked", "wallet grants"} // the first lags behind, the others find nothing
 	root := newRootCommand()
 	cli.RefuseUnknown(root)
 	var missing []string
@@ -73,6 +73,11 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"set-threshold USER USD 5 --threshold low --id w", exitDone, exitNoAnswer},
 		{"remove-threshold USER USD --threshold low --id w2", exitDone, exitNoAnswer},
 		{"remove-threshold USER USD --threshold low --id w3", exitRefused, exitNoAnswer},
+		{"set-credit-limit USER EUR 10 --id l", exitDone, exitNoAnswer},
+		{"subtract USER EUR 4 --id on-credit", exitDone, exitNoAnswer},
+		{"set-credit-limit USER EUR 3.99 --id l2", exitRefused, exitNoAnswer},
+		{"add USER EUR 4 --id paid-back", exitDone, exitNoAnswer},
+		{"set-credit-limit USER EUR 0 --id l3", exitDone, exitNoAnswer},
 		{"close USER EUR --id closing", exitDone, exitNoAnswer},
 		{"transfer USER USER-2 USD 1 --id USER-t", exitDone, exitNoAnswer},
 		{"transfer USER USER-2 USD 1000 --id USER-t-2", exitRefused, exitNoAnswer},
@@ -99,6 +104,9 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 		{"balance USER", exitDone, exitFailed},
 		{"balance nobody", exitFailed, exitFailed},
 		{"holds USER", exitDone, exitFailed},
+		{"grants USER USD --all", exitDone, exitFailed},
+		{"balance USER --by grant", exitDone, exitFailed},
+		{"statement USER USD --by grant", exitDone, exitFailed},
 		{"statement USER USD", exitDone, exitFailed},
 		{"events USER USD", exitDone, exitFailed},
 		{"commands USER USD", exitDone, exitFailed},

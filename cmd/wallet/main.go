@@ -76,7 +76,7 @@ TEMPORAL_PROFILE), Postgres by WALLET_DATABASE_URL. After "wallet-dev run",
 	}
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "FlagUsages", fmt.Sprintf("FlagUsagesWrapped %d", helpColumns)))
 	addGroup(root, "Move value:", append(a.changeCommands(), a.transferCommand(), a.transactionCommand(), a.runCommand(), a.scheduleCommand())...)
-	addGroup(root, "Look:", a.balanceCommand(), a.holdsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.findCommand(), a.totalsCommand())
+	addGroup(root, "Look:", a.balanceCommand(), a.holdsCommand(), a.grantsCommand(), a.statementCommand(), a.eventsCommand(), a.commandsCommand(), a.findCommand(), a.totalsCommand())
 	addGroup(root, "Prove:", a.verifyCommand(), a.receiptCommand(), a.headCommand())
 	addGroup(root, "Operate:", a.workerCommand(), a.serveCommand(), a.tokenCommand(), a.readyCommand(), a.doctorCommand(), a.feedCommand(), a.webhookCommand(), a.migrateCommand(), a.setupCommand(), a.currencyCommand(),
 		a.repairCommand(), a.salvageCommand(), a.replayCommand(), a.codecServerCommand(), a.versionCommand())

@@ -75,7 +75,7 @@ func repair(ctx context.Context, pool *pgxpool.Pool, userID, currency string) (w
 		return wrong, nil, err
 	}
 	for _, f := range report.Findings {
-		if !f.MissingEvent && !f.MissingRange && !f.MissingHold {
+		if !f.MissingEvent && !f.MissingRange && !f.MissingHold && !f.MissingGrant {
 			return wrong, done, fmt.Errorf("the %s wallet of %q changed meanwhile: %s", f.Currency, f.UserID, f.Problem)
 		}
 		appended, err := steps.RepairEvents(ctx, wallet.AssetRef{UserID: f.UserID, Currency: f.Currency})

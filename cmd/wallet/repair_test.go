@@ -51,7 +51,7 @@ func TestRepairAppendsMissingEventsAndNothingElse(t *testing.T) {
 
 	out, errs, code = s.run("repair", "-o", "json")
 	require.Zero(t, code, errs)
-	require.Equal(t, `{"user_id":"u2","currency":"USD","events_appended":3,"ranges_appended":1,"holds_restored":0}`+"\n"+`{"user_id":"u3","currency":"USD","events_appended":1,"ranges_appended":0,"holds_restored":0}`+"\n", sorted(out))
+	require.Equal(t, `{"user_id":"u2","currency":"USD","events_appended":3,"ranges_appended":1,"holds_restored":0,"grants_restored":0}`+"\n"+`{"user_id":"u3","currency":"USD","events_appended":1,"ranges_appended":0,"holds_restored":0,"grants_restored":0}`+"\n", sorted(out))
 	out, _, code = s.run("verify")
 	require.Zero(t, code, out)
 	out, _, code = s.run("repair", "-o", "json")
@@ -98,7 +98,7 @@ func TestRepairPutsIntoTheFeedWhatItLacks(t *testing.T) {
 	require.Equal(t, 2, strings.Count(out, `"missing_range":true`))
 	out, errs, code = s.run("repair", "-o", "json")
 	require.Zero(t, code, errs)
-	require.Equal(t, `{"user_id":"u1","currency":"USD","events_appended":0,"ranges_appended":1,"holds_restored":0}`+"\n"+`{"user_id":"u2","currency":"USD","events_appended":0,"ranges_appended":2,"holds_restored":0}`+"\n", sorted(out))
+	require.Equal(t, `{"user_id":"u1","currency":"USD","events_appended":0,"ranges_appended":1,"holds_restored":0,"grants_restored":0}`+"\n"+`{"user_id":"u2","currency":"USD","events_appended":0,"ranges_appended":2,"holds_restored":0,"grants_restored":0}`+"\n", sorted(out))
 	rows, err := db.Query(t.Context(), `SELECT concat_ws(' ', user_id, first_version, last_version) FROM wallet_feed ORDER BY user_id, id`)
 	require.NoError(t, err)
 	ranges, err := pgx.CollectRows(rows, pgx.RowTo[string])
@@ -125,5 +125,5 @@ func TestRepairSaysWhatItDidBeforeItFailed(t *testing.T) {
 	out, errs, code := s.run("repair", "-o", "json")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "the disk is full")
-	require.Regexp(t, `^{"user_id":"u[12]","currency":"USD","events_appended":1,"ranges_appended":1,"holds_restored":0}\n$`, out)
+	require.Regexp(t, `^{"user_id":"u[12]","currency":"USD","events_appended":1,"ranges_appended":1,"holds_restored":0,"grants_restored":0}\n$`, out)
 }

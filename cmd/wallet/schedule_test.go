@@ -121,7 +121,7 @@ func TestWrongSchedulesAreRefused(t *testing.T) {
 		{create("--user", "u1", "--currency", "USD", "--add", "1"), "at least one of the flags in the group [cron every calendar] is required"},
 		{create("--user", "u1", "--currency", "USD", "--add", "1", "--subtract", "1", "--every", "1h"), "none of the others can be"},
 		{create("--user", "u1", "--currency", "USD", "--capture", "1", "--every", "1h"), "hold_id"},
-		{create("--user", "u1", "--currency", "USD", "--add", "1", "--expires-in", "1h", "--every", "1h"), "expires_in"},
+		{create("--user", "u1", "--currency", "USD", "--subtract", "1", "--expires-in", "1h", "--every", "1h"), "expires_in"},
 		{create("--user", "u1", "--currency", "USD", "--hold", "1", "--expires-in", "soon", "--every", "1h"), `expires_in "soon" is not a duration`},
 		{create("--user", "u1", "--currency", "usd", "--add", "1", "--every", "1h"), `currency "usd"`},
 		{create("--user", "u1", "--currency", "NONE", "--add", "1", "--every", "1h"), `currency "NONE" is not registered: use one that is, or have it added with "wallet currency add NONE --scale N"`},

@@ -18,18 +18,23 @@ import (
 
 func (a *app) statementCommand() *cobra.Command {
 	var from, to timeFlag
-	spreadsheet := false
+	spreadsheet, by := false, ""
 	cmd := &cobra.Command{
 		Use: "statement USER CURRENCY", Short: "Show what became of a balance in a period",
 		Long: `Show the balance at the start of a period, each event in it, and the
 balance at its end, exact even while commands are being applied. Lines are
-streamed: --output csv and json take a million lines as easily as ten.`,
-		Example:     "  wallet statement u1 USD\n  wallet statement u1 USD --from 2026-01-01 --to 2026-02-01 --output csv > january.csv",
+streamed: --output csv and json take a million lines as easily as ten.
+With --by grant, what changed the total has a line for each grant that it was
+of, and one for what is not granted.`,
+		Example:     "  wallet statement u1 USD\n  wallet statement u1 USD --from 2026-01-01 --to 2026-02-01 --output csv > january.csv\n  wallet statement u1 USD --by grant",
 		Args:        cobra.ExactArgs(2),
 		Annotations: map[string]string{writesCSV: ""},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			userID, currency, err := walletArgs(args)
 			if err != nil {
+				return err
+			}
+			if err := checkBy(by); err != nil {
 				return err
 			}
 			switch {
@@ -40,35 +45,50 @@ streamed: --output csv and json take a million lines as easily as ten.`,
 				a.output = "csv"
 			}
 			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
-				s, err := trail.New(pool).Statement(cmd.Context(), userID, currency, from.Time, to.Time)
+				read := trail.New(pool)
+				s, err := read.Statement(cmd.Context(), userID, currency, from.Time, to.Time)
 				if err != nil {
 					return err
 				}
-				return statement.Print(cmd.Context(), s, a.statementPrinter(cmd.OutOrStdout(), spreadsheet))
+				printer := a.statementPrinter(cmd.OutOrStdout(), spreadsheet, by != "")
+				if by != "" {
+					return statement.PrintByGrant(cmd.Context(), s, read, printer)
+				}
+				return statement.Print(cmd.Context(), s, printer)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&spreadsheet, "spreadsheet", false, "CSV to open in a spreadsheet: a byte order mark, and an apostrophe before text that would run as a formula; --output csv by itself has all text unchanged, for programs")
+	cmd.Flags().StringVar(&by, "by", "", "grant: a line for each grant")
 	cmd.Flags().Var(&from, "from", "start, inclusive: RFC 3339, or a date for midnight UTC (default: the wallet's first entry)")
 	cmd.Flags().Var(&to, "to", "end, exclusive: RFC 3339, or a date for midnight UTC (default: now)")
 	return cmd
 }
 
 // statementPrinter writes a statement in one of the outputs.
-func (a *app) statementPrinter(out io.Writer, spreadsheet bool) statement.Printer {
+func (a *app) statementPrinter(out io.Writer, spreadsheet, byGrant bool) statement.Printer {
 	switch a.output {
 	case "csv":
-		return statement.NewCSV(out, spreadsheet)
+		out := statement.NewCSV(out, spreadsheet)
+		if byGrant {
+			out = out.ByGrant()
+		}
+		return out
 	case "json":
 		return jsonStatement{json.NewEncoder(out)}
 	default:
-		return tableStatement{newPagedTable(out, table.Row{"at", "version", "event", "command", "added", "subtracted", "total", "hold", "reverses", "reversed", "description"}), out}
+		header := table.Row{"at", "version", "event", "command", "added", "subtracted", "total", "hold", "reverses", "reversed", "description"}
+		if byGrant {
+			header = append(header, "grant")
+		}
+		return tableStatement{newPagedTable(out, header), out, byGrant}
 	}
 }
 
 type tableStatement struct {
-	pages pagedTable
-	out   io.Writer
+	pages   pagedTable
+	out     io.Writer
+	byGrant bool
 }
 
 func (p tableStatement) Opening(s trail.Statement) error {
@@ -76,18 +96,23 @@ func (p tableStatement) Opening(s trail.Statement) error {
 	return nil
 }
 
-func (p tableStatement) Line(e trail.Event) error {
+func (p tableStatement) Line(l statement.Line) error {
+	e := l.Event
 	added, subtracted := statement.Sides(e)
 	total := e.TotalAfter.String()
 	if !statement.ChangesTotal(e) {
 		total = "(" + total + ")"
 	}
-	p.pages.append(table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, total, e.HoldAfter, cli.Plain(e.OriginalID), cli.Amount(e.Reversed), cli.Plain(e.Description)})
+	row := table.Row{when(e.OccurredAt), e.Version, e.EventType, cli.Plain(e.CommandID), added, subtracted, total, e.HoldAfter, cli.Plain(e.OriginalID), cli.Amount(e.Reversed), cli.Plain(e.Description)}
+	if p.byGrant {
+		row = append(row, cli.Plain(l.GrantID))
+	}
+	p.pages.append(row)
 	return nil
 }
 
 func (p tableStatement) Closing(s trail.Statement) error {
-	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Total, s.Closing.Reserved(), "", "", ""})
+	p.pages.append(table.Row{when(s.To), s.Closing.Version, "closing balance", "", s.Added.Sum, s.Subtracted.Sum, s.Closing.Owned(), s.Closing.Reserved(), "", "", ""})
 	p.pages.Render()
 	noteDue(p.out, s.Closing.Balance())
 	others := ""
@@ -108,12 +133,12 @@ func (e jsonStatement) Opening(s trail.Statement) error {
 	}{"opening", s.From, s.Opening.Balance()})
 }
 
-func (e jsonStatement) Line(event trail.Event) error {
+func (e jsonStatement) Line(l statement.Line) error {
 	return e.Encode(struct {
 		Kind string `json:"kind"`
-		trail.Event
+		statement.Line
 		ChangesTotal bool `json:"changes_total"`
-	}{"line", event, statement.ChangesTotal(event)})
+	}{"line", l, statement.ChangesTotal(l.Event)})
 }
 
 func (e jsonStatement) Closing(s trail.Statement) error {

@@ -66,7 +66,7 @@ func linesOf(t trail.Totals) []totalsLine {
 	return []totalsLine{
 		{t.Currency, "opening", "", t.Opening},
 		line("added", t.Added), line("subtracted", t.Subtracted), line("captured", t.Captured),
-		line("reversed in", t.ReversedIn), line("reversed out", t.ReversedOut),
+		line("reversed in", t.ReversedIn), line("reversed out", t.ReversedOut), line("expired", t.Expired),
 		line("transferred in", t.TransferredIn), line("transferred out", t.TransferredOut),
 		{t.Currency, "closing", "", t.Closing},
 	}

@@ -14,7 +14,7 @@ import (
 // period each hold expires within a minute, even if its wallet's workflow does nothing.
 const sweepEvery = 20 * time.Second
 
-// sweepRegularly expires holds that their wallets' workflows do not expire, until ctx ends.
+// sweepRegularly expires holds and grants that their wallets' workflows do not expire, until ctx ends.
 func sweepRegularly(ctx context.Context, steps *activities.Activities, metrics *telemetry.Metrics, log *zap.Logger) {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
@@ -24,15 +24,15 @@ func sweepRegularly(ctx context.Context, steps *activities.Activities, metrics *
 			return
 		case <-ticker.C:
 		}
-		holds, wallets, err := steps.ExpireOverdue(ctx)
+		expired, wallets, err := steps.ExpireOverdue(ctx)
 		if metrics != nil {
-			metrics.CountExpired(holds)
+			metrics.CountExpired(expired.Holds, expired.Grants)
 		}
 		if err != nil && ctx.Err() == nil {
 			log.Warn("the sweep of overdue holds failed for some wallets, which are tried again", zap.Error(err))
 		}
 		if wallets > 0 {
-			log.Info("the sweep expired holds, because their wallets' workflows did not", zap.Int("holds", holds), zap.Int("wallets", wallets))
+			log.Info("the sweep expired holds or grants, because their wallets' workflows did not", zap.Int("holds", expired.Holds), zap.Int("grants", expired.Grants), zap.Int("wallets", wallets))
 		}
 	}
 }

@@ -104,7 +104,7 @@ func noticeOf(e feed.Event, policy Policy) (n Notice, concerns bool) {
 	if e.Currency != policy.Currency { // other thresholds may have the same name
 		return n, false
 	}
-	n = Notice{Version: e.Version, Available: e.TotalAfter.Sub(e.HoldAfter), Policy: policy}
+	n = Notice{Version: e.Version, Available: e.TotalAfter.Sub(e.HoldAfter).Add(e.CreditLimit), Policy: policy}
 	for _, c := range e.Crossed.List() {
 		if c.Name == policy.Threshold {
 			n.Threshold, concerns = c.Amount, true

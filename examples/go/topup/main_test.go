@@ -200,6 +200,20 @@ func TestSettingAThresholdAboveTheBalanceTopsUp(t *testing.T) {
 	w.awaitAvailable("50.00")
 }
 
+// TestACreditLimitIsAvailable: thresholds are of what is available, and so is the target.
+func TestACreditLimitIsAvailable(t *testing.T) {
+	b := &bank{}
+	w := newWorld(t, b)
+	w.do(wallet.TypeSetCreditLimit, "limit", "30")
+	w.do(wallet.TypeSetThreshold, "watch", "20")
+	w.do(wallet.TypeSubtract, "into debt", "34")
+	w.do(wallet.TypeSubtract, "below", "2")
+	s := w.await(func(s State) bool { return s.Available.String() == "50.00" })
+	require.Equal(t, 1, s.TopUps)
+	require.Equal(t, "31.00", b.total().String(), "from 19.00 available: a total of -11.00, and the limit")
+	w.awaitAvailable("50.00")
+}
+
 // TestADeclinedPaymentStopsVisibly until somebody resumes, or the wallet is above its threshold.
 func TestADeclinedPaymentStopsVisibly(t *testing.T) {
 	b := &bank{decline: true}

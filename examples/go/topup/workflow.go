@@ -174,7 +174,7 @@ func (t *topUp) topUpOnce(ctx workflow.Context) error {
 		return err
 	}
 	if r.Status == wallet.StatusApplied { // it may be below the threshold still: who knows what was spent meanwhile
-		t.balance(r.Version, r.TotalAfter.Sub(r.HoldAfter))
+		t.balance(r.Version, r.TotalAfter.Sub(r.HoldAfter).Add(r.CreditLimit))
 		return nil
 	}
 	if r.Reason == wallet.ReasonIDConflict { // probably credited by an earlier attempt: a refund would give the money away

@@ -5,13 +5,15 @@ import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 
 export interface Command {
   id: string; // your own, unique in the wallet; the same id counts once
-  type: 'create' | 'add' | 'subtract' | 'hold' | 'capture' | 'release' | 'reverse' | 'freeze' | 'unfreeze' | 'close' | 'set_threshold' | 'remove_threshold';
+  type: 'create' | 'add' | 'subtract' | 'hold' | 'capture' | 'release' | 'reverse' | 'freeze' | 'unfreeze' | 'close' | 'set_credit_limit' | 'set_threshold' | 'remove_threshold';
   amount?: string; // "12.50": a string, because a number could be rounded
   hold_id?: string; // the hold to capture, release, raise or extend
-  expires_in?: string; // for a hold or a freeze: "15m", "7d"
+  expires_in?: string; // for a hold, a freeze, or an add that makes a grant: "15m", "7d"
   expires_at?: string; // or a time: "2026-01-31T12:00:00Z"
   partial?: boolean; // for a capture: what is left stays reserved
   original_id?: string; // the add, subtract or capture to reverse
+  priority?: number; // for a grant: 1 is used up first, 100 last
+  return_expired?: boolean; // for a reverse: what came from expired grants comes back as what never expires
   what?: 'debits' | 'credits' | 'all'; // of a freeze
   threshold?: string; // the name of the one to set or remove
   not_after?: string; // the last moment at which it may be recorded: "2026-01-31T12:00:00Z"
@@ -29,7 +31,7 @@ export interface Result {
   reason?: string; // insufficient_funds, already_exists, hold_expired, ...; more may be added
   message?: string; // the reason in words
   amount?: string;
-  total_before: string;
+  total_before: string; // below 0 within a credit limit
   total_after: string;
   hold_before: string;
   hold_after: string;
@@ -43,6 +45,7 @@ export interface Result {
   debits_frozen_until?: string; // without one, until it is unfrozen
   credits_frozen_until?: string;
   closed?: boolean;
+  credit_limit?: string; // by how much the total may be below 0
   threshold?: string; // that was set or removed, and all that the wallet has then
   thresholds?: { name: string; amount: string }[];
   crossed?: { name: string; amount: string; direction: 'below' | 'above' }[]; // by the change of the available amount
@@ -66,6 +69,7 @@ export interface State {
   debits_frozen_until?: string;
   credits_frozen_until?: string;
   closed?: boolean;
+  credit_limit?: string;
   thresholds?: { name: string; amount: string }[];
   open_holds?: number;
   next_expiry?: string;

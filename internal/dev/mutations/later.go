@@ -3,15 +3,16 @@ package mutations
 // Later is a later version of the service: with other words for every refusal, and with other
 // rules.
 var Later = Mutation{Name: "a later version", Edits: []Edit{
-	{File: "kind.go", Old: `"cannot subtract %s %s: %s available (total %s, hold %s)"`, New: `"%s %s are too much: %s can be spent (%s, %s)"`},
-	{File: "kind.go", Old: `c.Amount.Cmp(available) > 0`, New: `c.Amount.Cmp(available) >= 0`},
+	{File: "grant.go", Old: `"cannot subtract %s %s: %s"`, New: `"%s %s are too much: %s"`},
+	{File: "grant.go", Old: `c.Amount.Cmp(a.Available()) > 0`, New: `c.Amount.Cmp(a.Available()) >= 0`},
 	{File: "kind.go", Old: `"the %s wallet of user %s exists already"`, New: `"there is a %s wallet of %s"`},
-	{File: "kind.go", Old: `a.Total = a.Total.Add(c.Amount)`, New: `a.Total = a.Total.Add(c.Amount).Add(c.Amount)`},
+	{File: "grant.go", Old: "if !c.makesGrant() {\n\t\ta.Total = a.Total.Add(c.Amount)", New: "if !c.makesGrant() {\n\t\ta.Total = a.Total.Add(c.Amount).Add(c.Amount)"},
 	{File: "hold.go", Old: `"the hold would have expired already, at %s: send a later time under a new id"`, New: `"other words 0: %s"`},
-	{File: "hold.go", Old: `"cannot hold %s %s: %s available (total %s, hold %s)"`, New: `"other words 1: %s %s %s %s %s"`},
+	{File: "hold.go", Old: `"cannot hold %s %s: %s"`, New: `"other words 1: %s %s %s"`},
 	{File: "hold.go", Old: `"%d holds are open, and no more than %d may be: capture or release some first"`, New: `"other words 2: %d %d"`},
 	{File: "hold.go", Old: `"hold %s already expires %s, and %s is not later: send a later time, or none to keep it"`, New: `"other words 3: %s %s %s"`},
-	{File: "hold.go", Old: `"cannot raise hold %s by %s %s: %s available (total %s, hold %s)"`, New: `"other words 4: %s %s %s %s %s %s"`},
+	{File: "hold.go", Old: `"cannot raise hold %s by %s %s: %s"`, New: `"other words 4: %s %s %s %s"`},
+	{File: "credit.go", Old: `"%s available (total %s, hold %s%s)"`, New: `"%s can be spent (%s, %s, %s)"`},
 	{File: "hold.go", Old: `"hold %s is not due"`, New: `"other words 5: %s"`},
 	{File: "hold.go", Old: `"this wallet has no hold %s: use the id of the command that placed it"`, New: `"other words 6: %s"`},
 	{File: "hold.go", Old: `"hold %s expired %s: place another one"`, New: `"other words 7: %s %s"`},

@@ -35,8 +35,8 @@ var All = []Mutation{
 		Mechanism: "What open holds reserve is not available to other commands.",
 		Edits: []Edit{{
 			File: "fold.go",
-			Old:  `return a.Total.Sub(a.Reserved())`,
-			New:  `return a.Total`,
+			Old:  `return a.withCredit().Sub(a.DueGrants).Sub(a.Reserved())`,
+			New:  `return a.withCredit().Sub(a.DueGrants)`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"contradict each other"},
@@ -68,7 +68,7 @@ var All = []Mutation{
 		Mechanism: "A wallet is closed only when nothing is in it.",
 		Edits: []Edit{{
 			File: "freeze.go",
-			Old:  `if !a.Total.IsZero() || !a.Hold.IsZero() {`,
+			Old:  `if !a.Total.IsZero() || !a.Hold.IsZero() || !a.Granted.IsZero() {`,
 			New:  `if false {`,
 		}},
 		Faults:   "tamper",
@@ -133,15 +133,40 @@ var All = []Mutation{
 		Problems: []string{"the rules say unapplied version_mismatch"},
 	},
 	{
+		Name:      "credit_limit",
+		Mechanism: "A credit limit below what is used is refused.",
+		Edits: []Edit{{
+			File: "credit.go",
+			Old:  `c.Amount.Cmp(used) < 0 {`,
+			New:  `false && c.Amount.Cmp(used) < 0 {`,
+		}, {
+			File: "fold.go",
+			Old:  `after.Hold.IsNegative() || after.Granted.IsNegative() || after.Hold.Add(after.Granted).Cmp(after.withCredit()) > 0 {`,
+			New:  `after.Hold.IsNegative() {`,
+		}, {
+			File: "migrations/00001_ledger.sql",
+			Old:  `hold_amount + granted_amount <= total_amount + coalesce(credit_limit, 0) AND`,
+			New:  `true AND`,
+		}, {
+			File: "migrations/00001_ledger.sql",
+			Old:  `hold_before <= total_before + coalesce(credit_limit, 0) AND`,
+			New:  `true AND`,
+		}, {
+			File: "migrations/00001_ledger.sql",
+			Old:  `hold_after <= total_after + coalesce(credit_limit, 0) AND`,
+			New:  `true AND`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"the rules say unapplied credit_limit_exceeded"},
+	},
+	{
 		Name:      "expire_first",
 		Mechanism: "The fold expires due holds before the first command, whoever sends it.",
 		Edits: []Edit{{
 			File: "fold.go",
-			Old:  `for _, h := range f.Account.dueHolds(now) {`,
-			New: `for _, h := range f.Account.dueHolds(now) {
-		if len(commands) > 0 { // only the timer's step
-			continue
-		}`,
+			Old:  `if err := f.expire(f.Account.dueHolds(now), f.Account.dueGrants(now)); err != nil {`,
+			New: `if len(commands) > 0 { // only the timer's step
+	} else if err := f.expire(f.Account.dueHolds(now), f.Account.dueGrants(now)); err != nil {`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"first it has to expire"},
@@ -225,6 +250,89 @@ var All = []Mutation{
 		}},
 		Faults:   "tamper",
 		Problems: []string{"crosses the thresholds"},
+	},
+	{
+		Name:      "grant_order",
+		Mechanism: "Grants are used up by priority, then the soonest expiry.",
+		Edits: []Edit{{
+			File: "grant.go",
+			Old:  `return cmp.Or(cmp.Compare(a.Priority, b.Priority), compareExpiries(a, b))`,
+			New:  `return compareExpiries(a, b)`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"takes, reserves or gives back"},
+	},
+	{
+		Name:      "grant_held",
+		Mechanism: "What a hold reserves keeps its grants, which get it back.",
+		Edits: []Edit{{
+			File: "grant.go",
+			Old:  `after.Grants = before.Grants.without(a.parts)`,
+			New:  `a.parts, after.Grants = nil, nil`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"takes, reserves or gives back"},
+	},
+	{
+		Name:      "grant_once",
+		Mechanism: "What has expired of a grant does not expire again.",
+		Edits: []Edit{{
+			File: "grant.go",
+			Old:  `after.Left, after.Expired, after.Expiries = before.Left.Sub(before.Left), before.Expired.Add(before.Left), before.Expiries+1`,
+			New: `after.Expired, after.Expiries = before.Expired.Add(before.Left), before.Expiries+1
+	if before.Expiries > 0 { // or a small grant would be taken from a large total for as long as there is memory
+		after.Left = before.Left.Sub(before.Left)
+	}`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"ran into a constraint", "contradict each other"},
+	},
+	{
+		Name:      "grant_due",
+		Mechanism: "What is given back to a grant whose time is over expires at once.",
+		Edits: []Edit{{
+			File: "fold.go",
+			Old:  `if err := f.expire(nil, dueOf(f.Account.changedGrants, now)); err != nil {`,
+			New:  `if err := f.expire(nil, nil); err != nil {`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"is due since"},
+	},
+	{
+		Name:      "grant_returned",
+		Mechanism: "A reversal gives back to the grants that its original took from.",
+		Edits: []Edit{{
+			File: "grant.go",
+			Old: `a.parts = alive
+	if a = a.change`,
+			New: `if alive = nil; false {
+	}
+	if a = a.change`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"takes, reserves or gives back"},
+	},
+	{
+		Name:      "grant_stays_expired",
+		Mechanism: "What has expired comes back only if a reversal asks for it.",
+		Edits: []Edit{{
+			File: "grant.go",
+			Old:  `case !c.ReturnExpired:`,
+			New:  `case false:`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"the rules say unapplied grant_expired"},
+	},
+	{
+		Name:      "grant_taken_back",
+		Mechanism: "The reversal of an add takes only what is left of its grant.",
+		Edits: []Edit{{
+			File: "grant.go",
+			Old:  `if amount.Cmp(g.Left) > 0 {`,
+			New:  `if amount.Cmp(g.Left.Add(g.Used)) > 0 {`,
+		}},
+		Faults:   "tamper",
+		Problems: []string{"ran into a constraint", "contradict each other"},
 	},
 	{
 		Name:      "handlers",

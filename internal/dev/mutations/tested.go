@@ -196,6 +196,26 @@ var Tested = []struct {
 		}},
 	}, "./internal/service/webhooks", "TestAnEventIsSentAgainWhateverTheFilterSays"},
 	{Mutation{
+		Name:      "grant_sweep",
+		Mechanism: "The sweep lets grants expire whose wallet has no workflow.",
+		Edits: []Edit{{
+			File: "activities/sweep.go",
+			Old: `FROM wallet_grants
+			WHERE state = 'open' AND`,
+			New: `FROM wallet_grants
+			WHERE false AND`,
+		}},
+	}, "./activities", "TestTheSweepLetsGrantsExpire"},
+	{Mutation{
+		Name:      "grant_pages",
+		Mechanism: "A command that needs more grants than were read gets them.",
+		Edits: []Edit{{
+			File: "grant.go",
+			Old:  `if !enough {`,
+			New:  `if false && !enough {`,
+		}},
+	}, "./activities", "TestAThousandGrantsAreUsedUp"},
+	{Mutation{
 		Name:      "feed_redelivery",
 		Mechanism: "Only the handler uses up a redelivery.",
 		Edits: []Edit{{

@@ -45,7 +45,7 @@ func (r *Report) checkEffects() {
 		r.violate("nobody sent a command: there is nothing to check")
 	}
 	if r.Commands >= enoughCommands {
-		for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease, wallet.TypeExpire, wallet.TypeReverse} {
+		for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease, wallet.TypeExpire, wallet.TypeReverse, wallet.TypeExpireGrant} {
 			if r.Applied[string(of)] == 0 {
 				r.violate("%d commands were sent, and no %s was applied: the run says nothing of it", r.Commands, of)
 			}

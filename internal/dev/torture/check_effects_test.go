@@ -40,7 +40,7 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 		"no commands": {func(r *Report) { r.Commands = 0 }, "nobody sent a command"},
 		"no hold expires": {func(r *Report) {
 			r.Commands = enoughCommands
-			r.Applied = map[string]int{"hold": 9, "capture": 3, "release": 2, "reverse": 1}
+			r.Applied = map[string]int{"hold": 9, "capture": 3, "release": 2, "reverse": 1, "expire_grant": 1}
 		}, "no expire was applied"},
 		"no recovery":                  {func(r *Report) { r.Effects[recoveries] = 0 }, "never recovered"},
 		"Temporal stays up":            {func(r *Report) { r.Effects["starts of temporal"] = 0 }, "Temporal was killed, and not started"},
@@ -61,7 +61,7 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 		}, "10 kills were aimed at expiries, and all of these were recorded before"},
 		"no transaction is refused": {func(r *Report) {
 			r.Commands, r.Effects[transactionsRefused] = enoughCommands, 0
-			for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease, wallet.TypeExpire, wallet.TypeReverse} {
+			for _, of := range []wallet.CommandType{wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease, wallet.TypeExpire, wallet.TypeReverse, wallet.TypeExpireGrant} {
 				r.Applied[string(of)] = 1
 			}
 		}, "1 transactions applied, 0 refused: the run says nothing of transactions"},
@@ -110,7 +110,7 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 
 // missExpiries adds kills at expiries, of which none comes.
 func missExpiries(r *Report, commands int) {
-	r.Commands, r.Applied = commands, map[string]int{"hold": 9, "capture": 3, "release": 2, "expire": 1, "reverse": 1}
+	r.Commands, r.Applied = commands, map[string]int{"hold": 9, "capture": 3, "release": 2, "expire": 1, "reverse": 1, "expire_grant": 1}
 	for range enoughPlanned {
 		f := Fault{Kind: KillAtExpiry, Target: workerTarget(0)}
 		r.Plan.Faults, r.Faults = append(r.Plan.Faults, f), append(r.Faults, Inflicted{Fault: f, Missed: "not there"})

@@ -44,17 +44,27 @@ func (c *walletCheck) checkJournal() {
 			c.violate(e.Position, []string{e.CommandID}, "command %q %s", e.CommandID, problem)
 			return
 		}
+		if list := listOf(expected.grants, scales[c.wallet.Currency]); e.Grants != list {
+			c.violate(e.Position, []string{e.CommandID}, "command %q takes, reserves or gives back %q of grants, the rules say %q", e.CommandID, e.Grants, list)
+			return
+		}
+		if e.Type == wallet.TypeExpireGrant {
+			if g := b.allGrants()[expected.grants[0].grant]; isOverdue(g.expires, e.RecordedAt, c.record.healed) && isOverdue(prev.RecordedAt, e.RecordedAt, c.record.healed) {
+				c.violate(e.Position, nil, "grant %d was due at %s, and expired only at %s", expected.grants[0].grant, clockTime(g.expires), clockTime(e.RecordedAt))
+			}
+		}
 		if e.Type == wallet.TypeExpire && expected.hold.isOverdue(e.RecordedAt, c.record.healed) {
 			c.violate(e.Position, nil, "hold %q was due at %s, and expired only at %s", e.HoldID, clockTime(expected.hold.expires), clockTime(e.RecordedAt))
 		}
 		b, prev = after, e
 	}
 	c.checkHolds(b)
+	c.checkGrants(b)
 	switch asset := c.record.asset; {
 	case asset == nil && len(c.record.journal) > 0:
 		c.violate(prev.Position, nil, "there is no balance")
 	case asset == nil:
-	case asset.Position != b.position || asset.Version != b.version || asset.Hash != prev.Hash || asset.Total.Cmp(prev.TotalAfter) != 0 || asset.Hold.Cmp(prev.HoldAfter) != 0 || !b.freezes.isShownBy(*asset, c.record.read) || asset.Closed != b.closed || !b.watches(asset.Thresholds):
+	case asset.Position != b.position || asset.Version != b.version || asset.Hash != prev.Hash || asset.Total.Cmp(prev.TotalAfter) != 0 || asset.Hold.Cmp(prev.HoldAfter) != 0 || !b.freezes.isShownBy(*asset, c.record.read) || asset.Closed != b.closed || !sameNumber(asset.CreditLimit, decimalOf(b.limit)) || !b.watches(asset.Thresholds):
 		c.violate(prev.Position, nil, "the balance is total %s, hold %s, version %d, position %d, and the journal ends with total %s, hold %s, version %d, position %d",
 			asset.Total, asset.Hold, asset.Version, asset.Position, prev.TotalAfter, prev.HoldAfter, b.version, b.position)
 	}
@@ -66,12 +76,14 @@ const expiryPatience = time.Minute
 
 // isOverdue reports whether a hold's expiry is too late. Nothing is promised until the servers
 // are healed.
-func (h hold) isOverdue(at, healed time.Time) bool {
-	since := h.expires
+func (h hold) isOverdue(at, healed time.Time) bool { return isOverdue(h.expires, at, healed) }
+
+func isOverdue(expires, at, healed time.Time) bool {
+	since := expires
 	if since.Before(healed) {
 		since = healed
 	}
-	return !h.expires.IsZero() && at.After(since.Add(expiryPatience))
+	return !expires.IsZero() && at.After(since.Add(expiryPatience))
 }
 
 // checkHolds compares the rows of holds, and what the balance says of them, with the model of
@@ -115,6 +127,47 @@ func (c *walletCheck) checkHolds(b balance) {
 	}
 }
 
+// checkGrants is checkHolds for grants.
+func (c *walletCheck) checkGrants(b balance) {
+	rows := map[int64]wallet.Grant{}
+	for _, g := range c.record.grants {
+		rows[g.Number] = g
+	}
+	var next time.Time
+	for _, number := range slices.Sorted(maps.Keys(b.allGrants())) {
+		want, held := b.allGrants()[number], b.heldOf(number)
+		have, found := rows[number]
+		delete(rows, number)
+		used := want.amount.Sub(want.left).Sub(held).Sub(want.expired)
+		switch {
+		case !found:
+			c.violate(number, nil, "grant %d has no row", number)
+		case have.ID != want.id || have.State != b.stateOf(number) || have.Priority != want.priority || have.Expiries != want.expiries || !have.ExpiresAt.Equal(want.expires) || !sameNumber(have.Amount, want.amount) ||
+			!sameNumber(have.Left, want.left) || !sameNumber(have.Held, held) || !sameNumber(have.Used, used) || !sameNumber(have.Expired, want.expired):
+			c.violate(number, nil, "the row of grant %d is %s: %s of %s left, %s held, %s used, %s expired, priority %d; the journal makes it %s: %s of %s left, %s held, %s used, %s expired, priority %d",
+				number, have.State, have.Left, have.Amount, have.Held, have.Used, have.Expired, have.Priority,
+				b.stateOf(number), want.left, want.amount, held, used, want.expired, want.priority)
+		}
+		if !want.left.IsPositive() || want.expires.IsZero() {
+			continue
+		}
+		if next.IsZero() || want.expires.Before(next) {
+			next = want.expires
+		}
+		if isOverdue(want.expires, c.record.read, c.record.healed) {
+			c.violate(number, nil, "grant %d was due at %s, and has not expired by %s", number, clockTime(want.expires), clockTime(c.record.read))
+		}
+	}
+	for _, number := range slices.Sorted(maps.Keys(rows)) {
+		c.violate(rows[number].Position, nil, "grant %d has a row, and nobody made it", number)
+	}
+	asset := c.record.asset
+	if asset != nil && (asset.OpenGrants != b.openGrants() || !sameNumber(asset.Granted, b.granted()) || !asset.NextGrantExpiry.Equal(next)) {
+		c.violate(b.position, nil, "the balance has %d open grants with %s, the next expires at %s; the journal has %d with %s, and %s",
+			asset.OpenGrants, asset.Granted, clockTime(asset.NextGrantExpiry), b.openGrants(), b.granted(), clockTime(next))
+	}
+}
+
 // positionOf is the position of a hold's last entry.
 func (c *walletCheck) positionOf(holdID string) int64 {
 	return c.lastPosition(func(e wallet.Entry) bool { return e.HoldState != "" && e.TargetHoldID() == holdID })
@@ -147,7 +200,7 @@ func (c *walletCheck) checkEvents() {
 // entry's content must have been sent under its id.
 func (c *walletCheck) checkOrigins() {
 	for _, e := range c.record.journal {
-		own := e.CommandID == autoCreate && e.Position == 1 || e.Type == wallet.TypeExpire && e.CommandID == expirePrefix+e.HoldID
+		own := e.CommandID == autoCreate && e.Position == 1 || e.Type == wallet.TypeExpire && e.CommandID == expirePrefix+e.HoldID || e.Type == wallet.TypeExpireGrant
 		if own {
 			continue
 		}

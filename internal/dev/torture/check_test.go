@@ -21,6 +21,7 @@ type story struct {
 	wallet   Wallet
 	asset    wallet.Asset
 	holds    map[string]wallet.Hold
+	grants   map[int64]wallet.Grant
 	waited   time.Duration
 	entries  map[string]*wallet.Entry
 	attempts []attempt
@@ -56,6 +57,16 @@ func newStory() *story {
 	s.waited = 3 * time.Second
 	s.send(Update, add("o", "1"))                                                       // the first command after k's expiry
 	s.send(Update, wallet.Command{ID: "k-late", Type: wallet.TypeCapture, HoldID: "k"}) // refused
+	s.send(Update, wallet.Command{ID: "g1", Type: wallet.TypeAdd, Amount: wallet.MustAmount("2"), ExpiresIn: "1h"})
+	s.send(Update, wallet.Command{ID: "g2", Type: wallet.TypeAdd, Amount: wallet.MustAmount("3"), ExpiresIn: "1s"})
+	s.send(Update, wallet.Command{ID: "g3", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1"), Priority: 60})
+	s.send(Update, subtract("g-out", "1")) // of g2
+	s.send(Update, wallet.Command{ID: "z-hold", Type: wallet.TypeHold, Amount: wallet.MustAmount("3")})
+	s.waited = 5 * time.Second
+	s.send(Update, wallet.Command{ID: "g-part", Type: wallet.TypeCapture, HoldID: "z-hold", Amount: wallet.MustAmount("1"), Partial: true}) // g2's time is over
+	s.send(Update, wallet.Command{ID: "g-back", Type: wallet.TypeRelease, HoldID: "z-hold"})                                                // the rest of it expires
+	s.send(Update, wallet.Command{ID: "g-no", Type: wallet.TypeReverse, OriginalID: "g-out"})                                               // refused
+	s.send(Update, wallet.Command{ID: "g-yes", Type: wallet.TypeReverse, OriginalID: "g-out", ReturnExpired: true})
 	s.record.healed, s.record.read = storyBegan, storyBegan.Add(10*time.Second)
 	return s
 }
@@ -71,7 +82,7 @@ func subtract(id, amount string) wallet.Command {
 // fold runs a command and records the result.
 func (s *story) fold(received wallet.Received) wallet.Result {
 	now := storyBegan.Add(s.waited + time.Duration(s.asset.Position)*time.Millisecond)
-	f, err := wallet.Fold(wallet.Account{Asset: s.asset, Holds: s.holds}, s.entries, []wallet.Received{received}, now)
+	f, err := wallet.Fold(wallet.Account{Asset: s.asset, Holds: s.holds, Grants: s.grants}, s.entries, []wallet.Received{received}, now)
 	if err != nil {
 		panic(err)
 	}
@@ -89,6 +100,15 @@ func (s *story) fold(received wallet.Received) wallet.Result {
 		s.record.holds = append(s.record.holds, h)
 		if h.IsOpen() && !h.ExpiresAt.IsZero() && (s.asset.NextExpiry.IsZero() || h.ExpiresAt.Before(s.asset.NextExpiry)) {
 			s.asset.NextExpiry = h.ExpiresAt
+		}
+	}
+	s.grants = f.Account.Grants
+	s.asset.NextGrantExpiry, s.record.grants = time.Time{}, nil
+	for _, number := range slices.Sorted(maps.Keys(s.grants)) {
+		g := s.grants[number]
+		s.record.grants = append(s.record.grants, g)
+		if !g.Left.IsZero() && !g.ExpiresAt.IsZero() && (s.asset.NextGrantExpiry.IsZero() || g.ExpiresAt.Before(s.asset.NextGrantExpiry)) {
+			s.asset.NextGrantExpiry = g.ExpiresAt
 		}
 	}
 	asset := s.asset
@@ -273,10 +293,39 @@ func TestEveryKindOfViolationIsFound(t *testing.T) {
 		"the balance has another hold":   {func(s *story) { s.record.asset.Hold = wallet.MustAmount("2") }, "hold 2, version"},
 		"the balance counts other holds": {func(s *story) { s.record.asset.OpenHolds = 2 }, "the balance has 2 open holds"},
 		"the balance expects no expiry":  {func(s *story) { s.record.asset.NextExpiry = time.Time{} }, "the next expires at"},
-		"a step panics":                  {func(s *story) { s.failed(&panicError{"broken"}) }, "the step panicked: broken"},
-		"a valid command is invalid":     {func(s *story) { s.failed(&wallet.InvalidError{Message: "no"}) }, "was refused as invalid"},
-		"the client gives up":            {func(s *story) { s.failed(&gaveUpError{errors.New("tired")}) }, "gave up before its context ended"},
-		"an accepted update has no end":  {func(s *story) { s.failed(temporal.NewApplicationError("lost", updateLost)) }, "left without an answer"},
+		"grants are used up in another order": {func(s *story) {
+			s.rewrite(s.position("g-out"), func(e *wallet.Entry) { e.Grants = fmt.Sprintf("%d:1.00", s.position("g1")) })
+		}, "takes, reserves or gives back"},
+		"a held amount loses its grant": {func(s *story) {
+			s.rewrite(s.position("g-part"), func(e *wallet.Entry) { e.Grants = "" })
+		}, "takes, reserves or gives back"},
+		"a grant expires twice": {func(s *story) {
+			id := fmt.Sprintf("_expire_grant/%d/1", s.position("g2"))
+			expired := *s.entries[id]
+			expired.Position = s.asset.Position + 1
+			s.record.journal = append(s.record.journal, expired)
+			s.rewrite(expired.Position, func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(time.Second) })
+		}, "no grant is due"},
+		"a grant that is due is spent": {func(s *story) {
+			s.rewrite(s.position("g-out"), func(e *wallet.Entry) { e.RecordedAt = e.RecordedAt.Add(2 * time.Second) })
+		}, "is due since"},
+		"a grant has another end": {func(s *story) {
+			s.rewrite(s.position("g1"), func(e *wallet.Entry) { e.GrantExpiresAt = e.GrantExpiresAt.Add(time.Second) })
+		}, "makes a grant that expires at"},
+		"a grant never expires": {func(s *story) {
+			s.send(Update, wallet.Command{ID: "g4", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1"), ExpiresIn: "1s"})
+			s.record.read = storyBegan.Add(2 * time.Minute)
+		}, "and has not expired by"},
+		"what has expired comes back unasked": {func(s *story) { s.allow("g-no") }, "the rules say unapplied grant_expired"},
+		"the row of a grant is gone":          {func(s *story) { s.record.grants = s.record.grants[1:] }, "has no row"},
+		"the row of a grant is old":           {func(s *story) { s.record.grants[1].State = wallet.GrantOpen }, "the row of grant"},
+		"a row without a grant":               {func(s *story) { s.record.grants = append(s.record.grants, wallet.Grant{Number: 1}) }, "grant 1 has a row, and nobody made it"},
+		"the balance counts other grants":     {func(s *story) { s.record.asset.OpenGrants = 7 }, "the balance has 7 open grants"},
+		"the balance has other grants":        {func(s *story) { s.record.asset.Granted = wallet.MustAmount("1") }, "open grants with 1,"},
+		"a step panics":                       {func(s *story) { s.failed(&panicError{"broken"}) }, "the step panicked: broken"},
+		"a valid command is invalid":          {func(s *story) { s.failed(&wallet.InvalidError{Message: "no"}) }, "was refused as invalid"},
+		"the client gives up":                 {func(s *story) { s.failed(&gaveUpError{errors.New("tired")}) }, "gave up before its context ended"},
+		"an accepted update has no end":       {func(s *story) { s.failed(temporal.NewApplicationError("lost", updateLost)) }, "left without an answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStory()
@@ -355,7 +404,7 @@ func TestAWalletWhoseClockWentAheadStaysThere(t *testing.T) {
 	require.Empty(t, s.check())
 	check := newWalletCheck(storyBegan, s.wallet, s.attempts, s.record)
 	check.check()
-	require.Equal(t, 5, check.aheadOfTime(), "the three, and the last two of the story, which has waited")
+	require.Equal(t, 14, check.aheadOfTime(), "the three, and the last eleven of the story, which has waited")
 }
 
 func TestPorcupineFindsWhatCannotBeOneAfterTheOther(t *testing.T) {

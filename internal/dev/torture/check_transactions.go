@@ -76,6 +76,7 @@ func (l *refusedLegs) next(b balance, e wallet.Entry, scale int32) (problem stri
 			l.tried.exists, l.tried.version = false, 0 // the refused transaction itself has created the wallet
 		}
 	}
+	l.tried = l.tried.afterExpiries(e.RecordedAt, scale) // of what the legs before gave back
 	after, o := l.tried.apply(e.Command(), false, e.RecordedAt, scale)
 	switch isCause := e.Reason != wallet.ReasonTransactionRefused; {
 	case isCause && l.unfit:

@@ -75,6 +75,12 @@ func ofHold(c wallet.Command) (text string) {
 	if c.Partial {
 		text += ", partial"
 	}
+	if c.Priority != 0 {
+		text += fmt.Sprintf(", priority %d", c.Priority)
+	}
+	if c.ReturnExpired {
+		text += ", also what has expired"
+	}
 	return text
 }
 
@@ -93,6 +99,12 @@ func describe(r wallet.Result) string {
 	}
 	if r.Crossed != "" {
 		text += fmt.Sprintf(", crossed %s", string(r.Crossed))
+	}
+	if r.Grants != "" {
+		text += fmt.Sprintf(", grants %s", r.Grants)
+	}
+	if !r.GrantExpiresAt.IsZero() {
+		text += ", a grant until " + clockTime(r.GrantExpiresAt)
 	}
 	if !r.HoldExpiresAt.IsZero() {
 		text += " until " + clockTime(r.HoldExpiresAt)

@@ -44,7 +44,7 @@ func (r *Report) judge(ctx context.Context, w *world, h *history) error {
 				continue
 			case e.Type == wallet.TypeAdd:
 				added = added.Add(e.Amount)
-			case e.Type == wallet.TypeSubtract:
+			case e.Type == wallet.TypeSubtract, e.Type == wallet.TypeExpireGrant:
 				taken = taken.Add(e.Amount)
 			case e.Type == wallet.TypeReverse && e.TotalAfter.Cmp(e.TotalBefore) > 0:
 				added = added.Add(e.TotalAfter.Sub(e.TotalBefore))
@@ -140,6 +140,9 @@ func (w *world) recordOf(ctx context.Context, of Wallet) (r record, err error) {
 	if r.holds, err = w.holds(ctx, of); err != nil {
 		return r, err
 	}
+	if r.grants, err = w.grants(ctx, of); err != nil {
+		return r, err
+	}
 	r.read = time.Now()
 	asset, err := w.read.Asset(ctx, of.UserID, of.Currency)
 	if errors.Is(err, trail.ErrNoWallet) {
@@ -161,6 +164,18 @@ func (w *world) holds(ctx context.Context, of Wallet) (holds []wallet.Hold, err 
 		holds = append(holds, h.Hold)
 	}
 	return holds, err
+}
+
+func (w *world) grants(ctx context.Context, of Wallet) (grants []wallet.Grant, err error) {
+	found, err := w.owner.Query(ctx, `SELECT `+rows.GrantColumns+` FROM wallet_grants WHERE user_id = $1 AND currency = $2`, of.UserID, of.Currency)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := rows.CollectGrants(found)
+	for _, g := range stored {
+		grants = append(grants, g.Grant)
+	}
+	return grants, err
 }
 
 func (w *world) journal(ctx context.Context, of Wallet) (journal []wallet.Entry, err error) {

@@ -19,10 +19,12 @@ type balance struct {
 	total             string // canonical
 	position, version int64
 	holds             *holds    // nil for none
+	grants            *grants   // nil for none
 	recorded          *recorded // the last command
 	freezes           freezes
 	closed            bool
 	thresholds        *thresholds // nil for none
+	limit             string      // of credit; empty for none
 }
 
 // holds are all holds ever placed in a wallet, by id.
@@ -33,6 +35,7 @@ type hold struct {
 	state                      wallet.HoldState
 	amount, captured, released decimal.Decimal
 	expires                    time.Time // zero for never
+	reserved                   []part    // of what is left
 }
 
 func (h hold) left() decimal.Decimal { return h.amount.Sub(h.captured).Sub(h.released) }
@@ -69,6 +72,8 @@ type outcome struct {
 	originalLeft  decimal.Decimal // of the command that was reversed
 	crossed       []string        // the thresholds that it crossed
 	at            time.Time       // of its entry
+	grants        []part          // of grants, and of what is not granted, what it took, reserved or gave back
+	grantExpires  time.Time       // when the grant expires that it made
 }
 
 // apply returns the balance after a command recorded at a given time. malformed means that the
@@ -86,26 +91,48 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 	amount := amountOf(c)
 	switch c.Type {
 	case wallet.TypeSubtract:
-		o.after = total.Sub(amount)
+		o.after, o.grants = total.Sub(amount), b.draw(amount)
+		b.grants, b.recorded.took = b.moved(o.grants, -1), o.grants
 	case wallet.TypeAdd:
 		o.after = total.Add(amount)
+		if makesGrant(c) {
+			g := grantOf(c, at)
+			b.grants, b.recorded.grant, o.grantExpires = b.withGrant(b.position, g), b.position, g.expires
+		}
 	case wallet.TypeHold, wallet.TypeCapture, wallet.TypeRelease, wallet.TypeExpire:
 		o.holdID = holdOf(c)
 		before := b.hold(o.holdID)
 		o.hold = before.changed(c, at)
 		o.after = total.Sub(o.hold.captured.Sub(before.captured))
+		o.hold.reserved, o.grants, b.grants = b.reserve(before, o.hold, c)
+		if c.Type == wallet.TypeCapture {
+			b.recorded.took = o.grants
+		}
 		b.holds = b.holds.with(o.holdID, o.hold)
 		o.holdAfter = b.held()
 	case wallet.TypeReverse:
 		var change decimal.Decimal
 		change, o.originalLeft = before.reversal(c)
 		o.after, b.recorded.originalID = total.Add(change), c.OriginalID
+		of, left := before.original(c.OriginalID)
+		taken, _, alive := b.reversed(of, change.Abs(), left, at)
+		b.grants, o.grants = b.moved(taken, -1), taken
+		if change.IsPositive() {
+			b.grants, o.grants = b.moved(alive, 1), alive
+		}
+	case wallet.TypeExpireGrant:
+		b.grants, o.grants = b.expireGrant(b.dueGrant(at))
+		o.after = total.Sub(sumOf(o.grants))
 	case wallet.TypeFreeze:
 		b.freezes = before.freezes.with(c, at)
 	case wallet.TypeUnfreeze:
 		b.freezes = freezes{}
 	case wallet.TypeClose:
-		b.closed = true
+		b.closed, b.limit = true, ""
+	case wallet.TypeSetCreditLimit:
+		if b.limit = amount.String(); amount.IsZero() {
+			b.limit = ""
+		}
 	case wallet.TypeSetThreshold:
 		b.thresholds = b.thresholds.with(c.Threshold, amount)
 	case wallet.TypeRemoveThreshold:
@@ -116,22 +143,32 @@ func (b balance) apply(c wallet.Command, malformed bool, at time.Time, scale int
 		panic(fmt.Sprintf("the model has no rule for the type %s", c.Type))
 	}
 	o.status = wallet.StatusApplied
-	o.crossed = before.thresholds.crossed(total.Sub(held), o.after.Sub(o.holdAfter))
+	o.crossed = before.thresholds.crossed(total.Sub(held).Add(decimalOf(before.limit)), o.after.Sub(o.holdAfter).Add(decimalOf(b.limit)))
 	b.exists, b.total = true, o.after.String()
 	b.recorded.applied, b.recorded.change = true, o.after.Sub(total)
 	b.version++
 	return b, o
 }
 
-func decimalOf(text string) decimal.Decimal { return decimal.RequireFromString("0" + text) }
+func decimalOf(text string) decimal.Decimal {
+	if text == "" {
+		return decimal.Decimal{}
+	}
+	return decimal.RequireFromString(text)
+}
 
 // refusal is why a command is not applied. If it is not a valid Reason, it says why the command
 // must not be recorded here at all.
 func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale int32) wallet.Reason {
 	amount := amountOf(c)
-	available := decimalOf(b.total).Sub(b.held())
-	if due, id := b.due(at); due && c.Type != wallet.TypeExpire {
-		return wallet.Reason(fmt.Sprintf("hold %q is due since %s: first it has to expire", id, clockTime(b.hold(id).expires)))
+	available := decimalOf(b.total).Sub(b.held()).Add(decimalOf(b.limit))
+	if c.Type != wallet.TypeExpire && c.Type != wallet.TypeExpireGrant {
+		switch id, number := b.mustExpire(at); {
+		case id != "":
+			return wallet.Reason(fmt.Sprintf("hold %q is due since %s: first it has to expire", id, clockTime(b.hold(id).expires)))
+		case number != 0:
+			return wallet.Reason(fmt.Sprintf("grant %d is due since %s: first it has to expire", number, clockTime(b.allGrants()[number].expires)))
+		}
 	}
 	late := !c.NotAfter.IsZero() && c.NotAfter.Before(at)
 	other := c.ExpectedVersion != nil && *c.ExpectedVersion != b.version
@@ -152,14 +189,16 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 		}
 	case b.freezes.refuse(wallet.FrozenDebits, at) && (c.Type == wallet.TypeSubtract || c.Type == wallet.TypeHold), b.freezes.refuse(wallet.FrozenCredits, at) && c.Type == wallet.TypeAdd:
 		return wallet.ReasonFrozen
-	case c.Type == wallet.TypeClose && !(decimalOf(b.total).IsZero() && b.held().IsZero()):
+	case c.Type == wallet.TypeClose && !(decimalOf(b.total).IsZero() && b.held().IsZero() && b.granted().IsZero()):
 		return wallet.ReasonNotEmpty
+	case c.Type == wallet.TypeSetCreditLimit && decimalOf(b.total).Add(amount).LessThan(b.held().Add(b.granted())):
+		return wallet.ReasonCreditLimitExceeded
 	case c.Type == wallet.TypeCreate && b.exists:
 		return wallet.ReasonAlreadyExists
 	case c.Type == wallet.TypeSubtract && amount.GreaterThan(available):
 		return wallet.ReasonInsufficientFunds
 	case c.Type == wallet.TypeReverse:
-		return b.noReversal(c, at, available)
+		return b.noReversal(c, available, at)
 	case c.Type == wallet.TypeFreeze && !freezeEnd(c, at).IsZero() && !at.Before(freezeEnd(c, at)):
 		return wallet.ReasonFreezeExpired
 	case c.Type == wallet.TypeSetThreshold && !b.thresholds.has(c.Threshold) && len(b.thresholds.all()) >= mostThresholds:
@@ -168,6 +207,10 @@ func (b balance) refusal(c wallet.Command, malformed bool, at time.Time, scale i
 		return wallet.ReasonThresholdNotFound
 	case c.Type == wallet.TypeExpire:
 		return b.noExpiry(c, at)
+	case c.Type == wallet.TypeExpireGrant:
+		return b.noGrantExpiry(c, at)
+	case makesGrant(c):
+		return b.noGrant(c, at)
 	case c.Type == wallet.TypeHold && c.HoldID == "":
 		return b.noPlace(c, at, available)
 	case c.Type == wallet.TypeHold || c.Type == wallet.TypeCapture || c.Type == wallet.TypeRelease:
@@ -190,6 +233,9 @@ func (b balance) noExpiry(c wallet.Command, at time.Time) wallet.Reason {
 		return wallet.Reason(fmt.Sprintf("hold %q cannot expire before %s", c.HoldID, clockTime(h.expires)))
 	case first != c.HoldID:
 		return wallet.Reason(fmt.Sprintf("hold %q is due before it", first))
+	}
+	if _, number := b.mustExpire(at); number != 0 {
+		return wallet.Reason(fmt.Sprintf("grant %d is due before it", number))
 	}
 	return ""
 }
@@ -377,8 +423,12 @@ func (b balance) differs(after balance, o outcome, r wallet.Result) string {
 		return fmt.Sprintf("leaves the thresholds %q, the rules say others", string(r.Thresholds))
 	case !sameNumber(r.OriginalLeft, o.originalLeft):
 		return fmt.Sprintf("leaves %s of %q to reverse, the rules say %s", r.OriginalLeft, r.OriginalID, o.originalLeft)
-	case r.TotalAfter.IsNegative() || r.HoldAfter.IsNegative() || r.HoldAfter.Cmp(r.TotalAfter) > 0:
-		return fmt.Sprintf("breaks 0 <= hold %s <= total %s", r.HoldAfter, r.TotalAfter)
+	case !r.GrantExpiresAt.Equal(o.grantExpires):
+		return fmt.Sprintf("makes a grant that expires at %s, the rules say %s", clockTime(r.GrantExpiresAt), clockTime(o.grantExpires))
+	case !sameNumber(r.CreditLimit, decimalOf(after.limit)):
+		return fmt.Sprintf("leaves a credit limit of %s, the rules say %q", r.CreditLimit, after.limit)
+	case r.HoldAfter.IsNegative() || r.HoldAfter.Cmp(r.TotalAfter.Add(r.CreditLimit)) > 0:
+		return fmt.Sprintf("breaks 0 <= hold %s <= total %s + credit limit %s", r.HoldAfter, r.TotalAfter, r.CreditLimit)
 	default:
 		return ""
 	}

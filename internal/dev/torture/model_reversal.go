@@ -16,6 +16,8 @@ type recorded struct {
 	applied    bool
 	change     decimal.Decimal // of the total
 	originalID string          // of a reversal
+	grant      int64           // that it made
+	took       []part          // from the total
 }
 
 // original finds a command by its id, and how much of it has not been reversed.
@@ -38,6 +40,9 @@ func (b balance) reversal(c wallet.Command) (change, left decimal.Decimal) {
 	of, left := b.original(c.OriginalID)
 	if change = amountOf(c); change.IsZero() {
 		change = left
+		if unused := b.allGrants()[of.grant].left; unused.IsPositive() && unused.LessThan(left) {
+			change = unused
+		}
 	}
 	left = left.Sub(change)
 	if of.change.IsPositive() {
@@ -47,7 +52,7 @@ func (b balance) reversal(c wallet.Command) (change, left decimal.Decimal) {
 }
 
 // noReversal says why nothing is reversed.
-func (b balance) noReversal(c wallet.Command, at time.Time, available decimal.Decimal) wallet.Reason {
+func (b balance) noReversal(c wallet.Command, available decimal.Decimal, at time.Time) wallet.Reason {
 	of, left := b.original(c.OriginalID)
 	switch {
 	case of == nil:
@@ -68,5 +73,5 @@ func (b balance) noReversal(c wallet.Command, at time.Time, available decimal.De
 	if change.Neg().GreaterThan(available) {
 		return wallet.ReasonInsufficientFunds
 	}
-	return ""
+	return b.noReturn(of, c, change.Abs(), left, available, at)
 }

@@ -72,7 +72,7 @@ func TestALongPlanHasEverything(t *testing.T) {
 	ways, conflicting, reused, conflicts, atOnce := map[Way]bool{}, map[Way]bool{}, 0, 0, 0
 	script, hashes := p.Script(0), map[string]string{}
 	times, versions := map[int]int{}, 0
-	soon, legs := 0, map[int]int{}
+	soon, soonGrants, legs := 0, 0, map[int]int{}
 	types, ofOwn, placed := map[wallet.CommandType]int{}, 0, map[string]int{}
 	for range 2000 {
 		step := script.Next()
@@ -103,7 +103,11 @@ func TestALongPlanHasEverything(t *testing.T) {
 					versions++
 				}
 				if in, err := time.ParseDuration(c.ExpiresIn); err == nil && in <= 20*time.Second {
-					soon++
+					if c.Type == wallet.TypeAdd {
+						soonGrants++
+					} else {
+						soon++
+					}
 				}
 				if at, known := placed[c.HoldID]; known && at == step.Wallet {
 					ofOwn++
@@ -131,6 +135,7 @@ func TestALongPlanHasEverything(t *testing.T) {
 		require.Greater(t, types[of], 100, of)
 	}
 	require.Greater(t, soon, 200, "holds that expire within the run, for the kills at expiries")
+	require.Greater(t, soonGrants, 200, "grants that expire within the run")
 	require.Greater(t, ofOwn, 300, "commands on holds of the same wallet")
 	require.Greater(t, min(times[2099], times[2001], versions), 50, "commands with conditions")
 	require.Positive(t, reused)

@@ -101,7 +101,11 @@ func (s *Script) Next() Step {
 		s.reversals(&step)
 	case n < 57:
 		step.Sends = s.freezeOrClose(step.Wallet)
-	case n < 64 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
+	case n < 59:
+		step.Sends = []Send{{Way: Batch, Commands: s.debt(step.Wallet)}}
+	case n < 62:
+		step.Sends = []Send{{Way: Batch, Commands: s.useGrants()}}
+	case n < 67 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
 		of := s.holds[s.r.IntN(len(s.holds))]
 		step.Wallet = of.wallet
 		for i := range pick(s.r, []weighted[int]{{70, 1}, {15, 2}, {15, 4}}) {
@@ -164,6 +168,27 @@ func (s *Script) closeAndReopen(of int) Send {
 	return Send{Way: Batch, Commands: []wallet.Command{
 		{ID: s.id(0), Type: wallet.TypeClose}, s.command(of, 1), {ID: s.id(2), Type: wallet.TypeCreate}, s.command(of, 3),
 	}}
+}
+
+// debt puts a wallet in debt for about as long as the step takes. What is used of a limit cannot be ended.
+func (s *Script) debt(of int) []wallet.Command {
+	return []wallet.Command{
+		{ID: s.id(0), Type: wallet.TypeSetCreditLimit, Amount: wallet.MustAmount("100000")},
+		{ID: s.id(1), Type: wallet.TypeSubtract, Amount: wallet.MustAmount("50000")},
+		s.command(of, 2),
+		{ID: s.id(3), Type: wallet.TypeSetCreditLimit, Amount: s.amount()},
+		{ID: s.id(4), Type: wallet.TypeAdd, Amount: wallet.MustAmount("50000")},
+		{ID: s.id(5), Type: wallet.TypeSetCreditLimit},
+	}
+}
+
+// useGrants uses two grants up, and reverses that. Other reversals of these commands come once the
+// grants have expired.
+func (s *Script) useGrants() []wallet.Command {
+	first := wallet.Command{ID: s.id(0), Type: wallet.TypeAdd, Amount: wallet.MustAmount("20"), ExpiresIn: "1s"}
+	second := wallet.Command{ID: s.id(1), Type: wallet.TypeAdd, Amount: wallet.MustAmount("20"), Priority: 1}
+	s.expires(&second)
+	return []wallet.Command{first, second, {ID: s.id(2), Type: wallet.TypeSubtract, Amount: wallet.MustAmount("30")}, s.reversal(s.id(2), 3)}
 }
 
 // mayFail reports whether to send something though it is mostly refused: rarely in LoadTransfers, where

@@ -40,7 +40,7 @@ func (s *Script) anyCommand(of, i int) wallet.Command {
 		ID: s.id(i),
 		Type: pick(s.r, []weighted[wallet.CommandType]{
 			{4, wallet.TypeCreate}, {42, wallet.TypeAdd}, {31, wallet.TypeSubtract}, {14, wallet.TypeHold}, {6, wallet.TypeCapture},
-			{2, wallet.TypeSetThreshold}, {1, wallet.TypeRemoveThreshold},
+			{2, wallet.TypeSetThreshold}, {1, wallet.TypeRemoveThreshold}, {3, wallet.TypeSetCreditLimit},
 		}),
 	}
 	switch c.Type {
@@ -50,12 +50,21 @@ func (s *Script) anyCommand(of, i int) wallet.Command {
 		if c.Type == wallet.TypeSetThreshold {
 			c.Amount = s.amount()
 		}
+	case wallet.TypeSetCreditLimit: // small, so that it is used up; sometimes none
+		if s.r.IntN(3) > 0 {
+			c.Amount = s.amount()
+		}
 	case wallet.TypeHold:
 		c.Amount = s.amount()
 		s.expires(&c)
 		s.rememberHold(of, c)
 	case wallet.TypeCapture: // or another command on a hold
 		return s.ofHold(s.holdIn(of), i)
+	case wallet.TypeAdd:
+		c.Amount = s.amount()
+		if s.r.IntN(3) == 0 {
+			s.granted(&c)
+		}
 	default:
 		c.Amount = s.amount()
 	}
@@ -71,6 +80,14 @@ func (s *Script) expires(c *wallet.Command) {
 		c.ExpiresAt = time.Date(2099, 12, 31, 23, 59, 59, 0, time.UTC)
 	case n < 90: // already in the past
 		c.ExpiresAt = time.Date(2001, 2, 3, 4, 5, 6, 7000, time.UTC)
+	}
+}
+
+// granted makes a grant of an add: one that expires soon, or not, with or without a priority.
+func (s *Script) granted(c *wallet.Command) {
+	s.expires(c)
+	if s.r.IntN(2) == 0 {
+		c.Priority = pick(s.r, []weighted[int64]{{3, 1}, {2, 49}, {2, 50}, {1, 100}})
 	}
 }
 
@@ -113,6 +130,7 @@ func (s *Script) reversal(originalID string, i int) wallet.Command {
 	if s.r.IntN(3) > 0 {
 		c.Amount = wallet.MustAmount(fmt.Sprint(1 + s.r.IntN(10)))
 	}
+	c.ReturnExpired = s.r.IntN(2) == 0
 	return c
 }
 

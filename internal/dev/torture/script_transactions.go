@@ -75,6 +75,9 @@ func (s *Script) transaction(first int) Send {
 		if s.r.IntN(4) == 0 {
 			s.conditions(&give)
 		}
+		if !s.transfers && s.r.IntN(4) == 0 { // transfers would run out of money
+			s.granted(&give)
+		}
 		add(to, give)
 		switch n := s.r.IntN(12); {
 		case n < 3:

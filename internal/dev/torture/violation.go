@@ -45,6 +45,7 @@ type record struct {
 	events  []trail.Event
 	asset   *wallet.Asset // nil if there is none
 	holds   []wallet.Hold // rows of wallet_holds
+	grants  []wallet.Grant
 	// healed is since when nothing hurts the servers any more, by their own clock, and read
 	// when this was read.
 	healed, read time.Time

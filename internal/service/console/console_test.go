@@ -116,6 +116,10 @@ func (w *world) fill() {
 	w.apply(w.user, "EUR", wallet.Command{ID: "gift", Type: wallet.TypeAdd, Amount: wallet.MustAmount("7")})
 	_, err := w.wallets.Transfer(w.t.Context(), starter.Transfer{ID: w.user, FromUserID: w.user, ToUserID: w.user + "-2", Currency: "USD", Amount: wallet.MustAmount("1")})
 	require.NoError(w.t, err)
+	w.apply(w.user, "CHF", wallet.Command{ID: "limit", Type: wallet.TypeSetCreditLimit, Amount: wallet.MustAmount("50")})
+	w.apply(w.user, "CHF", wallet.Command{ID: "debt", Type: wallet.TypeSubtract, Amount: wallet.MustAmount("20")})
+	w.apply(w.user, "CHF", wallet.Command{ID: "welcome", Type: wallet.TypeAdd, Amount: wallet.MustAmount("9"), ExpiresIn: "30d", Priority: 7})
+	w.apply(w.user, "CHF", wallet.Command{ID: "coffee", Type: wallet.TypeSubtract, Amount: wallet.MustAmount("4")})
 }
 
 // browser keeps cookies, and sends what browsers send with a form.
@@ -221,6 +225,7 @@ func (w *world) pagesOfAWallet() map[string]string {
 		"/console/entry?id=car&" + of:                  "cannot subtract",
 		"/console/change?type=freeze&" + of:            "What is frozen",
 		"/console/change?type=release&hold=room&" + of: "is left",
+		"/console/grants?show=all&" + of:               "There are none",
 	}
 }
 
@@ -237,6 +242,13 @@ func TestEachPageShowsWhatItIsAbout(t *testing.T) {
 	pages["/console/transaction?id="+w.user] = w.user + "-2"
 	pages["/console/feed"] = "Webhooks"
 	pages["/console/runs"] = "Runs"
+	inDebt := form([]string{"user", w.user, "currency", "CHF"}).Encode()
+	pages["/console/wallet?"+inDebt] = `<span class="value">35.00 <span class="unit">CHF</span></span>` // -15 and the limit
+	pages["/console/grants?"+inDebt] = "welcome"
+	pages["/console/entry?id=debt&"+inDebt] = `<th scope="row">Available</th><td class="n">50.00</td><td class="n strong">30.00</td>`
+	pages["/console/entry?id=limit&"+inDebt] = `<th scope="row">Available</th><td class="n">0.00</td><td class="n strong">50.00</td>`
+	pages["/console/entry?id=coffee&"+inDebt] = "4.00 of <a"
+	pages["/console/entry?id=welcome&"+inDebt] = "Priority of the grant"
 	for path, words := range pages {
 		a := b.get(path)
 		require.Equal(t, http.StatusOK, a.StatusCode, "%s: %s", path, a.body)
@@ -526,13 +538,13 @@ func TestHostileTextStaysText(t *testing.T) {
 	const markup = `"'><script>alert(1)</script><img src=x onerror=alert(2)>{{.}}` + "\u202e"
 	w := newWorld(t)
 	w.user = markup
-	w.apply(markup, "USD", wallet.Command{ID: "a" + markup, Type: wallet.TypeAdd, Amount: wallet.MustAmount("9"), Description: markup, Actor: markup, Metadata: map[string]string{markup: markup}})
+	w.apply(markup, "USD", wallet.Command{ID: "a" + markup, Type: wallet.TypeAdd, Amount: wallet.MustAmount("9"), ExpiresIn: "1h", Description: markup, Actor: markup, Metadata: map[string]string{markup: markup}})
 	w.apply(markup, "USD", wallet.Command{ID: markup, Type: wallet.TypeHold, Amount: wallet.MustAmount("3"), Description: markup})
 	w.apply(markup, "USD", wallet.Command{ID: "c" + markup, Type: wallet.TypeRelease, HoldID: "none" + markup})
 	b := w.as(w.token("anna", readWrite, access.Everyone))
 	of := form([]string{"user", markup, "currency", "USD"}).Encode()
 	paths := []string{"/console/?q=" + url.QueryEscape(markup), "/console/?q=" + url.QueryEscape("a"+markup), "/console/user?" + of, "/console/login?next=" + url.QueryEscape(markup), "/console/run?id=" + url.QueryEscape(markup)}
-	for _, page := range []string{"wallet?", "statement?from=" + url.QueryEscape(markup) + "&", "statement?", "journal?", "journal?status=unapplied&", "holds?", "entry?position=2&", "entry?position=3&", "entry?position=4&",
+	for _, page := range []string{"wallet?", "statement?from=" + url.QueryEscape(markup) + "&", "statement?", "journal?", "journal?status=unapplied&", "holds?", "grants?show=all&", "entry?position=2&", "entry?position=3&", "entry?position=4&",
 		"change?type=freeze&reason=" + url.QueryEscape(markup) + "&", "change?type=release&hold=" + url.QueryEscape(markup) + "&", "change?type=reverse&original=" + url.QueryEscape("a"+markup) + "&"} {
 		paths = append(paths, "/console/"+page+of)
 	}

@@ -85,6 +85,8 @@ type entryPage struct {
 	Done   bool
 	HoldID string
 	Place  place
+	// CreditLimitBefore is that of the entry before it.
+	CreditLimitBefore wallet.Amount
 	// What was reversed of it, and what can be.
 	Reversible     bool
 	Reversed, Left wallet.Amount
@@ -137,7 +139,7 @@ func (c *Console) readPlace(ctx context.Context, ref wallet.AssetRef, position i
 	for i, e := range around {
 		switch e.Position {
 		case position - 1:
-			v.Place.Before = &around[i]
+			v.Place.Before, v.CreditLimitBefore = &around[i], e.CreditLimit
 		case position:
 			v.Entry, known = e, true
 		case position + 1:
@@ -207,4 +209,39 @@ func (c *Console) holds(ctx context.Context, w http.ResponseWriter, r *request) 
 		v.Next = v.Holds[pageRows-1].ID
 	}
 	return c.render(w, r, http.StatusOK, "holds", "Holds of "+r.ref.UserID+" in "+r.ref.Currency, v)
+}
+
+// grantsPage is what a page of grants shows.
+type grantsPage struct {
+	Balance wallet.Balance
+	Show    string
+	All     bool
+	Grants  []trail.Grant
+	First   bool
+	Next    int64 // the number to go on after; 0 at the end
+}
+
+func (c *Console) grants(ctx context.Context, w http.ResponseWriter, r *request) error {
+	after, err := r.number("after")
+	if err != nil {
+		return err
+	}
+	v := grantsPage{First: after == 0}
+	if v.Show, err = r.oneOf("show", "open", "all"); err != nil {
+		return err
+	}
+	v.All = v.Show == "all"
+	asset, err := c.Read.Asset(ctx, r.ref.UserID, r.ref.Currency)
+	if err != nil {
+		return err
+	}
+	v.Balance = asset.Balance()
+	v.Grants, err = c.Read.Grants(ctx, trail.GrantFilter{UserID: r.ref.UserID, Currency: r.ref.Currency, All: v.All, AfterCurrency: r.ref.Currency, AfterNumber: after, Limit: pageRows})
+	if err != nil {
+		return err
+	}
+	if len(v.Grants) == pageRows {
+		v.Next = v.Grants[pageRows-1].Number
+	}
+	return c.render(w, r, http.StatusOK, "grants", "Grants of "+r.ref.UserID+" in "+r.ref.Currency, v)
 }

@@ -25,6 +25,7 @@ func (c *Console) pages() {
 		{at("GET", "statement.csv"), access.Read, ofWallet, c.statementCSV},
 		{at("GET", "journal"), access.Read, ofWallet, c.journal},
 		{at("GET", "holds"), access.Read, ofWallet, c.holds},
+		{at("GET", "grants"), access.Read, ofWallet, c.grants},
 		{at("GET", "entry"), access.Read, ofWallet, c.entry},
 		{at("POST", "verify"), access.Read, ofWallet, c.verify},
 		{at("GET", "transaction"), access.Read, ofNone, c.transaction}, // its legs say which wallets

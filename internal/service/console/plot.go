@@ -59,18 +59,18 @@ func newPlot(points []point) *plot {
 func draw(points []point, d drawing, maxX int) drawing {
 	from, to := points[0].At, points[len(points)-1].At
 	length := max(to.Sub(from).Seconds(), 1)
-	highest := 0.0
+	highest, lowest := 0.0, 0.0
 	for _, p := range points {
-		highest = max(highest, number(p.Total))
+		highest, lowest = max(highest, number(p.Total), number(p.Available)), min(lowest, number(p.Total))
 	}
-	step := niceStep(highest / 5)
-	top := max(math.Ceil(highest/step)*step, step)
+	step := niceStep((highest - lowest) / 5)
+	top, bottom := max(math.Ceil(highest/step)*step, step), math.Floor(lowest/step)*step
 	x := func(t time.Time) float64 { return d.Left + t.Sub(from).Seconds()/length*(d.Right-d.Left) }
-	y := func(v float64) float64 { return d.Bottom - v/top*(d.Bottom-d.Top) }
+	y := func(v float64) float64 { return d.Bottom - (v-bottom)/(top-bottom)*(d.Bottom-d.Top) }
 	d.Total = steps(points, x, func(p point) float64 { return y(number(p.Total)) })
 	d.Available = steps(points, x, func(p point) float64 { return y(number(p.Available)) })
-	d.Area = d.Available + fmt.Sprintf("V%.1fH%.1fZ", d.Bottom, x(from))
-	for v := 0.0; v <= top+step/2; v += step {
+	d.Area = d.Available + fmt.Sprintf("V%.1fH%.1fZ", y(0), x(from))
+	for v := bottom; v <= top+step/2; v += step {
 		d.Y = append(d.Y, tick{y(v), label(v, step)})
 	}
 	d.X = timeTicks(from, to, maxX, x)
@@ -117,6 +117,10 @@ func niceStep(v float64) float64 {
 
 // label is a value on the axis of amounts.
 func label(v, step float64) string {
+	if v <= -step/2 {
+		return "−" + label(-v, step)
+	}
+	v = max(v, 0) // -0 of a sum
 	unit, sign := 1.0, ""
 	for _, u := range []struct {
 		size float64

@@ -42,10 +42,11 @@ var functions = template.FuncMap{
 		sides.Added, sides.Subtracted = statement.Sides(e)
 		return sides
 	},
-	"set":    func(a wallet.Amount) bool { return !a.IsZero() },
-	"sub":    func(a, b wallet.Amount) wallet.Amount { return a.Sub(b) },
-	"kind":   kindOf,
-	"frozen": frozenText,
+	"set":        func(a wallet.Amount) bool { return !a.IsZero() },
+	"kind":       kindOf,
+	"frozen":     frozenText,
+	"available":  func(total, hold, creditLimit wallet.Amount) wallet.Amount { return total.Sub(hold).Add(creditLimit) },
+	"grantparts": wallet.ParseGrantParts,
 	// hasends is whether a freeze ends by itself.
 	"hasends": func(ends wallet.FreezeEnds) bool { return ends != wallet.FreezeEnds{} },
 	"list":    func(values ...string) []string { return values },

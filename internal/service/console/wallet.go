@@ -29,6 +29,7 @@ type walletPage struct {
 	Plot    *plot // nil if there is nothing to plot
 	Entries []wallet.Entry
 	Holds   []trail.Hold
+	Grants  []trail.Grant
 }
 
 func (c *Console) wallet(ctx context.Context, w http.ResponseWriter, r *request) error {
@@ -55,6 +56,11 @@ func (c *Console) wallet(ctx context.Context, w http.ResponseWriter, r *request)
 	v.Holds, err = c.Read.Holds(ctx, trail.HoldFilter{UserID: r.ref.UserID, Currency: r.ref.Currency, State: wallet.HoldOpen, AfterCurrency: r.ref.Currency, Limit: lastEntries})
 	if err != nil {
 		return err
+	}
+	if asset.OpenGrants > 0 {
+		if v.Grants, err = c.Read.Grants(ctx, trail.GrantFilter{UserID: r.ref.UserID, Currency: r.ref.Currency, AfterCurrency: r.ref.Currency, Limit: lastEntries}); err != nil {
+			return err
+		}
 	}
 	return c.render(w, r, http.StatusOK, "wallet", r.ref.UserID+" in "+r.ref.Currency, v)
 }
@@ -88,7 +94,7 @@ func (c *Console) plotOf(ctx context.Context, ref wallet.AssetRef, chosen string
 			if err != nil {
 				return nil, err
 			}
-			points = append(points, point{line.OccurredAt, line.TotalAfter, line.TotalAfter.Sub(line.HoldAfter)})
+			points = append(points, point{line.OccurredAt, line.TotalAfter, line.TotalAfter.Sub(line.HoldAfter).Add(line.CreditLimit)})
 		}
 	} else {
 		for i := range int64(maxPoints) {

@@ -86,3 +86,12 @@ func Expired(metrics client.MetricsHandler, holds int) {
 		}).Counter(Metric).Inc(int64(holds))
 	}
 }
+
+// ExpiredGrants counts expiries of grants, which the service itself records.
+func ExpiredGrants(metrics client.MetricsHandler, expiries int) {
+	if expiries > 0 {
+		metrics.WithTags(map[string]string{
+			"type": string(wallet.TypeExpireGrant), "status": string(wallet.StatusApplied), "reason": "",
+		}).Counter(Metric).Inc(int64(expiries))
+	}
+}

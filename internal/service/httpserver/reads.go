@@ -145,6 +145,13 @@ type holdsInput struct {
 	State string `query:"state" enum:"open,captured,released,expired"`
 }
 
+type grantsInput struct {
+	WalletPath
+	Paging
+	After int64 `query:"after" minimum:"0" doc:"next of the page before"`
+	All   bool  `query:"all" doc:"those of which nothing is left too"`
+}
+
 type receiptInput struct {
 	WalletPath
 	ID string `path:"command_id"`
@@ -234,6 +241,13 @@ func (s *Server) readRoutes() {
 			return nil, err
 		}
 		return pageOf(holds, in.Limit, func(h trail.Hold) string { return h.ID }), nil
+	})
+	register(s, get("list-grants", ofWallet+"/grants", "The grants of a wallet"), func(ctx context.Context, in *grantsInput) (*bodyOf[Page[trail.Grant]], error) {
+		grants, err := s.read.Grants(ctx, trail.GrantFilter{UserID: in.User, Currency: in.Currency, All: in.All, AfterCurrency: in.Currency, AfterNumber: in.After, Limit: in.Limit})
+		if err != nil {
+			return nil, err
+		}
+		return pageOf(grants, in.Limit, func(g trail.Grant) string { return fmt.Sprint(g.Number) }), nil
 	})
 	register(s, get("get-receipt", ofWallet+"/receipts/{command_id}", "The receipt of a command, to keep"), func(ctx context.Context, in *receiptInput) (*bodyOf[trail.Receipt], error) {
 		return bodyOrError(s.read.Receipt(ctx, in.User, in.Currency, in.ID))

@@ -19,11 +19,11 @@ func TestEveryTypeOfCommandIsAnOperation(t *testing.T) {
 	changes := []string{
 		walletnexus.Create.Name(), walletnexus.Add.Name(), walletnexus.Subtract.Name(),
 		walletnexus.Hold.Name(), walletnexus.Capture.Name(), walletnexus.Release.Name(),
-		walletnexus.Reverse.Name(), walletnexus.Freeze.Name(), walletnexus.Unfreeze.Name(), walletnexus.Close.Name(), walletnexus.SetThreshold.Name(), walletnexus.RemoveThreshold.Name(),
+		walletnexus.Reverse.Name(), walletnexus.Freeze.Name(), walletnexus.Unfreeze.Name(), walletnexus.Close.Name(), walletnexus.SetCreditLimit.Name(), walletnexus.SetThreshold.Name(), walletnexus.RemoveThreshold.Name(),
 	}
 	require.ElementsMatch(t, types, changes)
 	service := New(nil, nil)
-	for _, name := range append(changes, walletnexus.Apply.Name(), walletnexus.Balance.Name()) {
+	for _, name := range append(changes, walletnexus.Apply.Name(), walletnexus.Transaction.Name(), walletnexus.DryRun.Name(), walletnexus.DryRunTransaction.Name(), walletnexus.Balance.Name()) {
 		require.NotNil(t, service.Operation(name), name)
 	}
 }

@@ -18,8 +18,8 @@ import (
 
 // read sets a field to the value of a column, with numbers, bytes and times in binary, and says
 // what is wrong with it. NULL is only valid in an optional field, where it is the only form of
-// "not set".
-func read(of any, column []byte, optional bool) (wrong string) {
+// "not set". Only a signed amount may be below 0.
+func read(of any, column []byte, optional, signed bool) (wrong string) {
 	if column == nil {
 		clearField(of)
 		if !optional {
@@ -48,7 +48,11 @@ func read(of any, column []byte, optional bool) (wrong string) {
 			return "is false instead of NULL"
 		}
 	case *wallet.Amount:
-		amount, err := wallet.ParseAmount(string(column))
+		parse := wallet.ParseAmount
+		if signed {
+			parse = wallet.ParseSigned
+		}
+		amount, err := parse(string(column))
 		*v = amount
 		if err != nil {
 			return fmt.Sprintf("is %.60q, which is not a valid amount", column)
@@ -161,13 +165,14 @@ type Column struct {
 	Name     string
 	Of       any
 	Optional bool
+	Signed   bool
 }
 
 // Read reads the current row of found, and returns the first problem with it.
 func Read(found pgx.Rows, columns ...Column) (problem string) {
 	values := Values(found)
 	for _, c := range columns {
-		if wrong := read(c.Of, values[columnIndex(found, c.Name)], c.Optional); wrong != "" && problem == "" {
+		if wrong := read(c.Of, values[columnIndex(found, c.Name)], c.Optional, c.Signed); wrong != "" && problem == "" {
 			problem = c.Name + " " + wrong
 		}
 	}

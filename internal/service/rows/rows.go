@@ -39,7 +39,7 @@ var EntriesByID = `SELECT ` + EntryColumns + `
 var EventColumns = selected(eventFields, eventColumn) + ", event_type"
 
 // AssetColumns are the columns of wallet_assets, and the scale of its currency.
-const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, frozen, debits_frozen_until, credits_frozen_until, closed, updated_at, thresholds::text,
+const AssetColumns = `user_id, currency, total_amount::text, hold_amount::text, version, position, hash, format, open_holds, next_expiry, open_grants, granted_amount::text, next_grant_expiry, frozen, debits_frozen_until, credits_frozen_until, closed, credit_limit::text, updated_at, thresholds::text,
 	(SELECT scale FROM currencies WHERE code = currency) AS scale`
 
 // eventFields are the fields of an entry that its event repeats.
@@ -83,6 +83,7 @@ type place struct {
 	name     string
 	index    int
 	optional bool
+	signed   bool
 	of       func(*wallet.Entry) any
 }
 
@@ -107,7 +108,7 @@ func Events(rows pgx.Rows) Reader {
 func newReader(rows pgx.Rows, fields []wallet.Field, name func(wallet.Field) string) Reader {
 	r := Reader{eventType: -1}
 	for _, f := range fields {
-		r.places = append(r.places, place{name(f), columnIndex(rows, name(f)), f.Optional, f.Of})
+		r.places = append(r.places, place{name(f), columnIndex(rows, name(f)), f.Optional, f.Signed, f.Of})
 	}
 	return r
 }
@@ -131,7 +132,7 @@ func columnIndex(rows pgx.Rows, name string) int {
 // Entry reads a row, and returns the first problem with it.
 func (r Reader) Entry(columns [][]byte, e *wallet.Entry) (problem string) {
 	for _, p := range r.places {
-		if wrong := read(p.of(e), columns[p.index], p.optional); wrong != "" && problem == "" {
+		if wrong := read(p.of(e), columns[p.index], p.optional, p.signed); wrong != "" && problem == "" {
 			problem = p.name + " " + wrong
 		}
 	}
@@ -226,17 +227,21 @@ func ScanAsset(row pgx.CollectableRow) (wallet.Asset, error) {
 	return stored.asset(), err
 }
 
-// ScanAssetAndDue reads a row of AssetColumns, and of the columns due_amount: what is due of its
-// holds, and read_at: when that was read, by Postgres's clock.
+// ScanAssetAndDue reads a row of AssetColumns, and of the columns due_amount and due_grants_amount:
+// what is due of its holds and of its grants; and read_at: when that was read, by Postgres's clock.
 func ScanAssetAndDue(row pgx.CollectableRow) (wallet.Asset, error) {
 	stored, err := pgx.RowToStructByName[struct {
 		storedAsset
-		Due    wallet.Amount `db:"due_amount"`
-		ReadAt time.Time     `db:"read_at"`
+		Due       wallet.Amount `db:"due_amount"`
+		DueGrants wallet.Amount `db:"due_grants_amount"`
+		ReadAt    time.Time     `db:"read_at"`
 	}](row)
 	a := stored.asset().Thawed(stored.ReadAt)
 	if err == nil && !stored.Due.IsZero() {
 		a.Due, _ = stored.Due.AtScale(a.Scale)
+	}
+	if err == nil && !stored.DueGrants.IsZero() {
+		a.DueGrants, _ = stored.DueGrants.AtScale(a.Scale)
 	}
 	return a, err
 }
@@ -251,10 +256,14 @@ type storedAsset struct {
 	Position           int64         `db:"position"`
 	OpenHolds          int64         `db:"open_holds"`
 	NextExpiry         *time.Time    `db:"next_expiry"`
+	OpenGrants         int64         `db:"open_grants"`
+	Granted            wallet.Amount `db:"granted_amount"`
+	NextGrantExpiry    *time.Time    `db:"next_grant_expiry"`
 	Frozen             *string       `db:"frozen"`
 	DebitsFrozenUntil  *time.Time    `db:"debits_frozen_until"`
 	CreditsFrozenUntil *time.Time    `db:"credits_frozen_until"`
 	Closed             bool          `db:"closed"`
+	CreditLimit        wallet.Amount `db:"credit_limit"` // NULL is 0
 	Hash               wallet.Hash   `db:"hash"`
 	Format             int64         `db:"format"`
 	UpdatedAt          time.Time     `db:"updated_at"`
@@ -264,7 +273,7 @@ type storedAsset struct {
 func (s storedAsset) asset() wallet.Asset {
 	a := wallet.Asset{
 		UserID: s.UserID, Currency: s.Currency, Scale: s.Scale, Total: s.Total, Hold: s.Hold, Version: s.Version, Position: s.Position,
-		OpenHolds: s.OpenHolds, Closed: s.Closed, Hash: s.Hash, Format: s.Format, UpdatedAt: s.UpdatedAt.UTC(),
+		OpenHolds: s.OpenHolds, OpenGrants: s.OpenGrants, Closed: s.Closed, CreditLimit: s.CreditLimit, Hash: s.Hash, Format: s.Format, UpdatedAt: s.UpdatedAt.UTC(),
 	}
 	if s.NextExpiry != nil {
 		a.NextExpiry = s.NextExpiry.UTC()
@@ -274,6 +283,12 @@ func (s storedAsset) asset() wallet.Asset {
 	}
 	if s.CreditsFrozenUntil != nil {
 		a.CreditsFrozenUntil = s.CreditsFrozenUntil.UTC()
+	}
+	if s.OpenGrants > 0 { // stored without zeros at the end: it is 0 before the first grant
+		a.Granted, _ = s.Granted.AtScale(s.Scale)
+	}
+	if s.NextGrantExpiry != nil {
+		a.NextGrantExpiry = s.NextGrantExpiry.UTC()
 	}
 	if s.Frozen != nil {
 		a.Frozen = wallet.Frozen(*s.Frozen)

@@ -18,20 +18,41 @@ import (
 // Printer writes a statement in some format.
 type Printer interface {
 	Opening(trail.Statement) error
-	Line(trail.Event) error
+	Line(Line) error
 	Closing(trail.Statement) error
 }
 
 // Print writes a whole statement.
 func Print(ctx context.Context, s trail.Statement, to Printer) error {
-	if err := to.Opening(s); err != nil {
-		return err
-	}
-	for line, err := range s.Lines(ctx) {
+	return printEach(ctx, s, to, func(e trail.Event) error { return to.Line(Line{Event: e}) })
+}
+
+// PrintByGrant writes a line for each grant that an event is of, and one for what is not granted.
+func PrintByGrant(ctx context.Context, s trail.Statement, read trail.Reader, to Printer) error {
+	grants := NewGrants(read)
+	return printEach(ctx, s, to, func(e trail.Event) error {
+		lines, err := grants.Split(ctx, e)
 		if err != nil {
 			return err
 		}
-		if err := to.Line(line); err != nil {
+		for _, l := range lines {
+			if err := to.Line(l); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func printEach(ctx context.Context, s trail.Statement, to Printer, line func(trail.Event) error) error {
+	if err := to.Opening(s); err != nil {
+		return err
+	}
+	for event, err := range s.Lines(ctx) {
+		if err != nil {
+			return err
+		}
+		if err := line(event); err != nil {
 			return err
 		}
 	}
@@ -44,12 +65,19 @@ type CSV struct {
 	*csv.Writer
 	out         io.Writer
 	spreadsheet bool
+	byGrant     bool
 }
 
 // NewCSV writes to out, in large parts.
 func NewCSV(out io.Writer, spreadsheet bool) CSV {
 	buffered := bufio.NewWriterSize(out, 32<<10) // which csv uses, and flushes
-	return CSV{csv.NewWriter(buffered), buffered, spreadsheet}
+	return CSV{Writer: csv.NewWriter(buffered), out: buffered, spreadsheet: spreadsheet}
+}
+
+// ByGrant is the same with two columns more, for PrintByGrant.
+func (w CSV) ByGrant() CSV {
+	w.byGrant = true
+	return w
 }
 
 // ByteOrderMark begins a file for spreadsheets.
@@ -73,16 +101,28 @@ func (w CSV) Opening(s trail.Statement) error {
 			return err
 		}
 	}
+	if w.byGrant {
+		header = append(header, "grant", "grant_id")
+	}
 	if err := w.Write(header); err != nil {
 		return err
 	}
 	o := s.Opening
-	return w.Write([]string{"opening", w.Text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", "", o.Total.String(), o.Hold.String(),
+	return w.write([]string{"opening", w.Text(o.UserID), o.Currency, timestamp(s.From), strconv.FormatInt(o.Version, 10), "", "", "", "", "", "", o.Total.String(), o.Hold.String(),
 		"", "", "", "", "", "", ""})
 }
 
+// write writes a row that is of no grant.
+func (w CSV) write(row []string) error {
+	if w.byGrant {
+		row = append(row, "", "")
+	}
+	return w.Write(row)
+}
+
 // Line writes an event.
-func (w CSV) Line(e trail.Event) error {
+func (w CSV) Line(l Line) error {
+	e := l.Event
 	added, subtracted := Sides(e)
 	metadata := ""
 	if len(e.Metadata) > 0 {
@@ -92,15 +132,19 @@ func (w CSV) Line(e trail.Event) error {
 		}
 		metadata = string(encoded)
 	}
-	return w.Write([]string{"line", w.Text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.Text(e.CommandID), w.Text(e.HoldID), added, subtracted, strconv.FormatBool(ChangesTotal(e)),
-		e.TotalAfter.String(), e.HoldAfter.String(), w.Text(e.Description), w.Text(e.Actor), metadata, "", "", w.Text(e.OriginalID), cli.Amount(e.Reversed)})
+	row := []string{"line", w.Text(e.UserID), e.Currency, timestamp(e.OccurredAt), strconv.FormatInt(e.Version, 10), e.EventType, w.Text(e.CommandID), w.Text(e.HoldID), added, subtracted, strconv.FormatBool(ChangesTotal(e)),
+		e.TotalAfter.String(), e.HoldAfter.String(), w.Text(e.Description), w.Text(e.Actor), metadata, "", "", w.Text(e.OriginalID), cli.Amount(e.Reversed)}
+	if w.byGrant {
+		row = append(row, cli.Number(l.Grant), w.Text(l.GrantID))
+	}
+	return w.Write(row)
 }
 
 // Closing writes the balance at the end, and what is left in the buffer.
 func (w CSV) Closing(s trail.Statement) error {
 	c := s.Closing
-	err := w.Write([]string{"closing", w.Text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
-		c.Total.String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10), "", ""})
+	err := w.write([]string{"closing", w.Text(c.UserID), c.Currency, timestamp(s.To), strconv.FormatInt(c.Version, 10), "", "", "", s.Added.Sum.String(), s.Subtracted.Sum.String(), "",
+		c.Owned().String(), c.Reserved().String(), "", "", "", strconv.FormatInt(s.Added.Count, 10), strconv.FormatInt(s.Subtracted.Count, 10), "", ""})
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,14 @@
 package telemetry
 
 var (
-	CountHolds = countHolds
-	CountRuns  = countRuns
+	CountOpen = countOpen
+	CountRuns = countRuns
+
+	SQLHolds  = sqlHolds
+	SQLGrants = sqlGrants
 )
 
 const (
 	SQLByIndex  = sqlByIndex
-	SQLHolds    = sqlHolds
 	MostCounted = mostCounted
 )

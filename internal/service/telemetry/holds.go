@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -9,60 +10,71 @@ import (
 )
 
 const (
-	// mostCounted holds are counted, so that the question stays cheap however many are open.
+	// mostCounted holds or grants are counted, so that the question stays cheap however many are open.
 	mostCounted = 1_000_000
 
-	// sqlByIndex keeps plans from the whole table, of which most holds are closed.
+	// sqlByIndex keeps plans from the whole table, of which most rows are closed.
 	sqlByIndex = `SET LOCAL enable_seqscan = off`
 
-	sqlHolds = `SELECT
-			(SELECT count(*) FROM (SELECT FROM wallet_holds WHERE state = 'open' LIMIT $1) AS open),
+	sqlOpen = `SELECT
+			(SELECT count(*) FROM (SELECT FROM %[1]s WHERE state = 'open' LIMIT $1) AS open),
 			count(*), coalesce(extract(epoch FROM clock_timestamp() - min(expires_at)), 0)::float8
 		FROM (SELECT expires_at
-			FROM wallet_holds
-			WHERE state = 'open' AND expires_at IS NOT NULL AND expires_at <= clock_timestamp()
+			FROM %[1]s
+			WHERE state = 'open' AND expires_at IS NOT NULL AND expires_at <= (SELECT clock_timestamp())
 			ORDER BY expires_at
 			LIMIT $1) AS overdue`
 )
 
-// heldNow are the holds of all wallets.
-type heldNow struct {
+var (
+	sqlHolds  = fmt.Sprintf(sqlOpen, "wallet_holds")
+	sqlGrants = fmt.Sprintf(sqlOpen, "wallet_grants")
+)
+
+// openNow are the holds or the grants of all wallets.
+type openNow struct {
 	Open, Overdue int64
 	OverdueFor    float64 // seconds since the first of them expired
 }
 
-func countHolds(ctx context.Context, db *pgxpool.Pool) (h heldNow, err error) {
+func countOpen(ctx context.Context, db *pgxpool.Pool, sql string) (n openNow, err error) {
 	err = pgx.BeginTxFunc(ctx, db, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, sqlByIndex); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, sqlHolds, mostCounted).Scan(&h.Open, &h.Overdue, &h.OverdueFor)
+		return tx.QueryRow(ctx, sql, mostCounted).Scan(&n.Open, &n.Overdue, &n.OverdueFor)
 	})
-	h.OverdueFor = max(h.OverdueFor, 0)
-	return h, err
+	n.OverdueFor = max(n.OverdueFor, 0)
+	return n, err
 }
 
-// holdInstruments tell of holds. What became of them is counted as commands.
-type holdInstruments struct {
+// openInstruments tell of holds or grants. What became of them is counted as commands.
+type openInstruments struct {
 	open, overdue metric.Int64ObservableGauge
 	overdueAge    metric.Float64ObservableGauge
 }
 
-func newHoldInstruments(meter metric.Meter) (h holdInstruments, err error) {
-	if h.open, err = meter.Int64ObservableGauge("wallet_holds_open",
-		metric.WithDescription("Open holds of all wallets, counted up to a million.")); err != nil {
+// newOpenInstruments are of a thing, "hold" or "grant".
+func newOpenInstruments(meter metric.Meter, thing string) (h openInstruments, err error) {
+	name := "wallet_" + thing + "s_"
+	if h.open, err = meter.Int64ObservableGauge(name+"open",
+		metric.WithDescription("Open "+thing+"s of all wallets, counted up to a million.")); err != nil {
 		return h, err
 	}
-	if h.overdue, err = meter.Int64ObservableGauge("wallet_holds_overdue",
-		metric.WithDescription("Expired holds whose expiry has no entry yet.")); err != nil {
+	if h.overdue, err = meter.Int64ObservableGauge(name+"overdue",
+		metric.WithDescription("Expired "+thing+"s whose expiry has no entry yet.")); err != nil {
 		return h, err
 	}
-	h.overdueAge, err = meter.Float64ObservableGauge("wallet_holds_overdue_age", metric.WithUnit("s"),
-		metric.WithDescription("How long ago the first overdue hold expired, or 0."))
+	h.overdueAge, err = meter.Float64ObservableGauge(name+"overdue_age", metric.WithUnit("s"),
+		metric.WithDescription("How long ago the first overdue "+thing+" expired, or 0."))
 	return h, err
 }
 
-func (h holdInstruments) tell(o metric.Observer, now heldNow) {
+func (h openInstruments) all() []metric.Observable {
+	return []metric.Observable{h.open, h.overdue, h.overdueAge}
+}
+
+func (h openInstruments) tell(o metric.Observer, now openNow) {
 	o.ObserveInt64(h.open, now.Open)
 	o.ObserveInt64(h.overdue, now.Overdue)
 	o.ObserveFloat64(h.overdueAge, now.OverdueFor)

@@ -73,9 +73,11 @@ func (m *Metrics) temporal() client.MetricsHandler {
 	})
 }
 
-// CountExpired counts holds that have expired outside of their wallets' workflows, as those count
-// the others.
-func (m *Metrics) CountExpired(holds int) { counts.Expired(m.temporal(), holds) }
+// CountExpired counts what has expired outside of its wallet's workflow, as that counts the rest.
+func (m *Metrics) CountExpired(holds, grants int) {
+	counts.Expired(m.temporal(), holds)
+	counts.ExpiredGrants(m.temporal(), grants)
+}
 
 // Steps returns an interceptor for a worker's options.
 func (m *Metrics) Steps() interceptor.WorkerInterceptor { return m.steps }

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -37,10 +38,10 @@ type Watched struct {
 type watch struct {
 	tasks, lag, parked metric.Int64ObservableGauge
 	age                metric.Float64ObservableGauge
-	holds              holdInstruments
+	holds, grants      openInstruments
 	backlogs           atomic.Pointer[[]backlog]
 	lags               atomic.Pointer[[]feed.Lag]
-	counted            atomic.Pointer[heldNow]
+	held, granted      atomic.Pointer[openNow]
 	webhooks           webhookInstruments
 	endpoints          atomic.Pointer[[]webhooks.Lag]
 	runs               runInstruments
@@ -72,7 +73,10 @@ func newWatch(meter metric.Meter) (*watch, error) {
 		metric.WithDescription("Wallets whose events a consumer cannot handle.")); err != nil {
 		return nil, err
 	}
-	if w.holds, err = newHoldInstruments(meter); err != nil {
+	if w.holds, err = newOpenInstruments(meter, "hold"); err != nil {
+		return nil, err
+	}
+	if w.grants, err = newOpenInstruments(meter, "grant"); err != nil {
 		return nil, err
 	}
 	if w.webhooks, err = newWebhookInstruments(meter); err != nil {
@@ -81,8 +85,8 @@ func newWatch(meter metric.Meter) (*watch, error) {
 	if w.runs, err = newRunInstruments(meter); err != nil {
 		return nil, err
 	}
-	_, err = meter.RegisterCallback(w.tell, append(w.webhooks.all(), w.tasks, w.age, w.lag, w.parked, w.holds.open, w.holds.overdue, w.holds.overdueAge,
-		w.runs.running, w.runs.waiting, w.runs.idle)...)
+	_, err = meter.RegisterCallback(w.tell, slices.Concat(w.webhooks.all(), w.holds.all(), w.grants.all(),
+		[]metric.Observable{w.tasks, w.age, w.lag, w.parked, w.runs.running, w.runs.waiting, w.runs.idle})...)
 	return &w, err
 }
 
@@ -101,8 +105,11 @@ func (w *watch) tell(_ context.Context, o metric.Observer) error {
 			o.ObserveInt64(w.parked, l.Parked, of)
 		}
 	}
-	if counted := w.counted.Load(); counted != nil {
-		w.holds.tell(o, *counted)
+	if held := w.held.Load(); held != nil {
+		w.holds.tell(o, *held)
+	}
+	if granted := w.granted.Load(); granted != nil {
+		w.grants.tell(o, *granted)
 	}
 	if endpoints := w.endpoints.Load(); endpoints != nil {
 		w.webhooks.tell(o, *endpoints)
@@ -113,7 +120,7 @@ func (w *watch) tell(_ context.Context, o metric.Observer) error {
 	return nil
 }
 
-// Watch queries the backlog of tasks, the lag of the feed's consumers, holds and runs periodically until ctx
+// Watch queries the backlog of tasks, the lag of the feed's consumers, holds, grants and runs periodically until ctx
 // ends.
 func (m *Metrics) Watch(ctx context.Context, w Watched) {
 	ticks := time.NewTicker(askEvery)
@@ -121,7 +128,8 @@ func (m *Metrics) Watch(ctx context.Context, w Watched) {
 	for {
 		m.watch.backlogs.Store(ask(ctx, w.backlogs))
 		m.watch.lags.Store(ask(ctx, func(ctx context.Context) ([]feed.Lag, error) { return feed.Lags(ctx, w.Pool) }))
-		m.watch.counted.Store(ask(ctx, func(ctx context.Context) (heldNow, error) { return countHolds(ctx, w.Pool) }))
+		m.watch.held.Store(ask(ctx, func(ctx context.Context) (openNow, error) { return countOpen(ctx, w.Pool, sqlHolds) }))
+		m.watch.granted.Store(ask(ctx, func(ctx context.Context) (openNow, error) { return countOpen(ctx, w.Pool, sqlGrants) }))
 		m.watch.endpoints.Store(ask(ctx, func(ctx context.Context) ([]webhooks.Lag, error) { return webhooks.Lags(ctx, w.Pool) }))
 		m.watch.running.Store(ask(ctx, func(ctx context.Context) (runningNow, error) { return countRuns(ctx, w.Pool) }))
 		select {

@@ -102,7 +102,7 @@ func TestSchemaAndServiceAgreeOnCommands(t *testing.T) {
 	check := func(t *rapid.T) {
 		kind := rapid.SampledFrom(append(wallet.CallersKinds(), wallet.Kind{Type: "ADD"}, wallet.Kind{Type: "expire"}, wallet.Kind{})).Draw(t, "type")
 		fields := map[string]any{"id": part(t, "id", "a", "_a", "order-7"), "type": string(kind.Type)}
-		for _, field := range []string{"amount", "hold_id", "original_id", "what", "threshold", "expires_in", "expires_at", "partial", "not_after", "expected_version", "actor", "description", "metadata", "reply_to", "extra"} {
+		for _, field := range []string{"amount", "hold_id", "original_id", "what", "threshold", "expires_in", "expires_at", "partial", "priority", "return_expired", "not_after", "expected_version", "actor", "description", "metadata", "reply_to", "extra"} {
 			tenths := 1
 			switch {
 			case field == "not_after" || field == "expected_version" || field == "actor" || field == "description" || field == "metadata" || field == "reply_to":
@@ -112,7 +112,11 @@ func TestSchemaAndServiceAgreeOnCommands(t *testing.T) {
 			case slices.Contains(kind.Optional, field):
 				tenths = 5
 			}
-			if rapid.IntRange(1, 10).Draw(t, "with "+field) > tenths {
+			of := 10
+			if field == "priority" || field == "return_expired" {
+				of = 20 // few types take them
+			}
+			if rapid.IntRange(1, of).Draw(t, "with "+field) > tenths {
 				continue
 			}
 			switch field {
@@ -128,7 +132,9 @@ func TestSchemaAndServiceAgreeOnCommands(t *testing.T) {
 				fields[field] = version.Draw(t, field)
 			case "expires_at", "not_after":
 				fields[field] = expiresAt.Draw(t, field)
-			case "partial":
+			case "priority":
+				fields[field] = rapid.SampledFrom([]any{1, 50, 100, 0, -1, 101, 1.5, "1", true}).Draw(t, field)
+			case "partial", "return_expired":
 				fields[field] = rapid.SampledFrom([]any{true, true, false, "true", 1}).Draw(t, field)
 			case "amount":
 				fields[field] = amount.Draw(t, field)

@@ -99,6 +99,9 @@ func Generate(root string) (map[string][]byte, error) {
 func (g *generator) transactionResult(types []any) *jsonschema.Schema {
 	s := g.schema(wallet.TransactionResult{})
 	property(property(s, "results").Items, "type").Enum = types
+	for _, total := range []string{"total_before", "total_after"} {
+		property(property(s, "results").Items, total).Pattern = signed
+	}
 	return s
 }
 
@@ -193,6 +196,9 @@ func (g *generator) schema(of any) *jsonschema.Schema {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if p, ok := schema.Properties.Get(name); ok && strings.HasPrefix(p.Description, field.Name+" ") {
 			p.Description = name + strings.TrimPrefix(p.Description, field.Name)
+		}
+		if p, ok := schema.Properties.Get(name); ok && strings.HasPrefix(name, "total") && p.Pattern == decimal {
+			p.Pattern = signed
 		}
 	}
 	return schema

@@ -14,6 +14,7 @@ import (
 // Patterns in the dialect that all regular expression engines share.
 const (
 	decimal  = `^[0-9]+(\.[0-9]+)?$`
+	signed   = `^-?[0-9]+(\.[0-9]+)?$`
 	notZero  = `[1-9]`
 	noNUL    = `^[^\x00]*$`
 	name     = `^[^\x00-\x1f\x7f-\x9f]*$`
@@ -82,12 +83,13 @@ func content(s *jsonschema.Schema) {
 	expiresIn.Pattern, expiresIn.AllOf = lasting, []*jsonschema.Schema{{Pattern: notZero}}
 	expiresIn.Examples = []any{"15m", "1d12h"}
 	property(s, "expires_at").Pattern = moment
+	priority := property(s, "priority")
+	priority.Minimum, priority.Maximum = "1", "100"
 	version := property(s, "expected_version")
 	version.Minimum, version.Maximum = "0", json.Number(fmt.Sprint(math.MaxInt64))
 	shared(s)
 	amount := property(s, "amount")
 	amount.AllOf = []*jsonschema.Schema{
-		{Pattern: notZero},
 		{Not: &jsonschema.Schema{Pattern: tooManyDigits, Comments: fmt.Sprintf("more than %d digits", wallet.MaxAmountDigits)}},
 	}
 	s.AdditionalProperties = jsonschema.FalseSchema
@@ -138,6 +140,12 @@ func fieldsOf(kind wallet.Kind, command *jsonschema.Schema) *jsonschema.Schema {
 	case wallet.TypeHold:
 		holdsOf(then)
 	case wallet.TypeFreeze:
+		then.Not = &jsonschema.Schema{Required: []string{"expires_in", "expires_at"}}
+	}
+	if kind.Type != wallet.TypeSetCreditLimit && (slices.Contains(kind.Required, "amount") || slices.Contains(kind.Optional, "amount")) {
+		then.Properties.Set("amount", &jsonschema.Schema{Pattern: notZero})
+	}
+	if kind.Type == wallet.TypeAdd {
 		then.Not = &jsonschema.Schema{Required: []string{"expires_in", "expires_at"}}
 	}
 	return &jsonschema.Schema{If: &jsonschema.Schema{Properties: is}, Then: then}

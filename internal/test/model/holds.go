@@ -19,6 +19,7 @@ type hold struct {
 	expires                    time.Time // zero for never
 	placed, updated            time.Time
 	position                   int64
+	pile                       pile // what it still reserves
 }
 
 func (h hold) left() *big.Int {
@@ -40,6 +41,7 @@ func (h hold) ended(state string) hold {
 // Hold is a hold as its row must be.
 type Hold struct {
 	State, Amount, Captured, Released string
+	Grants                            string // that it still reserves
 	Expires, Placed, Updated          string // times as Time writes them
 	Position                          int64
 }
@@ -48,7 +50,7 @@ type Hold struct {
 func (w *Wallet) Holds() map[string]Hold {
 	holds := map[string]Hold{}
 	for id, h := range w.holds {
-		holds[id] = Hold{h.state, text(h.amount, w.Scale), text(h.captured, w.Scale), text(h.released, w.Scale),
+		holds[id] = Hold{h.state, text(h.amount, w.Scale), text(h.captured, w.Scale), text(h.released, w.Scale), h.pile.text(w.Scale),
 			Time(h.expires), Time(h.placed), Time(h.updated), h.position}
 	}
 	return holds
@@ -95,34 +97,50 @@ func (w *Wallet) held() *big.Int {
 	return sum
 }
 
-func (w *Wallet) available() *big.Int { return new(big.Int).Sub(w.total, w.held()) }
-
-// expire records the expiry of each hold that is due, the earliest first.
-func (w *Wallet) expire() {
-	var due []string
-	for id, h := range w.holds {
-		if h.isDue(w.Now) {
-			due = append(due, id)
-		}
+func (w *Wallet) available() *big.Int {
+	available := new(big.Int).Sub(w.total, w.held())
+	if w.limit != nil {
+		available.Add(available, w.limit)
 	}
-	slices.SortFunc(due, func(a, b string) int {
-		return cmp.Or(w.holds[a].expires.Compare(w.holds[b].expires), strings.Compare(a, b))
-	})
-	for _, id := range due {
-		w.one(Command{ID: "_expire/" + id, Type: "expire", HoldID: id})
+	return available
+}
+
+// expire records the expiry of each hold and grant that is due, the earliest first.
+func (w *Wallet) expire() {
+	for {
+		first := ""
+		for id, h := range w.holds {
+			if h.isDue(w.Now) && (first == "" || cmp.Or(h.expires.Compare(w.holds[first].expires), strings.Compare(id, first)) < 0) {
+				first = id
+			}
+		}
+		switch number := w.dueGrant(); {
+		case first == "" && number == 0:
+			return
+		case number == 0 || first != "" && !w.holds[first].expires.After(w.grants[number].expires):
+			w.one(Command{ID: "_expire/" + first, Type: "expire", HoldID: first})
+		default:
+			g := w.grants[number]
+			w.one(Command{ID: fmt.Sprintf("_expire_grant/%d/%d", number, g.expiries+1), Type: "expire_grant", Amount: text(w.free.of(number), w.Scale)})
+		}
 	}
 }
 
 // onHold returns the command's hold after the command, and what it takes from the total, or a
 // reason for a refusal.
-func (w *Wallet) onHold(c Command, amount *big.Int) (after hold, taken *big.Int, reason string) {
+func (w *Wallet) onHold(c Command, amount *big.Int, a *Answer) (after hold, taken *big.Int, reason string) {
 	taken = new(big.Int)
 	h, known := w.holds[c.HoldID]
 	if c.Type == "expire" {
+		a.Grants = h.pile.text(w.Scale)
+		w.giveBack(h.pile)
+		h.pile = nil
 		return h.ended("expired"), taken, ""
 	}
 	if c.Type == "hold" && c.HoldID == "" {
-		h, reason = w.placed(c, amount)
+		if h, reason = w.placed(c, amount); reason == "" {
+			h.pile = w.spend(amount, a)
+		}
 		return h, taken, reason
 	}
 	switch {
@@ -133,7 +151,9 @@ func (w *Wallet) onHold(c Command, amount *big.Int) (after hold, taken *big.Int,
 	case h.state != "open":
 		return h, taken, "hold_closed"
 	case c.Type == "hold":
-		h, reason = w.raised(h, c, amount)
+		if h, reason = w.raised(h, c, amount); reason == "" {
+			h.pile = append(slices.Clone(h.pile), w.spend(amount, a)...).joined()
+		}
 		return h, taken, reason
 	}
 	if c.Amount == "" {
@@ -144,12 +164,21 @@ func (w *Wallet) onHold(c Command, amount *big.Int) (after hold, taken *big.Int,
 	}
 	if c.Type == "capture" {
 		h.captured = new(big.Int).Add(h.captured, amount)
+		w.taken, h.pile = h.pile.split(amount)
+		a.Grants = w.taken.text(w.Scale)
+		w.touch(w.taken)
 		if !c.Partial || h.left().Sign() == 0 {
+			w.giveBack(h.pile)
+			h.pile = nil
 			h = h.ended("captured")
 		}
 		return h, amount, ""
 	}
 	h.released = new(big.Int).Add(h.released, amount)
+	var back pile
+	h.pile, back = h.pile.splitBack(amount)
+	a.Grants = back.text(w.Scale)
+	w.giveBack(back)
 	if h.left().Sign() == 0 {
 		h.state = "released"
 	}

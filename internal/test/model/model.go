@@ -21,6 +21,8 @@ type Command struct {
 	Partial                   bool
 	OriginalID, What          string
 	Threshold                 string
+	Priority                  int
+	ReturnExpired             bool
 	NotAfter                  time.Time
 	ExpectedVersion           *int64
 	Malformed                 bool
@@ -36,9 +38,12 @@ type Answer struct {
 	Hold, State, Left, Expires string
 	// The command that an applied reversal is of, and what it has left of it, empty if nothing.
 	Original, OriginalLeft string
+	// When the grant expires that an applied command made, and the list of what it did with grants.
+	GrantExpires, Grants string
 	// Of the wallet, after a command that is recorded: see FrozenAt.
 	Frozen            string
 	Closed            bool
+	CreditLimit       string // empty for none
 	Version, Position int64
 	Replayed          bool
 	// Crossed has "below low" for each threshold that was crossed, Thresholds "low 20.00" for each
@@ -55,12 +60,16 @@ type Wallet struct {
 	Now     time.Time
 	total   *big.Int // minor units
 	holds   map[string]hold
+	free    pile // what can be spent
+	taken   pile // from the total, by the command that is applied
+	grants  map[int64]grant
 	version int64
 	// Closed and freezes, since the last unfreeze, are what it refuses.
 	Closed  bool
 	freezes []freeze
 	// thresholds are amounts in minor units, by name.
 	thresholds map[string]*big.Int
+	limit      *big.Int // of credit; nil for none
 	// Journal contains the answer of every recorded command, in order.
 	Journal []Answer
 	used    map[string]use
@@ -74,18 +83,19 @@ type use struct {
 	answer         Answer
 	kind, original string
 	change         *big.Int // of the total
+	coins          pile     // that it took
 }
 
 // New returns a wallet in a currency with that many decimals, before its first command.
 func New(scale int) *Wallet {
-	return &Wallet{Scale: scale, total: new(big.Int), holds: map[string]hold{}, used: map[string]use{}, thresholds: map[string]*big.Int{}}
+	return &Wallet{Scale: scale, total: new(big.Int), holds: map[string]hold{}, grants: map[int64]grant{}, used: map[string]use{}, thresholds: map[string]*big.Int{}}
 }
 
 // Clone returns another wallet with the same history.
 func (w *Wallet) Clone() *Wallet {
 	c := *w
 	c.Journal, c.used, c.holds = slices.Clone(w.Journal), maps.Clone(w.used), maps.Clone(w.holds)
-	c.thresholds, c.freezes = maps.Clone(w.thresholds), slices.Clone(w.freezes)
+	c.thresholds, c.grants, c.freezes = maps.Clone(w.thresholds), maps.Clone(w.grants), slices.Clone(w.freezes)
 	return &c
 }
 
@@ -118,6 +128,7 @@ func (w *Wallet) Apply(commands []Command) (answers []Answer) {
 	w.expire()
 	for _, c := range commands {
 		answers = append(answers, w.one(c))
+		w.expire() // a grant whose time was over, once it is given back
 	}
 	return answers
 }
@@ -140,6 +151,7 @@ func (w *Wallet) one(c Command) Answer {
 		}
 		return Answer{ID: c.ID, Status: "unapplied", Reason: "id_conflict", Before: w.Total(), After: w.Total(), HoldBefore: held, HoldAfter: held, Frozen: w.FrozenAt(w.Now), Closed: w.Closed}
 	}
+	w.taken = nil
 	a := Answer{ID: c.ID, Status: "applied", Before: w.Total(), HoldBefore: held, Position: w.Position() + 1}
 	if a.Reason = w.change(c, &a); a.Reason == "" {
 		w.version++
@@ -152,8 +164,9 @@ func (w *Wallet) one(c Command) Answer {
 		a.Status = "unapplied"
 	}
 	a.After, a.HoldAfter, a.Frozen, a.Closed = w.Total(), w.Held(), w.FrozenAt(w.Now), w.Closed
+	a.CreditLimit = w.CreditLimit()
 	w.Journal = append(w.Journal, a)
-	w.used[c.ID] = use{content, a, c.Type, c.OriginalID, new(big.Int).Sub(w.total, total)}
+	w.used[c.ID] = use{content, a, c.Type, c.OriginalID, new(big.Int).Sub(w.total, total), w.taken}
 	return a
 }
 
@@ -183,10 +196,16 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 		w.freezes = append(w.freezes, freeze{c.What, c.expires(w.Now)})
 	case c.Type == "unfreeze":
 		w.freezes = nil
-	case c.Type == "close" && (w.total.Sign() != 0 || w.held().Sign() != 0):
+	case c.Type == "close" && (w.total.Sign() != 0 || w.held().Sign() != 0 || len(w.free) > 0):
 		return "not_empty"
 	case c.Type == "close":
-		w.Closed = true
+		w.Closed, w.limit = true, nil
+	case c.Type == "set_credit_limit" && new(big.Int).Add(w.free.of(0), amount).Sign() < 0:
+		return "credit_limit_exceeded"
+	case c.Type == "set_credit_limit":
+		if w.limit = amount; amount.Sign() == 0 {
+			w.limit = nil
+		}
 	case c.Type == "set_threshold" && w.thresholds[c.Threshold] == nil && len(w.thresholds) == mostThresholds:
 		return "too_many_thresholds"
 	case c.Type == "set_threshold":
@@ -200,11 +219,13 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 	case c.Type == "subtract" && amount.Cmp(w.available()) > 0:
 		return "insufficient_funds"
 	case c.Type == "add":
-		w.total = new(big.Int).Add(w.total, amount)
+		return w.add(c, amount, a)
+	case c.Type == "expire_grant":
+		w.expireGrant(w.dueGrant(), a)
 	case c.Type == "subtract":
-		w.total = new(big.Int).Sub(w.total, amount)
+		w.total, w.taken = new(big.Int).Sub(w.total, amount), w.spend(amount, a)
 	case c.Type == "reverse":
-		change, left, reason := w.reverse(c, amount)
+		change, left, reason := w.reverse(c, amount, a)
 		if reason != "" {
 			return reason
 		}
@@ -213,7 +234,7 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 			a.OriginalLeft = text(left, w.Scale)
 		}
 	case c.hold() != "":
-		h, taken, reason := w.onHold(c, amount)
+		h, taken, reason := w.onHold(c, amount, a)
 		if reason != "" {
 			return reason
 		}
@@ -230,6 +251,14 @@ func (w *Wallet) change(c Command, a *Answer) (reason string) {
 	return ""
 }
 
+// CreditLimit returns the limit in major units, empty for none.
+func (w *Wallet) CreditLimit() string {
+	if w.limit == nil {
+		return ""
+	}
+	return text(w.limit, w.Scale)
+}
+
 func (w *Wallet) isLate(c Command) bool { return !c.NotAfter.IsZero() && c.NotAfter.Before(w.Now) }
 
 // isOther reports whether a command is for another version.
@@ -243,7 +272,7 @@ func (c Command) content() string {
 	if c.ExpectedVersion != nil {
 		version = fmt.Sprint(*c.ExpectedVersion)
 	}
-	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), c.OriginalID, c.What, c.Threshold, Time(c.NotAfter), version, c.Content}, "\x00")
+	return strings.Join([]string{c.Type, value(c.Amount), c.HoldID, c.ExpiresIn, Time(c.ExpiresAt), fmt.Sprint(c.Partial), c.OriginalID, c.What, fmt.Sprint(c.Priority, c.ReturnExpired), c.Threshold, Time(c.NotAfter), version, c.Content}, "\x00")
 }
 
 // value returns one canonical text for each value: the same for "1.5" and "1.50".
@@ -275,6 +304,9 @@ func minor(amount string, scale int) (*big.Int, bool) {
 
 // text converts minor units to a text in major units.
 func text(units *big.Int, scale int) string {
+	if units.Sign() < 0 {
+		return "-" + text(new(big.Int).Neg(units), scale)
+	}
 	digits := fmt.Sprintf("%0*s", scale+1, units.String())
 	if scale == 0 {
 		return digits

@@ -93,8 +93,8 @@ func TestTheModelsHoldsByHand(t *testing.T) {
 	}, answers)
 	require.Equal(t, until(11, applied("_expire/h", "0.76", "0.76", "0.30", "0.00", "h", "expired", "", 9, 15)), w.Journal[14])
 	require.Equal(t, map[string]Hold{
-		"h": {"expired", "0.65", "0.20", "0.45", Time(at(11)), Time(at(0)), Time(at(11)), 15},
-		"k": {"captured", "0.10", "0.04", "0.06", "", Time(at(0)), Time(at(0)), 13},
+		"h": {"expired", "0.65", "0.20", "0.45", "", Time(at(11)), Time(at(0)), Time(at(11)), 15},
+		"k": {"captured", "0.10", "0.04", "0.06", "", "", Time(at(0)), Time(at(0)), 13},
 	}, w.Holds())
 	require.Zero(t, w.NextExpiry())
 }

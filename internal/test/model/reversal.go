@@ -4,7 +4,7 @@ import "math/big"
 
 // reverse returns what a reversal changes of the total, and what it leaves of its original, or a
 // reason for a refusal.
-func (w *Wallet) reverse(c Command, amount *big.Int) (change, left *big.Int, reason string) {
+func (w *Wallet) reverse(c Command, amount *big.Int, a *Answer) (change, left *big.Int, reason string) {
 	original, known := w.used[c.OriginalID]
 	if !known {
 		return nil, nil, "original_not_found"
@@ -17,6 +17,9 @@ func (w *Wallet) reverse(c Command, amount *big.Int) (change, left *big.Int, rea
 	}
 	if c.Amount == "" {
 		amount = left
+		if _, granted := w.grants[original.answer.Position]; granted && w.free.of(original.answer.Position).Sign() > 0 && w.free.of(original.answer.Position).Cmp(left) < 0 {
+			amount = w.free.of(original.answer.Position)
+		}
 	}
 	switch {
 	case original.answer.Status == "unapplied":
@@ -30,9 +33,15 @@ func (w *Wallet) reverse(c Command, amount *big.Int) (change, left *big.Int, rea
 	case w.refuses("debits") && original.change.Sign() > 0, w.refuses("credits") && original.change.Sign() < 0:
 		return nil, nil, "frozen"
 	case original.change.Sign() < 0:
+		if reason := w.returned(original, c, amount, left, a); reason != "" {
+			return nil, nil, reason
+		}
 		return amount, new(big.Int).Sub(left, amount), ""
 	case amount.Cmp(w.available()) > 0:
 		return nil, nil, "insufficient_funds"
+	}
+	if reason := w.takeBack(original, amount, a); reason != "" {
+		return nil, nil, reason
 	}
 	return new(big.Int).Neg(amount), new(big.Int).Sub(left, amount), ""
 }

@@ -293,6 +293,10 @@ func TestEveryPageOfTheConsoleIsAccessible(t *testing.T) {
 	require.NoError(t, err)
 	_, err = w.wallets.Freeze(t.Context(), starter.Change{UserID: "cafe", Currency: "USD", CommandID: "freeze-1", What: "credits", Description: "under review", Actor: "maria"})
 	require.NoError(t, err)
+	_, err = w.wallets.SetCreditLimit(t.Context(), starter.Change{UserID: "cafe", Currency: "USD", CommandID: "limit-1", Amount: wallet.MustAmount("50")})
+	require.NoError(t, err)
+	_, err = w.wallets.Subtract(t.Context(), starter.Change{UserID: "cafe", Currency: "USD", CommandID: "rent-1", Amount: wallet.MustAmount("40")})
+	require.NoError(t, err)
 	address, token := w.serveConsole(t)
 	p := openBrowser(t, address)
 	of := "user=" + user + "&currency=USD"
@@ -307,6 +311,7 @@ func TestEveryPageOfTheConsoleIsAccessible(t *testing.T) {
 		{"", "/console/journal?" + of, ""},
 		{"console-refused", "/console/journal?status=unapplied&" + of, ""},
 		{"console-holds", "/console/holds?" + of, ""},
+		{"", "/console/grants?show=all&" + of, ""},
 		{"console-entry", "/console/entry?id=order-1002&" + of, ""},
 		{"", "/console/entry?id=order-1001&" + of, ""},
 		{"", "/console/wallet?" + of, button("Verify this wallet now")},
