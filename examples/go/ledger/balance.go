@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -133,12 +134,9 @@ func closeMonth(ctx context.Context, db *pgxpool.Pool, m string, out io.Writer) 
 			return err
 		}
 		var over bool
-		var first, last string
-		err := tx.QueryRow(ctx, `SELECT clock_timestamp() >= $1, (SELECT coalesce(min(month), '') FROM value_ledger.lines), (SELECT coalesce(max(month), '') FROM value_ledger.closes)`, end).Scan(&over, &first, &last)
-		open := first
-		if last != "" {
-			open = next(last)
-		}
+		var first, open string
+		err := tx.QueryRow(ctx, `SELECT clock_timestamp() >= $1, coalesce(min(month), ''), `+sqlOpenMonth+` FROM value_ledger.lines`, end).Scan(&over, &first, &open)
+		open = cmp.Or(open, first)
 		switch {
 		case err != nil:
 			return err

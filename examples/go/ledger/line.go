@@ -60,8 +60,8 @@ func book(ctx context.Context, tx pgx.Tx, events []feed.Event) error {
 	var lines []Line
 	running := map[string]wallet.Amount{}
 	var last int64
-	var lastClosed string
-	err := tx.QueryRow(ctx, `SELECT (SELECT coalesce(max(line), 0) FROM value_ledger.lines), (SELECT coalesce(max(month), '') FROM value_ledger.closes)`).Scan(&last, &lastClosed)
+	var open string
+	err := tx.QueryRow(ctx, `SELECT coalesce(max(line), 0), `+sqlOpenMonth+` FROM value_ledger.lines`).Scan(&last, &open)
 	if err != nil {
 		return err
 	}
@@ -80,9 +80,7 @@ func book(ctx context.Context, tx pgx.Tx, events []feed.Event) error {
 		}
 		running[l.Currency] = running[l.Currency].Add(l.Available).Add(l.Held)
 		l.Line, l.RunningTotal = last+int64(len(lines))+1, running[l.Currency]
-		if l.Month <= lastClosed { // what "wallet repair" restores comes late, for example
-			l.Month = next(lastClosed)
-		}
+		l.Month = max(l.Month, open) // what "wallet repair" restores may come late
 		lines = append(lines, l)
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO value_ledger.lines SELECT * FROM jsonb_populate_recordset(NULL::value_ledger.lines, $1)`, lines)
@@ -99,8 +97,5 @@ const layoutMonth = "2006-01"
 
 func month(at time.Time) string { return at.UTC().Format(layoutMonth) }
 
-// next is the month after one that month has made.
-func next(m string) string {
-	start, _ := time.Parse(layoutMonth, m)
-	return month(start.AddDate(0, 1, 0))
-}
+// sqlOpenMonth is the month after the last that was closed, if any was.
+const sqlOpenMonth = `coalesce((SELECT to_char(to_date(max(month), 'YYYY-MM') + interval '1 month', 'YYYY-MM') FROM value_ledger.closes), '')`

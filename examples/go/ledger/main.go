@@ -53,13 +53,13 @@ func run(ctx context.Context, out io.Writer, arguments []string) error {
 		return err
 	}
 	defer db.Close()
-	if len(arguments) == 0 {
+	arguments = append(arguments, "", "")
+	command, argument := arguments[0], arguments[1]
+	number, notNumber := strconv.ParseInt(argument, 10, 64)
+	switch {
+	case command == "":
 		fmt.Fprintln(out, "booking the feed until Ctrl-C")
 		return feed.Consume(ctx, db, feed.Options{Name: consumer}, book)
-	}
-	argument := append(arguments, "")[1]
-	number, notNumber := strconv.ParseInt(argument, 10, 64)
-	switch command := arguments[0]; {
 	case command == "totals":
 		return snapshot(ctx, db, func(tx pgx.Tx) error {
 			_, err := balance(ctx, tx, "infinity", "", out)
@@ -91,7 +91,7 @@ func open(ctx context.Context) (*pgxpool.Pool, error) {
 		}
 		defer owner.Close(ctx)
 		_, err = owner.Exec(ctx, schema)
-		if refused := (*pgconn.PgError)(nil); err != nil && !(errors.As(err, &refused) && refused.Code == duplicateSchema) {
+		if refused := (*pgconn.PgError)(nil); err != nil && !(errors.As(err, &refused) && refused.Code == "42P06") { // but it exists
 			return nil, fmt.Errorf("make the ledger's schema: %w", err)
 		}
 		config.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
@@ -101,8 +101,6 @@ func open(ctx context.Context) (*pgxpool.Pool, error) {
 	}
 	return pgxpool.NewWithConfig(ctx, config)
 }
-
-const duplicateSchema = "42P06"
 
 // export writes lines as CSV, in one snapshot.
 func export(ctx context.Context, db *pgxpool.Pool, m string, sheet bool, out io.Writer) error {

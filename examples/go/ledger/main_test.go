@@ -184,14 +184,13 @@ func TestEachMovementIsADoubleEntry(t *testing.T) {
 	require.Equal(t, []string{"u1 EUR: available 9.00, transactions -9.00"}, accountsOf(byUser["u1EUR"]))
 
 	detail := func(l Line) (d struct {
-		Line
 		Parties []map[string]string
 		Related []int64
 		Receipt trail.Receipt
 	}) {
 		out, err := b.runs("line", fmt.Sprint(l.Line))
 		require.NoError(t, err)
-		require.NoError(t, json.Unmarshal([]byte(out[:0]+strings.ReplaceAll(out, `"-`, `"`)), &d)) // the wallet's amounts have no sign
+		require.NoError(t, json.Unmarshal([]byte(out), &d))
 		return d
 	}
 	u1 := byUser["u1USD"]
@@ -230,6 +229,46 @@ func (b *books) requireExport(lines int) {
 	require.Contains(t, sheet, ",'=1+1,")
 	_, err = b.runs("export", "2026-11' OR true --")
 	require.Error(t, err)
+}
+
+// TestExpiredCreditsAndDebts has credits expire, some of them once a hold gives them back, and a total
+// below 0.
+func TestExpiredCreditsAndDebts(t *testing.T) {
+	b := newBooks(t)
+	b.clock.Set(-time.Hour)
+	amount := wallet.MustAmount
+	b.apply("u1", "USD", wallet.Command{ID: "1", Type: wallet.TypeAdd, Amount: amount("10"), ExpiresIn: "30m"})
+	b.apply("u1", "USD", wallet.Command{ID: "2", Type: wallet.TypeHold, Amount: amount("4")})
+	b.apply("u1", "USD", wallet.Command{ID: "3", Type: wallet.TypeSubtract, Amount: amount("1")})
+	b.clock.Set(0)
+	b.apply("u1", "USD", wallet.Command{ID: "4", Type: wallet.TypeSetCreditLimit, Amount: amount("100")}) // the grant has expired
+	b.apply("u1", "USD", wallet.Command{ID: "5", Type: wallet.TypeRelease, HoldID: "2"})
+	b.apply("u1", "USD", wallet.Command{ID: "6", Type: wallet.TypeSubtract, Amount: amount("70")})
+	b.starts()
+	lines := b.caughtUp(7)
+	require.Equal(t, []string{
+		"u1 USD: available 10.00, outside -10.00",
+		"u1 USD: available -4.00, held 4.00",
+		"u1 USD: available -1.00, outside 1.00",
+		"u1 USD: available -5.00, expired 5.00",
+		"u1 USD: available 4.00, held -4.00",
+		"u1 USD: available -4.00, expired 4.00",
+		"u1 USD: available -70.00, outside 70.00",
+	}, accountsOf(lines))
+	require.Equal(t, "-70.00", lines[6].RunningTotal.String())
+	out, err := b.runs("totals")
+	require.NoError(t, err, out)
+	require.Regexp(t, `USD +-70.00 +0.00 +-70.00 +0 +-70.00`, out)
+	require.Regexp(t, `USD +expired .* 9.00\s`, out)
+	all, err := b.read.Totals(t.Context(), "USD", time.Time{}, time.Time{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"-70.00", "9.00"}, []string{all[0].Closing.String(), all[0].Expired.Sum.String()})
+	for _, l := range lines {
+		out, err := b.runs("prove", fmt.Sprint(l.Line))
+		require.NoError(t, err, out)
+		_, err = b.runs("line", fmt.Sprint(l.Line))
+		require.NoError(t, err)
+	}
 }
 
 // TestAmountsAreThoseOfTheWallet adds the largest that it takes, with the most decimals.
@@ -313,13 +352,15 @@ func (b *books) move(id string) {
 	amount := wallet.MustAmount(fmt.Sprintf("%d.%02d", 1+rand.IntN(20), rand.IntN(100)))
 	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
-	switch rand.IntN(5) {
+	switch rand.IntN(6) {
 	case 0:
 		_, _ = b.wallets.Apply(ctx, user, currency, wallet.Command{ID: id, Type: wallet.TypeSubtract, Amount: amount})
 	case 1:
 		_, _ = b.wallets.Apply(ctx, user, currency, wallet.Command{ID: id, Type: wallet.TypeHold, Amount: amount, ExpiresIn: "1s"})
 	case 2:
 		_, _ = b.wallets.Transfer(ctx, starter.Transfer{ID: id, FromUserID: user, ToUserID: "shop", Currency: currency, Amount: amount})
+	case 3:
+		_, _ = b.wallets.Apply(ctx, user, currency, wallet.Command{ID: id, Type: wallet.TypeAdd, Amount: amount, ExpiresIn: "1s"})
 	default:
 		_, _ = b.wallets.Apply(ctx, user, currency, wallet.Command{ID: id, Type: wallet.TypeAdd, Amount: amount})
 	}
