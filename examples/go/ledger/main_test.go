@@ -49,6 +49,7 @@ type books struct {
 	wallets *starter.Client
 	read    trail.Reader
 	clock   testenv.Clock // of the wallets
+	prefix  string        // of users and transactions: all tests share one Temporal
 }
 
 func newBooks(t *testing.T) *books {
@@ -64,7 +65,7 @@ func newBooks(t *testing.T) *books {
 	t.Setenv("WALLET_OWNER_DATABASE_URL", url)
 	t.Setenv("LEDGER_DATABASE_URL", "")
 	owner := testenv.Pool(t, url)
-	return &books{t, owner, wallets, trail.New(owner), clock}
+	return &books{t, owner, wallets, trail.New(owner), clock, testenv.Unique(t, "p") + "-"}
 }
 
 // starts books until the end of the test.
@@ -86,7 +87,7 @@ func (b *books) runs(arguments ...string) (string, error) {
 }
 
 func (b *books) apply(user, currency string, command wallet.Command) wallet.Result {
-	result, err := b.wallets.Apply(b.t.Context(), user, currency, command)
+	result, err := b.wallets.Apply(b.t.Context(), b.prefix+user, currency, command)
 	require.NoError(b.t, err)
 	return result
 }
@@ -124,7 +125,7 @@ func (l Line) accounts() string {
 			text = append(text, p.account+" "+p.amount.String())
 		}
 	}
-	return l.UserID + " " + l.Currency + ": " + strings.Join(text, ", ")
+	return l.UserID[strings.LastIndexByte(l.UserID, '-')+1:] + " " + l.Currency + ": " + strings.Join(text, ", ")
 }
 
 func accountsOf(lines []Line) (all []string) {
@@ -146,17 +147,17 @@ func TestEachMovementIsADoubleEntry(t *testing.T) {
 	b.apply("u1", "USD", wallet.Command{ID: "6", Type: wallet.TypeCapture, HoldID: "4", Amount: amount("15")}) // 5 are released
 	b.apply("u1", "USD", wallet.Command{ID: "7", Type: wallet.TypeFreeze, What: "debits"})                     // moves nothing
 	b.apply("u1", "USD", wallet.Command{ID: "8", Type: wallet.TypeUnfreeze})
-	_, err := b.wallets.Apply(t.Context(), "u1", "USD", wallet.Command{ID: "9", Type: wallet.TypeSubtract, Amount: amount("1000")})
+	_, err := b.wallets.Apply(t.Context(), b.prefix+"u1", "USD", wallet.Command{ID: "9", Type: wallet.TypeSubtract, Amount: amount("1000")})
 	require.Error(t, err) // refused
 	b.apply("u1", "USD", wallet.Command{ID: "10", Type: wallet.TypeHold, Amount: amount("20"), ExpiresIn: "30m"})
 	b.clock.Set(0)
 	b.apply("u1", "USD", wallet.Command{ID: "11", Type: wallet.TypeAdd, Amount: amount("1")}) // the hold expires before
-	_, err = b.wallets.Transfer(t.Context(), starter.Transfer{ID: "t1", FromUserID: "u1", ToUserID: "shop", Currency: "USD", Amount: amount("7")})
+	_, err = b.wallets.Transfer(t.Context(), starter.Transfer{ID: b.prefix + "t1", FromUserID: b.prefix + "u1", ToUserID: b.prefix + "shop", Currency: "USD", Amount: amount("7")})
 	require.NoError(t, err)
 	leg := func(user, currency string, kind wallet.CommandType, of string) wallet.Leg {
-		return wallet.Leg{AssetRef: wallet.AssetRef{UserID: user, Currency: currency}, Command: wallet.Command{Type: kind, Amount: amount(of)}}
+		return wallet.Leg{AssetRef: wallet.AssetRef{UserID: b.prefix + user, Currency: currency}, Command: wallet.Command{Type: kind, Amount: amount(of)}}
 	}
-	_, err = b.wallets.Transaction(t.Context(), wallet.Transaction{ID: "exchange", Commands: []wallet.Leg{
+	_, err = b.wallets.Transaction(t.Context(), wallet.Transaction{ID: b.prefix + "exchange", Commands: []wallet.Leg{
 		leg("u1", "USD", wallet.TypeSubtract, "10"), leg("u1", "EUR", wallet.TypeAdd, "9"),
 	}})
 	require.NoError(t, err)
@@ -179,9 +180,9 @@ func TestEachMovementIsADoubleEntry(t *testing.T) {
 		"u1 USD: available 1.00, outside -1.00",
 		"u1 USD: available -7.00, transactions 7.00",
 		"u1 USD: available -10.00, transactions 10.00",
-	}, accountsOf(byUser["u1USD"]))
-	require.Equal(t, []string{"shop USD: available 7.00, transactions -7.00"}, accountsOf(byUser["shopUSD"]))
-	require.Equal(t, []string{"u1 EUR: available 9.00, transactions -9.00"}, accountsOf(byUser["u1EUR"]))
+	}, accountsOf(byUser[b.prefix+"u1USD"]))
+	require.Equal(t, []string{"shop USD: available 7.00, transactions -7.00"}, accountsOf(byUser[b.prefix+"shopUSD"]))
+	require.Equal(t, []string{"u1 EUR: available 9.00, transactions -9.00"}, accountsOf(byUser[b.prefix+"u1EUR"]))
 
 	detail := func(l Line) (d struct {
 		Parties []map[string]string
@@ -193,13 +194,13 @@ func TestEachMovementIsADoubleEntry(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(out), &d))
 		return d
 	}
-	u1 := byUser["u1USD"]
+	u1 := byUser[b.prefix+"u1USD"]
 	require.Equal(t, []int64{u1[4].Line, u1[5].Line}, detail(u1[3]).Related, "the captures of a hold")
 	require.Equal(t, []int64{u1[2].Line}, detail(u1[1]).Related, "the reversal")
-	require.Equal(t, "shop", detail(u1[9]).Parties[0]["user_id"])
-	require.Equal(t, "u1", detail(byUser["shopUSD"][0]).Parties[0]["user_id"])
+	require.Equal(t, b.prefix+"shop", detail(u1[9]).Parties[0]["user_id"])
+	require.Equal(t, b.prefix+"u1", detail(byUser[b.prefix+"shopUSD"][0]).Parties[0]["user_id"])
 	require.Equal(t, "EUR", detail(u1[10]).Parties[0]["currency"])
-	receipt, err := b.read.Receipt(t.Context(), "u1", "USD", "2")
+	receipt, err := b.read.Receipt(t.Context(), b.prefix+"u1", "USD", "2")
 	require.NoError(t, err)
 	require.Equal(t, receipt, detail(u1[1]).Receipt)
 
@@ -348,7 +349,7 @@ func TestTotalsAreTheWalletsAtEveryMoment(t *testing.T) {
 // move does something at random. It may be refused, and on a slow machine get no answer.
 func (b *books) move(id string) {
 	users, currencies := []string{"u1", "u2", "u3"}, []string{"USD", "EUR"}
-	user, currency := users[rand.IntN(3)], currencies[rand.IntN(2)]
+	user, currency := b.prefix+users[rand.IntN(3)], currencies[rand.IntN(2)]
 	amount := wallet.MustAmount(fmt.Sprintf("%d.%02d", 1+rand.IntN(20), rand.IntN(100)))
 	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
@@ -358,7 +359,7 @@ func (b *books) move(id string) {
 	case 1:
 		_, _ = b.wallets.Apply(ctx, user, currency, wallet.Command{ID: id, Type: wallet.TypeHold, Amount: amount, ExpiresIn: "1s"})
 	case 2:
-		_, _ = b.wallets.Transfer(ctx, starter.Transfer{ID: id, FromUserID: user, ToUserID: "shop", Currency: currency, Amount: amount})
+		_, _ = b.wallets.Transfer(ctx, starter.Transfer{ID: b.prefix + id, FromUserID: user, ToUserID: b.prefix + "shop", Currency: currency, Amount: amount})
 	case 3:
 		_, _ = b.wallets.Apply(ctx, user, currency, wallet.Command{ID: id, Type: wallet.TypeAdd, Amount: amount, ExpiresIn: "1s"})
 	default:
@@ -389,14 +390,15 @@ func TestAMonthIsClosedForGood(t *testing.T) {
 	second, first := this.AddDate(0, -1, 0), this.AddDate(0, -2, 0)
 	b.clock.Set(first.Add(time.Hour).Sub(now))
 	b.add("u1", "100", "1")
-	b.apply("u1", "USD", wallet.Command{ID: "2", Type: wallet.TypeHold, Amount: wallet.MustAmount("30"), ExpiresAt: second.Add(time.Hour)})
+	b.apply("u1", "USD", wallet.Command{ID: "2", Type: wallet.TypeHold, Amount: wallet.MustAmount("30")})
 	b.clock.Set(time.Until(second.Add(-time.Hour)))
 	late := b.apply("late", "USD", wallet.Command{ID: "1", Type: wallet.TypeAdd, Amount: wallet.MustAmount("5")})
 	// As if its row of the feed had been lost, until "wallet repair" restores it.
 	b.exec(`ALTER TABLE wallet_feed DISABLE TRIGGER USER`)
-	b.exec(`DELETE FROM wallet_feed WHERE user_id = 'late'`)
+	b.exec(`DELETE FROM wallet_feed WHERE user_id = $1`, b.prefix+"late")
 	b.clock.Set(time.Until(second.Add(2 * time.Hour)))
-	b.apply("u1", "USD", wallet.Command{ID: "3", Type: wallet.TypeSubtract, Amount: wallet.MustAmount("60")}) // the hold has expired
+	b.apply("u1", "USD", wallet.Command{ID: "2/release", Type: wallet.TypeRelease, HoldID: "2"})
+	b.apply("u1", "USD", wallet.Command{ID: "3", Type: wallet.TypeSubtract, Amount: wallet.MustAmount("60")})
 	b.clock.Set(0)
 	b.add("u1", "1", "4")
 	_, err := b.runs("close", month(first))
@@ -413,7 +415,7 @@ func TestAMonthIsClosedForGood(t *testing.T) {
 	// Its event is not there for the wallets' totals either, until somebody repairs it; the close goes on
 	// with what was restored.
 	require.Equal(t, wallet.StatusApplied, late.Status)
-	b.exec(`SELECT wallet_repair_events('late', 'USD')`)
+	b.exec(`SELECT wallet_repair_events($1, 'USD')`, b.prefix+"late")
 	lines := b.caughtUp(6)
 	require.Equal(t, month(first), lines[5].Month)
 	out, err := b.runs("close", month(first))
@@ -480,10 +482,11 @@ func TestAForgedRowIsFound(t *testing.T) {
 		"and this line as well":       {"line", "it, or one before it, was changed", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			user := testenv.Unique(t, "u")
-			b.add(user, "1", "a")
-			b.add(user, "2", "b")
-			b.add(user, "3", "c")
+			name := fmt.Sprint("u", lines)
+			user := b.prefix + name
+			b.add(name, "1", "a")
+			b.add(name, "2", "b")
+			b.add(name, "3", "c")
 			lines += 3
 			all := b.caughtUp(lines)
 			number := fmt.Sprint(all[lines-2].Line)
