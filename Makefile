@@ -27,12 +27,16 @@ demo: bin/wallet bin/wallet-dev $(temporal_of_store) ## the same, but stop after
 test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a real Temporal
 	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m ./...
 
+# Go modules of their own, which ./... does not reach.
+EXAMPLE_MODULES := $(patsubst %/go.mod,%,$(wildcard examples/go/*/go.mod))
+
 # UPDATE=-update rewrites the expected outputs. The test installs npm's packages.
 test-examples: bin/wallet bin/wallet-dev bin/temporal ## the examples in TypeScript, Go, HTTP and for the Temporal CLI, on real servers
 	@missing=""; for tool in curl jq node npm; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$(echo "$$missing" | sed 's/\bnode\b/nodejs/'); fi
 	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 10m ./examples $(UPDATE)
+	@for module in $(EXAMPLE_MODULES); do $(GO) run ./internal/test/testenv/run $(GO) -C $$module test -count=1 -timeout 5m ./... || exit 1; done
 
 race: bin/temporal ## the race detector on what is concurrent
 	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/test/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue|Model' -short
@@ -88,6 +92,7 @@ record: bin/temporal ## record histories for the replay test: make record NAME=v
 
 lint: bin/staticcheck bin/workflowcheck ## go vet, gofmt, staticcheck, workflowcheck
 	$(GO) vet ./...
+	@for module in $(EXAMPLE_MODULES); do $(GO) -C $$module vet ./... && (cd $$module && "$(CURDIR)/bin/staticcheck" ./...) || exit 1; done
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	./bin/staticcheck ./...
 	./bin/workflowcheck -config workflows/workflowcheck.yaml ./workflows/...

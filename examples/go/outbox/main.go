@@ -1,9 +1,12 @@
-// Command outbox is a shop with its own Postgres database, at SHOP_DATABASE_URL. It writes each
-// order in one transaction with the command that pays for it, and sends the commands to wallets
-// from there. It connects to Temporal according to TEMPORAL_ADDRESS and its other variables.
+// Command outbox is a shop with its own Postgres database. It writes each order in one transaction
+// with the command that pays for it, and sends the commands to wallets from there; "outbox drain"
+// only sends, until it is stopped. The database is at SHOP_DATABASE_URL, by default "shop" on the
+// server of WALLET_OWNER_DATABASE_URL. It connects to Temporal according to TEMPORAL_ADDRESS and its
+// other variables.
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -13,9 +16,12 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
@@ -29,28 +35,66 @@ import (
 var schema string
 
 func main() {
-	if err := run(context.Background(), os.Stdout); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout, os.Args[1:]); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, out io.Writer) error {
+func run(ctx context.Context, out io.Writer, arguments []string) error {
 	db, wallets, err := connect(ctx)
 	if err != nil {
 		return err
 	}
-	if _, err := db.Exec(ctx, schema); err != nil {
-		return err
+	switch {
+	case len(arguments) == 0:
+		ctx, stop := context.WithTimeout(ctx, time.Minute)
+		defer stop()
+		go drain(ctx, db, wallets)
+		return sell(ctx, db, out)
+	case len(arguments) == 1 && arguments[0] == "drain":
+		drain(ctx, db, wallets)
+		return nil
+	default:
+		return errors.New(`usage: "outbox" sells and sends, "outbox drain" only sends`)
 	}
-	ctx, stop := context.WithTimeout(ctx, time.Minute)
-	defer stop()
-	go drain(ctx, db, wallets)
-	return sell(ctx, db, out)
+}
+
+const duplicateDatabase = "42P04"
+
+// openDatabase opens the shop's database with its tables, and creates what is missing.
+func openDatabase(ctx context.Context) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(cmp.Or(os.Getenv("SHOP_DATABASE_URL"), os.Getenv("WALLET_OWNER_DATABASE_URL")))
+	if err != nil {
+		return nil, err
+	}
+	if os.Getenv("SHOP_DATABASE_URL") == "" {
+		server, err := pgx.ConnectConfig(ctx, config.ConnConfig.Copy())
+		if err != nil {
+			return nil, err
+		}
+		defer server.Close(ctx)
+		_, err = server.Exec(ctx, `CREATE DATABASE shop`)
+		if refused := (*pgconn.PgError)(nil); err != nil && !(errors.As(err, &refused) && refused.Code == duplicateDatabase) {
+			return nil, err
+		}
+		config.ConnConfig.Database = "shop"
+	}
+	db, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	var missing bool
+	if err = db.QueryRow(ctx, `SELECT to_regclass('wallet_outbox') IS NULL`).Scan(&missing); err == nil && missing {
+		_, err = db.Exec(ctx, schema)
+	}
+	return db, err
 }
 
 // connect connects until the end of the process.
 func connect(ctx context.Context) (*pgxpool.Pool, *starter.Client, error) {
-	db, err := pgxpool.New(ctx, os.Getenv("SHOP_DATABASE_URL"))
+	db, err := openDatabase(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -88,7 +132,7 @@ func sell(ctx context.Context, db *pgxpool.Pool, out io.Writer) error {
 	rows, _ := db.Query(ctx, `SELECT result FROM wallet_outbox WHERE user_id = $1 ORDER BY id`, user) // CollectRows returns the error
 	results, err := pgx.CollectRows(rows, pgx.RowTo[wallet.Result])
 	for _, r := range results {
-		fmt.Fprintf(out, "%s %s: %s, balance %s\n", r.Type, r.Amount, r.Status, r.TotalAfter)
+		fmt.Fprintf(out, "%s %s: %s, balance %s\n", r.Type, r.Amount, cmp.Or(string(r.Reason), string(r.Status)), r.TotalAfter)
 	}
 	return err
 }

@@ -1,3 +1,5 @@
+SELECT pg_advisory_xact_lock(7235908);  -- two programs that start at once would get in each other's way
+
 CREATE TABLE IF NOT EXISTS orders (
     id       text PRIMARY KEY,
     user_id  text NOT NULL,

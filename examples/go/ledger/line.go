@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/feed"
+	"github.com/valueledger/wallet/trail"
+)
+
+// Line is a row of value_ledger.lines.
+type Line struct {
+	Line          int64           `json:"line"`
+	Month         string          `json:"month"`
+	OccurredAt    time.Time       `json:"occurred_at"`
+	UserID        string          `json:"user_id"`
+	Currency      string          `json:"currency"`
+	Version       int64           `json:"version"`
+	TransactionID string          `json:"transaction_id"`
+	Available     wallet.Amount   `json:"available"`
+	Held          wallet.Amount   `json:"held"`
+	Outside       wallet.Amount   `json:"outside"`
+	Transactions  wallet.Amount   `json:"transactions"`
+	Expired       wallet.Amount   `json:"expired"`
+	RunningTotal  wallet.Amount   `json:"running_total"`
+	Event         json.RawMessage `json:"event"`
+}
+
+const sqlLines = `SELECT line, month, occurred_at AT TIME ZONE 'UTC' AS occurred_at, user_id, currency, version, transaction_id, available::text,
+		held::text, outside::text, transactions::text, expired::text, running_total::text, event
+	FROM value_ledger.lines `
+
+// lineOf makes the double entry of an event from what became of the totals, whatever its type.
+func lineOf(e trail.Event) (l Line, err error) {
+	change, held := e.TotalAfter.Sub(e.TotalBefore), e.HoldAfter.Sub(e.HoldBefore)
+	l = Line{
+		Month: month(e.OccurredAt), OccurredAt: e.OccurredAt.UTC(), UserID: e.UserID, Currency: e.Currency, Version: e.Version,
+		TransactionID: e.TransactionID, Available: change.Sub(held), Held: held,
+	}
+	switch counter := (wallet.Amount{}).Sub(change); {
+	case e.TransactionID != "":
+		l.Transactions = counter
+	case strings.HasSuffix(e.EventType, "_expired"): // by the service itself; of a hold, the change is 0
+		l.Expired = counter
+	default:
+		l.Outside = counter
+	}
+	l.Event, err = json.Marshal(e)
+	return l, err
+}
+
+// book writes the lines of events, in the transaction that moves the ledger's place in the feed. It
+// has that place locked, so nobody else writes lines or closes a month.
+func book(ctx context.Context, tx pgx.Tx, events []feed.Event) error {
+	var lines []Line
+	running := map[string]wallet.Amount{}
+	var last int64
+	var open string
+	err := tx.QueryRow(ctx, `SELECT coalesce(max(line), 0), `+sqlOpenMonth+` FROM value_ledger.lines`).Scan(&last, &open)
+	if err != nil {
+		return err
+	}
+	for _, e := range events {
+		l, err := lineOf(e.Event)
+		if err != nil {
+			return err
+		}
+		if l.Available.IsZero() && l.Held.IsZero() { // a freeze, for example
+			continue
+		}
+		if _, known := running[l.Currency]; !known {
+			if running[l.Currency], err = runningTotal(ctx, tx, l.Currency, last+1); err != nil {
+				return err
+			}
+		}
+		running[l.Currency] = running[l.Currency].Add(l.Available).Add(l.Held)
+		l.Line, l.RunningTotal = last+int64(len(lines))+1, running[l.Currency]
+		l.Month = max(l.Month, open) // what "wallet repair" restores may come late
+		lines = append(lines, l)
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO value_ledger.lines SELECT * FROM jsonb_populate_recordset(NULL::value_ledger.lines, $1)`, lines)
+	return err
+}
+
+// runningTotal is that of a currency before a line.
+func runningTotal(ctx context.Context, tx pgx.Tx, currency string, before int64) (total wallet.Amount, err error) {
+	err = tx.QueryRow(ctx, `SELECT (SELECT running_total::text FROM value_ledger.lines WHERE currency = $1 AND line < $2 ORDER BY line DESC LIMIT 1)`, currency, before).Scan(&total)
+	return total, err
+}
+
+const layoutMonth = "2006-01"
+
+func month(at time.Time) string { return at.UTC().Format(layoutMonth) }
+
+// sqlOpenMonth is the month after the last that was closed, if any was.
+const sqlOpenMonth = `coalesce((SELECT to_char(to_date(max(month), 'YYYY-MM') + interval '1 month', 'YYYY-MM') FROM value_ledger.closes), '')`
