@@ -195,7 +195,7 @@ func (y *year) show(real time.Time) time.Time {
 
 // try repeats what fails while something is down.
 func (y *year) try(what string, do func(context.Context) error) {
-	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		err := do(ctx)
 		cancel()
@@ -267,7 +267,7 @@ func (y *year) sample(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
@@ -311,12 +311,13 @@ type state struct {
 
 // subscriber is one of some kind: what happens to it follows from that.
 type subscriber struct {
-	y     *year
-	kind  string
-	start state
-	begin float64 // months from the beginning of the year
-	ups   int
-	final state
+	y       *year
+	kind    string
+	start   state
+	begin   float64 // months from the beginning of the year
+	ups     int
+	updates int
+	final   state
 }
 
 var (
@@ -366,8 +367,10 @@ func (s *subscriber) subscribe() {
 
 // update has no failure but a refusal, or that the subscription has ended.
 func (s *subscriber) update(name string, argument any) (refused bool) {
+	s.updates++
+	id := fmt.Sprint(s.start.ID, "-", s.updates) // one, however often it is sent
 	s.y.try(name, func(ctx context.Context) error {
-		handle, err := s.y.direct.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{WorkflowID: s.workflowID(), UpdateName: name, Args: []any{argument}, WaitForStage: client.WorkflowUpdateStageCompleted})
+		handle, err := s.y.direct.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{WorkflowID: s.workflowID(), UpdateID: id, UpdateName: name, Args: []any{argument}, WaitForStage: client.WorkflowUpdateStageCompleted})
 		if err == nil {
 			err = handle.Get(ctx, nil)
 		}
@@ -482,7 +485,7 @@ func (y *year) check() {
 		}
 		parts := strings.Split(p.id, "/")
 		p.order = parts[1]
-		if parts[2] != "change" {
+		if !strings.HasPrefix(parts[3], "change-") {
 			_, err := fmt.Sscan(parts[2]+" "+parts[3], &p.period, &p.attempt)
 			if err != nil {
 				return err

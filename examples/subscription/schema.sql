@@ -34,15 +34,8 @@ CREATE TABLE IF NOT EXISTS subscription.payments (
 );
 CREATE INDEX IF NOT EXISTS payments_subscriber ON subscription.payments (subscriber, paid_until DESC);
 -- What was given back in full. It may be known before the payment is.
-CREATE TABLE IF NOT EXISTS subscription.refunds (
-    command_id text PRIMARY KEY,
-    event_id   text NOT NULL
-);
+CREATE TABLE IF NOT EXISTS subscription.refunds (command_id text PRIMARY KEY, event_id text NOT NULL);
 
 -- Who has access: SELECT plan FROM subscription.access WHERE subscriber = $1 AND until > now().
 -- It ends by itself, whatever is down.
-CREATE TABLE IF NOT EXISTS subscription.access (
-    subscriber text PRIMARY KEY,
-    plan       text        NOT NULL,
-    until      timestamptz NOT NULL
-);
+CREATE TABLE IF NOT EXISTS subscription.access (subscriber text PRIMARY KEY, plan text NOT NULL, until timestamptz NOT NULL);

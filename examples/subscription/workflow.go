@@ -22,7 +22,7 @@ type State struct {
 	TimeZone   string `json:"time_zone"`  // of the calendar; UTC if empty
 	Clock      Clock  `json:"clock,omitzero"`
 
-	Status  Status    `json:"status"`
+	Status  string    `json:"status"`
 	Started time.Time `json:"started,omitzero"`
 	// Period is the one that is paid or, if past due, to be paid. Its plan is in effect.
 	Period            Period    `json:"period"`
@@ -36,18 +36,10 @@ type State struct {
 	Ended             string    `json:"ended,omitempty"` // why: cancelled or unpaid
 }
 
-// Status is active while the period is paid, past_due while its charge is refused and will be tried
-// again.
-type Status string
-
+// A subscription is past due while the charge of its period is refused and will be tried again.
 const (
-	statusActive  Status = "active"
-	statusPastDue Status = "past_due"
-	statusEnded   Status = "ended"
-
-	failureInvalid = "Invalid"
-	failureRefused = "Refused"
-
+	statusActive, statusPastDue, statusEnded = "active", "past_due", "ended"
+	failureInvalid, failureRefused           = "Invalid", "Refused"
 	// periodsOfARun is after how many periods the workflow continues as new: of some 20 events each,
 	// and 10 for each refusal.
 	periodsOfARun = 12
@@ -66,45 +58,37 @@ func Subscription(ctx workflow.Context, in State) (State, error) {
 		s.Started = s.now(ctx).Truncate(time.Second)
 	}
 	err := s.answer(ctx)
-	for run := 0; err == nil && s.Status != statusEnded; run++ {
-		if run == periodsOfARun || workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
-			if err = workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err == nil {
-				err = workflow.NewContinueAsNewError(ctx, Subscription, s.State)
+	for run := 0; err == nil && s.Status != statusEnded && run < periodsOfARun && !workflow.GetInfo(ctx).GetContinueAsNewSuggested(); run++ {
+		if err = s.bill(ctx); err == nil && s.Status == statusActive {
+			err = s.await(ctx, s.Period.Until, func() bool { return false })
+			if err == nil && s.CancelAtPeriodEnd {
+				s.end(ctx, "cancelled")
 			}
-			return s.State, err
 		}
-		err = s.live(ctx)
 	}
 	if err == nil {
 		err = workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 	}
+	if err == nil && s.Status != statusEnded {
+		err = workflow.NewContinueAsNewError(ctx, Subscription, s.State)
+	}
 	return s.State, err
-}
-
-// live bills a period and waits for its end.
-func (s *subscription) live(ctx workflow.Context) error {
-	if err := s.bill(ctx); err != nil || s.Status == statusEnded {
-		return err
-	}
-	err := s.await(ctx, s.Period.Until, func() bool { return false })
-	if err == nil && s.CancelAtPeriodEnd {
-		s.end(ctx, "cancelled")
-	}
-	return err
 }
 
 // bill charges the next period, and tries again when that is refused, until it is paid or has ended.
 func (s *subscription) bill(ctx workflow.Context) error {
+	if s.Status == statusActive && s.now(ctx).Before(s.Period.Until) { // started again with its last state
+		return nil
+	}
 	for s.Attempts = 0; ; {
 		outcome, err := s.charge(ctx)
 		if err != nil || s.Status == statusActive {
 			return err
 		}
 		retryAt, more := s.Period.nextRetry(s.now(ctx))
+		more = more && s.Paid > 0                   // who cannot begin may begin another
 		if outcome.Reason == wallet.ReasonTooLate { // the wallets were down until it was over
 			retryAt, more = s.Period.Until, true
-		} else if s.Paid == 0 { // who cannot begin may begin another
-			more = false
 		}
 		if !more {
 			s.end(ctx, "unpaid")
@@ -130,11 +114,7 @@ func (s *subscription) charge(ctx workflow.Context) (outcome Outcome, err error)
 	}
 	defer s.paying.Unlock()
 	if s.Attempts == 0 || s.Period.Plan.ID != s.Plan || !s.now(ctx).Before(s.Period.Until) {
-		var final []string
-		if s.Paid == 0 { // later, somebody mends the plan
-			final = append(final, failureInvalid)
-		}
-		if s.Period, err = s.quote(ctx, s.Plan, s.Next, final...); err != nil {
+		if s.Period, err = s.quote(ctx, s.Plan, s.Next, s.Paid > 0); err != nil {
 			return outcome, err
 		}
 		s.Next = s.Period.Number
@@ -142,7 +122,7 @@ func (s *subscription) charge(ctx workflow.Context) (outcome Outcome, err error)
 	s.Attempts++
 	p := s.Period
 	id := fmt.Sprintf("%s%s/%d/%d", idPrefix, s.ID, p.Number, s.Attempts)
-	if outcome, err = s.pay(ctx, id, p, decimalOf(p.Plan.Price), decimalOf(p.Plan.Credits)); err != nil {
+	if outcome, err = s.pay(ctx, id, p, decimalOf(p.Plan.Price), decimalOf(p.Plan.Credits), s.Paid > 0); err != nil {
 		return outcome, err
 	}
 	s.Status, s.Refusal, s.RetryAt = statusPastDue, outcome.Message, time.Time{}
@@ -171,23 +151,20 @@ func (s *subscription) changePlan(ctx workflow.Context, c ChangePlan) (State, er
 		return s.State, temporal.NewApplicationError("the subscription has ended", failureRefused)
 	}
 	old, changed := s.Period.Plan, s.Period
-	quoted, err := s.quote(ctx, c.Plan, s.Period.Number, failureInvalid)
+	quoted, err := s.quote(ctx, c.Plan, s.Period.Number, false)
 	if err != nil {
 		return s.State, err
 	}
 	changed.Plan = quoted.Plan
 	now := s.now(ctx)
 	if s.Status == statusActive && !c.AtPeriodEnd && c.Plan != old.ID && now.Before(changed.Until) {
-		if changed.Plan.Currency != old.Currency || changed.Plan.Payee != old.Payee {
-			return s.State, temporal.NewApplicationError("it has another currency or payee: set at_period_end", failureRefused)
-		}
 		money := changed.prorate(old.Price, changed.Plan.Price, now, old.Scale)
 		credits := changed.prorate(old.Credits, changed.Plan.Credits, now, 0)
-		if money.IsZero() {
-			return s.State, temporal.NewApplicationError("the difference is less than can be paid: set at_period_end", failureRefused)
+		if money.IsZero() || changed.Plan.Currency != old.Currency || changed.Plan.Payee != old.Payee {
+			return s.State, temporal.NewApplicationError("the difference cannot be paid: set at_period_end", failureRefused)
 		}
 		s.Changes++
-		outcome, err := s.pay(ctx, fmt.Sprintf("%s%s/change/%d", idPrefix, s.ID, s.Changes), changed, money, credits)
+		outcome, err := s.pay(ctx, fmt.Sprintf("%s%s/%d/change-%d", idPrefix, s.ID, changed.Number, s.Changes), changed, money, credits, false)
 		if err != nil {
 			return s.State, err
 		}
@@ -203,7 +180,7 @@ func (s *subscription) changePlan(ctx workflow.Context, c ChangePlan) (State, er
 
 // pay moves money to the payee and credits to the subscriber, what is negative the other way, in one
 // transaction.
-func (s *subscription) pay(ctx workflow.Context, id string, p Period, money, credits decimal.Decimal) (outcome Outcome, err error) {
+func (s *subscription) pay(ctx workflow.Context, id string, p Period, money, credits decimal.Decimal, mend bool) (outcome Outcome, err error) {
 	until := s.Clock.real(p.Until)
 	leg := func(user, currency string, amount decimal.Decimal) wallet.Leg {
 		l := wallet.Leg{AssetRef: wallet.AssetRef{UserID: user, Currency: currency}}
@@ -229,22 +206,28 @@ func (s *subscription) pay(ctx workflow.Context, id string, p Period, money, cre
 		}
 		t.Commands = append(t.Commands, l)
 	}
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 15 * time.Second, RetryPolicy: retry(mend), Summary: id})
 	var a *Activities
-	err = workflow.ExecuteActivity(options(ctx, id), a.Pay, Payment{t, s.Clock.real(p.From)}).Get(ctx, &outcome)
+	err = workflow.ExecuteActivity(ctx, a.Pay, t, s.Clock.real(p.From)).Get(ctx, &outcome)
 	return outcome, err
 }
 
-func (s *subscription) quote(ctx workflow.Context, plan string, number int, final ...string) (p Period, err error) {
-	in := QuoteInput{Plan: plan, Started: s.Started, TimeZone: s.TimeZone, Number: number, Now: s.now(ctx)}
+func (s *subscription) quote(ctx workflow.Context, plan string, number int, mend bool) (p Period, err error) {
+	now := s.now(ctx)
+	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{StartToCloseTimeout: 5 * time.Second, RetryPolicy: retry(mend)})
 	var a *Activities
-	err = workflow.ExecuteActivity(options(ctx, plan, final...), a.Quote, in).Get(ctx, &p)
+	err = workflow.ExecuteLocalActivity(ctx, a.Quote, plan, s.Started, s.TimeZone, number, now).Get(ctx, &p)
 	return p, err
 }
 
-// options have an activity tried until it succeeds, or fails with a final type.
-func options(ctx workflow.Context, summary string, final ...string) workflow.Context {
-	retry := &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: time.Minute, NonRetryableErrorTypes: final}
-	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 15 * time.Second, RetryPolicy: retry, Summary: summary})
+// retry is for ever, but what is invalid fails unless somebody will mend it, such as a plan that was
+// deleted: those who have it keep it.
+func retry(mend bool) *temporal.RetryPolicy {
+	policy := &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: time.Minute}
+	if !mend {
+		policy.NonRetryableErrorTypes = []string{failureInvalid}
+	}
+	return policy
 }
 
 // answer answers the query and the updates.
