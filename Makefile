@@ -32,7 +32,8 @@ test-examples: bin/wallet bin/wallet-dev bin/temporal ## the examples in TypeScr
 	@missing=""; for tool in curl jq node npm; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$(echo "$$missing" | sed 's/\bnode\b/nodejs/'); fi
-	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 10m ./examples $(UPDATE)
+	cd examples/subscription && $(GO) vet ./... && $(GO) test -count=1 ./...
+	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 15m ./examples $(UPDATE)
 
 race: bin/temporal ## the race detector on what is concurrent
 	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/test/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue|Model' -short
@@ -91,6 +92,7 @@ lint: bin/staticcheck bin/workflowcheck ## go vet, gofmt, staticcheck, workflowc
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	./bin/staticcheck ./...
 	./bin/workflowcheck -config workflows/workflowcheck.yaml ./workflows/...
+	cd examples/subscription && ../../bin/staticcheck ./... && ../../bin/workflowcheck ./...
 
 test-observability: bin/temporal bin/prometheus ## metrics, probes, traces; the alerts and the dashboard against a real Prometheus
 	WALLET_NEED_PROMETHEUS=1 $(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 5m ./internal/service/telemetry

@@ -6,13 +6,16 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,7 +26,6 @@ import (
 	"go.temporal.io/sdk/client"
 	temporallog "go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
-	"log/slog"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/dev/devstack"
@@ -58,10 +60,14 @@ func TestSubscribersPayEachPeriodOnce(t *testing.T) {
 	}
 	lives.Go(func() { // in the middle of everybody's period
 		y.until(5.5)
-		y.try("a new price", func(ctx context.Context) error {
-			_, err := y.owner.Exec(ctx, `UPDATE subscription.plans SET price = 12.00 WHERE id = 'basic'`)
-			return err
-		})
+		y.exec(`UPDATE subscription.plans SET price = 12.00 WHERE id = 'basic'`)
+	})
+	lives.Go(func() { // those who have it wait
+		y.until(7)
+		y.exec(`CREATE TABLE IF NOT EXISTS gone AS SELECT * FROM subscription.plans WHERE id = 'pro'`)
+		y.exec(`DELETE FROM subscription.plans WHERE id = 'pro'`)
+		y.until(7.3)
+		y.exec(`INSERT INTO subscription.plans SELECT * FROM gone ON CONFLICT DO NOTHING`)
 	})
 	y.until(float64(*months) - 0.5)
 	stopFaults()
@@ -142,12 +148,24 @@ func startYear(t *testing.T) *year {
 	service, err := filepath.Abs("../bin/wallet")
 	require.NoError(t, err)
 	temporalEnv := []string{"TEMPORAL_ADDRESS=" + stack.Temporal.Address(), "TEMPORAL_NAMESPACE=" + client.DefaultNamespace}
+	// The program has the rights of its README's section on deployments.
+	schema, err := os.ReadFile("subscription/schema.sql")
+	require.NoError(t, err)
+	page, err := os.ReadFile("subscription/README.md")
+	require.NoError(t, err)
+	_, role, found := strings.Cut(string(page), "```sql\nCREATE ROLE")
+	require.True(t, found)
+	role, _, _ = strings.Cut(role, "```")
+	for _, statements := range []string{string(schema), "CREATE ROLE" + role} {
+		_, err = owner.Exec(t.Context(), statements)
+		require.NoError(t, err)
+	}
 	for i := range 2 {
 		y.programs = append(y.programs,
 			&program{name: "wallet", path: service, args: []string{"worker", "--log-level", "warn", "--http-address", "off"}, log: filepath.Join(dir, fmt.Sprint("wallet-", i, ".log")),
 				env: append([]string{"WALLET_DATABASE_URL=" + stack.Postgres.URLOf(migrations.RoleApp, "app", "wallet")}, temporalEnv...)},
 			&program{name: "subscription", path: filepath.Join(dir, "program"), log: filepath.Join(dir, fmt.Sprint("subscription-", i, ".log")),
-				env: append([]string{"WALLET_OWNER_DATABASE_URL=" + url}, temporalEnv...)})
+				env: append([]string{"SUBSCRIPTION_DATABASE_URL=" + stack.Postgres.URLOf("subscriptions", "secret", "wallet")}, temporalEnv...)})
 	}
 	for _, p := range y.programs {
 		require.NoError(t, p.start())
@@ -174,10 +192,6 @@ func startYear(t *testing.T) *year {
 		}
 	}()
 	t.Cleanup(func() { stop(); <-done })
-	y.try("the tables", func(ctx context.Context) error {
-		_, err := y.owner.Exec(ctx, `SELECT FROM subscription.access`)
-		return err
-	})
 	y.began, y.epoch = time.Now(), time.Date(2027, 1, 15, 12, 0, 0, 0, time.UTC)
 	y.speed = int64(365*24*time.Hour) / 12 / int64(*month)
 	return y
@@ -207,6 +221,10 @@ func (y *year) try(what string, do func(context.Context) error) {
 			return
 		}
 	}
+}
+
+func (y *year) exec(statement string) {
+	y.try(statement, func(ctx context.Context) error { _, err := y.owner.Exec(ctx, statement); return err })
 }
 
 // inflict kills one process after the other, or stops a server for a second.
@@ -358,9 +376,9 @@ func (s *subscriber) command(c wallet.Command) {
 
 func (s *subscriber) workflowID() string { return "subscription/" + s.start.Subscriber }
 
-func (s *subscriber) subscribe() {
+func (s *subscriber) subscribe(as any) {
 	s.y.try("a subscription", func(ctx context.Context) error {
-		_, err := s.y.direct.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: s.workflowID(), TaskQueue: "subscriptions"}, "Subscription", s.start)
+		_, err := s.y.direct.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: s.workflowID(), TaskQueue: "subscriptions"}, "Subscription", as)
 		return err
 	})
 }
@@ -411,7 +429,7 @@ func (y *year) live(s *subscriber) {
 		funds = 95
 	}
 	s.topUp(funds)
-	s.subscribe()
+	s.subscribe(s.start)
 	switch s.kind {
 	case "late":
 		s.at(3 + 2*day)
@@ -443,8 +461,14 @@ func (y *year) live(s *subscriber) {
 		s.command(wallet.Command{ID: "unfreeze", Type: wallet.TypeUnfreeze})
 	case "restarted":
 		s.at(2.5)
-		again := s.start
-		again.Started = s.state().Started
+		var last map[string]any // all of it
+		y.try("the last state", func(ctx context.Context) error {
+			value, err := y.direct.QueryWorkflow(ctx, s.workflowID(), "", "state")
+			if err == nil {
+				err = value.Get(&last)
+			}
+			return err
+		})
 		y.try("a termination", func(ctx context.Context) error {
 			err := y.direct.TerminateWorkflow(ctx, s.workflowID(), "", "test")
 			var gone *serviceerror.NotFound
@@ -453,8 +477,7 @@ func (y *year) live(s *subscriber) {
 			}
 			return err
 		})
-		s.start = again
-		s.subscribe()
+		s.subscribe(last)
 	}
 	y.until(float64(*months) + 0.5)
 	s.final = s.state()
@@ -614,8 +637,46 @@ func (y *year) checkTables(applied int) {
 		FROM wallet_asset_events AS e LEFT JOIN subscription.payments AS p USING (command_id) WHERE e.transaction_id LIKE 'sub/%' AND e.leg = 1`))
 	require.Equal(t, fmt.Sprint(y.topUps.Load()), count(`SELECT trunc(sum(total_amount))::text FROM wallet_assets WHERE currency = 'USD'`))
 	require.Equal(t, count(`SELECT sum(amount)::text FROM subscription.payments`), count(`SELECT total_amount::text FROM wallet_assets WHERE user_id = 'subscriptions' AND currency = 'USD'`))
-	require.Equal(t, "0", count(`SELECT count(*)::text FROM wallet_commands WHERE currency = 'CREDIT' AND type = 'add' AND status = 'applied' AND expires_at::text <> metadata->>'paid_until' AND expires_at <> (metadata->>'paid_until')::timestamptz`))
+	require.Equal(t, "0", count(`SELECT count(*)::text FROM wallet_commands WHERE currency = 'CREDIT' AND type = 'add' AND status = 'applied' AND expires_at IS DISTINCT FROM (metadata->>'paid_until')::timestamptz`))
 	report, err := trail.New(y.owner).Verify(t.Context(), trail.VerifyOptions{})
 	require.NoError(t, err)
 	require.Empty(t, report.Findings)
+}
+
+// checkSubscriptionREADME has the program run as its README says, and runs what the README shows.
+func checkSubscriptionREADME(t *testing.T, env string) {
+	page, err := os.ReadFile("subscription/README.md")
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?ms)^```(sh|sql)\n(.*?)^```$").FindAllStringSubmatch(string(page), -1)
+	command := func(block []string) *exec.Cmd {
+		cmd := exec.Command("sh", "-e", "-c", strings.ReplaceAll(block[2], ". .wallet/env", `. "$0"`), env)
+		cmd.Dir = ".."
+		return cmd
+	}
+	program := command(blocks[0])
+	program.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // "go run" has a child
+	out, err := program.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, program.Start())
+	t.Cleanup(func() {
+		_ = syscall.Kill(-program.Process.Pid, syscall.SIGINT)
+		_ = program.Wait()
+	})
+	_, err = out.Read(make([]byte, 1)) // it works now
+	require.NoError(t, err)
+
+	printed, err := command(blocks[1]).CombinedOutput()
+	require.NoError(t, err, string(printed))
+	require.Contains(t, string(printed), `"status":"active"`)
+	require.Contains(t, string(printed), `"cancel_at_period_end":true`)
+	url, err := exec.Command("sh", "-c", `. "$0" && printf %s "$WALLET_OWNER_DATABASE_URL"`, env).Output()
+	require.NoError(t, err)
+	db, err := pgxpool.New(t.Context(), string(url))
+	require.NoError(t, err)
+	defer db.Close()
+	require.Eventually(t, func() bool {
+		var plan string
+		var until time.Time
+		return db.QueryRow(t.Context(), strings.TrimSuffix(strings.TrimSpace(blocks[2][2]), ";")).Scan(&plan, &until) == nil && plan == "pro"
+	}, time.Minute, 100*time.Millisecond)
 }
