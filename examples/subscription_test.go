@@ -91,16 +91,11 @@ type year struct {
 
 	mu       sync.Mutex
 	programs []*program
-	seen     map[seenAccess]*[2]time.Time // first and last
+	seen     map[string]map[time.Time]*[2]time.Time // access of a subscriber until a time: first and last
 	all      []*subscriber
 	kills    map[string]int
 	samples  int
 	topUps   atomic.Int64
-}
-
-type seenAccess struct {
-	subscriber string
-	until      time.Time
 }
 
 // program is a process that is started again whenever it ends, as by a service manager.
@@ -144,7 +139,7 @@ func startYear(t *testing.T) *year {
 	wallets, err := starter.New(direct, starter.Options{Lanes: 1})
 	require.NoError(t, err)
 
-	y := &year{t: t, stack: stack, owner: owner, direct: direct, wallets: wallets, seen: map[seenAccess]*[2]time.Time{}, kills: map[string]int{}}
+	y := &year{t: t, stack: stack, owner: owner, direct: direct, wallets: wallets, seen: map[string]map[time.Time]*[2]time.Time{}, kills: map[string]int{}}
 	service, err := filepath.Abs("../bin/wallet")
 	require.NoError(t, err)
 	temporalEnv := []string{"TEMPORAL_ADDRESS=" + stack.Temporal.Address(), "TEMPORAL_NAMESPACE=" + client.DefaultNamespace}
@@ -244,17 +239,14 @@ func (y *year) inflict(ctx context.Context) {
 			y.kills["postgres"]++
 			_ = y.stack.Postgres.StopImmediately()
 			time.Sleep(time.Second)
-			y.try("postgres", y.stack.Postgres.Start)
+			y.try("postgres", func(context.Context) error { return y.stack.Postgres.Launch() })
+			y.try("postgres", y.stack.Postgres.Ready)
 		case 5:
 			y.kills["temporal"]++
 			y.stack.Temporal.Process().Kill()
 			time.Sleep(time.Second)
-			y.try("temporal", func(ctx context.Context) error {
-				if err := y.stack.Temporal.Launch(ctx); err != nil {
-					return err
-				}
-				return y.stack.Temporal.Process().Await(ctx, y.stack.Temporal.Ready)
-			})
+			y.try("temporal", y.stack.Temporal.Launch)
+			y.try("temporal", y.stack.Temporal.Ready)
 		default:
 			y.mu.Lock()
 			p := y.programs[random.IntN(len(y.programs))]
@@ -270,13 +262,16 @@ func (y *year) sample(ctx context.Context) {
 	for ctx.Err() == nil {
 		rows, err := y.owner.Query(ctx, `SELECT subscriber, until, clock_timestamp() FROM subscription.access WHERE until > clock_timestamp()`)
 		if err == nil {
-			var at time.Time
-			var key seenAccess
-			_, err = pgx.ForEachRow(rows, []any{&key.subscriber, &key.until, &at}, func() error {
-				if y.seen[key] == nil {
-					y.seen[key] = &[2]time.Time{at, at}
+			var subscriber string
+			var until, at time.Time
+			_, err = pgx.ForEachRow(rows, []any{&subscriber, &until, &at}, func() error {
+				if y.seen[subscriber] == nil {
+					y.seen[subscriber] = map[time.Time]*[2]time.Time{}
 				}
-				y.seen[key][1] = at
+				if y.seen[subscriber][until] == nil {
+					y.seen[subscriber][until] = &[2]time.Time{at, at}
+				}
+				y.seen[subscriber][until][1] = at
 				return nil
 			})
 		}
@@ -285,7 +280,7 @@ func (y *year) sample(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(max(100*time.Millisecond, *month/100)):
 		}
 	}
 }
@@ -586,10 +581,7 @@ func (y *year) checkSubscriber(s *subscriber, payments []payment) (paid, gaps in
 	case "cancels", "gives up":
 		require.NotEmpty(t, s.final.Ended, name)
 	}
-	for key, times := range y.seen {
-		if key.subscriber != s.start.Subscriber {
-			continue
-		}
+	for _, times := range y.seen[s.start.Subscriber] {
 		for _, at := range times {
 			covered := false
 			for _, p := range payments {
