@@ -54,11 +54,10 @@ func newLife(t *testing.T) *life {
 		}
 		return p, nil
 	}, activity.RegisterOptions{Name: "Quote"})
-	l.env.RegisterActivityWithOptions(func(_ context.Context, t wallet.Transaction, from time.Time) (Outcome, error) {
-		p := payment{t, from}
-		if err := p.Validate(); err != nil {
-			return Outcome{}, err
-		}
+	l.env.RegisterActivityWithOptions(func(_ context.Context, transaction wallet.Transaction, from time.Time) (Outcome, error) {
+		p := payment{transaction, from}
+		require.NoError(t, p.Validate())
+		require.False(t, l.env.Now().Before(from), "%s is early", p.ID)
 		l.asked = append(l.asked, p.ID)
 		if reason := l.refuse(p); reason != "" {
 			return Outcome{reason, string(reason)}, nil
@@ -153,6 +152,7 @@ func TestCancellingWhilePastDueEndsAtOnce(t *testing.T) {
 	l.at(28*day+2*time.Hour, func() { l.succeeds("cancel_at_period_end", true) })
 	require.Equal(t, "cancelled", l.end().Ended)
 	require.Len(t, l.asked, 2)
+	require.Equal(t, "2027-02-28T14:00:00Z", l.env.Now().UTC().Format(time.RFC3339))
 }
 
 func TestACancellationCanBeTakenBack(t *testing.T) {
