@@ -222,7 +222,10 @@ func TestAnotherPlanIsChargedAtOnceWhilePastDue(t *testing.T) {
 		return ""
 	}
 	l.at(28*day+2*time.Hour, func() { l.succeeds("change_plan", ChangePlan{Plan: "basic"}) })
-	l.at(29*day, func() { l.succeeds("cancel_at_period_end", true) })
+	l.at(28*day+3*time.Hour, func() {
+		require.Len(t, l.paid, 2)
+		l.succeeds("cancel_at_period_end", true)
+	})
 	require.Equal(t, 2, l.end().Paid)
 	require.Equal(t, []string{"sub/order-1/0/1", "sub/order-1/1/1", "sub/order-1/1/2"}, l.asked)
 	require.Equal(t, "10", l.paid[1].Commands[0].Amount.String())
