@@ -127,8 +127,26 @@ func (a Amount) IsNegative() bool { return a.value.IsNegative() }
 // Cmp returns -1, 0 or 1 if a is below, equal to or above b, regardless of decimals.
 func (a Amount) Cmp(b Amount) int { return a.value.Cmp(b.value) }
 
-func (a Amount) Add(b Amount) Amount { return Amount{a.value.Add(b.value)} }
-func (a Amount) Sub(b Amount) Amount { return Amount{a.value.Sub(b.value)} }
+// Add keeps the larger number of decimals, as Sub does.
+func (a Amount) Add(b Amount) Amount {
+	if b.addsNothingTo(a) {
+		return a
+	}
+	return Amount{a.value.Add(b.value)}
+}
+
+func (a Amount) Sub(b Amount) Amount {
+	if b.addsNothingTo(a) {
+		return a
+	}
+	return Amount{a.value.Sub(b.value)}
+}
+
+// addsNothingTo reports whether a sum with the amount is the other amount, decimals too. Most wallets
+// have no hold, no limit and no grants, and big numbers cost an allocation each.
+func (a Amount) addsNothingTo(b Amount) bool {
+	return a.value.IsZero() && a.value.Exponent() >= b.value.Exponent()
+}
 
 // Canonical drops trailing zeros: "12.5", "12.50" and "012.500" share one form. Request hashes
 // use it because it does not depend on the currency.

@@ -92,3 +92,16 @@ func TestAmountRoundTripsThroughJSON(t *testing.T) {
 		require.Zero(t, back.Cmp(MustAmount(text).Canonical()))
 	})
 }
+
+// TestSumsKeepTheLargerNumberOfDecimals, whichever is 0.
+func TestSumsKeepTheLargerNumberOfDecimals(t *testing.T) {
+	for _, row := range [][4]string{ // a, b, a + b, a - b
+		{"1.50", "0.25", "1.75", "1.25"}, {"1.50", "0", "1.50", "1.50"}, {"1.5", "0.00", "1.50", "1.50"}, {"1", "0.00", "1.00", "1.00"},
+		{"0", "1.50", "1.50", "-1.50"}, {"0.00", "1.5", "1.50", "-1.50"}, {"0.00", "0", "0.00", "0.00"}, {"0", "0.00", "0.00", "0.00"}, {"0.0", "1", "1.0", "-1.0"},
+	} {
+		a, b := MustAmount(row[0]), MustAmount(row[1])
+		require.Equal(t, row[2:], []string{a.Add(b).String(), a.Sub(b).String()}, "%s and %s", a, b)
+	}
+	require.Equal(t, "0.00", Amount{}.Add(MustAmount("0.00")).String())
+	require.Equal(t, "5.00", MustAmount("5.00").Sub(Amount{}).String())
+}

@@ -188,7 +188,8 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 		}
 	}
 	r.Grants = after.parts.String()
-	if h, ok := after.Changed(); ok {
+	if after.changed != nil {
+		h := *after.changed
 		h.UpdatedAt, h.Position = now, before.Position
 		after.changed = &h
 		r.HoldState, r.HoldExpiresAt = h.State, h.ExpiresAt

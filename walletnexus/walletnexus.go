@@ -55,6 +55,10 @@ var (
 	Apply = nexus.NewOperationReference[wallet.ApplyCommandInput, wallet.Result]("apply")
 	// Transaction applies commands for several wallets, all or none.
 	Transaction = nexus.NewOperationReference[wallet.Transaction, wallet.TransactionResult]("transaction")
+	// DryRun and DryRunTransaction say what Apply and Transaction would answer now, and change
+	// nothing. What would be refused is an answer too: see its Status.
+	DryRun            = nexus.NewOperationReference[wallet.ApplyCommandInput, wallet.DryRunResult]("dry_run")
+	DryRunTransaction = nexus.NewOperationReference[wallet.Transaction, wallet.DryRunTransactionResult]("dry_run_transaction")
 	// Balance fails with NOT_FOUND if the user owns nothing in the currency, not even zero.
 	Balance = nexus.NewOperationReference[wallet.AssetRef, wallet.Balance]("balance")
 )

@@ -103,7 +103,9 @@ func (s *Script) Next() Step {
 		step.Sends = s.freezeOrClose(step.Wallet)
 	case n < 59:
 		step.Sends = []Send{{Way: Batch, Commands: s.debt(step.Wallet)}}
-	case n < 64 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
+	case n < 62:
+		step.Sends = []Send{{Way: Batch, Commands: s.useGrants()}}
+	case n < 67 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
 		of := s.holds[s.r.IntN(len(s.holds))]
 		step.Wallet = of.wallet
 		for i := range pick(s.r, []weighted[int]{{70, 1}, {15, 2}, {15, 4}}) {
@@ -178,6 +180,15 @@ func (s *Script) debt(of int) []wallet.Command {
 		{ID: s.id(4), Type: wallet.TypeAdd, Amount: wallet.MustAmount("50000")},
 		{ID: s.id(5), Type: wallet.TypeSetCreditLimit},
 	}
+}
+
+// useGrants uses two grants up, and reverses that. Other reversals of these commands come once the
+// grants have expired.
+func (s *Script) useGrants() []wallet.Command {
+	first := wallet.Command{ID: s.id(0), Type: wallet.TypeAdd, Amount: wallet.MustAmount("20"), ExpiresIn: "1s"}
+	second := wallet.Command{ID: s.id(1), Type: wallet.TypeAdd, Amount: wallet.MustAmount("20"), Priority: 1}
+	s.expires(&second)
+	return []wallet.Command{first, second, {ID: s.id(2), Type: wallet.TypeSubtract, Amount: wallet.MustAmount("30")}, s.reversal(s.id(2), 3)}
 }
 
 // mayFail reports whether to send something though it is mostly refused: rarely in LoadTransfers, where

@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/internal/service/failure"
 	"github.com/valueledger/wallet/internal/service/outcome"
 	"github.com/valueledger/wallet/internal/service/payloads"
@@ -28,7 +29,7 @@ const answerMargin = time.Second
 // New makes the service. Its operations are synchronous: a command's answer takes milliseconds,
 // and Temporal retries an operation that takes longer.
 func New(wallets *starter.Client, db *pgxpool.Pool) *nexus.Service {
-	h := handler{wallets, trail.New(db)}
+	h := handler{wallets, trail.New(db), activities.NewDryRun(db)}
 	service := nexus.NewService(walletnexus.Service)
 	for _, kind := range wallet.CallersKinds() {
 		service.MustRegister(operation(string(kind.Type), h.change(kind.Type)))
@@ -36,6 +37,8 @@ func New(wallets *starter.Client, db *pgxpool.Pool) *nexus.Service {
 	service.MustRegister(
 		operation(walletnexus.Apply.Name(), h.apply),
 		operation(walletnexus.Transaction.Name(), h.transaction),
+		operation(walletnexus.DryRun.Name(), h.dryRun),
+		operation(walletnexus.DryRunTransaction.Name(), h.dryRunTransaction),
 		operation(walletnexus.Balance.Name(), h.balance),
 	)
 	return service
@@ -44,6 +47,7 @@ func New(wallets *starter.Client, db *pgxpool.Pool) *nexus.Service {
 type handler struct {
 	wallets *starter.Client
 	read    trail.Reader
+	dry     activities.DryRun
 }
 
 // operation takes its input raw: the SDK's own error for unreadable input has no details.
@@ -74,15 +78,20 @@ func (h handler) change(t wallet.CommandType) func(context.Context, []byte) (wal
 }
 
 func (h handler) apply(ctx context.Context, data []byte) (wallet.Result, error) {
-	in, err := wallet.DecodeApplyCommand(data, "")
+	in, err := decodeApply(data)
 	if err != nil {
 		return wallet.Result{}, err
 	}
-	if in.Command.ReplyTo != nil {
-		return wallet.Result{}, &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "reply_to", Value: in.Command.ReplyTo.WorkflowID,
+	return h.wallets.Apply(ctx, in.UserID, in.Currency, in.Command)
+}
+
+func decodeApply(data []byte) (wallet.ApplyCommandInput, error) {
+	in, err := wallet.DecodeApplyCommand(data, "")
+	if err == nil && in.Command.ReplyTo != nil {
+		err = &wallet.InvalidError{Reason: wallet.ReasonMalformed, Field: "reply_to", Value: in.Command.ReplyTo.WorkflowID,
 			Message: "reply_to reaches workflows of the wallet's namespace only: leave it out, the operation's result is the answer"}
 	}
-	return h.wallets.Apply(ctx, in.UserID, in.Currency, in.Command)
+	return in, err
 }
 
 func (h handler) transaction(ctx context.Context, data []byte) (wallet.TransactionResult, error) {
@@ -91,6 +100,30 @@ func (h handler) transaction(ctx context.Context, data []byte) (wallet.Transacti
 		return wallet.TransactionResult{}, err
 	}
 	return h.wallets.Transaction(ctx, t)
+}
+
+func (h handler) dryRun(ctx context.Context, data []byte) (wallet.DryRunResult, error) {
+	in, err := decodeApply(data)
+	if err != nil {
+		return wallet.DryRunResult{}, err
+	}
+	result, err := h.dry.Apply(ctx, in.UserID, in.Currency, in.Command)
+	if errors.As(err, new(*wallet.UnappliedError)) {
+		err = nil
+	}
+	return result, err
+}
+
+func (h handler) dryRunTransaction(ctx context.Context, data []byte) (wallet.DryRunTransactionResult, error) {
+	t, err := wallet.DecodeTransaction(data, "")
+	if err != nil {
+		return wallet.DryRunTransactionResult{}, err
+	}
+	result, err := h.dry.Transaction(ctx, t)
+	if errors.As(err, new(*wallet.TransactionRefusedError)) {
+		err = nil
+	}
+	return result, err
 }
 
 func (h handler) balance(ctx context.Context, data []byte) (wallet.Balance, error) {

@@ -23,7 +23,7 @@ func TestEveryTypeOfCommandIsAnOperation(t *testing.T) {
 	}
 	require.ElementsMatch(t, types, changes)
 	service := New(nil, nil)
-	for _, name := range append(changes, walletnexus.Apply.Name(), walletnexus.Balance.Name()) {
+	for _, name := range append(changes, walletnexus.Apply.Name(), walletnexus.Transaction.Name(), walletnexus.DryRun.Name(), walletnexus.DryRunTransaction.Name(), walletnexus.Balance.Name()) {
 		require.NotNil(t, service.Operation(name), name)
 	}
 }

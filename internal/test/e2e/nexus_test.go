@@ -104,6 +104,30 @@ func (c *nexusCaller) change(id, amount string) walletnexus.Change {
 	return change
 }
 
+// TestADryRunByNexusChangesNothing asks what a command and a transaction would get; refused ones too.
+func TestADryRunByNexusChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	c := newNexusCaller(w)
+	w.give(w.user, "10")
+	command := func(amount string) wallet.ApplyCommandInput {
+		return wallet.ApplyCommandInput{AssetRef: wallet.AssetRef{UserID: w.user, Currency: "USD"}, Command: wallet.Command{ID: "s", Type: wallet.TypeSubtract, Amount: wallet.MustAmount(amount)}}
+	}
+	for amount, reason := range map[string]wallet.Reason{"4": "", "11": wallet.ReasonInsufficientFunds} {
+		var one wallet.DryRunResult
+		require.NoError(t, c.start(walletnexus.DryRun.Name(), command(amount), time.Minute).Get(t.Context(), &one))
+		require.True(t, one.DryRun.DryRun)
+		require.Equal(t, reason, one.Reason)
+		var many wallet.DryRunTransactionResult
+		require.NoError(t, c.start(walletnexus.DryRunTransaction.Name(), w.transfer("t", amount).Transaction(), time.Minute).Get(t.Context(), &many))
+		require.True(t, many.DryRun.DryRun)
+		require.Equal(t, reason == "", many.Status == wallet.StatusApplied)
+		require.Len(t, many.Results, 2)
+		require.Equal(t, w.user, many.Results[0].UserID)
+		require.Equal(t, reason, many.Results[0].Reason)
+	}
+	require.Equal(t, "10.00", w.total(w.user))
+}
+
 func TestNexusOperationsOfAnotherNamespace(t *testing.T) {
 	w := newWorld(t)
 	c := newNexusCaller(w)
@@ -153,6 +177,9 @@ func TestNexusRefusesBadInput(t *testing.T) {
 		{"add", strings.Replace(object(`,"id":"a","amount":"5"`), "USD", "NOPE", 1), "currency", `currency "NOPE" is not registered`},
 		{"apply", object(`,"command":{"id":"a","type":"gift","amount":"5"}`), "type", `type "gift" is unknown`},
 		{"apply", object(`,"command":{"id":"a","type":"add","amount":"5","reply_to":{"workflow_id":"w","signal":"s"}}`), "reply_to", "leave it out"},
+		{"dry_run", object(`,"command":{"id":"a","type":"add","amount":"5","reply_to":{"workflow_id":"w","signal":"s"}}`), "reply_to", "leave it out"},
+		{"dry_run", strings.Replace(object(`,"command":{"id":"a","type":"add","amount":"5"}`), "USD", "NOPE", 1), "currency", `currency "NOPE" is not registered`},
+		{"dry_run_transaction", `{"id":"x","commands":[]}`, "commands", "send 2 to 100"},
 		{"balance", `{"user_id":"","currency":"USD"}`, "user_id", "user_id is empty"},
 	} {
 		_, err := c.do(row.operation, jsonInput(t, row.input))
