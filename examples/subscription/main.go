@@ -59,7 +59,8 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w := worker.New(connection, "subscriptions", worker.Options{})
+	pollers := worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{}) // many periods begin at once
+	w := worker.New(connection, "subscriptions", worker.Options{WorkflowTaskPollerBehavior: pollers, ActivityTaskPollerBehavior: pollers})
 	w.RegisterWorkflow(Subscription)
 	w.RegisterActivity(&Activities{db, wallets, trail.New(db)})
 	if err := w.Start(); err != nil {

@@ -16,14 +16,13 @@ import (
 type State struct {
 	// ID is chosen by who starts the subscription, up to 60 characters, and never used for another:
 	// the ids of its payments are made of it.
-	ID         string `json:"id"`
-	Subscriber string `json:"subscriber"` // the user whose wallet pays
-	Plan       string `json:"plan"`       // of the next charge
-	TimeZone   string `json:"time_zone"`  // of the calendar; UTC if empty
-	Clock      Clock  `json:"clock,omitzero"`
-
-	Status  string    `json:"status"`
-	Started time.Time `json:"started,omitzero"`
+	ID         string    `json:"id"`
+	Subscriber string    `json:"subscriber"` // the user whose wallet pays
+	Plan       string    `json:"plan"`       // of the next charge
+	TimeZone   string    `json:"time_zone"`  // of the calendar; UTC if empty
+	Clock      Clock     `json:"clock,omitzero"`
+	Status     string    `json:"status"`
+	Started    time.Time `json:"started,omitzero"`
 	// Period is the one that is paid or, if past due, to be paid. Its plan is in effect.
 	Period            Period    `json:"period"`
 	Next              int       `json:"next"` // number of the next period
