@@ -35,7 +35,7 @@ type State struct {
 	Ended             string    `json:"ended,omitempty"` // why: cancelled or unpaid
 }
 
-// A subscription is past due while the charge of its period is refused and will be tried again.
+// A subscription is past due while its period is not paid: it is being charged, or will be again.
 const (
 	statusActive, statusPastDue, statusEnded = "active", "past_due", "ended"
 	failureInvalid, failureRefused           = "Invalid", "Refused"
@@ -116,7 +116,7 @@ func (s *subscription) charge(ctx workflow.Context) (outcome Outcome, err error)
 		if s.Period, err = s.quote(ctx, s.Plan, s.Next, s.Paid > 0); err != nil {
 			return outcome, err
 		}
-		s.Next = s.Period.Number
+		s.Status, s.Next = statusPastDue, s.Period.Number
 	}
 	s.Attempts++
 	p := s.Period
