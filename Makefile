@@ -35,7 +35,7 @@ test-examples: bin/wallet bin/wallet-dev bin/temporal ## the examples in TypeScr
 	@missing=""; for tool in curl jq node npm; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$(echo "$$missing" | sed 's/\bnode\b/nodejs/'); fi
-	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 10m ./examples $(UPDATE)
+	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 15m ./examples $(UPDATE)
 	@for module in $(EXAMPLE_MODULES); do $(GO) run ./internal/test/testenv/run $(GO) -C $$module test -count=1 -timeout 5m ./... || exit 1; done
 
 race: bin/temporal ## the race detector on what is concurrent
@@ -96,6 +96,7 @@ lint: bin/staticcheck bin/workflowcheck ## go vet, gofmt, staticcheck, workflowc
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	./bin/staticcheck ./...
 	./bin/workflowcheck -config workflows/workflowcheck.yaml ./workflows/...
+	cd examples/go/subscription && ../../../bin/workflowcheck ./...
 
 test-observability: bin/temporal bin/prometheus ## metrics, probes, traces; the alerts and the dashboard against a real Prometheus
 	WALLET_NEED_PROMETHEUS=1 $(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 5m ./internal/service/telemetry

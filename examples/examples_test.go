@@ -63,6 +63,7 @@ func TestTheExamplesPrintWhatTheySay(t *testing.T) {
 		})
 	}
 	t.Run("typescript-http", func(t *testing.T) { checkRetries(t, env) })
+	t.Run("subscription", func(t *testing.T) { checkSubscriptionREADME(t, env) })
 	checkPayloads(t, env)
 }
 

@@ -457,7 +457,7 @@ var All = []Mutation{
 		Mechanism: "The journal's entries and the balance are committed together.",
 		Edits: []Edit{{
 			File: "activities/apply_groups.go",
-			Old:  `last.Queue(sql, parameters...)
+			Old: `last.Queue(sql, parameters...)
 	} else {`,
 			New: `last.Queue(sqlCommit)
 		last.Queue("SELECT pg_sleep(0.05)") // time for a crash between them
