@@ -202,6 +202,15 @@ func TestReversalsAndGrants(t *testing.T) {
 	refuses(noon.Add(10*time.Second), ReasonInsufficientFunds, reversal("r8", "own", "3.01"))
 	refuses(noon.Add(10*time.Second), "", reversal("r9", "own", "3"))
 	require.Equal(t, "10.00", s.asset.Granted.String(), "it takes only what is not granted")
+	s.step(t, noon.Add(10*time.Second), take("s3", "4"), Command{ID: "hold", Type: TypeHold, Amount: MustAmount("1")})
+	refuses(noon.Add(10*time.Second), ReasonInsufficientFunds, reversal("r10", "last", "5.01"))
+	refuses(noon.Add(10*time.Second), "", reversal("r11", "last", ""))
+	require.Equal(t, "5.00", s.last().TotalBefore.Sub(s.last().TotalAfter).String(), "without an amount it takes what is left of its grant")
+	require.Equal(t, "5.00", s.last().OriginalLeft.String())
+	refuses(noon.Add(10*time.Second), ReasonInsufficientFunds, reversal("r12", "last", ""))
+	s.step(t, noon.Add(10*time.Second), Command{ID: "back", Type: TypeRelease, HoldID: "hold"})
+	refuses(noon.Add(10*time.Second), "", reversal("r13", "last", ""))
+	require.Equal(t, "4.00", s.last().OriginalLeft.String(), "and what came back since")
 }
 
 func TestAThousandGrants(t *testing.T) {

@@ -87,7 +87,7 @@ func reverse(a Account, c Command, now time.Time) (Account, *Refusal) {
 	o, known := a.Originals[c.OriginalID]
 	amount := c.Amount
 	if amount.IsZero() {
-		amount = o.Left
+		amount = a.allLeft(o)
 	}
 	switch available := a.Available(); {
 	case !known:
@@ -123,6 +123,15 @@ func reverse(a Account, c Command, now time.Time) (Account, *Refusal) {
 	o.Left = o.Left.Sub(amount)
 	a.reversed = &o
 	return a, nil
+}
+
+// allLeft is what a reversal without an amount takes or gives back: all that is left, but of an add that
+// made a grant no more than is left of that. So what was not used is taken back, however much that is.
+func (a Account) allLeft(o Original) Amount {
+	if g, known := a.Grants[o.Grant]; known && !g.Left.IsZero() {
+		return smaller(o.Left, g.Left)
+	}
+	return o.Left
 }
 
 // IsReversible reports whether a command was applied, and is of a type that is reversed.

@@ -179,3 +179,20 @@ func TestARefusedLegSeesWhatTheLegsBeforeDidToGrants(t *testing.T) {
 	require.Equal(t, wallet.ReasonInsufficientFunds, refused.Results[2].Reason)
 	s.verified()
 }
+
+// TestAGrantThatIsReversedTwiceVerifies: the first reversal opens it again.
+func TestAGrantThatIsReversedTwiceVerifies(t *testing.T) {
+	s := newSteps(t)
+	s.do(grant("g", "3", "1d"), take("s", "3"))
+	for _, c := range []wallet.Command{
+		{ID: "r1", Type: wallet.TypeReverse, OriginalID: "s", Amount: wallet.MustAmount("1")},
+		{ID: "r2", Type: wallet.TypeReverse, OriginalID: "s", Amount: wallet.MustAmount("9")}, // refused
+		{ID: "r3", Type: wallet.TypeReverse, OriginalID: "s", Amount: wallet.MustAmount("1")},
+		take("s2", "2"),
+		{ID: "r4", Type: wallet.TypeReverse, OriginalID: "s2"},
+	} {
+		s.do(c)
+		s.verified()
+	}
+	require.Equal(t, "2.00", s.grants()[2].Left.String())
+}

@@ -22,6 +22,7 @@ func (c *chain) nameGrants(o wallet.Original) {
 	for _, n := range o.NamedGrants() {
 		if g, closed := c.grants.closed[n]; closed {
 			c.want.KeepGrant(g)
+			delete(c.grants.closed, n) // it may be open from now on
 			c.grants.named = append(c.grants.named, n)
 		}
 	}

@@ -40,6 +40,9 @@ func (b balance) reversal(c wallet.Command) (change, left decimal.Decimal) {
 	of, left := b.original(c.OriginalID)
 	if change = amountOf(c); change.IsZero() {
 		change = left
+		if unused := b.allGrants()[of.grant].left; unused.IsPositive() && unused.LessThan(left) {
+			change = unused
+		}
 	}
 	left = left.Sub(change)
 	if of.change.IsPositive() {

@@ -104,7 +104,7 @@ func (s *Script) Next() Step {
 	case n < 59:
 		step.Sends = []Send{{Way: Batch, Commands: s.debt(step.Wallet)}}
 	case n < 62:
-		step.Sends = []Send{{Way: Batch, Commands: s.useGrants()}}
+		step.Sends = []Send{{Way: Batch, Commands: s.useGrants(step.Wallet)}}
 	case n < 67 && len(s.holds) > 0: // commands on a hold, sometimes several on the same
 		of := s.holds[s.r.IntN(len(s.holds))]
 		step.Wallet = of.wallet
@@ -182,12 +182,18 @@ func (s *Script) debt(of int) []wallet.Command {
 	}
 }
 
-// useGrants uses two grants up, and reverses that. Other reversals of these commands come once the
-// grants have expired.
-func (s *Script) useGrants() []wallet.Command {
-	first := wallet.Command{ID: s.id(0), Type: wallet.TypeAdd, Amount: wallet.MustAmount("20"), ExpiresIn: "1s"}
+// useGrants uses two grants up and reverses that, or holds them. Other reversals of these commands, and
+// other commands on the hold, come once the first grant has expired.
+func (s *Script) useGrants(of int) []wallet.Command {
+	first := wallet.Command{ID: s.id(0), Type: wallet.TypeAdd, Amount: wallet.MustAmount("20"), ExpiresIn: "1s", Priority: 1}
 	second := wallet.Command{ID: s.id(1), Type: wallet.TypeAdd, Amount: wallet.MustAmount("20"), Priority: 1}
 	s.expires(&second)
+	if s.r.IntN(2) == 0 {
+		hold := wallet.Command{ID: s.id(2), Type: wallet.TypeHold, Amount: wallet.MustAmount("30")}
+		s.expires(&hold)
+		s.rememberHold(of, hold)
+		return []wallet.Command{first, second, hold}
+	}
 	return []wallet.Command{first, second, {ID: s.id(2), Type: wallet.TypeSubtract, Amount: wallet.MustAmount("30")}, s.reversal(s.id(2), 3)}
 }
 

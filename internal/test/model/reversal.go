@@ -17,6 +17,9 @@ func (w *Wallet) reverse(c Command, amount *big.Int, a *Answer) (change, left *b
 	}
 	if c.Amount == "" {
 		amount = left
+		if _, granted := w.grants[original.answer.Position]; granted && w.free.of(original.answer.Position).Sign() > 0 && w.free.of(original.answer.Position).Cmp(left) < 0 {
+			amount = w.free.of(original.answer.Position)
+		}
 	}
 	switch {
 	case original.answer.Status == "unapplied":
