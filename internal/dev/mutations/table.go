@@ -288,17 +288,6 @@ var All = []Mutation{
 		Problems: []string{"ran into a constraint", "contradict each other"},
 	},
 	{
-		Name:      "grant_due",
-		Mechanism: "What is given back to a grant whose time is over expires at once.",
-		Edits: []Edit{{
-			File: "fold.go",
-			Old:  `if err := f.expire(nil, dueOf(f.Account.changedGrants, now)); err != nil {`,
-			New:  `if err := f.expire(nil, nil); err != nil {`,
-		}},
-		Faults:   "tamper",
-		Problems: []string{"is due since"},
-	},
-	{
 		Name:      "grant_returned",
 		Mechanism: "A reversal gives back to the grants that its original took from.",
 		Edits: []Edit{{

@@ -196,6 +196,15 @@ var Tested = []struct {
 		}},
 	}, "./internal/service/webhooks", "TestAnEventIsSentAgainWhateverTheFilterSays"},
 	{Mutation{
+		Name:      "grant_due",
+		Mechanism: "What is given back to a grant whose time is over expires at once.",
+		Edits: []Edit{{
+			File: "fold.go",
+			Old:  `if err := f.expire(nil, dueOf(f.Account.changedGrants, now)); err != nil {`,
+			New:  `if err := f.expire(nil, nil); err != nil {`,
+		}},
+	}, ".", "TestWhatIsHeldKeepsItsGrants"},
+	{Mutation{
 		Name:      "grant_sweep",
 		Mechanism: "The sweep lets grants expire whose wallet has no workflow.",
 		Edits: []Edit{{
