@@ -313,17 +313,6 @@ var All = []Mutation{
 		Problems: []string{"the rules say unapplied grant_expired"},
 	},
 	{
-		Name:      "grant_taken_back",
-		Mechanism: "The reversal of an add takes only what is left of its grant.",
-		Edits: []Edit{{
-			File: "grant.go",
-			Old:  `if amount.Cmp(g.Left) > 0 {`,
-			New:  `if amount.Cmp(g.Left.Add(g.Used)) > 0 {`,
-		}},
-		Faults:   "tamper",
-		Problems: []string{"ran into a constraint", "contradict each other"},
-	},
-	{
 		Name:      "handlers",
 		Mechanism: "A run does not end while updates wait for their answers.",
 		Edits: []Edit{{

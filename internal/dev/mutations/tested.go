@@ -205,6 +205,15 @@ var Tested = []struct {
 		}},
 	}, ".", "TestWhatIsHeldKeepsItsGrants"},
 	{Mutation{
+		Name:      "grant_taken_back",
+		Mechanism: "The reversal of an add takes only what is left of its grant.",
+		Edits: []Edit{{
+			File: "grant.go",
+			Old:  `if amount.Cmp(g.Left) > 0 {`,
+			New:  `if amount.Cmp(g.Left.Add(g.Used)) > 0 {`,
+		}},
+	}, ".", "TestReversalsAndGrants"},
+	{Mutation{
 		Name:      "grant_sweep",
 		Mechanism: "The sweep lets grants expire whose wallet has no workflow.",
 		Edits: []Edit{{
