@@ -18,29 +18,39 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// sqlCompare compares the ledger with the journals, and with the balances if $1 is infinity, wallet by
-// wallet, and sums up. A wallet may be ahead of the ledger, by what waits in the feed or has no event
-// yet: it is compared at the version that the ledger has reached. Only what was before $1 counts.
+// sqlCompare compares the ledger with the journals, line by line, and with the balances if $1 is
+// infinity, and sums up. Only what was before $1 counts. A wallet may be ahead of the ledger: an entry
+// without a line waits, unless the consumer $2 has passed it. What the consumer set aside waits too.
 const sqlCompare = `
-	WITH booked AS (
-		SELECT user_id, currency, max(version) AS reached, sum(available + held) AS total, sum(held) AS held
-		FROM value_ledger.lines WHERE occurred_at < $1::text::timestamptz GROUP BY user_id, currency),
-	moved AS (
-		SELECT user_id, currency, total_after - total_before AS total, hold_after - hold_before AS held, version > coalesce(reached, 0) AS waits
-		FROM wallet_commands LEFT JOIN booked USING (user_id, currency)
-		WHERE version IS NOT NULL AND recorded_at < $1::text::timestamptz AND (total_after <> total_before OR hold_after <> hold_before)),
+	WITH lines AS (
+		SELECT user_id, currency, version, available + held AS total, held FROM value_ledger.lines WHERE occurred_at < $1::text::timestamptz),
 	journal AS (
-		SELECT user_id, currency, sum(total) FILTER (WHERE NOT waits) AS total, sum(held) FILTER (WHERE NOT waits) AS held,
-			sum(total) FILTER (WHERE waits) AS waiting, sum(held) FILTER (WHERE waits) AS waiting_held, count(*) FILTER (WHERE waits) AS entries
-		FROM moved GROUP BY user_id, currency),
-	compared AS (
-		SELECT user_id, currency, coalesce(b.total, 0) AS booked, coalesce(b.held, 0) AS booked_held, coalesce(j.total, 0) AS journal, coalesce(j.held, 0) AS journal_held,
-			coalesce(waiting, 0) AS waiting, coalesce(waiting_held, 0) AS waiting_held, coalesce(entries, 0) AS entries, coalesce(total_amount, 0) AS balance, coalesce(hold_amount, 0) AS balance_held
-		FROM booked AS b FULL JOIN journal AS j USING (user_id, currency) FULL JOIN wallet_assets USING (user_id, currency))
-	SELECT currency, sum(booked)::text AS booked, sum(booked_held)::text AS held, sum(journal)::text AS journal, sum(waiting)::text AS waiting, sum(entries)::bigint AS entries,
-		sum(balance)::text AS balance, coalesce((array_agg(user_id ORDER BY user_id) FILTER (WHERE (booked, booked_held) <> (journal, journal_held)
-			OR $1 = 'infinity' AND (booked + waiting, booked_held + waiting_held) <> (balance, balance_held)))[1:10], '{}') AS wrong
-	FROM compared GROUP BY currency ORDER BY currency`
+		SELECT user_id, currency, version, total_after - total_before AS total, hold_after - hold_before AS held FROM wallet_commands
+		WHERE version IS NOT NULL AND recorded_at < $1::text::timestamptz AND (total_after <> total_before OR hold_after <> hold_before)),
+	entries AS (
+		SELECT user_id, currency, l.total AS booked, l.held AS booked_held, j.total, j.held, CASE WHEN l.version IS NULL THEN coalesce((
+			SELECT j.version > last_version OR (f.id, j.version) > (after_id, after_version) OR coalesce(from_id <= f.id AND from_version <= j.version, false) OR s.version IS NOT NULL
+			FROM wallet_feed AS f JOIN wallet_feed_consumers ON name = $2
+			LEFT JOIN wallet_feed_parked AS p ON (p.consumer, p.user_id, p.currency) = (name, f.user_id, f.currency)
+			LEFT JOIN wallet_feed_skipped AS s ON (s.consumer, s.user_id, s.currency, s.version) = (name, f.user_id, f.currency, j.version) AND ended_at IS NULL
+			WHERE f.user_id = j.user_id AND f.currency = j.currency AND first_version <= j.version ORDER BY first_version DESC LIMIT 1), true) ELSE false END AS waits
+		FROM lines AS l FULL JOIN journal AS j USING (user_id, currency, version)),
+	wallets AS (
+		SELECT user_id, currency, sum(booked) AS booked, sum(booked_held) AS booked_held, sum(total) AS total, sum(held) AS held, sum(total) FILTER (WHERE waits) AS waiting,
+			count(*) FILTER (WHERE waits) AS entries, bool_or(NOT waits AND (booked, booked_held) IS DISTINCT FROM (total, held)) AS differs
+		FROM entries GROUP BY user_id, currency)
+	SELECT currency, coalesce(sum(booked), 0)::text AS booked, coalesce(sum(booked_held), 0)::text AS held, (coalesce(sum(total), 0) - coalesce(sum(waiting), 0))::text AS journal,
+		coalesce(sum(waiting), 0)::text AS waiting, coalesce(sum(entries), 0)::bigint AS entries, coalesce(sum(total_amount), 0)::text AS balance,
+		coalesce((array_agg(user_id ORDER BY user_id) FILTER (WHERE differs
+			OR $1 = 'infinity' AND (coalesce(total, 0), coalesce(w.held, 0)) <> (coalesce(total_amount, 0), coalesce(hold_amount, 0))))[1:10], '{}') AS wrong
+	FROM wallets AS w FULL JOIN wallet_assets USING (user_id, currency) GROUP BY currency ORDER BY currency`
+
+// sqlWrongLines finds lines by what the lines before them, and the closes, say of them.
+var sqlWrongLines = `SELECT line FROM (
+		SELECT line, running_total = sum(available + held) OVER (PARTITION BY currency ORDER BY line)
+			AND month = greatest(to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM'), ` + openMonth("lines.line") + `) AS consistent
+		FROM value_ledger.lines) AS checked
+	WHERE NOT consistent ORDER BY line LIMIT 10`
 
 // Totals is what all wallets own in a currency.
 type Totals struct {
@@ -70,8 +80,8 @@ type Balance struct {
 }
 
 // balance prints up to where the ledger is, the totals of what was before a time, and the trial balance
-// of a month, and says what is wrong: wallets that differ from the ledger, or accounts that do not add
-// up to 0. It returns how many entries of the wallets are not booked yet.
+// of a month, and says what is wrong: wallets that differ from the ledger, or lines from one another.
+// It returns how many entries of the wallets are not booked yet.
 func balance(ctx context.Context, tx pgx.Tx, before, month string, out io.Writer) (waiting int64, err error) {
 	var last int64
 	var place string
@@ -81,7 +91,7 @@ func balance(ctx context.Context, tx pgx.Tx, before, month string, out io.Writer
 		return 0, err
 	}
 	fmt.Fprintf(out, "up to line %d, at %s of the feed:\n\n", last, place)
-	rows, _ := tx.Query(ctx, sqlCompare, before) // CollectRows returns the error
+	rows, _ := tx.Query(ctx, sqlCompare, before, consumer) // CollectRows returns the error
 	totals, err := pgx.CollectRows(rows, pgx.RowToStructByName[Totals])
 	if err != nil {
 		return 0, err
@@ -91,7 +101,15 @@ func balance(ctx context.Context, tx pgx.Tx, before, month string, out io.Writer
 	if err != nil {
 		return 0, err
 	}
+	rows, _ = tx.Query(ctx, sqlWrongLines)
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return 0, err
+	}
 	var wrong []error
+	if len(lines) > 0 {
+		wrong = append(wrong, fmt.Errorf("running total or month of lines %d, ten at most, are not what the lines before them say: prove the first", lines))
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "currency\tledger\tof it held\tjournals\tnot booked yet\tbalances now\t")
 	for _, t := range totals {
@@ -101,16 +119,8 @@ func balance(ctx context.Context, tx pgx.Tx, before, month string, out io.Writer
 		}
 	}
 	fmt.Fprintln(w, "\t\t\t\t\t\t\ncurrency\taccount\topening\tdebit\tcredit\tclosing\t")
-	var sum wallet.Amount
-	for i, b := range balances {
+	for _, b := range balances {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", b.Currency, b.Account, b.Opening, b.Debit, b.Credit, b.Closing)
-		if sum = sum.Add(b.Closing); i < len(balances)-1 && balances[i+1].Currency == b.Currency {
-			continue
-		}
-		if fmt.Fprintf(w, "%s\ttrial balance\t\t\t\t%s\t\n", b.Currency, sum); !sum.IsZero() {
-			wrong = append(wrong, fmt.Errorf("the trial balance in %s is %s, not 0", b.Currency, sum))
-		}
-		sum = wallet.Amount{}
 	}
 	return waiting, errors.Join(append(wrong, w.Flush())...)
 }
@@ -130,12 +140,17 @@ func closeMonth(ctx context.Context, db *pgxpool.Pool, m string, out io.Writer) 
 	}
 	end := start.AddDate(0, 1, 0)
 	return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT FROM wallet_feed_consumers WHERE name = $1 FOR UPDATE`, consumer); err != nil { // so that nothing is booked meanwhile
+		// So that nothing is booked meanwhile. Row security hides the row from roles that may not book.
+		locked, err := tx.Exec(ctx, `SELECT FROM wallet_feed_consumers WHERE name = $1 FOR UPDATE`, consumer)
+		if err == nil && locked.RowsAffected() != 1 {
+			err = errors.New("cannot lock the ledger's place in the feed: it was never started, or another role owns the place (\"wallet feed list\")")
+		}
+		if err != nil {
 			return err
 		}
 		var over bool
 		var first, open string
-		err := tx.QueryRow(ctx, `SELECT clock_timestamp() >= $1, coalesce(min(month), ''), `+sqlOpenMonth+` FROM value_ledger.lines`, end).Scan(&over, &first, &open)
+		err = tx.QueryRow(ctx, `SELECT clock_timestamp() >= $1, coalesce(min(month), ''), `+openMonth("max(line) + 1")+` FROM value_ledger.lines`, end).Scan(&over, &first, &open)
 		open = cmp.Or(open, first)
 		switch {
 		case err != nil:
@@ -154,7 +169,7 @@ func closeMonth(ctx context.Context, db *pgxpool.Pool, m string, out io.Writer) 
 		}
 		seal, closed, err := sealOf(ctx, tx, m)
 		if err == nil && !closed {
-			_, err = tx.Exec(ctx, `INSERT INTO value_ledger.closes (month, seal) VALUES ($1, $2)`, m, seal)
+			_, err = tx.Exec(ctx, `INSERT INTO value_ledger.closes (month, last_line, seal) SELECT $1, max(line), $2 FROM value_ledger.lines`, m, seal)
 		}
 		if err == nil {
 			fmt.Fprintf(out, "\n%s is closed. Keep its seal elsewhere: %s\n", m, seal)
@@ -165,25 +180,28 @@ func closeMonth(ctx context.Context, db *pgxpool.Pool, m string, out io.Writer) 
 
 var errSeal = errors.New("the lines of the month are not those that it was closed with")
 
-// sealOf is the SHA-256 of the seal before and of all lines of a month. It fails with errSeal if the
-// month was closed with another.
+// sealOf is the SHA-256 of the seal before, of the last line at the close, and of all lines of a month.
+// It fails with errSeal if the month was closed with another, or if only a later month is closed.
 func sealOf(ctx context.Context, tx pgx.Tx, m string) (seal string, closed bool, err error) {
 	var before, stored string
-	err = tx.QueryRow(ctx, `SELECT coalesce((SELECT seal FROM value_ledger.closes WHERE month < $1 ORDER BY month DESC LIMIT 1), ''),
-		coalesce((SELECT seal FROM value_ledger.closes WHERE month = $1), '')`, m).Scan(&before, &stored)
+	var last int64
+	var later bool
+	err = tx.QueryRow(ctx, `SELECT coalesce((SELECT seal FROM value_ledger.closes WHERE month < $1 ORDER BY month DESC LIMIT 1), ''), c.month IS NOT NULL, coalesce(seal, ''),
+			coalesce(last_line, (SELECT max(line) FROM value_ledger.lines)), EXISTS (SELECT FROM value_ledger.closes WHERE month > $1)
+		FROM (VALUES (0)) AS one LEFT JOIN value_ledger.closes AS c ON month = $1`, m).Scan(&before, &closed, &stored, &last, &later)
 	if err != nil {
 		return "", false, err
 	}
 	sum := sha256.New()
-	fmt.Fprintln(sum, before)
+	fmt.Fprintln(sum, before, last)
 	encoder := json.NewEncoder(sum)
 	rows, _ := tx.Query(ctx, sqlLines+`WHERE month = $1 ORDER BY line`, m)
 	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (nothing struct{}, err error) {
 		l, err := pgx.RowToStructByName[Line](row)
 		return nothing, errors.Join(err, encoder.Encode(l))
 	})
-	if seal = hex.EncodeToString(sum.Sum(nil)); err == nil && stored != "" && stored != seal {
+	if seal = hex.EncodeToString(sum.Sum(nil)); err == nil && (closed || later) && stored != seal {
 		err = errSeal
 	}
-	return seal, stored != "", err
+	return seal, closed, err
 }

@@ -61,7 +61,7 @@ func book(ctx context.Context, tx pgx.Tx, events []feed.Event) error {
 	running := map[string]wallet.Amount{}
 	var last int64
 	var open string
-	err := tx.QueryRow(ctx, `SELECT coalesce(max(line), 0), `+sqlOpenMonth+` FROM value_ledger.lines`).Scan(&last, &open)
+	err := tx.QueryRow(ctx, `SELECT coalesce(max(line), 0), `+openMonth("max(line) + 1")+` FROM value_ledger.lines`).Scan(&last, &open)
 	if err != nil {
 		return err
 	}
@@ -74,9 +74,12 @@ func book(ctx context.Context, tx pgx.Tx, events []feed.Event) error {
 			continue
 		}
 		if _, known := running[l.Currency]; !known {
-			if running[l.Currency], err = runningTotal(ctx, tx, l.Currency, last+1); err != nil {
+			var total wallet.Amount
+			err = tx.QueryRow(ctx, `SELECT (SELECT running_total::text FROM value_ledger.lines WHERE currency = $1 ORDER BY line DESC LIMIT 1)`, l.Currency).Scan(&total)
+			if err != nil {
 				return err
 			}
+			running[l.Currency] = total
 		}
 		running[l.Currency] = running[l.Currency].Add(l.Available).Add(l.Held)
 		l.Line, l.RunningTotal = last+int64(len(lines))+1, running[l.Currency]
@@ -87,15 +90,11 @@ func book(ctx context.Context, tx pgx.Tx, events []feed.Event) error {
 	return err
 }
 
-// runningTotal is that of a currency before a line.
-func runningTotal(ctx context.Context, tx pgx.Tx, currency string, before int64) (total wallet.Amount, err error) {
-	err = tx.QueryRow(ctx, `SELECT (SELECT running_total::text FROM value_ledger.lines WHERE currency = $1 AND line < $2 ORDER BY line DESC LIMIT 1)`, currency, before).Scan(&total)
-	return total, err
-}
-
 const layoutMonth = "2006-01"
 
 func month(at time.Time) string { return at.UTC().Format(layoutMonth) }
 
-// sqlOpenMonth is the month after the last that was closed, if any was.
-const sqlOpenMonth = `coalesce((SELECT to_char(to_date(max(month), 'YYYY-MM') + interval '1 month', 'YYYY-MM') FROM value_ledger.closes), '')`
+// openMonth is SQL for the month after the last that was closed before a line was booked, if any was.
+func openMonth(line string) string {
+	return `(SELECT coalesce(to_char(to_date(max(closes.month), 'YYYY-MM') + interval '1 month', 'YYYY-MM'), '') FROM value_ledger.closes WHERE last_line < ` + line + `)`
+}

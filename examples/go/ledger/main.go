@@ -1,6 +1,6 @@
 // Command ledger keeps a double-entry ledger of everything that moved in the wallets, from their feed,
-// in a schema of its own in their Postgres. It connects to LEDGER_DATABASE_URL, whose role is a member
-// of value_ledger; without it, to WALLET_OWNER_DATABASE_URL, where it makes schema and role.
+// in a schema of its own in their Postgres. It connects to LEDGER_DATABASE_URL, as a member of the role
+// value_ledger; without it, to WALLET_OWNER_DATABASE_URL, where it makes schema and role.
 package main
 
 import (
@@ -35,8 +35,7 @@ const usage = `usage: ledger [COMMAND]
   line NUMBER             a line as JSON, with its parties, its receipt and related lines
   prove NUMBER            check a line against the wallet's chain
   close MONTH             close a month such as 2026-11
-  export [MONTH]          all lines, or those of a month, as CSV
-  spreadsheet [MONTH]     the same for a spreadsheet, where text like =1+1 is no formula`
+  export [MONTH]          all lines, or those of a month, as CSV`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -71,13 +70,14 @@ func run(ctx context.Context, out io.Writer, arguments []string) error {
 		return prove(ctx, db, number, out)
 	case command == "close":
 		return closeMonth(ctx, db, argument, out)
-	case command == "export", command == "spreadsheet":
-		return export(ctx, db, argument, command == "spreadsheet", out)
+	case command == "export":
+		return export(ctx, db, argument, out)
 	}
 	return errors.New(usage)
 }
 
-// open connects with the rights of value_ledger only.
+// open connects as value_ledger, so the ledger's place in the feed is that of all members: whoever of
+// them books, another may close.
 func open(ctx context.Context) (*pgxpool.Pool, error) {
 	own := os.Getenv("LEDGER_DATABASE_URL")
 	config, err := pgxpool.ParseConfig(cmp.Or(own, os.Getenv("WALLET_OWNER_DATABASE_URL")))
@@ -94,27 +94,24 @@ func open(ctx context.Context) (*pgxpool.Pool, error) {
 		if refused := (*pgconn.PgError)(nil); err != nil && !(errors.As(err, &refused) && refused.Code == "42P06") { // but it exists
 			return nil, fmt.Errorf("make the ledger's schema: %w", err)
 		}
-		config.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
-			_, err := c.Exec(ctx, `SET ROLE value_ledger`)
-			return err
-		}
+	}
+	config.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, `SET ROLE value_ledger`)
+		return err
 	}
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
-// export writes lines as CSV, in one snapshot.
-func export(ctx context.Context, db *pgxpool.Pool, m string, sheet bool, out io.Writer) error {
+// export writes lines as CSV, in one snapshot. Text that a spreadsheet would run as a formula, or that
+// begins with an apostrophe, gets an apostrophe before it.
+func export(ctx context.Context, db *pgxpool.Pool, m string, out io.Writer) error {
 	if _, err := time.Parse(layoutMonth, m); err != nil && m != "" { // COPY takes no parameters
 		return fmt.Errorf("%q is no month: write it as 2026-11", m)
 	}
 	columns := `line, month, to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS occurred_at, currency, event->>'event_type' AS event_type,
 		available, held, outside, transactions, expired, event->>'total_after' AS total_after, running_total, parties, version, event->>'position' AS position, event->>'hash' AS hash`
 	for _, text := range []string{"user_id", "command_id", "transaction_id", "hold_id", "original_id", "description", "actor"} {
-		value := `event->>'` + text + `'`
-		if sheet {
-			value = `regexp_replace(` + value + `, E'^[-=+@\t\r]', E'\'\\&')`
-		}
-		columns += ", " + value + " AS " + text
+		columns += `, regexp_replace(event->>'` + text + `', E'^[-=+@\t\r\']', E'\'\\&') AS ` + text
 	}
 	return db.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
 		_, err := c.Conn().PgConn().CopyTo(ctx, out, `COPY (SELECT `+columns+` FROM value_ledger.lines LEFT JOIN value_ledger.parties USING (line)

@@ -46,17 +46,20 @@ func prove(ctx context.Context, db *pgxpool.Pool, number int64, out io.Writer) e
 		fmt.Fprintf(out, "%-5s  %s\n", verdict, what)
 	}
 	var l, newest Line
-	var before wallet.Amount
+	var before wallet.Amount // the running total
+	var open string
 	err := snapshot(ctx, db, func(tx pgx.Tx) (err error) {
 		if l, err = readLine(ctx, tx, `WHERE line = $1`, number); err != nil {
 			return err
 		}
-		if before, err = runningTotal(ctx, tx, l.Currency, l.Line); err != nil {
+		err = tx.QueryRow(ctx, `SELECT coalesce(sum(available + held), 0)::text, `+openMonth("$2")+` FROM value_ledger.lines WHERE currency = $1 AND line < $2`, l.Currency, l.Line).Scan(&before, &open)
+		if err != nil {
 			return err
 		}
-		_, closed, err := sealOf(ctx, tx, l.Month)
-		if closed {
+		if _, closed, err := sealOf(ctx, tx, l.Month); closed || err != nil {
 			report("the lines of its month are those that it was closed with", err)
+		} else {
+			fmt.Fprintf(out, "-      its month, %s, is not closed\n", l.Month)
 		}
 		newest, err = readLine(ctx, tx, `WHERE user_id = $1 AND currency = $2 ORDER BY version DESC LIMIT 1`, l.UserID, l.Currency)
 		return err
@@ -71,7 +74,7 @@ func prove(ctx context.Context, db *pgxpool.Pool, number int64, out io.Writer) e
 	if err != nil {
 		return err
 	}
-	report("the line says what the wallet's journal says", l.compare(entries[receipt.CommandID], before))
+	report("the line says what the wallet's journal says", l.compare(entries[receipt.CommandID], before, open))
 	// The hash of the newest entry covers all before it. CheckReceipts reads from an event what it needs.
 	_, findings, err := read.CheckReceipts(ctx, io.MultiReader(bytes.NewReader(l.Event), bytes.NewReader(newest.Event)))
 	if err != nil {
@@ -93,8 +96,9 @@ func problems(findings []trail.Finding) (err error) {
 	return err
 }
 
-// compare says how the line differs from what the ledger would write of the entry.
-func (l Line) compare(e wallet.Entry, before wallet.Amount) error {
+// compare says how the line differs from what the ledger would write of the entry, after a running
+// total and in an open month.
+func (l Line) compare(e wallet.Entry, before wallet.Amount, open string) error {
 	if e.Status != wallet.StatusApplied {
 		return errors.New("the wallet's journal has no such command, or it was refused")
 	}
@@ -102,7 +106,7 @@ func (l Line) compare(e wallet.Entry, before wallet.Amount) error {
 	if err != nil {
 		return err
 	}
-	want.Line, want.RunningTotal, want.Month = l.Line, before.Add(want.Available).Add(want.Held), max(want.Month, l.Month) // it may have come late
+	want.Line, want.RunningTotal, want.Month = l.Line, before.Add(want.Available).Add(want.Held), max(want.Month, open)
 	var fields [2]map[string]any
 	for i, line := range []Line{want, l} {
 		data, err := json.Marshal(line)

@@ -33,7 +33,8 @@ CREATE INDEX ON value_ledger.lines (transaction_id) WHERE transaction_id <> '';
 
 CREATE TABLE value_ledger.closes (
     month     text COLLATE "C" PRIMARY KEY,
-    seal      text        NOT NULL,            -- SHA-256 of the seal before and of the month's lines
+    last_line bigint      NOT NULL,            -- at that time; the lines after it are in later months
+    seal      text        NOT NULL,            -- SHA-256 of the seal before, last_line and the month's lines
     closed_at timestamptz NOT NULL DEFAULT now()
 );
 

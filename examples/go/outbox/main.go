@@ -86,7 +86,7 @@ func openDatabase(ctx context.Context) (*pgxpool.Pool, error) {
 		return nil, err
 	}
 	var missing bool
-	if err = db.QueryRow(ctx, `SELECT to_regclass('wallet_outbox') IS NULL`).Scan(&missing); err == nil && missing {
+	if err = db.QueryRow(ctx, `SELECT to_regclass('wallet_outbox_command') IS NULL`).Scan(&missing); err == nil && missing {
 		_, err = db.Exec(ctx, schema)
 	}
 	return db, err
@@ -156,13 +156,19 @@ func placeOrder(ctx context.Context, tx pgx.Tx, o order) error {
 	})
 }
 
+var errCommandID = errors.New("the outbox has a command with this id for the wallet already")
+
 // enqueue writes a command to the outbox. One that no wallet accepts is refused here, because it
-// would never get a result.
+// would never get a result; so is an id a second time, with errCommandID, even of the same command:
+// the wallet would answer as to the first, and move nothing.
 func enqueue(ctx context.Context, tx pgx.Tx, user, currency string, command wallet.Command) error {
 	if err := errors.Join(wallet.ValidateWallet(user, currency), command.Validate()); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO wallet_outbox (user_id, currency, command) VALUES ($1, $2, $3)`, user, currency, command)
+	added, err := tx.Exec(ctx, `INSERT INTO wallet_outbox (user_id, currency, command) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, user, currency, command)
+	if err == nil && added.RowsAffected() == 0 {
+		err = fmt.Errorf("enqueue %q: %w", command.ID, errCommandID)
+	}
 	return err
 }
 

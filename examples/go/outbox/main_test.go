@@ -170,6 +170,35 @@ func TestAnOrderThatNoWalletAcceptsIsNotPlaced(t *testing.T) {
 	require.Zero(t, s.count("true"))
 }
 
+// TestACommandIDIsEnqueuedOnce enqueues an id again, before and after its answer.
+func TestACommandIDIsEnqueuedOnce(t *testing.T) {
+	s := newShop(t)
+	user := testenv.Unique(t, "u")
+	add := wallet.Command{ID: "1", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
+	s.enqueue(user, "USD", add)
+	again := func(tx pgx.Tx) error { return enqueue(t.Context(), tx, user, "USD", add) }
+	require.ErrorIs(t, s.do(again), errCommandID)
+	s.drainAll()
+	add.Amount = wallet.MustAmount("2")
+	require.ErrorIs(t, s.do(again), errCommandID, "once it has an answer")
+	s.enqueue(user, "EUR", add)
+	s.enqueue(user+"-other", "USD", add)
+	require.Equal(t, 3, s.count("true"))
+}
+
+// TestAnOutboxOfBeforeGetsTheIndex has tables without it.
+func TestAnOutboxOfBeforeGetsTheIndex(t *testing.T) {
+	s := newShop(t)
+	_, err := s.db.Exec(t.Context(), `DROP INDEX wallet_outbox_command`)
+	require.NoError(t, err)
+	db, err := openDatabase(t.Context())
+	require.NoError(t, err)
+	defer db.Close()
+	add := wallet.Command{ID: "1", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
+	s.enqueue("u", "USD", add)
+	require.ErrorIs(t, s.do(func(tx pgx.Tx) error { return enqueue(t.Context(), tx, "u", "USD", add) }), errCommandID)
+}
+
 // TestAKilledDrainerChargesEachOrderOnce places orders while drainers are killed again and again.
 // Of each wallet the journal must be what its committed rows say, in their order.
 func TestAKilledDrainerChargesEachOrderOnce(t *testing.T) {

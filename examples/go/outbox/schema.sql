@@ -18,5 +18,6 @@ CREATE TABLE IF NOT EXISTS wallet_outbox (
     result     jsonb,               -- the wallet's answer
     done_at    timestamptz
 );
+CREATE UNIQUE INDEX IF NOT EXISTS wallet_outbox_command ON wallet_outbox (user_id, currency, (command->>'id'));  -- it is paid once
 CREATE INDEX IF NOT EXISTS wallet_outbox_next ON wallet_outbox (coalesce(failed_at, created_at), id) WHERE done_at IS NULL;
 CREATE INDEX IF NOT EXISTS wallet_outbox_wallet ON wallet_outbox (user_id, currency, id) WHERE done_at IS NULL;
