@@ -90,19 +90,33 @@ func DecodeAssetRef(data []byte) (AssetRef, error) {
 }
 
 // DecodeApplyCommand reads {"user_id", "currency", "command"} and validates all of it.
-// A command without an id gets idIfNone.
+// A command without an id gets idIfNone, which is empty unless a schedule sends the command.
 func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error) {
 	var raw rawApplyCommand
 	if err := DecodeInput(data, &raw); err != nil {
 		return ApplyCommandInput{}, err
 	}
-	return raw.decode(idIfNone)
+	in, err := raw.decode(idIfNone)
+	if err != nil || !raw.ExpiresAtNext {
+		return in, err
+	}
+	if in.ExpiresAtNext = true; idIfNone == "" || in.Command.ID != idIfNone {
+		return in, invalid("expires_at_next", "true", "expires_at_next is for a schedule whose command has no id: only it has a next time, so send expires_at")
+	}
+	timed := in.Command
+	if timed.ExpiresAt.IsZero() {
+		timed.ExpiresAt = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) // any valid time
+	} else {
+		return in, invalid("expires_at_next", "true", "the command has expires_at too: leave one of them out")
+	}
+	return in, timed.Validate()
 }
 
 // rawApplyCommand is an ApplyCommandInput whose command is not decoded yet.
 type rawApplyCommand struct {
 	AssetRef
-	Command jsontext.Value `json:"command"`
+	Command       jsontext.Value `json:"command"`
+	ExpiresAtNext bool           `json:"expires_at_next"`
 }
 
 func (raw rawApplyCommand) decode(idIfNone string) (ApplyCommandInput, error) {

@@ -106,6 +106,19 @@ type RecordEventsOutput struct {
 type ApplyCommandInput struct {
 	AssetRef
 	Command Command `json:"command"`
+	// ExpiresAtNext has what the command adds or holds expire at the schedule's next time: a
+	// month's credits end as those of the next come. Only the input of a schedule has it.
+	ExpiresAtNext bool `json:"expires_at_next,omitempty"`
+}
+
+// At is the input for one of the times of the schedule that has it.
+func (in ApplyCommandInput) At(run ScheduledRun) (ApplyCommandInput, error) {
+	in.Command.ID = run.CommandID()
+	if !in.ExpiresAtNext {
+		return in, nil
+	}
+	in.Command.ExpiresAt, in.ExpiresAtNext = run.Next, false
+	return in, in.Command.Validate()
 }
 
 // ScheduledRun says which schedule started an ApplyCommand, and for what time. It is the input
@@ -113,6 +126,8 @@ type ApplyCommandInput struct {
 type ScheduledRun struct {
 	ScheduleID string    `json:"schedule_id"`
 	At         time.Time `json:"at"`
+	WithNext   bool      `json:"with_next,omitempty"` // Next is asked for
+	Next       time.Time `json:"next,omitzero"`       // the schedule's time after At
 }
 
 // CommandID derives one id per schedule and scheduled time, so the command counts once however

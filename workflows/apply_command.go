@@ -47,9 +47,12 @@ func applyCommandInput(ctx workflow.Context, payload converter.RawValue) (wallet
 	if err := input.Command.ValidateScheduled(); err != nil {
 		return input, err
 	}
+	run.WithNext = input.ExpiresAtNext
 	scheduled, err := scheduledTime(ctx, run)
-	input.Command.ID = scheduled.CommandID()
-	return input, err
+	if err != nil {
+		return input, err
+	}
+	return input.At(scheduled)
 }
 
 // scheduledTime finds the scheduled time of a run: one that was triggered by hand has the time

@@ -123,6 +123,8 @@ func TestWrongSchedulesAreRefused(t *testing.T) {
 		{create("--user", "u1", "--currency", "USD", "--capture", "1", "--every", "1h"), "hold_id"},
 		{create("--user", "u1", "--currency", "USD", "--subtract", "1", "--expires-in", "1h", "--every", "1h"), "expires_in"},
 		{create("--user", "u1", "--currency", "USD", "--hold", "1", "--expires-in", "soon", "--every", "1h"), `expires_in "soon" is not a duration`},
+		{create("--user", "u1", "--currency", "USD", "--subtract", "1", "--expires-at-next", "--every", "1h"), "expires_at"},
+		{create("--user", "u1", "--currency", "USD", "--add", "1", "--expires-in", "1h", "--expires-at-next", "--every", "1h"), "expires_in"},
 		{create("--user", "u1", "--currency", "usd", "--add", "1", "--every", "1h"), `currency "usd"`},
 		{create("--user", "u1", "--currency", "NONE", "--add", "1", "--every", "1h"), `currency "NONE" is not registered: use one that is, or have it added with "wallet currency add NONE --scale N"`},
 		{create("--user", "u1", "--currency", "USD", "--add", "1.999", "--every", "1h"), "amount 1.999 has more decimals than USD allows (2)"},

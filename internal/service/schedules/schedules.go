@@ -107,8 +107,10 @@ func validate(name string, in wallet.ApplyCommandInput) error {
 	if n := len(name); n > wallet.MaxScheduleBytes {
 		return fmt.Errorf("the name of schedule %q has %d bytes in UTF-8: choose one of at most %d, which is what Temporal can store", name, n, wallet.MaxScheduleBytes)
 	}
+	run.Next = run.At.Add(time.Hour).Truncate(time.Microsecond)
+	_, err := in.At(run)
 	in.Command.ID = run.CommandID()
-	return errors.Join(wallet.ValidateWallet(in.UserID, in.Currency), in.Command.Validate(), in.Command.ValidateScheduled())
+	return errors.Join(wallet.ValidateWallet(in.UserID, in.Currency), in.Command.Validate(), in.Command.ValidateScheduled(), err)
 }
 
 // List lists the schedules of a user, or of all, that start ApplyCommand.
@@ -247,10 +249,7 @@ func (c Client) Due(ctx context.Context, name string, now time.Time) (wallet.App
 	if err != nil {
 		return wallet.ApplyCommandInput{}, err
 	}
-	run, err := c.For(ctx, wallet.ScheduledRun{ScheduleID: name, At: now})
-	if err != nil {
-		return wallet.ApplyCommandInput{}, err
-	}
+	run := wallet.ScheduledRun{ScheduleID: name, At: now}
 	encoded, ok := description.Schedule.Action.(*client.ScheduleWorkflowAction).Args[0].(*commonpb.Payload)
 	if !ok {
 		return wallet.ApplyCommandInput{}, fmt.Errorf("the input of schedule %q is not a payload", name)
@@ -263,5 +262,13 @@ func (c Client) Due(ctx context.Context, name string, now time.Time) (wallet.App
 	if err != nil {
 		return wallet.ApplyCommandInput{}, err
 	}
-	return wallet.DecodeApplyCommand(data, run.CommandID())
+	in, err := wallet.DecodeApplyCommand(data, run.CommandID())
+	if err != nil || in.Command.ID != run.CommandID() {
+		return in, err
+	}
+	run.WithNext = in.ExpiresAtNext
+	if run, err = c.For(ctx, run); err != nil {
+		return in, err
+	}
+	return in.At(run)
 }

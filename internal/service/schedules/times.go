@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/api/serviceerror"
@@ -49,6 +50,14 @@ func (t Times) For(ctx context.Context, run wallet.ScheduledRun) (wallet.Schedul
 	if err != nil {
 		return run, final(run, err) // a newer worker may know a zone that this one does not
 	}
+	run, err = t.timeOf(ctx, p, run)
+	if err == nil && run.WithNext {
+		run.Next, err = t.next(ctx, p, run)
+	}
+	return run, err
+}
+
+func (t Times) timeOf(ctx context.Context, p plan, run wallet.ScheduledRun) (wallet.ScheduledRun, error) {
 	// The server lists times with the jitter, but starts runs under the times without it.
 	if jitter := p.spec.GetJitter().AsDuration(); jitter != 0 {
 		return run, invalid(run, "schedule %q has a jitter of %s, so the scheduled time of a run is unknown: create it without", run.ScheduleID, jitter)
@@ -71,6 +80,26 @@ func (t Times) For(ctx context.Context, run wallet.ScheduledRun) (wallet.Schedul
 		end = start
 	}
 	return run, invalid(run, "schedule %q has no time up to %s: wait for its first", run.ScheduleID, run.At.Format(time.RFC3339))
+}
+
+// next returns the first time after a run's, by the server's list from a steady time.
+func (t Times) next(ctx context.Context, p plan, run wallet.ScheduledRun) (time.Time, error) {
+	const most = 50 * 365 * 24 * time.Hour
+	for start, step := p.steady(run.At), time.Hour; step < most; {
+		page, err := t.page(ctx, run.ScheduleID, start, run.At.Add(step))
+		if err != nil {
+			return time.Time{}, final(run, err)
+		}
+		if i := slices.IndexFunc(page, run.At.Before); i >= 0 {
+			return page[i], nil
+		}
+		if len(page) > 0 && page[len(page)-1].After(start) {
+			start = page[len(page)-1]
+		} else { // look further ahead
+			step *= 8
+		}
+	}
+	return time.Time{}, invalid(run, "schedule %q has no time after %s, at which this one's would expire: leave expires_at_next out", run.ScheduleID, run.At.Format(time.RFC3339))
 }
 
 // plan reads the times of a schedule.

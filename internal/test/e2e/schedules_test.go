@@ -27,13 +27,16 @@ type schedule struct {
 }
 
 func (w *world) schedule(command wallet.Command, spec client.ScheduleSpec) *schedule {
+	command.ID = ""
+	return w.scheduleOf(wallet.ApplyCommandInput{AssetRef: wallet.AssetRef{UserID: w.user, Currency: "USD"}, Command: command}, spec)
+}
+
+func (w *world) scheduleOf(in wallet.ApplyCommandInput, spec client.ScheduleSpec) *schedule {
 	s := &schedule{world: w, name: testenv.Unique(w.t, "s")}
 	s.c = schedules.Client{
 		Times:     schedules.Times{Temporal: w.temporal, Namespace: client.DefaultNamespace},
 		TaskQueue: w.queue, Converter: converter.GetDefaultDataConverter(),
 	}
-	command.ID = ""
-	in := wallet.ApplyCommandInput{AssetRef: wallet.AssetRef{UserID: w.user, Currency: "USD"}, Command: command}
 	require.NoError(w.t, s.c.Create(context.Background(), s.name, in, spec, ""))
 	s.ScheduleHandle = w.temporal.ScheduleClient().GetHandle(context.Background(), s.name)
 	w.t.Cleanup(func() { _ = s.Delete(context.Background()) }) // the test may have deleted it already
@@ -295,6 +298,54 @@ func TestATimeThatCannotBeToldIsNotPaid(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorContains(t, run.Get(t.Context(), nil), "id is empty", "no schedule, no id")
 	require.Zero(t, w.position())
+}
+
+// TestCreditsEndAsTheNextCome has a schedule that makes grants, each until its next time, whoever
+// starts the run.
+func TestCreditsEndAsTheNextCome(t *testing.T) {
+	w := newWorld(t)
+	s := w.scheduleOf(wallet.ApplyCommandInput{AssetRef: wallet.AssetRef{UserID: w.user, Currency: "USD"}, Command: add("", "10"), ExpiresAtNext: true},
+		client.ScheduleSpec{CronExpressions: []string{"0 0 1 1 *"}})
+	require.NoError(t, s.Trigger(t.Context(), client.ScheduleTriggerOptions{}))
+	results, failures := s.ran(1)
+	require.Empty(t, failures)
+	next := time.Date(time.Now().UTC().Year()+1, 1, 1, 0, 0, 0, 0, time.UTC)
+	require.Equal(t, next, results[0].GrantExpiresAt.UTC())
+	due, err := s.c.Due(t.Context(), s.name, time.Now())
+	require.NoError(t, err)
+	again, err := w.wallets.Apply(t.Context(), due.UserID, due.Currency, due.Command)
+	require.NoError(t, err)
+	require.True(t, again.Replayed)
+
+	run, err := w.temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{TaskQueue: w.queue}, wallet.WorkflowApplyCommand,
+		map[string]any{"user_id": w.user, "currency": "USD", "expires_at_next": true, "command": add("by-hand", "10")})
+	require.NoError(t, err)
+	require.ErrorContains(t, run.Get(t.Context(), nil), "only it has a next time", "no schedule, no next time")
+	require.EqualValues(t, 2, w.position())
+}
+
+// TestTheNextTimeIsTheServers has a change of the clock, many times, and none.
+func TestTheNextTimeIsTheServers(t *testing.T) {
+	w := newWorld(t)
+	for _, row := range []struct {
+		spec     client.ScheduleSpec
+		at, next string
+	}{
+		{client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}, TimeZoneName: "Europe/Berlin"}, "2027-02-28T23:00:00Z", "2027-03-31T22:00:00Z"},
+		{client.ScheduleSpec{CronExpressions: []string{"30 2 * * *"}, TimeZoneName: "Europe/Berlin"}, "2026-10-24T00:30:00Z", "2026-10-25T01:30:00Z"},
+		{client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: time.Second}}}, "2026-10-24T00:30:00Z", "2026-10-24T00:30:01Z"},
+		{client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: 10 * 365 * 24 * time.Hour}}}, "2019-12-20T00:00:00Z", "2029-12-17T00:00:00Z"},
+		{client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}, EndAt: at("2027-01-01T00:00:00Z")}, "2027-01-01T00:00:00Z", ""},
+	} {
+		s := w.schedule(add("", "10"), row.spec)
+		run, err := s.c.For(t.Context(), wallet.ScheduledRun{ScheduleID: s.name, At: at(row.at), WithNext: true})
+		if row.next == "" {
+			require.ErrorContains(t, err, "has no time after 2027-01-01T00:00:00Z")
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, []time.Time{at(row.at), at(row.next)}, []time.Time{run.At.UTC(), run.Next.UTC()})
+	}
 }
 
 // TestTheLastTimeIsFoundAmongMany has more times in between than the server lists at once.
