@@ -60,6 +60,12 @@ func (g Grant) IsDue(now time.Time) bool { return !g.Left.IsZero() && g.IsPast(n
 // IsOpen reports whether something is left of it, reserved or not.
 func (g Grant) IsOpen() bool { return g.State == GrantOpen || g.State == GrantHeld }
 
+// WithReturned is the grant once an amount that holds had reserved is given back.
+func (g Grant) WithReturned(amount Amount) Grant {
+	giveBack(&g, amount)
+	return g.withState()
+}
+
 // AfterExpiry is the grant once its expiry is recorded.
 func (g Grant) AfterExpiry() Grant {
 	g.Left, g.Expired = g.Left.Sub(g.Left), g.Expired.Add(g.Left)

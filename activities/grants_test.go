@@ -3,8 +3,11 @@ package activities_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/valueledger/wallet"
@@ -159,6 +162,64 @@ func TestTheSweepLetsGrantsExpire(t *testing.T) {
 	require.Equal(t, wallet.GrantExpired, s.grants()[3].State)
 	require.Equal(t, "1.00", s.ensure().Total.String())
 	require.Contains(t, s.events(), "4 wallet_asset.grant_expired _expire_grant/3/1 1.00")
+}
+
+// TestReadsOfGrantsCountWhatIsDue: a hold that has expired gives back, before a grant expires.
+func TestReadsOfGrantsCountWhatIsDue(t *testing.T) {
+	s := newSteps(t)
+	s.do(wallet.Command{ID: "own", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}, grant("short", "2", "1s"), grant("long", "10", "30d"),
+		wallet.Command{ID: "h", Type: wallet.TypeHold, Amount: wallet.MustAmount("7"), ExpiresIn: "1s"}, wallet.Command{ID: "stays", Type: wallet.TypeHold, Amount: wallet.MustAmount("1")})
+	s.awaitClock(s.grants()[3].ExpiresAt)
+	s.awaitClock(s.holds()["h"].ExpiresAt)
+	before, err := trail.New(s.db).Grants(t.Context(), trail.GrantFilter{UserID: s.ref.UserID, All: true})
+	require.NoError(t, err)
+	require.Equal(t, []string{"2.00", "0.00", "9.00", "1.00"}, []string{before[0].Expired.String(), before[0].Held.String(), before[1].Left.String(), before[1].Held.String()})
+	open, err := trail.New(s.db).Grants(t.Context(), trail.GrantFilter{UserID: s.ref.UserID})
+	require.NoError(t, err)
+	require.Len(t, open, 1)
+	s.ensure()
+	after, err := trail.New(s.db).Grants(t.Context(), trail.GrantFilter{UserID: s.ref.UserID, All: true})
+	require.NoError(t, err)
+	for i := range before {
+		before[i].Expiries, before[i].UpdatedAt, before[i].Position = after[i].Expiries, after[i].UpdatedAt, after[i].Position
+	}
+	require.Equal(t, fmt.Sprint(after), fmt.Sprint(before), "as if its entries were there")
+}
+
+// between calls do once, before the first query that reads grants.
+type between struct{ do func() }
+
+func (b *between) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	if do := b.do; do != nil && strings.Contains(q.SQL, "FROM (SELECT * FROM wallet_grants") {
+		b.do = nil
+		do()
+	}
+	return ctx
+}
+
+func (*between) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// TestABalanceAndItsGrantsAreOfOneSnapshot uses up a grant between the two.
+func TestABalanceAndItsGrantsAreOfOneSnapshot(t *testing.T) {
+	s := newSteps(t)
+	s.do(wallet.Command{ID: "own", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}, grant("g", "5", "1d"))
+	tracer := &between{func() { s.do(take("all", "6")) }}
+	config := s.db.Config().Copy()
+	config.ConnConfig.Tracer = tracer
+	db, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer db.Close()
+	assets, err := trail.New(db).GrantedAssets(t.Context(), s.ref.UserID, s.ref.Currency)
+	require.NoError(t, err)
+	require.Nil(t, tracer.do)
+	require.Equal(t, "6.00", assets[0].Available().String())
+	require.Len(t, assets[0].Grants, 1)
+	require.Equal(t, "5.00", assets[0].Grants[0].Left.String())
+	assets, err = trail.New(db).GrantedAssets(t.Context(), s.ref.UserID, "")
+	require.NoError(t, err)
+	require.Empty(t, assets[0].Grants)
+	_, err = trail.New(db).GrantedAssets(t.Context(), s.ref.UserID, "EUR")
+	require.ErrorIs(t, err, trail.ErrNoWallet)
 }
 
 // TestARefusedLegSeesWhatTheLegsBeforeDidToGrants: what a capture gives back to a grant whose time is over
