@@ -27,6 +27,12 @@ func (s steps) grants() map[int64]wallet.Grant {
 	return byNumber
 }
 
+// lastGrants are those of the last entry.
+func (s steps) lastGrants() string {
+	journal := s.journal()
+	return journal[len(journal)-1].Grants
+}
+
 func grant(id, amount, in string) wallet.Command {
 	return wallet.Command{ID: id, Type: wallet.TypeAdd, Amount: wallet.MustAmount(amount), ExpiresIn: in}
 }
@@ -69,6 +75,63 @@ func TestLostGrantsComeBackFromTheJournal(t *testing.T) {
 		require.Len(t, s.grants(), len(want))
 		s.verified()
 	}
+}
+
+// TestALostGrantDoesNotChangeTheOrder: the rows that are left would do for the command.
+func TestALostGrantDoesNotChangeTheOrder(t *testing.T) {
+	s := newSteps(t)
+	s.do(grant("used up", "1", "1h"), grant("first", "5", "1d"), grant("second", "5", "2d"), take("one", "1"))
+	written := func() (xmin string) {
+		require.NoError(t, s.db.QueryRow(t.Context(), `SELECT xmin::text FROM wallet_grants WHERE command_id = 'used up'`).Scan(&xmin))
+		return xmin
+	}
+	before := written()
+	s.exec(`DELETE FROM wallet_grants WHERE command_id = 'first'`)
+	s.do(take("three", "3"))
+	require.Equal(t, "3:3.00", s.lastGrants())
+	require.Equal(t, before, written(), "a row that is there is not written again")
+	s.verified()
+	s.exec(`UPDATE wallet_assets SET granted_amount = granted_amount - 1`)
+	err := s.try(t.Context(), wallet.Received{Command: take("no journal says so", "1")})
+	require.ErrorContains(t, err, "wallet_grants is not what wallet_assets or wallet_holds say")
+	_, err = s.RepairEvents(t.Context(), s.ref)
+	require.NoError(t, err)
+	s.do(take("repaired", "1"))
+	s.verified()
+}
+
+// TestALostGrantExpires without a command.
+func TestALostGrantExpires(t *testing.T) {
+	s := newSteps(t)
+	s.do(wallet.Command{ID: "own", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}, grant("short", "5", "1s"), grant("long", "3", "1d"))
+	at := s.grants()[3].ExpiresAt
+	s.exec(`DELETE FROM wallet_grants WHERE command_id = 'short'`)
+	s.awaitClock(at)
+	require.Equal(t, "4.00", s.ensure().Total.String())
+	s.verified()
+}
+
+// TestGrantsThatAreLostWithTheBalance do not become money that never expires, whatever command is
+// next.
+func TestGrantsThatAreLostWithTheBalance(t *testing.T) {
+	const lose = `DELETE FROM wallet_grants; DELETE FROM wallet_assets`
+	s := newSteps(t)
+	s.do(grant("first", "5", "1d"), grant("second", "5", "2d"))
+	s.exec(lose)
+	s.do(take("three", "3"))
+	require.Equal(t, "2:3.00", s.lastGrants())
+	s.verified()
+	s.exec(lose)
+	require.Equal(t, "7.00", s.ensure().Granted.String())
+	s.verified()
+
+	s = newSteps(t)
+	s.do(wallet.Command{ID: "own", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}, grant("short", "5", "1s"))
+	at := s.grants()[3].ExpiresAt
+	s.exec(lose)
+	s.awaitClock(at)
+	require.Equal(t, "1.00", s.ensure().Total.String())
+	s.verified()
 }
 
 func TestAGrantExpiresByTheStep(t *testing.T) {
