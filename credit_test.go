@@ -150,3 +150,11 @@ func TestACreditLimitCrossesThresholds(t *testing.T) {
 	require.Equal(t, []string{"more low 20.00 above", "less low 20.00 below", "much more low 20.00 above", "close low 20.00 below"}, crossings(results))
 	require.True(t, asset.Closed)
 }
+
+// TestAnAnswerWithoutAnEntryHasTheLimit too.
+func TestAnAnswerWithoutAnEntryHasTheLimit(t *testing.T) {
+	f, err := Fold(Account{Asset: dollars()}, nil, good(limitOf("limit", "10"), limitOf("limit", "11")), noon)
+	require.NoError(t, err)
+	require.Equal(t, ReasonIDConflict, f.Results[1].Reason)
+	require.Equal(t, "10.00", f.Results[1].CreditLimit.String())
+}

@@ -261,7 +261,7 @@ func Answer(prior Entry, a Asset, c Command) Result {
 		Status: StatusUnapplied, Reason: ReasonIDConflict,
 		Message: fmt.Sprintf("id %s was used before, on %s at position %d, with other content: send this command under a new id",
 			quote(c.ID), prior.RecordedAt.Format(time.RFC3339), prior.Position),
-		TotalBefore: a.Total, TotalAfter: a.Total, HoldBefore: a.Hold, HoldAfter: a.Hold, Frozen: a.Frozen, FreezeEnds: a.FreezeEnds, Closed: a.Closed,
+		TotalBefore: a.Total, TotalAfter: a.Total, HoldBefore: a.Hold, HoldAfter: a.Hold, Frozen: a.Frozen, FreezeEnds: a.FreezeEnds, Closed: a.Closed, CreditLimit: a.CreditLimit,
 		RecordedAt: prior.RecordedAt,
 	}
 }

@@ -3,6 +3,7 @@ package wallet
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,6 +60,12 @@ func (g Grant) IsDue(now time.Time) bool { return !g.Left.IsZero() && g.IsPast(n
 // IsOpen reports whether something is left of it, reserved or not.
 func (g Grant) IsOpen() bool { return g.State == GrantOpen || g.State == GrantHeld }
 
+// WithReturned is the grant once an amount that holds had reserved is given back.
+func (g Grant) WithReturned(amount Amount) Grant {
+	giveBack(&g, amount)
+	return g.withState()
+}
+
 // AfterExpiry is the grant once its expiry is recorded.
 func (g Grant) AfterExpiry() Grant {
 	g.Left, g.Expired = g.Left.Sub(g.Left), g.Expired.Add(g.Left)
@@ -80,20 +87,36 @@ func (g Grant) withState() Grant {
 	return g
 }
 
-// compareGrants is the order in which grants are used up: by priority, then the soonest expiry, then
-// age.
-func compareGrants(a, b Grant) int {
-	return cmp.Or(cmp.Compare(a.Priority, b.Priority), compareExpiries(a, b))
+// grantOrder is what the order of grants goes by. Grants are ten times as large, and there may be a
+// thousand.
+type grantOrder struct {
+	priority  int64
+	expiresAt time.Time
+	number    int64
 }
 
+func (g *Grant) order() grantOrder { return grantOrder{g.Priority, g.ExpiresAt, g.Number} }
+
+// compare is the order in which grants are used up: by priority, then the soonest expiry, then age.
+func (o grantOrder) compare(with grantOrder) int {
+	return cmp.Or(cmp.Compare(o.priority, with.priority), compareExpiry(o.expiresAt, with.expiresAt), cmp.Compare(o.number, with.number))
+}
+
+func compareGrants(a, b Grant) int { return a.order().compare(b.order()) }
+
 func compareExpiries(a, b Grant) int {
-	if a.ExpiresAt.IsZero() != b.ExpiresAt.IsZero() {
-		if a.ExpiresAt.IsZero() {
+	return cmp.Or(compareExpiry(a.ExpiresAt, b.ExpiresAt), cmp.Compare(a.Number, b.Number))
+}
+
+// compareExpiry has never, which is zero, last.
+func compareExpiry(a, b time.Time) int {
+	if a.IsZero() != b.IsZero() {
+		if a.IsZero() {
 			return 1
 		}
 		return -1
 	}
-	return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), cmp.Compare(a.Number, b.Number))
+	return a.Compare(b)
 }
 
 // GrantPart is an amount of a grant.
@@ -146,11 +169,15 @@ func ParseGrantParts(text string) (GrantParts, error) {
 
 // with adds parts: to the part of the same grant, or at the end.
 func (p GrantParts) with(more GrantParts) GrantParts {
-	all := slices.Clone(p)
+	all, places := slices.Clone(p), make(map[int64]int, len(p)+len(more))
+	for i, part := range all {
+		places[part.Grant] = i
+	}
 	for _, part := range more {
-		if i := slices.IndexFunc(all, func(of GrantPart) bool { return of.Grant == part.Grant }); i >= 0 {
+		if i, found := places[part.Grant]; found {
 			all[i].Amount = all[i].Amount.Add(part.Amount)
 		} else {
+			places[part.Grant] = len(all)
 			all = append(all, part)
 		}
 	}
@@ -159,16 +186,22 @@ func (p GrantParts) with(more GrantParts) GrantParts {
 
 // without takes parts away.
 func (p GrantParts) without(less GrantParts) (rest GrantParts) {
-	taken := make(map[int64]Amount, len(less))
-	for _, part := range less {
-		taken[part.Grant] = taken[part.Grant].Add(part.Amount)
-	}
+	taken := less.byGrant()
 	for _, part := range p {
 		if part.Amount = part.Amount.Sub(taken[part.Grant]); !part.Amount.IsZero() {
 			rest = append(rest, part)
 		}
 	}
 	return rest
+}
+
+// byGrant are the amounts by the numbers of the grants.
+func (p GrantParts) byGrant() map[int64]Amount {
+	amounts := make(map[int64]Amount, len(p))
+	for _, part := range p {
+		amounts[part.Grant] = amounts[part.Grant].Add(part.Amount)
+	}
+	return amounts
 }
 
 // between are the parts of what lies from one amount to another, if the parts lie one after the other.
@@ -246,16 +279,31 @@ func (a *Account) KeepGrant(g Grant) {
 func (a Account) ChangedGrants() []Grant { return a.changedGrants }
 
 // openGrants are the known ones of which something can be spent, in the order in which they are used
-// up.
-func (a Account) openGrants() []Grant {
-	var open []Grant
-	for _, g := range a.Grants {
-		if !g.Left.IsZero() {
-			open = append(open, g)
+// up. A command seldom needs more than the first: the others are sorted where it does.
+func (a Account) openGrants() iter.Seq[Grant] {
+	return func(yield func(Grant) bool) {
+		var first grantOrder
+		for _, g := range a.Grants {
+			if o := g.order(); !g.Left.IsZero() && (first.number == 0 || o.compare(first) < 0) {
+				first = o
+			}
+		}
+		if first.number == 0 || !yield(a.Grants[first.number]) {
+			return
+		}
+		var others []grantOrder
+		for _, g := range a.Grants {
+			if !g.Left.IsZero() && g.Number != first.number {
+				others = append(others, g.order())
+			}
+		}
+		slices.SortFunc(others, grantOrder.compare)
+		for _, o := range others {
+			if !yield(a.Grants[o.number]) {
+				return
+			}
 		}
 	}
-	slices.SortFunc(open, compareGrants)
-	return open
 }
 
 // dueGrants are the known ones of which something has expired, by their expiry, then their age.
@@ -312,15 +360,14 @@ func (a Account) nextParts(amount Amount) (parts GrantParts, enough bool) {
 		return nil, true
 	}
 	left := smaller(amount, a.Granted)
-	for _, g := range a.openGrants() {
-		if left.IsZero() {
-			break
-		}
+	for g := range a.openGrants() {
 		if a.GrantsAfter != nil && compareGrants(g, *a.GrantsAfter) > 0 {
 			break // one that is not known may come before it
 		}
 		part := GrantPart{g.Number, smaller(left, g.Left)}
-		parts, left = append(parts, part), left.Sub(part.Amount)
+		if parts, left = append(parts, part), left.Sub(part.Amount); left.IsZero() {
+			break
+		}
 	}
 	return parts, left.IsZero()
 }
@@ -386,7 +433,7 @@ func (a Account) captureGrants(before, after *Hold, amount Amount) Account {
 		return a.change(a.parts, useHeld)
 	}
 	after.Grants = nil
-	// A grant may be in both.
+	used, returned := a.parts.byGrant(), rest.byGrant() // a grant may be in both
 	for _, part := range a.parts.with(rest) {
 		g, known := a.Grants[part.Grant]
 		if !known {
@@ -394,21 +441,11 @@ func (a Account) captureGrants(before, after *Hold, amount Amount) Account {
 			return a
 		}
 		changed := g
-		useHeld(&changed, a.parts.of(part))
-		giveBack(&changed, rest.of(part))
+		useHeld(&changed, used[part.Grant])
+		giveBack(&changed, returned[part.Grant])
 		a = a.replaceGrant(g, changed)
 	}
 	return a
-}
-
-// of is the amount of the grant of a part.
-func (p GrantParts) of(of GrantPart) Amount {
-	for _, part := range p {
-		if part.Grant == of.Grant {
-			return part.Amount
-		}
-	}
-	return of.Amount.Sub(of.Amount)
 }
 
 // releaseGrants gives back an amount of a hold: what is not granted first, then what was reserved

@@ -233,6 +233,17 @@ func TestAThousandGrants(t *testing.T) {
 	require.EqualValues(t, MaxOpenGrants, s.asset.OpenGrants)
 }
 
+// TestTheOthersAreNotSortedForOne: what one grant is enough for copies and sorts none of a thousand.
+func TestTheOthersAreNotSortedForOne(t *testing.T) {
+	a := Account{Asset: Asset{Granted: MustAmount("10.00")}}
+	for n := int64(1); n <= MaxOpenGrants; n++ {
+		a.KeepGrant(Grant{Number: n, Priority: DefaultPriority, Left: MustAmount("0.01"), ExpiresAt: noon.Add(time.Duration(n%7) * time.Hour)})
+	}
+	parts, _ := a.nextParts(MustAmount("0.03"))
+	require.Equal(t, "7:0.01,14:0.01,21:0.01", parts.String())
+	require.LessOrEqual(t, testing.AllocsPerRun(10, func() { a.nextParts(MustAmount("0.01")) }), 10.)
+}
+
 func TestGrantPartsHaveOneForm(t *testing.T) {
 	parts, err := ParseGrantParts("17:2.50,3:1.00")
 	require.NoError(t, err)

@@ -185,8 +185,12 @@ func (t transaction) write(ctx context.Context, l *lockedAssets) error {
 	if holds := l.holdsToWrite(); len(holds) > 0 {
 		last.Queue(rows.UpsertHolds, rows.HoldParameters(holds)...)
 	}
-	if grants := l.grantsToWrite(); len(grants) > 0 {
+	grants, lost := l.grantsToWrite()
+	if len(grants) > 0 {
 		last.Queue(rows.UpsertGrants, rows.GrantParameters(grants)...)
+	}
+	if len(lost) > 0 {
+		last.Queue(sqlInsertLostGrants, rows.GrantParameters(lost)...)
 	}
 	if changed := l.where(func(a *lockedAsset) bool { return a.changed }); len(changed) > 0 {
 		sql, parameters := rows.UpdateAssets(updatesOf(changed))

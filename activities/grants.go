@@ -67,13 +67,23 @@ type assetGrants struct {
 	derived bool          // from the journal
 
 	toWrite map[int64]wallet.Grant
+	lost    []wallet.Grant // whose rows may be gone
 	next    []wallet.Grant // once they are written: those of which something expires next
 }
 
-// mayUseGrants reports whether commands of an asset may need its grants.
-func (a *lockedAsset) mayUseGrants() bool { return a.OpenGrants > 0 && !a.withoutCommands }
+// mayUseGrants reports whether commands of an asset may need its grants. Without commands, those that
+// expire must be all there.
+func (a *lockedAsset) mayUseGrants(clock time.Time) bool {
+	return a.OpenGrants > 0 && (!a.withoutCommands || a.mayHaveDueGrants(clock))
+}
 
-func (a *lockedAsset) grantsChanged() bool { return len(a.grants.toWrite) > 0 || a.restored }
+func (a *lockedAsset) mayHaveDueGrants(clock time.Time) bool {
+	return !a.NextGrantExpiry.IsZero() && !a.now(clock).Before(a.NextGrantExpiry)
+}
+
+func (a *lockedAsset) grantsChanged() bool {
+	return len(a.grants.toWrite) > 0 || len(a.grants.lost) > 0 || a.restored
+}
 
 // showsGrants is showsHolds for grants.
 func (a *lockedAsset) showsGrants() bool {
@@ -83,7 +93,7 @@ func (a *lockedAsset) showsGrants() bool {
 // queueGrants reads the grants that are due, and the open ones that are used up first.
 func (l *lockedAssets) queueGrants(batch *pgx.Batch) {
 	due := l.where(func(a *lockedAsset) bool {
-		return a.OpenGrants > 0 && (a.withoutCommands || !a.NextGrantExpiry.IsZero() && !a.now(l.now).Before(a.NextGrantExpiry))
+		return a.OpenGrants > 0 && (a.withoutCommands || a.mayHaveDueGrants(l.now))
 	})
 	if len(due) > 0 {
 		users, currencies := columns(due)
@@ -93,7 +103,7 @@ func (l *lockedAssets) queueGrants(batch *pgx.Batch) {
 		}
 		batch.Queue(sqlDueGrants, users, currencies, times).Query(l.readGrants)
 	}
-	if using := l.where((*lockedAsset).mayUseGrants); len(using) > 0 {
+	if using := l.where(func(a *lockedAsset) bool { return a.mayUseGrants(l.now) }); len(using) > 0 {
 		l.queueOpenGrants(batch, using, firstGrants)
 	}
 }
@@ -121,6 +131,42 @@ func (l *lockedAssets) queueOpenGrants(batch *pgx.Batch, of []*lockedAsset, limi
 	})
 }
 
+// lacksGrants reports whether all open grants were read, and are not what the asset's row says of them:
+// the next ones would be used up too early.
+func (a *lockedAsset) lacksGrants() bool {
+	if a.grants.limit == 0 || a.grants.after != nil {
+		return false
+	}
+	granted, open := wallet.Amount{}, int64(0)
+	for _, g := range a.grants.known {
+		if !g.Left.IsZero() {
+			granted, open = granted.Add(g.Left), open+1
+		}
+	}
+	return granted.Cmp(a.Granted) != 0 || open > a.OpenGrants // which counts those that are held too
+}
+
+// restoreLostGrants makes the grants again of wallets whose row was lost, which did not say that they
+// have some, and of those that lack some.
+func (t transaction) restoreLostGrants(ctx context.Context, of []*lockedAsset) error {
+	for _, a := range of {
+		if !a.restored && !a.lacksGrants() {
+			continue
+		}
+		if err := t.restoreGrants(ctx, a); err != nil {
+			return err
+		}
+		if a.lacksGrants() {
+			return a.grantsDiffer()
+		}
+	}
+	return nil
+}
+
+func (a *lockedAsset) grantsDiffer() error {
+	return &wallet.InconsistentError{UserID: a.ref.UserID, Currency: a.ref.Currency, Problem: "wallet_grants is not what wallet_assets or wallet_holds say, and the journal does not help"}
+}
+
 // keepGrant keeps a grant that was read, unless this transaction has changed it.
 func (a *lockedAsset) keepGrant(g wallet.Grant) {
 	if _, known := a.grants.known[g.Number]; !known {
@@ -141,8 +187,13 @@ func (l *lockedAssets) readGrants(found pgx.Rows) error {
 
 // namedGrants are the grants of the holds and originals that were read, which are not known yet.
 func (a *lockedAsset) namedGrants() (numbers []int64) {
+	var named map[int64]bool
 	add := func(n int64) {
-		if _, known := a.grants.known[n]; !known && !slices.Contains(numbers, n) {
+		if _, known := a.grants.known[n]; !known && !named[n] {
+			if named == nil {
+				named = map[int64]bool{}
+			}
+			named[n] = true
 			numbers = append(numbers, n)
 		}
 	}
@@ -204,16 +255,19 @@ func withGrants[T any](ctx context.Context, t transaction, l *lockedAssets, fold
 // readMoreGrants reads twice as many open grants of a wallet as before, and those that are named. If
 // there are no more rows, some were lost: they come back from the journal.
 func (t transaction) readMoreGrants(ctx context.Context, l *lockedAssets, a *lockedAsset) error {
+	if a.grants.derived {
+		return a.grantsDiffer()
+	}
 	if all := a.grants.limit > 0 && a.grants.after == nil; !all {
 		batch := &pgx.Batch{}
 		l.queueOpenGrants(batch, []*lockedAsset{a}, max(2*a.grants.limit, firstGrants))
 		if err := t.conn.SendBatch(ctx, batch).Close(); err != nil {
 			return err
 		}
+		if err := t.restoreLostGrants(ctx, []*lockedAsset{a}); err != nil {
+			return err
+		}
 		return t.readNamedGrants(ctx, l)
-	}
-	if a.grants.derived {
-		return &wallet.InconsistentError{UserID: a.ref.UserID, Currency: a.ref.Currency, Problem: "wallet_grants has less than wallet_assets or wallet_holds say, and so has the journal"}
 	}
 	return t.restoreGrants(ctx, a)
 }
@@ -224,22 +278,18 @@ func (t transaction) restoreGrants(ctx context.Context, a *lockedAsset) error {
 	if err != nil {
 		return err
 	}
-	a.grants.derived = true
-	none := len(a.grants.toWrite) == 0
-	if a.grants.toWrite == nil {
-		a.grants.toWrite = map[int64]wallet.Grant{}
-	}
+	a.grants.derived, a.grants.after = true, nil // all are known
 	granted, open := wallet.Amount{}, int64(0)
 	for _, g := range grants {
 		if _, known := a.grants.known[g.Number]; !known {
 			a.keepGrant(g)
-			a.grants.toWrite[g.Number] = g
+			a.grants.lost = append(a.grants.lost, g)
 		}
 		if g.IsOpen() {
 			granted, open = granted.Add(g.Left), open+1
 		}
 	}
-	if none && a.restored { // whose grants were counted without them
+	if a.restored { // whose grants were counted without them
 		a.Granted, a.OpenGrants = granted, open
 	}
 	a.changed = true
@@ -263,17 +313,28 @@ func (t transaction) derivedGrants(ctx context.Context, ref wallet.AssetRef) (ma
 	return grants, nil
 }
 
-// grantsToWrite are in one order for all transactions.
-func (l *lockedAssets) grantsToWrite() (grants []rows.Grant) {
+// grantsToWrite are those that changed, and those that are inserted where they have no row, in one order
+// for all transactions.
+func (l *lockedAssets) grantsToWrite() (changed, lost []rows.Grant) {
 	for _, a := range l.all {
 		for _, g := range a.grants.toWrite {
-			grants = append(grants, rows.Grant{AssetRef: a.ref, Grant: g})
+			changed = append(changed, rows.Grant{AssetRef: a.ref, Grant: g})
+		}
+		for _, g := range a.grants.lost {
+			if _, written := a.grants.toWrite[g.Number]; !written {
+				lost = append(lost, rows.Grant{AssetRef: a.ref, Grant: g})
+			}
 		}
 	}
+	sortGrants(changed)
+	sortGrants(lost)
+	return changed, lost
+}
+
+func sortGrants(grants []rows.Grant) {
 	slices.SortFunc(grants, func(a, b rows.Grant) int {
 		return cmp.Or(compareRefs(a.AssetRef, b.AssetRef), cmp.Compare(a.Number, b.Number))
 	})
-	return grants
 }
 
 // takeGrants takes over what commands did to grants.

@@ -3,8 +3,11 @@ package activities_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/valueledger/wallet"
@@ -22,6 +25,12 @@ func (s steps) grants() map[int64]wallet.Grant {
 		byNumber[g.Number] = g.Grant
 	}
 	return byNumber
+}
+
+// lastGrants are those of the last entry.
+func (s steps) lastGrants() string {
+	journal := s.journal()
+	return journal[len(journal)-1].Grants
 }
 
 func grant(id, amount, in string) wallet.Command {
@@ -66,6 +75,63 @@ func TestLostGrantsComeBackFromTheJournal(t *testing.T) {
 		require.Len(t, s.grants(), len(want))
 		s.verified()
 	}
+}
+
+// TestALostGrantDoesNotChangeTheOrder: the rows that are left would do for the command.
+func TestALostGrantDoesNotChangeTheOrder(t *testing.T) {
+	s := newSteps(t)
+	s.do(grant("used up", "1", "1h"), grant("first", "5", "1d"), grant("second", "5", "2d"), take("one", "1"))
+	written := func() (xmin string) {
+		require.NoError(t, s.db.QueryRow(t.Context(), `SELECT xmin::text FROM wallet_grants WHERE command_id = 'used up'`).Scan(&xmin))
+		return xmin
+	}
+	before := written()
+	s.exec(`DELETE FROM wallet_grants WHERE command_id = 'first'`)
+	s.do(take("three", "3"))
+	require.Equal(t, "3:3.00", s.lastGrants())
+	require.Equal(t, before, written(), "a row that is there is not written again")
+	s.verified()
+	s.exec(`UPDATE wallet_assets SET granted_amount = granted_amount - 1`)
+	err := s.try(t.Context(), wallet.Received{Command: take("no journal says so", "1")})
+	require.ErrorContains(t, err, "wallet_grants is not what wallet_assets or wallet_holds say")
+	_, err = s.RepairEvents(t.Context(), s.ref)
+	require.NoError(t, err)
+	s.do(take("repaired", "1"))
+	s.verified()
+}
+
+// TestALostGrantExpires without a command.
+func TestALostGrantExpires(t *testing.T) {
+	s := newSteps(t)
+	s.do(wallet.Command{ID: "own", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}, grant("short", "5", "1s"), grant("long", "3", "1d"))
+	at := s.grants()[3].ExpiresAt
+	s.exec(`DELETE FROM wallet_grants WHERE command_id = 'short'`)
+	s.awaitClock(at)
+	require.Equal(t, "4.00", s.ensure().Total.String())
+	s.verified()
+}
+
+// TestGrantsThatAreLostWithTheBalance do not become money that never expires, whatever command is
+// next.
+func TestGrantsThatAreLostWithTheBalance(t *testing.T) {
+	const lose = `DELETE FROM wallet_grants; DELETE FROM wallet_assets`
+	s := newSteps(t)
+	s.do(grant("first", "5", "1d"), grant("second", "5", "2d"))
+	s.exec(lose)
+	s.do(take("three", "3"))
+	require.Equal(t, "2:3.00", s.lastGrants())
+	s.verified()
+	s.exec(lose)
+	require.Equal(t, "7.00", s.ensure().Granted.String())
+	s.verified()
+
+	s = newSteps(t)
+	s.do(wallet.Command{ID: "own", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}, grant("short", "5", "1s"))
+	at := s.grants()[3].ExpiresAt
+	s.exec(lose)
+	s.awaitClock(at)
+	require.Equal(t, "1.00", s.ensure().Total.String())
+	s.verified()
 }
 
 func TestAGrantExpiresByTheStep(t *testing.T) {
@@ -159,6 +225,64 @@ func TestTheSweepLetsGrantsExpire(t *testing.T) {
 	require.Equal(t, wallet.GrantExpired, s.grants()[3].State)
 	require.Equal(t, "1.00", s.ensure().Total.String())
 	require.Contains(t, s.events(), "4 wallet_asset.grant_expired _expire_grant/3/1 1.00")
+}
+
+// TestReadsOfGrantsCountWhatIsDue: a hold that has expired gives back, before a grant expires.
+func TestReadsOfGrantsCountWhatIsDue(t *testing.T) {
+	s := newSteps(t)
+	s.do(wallet.Command{ID: "own", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}, grant("short", "2", "1s"), grant("long", "10", "30d"),
+		wallet.Command{ID: "h", Type: wallet.TypeHold, Amount: wallet.MustAmount("7"), ExpiresIn: "1s"}, wallet.Command{ID: "stays", Type: wallet.TypeHold, Amount: wallet.MustAmount("1")})
+	s.awaitClock(s.grants()[3].ExpiresAt)
+	s.awaitClock(s.holds()["h"].ExpiresAt)
+	before, err := trail.New(s.db).Grants(t.Context(), trail.GrantFilter{UserID: s.ref.UserID, All: true})
+	require.NoError(t, err)
+	require.Equal(t, []string{"2.00", "0.00", "9.00", "1.00"}, []string{before[0].Expired.String(), before[0].Held.String(), before[1].Left.String(), before[1].Held.String()})
+	open, err := trail.New(s.db).Grants(t.Context(), trail.GrantFilter{UserID: s.ref.UserID})
+	require.NoError(t, err)
+	require.Len(t, open, 1)
+	s.ensure()
+	after, err := trail.New(s.db).Grants(t.Context(), trail.GrantFilter{UserID: s.ref.UserID, All: true})
+	require.NoError(t, err)
+	for i := range before {
+		before[i].Expiries, before[i].UpdatedAt, before[i].Position = after[i].Expiries, after[i].UpdatedAt, after[i].Position
+	}
+	require.Equal(t, fmt.Sprint(after), fmt.Sprint(before), "as if its entries were there")
+}
+
+// between calls do once, before the first query that reads grants.
+type between struct{ do func() }
+
+func (b *between) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	if do := b.do; do != nil && strings.Contains(q.SQL, "FROM (SELECT * FROM wallet_grants") {
+		b.do = nil
+		do()
+	}
+	return ctx
+}
+
+func (*between) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// TestABalanceAndItsGrantsAreOfOneSnapshot uses up a grant between the two.
+func TestABalanceAndItsGrantsAreOfOneSnapshot(t *testing.T) {
+	s := newSteps(t)
+	s.do(wallet.Command{ID: "own", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}, grant("g", "5", "1d"))
+	tracer := &between{func() { s.do(take("all", "6")) }}
+	config := s.db.Config().Copy()
+	config.ConnConfig.Tracer = tracer
+	db, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer db.Close()
+	assets, err := trail.New(db).GrantedAssets(t.Context(), s.ref.UserID, s.ref.Currency)
+	require.NoError(t, err)
+	require.Nil(t, tracer.do)
+	require.Equal(t, "6.00", assets[0].Available().String())
+	require.Len(t, assets[0].Grants, 1)
+	require.Equal(t, "5.00", assets[0].Grants[0].Left.String())
+	assets, err = trail.New(db).GrantedAssets(t.Context(), s.ref.UserID, "")
+	require.NoError(t, err)
+	require.Empty(t, assets[0].Grants)
+	_, err = trail.New(db).GrantedAssets(t.Context(), s.ref.UserID, "EUR")
+	require.ErrorIs(t, err, trail.ErrNoWallet)
 }
 
 // TestARefusedLegSeesWhatTheLegsBeforeDidToGrants: what a capture gives back to a grant whose time is over

@@ -334,6 +334,9 @@ func (t transaction) readMissing(ctx context.Context, l *lockedAssets, groups []
 			return err
 		}
 	}
+	if err := t.restoreLostGrants(ctx, l.all); err != nil {
+		return err
+	}
 	return t.readNamedGrants(ctx, l)
 }
 

@@ -12,12 +12,22 @@ import (
 )
 
 // A grant is past by the later of Postgres's clock and the time of its wallet's last entry, as in the
-// fold.
-const grantsAfter = `SELECT ` + rows.GrantColumns + `,
-		coalesce(expires_at <= greatest(clock_timestamp(), (
+// fold. What a hold that is due by then reserves of it is given back.
+const grantsAfter = `WITH returned AS MATERIALIZED (
+		SELECT h.currency, split_part(part, ':', 1)::bigint AS number, sum(split_part(part, ':', 2)::numeric)::text AS amount
+		FROM wallet_assets AS a
+		JOIN wallet_holds AS h ON h.user_id = a.user_id AND h.currency = a.currency AND h.state = 'open' AND h.expires_at <= ` + readAt + `
+		CROSS JOIN LATERAL unnest(string_to_array(h.grants, ',')) AS part
+		WHERE a.user_id = $1 AND ($2 = '' OR a.currency = $2) AND a.open_grants > 0
+		GROUP BY 1, 2)
+	SELECT ` + rows.GrantColumns + `,
+		coalesce(expires_at <= greatest(now(), (
 			SELECT a.updated_at
 			FROM wallet_assets AS a
-			WHERE a.user_id = g.user_id AND a.currency = g.currency)), false) AS past
+			WHERE a.user_id = g.user_id AND a.currency = g.currency)), false) AS past,
+		(SELECT amount
+		FROM returned
+		WHERE returned.currency = g.currency AND number = grant_number) AS returned
 	FROM %s AS g
 	WHERE user_id = $1 AND ($2 = '' OR currency = $2) AND (currency, grant_number) > ($3, $4) AND ($6::timestamptz IS NULL OR expires_at < $6)
 	ORDER BY currency, grant_number
@@ -57,16 +67,60 @@ func (r Reader) GrantIDs(ctx context.Context, userID, currency string, numbers [
 	return ids, err
 }
 
+// GrantedAsset is a balance and the open grants that it has, by number.
+type GrantedAsset struct {
+	wallet.Asset
+	Grants []Grant
+}
+
+// GrantedAssets reads the balances of a user, by currency, or the one of a currency, with their grants:
+// in one snapshot, so that they fit each other.
+func (r Reader) GrantedAssets(ctx context.Context, userID, currency string) (assets []GrantedAsset, err error) {
+	err = pgx.BeginTxFunc(ctx, r.db, snapshotOptions, func(tx pgx.Tx) error {
+		all, err := readBalances(ctx, tx, userID)
+		if err != nil {
+			return err
+		}
+		for _, asset := range all {
+			if currency != "" && asset.Currency != currency {
+				continue
+			}
+			granted := GrantedAsset{Asset: asset}
+			for f := (GrantFilter{UserID: userID, Currency: asset.Currency}); ; {
+				page, err := readGrants(ctx, tx, f)
+				if err != nil {
+					return err
+				}
+				if granted.Grants = append(granted.Grants, page...); len(page) < MaxPage {
+					break
+				}
+				f.AfterCurrency, f.AfterNumber = asset.Currency, page[len(page)-1].Number
+			}
+			assets = append(assets, granted)
+		}
+		return nil
+	})
+	if err == nil && len(assets) == 0 {
+		err = noWallet(userID, currency)
+	}
+	return assets, err
+}
+
 // Grants reads a page of a user's grants, by currency and number. What is left of one past its expiry
-// counts as expired, with or without an entry for it.
-func (r Reader) Grants(ctx context.Context, f GrantFilter) (page []Grant, err error) {
+// counts as expired, and what a hold past its own reserves of one as left, with or without an entry
+// for it.
+func (r Reader) Grants(ctx context.Context, f GrantFilter) ([]Grant, error) {
+	return readGrants(ctx, r.db, f)
+}
+
+func readGrants(ctx context.Context, db querier, f GrantFilter) (page []Grant, err error) {
 	sql := sqlOpenGrantsOf
 	if f.All {
 		sql = sqlGrantsOf
 	}
 	limit := pageSize(f.Limit)
 	for len(page) < limit {
-		found, err := r.db.Query(ctx, sql, f.UserID, f.Currency, f.AfterCurrency, f.AfterNumber, MaxPage, orNull(f.ExpiresBefore))
+		found, err := db.Query(ctx, sql, f.UserID, f.Currency, f.AfterCurrency, f.AfterNumber, MaxPage, orNull(f.ExpiresBefore))
 		if err != nil {
 			return nil, err
 		}
@@ -74,16 +128,17 @@ func (r Reader) Grants(ctx context.Context, f GrantFilter) (page []Grant, err er
 		read := 0
 		for found.Next() {
 			var past bool
+			var returned wallet.Amount
 			g, problem := rows.ReadGrant(found)
 			if problem == "" {
-				problem = rows.Read(found, rows.Column{Name: "past", Of: &past})
+				problem = rows.Read(found, rows.Column{Name: "past", Of: &past}, rows.Column{Name: "returned", Of: &returned, Optional: true})
 			}
 			if problem != "" {
 				return nil, fmt.Errorf("grant %d of the %s wallet of user %q cannot be read: %s", g.Number, g.Currency, g.UserID, problem)
 			}
 			read++
 			f.AfterCurrency, f.AfterNumber = g.Currency, g.Number
-			of := g.Grant
+			of := g.WithReturned(returned)
 			if past {
 				of = of.AfterExpiry()
 			}

@@ -16,7 +16,7 @@ import (
 const (
 	// sqlClockOf is now for a wallet: an entry may be ahead of a clock that was put back. A
 	// statement ends right before its end.
-	sqlClockOf = `SELECT greatest(clock_timestamp(), (SELECT updated_at + interval '1 microsecond' FROM wallet_assets WHERE user_id = $1 AND currency = $2))`
+	sqlClockOf = `SELECT greatest(now(), (SELECT updated_at + interval '1 microsecond' FROM wallet_assets WHERE user_id = $1 AND currency = $2))`
 
 	sqlDueAt = `SELECT coalesce(sum(amount - captured - released), 0)::text
 		FROM wallet_holds

@@ -29,14 +29,14 @@ var ErrNoWallet = errors.New("no such wallet")
 const (
 	// dueAmount is what has expired of the holds of a wallet asset a, by the later of Postgres's
 	// clock and the time of its last entry, as in the fold. It is read in the statement that reads the balance: in
-	// another one, an expiry that was recorded in between would count twice. The clock is asked
-	// in a subquery, once, or no index would serve: it is another one for each row.
+	// another one, an expiry that was recorded in between would count twice.
 	dueAmount = `(SELECT coalesce(sum(h.amount - h.captured - h.released), 0)::text
 			FROM wallet_holds AS h
 			WHERE h.user_id = a.user_id AND h.currency = a.currency AND h.state = 'open'
 				AND h.expires_at <= ` + readAt + `)`
 
-	readAt = `greatest((SELECT clock_timestamp()), a.updated_at)`
+	// The time is that of the transaction: all that it reads is of one moment.
+	readAt = `greatest(now(), a.updated_at)`
 
 	// dueGrantsAmount is what has expired of its grants: what is left of those whose time is over, and
 	// what due holds give back to them. A wallet without open grants reads none.
@@ -78,7 +78,11 @@ func (r Reader) Asset(ctx context.Context, userID, currency string) (wallet.Asse
 
 // Assets reads all balances of a user, by currency.
 func (r Reader) Assets(ctx context.Context, userID string) ([]wallet.Asset, error) {
-	found, err := r.db.Query(ctx, sqlAssets, userID)
+	return readBalances(ctx, r.db, userID)
+}
+
+func readBalances(ctx context.Context, db querier, userID string) ([]wallet.Asset, error) {
+	found, err := db.Query(ctx, sqlAssets, userID)
 	if err != nil {
 		return nil, err
 	}

@@ -88,9 +88,9 @@ const defaultPatience = 2 * time.Second
 // An entry is committed before its event: if a wallet only lacks events, Verify checks it again
 // once they have come, and reports it only if they do not.
 //
-// Memory does not grow with the number of rows: journal, events and holds of a range of
+// Memory does not grow with the number of rows: journal, events, holds and grants of a range of
 // wallets are read side by side on three connections. Of the wallet that is read, the id and
-// the state of each hold are kept.
+// the state of each hold are kept, and each grant, which a reversal may open again.
 func (r Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if o.Entries == nil {
 		o.Entries = &atomic.Int64{}

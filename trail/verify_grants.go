@@ -121,13 +121,10 @@ func (c *chain) endGrants() {
 			held[part.Grant] = held[part.Grant].Add(part.Amount)
 		}
 	}
-	all := maps.Clone(c.grants.closed)
-	if all == nil {
-		all = map[int64]wallet.Grant{}
-	}
-	maps.Copy(all, c.want.Grants)
-	for _, number := range slices.Sorted(maps.Keys(all)) {
-		g := all[number]
+	numbers := slices.AppendSeq(slices.Collect(maps.Keys(c.want.Grants)), maps.Keys(c.grants.closed))
+	slices.Sort(numbers)
+	for _, number := range numbers {
+		g, _ := c.grant(number)
 		if granted = granted.Add(g.Left); g.IsOpen() {
 			open++
 		}

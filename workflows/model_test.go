@@ -300,7 +300,7 @@ func (r *modelledRun) sendUpdate(a arrival) {
 			if r.lost { // the answer comes from a retry, which finds the command done
 				answer.Replayed = wants[i].Replayed
 				if wants[i].Reason == "id_conflict" { // it has the current balance, and what stops the wallet
-					wants[i].Frozen, wants[i].Closed = answer.Frozen, answer.Closed
+					wants[i].Frozen, wants[i].Closed, wants[i].CreditLimit = answer.Frozen, answer.Closed, answer.CreditLimit
 					wants[i].Before, wants[i].After, wants[i].HoldBefore, wants[i].HoldAfter = answer.Before, answer.After, answer.HoldBefore, answer.HoldAfter
 				}
 			}

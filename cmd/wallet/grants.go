@@ -76,7 +76,7 @@ func (a *app) printGrants(cmd *cobra.Command, read trail.Reader, filter trail.Gr
 
 // balanceByGrant is "wallet balance --by grant": the open grants, and a line for what is not granted.
 func (a *app) balanceByGrant(cmd *cobra.Command, read trail.Reader, userID, currency string) error {
-	assets, err := readBalances(cmd.Context(), read, userID, currency, pastOptions{}, false)
+	assets, err := read.GrantedAssets(cmd.Context(), userID, currency)
 	if err != nil {
 		return err
 	}
@@ -92,19 +92,9 @@ func (a *app) balanceByGrant(cmd *cobra.Command, read trail.Reader, userID, curr
 	var parts []part
 	for _, x := range assets {
 		rest := part{UserID: x.UserID, Currency: x.Currency, Available: x.Available(), Held: x.Reserved()}
-		for f := (trail.GrantFilter{UserID: x.UserID, Currency: x.Currency}); ; {
-			grants, err := read.Grants(cmd.Context(), f)
-			if err != nil {
-				return err
-			}
-			for _, g := range grants {
-				parts = append(parts, part{x.UserID, x.Currency, g.Number, g.ID, g.Left, g.Held, g.ExpiresAt})
-				rest.Available, rest.Held = rest.Available.Sub(g.Left), rest.Held.Sub(g.Held)
-				f.AfterCurrency, f.AfterNumber = g.Currency, g.Number
-			}
-			if len(grants) < trail.MaxPage {
-				break
-			}
+		for _, g := range x.Grants {
+			parts = append(parts, part{x.UserID, x.Currency, g.Number, g.ID, g.Left, g.Held, g.ExpiresAt})
+			rest.Available, rest.Held = rest.Available.Sub(g.Left), rest.Held.Sub(g.Held)
 		}
 		parts = append(parts, rest)
 	}

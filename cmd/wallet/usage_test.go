@@ -42,6 +42,16 @@ func TestAnEmptyFlagIsRefused(t *testing.T) {
 	}
 }
 
+func TestPriority0IsNoPriority(t *testing.T) {
+	t.Setenv("WALLET_DATABASE_URL", "postgres://u:p@127.0.0.1:1/wallet")
+	for _, args := range [][]string{
+		{"add", "u1", "USD", "5", "--id", "a"},
+		{"schedule", "create", "x", "--user", "u1", "--currency", "USD", "--add", "5", "--cron", "0 0 1 * *"},
+	} {
+		require.EqualError(t, execute(append(args, "--priority", "0")...), "--priority is 0: give it 1 (used up first) to 100, or leave it out", args)
+	}
+}
+
 func TestACommandToRepeatIsForAShell(t *testing.T) {
 	require.Equal(t, `wallet add 'an'\''na' USD 5 --description 'a b' --id cli-X`, repeated([]string{"/bin/wallet", "add", "an'na", "USD", "5", "--description", "a b"}, "cli-X"))
 	require.Equal(t, `wallet add --id cli-X -- u1 USD 5`, repeated([]string{"wallet", "add", "--", "u1", "USD", "5"}, "cli-X"))

@@ -256,8 +256,8 @@ var All = []Mutation{
 		Mechanism: "Grants are used up by priority, then the soonest expiry.",
 		Edits: []Edit{{
 			File: "grant.go",
-			Old:  `return cmp.Or(cmp.Compare(a.Priority, b.Priority), compareExpiries(a, b))`,
-			New:  `return compareExpiries(a, b)`,
+			Old:  `return cmp.Or(cmp.Compare(o.priority, with.priority), compareExpiry(`,
+			New:  `return cmp.Or(compareExpiry(`,
 		}},
 		Faults:   "tamper",
 		Problems: []string{"takes, reserves or gives back"},

@@ -148,8 +148,9 @@ type holdsInput struct {
 type grantsInput struct {
 	WalletPath
 	Paging
-	After int64 `query:"after" minimum:"0" doc:"next of the page before"`
-	All   bool  `query:"all" doc:"those of which nothing is left too"`
+	After         int64  `query:"after" minimum:"0" doc:"next of the page before"`
+	All           bool   `query:"all" doc:"those of which nothing is left too"`
+	ExpiresBefore string `query:"expires_before" doc:"only those that expire before this time"`
 }
 
 type receiptInput struct {
@@ -243,7 +244,11 @@ func (s *Server) readRoutes() {
 		return pageOf(holds, in.Limit, func(h trail.Hold) string { return h.ID }), nil
 	})
 	register(s, get("list-grants", ofWallet+"/grants", "The grants of a wallet"), func(ctx context.Context, in *grantsInput) (*bodyOf[Page[trail.Grant]], error) {
-		grants, err := s.read.Grants(ctx, trail.GrantFilter{UserID: in.User, Currency: in.Currency, All: in.All, AfterCurrency: in.Currency, AfterNumber: in.After, Limit: in.Limit})
+		before, err := parseTime("expires_before", in.ExpiresBefore)
+		if err != nil {
+			return nil, err
+		}
+		grants, err := s.read.Grants(ctx, trail.GrantFilter{UserID: in.User, Currency: in.Currency, All: in.All, ExpiresBefore: before, AfterCurrency: in.Currency, AfterNumber: in.After, Limit: in.Limit})
 		if err != nil {
 			return nil, err
 		}

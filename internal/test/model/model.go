@@ -149,7 +149,7 @@ func (w *Wallet) one(c Command) Answer {
 			again.Replayed = true
 			return again
 		}
-		return Answer{ID: c.ID, Status: "unapplied", Reason: "id_conflict", Before: w.Total(), After: w.Total(), HoldBefore: held, HoldAfter: held, Frozen: w.FrozenAt(w.Now), Closed: w.Closed}
+		return Answer{ID: c.ID, Status: "unapplied", Reason: "id_conflict", Before: w.Total(), After: w.Total(), HoldBefore: held, HoldAfter: held, Frozen: w.FrozenAt(w.Now), Closed: w.Closed, CreditLimit: w.CreditLimit()}
 	}
 	w.taken = nil
 	a := Answer{ID: c.ID, Status: "applied", Before: w.Total(), HoldBefore: held, Position: w.Position() + 1}
