@@ -27,9 +27,9 @@ func consume(ctx context.Context, db *pgxpool.Pool) error {
 			switch {
 			case e.Actor == actor && e.Leg == 1 && strings.HasPrefix(e.TransactionID, idPrefix):
 				m, amount := e.Metadata, decimalOf(e.TotalBefore).Sub(decimalOf(e.TotalAfter))
-				writes.Queue(sqlPaid, e.CommandID, m["subscription"], e.UserID, m["plan"], amount.String(), e.Currency, m["paid_until"], m["access_until"], e.ID, e.Version)
+				writes.Queue(sqlPaid, e.CommandID, m["subscription"], e.UserID, m["plan"], amount.String(), e.Currency, m["paid_until"], m["access_until"], e.Version)
 			case strings.HasPrefix(e.OriginalID, wallet.LegPrefix+idPrefix) && e.OriginalLeft.IsZero(): // all of it was given back
-				writes.Queue(`INSERT INTO subscription.refunds VALUES ($1, $2) ON CONFLICT DO NOTHING`, e.OriginalID, e.ID)
+				writes.Queue(`INSERT INTO subscription.refunds VALUES ($1) ON CONFLICT DO NOTHING`, e.OriginalID)
 			default:
 				continue
 			}
@@ -42,12 +42,15 @@ func consume(ctx context.Context, db *pgxpool.Pool) error {
 
 const (
 	sqlPaid = `
-		INSERT INTO subscription.payments (command_id, subscription, subscriber, plan, amount, currency, paid_until, access_until, event_id, version)
-		VALUES ($1, $2, $3, $4, $5::text::numeric, $6, $7::text::timestamptz, $8::text::timestamptz, $9, $10) ON CONFLICT DO NOTHING`
+		INSERT INTO subscription.payments (command_id, subscription, subscriber, plan, amount, currency, paid_until, access_until, version)
+		VALUES ($1, $2, $3, $4, $5::text::numeric, $6, $7::text::timestamptz, $8::text::timestamptz, $9) ON CONFLICT DO NOTHING`
 	// Access follows from the payments, so events that come late or twice change nothing.
 	sqlGrant = `
 		INSERT INTO subscription.access (subscriber, plan, until)
 		SELECT subscriber, plan, access_until FROM subscription.payments AS p
-		WHERE subscriber = $1 AND NOT EXISTS (SELECT FROM subscription.refunds AS r WHERE r.command_id = p.command_id)
+		WHERE subscriber = $1 AND NOT EXISTS ( -- its own, or for a change the period's charge
+			SELECT FROM subscription.refunds JOIN subscription.payments AS r USING (command_id)
+			WHERE r.subscription = p.subscription AND r.paid_until = p.paid_until
+				AND (r.command_id = p.command_id OR r.command_id !~ '/change-[0-9]+/1$'))
 		ORDER BY paid_until DESC, version DESC LIMIT 1`
 )

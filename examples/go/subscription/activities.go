@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -23,19 +24,25 @@ type Activities struct {
 }
 
 // Quote reads today's terms of a plan, for the period with a number, or a later one if that is over. It
-// reads the calendar too, so the workflow's history has it, whatever time zone data a worker has.
-func (a *Activities) Quote(ctx context.Context, plan string, started time.Time, timeZone string, number int, now time.Time) (p Period, err error) {
-	zone, err := time.LoadLocation(timeZone)
-	if err != nil {
-		return p, temporal.NewApplicationError(err.Error(), failureInvalid)
+// reads the calendar too, so the workflow's history has it, whatever time zone data a worker has. For
+// a change, nothing of the period may have been given back: it would be given back twice.
+func (a *Activities) Quote(ctx context.Context, s State, plan string, number int, now time.Time, change bool) (p Period, err error) {
+	zone, err := time.LoadLocation(s.TimeZone)
+	if err != nil || zone == time.Local { // which is another on each worker
+		return p, temporal.NewApplicationError(fmt.Sprintf("the time zone %q is unknown", s.TimeZone), failureInvalid)
 	}
-	p = periodAt(started.In(zone), number, now)
+	p = periodAt(s.Started.In(zone), number, now)
 	p.Plan.ID = plan
+	var refunded bool
 	err = a.db.QueryRow(ctx, `
 		SELECT round(price, scale)::text, currency, scale, credits::text, payee, (extract(epoch FROM grace) * 1e9)::bigint,
-			ARRAY(SELECT (extract(epoch FROM pause) * 1e9)::bigint FROM unnest(retry_after) AS pause ORDER BY pause)
-		FROM subscription.plans JOIN currencies ON code = currency WHERE id = $1`, plan).
-		Scan(&p.Plan.Price, &p.Plan.Currency, &p.Plan.Scale, &p.Plan.Credits, &p.Plan.Payee, &p.Plan.Grace, &p.Plan.RetryAfter)
+			ARRAY(SELECT (extract(epoch FROM pause) * 1e9)::bigint FROM unnest(retry_after) AS pause ORDER BY pause),
+			$4 AND EXISTS (SELECT FROM wallet_commands WHERE user_id = $2 AND status = 'applied' AND starts_with(original_id, $3))
+		FROM subscription.plans JOIN currencies ON code = currency WHERE id = $1`, plan, s.Subscriber, fmt.Sprintf("%s%s%s/%d/", wallet.LegPrefix, idPrefix, s.ID, number), change).
+		Scan(&p.Plan.Price, &p.Plan.Currency, &p.Plan.Scale, &p.Plan.Credits, &p.Plan.Payee, &p.Plan.Grace, &p.Plan.RetryAfter, &refunded)
+	if refunded {
+		return p, temporal.NewNonRetryableApplicationError("a payment of this period was given back: set at_period_end", failureRefused, nil)
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, temporal.NewApplicationError(fmt.Sprintf("there is no plan %q", plan), failureInvalid)
 	}
@@ -46,31 +53,45 @@ func (a *Activities) Quote(ctx context.Context, plan string, started time.Time, 
 type Outcome struct {
 	Reason  wallet.Reason `json:"reason,omitempty"` // why it was refused; empty if it was applied
 	Message string        `json:"message,omitempty"`
+	Earlier bool          `json:"earlier,omitempty"` // it was given before the workflow asked
+	Terms   *Plan         `json:"terms,omitempty"`   // of what was paid, if the workflow asked for something else
 }
 
 // clocksDiffer is by how much the clocks of machines may.
 const clocksDiffer = time.Minute
 
 // Pay has the wallets make the payment of a period. Each attempt sends the same, so it counts once.
-func (a *Activities) Pay(ctx context.Context, t wallet.Transaction, from time.Time) (Outcome, error) {
+func (a *Activities) Pay(ctx context.Context, t wallet.Transaction, terms Plan, from, asked time.Time) (o Outcome, err error) {
 	if early := time.Until(from); early > clocksDiffer { // Temporal's clock has said that the period begins
-		return Outcome{}, fmt.Errorf("payment %q is %s early: a clock is wrong", t.ID, early)
+		return o, fmt.Errorf("payment %q is %s early: a clock is wrong", t.ID, early)
 	}
+	encoded, err := json.Marshal(terms)
+	if err != nil {
+		return o, err
+	}
+	t.Metadata["terms"] = string(encoded)
 	result, err := a.wallets.Transaction(ctx, t)
 	if errors.Is(err, wallet.ReasonIDConflict) {
-		// The workflow was reset, or started again, and asks for something else. What was paid first counts.
-		var recorded trail.Transaction
-		recorded, err = a.journal.Transaction(ctx, t.ID)
-		result = recorded.TransactionResult
-		if err == nil && (result.Results[0].UserID != t.Commands[0].UserID || result.RecordedAt.Before(from.Add(-clocksDiffer))) {
-			return Outcome{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf("payment %q is of an earlier subscription with this id", t.ID), failureInvalid, nil)
+		// The workflow was reset, or started again, and asks for something else. What was paid first
+		// counts, on its terms.
+		recorded, err := a.journal.Transaction(ctx, t.ID)
+		if err != nil {
+			return o, err
 		}
+		result, result.Replayed = recorded.TransactionResult, true
+		first := result.Results[0]
+		entries, err := a.journal.EntriesByID(ctx, first.AssetRef, []string{first.CommandID})
+		if err != nil {
+			return o, err
+		}
+		if e := entries[first.CommandID]; e.UserID != t.Commands[0].UserID || e.Actor != actor || e.RecordedAt.Before(from.Add(-clocksDiffer)) || json.Unmarshal([]byte(e.Metadata["terms"]), &o.Terms) != nil {
+			return o, temporal.NewNonRetryableApplicationError(fmt.Sprintf("payment %q is of something else that has this id", t.ID), failureInvalid, nil)
+		}
+	} else if invalid := new(wallet.InvalidError); errors.As(err, &invalid) {
+		return o, temporal.NewApplicationError(err.Error(), failureInvalid)
+	} else if refused := new(wallet.TransactionRefusedError); err != nil && !errors.As(err, &refused) {
+		return o, err
 	}
-	if invalid := new(wallet.InvalidError); errors.As(err, &invalid) {
-		return Outcome{}, temporal.NewApplicationError(err.Error(), failureInvalid)
-	}
-	if refused := new(wallet.TransactionRefusedError); err != nil && !errors.As(err, &refused) {
-		return Outcome{}, err
-	}
-	return Outcome{result.Reason, result.Message}, nil
+	o.Reason, o.Message, o.Earlier = result.Reason, result.Message, result.Replayed && result.RecordedAt.Before(asked)
+	return o, nil
 }

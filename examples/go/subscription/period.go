@@ -46,21 +46,21 @@ func monthsAfter(t time.Time, n int) time.Time {
 	return time.Date(year, month+time.Month(n), min(day, last), hour, minute, second, 0, t.Location())
 }
 
-// nextRetry is when a charge that is refused now is tried again, if it is.
-func (p Period) nextRetry(now time.Time) (at time.Time, more bool) {
+// nextRetry is when a charge that is refused now, and was at first, is tried again; zero if it is not.
+func (p Period) nextRetry(first, now time.Time) time.Time {
 	for _, after := range p.Plan.RetryAfter {
-		if at = p.From.Add(after); at.After(now) && at.Before(p.Until) {
-			return at, true
+		if at := first.Add(after); at.After(now) && at.Before(p.Until) {
+			return at
 		}
 	}
-	return time.Time{}, false
+	return time.Time{}
 }
 
 // prorate is what it costs to change from one amount a month to another for the rest of the period,
-// negative if it becomes less. It is rounded up.
-func (p Period) prorate(from, to wallet.Amount, now time.Time, scale int32) decimal.Decimal {
+// negative if it becomes less. It has to be rounded.
+func (p Period) prorate(from, to wallet.Amount, now time.Time) decimal.Decimal {
 	left, whole := decimal.NewFromInt(int64(p.Until.Sub(now))), decimal.NewFromInt(int64(p.Until.Sub(p.From)))
-	return decimalOf(to).Sub(decimalOf(from)).Mul(left).DivRound(whole, scale+12).RoundCeil(scale)
+	return decimalOf(to).Sub(decimalOf(from)).Mul(left).DivRound(whole, 30)
 }
 
 func decimalOf(a wallet.Amount) decimal.Decimal { return decimal.RequireFromString(a.String()) }

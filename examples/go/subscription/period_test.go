@@ -38,15 +38,15 @@ func TestAPeriodThatIsOverIsLeftOut(t *testing.T) {
 	require.Equal(t, 6, periodAt(started, 1, p.Until).Number, "the end is the next one's beginning")
 }
 
-func TestWhatIsProratedIsRoundedUp(t *testing.T) {
+func TestADifferenceIsProratedByTheTimeThatIsLeft(t *testing.T) {
 	from := time.Date(2027, 4, 1, 0, 0, 0, 0, time.UTC)
 	p := Period{From: from, Until: from.AddDate(0, 1, 0)}
 	ten, thirty := wallet.MustAmount("10.00"), wallet.MustAmount("30.00")
 	for days, want := range map[int]string{0: "20", 15: "10", 1: "19.34", 29: "0.67"} {
-		require.Equal(t, want, p.prorate(ten, thirty, from.AddDate(0, 0, days), 2).String())
+		require.Equal(t, want, p.prorate(ten, thirty, from.AddDate(0, 0, days)).RoundCeil(2).String())
 	}
-	require.Equal(t, "-19.33", p.prorate(thirty, ten, from.AddDate(0, 0, 1), 2).String())
-	require.Equal(t, "0", p.prorate(thirty, ten, p.Until.Add(-time.Second), 2).String())
+	require.Equal(t, "-19.33", p.prorate(thirty, ten, from.AddDate(0, 0, 1)).RoundCeil(2).String())
+	require.Equal(t, "0", p.prorate(thirty, ten, p.Until.Add(-time.Second)).RoundCeil(2).String())
 }
 
 func TestATestClockIsNeverEarly(t *testing.T) {

@@ -12,12 +12,12 @@ CREATE TABLE IF NOT EXISTS subscription.plans (
     credits     numeric    NOT NULL DEFAULT 0 CHECK (credits >= 0 AND credits = trunc(credits)), -- of a month, in CREDIT
     payee       text       NOT NULL, -- the user whose wallet gets the price
     grace       interval   NOT NULL, -- how long a subscriber keeps access after a period that was paid
-    retry_after interval[] NOT NULL  -- when a refused charge is tried again, from the period's beginning
+    retry_after interval[] NOT NULL  -- when a refused charge is tried again, from the first refusal
 );
-INSERT INTO subscription.plans VALUES
-    ('basic', 10.00, 'USD', 100, 'subscriptions', '3 days', '{1 day, 3 days, 5 days, 7 days}'),
-    ('pro', 30.00, 'USD', 500, 'subscriptions', '5 days', '{1 day, 3 days, 5 days, 7 days}')
-ON CONFLICT DO NOTHING;
+INSERT INTO subscription.plans
+SELECT id, price, 'USD', credits, 'subscriptions', grace, '{1 day, 3 days, 5 days, 7 days}'
+FROM (VALUES ('basic', 10.00, 100, interval '3 days'), ('pro', 30.00, 500, interval '5 days')) AS example (id, price, credits, grace)
+WHERE NOT EXISTS (SELECT FROM subscription.plans); -- so one that is deleted does not come back
 
 -- Every payment that the wallets have made, from the feed.
 CREATE TABLE IF NOT EXISTS subscription.payments (
@@ -29,13 +29,11 @@ CREATE TABLE IF NOT EXISTS subscription.payments (
     currency     text        NOT NULL,
     paid_until   timestamptz NOT NULL,
     access_until timestamptz NOT NULL, -- with the grace
-    event_id     text        NOT NULL,
     version      bigint      NOT NULL  -- of the subscriber's wallet
 );
 CREATE INDEX IF NOT EXISTS payments_subscriber ON subscription.payments (subscriber, paid_until DESC);
 -- What was given back in full. It may be known before the payment is.
-CREATE TABLE IF NOT EXISTS subscription.refunds (command_id text PRIMARY KEY, event_id text NOT NULL);
+CREATE TABLE IF NOT EXISTS subscription.refunds (command_id text PRIMARY KEY);
 
 -- Who has access: SELECT plan FROM subscription.access WHERE subscriber = $1 AND until > now().
--- It ends by itself, whatever is down.
 CREATE TABLE IF NOT EXISTS subscription.access (subscriber text PRIMARY KEY, plan text NOT NULL, until timestamptz NOT NULL);

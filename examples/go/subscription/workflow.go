@@ -25,12 +25,13 @@ type State struct {
 	Started    time.Time `json:"started,omitzero"`
 	// Period is the one that is paid or, if past due, to be paid. Its plan is in effect.
 	Period            Period    `json:"period"`
-	Next              int       `json:"next"` // number of the next period
-	Paid              int       `json:"paid"` // periods
-	Changes           int       `json:"changes"`
-	Attempts          int       `json:"attempts"`          // of the charge
-	Refusal           string    `json:"refusal,omitempty"` // of the last attempt
-	RetryAt           time.Time `json:"retry_at,omitzero"`
+	Next              int       `json:"next"`                 // number of the next period
+	Paid              int       `json:"paid"`                 // periods
+	Changes           int       `json:"changes"`              // that were answered
+	Attempts          int       `json:"attempts"`             // of the period's charge that were answered
+	RefusedAt         time.Time `json:"refused_at,omitzero"`  // the first of them
+	Refusal           string    `json:"refusal,omitempty"`    // of the last
+	NextCharge        time.Time `json:"next_charge,omitzero"` // unless it is cancelled
 	CancelAtPeriodEnd bool      `json:"cancel_at_period_end,omitempty"`
 	Ended             string    `json:"ended,omitempty"` // why: cancelled or unpaid
 }
@@ -39,9 +40,8 @@ type State struct {
 const (
 	statusActive, statusPastDue, statusEnded = "active", "past_due", "ended"
 	failureInvalid, failureRefused           = "Invalid", "Refused"
-	// periodsOfARun is after how many periods the workflow continues as new: of some 20 events each,
-	// and 10 for each refusal.
-	periodsOfARun = 12
+	// chargesOfARun is after how many the workflow continues as new: of some 20 events each.
+	chargesOfARun = 12
 )
 
 type subscription struct {
@@ -57,12 +57,12 @@ func Subscription(ctx workflow.Context, in State) (State, error) {
 		s.Started = s.now(ctx).Truncate(time.Second)
 	}
 	err := s.answer(ctx)
-	for run := 0; err == nil && s.Status != statusEnded && run < periodsOfARun && !workflow.GetInfo(ctx).GetContinueAsNewSuggested(); run++ {
-		if err = s.bill(ctx); err == nil && s.Status == statusActive {
-			err = s.await(ctx, s.Period.Until, func() bool { return false })
-			if err == nil && s.CancelAtPeriodEnd {
-				s.end(ctx, "cancelled")
-			}
+	for charges := 0; err == nil && s.Status != statusEnded && charges < chargesOfARun && !workflow.GetInfo(ctx).GetContinueAsNewSuggested(); charges++ {
+		err = s.await(ctx, s.NextCharge, func() bool { return s.Status == statusPastDue && (s.CancelAtPeriodEnd || s.Plan != s.Period.Plan.ID) })
+		if err == nil && s.CancelAtPeriodEnd && s.Status != "" { // the last period that is paid is over
+			s.Status, s.Ended = statusEnded, "cancelled"
+		} else if err == nil {
+			err = s.charge(ctx)
 		}
 	}
 	if err == nil {
@@ -74,62 +74,41 @@ func Subscription(ctx workflow.Context, in State) (State, error) {
 	return s.State, err
 }
 
-// bill charges the next period, and tries again when that is refused, until it is paid or has ended.
-func (s *subscription) bill(ctx workflow.Context) error {
-	if s.Status == statusActive && s.now(ctx).Before(s.Period.Until) { // started again with its last state
-		return nil
-	}
-	for s.Attempts = 0; ; {
-		outcome, err := s.charge(ctx)
-		if err != nil || s.Status == statusActive {
-			return err
-		}
-		retryAt, more := s.Period.nextRetry(s.now(ctx))
-		more = more && s.Paid > 0                   // who cannot begin may begin another
-		if outcome.Reason == wallet.ReasonTooLate { // the wallets were down until it was over
-			retryAt, more = s.Period.Until, true
-		}
-		if !more {
-			s.end(ctx, "unpaid")
-			return nil
-		}
-		s.RetryAt = retryAt
-		s.show(ctx)
-		plan := s.Plan
-		if err := s.await(ctx, retryAt, func() bool { return s.CancelAtPeriodEnd || s.Plan != plan }); err != nil {
-			return err
-		}
-		if s.CancelAtPeriodEnd { // the last period that is paid is over
-			s.end(ctx, "cancelled")
-			return nil
-		}
-	}
-}
-
 // charge tries once to have the next period paid, at the price of its beginning.
-func (s *subscription) charge(ctx workflow.Context) (outcome Outcome, err error) {
+func (s *subscription) charge(ctx workflow.Context) error {
 	if err := s.paying.Lock(ctx); err != nil {
-		return outcome, err
+		return err
 	}
 	defer s.paying.Unlock()
-	if s.Attempts == 0 || s.Period.Plan.ID != s.Plan || !s.now(ctx).Before(s.Period.Until) {
-		if s.Period, err = s.quote(ctx, s.Plan, s.Next, s.Paid > 0); err != nil {
-			return outcome, err
+	if s.Status != statusPastDue || s.Period.Plan.ID != s.Plan || !s.now(ctx).Before(s.Period.Until) {
+		p, err := s.quote(ctx, s.Plan, s.Next, false, s.Paid > 0)
+		if err != nil || s.Paid > 0 && s.CancelAtPeriodEnd { // the terms may have been waited for
+			return err
 		}
-		s.Status, s.Next = statusPastDue, s.Period.Number
+		if p.Number != s.Period.Number {
+			s.Attempts, s.RefusedAt = 0, time.Time{}
+		}
+		s.Status, s.Next, s.Period = statusPastDue, p.Number, p
 	}
-	s.Attempts++
-	p := s.Period
-	id := fmt.Sprintf("%s%s/%d/%d", idPrefix, s.ID, p.Number, s.Attempts)
-	if outcome, err = s.pay(ctx, id, p, decimalOf(p.Plan.Price), decimalOf(p.Plan.Credits), s.Paid > 0); err != nil {
-		return outcome, err
+	outcome, err := s.pay(ctx, "", &s.Attempts, &s.Period, decimalOf(s.Period.Plan.Price), decimalOf(s.Period.Plan.Credits), s.Paid > 0)
+	if err != nil {
+		return err
 	}
-	s.Status, s.Refusal, s.RetryAt = statusPastDue, outcome.Message, time.Time{}
-	if outcome.Reason == "" {
-		s.Status, s.Paid, s.Next = statusActive, s.Paid+1, p.Number+1
+	s.Refusal, s.NextCharge = outcome.Message, s.Period.Until
+	switch outcome.Reason {
+	case "":
+		s.Status, s.Paid, s.Next = statusActive, s.Paid+1, s.Period.Number+1
+	case wallet.ReasonTooLate: // the wallets were down until it was over
+	default:
+		if s.RefusedAt.IsZero() {
+			s.RefusedAt = s.now(ctx)
+		}
+		s.NextCharge = s.Period.nextRetry(s.RefusedAt, s.now(ctx))
+		if s.Paid == 0 || s.NextCharge.IsZero() { // who cannot begin may begin another
+			s.Status, s.Ended = statusEnded, "unpaid"
+		}
 	}
-	s.show(ctx)
-	return outcome, nil
+	return nil
 }
 
 // ChangePlan is the argument of the update "change_plan".
@@ -149,37 +128,39 @@ func (s *subscription) changePlan(ctx workflow.Context, c ChangePlan) (State, er
 	if s.Status == statusEnded {
 		return s.State, temporal.NewApplicationError("the subscription has ended", failureRefused)
 	}
-	old, changed := s.Period.Plan, s.Period
-	quoted, err := s.quote(ctx, c.Plan, s.Period.Number, false)
+	old, changed, now := s.Period.Plan, s.Period, s.now(ctx)
+	atOnce := s.Status == statusActive && !c.AtPeriodEnd && c.Plan != old.ID && now.Before(changed.Until)
+	quoted, err := s.quote(ctx, c.Plan, s.Period.Number, atOnce, false)
 	if err != nil {
 		return s.State, err
 	}
 	changed.Plan = quoted.Plan
-	now := s.now(ctx)
-	if s.Status == statusActive && !c.AtPeriodEnd && c.Plan != old.ID && now.Before(changed.Until) {
-		money := changed.prorate(old.Price, changed.Plan.Price, now, old.Scale)
-		credits := changed.prorate(old.Credits, changed.Plan.Credits, now, 0)
+	if atOnce { // rounded so that up and down again gives nothing
+		money := changed.prorate(old.Price, changed.Plan.Price, now).RoundCeil(old.Scale)
+		credits := changed.prorate(old.Credits, changed.Plan.Credits, now).RoundFloor(0)
 		if money.IsZero() || changed.Plan.Currency != old.Currency || changed.Plan.Payee != old.Payee {
 			return s.State, temporal.NewApplicationError("the difference cannot be paid: set at_period_end", failureRefused)
 		}
-		s.Changes++
-		outcome, err := s.pay(ctx, fmt.Sprintf("%s%s/%d/change-%d", idPrefix, s.ID, changed.Number, s.Changes), changed, money, credits, false)
+		outcome, err := s.pay(ctx, "change-", &s.Changes, &changed, money, credits, false)
 		if err != nil {
 			return s.State, err
 		}
 		if outcome.Reason != "" {
 			return s.State, temporal.NewApplicationError(outcome.Message, failureRefused, outcome)
 		}
-		s.Period = changed
+		if s.Period = changed; changed.Plan.ID != c.Plan {
+			s.Plan = changed.Plan.ID
+			return s.State, temporal.NewApplicationError("an earlier change was paid, to the plan "+s.Plan, failureRefused)
+		}
 	}
 	s.Plan = c.Plan // if past due, it is charged now
-	s.show(ctx)
 	return s.State, nil
 }
 
 // pay moves money to the payee and credits to the subscriber, what is negative the other way, in one
-// transaction.
-func (s *subscription) pay(ctx workflow.Context, id string, p Period, money, credits decimal.Decimal, mend bool) (outcome Outcome, err error) {
+// transaction. Its id counts the answers, so if one is lost with the run, the next run gets it: if
+// that was paid, it counts, and p gets its plan.
+func (s *subscription) pay(ctx workflow.Context, kind string, n *int, p *Period, money, credits decimal.Decimal, mend bool) (outcome Outcome, err error) {
 	until := s.Clock.real(p.Until)
 	leg := func(user, currency string, amount decimal.Decimal) wallet.Leg {
 		l := wallet.Leg{AssetRef: wallet.AssetRef{UserID: user, Currency: currency}}
@@ -190,7 +171,7 @@ func (s *subscription) pay(ctx workflow.Context, id string, p Period, money, cre
 		return l
 	}
 	t := wallet.Transaction{
-		ID: id, Actor: actor, Description: "plan " + p.Plan.ID,
+		Actor: actor, Description: "plan " + p.Plan.ID,
 		NotAfter: until, // nobody pays for a period that is over
 		Commands: []wallet.Leg{leg(s.Subscriber, p.Plan.Currency, money.Neg()), leg(p.Plan.Payee, p.Plan.Currency, money)},
 		Metadata: map[string]string{ // for consume
@@ -205,28 +186,34 @@ func (s *subscription) pay(ctx workflow.Context, id string, p Period, money, cre
 		}
 		t.Commands = append(t.Commands, l)
 	}
-	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 15 * time.Second, RetryPolicy: retry(mend), Summary: id})
-	var a *Activities
-	err = workflow.ExecuteActivity(ctx, a.Pay, t, s.Clock.real(p.From)).Get(ctx, &outcome)
-	return outcome, err
+	for asked := workflow.Now(ctx); ; { // an earlier refusal is no answer to it
+		t.ID, outcome = fmt.Sprintf("%s%s/%d/%s%d", idPrefix, s.ID, p.Number, kind, *n+1), Outcome{}
+		if err := workflow.ExecuteActivity(options(ctx, t.ID, mend), (*Activities).Pay, t, p.Plan, s.Clock.real(p.From), asked).Get(ctx, &outcome); err != nil {
+			return outcome, err
+		}
+		*n++
+		if outcome.Reason == "" && outcome.Terms != nil {
+			p.Plan = *outcome.Terms
+		}
+		if outcome.Reason == "" || !outcome.Earlier {
+			return outcome, nil
+		}
+	}
 }
 
-func (s *subscription) quote(ctx workflow.Context, plan string, number int, mend bool) (p Period, err error) {
-	now := s.now(ctx)
-	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{StartToCloseTimeout: 5 * time.Second, RetryPolicy: retry(mend)})
-	var a *Activities
-	err = workflow.ExecuteLocalActivity(ctx, a.Quote, plan, s.Started, s.TimeZone, number, now).Get(ctx, &p)
+func (s *subscription) quote(ctx workflow.Context, plan string, number int, change, mend bool) (p Period, err error) {
+	err = workflow.ExecuteActivity(options(ctx, plan, mend), (*Activities).Quote, s.State, plan, number, s.now(ctx), change).Get(ctx, &p)
 	return p, err
 }
 
-// retry is for ever, but what is invalid fails unless somebody will mend it, such as a plan that was
-// deleted: those who have it keep it.
-func retry(mend bool) *temporal.RetryPolicy {
+// options are to try for ever, but what is invalid fails unless somebody will mend it, such as a plan
+// that was deleted: those who have it keep it.
+func options(ctx workflow.Context, summary string, mend bool) workflow.Context {
 	policy := &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: time.Minute}
 	if !mend {
 		policy.NonRetryableErrorTypes = []string{failureInvalid}
 	}
-	return policy
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 15 * time.Second, RetryPolicy: policy, Summary: summary})
 }
 
 // answer answers the query and the updates.
@@ -237,21 +224,9 @@ func (s *subscription) answer(ctx workflow.Context) error {
 		// It takes effect at the end of what is paid; until then, false takes it back.
 		workflow.SetUpdateHandler(ctx, "cancel_at_period_end", func(ctx workflow.Context, cancel bool) (State, error) {
 			s.CancelAtPeriodEnd = cancel
-			s.show(ctx)
 			return s.State, nil
 		}),
 	)
-}
-
-func (s *subscription) end(ctx workflow.Context, why string) {
-	s.Status, s.Ended = statusEnded, why
-	s.show(ctx)
-}
-
-// show tells people in the Web UI.
-func (s *subscription) show(ctx workflow.Context) {
-	workflow.SetCurrentDetails(ctx, fmt.Sprintf("%s %s, plan %s, period %d until %s, cancelled then: %t\n\nlast refusal: %s\n\nnext attempt: %s",
-		s.Status, s.Ended, s.Period.Plan.ID, s.Period.Number, s.Period.Until, s.CancelAtPeriodEnd, s.Refusal, s.RetryAt))
 }
 
 func (s *subscription) now(ctx workflow.Context) time.Time { return s.Clock.show(workflow.Now(ctx)) }

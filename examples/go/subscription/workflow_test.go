@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -27,9 +28,22 @@ type life struct {
 	refuse func(payment) wallet.Reason
 	paid   []payment
 	asked  []string // ids of all payments
+	// lost says whether a payment's answer never comes.
+	lost     func(payment) bool
+	recorded map[string]answer // of the wallets
+	failed   int               // updates
+}
+
+type answer struct {
+	payment
+	reason wallet.Reason
+	at     time.Time
 }
 
 const day = 24 * time.Hour
+
+// later is for failures that last for days: the test environment has 10 attempts.
+var later = temporal.ApplicationErrorOptions{NextRetryDelay: 22 * time.Hour}
 
 // payment is what Pay is asked for.
 type payment struct {
@@ -38,7 +52,7 @@ type payment struct {
 }
 
 func newLife(t *testing.T) *life {
-	l := &life{t: t, env: new(testsuite.WorkflowTestSuite).NewTestWorkflowEnvironment(), refuse: func(payment) wallet.Reason { return "" }}
+	l := &life{t: t, env: new(testsuite.WorkflowTestSuite).NewTestWorkflowEnvironment(), refuse: func(payment) wallet.Reason { return "" }, lost: func(payment) bool { return false }, recorded: map[string]answer{}}
 	l.in = State{ID: "order-1", Subscriber: "ann", Plan: "basic"}
 	basic := Plan{ID: "basic", Price: wallet.MustAmount("10.00"), Currency: "USD", Scale: 2, Credits: wallet.MustAmount("100"), Payee: "shop", Grace: 3 * day, RetryAfter: []time.Duration{day, 3 * day, 5 * day}}
 	pro := basic
@@ -46,24 +60,37 @@ func newLife(t *testing.T) *life {
 	l.plans = map[string]Plan{"basic": basic, "pro": pro}
 	l.env.SetStartTime(time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC))
 	l.env.SetTestTimeout(10 * time.Second)
-	l.env.RegisterActivityWithOptions(func(_ context.Context, plan string, started time.Time, _ string, number int, now time.Time) (p Period, err error) {
-		p = periodAt(started, number, now)
+	l.env.RegisterActivityWithOptions(func(_ context.Context, s State, plan string, number int, now time.Time, _ bool) (p Period, err error) {
+		p = periodAt(s.Started, number, now)
 		var known bool
 		if p.Plan, known = l.plans[plan]; !known {
-			return p, temporal.NewApplicationError("there is no plan", failureInvalid)
+			return p, temporal.NewApplicationErrorWithOptions("there is no plan", failureInvalid, later)
 		}
 		return p, nil
 	}, activity.RegisterOptions{Name: "Quote"})
-	l.env.RegisterActivityWithOptions(func(_ context.Context, transaction wallet.Transaction, from time.Time) (Outcome, error) {
+	l.env.RegisterActivityWithOptions(func(_ context.Context, transaction wallet.Transaction, terms Plan, from, asked time.Time) (o Outcome, err error) {
+		encoded, err := json.Marshal(terms)
+		require.NoError(t, err)
+		transaction.Metadata["terms"] = string(encoded)
 		p := payment{transaction, from}
 		require.NoError(t, p.Validate())
 		require.False(t, l.env.Now().Before(from), "%s is early", p.ID)
 		l.asked = append(l.asked, p.ID)
-		if reason := l.refuse(p); reason != "" {
-			return Outcome{reason, string(reason)}, nil
+		first, known := l.recorded[p.ID]
+		if !known {
+			first = answer{p, l.refuse(p), l.env.Now()}
+			l.recorded[p.ID] = first
+			if first.reason == "" {
+				l.paid = append(l.paid, p)
+			}
+		} else if first.Metadata["terms"] != p.Metadata["terms"] {
+			require.NoError(t, json.Unmarshal([]byte(first.Metadata["terms"]), &o.Terms))
 		}
-		l.paid = append(l.paid, p)
-		return Outcome{}, nil
+		if l.lost(p) {
+			return o, temporal.NewApplicationErrorWithOptions("no answer", "", later)
+		}
+		o.Reason, o.Message, o.Earlier = first.reason, string(first.reason), first.at.Before(asked)
+		return o, nil
 	}, activity.RegisterOptions{Name: "Pay"})
 	return l
 }
@@ -89,6 +116,38 @@ func (l *life) end() (last State) {
 	require.NoError(l.t, l.env.GetWorkflowError())
 	require.NoError(l.t, l.env.GetWorkflowResult(&last))
 	return last
+}
+
+// terminated runs the subscription until some time, and returns one that starts after a pause with the
+// last state, or the state of an earlier time, beside the same wallets.
+func (l *life) terminated(state, after, pause time.Duration) (again *life) {
+	again = newLife(l.t)
+	again.plans, again.recorded = l.plans, l.recorded
+	l.at(state, func() { again.in = l.state() })
+	l.at(after, func() {
+		again.env.SetStartTime(l.env.Now().Add(pause))
+		l.env.CancelWorkflow()
+	})
+	l.env.ExecuteWorkflow(Subscription, l.in)
+	require.True(l.t, temporal.IsCanceledError(l.env.GetWorkflowError()), l.env.GetWorkflowError())
+	return again
+}
+
+func (l *life) state() (now State) {
+	value, err := l.env.QueryWorkflow("state")
+	require.NoError(l.t, err)
+	require.NoError(l.t, value.Get(&now))
+	return now
+}
+
+// fails sends an update that is to fail.
+func (l *life) fails(name string, argument any, kind string) {
+	l.update(name, argument, func(err error) {
+		var failure *temporal.ApplicationError
+		require.True(l.t, errors.As(err, &failure), err)
+		require.Equal(l.t, kind, failure.Type())
+		l.failed++
+	})
 }
 
 func (l *life) refuseAfter(n int, reason wallet.Reason) {
@@ -186,29 +245,17 @@ func TestAChangeOfPlanCostsTheRestOfThePeriod(t *testing.T) {
 func TestAChangeThatIsRefusedChangesNothing(t *testing.T) {
 	l := newLife(t)
 	l.refuseAfter(1, wallet.ReasonInsufficientFunds)
-	refused := 0
-	fails := func(name string, argument any, kind string) {
-		l.update(name, argument, func(err error) {
-			var failure *temporal.ApplicationError
-			require.True(t, errors.As(err, &failure), err)
-			require.Equal(t, kind, failure.Type())
-			refused++
-		})
-	}
-	l.at(7*day, func() { fails("change_plan", ChangePlan{Plan: "pro"}, failureRefused) })
-	l.at(8*day, func() { fails("change_plan", ChangePlan{Plan: "gold"}, failureInvalid) })
+	l.at(7*day, func() { l.fails("change_plan", ChangePlan{Plan: "pro"}, failureRefused) })
+	l.at(8*day, func() { l.fails("change_plan", ChangePlan{Plan: "gold"}, failureInvalid) })
 	l.at(9*day, func() {
-		value, err := l.env.QueryWorkflow("state")
-		require.NoError(t, err)
-		var now State
-		require.NoError(t, value.Get(&now))
+		now := l.state()
 		require.Equal(t, []any{"basic", "basic", statusActive}, []any{now.Plan, now.Period.Plan.ID, now.Status})
 		l.refuseAfter(5, "")
 		l.succeeds("change_plan", ChangePlan{Plan: "pro", AtPeriodEnd: true})
 	})
 	l.at(30*day, func() { l.succeeds("cancel_at_period_end", true) })
 	l.end()
-	require.Equal(t, 2, refused)
+	require.Equal(t, 2, l.failed)
 	require.Equal(t, "30", l.paid[1].Commands[0].Amount.String())
 }
 
@@ -242,7 +289,7 @@ func TestNobodyPaysForAPeriodThatIsOver(t *testing.T) {
 	}
 	l.at(70*day, func() { l.succeeds("cancel_at_period_end", true) })
 	require.Equal(t, 2, l.end().Paid)
-	require.Equal(t, []string{"sub/order-1/0/1", "sub/order-1/1/1", "sub/order-1/2/2"}, l.asked)
+	require.Equal(t, []string{"sub/order-1/0/1", "sub/order-1/1/1", "sub/order-1/2/1"}, l.asked)
 }
 
 func TestALongSubscriptionContinuesAsNew(t *testing.T) {
@@ -250,29 +297,20 @@ func TestALongSubscriptionContinuesAsNew(t *testing.T) {
 	l.env.ExecuteWorkflow(Subscription, l.in)
 	var next *workflow.ContinueAsNewError
 	require.ErrorAs(t, l.env.GetWorkflowError(), &next)
-	require.Len(t, l.paid, periodsOfARun)
+	require.Len(t, l.paid, chargesOfARun)
 
 	again := newLife(t)
 	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &again.in))
 	again.env.SetStartTime(l.env.Now())
-	again.at(day, func() { again.succeeds("cancel_at_period_end", true) })
-	require.Equal(t, periodsOfARun+1, again.end().Paid)
+	again.at(40*day, func() { again.succeeds("cancel_at_period_end", true) })
+	require.Equal(t, chargesOfARun+1, again.end().Paid)
 	require.Equal(t, []string{"sub/order-1/12/1"}, again.asked)
 	require.Equal(t, "2028-01-31", again.paid[0].From.Format(time.DateOnly))
 }
 
 // TestASubscriptionIsStartedAgainWithItsLastState is for one whose workflow was terminated.
 func TestASubscriptionIsStartedAgainWithItsLastState(t *testing.T) {
-	l, again := newLife(t), newLife(t)
-	l.at(40*day, func() {
-		value, err := l.env.QueryWorkflow("state")
-		require.NoError(t, err)
-		require.NoError(t, value.Get(&again.in))
-		again.env.SetStartTime(l.env.Now())
-		l.env.CancelWorkflow()
-	})
-	l.env.ExecuteWorkflow(Subscription, l.in)
-	require.True(t, temporal.IsCanceledError(l.env.GetWorkflowError()))
+	again := newLife(t).terminated(40*day, 40*day, 0)
 	again.at(30*day, func() { again.succeeds("cancel_at_period_end", true) })
 	require.Equal(t, 3, again.end().Paid)
 	require.Equal(t, []string{"sub/order-1/2/1"}, again.asked)
@@ -280,7 +318,7 @@ func TestASubscriptionIsStartedAgainWithItsLastState(t *testing.T) {
 
 // TestNobodyPaysWhenOnlyTemporalsClockSaysSo calls the activity a month before its period.
 func TestNobodyPaysWhenOnlyTemporalsClockSaysSo(t *testing.T) {
-	_, err := new(Activities).Pay(t.Context(), wallet.Transaction{ID: "sub/order-1/1/1"}, time.Now().AddDate(0, 1, 0))
+	_, err := new(Activities).Pay(t.Context(), wallet.Transaction{ID: "sub/order-1/1/1"}, Plan{}, time.Now().AddDate(0, 1, 0), time.Now())
 	require.ErrorContains(t, err, "a clock is wrong")
 }
 
@@ -289,4 +327,164 @@ func TestAPlanThatIsUnknownFailsAtOnce(t *testing.T) {
 	l.in.Plan = "gold"
 	l.env.ExecuteWorkflow(Subscription, l.in)
 	require.ErrorContains(t, l.env.GetWorkflowError(), "there is no plan")
+}
+
+func TestACancelledSubscriptionThatIsStartedAgainAfterItsEndIsNotCharged(t *testing.T) {
+	l := newLife(t)
+	l.at(7*day, func() { l.succeeds("cancel_at_period_end", true) })
+	again := l.terminated(27*day, 27*day, 10*day)
+	require.Equal(t, "cancelled", again.end().Ended)
+	require.Empty(t, again.asked)
+}
+
+func TestAChangeWhoseAnswerWasLostIsPaidOnce(t *testing.T) {
+	l := newLife(t)
+	l.lost = func(p payment) bool { return p.Metadata["plan"] == "pro" }
+	l.at(7*day, func() { l.update("change_plan", ChangePlan{Plan: "pro"}, func(error) {}) })
+	again := l.terminated(8*day, 8*day, 0)
+	require.Len(t, l.paid, 2)
+	require.Equal(t, "basic", again.in.Plan)
+	again.plans["max"] = again.plans["pro"]
+	again.at(day, func() { again.fails("change_plan", ChangePlan{Plan: "max"}, failureRefused) }) // it was another
+	again.at(2*day, func() {
+		require.Equal(t, []string{"pro", "pro"}, []string{again.state().Plan, again.state().Period.Plan.ID})
+		again.succeeds("change_plan", ChangePlan{Plan: "pro"})
+		again.succeeds("cancel_at_period_end", true)
+	})
+	again.end()
+	require.Equal(t, 1, again.failed)
+	require.Equal(t, []string{"sub/order-1/0/change-1"}, again.asked)
+	require.Empty(t, again.paid)
+}
+
+func TestARefusalBeforeARestartIsNotTheAnswerToAChange(t *testing.T) {
+	l := newLife(t)
+	l.refuseAfter(1, wallet.ReasonInsufficientFunds)
+	l.lost = func(p payment) bool { return p.Metadata["plan"] == "pro" }
+	l.at(7*day, func() { l.update("change_plan", ChangePlan{Plan: "pro"}, func(error) {}) })
+	again := l.terminated(8*day, 8*day, 0)
+	again.at(day, func() { again.succeeds("change_plan", ChangePlan{Plan: "pro"}) })
+	again.at(2*day, func() { again.succeeds("cancel_at_period_end", true) })
+	require.Equal(t, "pro", again.end().Period.Plan.ID)
+	require.Equal(t, []string{"sub/order-1/0/change-1", "sub/order-1/0/change-2"}, again.asked)
+}
+
+// TestATopUpBeforeARestartCounts has refusals from before, whose answers were lost or are not in the
+// state.
+func TestATopUpBeforeARestartCounts(t *testing.T) {
+	for state, asked := range map[time.Duration][]string{
+		32 * day: {"sub/order-1/1/2", "sub/order-1/1/3"},
+		27 * day: {"sub/order-1/1/1", "sub/order-1/1/2", "sub/order-1/1/3"},
+	} {
+		l := newLife(t)
+		l.refuseAfter(1, wallet.ReasonInsufficientFunds)
+		l.lost = func(p payment) bool { return p.ID == "sub/order-1/1/2" }
+		again := l.terminated(state, 32*day, 0)
+		again.at(day, func() { again.succeeds("cancel_at_period_end", true) })
+		last := again.end()
+		require.Equal(t, []any{"cancelled", 2}, []any{last.Ended, last.Paid})
+		require.Equal(t, asked, again.asked)
+		require.Equal(t, "2027-03-04", again.recorded["sub/order-1/1/3"].at.Format(time.DateOnly), "at once")
+	}
+}
+
+// TestAPaymentWhoseAnswerWasLostCounts is started again after the payment, even of a period that
+// followed one in which the wallets were away.
+func TestAPaymentWhoseAnswerWasLostCounts(t *testing.T) {
+	l := newLife(t)
+	l.refuse = func(p payment) wallet.Reason {
+		if p.ID == "sub/order-1/1/1" {
+			return wallet.ReasonTooLate
+		}
+		return ""
+	}
+	l.lost = func(p payment) bool { return p.Metadata["period"] == "2" }
+	again := l.terminated(60*day, 60*day, 0)
+	again.at(day, func() { again.succeeds("cancel_at_period_end", true) })
+	require.Equal(t, 2, again.end().Paid)
+	require.Equal(t, []string{"sub/order-1/2/1"}, again.asked)
+	require.Empty(t, again.paid)
+}
+
+func TestWhatWasPaidBeforeARestartKeepsItsTerms(t *testing.T) {
+	l := newLife(t)
+	l.at(29*day, func() {
+		basic := l.plans["pro"]
+		basic.ID = "basic"
+		l.plans["basic"] = basic
+	})
+	again := l.terminated(20*day, 30*day, 0)
+	again.at(day, func() {
+		require.Equal(t, "10.00", again.state().Period.Plan.Price.String())
+		again.succeeds("cancel_at_period_end", true)
+	})
+	require.Equal(t, 2, again.end().Paid)
+	require.Equal(t, []string{"sub/order-1/1/1"}, again.asked)
+}
+
+// TestWhoChangesUpAndDownGetsNothing does so within a moment, at any time.
+func TestWhoChangesUpAndDownGetsNothing(t *testing.T) {
+	l := newLife(t)
+	for i := range 20 {
+		l.at(day+time.Duration(i)*12345*time.Second, func() {
+			l.update("change_plan", ChangePlan{Plan: "pro"}, func(err error) {
+				require.NoError(t, err)
+				l.succeeds("change_plan", ChangePlan{Plan: "basic"})
+			})
+		})
+	}
+	l.at(20*day, func() { l.succeeds("cancel_at_period_end", true) })
+	l.end()
+	require.Len(t, l.paid, 41)
+	for i := 1; i < len(l.paid); i += 2 {
+		up, down := l.paid[i].Commands, l.paid[i+1].Commands
+		require.GreaterOrEqual(t, up[0].Amount.Cmp(down[0].Amount), 0, "%s back of %s", down[0].Amount, up[0].Amount)
+		require.GreaterOrEqual(t, down[2].Amount.Cmp(up[2].Amount), 0, "%s back of %s", down[2].Amount, up[2].Amount)
+		whole := decimalOf(l.plans["pro"].Credits).Sub(decimalOf(l.plans["basic"].Credits))
+		paid := decimalOf(up[0].Amount).Div(decimalOf(wallet.MustAmount("20")))
+		require.True(t, decimalOf(up[2].Amount).LessThanOrEqual(whole.Mul(paid)), "no more credits than were paid")
+	}
+}
+
+func TestTheTermsAreAskedForByAnActivity(t *testing.T) {
+	l := newLife(t)
+	l.env.SetOnLocalActivityStartedListener(func(info *activity.Info, _ context.Context, _ []any) {
+		t.Errorf("%s adds to the history with each retry", info.ActivityType.Name)
+	})
+	l.at(day, func() { l.succeeds("cancel_at_period_end", true) })
+	l.end()
+}
+
+func TestWhoCancelsWhileThePlanIsAwayIsNotCharged(t *testing.T) {
+	l := newLife(t)
+	basic := l.plans["basic"]
+	l.at(day, func() { delete(l.plans, "basic") })
+	l.at(30*day, func() { l.succeeds("cancel_at_period_end", true) })
+	l.at(31*day, func() { l.plans["basic"] = basic })
+	require.Equal(t, "cancelled", l.end().Ended)
+	require.Len(t, l.asked, 1)
+}
+
+// TestRetriesCountFromTheFirstRefusal has the wallets away for 8 days.
+func TestRetriesCountFromTheFirstRefusal(t *testing.T) {
+	l := newLife(t)
+	l.refuseAfter(1, wallet.ReasonInsufficientFunds)
+	back := l.env.Now().Add(36 * day)
+	l.lost = func(p payment) bool {
+		away := p.ID == "sub/order-1/1/1" && l.env.Now().Before(back)
+		if away {
+			delete(l.recorded, p.ID) // they were not asked
+		}
+		return away
+	}
+	require.Equal(t, "unpaid", l.end().Ended)
+	require.Len(t, l.recorded, 5)
+	require.Equal(t, "2027-03-13", l.env.Now().Format(time.DateOnly), "5 days after the 8th")
+}
+
+func TestATimeZoneIsTheSameOnEachWorker(t *testing.T) {
+	for _, zone := range []string{"Local", "Nowhere"} {
+		_, err := new(Activities).Quote(t.Context(), State{TimeZone: zone, Started: time.Now()}, "basic", 0, time.Now(), false)
+		require.ErrorContains(t, err, "is unknown", zone)
+	}
 }
