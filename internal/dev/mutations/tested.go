@@ -52,6 +52,24 @@ var Tested = []struct {
 		}},
 	}, "./internal/service/httpserver", "TestStreamsThatCatchUpLeaveConnectionsToRequests"},
 	{Mutation{
+		Name:      "lost_grants",
+		Mechanism: "Where all open grants were read, a lost one comes back before it changes the order.",
+		Edits: []Edit{{
+			File: "activities/grants.go",
+			Old:  `return granted.Cmp(a.Granted) != 0 ||`,
+			New:  `return granted.Cmp(granted) != 0 ||`,
+		}},
+	}, "./activities", "TestALostGrantDoesNotChangeTheOrder"},
+	{Mutation{
+		Name:      "grants_with_balance",
+		Mechanism: "Grants that are lost with their balance do not become money that never expires.",
+		Edits: []Edit{{
+			File: "activities/grants.go",
+			Old:  `if !a.restored && !a.lacksGrants() {`,
+			New:  `if !a.lacksGrants() {`,
+		}},
+	}, "./activities", "TestGrantsThatAreLostWithTheBalance"},
+	{Mutation{
 		Name:      "keys_time",
 		Mechanism: "A fetch of keys has its own time, however long the token that asks for them has waited.",
 		Edits: []Edit{{
