@@ -34,7 +34,7 @@ type message struct {
 
 var messages = []message{
 	{"fields in another order, with spaces", "", `{ "amount": "1", "type": "add", "id": "ID" }`},
-	{"an unknown field", "", `{"id":"ID","type":"add","amount":"1","priority":5}`},
+	{"an unknown field", "", `{"id":"ID","type":"add","amount":"1","urgency":5}`},
 	{"fields with a capital letter", "", `{"Id":"ID","Type":"add","Amount":"1"}`},
 	{"a field in camelCase", "", `{"id":"ID","type":"add","amount":"1","replyTo":{"workflow_id":"w","signal":"s"}}`},
 	{"a field twice", "", `{"id":"ID","type":"add","amount":"99","amount":"1"}`},
