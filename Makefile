@@ -25,7 +25,7 @@ demo: bin/wallet bin/wallet-dev $(temporal_of_store) ## the same, but stop after
 	@./bin/wallet-dev demo
 
 test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a real Temporal
-	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m ./...
+	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m ./internal/test/e2e ./... # the longest first, beside the others
 
 # Go modules of their own, which ./... does not reach.
 EXAMPLE_MODULES := $(patsubst %/go.mod,%,$(wildcard examples/go/*/go.mod))
