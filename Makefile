@@ -13,7 +13,7 @@ BENCH_DURATION ?= 6s
 TEMPORAL_SERVER := bin/temporal-server bin/temporal-sql-tool bin/temporal-ui-server
 temporal_of_store = bin/temporal $(if $(filter postgres,$(WALLET_TEMPORAL_STORE)),$(TEMPORAL_SERVER))
 
-.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-run bench-life test-observability check-compose test-ui screenshots limits test-examples mutations test-mutations test-deploy check-release clean bin/wallet bin/wallet-dev help
+.PHONY: run demo test bench record lint race faults fuzz bench-verify bench-run bench-life test-observability check-compose test-ui screenshots limits test-examples test-subscribers mutations test-mutations test-deploy check-release clean bin/wallet bin/wallet-dev help
 
 help: ## this list
 	@grep -E '^[a-z/-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -37,6 +37,10 @@ test-examples: bin/wallet bin/wallet-dev bin/temporal ## the examples in TypeScr
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$(echo "$$missing" | sed 's/\bnode\b/nodejs/'); fi
 	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 15m ./examples $(UPDATE)
 	@for module in $(EXAMPLE_MODULES); do $(GO) run ./internal/test/testenv/run $(GO) -C $$module test -count=1 -timeout 5m ./... || exit 1; done
+
+# The subscription module for a year: SUBSCRIBERS='-subscribers 10000 -month 10m -fault-every 30s'.
+test-subscribers: bin/wallet bin/wallet-dev bin/temporal ## a year of 50 subscribers, while workers and servers are killed
+	WALLET_TEST_SUBSCRIBERS=1 $(GO) test -count=1 -timeout 3h -v ./examples -run TestSubscribers $(SUBSCRIBERS)
 
 race: bin/temporal ## the race detector on what is concurrent
 	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/test/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue|Model' -short
