@@ -103,12 +103,11 @@ func DecodeApplyCommand(data []byte, idIfNone string) (ApplyCommandInput, error)
 	if in.ExpiresAtNext = true; idIfNone == "" || in.Command.ID != idIfNone {
 		return in, invalid("expires_at_next", "true", "expires_at_next is for a schedule whose command has no id: only it has a next time, so send expires_at")
 	}
-	timed := in.Command
-	if timed.ExpiresAt.IsZero() {
-		timed.ExpiresAt = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) // any valid time
-	} else {
+	if !in.Command.ExpiresAt.IsZero() {
 		return in, invalid("expires_at_next", "true", "the command has expires_at too: leave one of them out")
 	}
+	timed := in.Command
+	timed.ExpiresAt = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) // any time shows whether it may have one
 	return in, timed.Validate()
 }
 

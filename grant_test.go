@@ -412,3 +412,16 @@ func TestAnExpiredGrantCrossesThresholds(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Crossed(`[{"name": "low", "amount": "5.00", "direction": "below"}]`), f.Entries[0].Crossed)
 }
+
+// TestCreditsUntilTheNextTimeNeedIt has the answer of a worker that does not know the question.
+func TestCreditsUntilTheNextTimeNeedIt(t *testing.T) {
+	in := ApplyCommandInput{AssetRef: AssetRef{UserID: "u1", Currency: "USD"}, Command: Command{Type: TypeAdd, Amount: MustAmount("1")}, ExpiresAtNext: true}
+	run := ScheduledRun{ScheduleID: "s", At: noon}
+	_, err := in.At(run)
+	require.ErrorContains(t, err, "upgrade all workers")
+	run.Next = noon.Add(time.Hour)
+	in, err = in.At(run)
+	require.NoError(t, err)
+	require.Equal(t, run.Next, in.Command.ExpiresAt)
+	require.False(t, in.ExpiresAtNext)
+}

@@ -111,14 +111,17 @@ type ApplyCommandInput struct {
 	ExpiresAtNext bool `json:"expires_at_next,omitempty"`
 }
 
-// At is the input for one of the times of the schedule that has it.
+// At is the input for one of the times of the schedule that has it: see DecodeApplyCommand.
 func (in ApplyCommandInput) At(run ScheduledRun) (ApplyCommandInput, error) {
 	in.Command.ID = run.CommandID()
 	if !in.ExpiresAtNext {
 		return in, nil
 	}
+	if run.Next.IsZero() { // it would never expire
+		return in, invalid("expires_at_next", "true", "a worker of an older version did not say the schedule's next time: upgrade all workers, then send this time again, by a backfill")
+	}
 	in.Command.ExpiresAt, in.ExpiresAtNext = run.Next, false
-	return in, in.Command.Validate()
+	return in, nil
 }
 
 // ScheduledRun says which schedule started an ApplyCommand, and for what time. It is the input

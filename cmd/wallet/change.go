@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -294,7 +295,7 @@ func (f *changeFlags) add(cmd *cobra.Command, kind wallet.Kind) {
 			flags.Var(&f.expiresAt, "expires-at", "when it expires: RFC 3339, or a date for its midnight UTC")
 			cmd.MarkFlagsMutuallyExclusive("expires-in", "expires-at")
 		case "priority":
-			flags.Int64Var(&c.Priority, "priority", 0, "1 is used up first, 100 last (50 for what expires, without this flag)")
+			flags.Var((*priorityFlag)(&c.Priority), "priority", "1 is used up first, 100 last (50 for what expires, without this flag)")
 		case "return_expired":
 			flags.BoolVar(&c.ReturnExpired, "return-expired", false, "what came from grants that have expired comes back as what never expires")
 		case "partial":
@@ -338,4 +339,28 @@ func (a *app) apply(cmd *cobra.Command, wallets *starter.Client, timeout time.Du
 		return printErr
 	}
 	return err
+}
+
+// priorityFlag is a flag of a grant's priority. A command whose priority is 0 names none.
+type priorityFlag int64
+
+// Set reads the flag's value.
+func (f *priorityFlag) Set(text string) error {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n == 0 {
+		return errors.New("give it 1 (used up first) to 100, or leave it out")
+	}
+	*f = priorityFlag(n)
+	return nil
+}
+
+// Type names the value in the help text.
+func (f *priorityFlag) Type() string { return "int" }
+
+// String gives the default for the help text: none.
+func (f *priorityFlag) String() string {
+	if *f == 0 {
+		return ""
+	}
+	return strconv.FormatInt(int64(*f), 10)
 }

@@ -122,9 +122,6 @@ func refuseEmpty(cmd *cobra.Command) (err error) {
 		if flag.Value.Type() == "string" && flag.Value.String() == "" && !slices.Contains(mayBeEmpty, flag.Name) {
 			err = errors.Join(err, fmt.Errorf("--%s is empty: give it a value, or leave it out", flag.Name))
 		}
-		if flag.Name == "priority" && flag.Value.String() == "0" { // which a command has that names none
-			err = errors.Join(err, errors.New("--priority is 0: give it 1 (used up first) to 100, or leave it out"))
-		}
 	})
 	return err
 }

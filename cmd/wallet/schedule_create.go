@@ -94,7 +94,7 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	flags.StringVar(&in.Command.HoldID, "hold-id", "", "id of the hold: of the command that placed it")
 	flags.StringVar(&in.Command.ExpiresIn, "expires-in", "", "with --hold or --add: how long it lasts, such as 90s, 15m, 24h or 7d")
 	flags.BoolVar(&in.ExpiresAtNext, "expires-at-next", false, "with --hold or --add: until the schedule's next time, so that a month's credits end as those of the next come")
-	flags.Int64Var(&in.Command.Priority, "priority", 0, "with --add: 1 is used up first, 100 last")
+	flags.Var((*priorityFlag)(&in.Command.Priority), "priority", "with --add: 1 is used up first, 100 last")
 	flags.StringVar(&times.cron, "cron", "", "minute, hour, day of month, month, day of week, such as \"0 0 1 * *\"")
 	flags.DurationVar(&times.every, "every", 0, "interval, counted from 1970-01-01T00:00:00Z, such as 24h")
 	flags.DurationVar(&times.offset, "offset", 0, "how much later than the interval's multiples")

@@ -48,7 +48,7 @@ func TestPriority0IsNoPriority(t *testing.T) {
 		{"add", "u1", "USD", "5", "--id", "a"},
 		{"schedule", "create", "x", "--user", "u1", "--currency", "USD", "--add", "5", "--cron", "0 0 1 * *"},
 	} {
-		require.EqualError(t, execute(append(args, "--priority", "0")...), "--priority is 0: give it 1 (used up first) to 100, or leave it out", args)
+		require.EqualError(t, execute(append(args, "--priority", "0")...), `invalid argument "0" for "--priority" flag: give it 1 (used up first) to 100, or leave it out`, args)
 	}
 }
 

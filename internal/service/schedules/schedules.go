@@ -107,10 +107,9 @@ func validate(name string, in wallet.ApplyCommandInput) error {
 	if n := len(name); n > wallet.MaxScheduleBytes {
 		return fmt.Errorf("the name of schedule %q has %d bytes in UTF-8: choose one of at most %d, which is what Temporal can store", name, n, wallet.MaxScheduleBytes)
 	}
-	run.Next = run.At.Add(time.Hour).Truncate(time.Microsecond)
-	_, err := in.At(run)
-	in.Command.ID = run.CommandID()
-	return errors.Join(wallet.ValidateWallet(in.UserID, in.Currency), in.Command.Validate(), in.Command.ValidateScheduled(), err)
+	run.Next = run.At.Truncate(time.Second)
+	in, err := in.At(run)
+	return errors.Join(err, wallet.ValidateWallet(in.UserID, in.Currency), in.Command.Validate(), in.Command.ValidateScheduled())
 }
 
 // List lists the schedules of a user, or of all, that start ApplyCommand.
