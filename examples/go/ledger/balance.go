@@ -64,7 +64,7 @@ type Totals struct {
 	Wrong    []string      // users whose wallets differ from the ledger, ten at most
 }
 
-// sqlTrialBalance is of the lines up to a month; what moved is of that month, or of all if it is ”.
+// sqlTrialBalance is of the lines up to a month; what moved is of that month, or of all if it is empty.
 const sqlTrialBalance = `
 	SELECT currency, account, coalesce(sum(amount) FILTER (WHERE month < $1), 0)::text AS opening,
 		coalesce(-sum(amount) FILTER (WHERE $1 IN ('', month) AND amount < 0), 0)::text AS debit,
