@@ -134,7 +134,7 @@ func (c *Client) updateLane(ctx context.Context, lane int, calls []*call) ([]wal
 			items[i].ApplyCommandInput = &wallet.ApplyCommandInput{AssetRef: call.ref, Command: call.command}
 		}
 	}
-	encoded, err := retry(ctx, func() (encoded []byte, err error) {
+	encoded, err := retry(ctx, c, func() (encoded []byte, err error) {
 		err = c.updateOnce(ctx, c.laneTarget(lane), wallet.UpdateApplyLane, items, &encoded)
 		return encoded, err
 	})

@@ -22,7 +22,7 @@ func (c *Client) StartRun(ctx context.Context, in wallet.RunInput) error {
 		return err
 	}
 	id := wallet.RunWorkflowID(in.RunID)
-	_, err := retry(ctx, func() (client.WorkflowRun, error) {
+	_, err := retry(ctx, c, func() (client.WorkflowRun, error) {
 		return c.temporal.ExecuteWorkflow(resourceid.For(ctx, id), client.StartWorkflowOptions{
 			ID:                       id,
 			TaskQueue:                c.options.TaskQueue,
@@ -81,7 +81,7 @@ func (c *Client) updateRun(ctx context.Context, runID, name string) (wallet.RunS
 		return wallet.RunStatus{}, err
 	}
 	id := wallet.RunWorkflowID(runID)
-	status, err := retry(ctx, func() (status wallet.RunStatus, err error) {
+	status, err := retry(ctx, c, func() (status wallet.RunStatus, err error) {
 		handle, err := c.temporal.UpdateWorkflow(resourceid.For(ctx, id), client.UpdateWorkflowOptions{
 			WorkflowID: id, UpdateName: name, WaitForStage: client.WorkflowUpdateStageCompleted,
 		})

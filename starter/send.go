@@ -29,7 +29,7 @@ func (c *Client) Send(ctx context.Context, userID, currency string, command wall
 	if err == nil {
 		defer leave()
 		var busy error
-		_, err = retry(ctx, func() (client.WorkflowRun, error) {
+		_, err = retry(ctx, c, func() (client.WorkflowRun, error) {
 			if busy = c.checkHistory(ctx, ref, command.Size()); busy != nil {
 				return nil, busy
 			}

@@ -72,6 +72,7 @@ type Client struct {
 	running    *lru.Cache[string, struct{}]     // ids of workflows that answered
 	signalled  *lru.Cache[wallet.AssetRef, int] // bytes, see checkHistory
 	searchable atomic.Bool                      // the namespace has the search attributes
+	answered   atomic.Bool                      // some call did, so the namespace exists
 
 	updates *semaphore.Weighted // maxUpdates
 	looking sync.Mutex          // see lookLater

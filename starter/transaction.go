@@ -63,7 +63,7 @@ func (c *Client) Transaction(ctx context.Context, t wallet.Transaction) (wallet.
 		return *result, result.Err()
 	}
 	hash := t.RequestHash()
-	result, err := retry(ctx, func() (result wallet.TransactionResult, err error) {
+	result, err := retry(ctx, c, func() (result wallet.TransactionResult, err error) {
 		result, err = c.runTransaction(ctx, t)
 		if err == nil && result.RequestHash != hash || failure.IsOfAnother(err, hash) {
 			// A different transaction with the same id was still running.

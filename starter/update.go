@@ -28,7 +28,7 @@ func (c *Client) update(ctx context.Context, ref wallet.AssetRef, commands []wal
 		return nil, fmt.Errorf("update the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
 	}
 	defer leave()
-	results, err := retry(ctx, func() ([]wallet.Result, error) {
+	results, err := retry(ctx, c, func() ([]wallet.Result, error) {
 		if len(commands) > 1 {
 			return c.updateBatch(ctx, ref, commands)
 		}
@@ -141,13 +141,16 @@ func withoutLabel(refused error, start *client.StartWorkflowOptions) bool {
 
 // retry repeats a call that is safe to repeat until it succeeds, fails for good
 // or ctx ends.
-func retry[T any](ctx context.Context, call func() (T, error)) (T, error) {
+func retry[T any](ctx context.Context, c *Client, call func() (T, error)) (T, error) {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval = 10 * time.Millisecond
 	pauses.MaxInterval = 2 * time.Second
 	return backoff.Retry(ctx, func() (T, error) {
 		value, err := call()
-		if err != nil && !isPassing(err) {
+		if err == nil || isFinal(err) {
+			c.answered.Store(true)
+		}
+		if err != nil && !isPassing(err) && !c.namespaceIsLate(err) {
 			return value, backoff.Permanent(err)
 		}
 		return value, err
@@ -180,6 +183,13 @@ func isPassing(err error) bool {
 		}
 	}
 	return isSignalsLimit(err)
+}
+
+// namespaceIsLate reports whether the namespace is missing only because the server has just started:
+// for a moment it knows none. A namespace that has never answered is a mistake, and the caller is told.
+func (c *Client) namespaceIsLate(err error) bool {
+	var missing *serviceerror.NamespaceNotFound
+	return errors.As(err, &missing) && c.answered.Load()
 }
 
 // Register registers the Client's activities: the only one of the ApplyCommand workflow, the
