@@ -186,8 +186,8 @@ func (a Amount) digits() int {
 	return max(value.NumDigits()+int(max(value.Exponent(), 0)), int(-value.Exponent()))
 }
 
-// MarshalJSON writes a string.
-func (a Amount) MarshalJSON() ([]byte, error) { return json.Marshal(a.String()) }
+// MarshalJSON writes a string, which has nothing to escape.
+func (a Amount) MarshalJSON() ([]byte, error) { return []byte(`"` + a.String() + `"`), nil }
 
 // UnmarshalJSON reads a string. If a caller sends a number or null, the error says to send a
 // string.

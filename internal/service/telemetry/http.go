@@ -1,7 +1,10 @@
 package telemetry
 
 import (
+	"context"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -19,10 +22,16 @@ func (m *Metrics) HTTP(next http.Handler) http.Handler {
 	if err != nil {
 		return next
 	}
-	active, err := m.meter.Int64UpDownCounter("wallet_http_active_requests", metric.WithDescription("Requests of the HTTP API in progress."))
+	var active atomic.Int64
+	_, err = m.meter.Int64ObservableUpDownCounter("wallet_http_active_requests", metric.WithDescription("Requests of the HTTP API in progress."),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(active.Load())
+			return nil
+		}))
 	if err != nil {
 		return next
 	}
+	var known sync.Map // labels by answered: making them costs more than recording
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start, recorded := time.Now(), &statusRecorder{ResponseWriter: w, status: http.StatusOK}
 		ctx := r.Context()
@@ -30,15 +39,15 @@ func (m *Metrics) HTTP(next http.Handler) http.Handler {
 		if provider := tracing.Load(); provider != nil {
 			ctx, span = provider.Tracer("github.com/valueledger/wallet").Start(
 				propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header)), "HTTP "+methodOf(r), trace.WithSpanKind(trace.SpanKindServer))
+			r = r.WithContext(ctx)
 		}
-		r = r.WithContext(ctx)
-		active.Add(ctx, 1)
+		active.Add(1)
 		defer func() {
-			active.Add(ctx, -1)
-			labels := []attribute.KeyValue{attribute.String("route", recorded.route), attribute.String("method", methodOf(r)), attribute.Int("status", recorded.status)}
-			duration.Record(ctx, time.Since(start).Seconds(), metric.WithAttributes(labels...))
+			active.Add(-1)
+			labels := labelsOf(&known, answered{recorded.route, methodOf(r), recorded.status})
+			duration.Record(ctx, time.Since(start).Seconds(), labels.option)
 			if span != nil {
-				span.SetAttributes(labels...)
+				span.SetAttributes(labels.set.ToSlice()...)
 				if recorded.status >= http.StatusInternalServerError {
 					span.SetStatus(codes.Error, http.StatusText(recorded.status))
 				}
@@ -47,6 +56,26 @@ func (m *Metrics) HTTP(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(recorded, r)
 	})
+}
+
+// answered is what the labels of a request say. It has few values.
+type answered struct {
+	route, method string
+	status        int
+}
+
+type labels struct {
+	set    attribute.Set
+	option metric.RecordOption
+}
+
+func labelsOf(known *sync.Map, a answered) labels {
+	if l, ok := known.Load(a); ok {
+		return l.(labels)
+	}
+	set := attribute.NewSet(attribute.String("route", a.route), attribute.String("method", a.method), attribute.Int("status", a.status))
+	l, _ := known.LoadOrStore(a, labels{set, metric.WithAttributeSet(set)})
+	return l.(labels)
 }
 
 // methodOf bounds the values of a label.

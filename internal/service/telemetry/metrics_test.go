@@ -158,3 +158,33 @@ func TestAFailedVerificationIsTold(t *testing.T) {
 	require.Regexp(t, `\nwallet_verify_failed_timestamp_seconds [1-9]`, scraped())
 	require.NotContains(t, scraped(), "wallet_verify_finished_timestamp_seconds")
 }
+
+func TestRequestsAreMeasuredByRouteMethodAndStatus(t *testing.T) {
+	metrics, err := telemetry.NewMetrics()
+	require.NoError(t, err)
+	scraped := func() string {
+		answer := httptest.NewRecorder()
+		metrics.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		return answer.Body.String()
+	}
+	measured := metrics.HTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		telemetry.SetRoute(w, r.Method+" /v1/wallets/{user}")
+		require.Contains(t, scraped(), "\nwallet_http_active_requests 1\n")
+		if r.URL.Query().Has("refuse") {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+		}
+	}))
+	for _, r := range []struct{ method, path string }{
+		{http.MethodPost, "/v1/wallets/u1"}, {http.MethodPost, "/v1/wallets/u2"}, {http.MethodPost, "/v1/wallets/u2?refuse"}, {http.MethodGet, "/v1/wallets/u1"},
+	} {
+		measured.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(r.method, r.path, nil))
+	}
+	for series, count := range map[string]int{
+		`method="POST",route="POST /v1/wallets/{user}",status="200"`: 2,
+		`method="POST",route="POST /v1/wallets/{user}",status="422"`: 1,
+		`method="GET",route="GET /v1/wallets/{user}",status="200"`:   1,
+	} {
+		require.Contains(t, scraped(), fmt.Sprintf("\nwallet_http_request_duration_seconds_count{%s} %d\n", series, count))
+	}
+	require.Contains(t, scraped(), "\nwallet_http_active_requests 0\n")
+}
