@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -47,6 +48,17 @@ func (m *Metrics) HTTP(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(recorded, r)
 	})
+}
+
+// ObserveReads reports how old the answers to reads can be.
+func (m *Metrics) ObserveReads(lag func() time.Duration) error {
+	_, err := m.meter.Float64ObservableGauge("wallet_read_lag", metric.WithUnit("s"),
+		metric.WithDescription("How old an answer from the read database can be; it grows while there is none."),
+		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
+			o.Observe(lag().Seconds())
+			return nil
+		}))
+	return err
 }
 
 // methodOf bounds the values of a label.
