@@ -119,7 +119,7 @@ func New(o Options) (*Server, error) {
 	config.CreateHooks = nil // no $schema in answers
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}
-	config.Info.Description = "Balances of users, and commands that change them. See docs/http.md."
+	config.Info.Description = "Balances of users, and commands that change them. What was read from a standby has the header Wallet-Age: how many seconds old it can be. See docs/http.md."
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
 	s.api = humago.New(s.mux, config)
 	aliasTypes(s.api.OpenAPI().Components.Schemas)
