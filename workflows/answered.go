@@ -48,10 +48,14 @@ func AnsweredBy(workflow string, history *historypb.History, ref wallet.AssetRef
 	return all, err
 }
 
-// outcomesOf are those of the updates, by the event that accepted them.
+// outcomesOf are those of the updates, by the event that accepted them. What a reset admits again was
+// accepted by the run before, and may have been answered there.
 func outcomesOf(history *historypb.History) map[int64]*updatepb.Outcome {
 	outcomes := map[int64]*updatepb.Outcome{}
 	for _, event := range history.GetEvents() {
+		if event.GetEventType() == enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED {
+			outcomes[event.GetEventId()] = &updatepb.Outcome{}
+		}
 		if completed := event.GetWorkflowExecutionUpdateCompletedEventAttributes(); completed != nil {
 			outcomes[completed.GetAcceptedEventId()] = completed.GetOutcome()
 		}

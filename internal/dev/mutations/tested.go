@@ -7,6 +7,24 @@ var Tested = []struct {
 	Package, Test string
 }{
 	{Mutation{
+		Name:      "salvage_lanes",
+		Mechanism: "What a lane has answered is looked for after a failover.",
+		Edits: []Edit{{
+			File: "workflows/answered.go",
+			Old:  `if answer.Facts == nil {`,
+			New:  `if true {`,
+		}},
+	}, "./workflows", "TestWhatWasAnsweredIsInTheHistories"},
+	{Mutation{
+		Name:      "salvage_refused",
+		Mechanism: "What was never to have an entry is not looked for after a failover.",
+		Edits: []Edit{{
+			File: "workflows/answered.go",
+			Old:  `return f == nil || f.GetApplicationFailureInfo().GetType() == wallet.FailureUnappliedCommand`,
+			New:  `return true`,
+		}},
+	}, "./workflows", "TestWhatWasAnsweredIsInTheHistories"},
+	{Mutation{
 		Name:      "standby_age",
 		Mechanism: "An answer from a standby is not old because the primary was idle.",
 		Edits: []Edit{{
