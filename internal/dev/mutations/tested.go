@@ -12,7 +12,7 @@ var Tested = []struct {
 		Edits: []Edit{{
 			File: "workflows/answered.go",
 			Old:  `if answer.Facts == nil {`,
-			New:  `if true {`,
+			New:  `if answer.Facts != nil {`,
 		}},
 	}, "./workflows", "TestWhatWasAnsweredIsInTheHistories"},
 	{Mutation{
