@@ -14,6 +14,8 @@ import (
 	"github.com/valueledger/wallet/internal/service/payloads"
 )
 
+const byUpdate = "update"
+
 // Accepted is a command that a run of a wallet's workflow has accepted, applied or not.
 type Accepted struct {
 	wallet.Received
@@ -53,7 +55,7 @@ func AcceptedCommands(history *historypb.History, ref wallet.AssetRef, from conv
 			if request == nil {
 				continue
 			}
-			by = "update"
+			by = byUpdate
 			commands, err = updateCommands(request.GetInput().GetName(), request.GetInput().GetArgs(), from)
 		}
 		if err != nil {

@@ -31,7 +31,7 @@ Exit codes: 0 success, 1 error, or Wallet broke a promise.`,
 		SilenceUsage:  true,
 		SilenceErrors: true, // printed once, by main
 	}
-	root.AddCommand(runCommand(), demoCommand(), benchCommand(), tortureCommand(), verifyBenchCommand())
+	root.AddCommand(runCommand(), demoCommand(), benchCommand(), tortureCommand(), failoverCommand(), verifyBenchCommand())
 	return root
 }
 

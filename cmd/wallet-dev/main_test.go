@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/valueledger/wallet/internal/dev/failover"
 	"github.com/valueledger/wallet/internal/test/doctest"
 )
 
@@ -45,7 +47,7 @@ func TestTheDocsNameCommandsOfWalletDevThatThereAre(t *testing.T) {
 func TestARunNeedsTheProgramWalletBesideIt(t *testing.T) {
 	alone := filepath.Join(t.TempDir(), "wallet-dev")
 	require.NoError(t, os.Link(filepath.Join(programs, "wallet-dev"), alone))
-	for _, command := range []string{"run", "demo", "torture", "verifybench"} {
+	for _, command := range []string{"run", "demo", "torture", "failover", "verifybench"} {
 		out, err := exec.Command(alone, command).CombinedOutput()
 		require.Error(t, err)
 		require.Contains(t, string(out), `wallet is missing: build both programs with "make bin/wallet bin/wallet-dev"`)
@@ -66,4 +68,30 @@ func TestVerifyBenchPrintsWhatVerifyTook(t *testing.T) {
 	require.Equal(t, 0, code, errs)
 	require.Contains(t, out, "verified 10 wallets, 100 journal entries, 80 events: 0 findings\nwallets\t10\nentries\t100\n")
 	require.Regexp(t, `\npeak memory of wallet verify\t\d+ MiB\n`, out)
+}
+
+// TestAFailoverLosesNothingUnnoticed promotes a synchronous standby, which has all that was answered,
+// and one that is behind: "wallet salvage" names what is lost, and has it applied again. Commands go to
+// wallets and lanes, transfers to lanes and workflows of their own.
+func TestAFailoverLosesNothingUnnoticed(t *testing.T) {
+	for name, flags := range map[string][]string{"synchronous": nil, "asynchronous": {"--async", "--behind", "60"}} {
+		t.Run(name, func(t *testing.T) {
+			out, errs, code := run(t, append([]string{"failover", "--answers", "100", "-o", "json"}, flags...)...)
+			require.Zero(t, code, "%s%s", out, errs)
+			var reports []failover.Report
+			require.NoError(t, json.Unmarshal([]byte(out), &reports))
+			require.Len(t, reports, 1)
+			r := reports[0]
+			require.Equal(t, name, r.Replication)
+			require.Empty(t, r.Problems)
+			if flags == nil {
+				require.Zero(t, r.Lost)
+				return
+			}
+			require.Greater(t, r.Lost, 30, "the standby had received most of it: the test shows nothing")
+			require.Equal(t, r.Lost, r.Reported)
+			require.Equal(t, r.Lost, r.Recovered)
+			require.Positive(t, r.Noticed, "no wallet noticed at its next command")
+		})
+	}
 }

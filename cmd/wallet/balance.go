@@ -52,13 +52,13 @@ from the journal, with the position and the hash of the last entry of that time.
 				return err
 			}
 			if by != "" {
-				return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+				return a.withReads(cmd.Context(), func(pool *pgxpool.Pool) error {
 					return a.balanceByGrant(cmd, trail.New(pool), userID, currency)
 				})
 			}
 			var assets []wallet.Asset
 			var ahead []trail.Ahead
-			err = a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
+			err = a.withReads(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
 				read := trail.New(pool)
 				if assets, err = readBalances(cmd.Context(), read, userID, currency, past, byVersion); err != nil {
 					return err

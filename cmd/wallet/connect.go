@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -32,6 +33,57 @@ func (a *app) withPool(ctx context.Context, do func(*pgxpool.Pool) error) error 
 	return do(pool)
 }
 
+// catchUpPatience is how long a read waits for a standby.
+const catchUpPatience = 2 * time.Second
+
+// withReads connects to the Postgres that reads of the journal go to, for the time of do. If that is
+// a standby, it waits a little until that has what the primary has, and otherwise says on stderr how
+// old what is read may be.
+func (a *app) withReads(ctx context.Context, do func(*pgxpool.Pool) error) error {
+	if a.read == a.database {
+		return a.withPool(ctx, do)
+	}
+	view := &postgres.View{}
+	reads, err := service.OpenReads(ctx, a.read, view)
+	if err != nil {
+		return err
+	}
+	defer reads.Pool.Close()
+	current := a.catchUp(ctx, reads, view)
+	if err := a.read.Check(ctx, reads.Pool); err != nil {
+		return err
+	}
+	view.Restart()
+	err = do(reads.Pool)
+	if standby := view.Standby(); standby != nil && !current {
+		a.tellStandby(standby)
+	}
+	return err
+}
+
+// catchUp reports whether what is read now has all that the primary had when the command began.
+func (a *app) catchUp(ctx context.Context, reads *postgres.Reads, view *postgres.View) bool {
+	ctx, cancel := context.WithTimeout(ctx, catchUpPatience)
+	defer cancel()
+	if a.database.URL == "" {
+		return false
+	}
+	primary, err := service.OpenPool(ctx, a.database)
+	if err != nil {
+		return false
+	}
+	defer primary.Close()
+	if err := reads.Mark(ctx, primary); err != nil {
+		return false
+	}
+	reads.Demand(view)
+	if err := reads.Pool.Ping(ctx); err != nil {
+		view.Forget()
+		return false
+	}
+	return true
+}
+
 // withWriterPool connects to a Postgres that takes writes, for the time of do.
 func withWriterPool(ctx context.Context, database service.Database, do func(*pgxpool.Pool) error) error {
 	pool, err := service.OpenPool(ctx, database)
@@ -49,14 +101,18 @@ func (a *app) noteStandby(ctx context.Context, pool *pgxpool.Pool) error {
 	}
 	defer conn.Release()
 	standby, err := postgres.StandbyOf(ctx, conn.Conn())
-	switch {
-	case standby == nil:
-	case a.output == "json":
-		printJSON(os.Stderr, "note", standby.String())
-	default:
-		fmt.Fprintln(os.Stderr, "note:", standby)
+	if standby != nil {
+		a.tellStandby(standby)
 	}
 	return err
+}
+
+func (a *app) tellStandby(standby *postgres.Standby) {
+	if a.output == "json" {
+		printJSON(os.Stderr, "note", standby.String())
+	} else {
+		fmt.Fprintln(os.Stderr, "note:", standby)
+	}
 }
 
 // process is what a command that runs until SIGTERM works with.

@@ -30,7 +30,7 @@ records it later.`,
 				return err
 			}
 			filter.ExpiresBefore = before.Time
-			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error { return a.printGrants(cmd, trail.New(pool), filter) })
+			return a.withReads(cmd.Context(), func(pool *pgxpool.Pool) error { return a.printGrants(cmd, trail.New(pool), filter) })
 		},
 	}
 	cmd.Flags().BoolVar(&filter.All, "all", false, "those of which nothing is left too")

@@ -36,7 +36,7 @@ records it later.`,
 			if state != "" && !slices.Contains(holdStates, state) {
 				return cli.Usagef("--state %q is unknown: use %s", state, strings.Join(holdStates, ", "))
 			}
-			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+			return a.withReads(cmd.Context(), func(pool *pgxpool.Pool) error {
 				return a.printHolds(cmd, trail.New(pool), trail.HoldFilter{UserID: userID, Currency: currency, State: wallet.HoldState(state)})
 			})
 		},

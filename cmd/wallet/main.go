@@ -32,6 +32,7 @@ const writesCSV = "csv"
 type app struct {
 	output    string // table or json; csv where writesCSV allows it
 	database  service.Database
+	read      service.Database // where reads of the journal go; the database, unless it is set
 	owner     service.Database // of the tables; only "migrate" and "currency add" need it
 	taskQueue string
 	logLevel  string
@@ -62,8 +63,9 @@ TEMPORAL_PROFILE), Postgres by WALLET_DATABASE_URL. After "wallet-dev run",
 	cli.AddTaskQueueFlag(root, &a.taskQueue)
 	cli.AddLogFlags(root, &a.logLevel, &a.logFormat, "info")
 	flags.StringVar(&a.database.URL, "database-url", os.Getenv("WALLET_DATABASE_URL"), "Postgres connection string (WALLET_DATABASE_URL)")
+	flags.StringVar(&a.read.URL, "read-database-url", os.Getenv("WALLET_READ_DATABASE_URL"), "a standby of it, for reads of the journal; else the database-url (WALLET_READ_DATABASE_URL)")
 	flags.StringVar(&a.owner.URL, "owner-database-url", os.Getenv("WALLET_OWNER_DATABASE_URL"), "the same database as the owner of the tables, for migrate and currency add; else the database-url (WALLET_OWNER_DATABASE_URL)")
-	for _, name := range []string{"database-url", "owner-database-url"} {
+	for _, name := range []string{"database-url", "read-database-url", "owner-database-url"} {
 		flags.Lookup(name).DefValue = "" // it may hold a password: not for the help text
 	}
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
@@ -129,12 +131,18 @@ func refuseEmpty(cmd *cobra.Command) (err error) {
 // nameDatabases settles where the databases' URLs come from. One that was given on the
 // command line counts more than any of the environment.
 func (a *app) nameDatabases(given func(flag string) bool) {
-	a.database.Setting, a.owner.Setting = "WALLET_DATABASE_URL", "WALLET_OWNER_DATABASE_URL"
+	a.database.Setting, a.read.Setting, a.owner.Setting = "WALLET_DATABASE_URL", "WALLET_READ_DATABASE_URL", "WALLET_OWNER_DATABASE_URL"
 	if given("database-url") {
 		a.database.Setting = "--database-url"
 	}
+	if given("read-database-url") {
+		a.read.Setting = "--read-database-url"
+	}
 	if given("owner-database-url") {
 		a.owner.Setting = "--owner-database-url"
+	}
+	if a.read.URL == "" || given("database-url") && !given("read-database-url") {
+		a.read = a.database
 	}
 	if a.owner.URL == "" || given("database-url") && !given("owner-database-url") {
 		a.owner = a.database

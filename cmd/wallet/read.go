@@ -58,7 +58,7 @@ million wallets take seconds. Exit code 1 if none has it. The id of a
 transaction is looked up with "wallet transaction show".`,
 		Example: "  wallet find order-7", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+			return a.withReads(cmd.Context(), func(pool *pgxpool.Pool) error {
 				var entries []wallet.Entry
 				read := trail.New(pool)
 				err := read.Find(cmd.Context(), args[0], func(e wallet.Entry) error {
@@ -184,7 +184,7 @@ func readPages[T any](a *app, cmd *cobra.Command, args []string, p paging, l lis
 	if p.limit < 0 {
 		return cli.Usagef("--limit %d is negative: use 0 for all", p.limit)
 	}
-	return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+	return a.withReads(cmd.Context(), func(pool *pgxpool.Pool) error {
 		t, encoder := newPagedTable(cmd.OutOrStdout(), append(unnamed(scope, "user", "currency"), l.header...)), json.NewEncoder(cmd.OutOrStdout())
 		shown := 0
 		for left := p.limit; ; {

@@ -23,7 +23,7 @@ func (a *app) receiptCommand() *cobra.Command {
 			if _, _, err := walletArgs(args[:2]); err != nil {
 				return err
 			}
-			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+			return a.withReads(cmd.Context(), func(pool *pgxpool.Pool) error {
 				receipt, err := trail.New(pool).Receipt(cmd.Context(), args[0], args[1], args[2])
 				if err != nil {
 					return err
@@ -52,7 +52,7 @@ func (a *app) headCommand() *cobra.Command {
 				}
 			}
 			encoder := json.NewEncoder(cmd.OutOrStdout())
-			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+			return a.withReads(cmd.Context(), func(pool *pgxpool.Pool) error {
 				exported := 0
 				err := trail.New(pool).Heads(cmd.Context(), userID, currency, func(head trail.Receipt) error {
 					exported++
@@ -84,7 +84,7 @@ func (a *app) verifyReceipts(cmd *cobra.Command, path string) error {
 	}
 	defer file.Close()
 	report := receiptsReport{Findings: []trail.Finding{}}
-	failed := a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+	failed := a.withReads(cmd.Context(), func(pool *pgxpool.Pool) error {
 		read, findings, err := trail.New(pool).CheckReceipts(cmd.Context(), file)
 		report.Receipts, report.Findings = read, append(report.Findings, findings...)
 		return err

@@ -48,8 +48,9 @@ type salvaged struct {
 
 func (a *app) salvageCommand() *cobra.Command {
 	runID, apply := "", false
+	var since timeFlag
 	cmd := &cobra.Command{
-		Use: "salvage USER CURRENCY", Short: "Find commands that an ended run had accepted and not applied",
+		Use: "salvage [USER CURRENCY]", Short: "Find commands that Temporal has and the journal does not",
 		Long: `Read the histories of a wallet's workflow runs that were terminated, timed out
 or failed, as long as Temporal keeps them, and compare the commands in them with
 the journal. A command that the journal does not have is missing: its signal was
@@ -57,10 +58,30 @@ accepted, but the run ended before. Exit code 1 if some are missing.
 
 With --apply the missing ones are sent again as signals, in the order of the
 histories, with their ids: one that was applied meanwhile does not count twice.
-Encrypted histories are read with the keys in WALLET_PAYLOAD_KEYS.`,
-		Example: "  wallet salvage u1 USD\n  wallet salvage u1 USD --apply",
-		Args:    cobra.ExactArgs(2),
+Encrypted histories are read with the keys in WALLET_PAYLOAD_KEYS.
+
+With --since, without a wallet, it is for a Postgres that has lost what it had
+answered, after a restore or a failover: it reads what all wallets, lanes and
+transactions have answered since that time. Running wallets go on meanwhile; a
+signal that waits in one is missing too, and sending it again does no harm.`,
+		Example: "  wallet salvage u1 USD\n  wallet salvage u1 USD --apply\n  wallet salvage --since 2026-11-30T18:00:00Z --apply",
+		Args: cobra.MatchAll(cobra.MaximumNArgs(2), func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return cli.Usagef("salvage takes a user and a currency, or neither and --since")
+			}
+			return nil
+		}),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch all := len(args) == 0; {
+			case all && since.IsZero():
+				return cli.Usagef("name a wallet, or with --since a time shortly before Postgres lost entries")
+			case all && runID != "":
+				return cli.Usagef("--run-id is for one wallet: name its user and currency")
+			case all:
+				return a.salvageAll(cmd, since.Time, apply)
+			case !since.IsZero():
+				return cli.Usagef("--since is for all wallets: leave out %q", args)
+			}
 			ref := wallet.AssetRef{UserID: args[0], Currency: args[1]}
 			if err := wallet.ValidateWallet(ref.UserID, ref.Currency); err != nil {
 				return err
@@ -81,6 +102,7 @@ Encrypted histories are read with the keys in WALLET_PAYLOAD_KEYS.`,
 		},
 	}
 	cmd.Flags().StringVar(&runID, "run-id", "", "look at this run only")
+	cmd.Flags().Var(&since, "since", "of all wallets, what was answered since this time: RFC 3339")
 	cmd.Flags().BoolVar(&apply, "apply", false, "send the missing commands again")
 	return cmd
 }

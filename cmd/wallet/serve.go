@@ -18,6 +18,7 @@ import (
 	"github.com/valueledger/wallet/internal/service/cli"
 	"github.com/valueledger/wallet/internal/service/console"
 	"github.com/valueledger/wallet/internal/service/httpserver"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/starter"
@@ -114,6 +115,10 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 	if err := p.metrics.ObservePool(p.pool); err != nil {
 		return err
 	}
+	reads, err := a.followReads(ctx, p)
+	if err != nil {
+		return err
+	}
 	if err := p.dialTemporal(ctx); err != nil {
 		return err
 	}
@@ -132,14 +137,14 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 	}
 	defer closeStore()
 	s, err := httpserver.New(httpserver.Options{
-		Wallets: wallets, Pool: p.pool, Auth: auth, Logger: p.logger, Checks: probe.Checks(), AnswerTimeout: o.timeout, Rate: o.rate,
+		Wallets: wallets, Pool: p.pool, Reads: reads, Auth: auth, Logger: p.logger, Checks: probe.Checks(), AnswerTimeout: o.timeout, Rate: o.rate,
 		Wrap: p.metrics.HTTP, Webhooks: store,
 	})
 	if err != nil {
 		return err
 	}
 	if o.console {
-		if err := o.mountConsole(ctx, s, wallets, p, auth); err != nil {
+		if err := o.mountConsole(ctx, s, wallets, p, reads, auth); err != nil {
 			return err
 		}
 	}
@@ -152,7 +157,11 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 			zap.String("address", listener.Addr().String()))
 	}
 	if o.metrics != service.HTTPOff {
-		server, err := telemetry.Serve(o.metrics, p.metrics.Handler(), p.logger, probe.Checks())
+		checks := probe.Checks()
+		if reads != nil { // without it, commands are still answered
+			checks = append(checks, telemetry.Check{Name: "read_database", Do: reads.Check, Optional: true})
+		}
+		server, err := telemetry.Serve(o.metrics, p.metrics.Handler(), p.logger, checks)
 		if err != nil {
 			return err
 		}
@@ -167,8 +176,22 @@ func (a *app) serve(cmd *cobra.Command, o serveOptions) error {
 	return nil
 }
 
-func (o serveOptions) mountConsole(ctx context.Context, s *httpserver.Server, wallets *starter.Client, p *process, auth *access.Authenticator) (err error) {
-	options := console.Options{Auth: auth, Pool: p.pool, Read: s.Read(), Wallets: wallets, Logger: p.logger, AnswerTimeout: o.timeout, Allow: s.Allow, Widely: s.Widely, URL: o.consoleURL}
+// followReads opens the read database, until ctx ends; nil if there is none of its own.
+func (a *app) followReads(ctx context.Context, p *process) (*postgres.Reads, error) {
+	if a.read == a.database {
+		return nil, nil
+	}
+	reads, err := service.OpenReads(ctx, a.read, nil)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, reads.Pool.Close)
+	go reads.Follow(ctx, p.pool)
+	return reads, p.metrics.ObserveReads(reads.Lag)
+}
+
+func (o serveOptions) mountConsole(ctx context.Context, s *httpserver.Server, wallets *starter.Client, p *process, reads *postgres.Reads, auth *access.Authenticator) (err error) {
+	options := console.Options{Auth: auth, Pool: p.pool, Read: s.Read(), Reads: reads, AwaitVersion: s.AwaitVersion, Wallets: wallets, Logger: p.logger, AnswerTimeout: o.timeout, Allow: s.Allow, Widely: s.Widely, URL: o.consoleURL}
 	if text := os.Getenv(envConsoleKey); text != "" {
 		if options.Key, err = console.ParseKey(text); err != nil {
 			return fmt.Errorf("%s: %w", envConsoleKey, err)

@@ -44,7 +44,7 @@ of, and one for what is not granted.`,
 			default:
 				a.output = "csv"
 			}
-			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+			return a.withReads(cmd.Context(), func(pool *pgxpool.Pool) error {
 				read := trail.New(pool)
 				s, err := read.Statement(cmd.Context(), userID, currency, from.Time, to.Time)
 				if err != nil {

@@ -26,7 +26,7 @@ if they differ.`,
 		Args:        cobra.NoArgs,
 		Annotations: map[string]string{writesCSV: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withPool(cmd.Context(), func(pool *pgxpool.Pool) error {
+			return a.withReads(cmd.Context(), func(pool *pgxpool.Pool) error {
 				all, err := trail.New(pool).Totals(cmd.Context(), currency, from.Time, to.Time)
 				if err != nil {
 					return err

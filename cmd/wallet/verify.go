@@ -46,7 +46,7 @@ they check that the journal still has exactly the entries exported earlier.`,
 				}
 			}
 			var report trail.Report
-			err := a.withPool(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
+			err := a.withReads(cmd.Context(), func(pool *pgxpool.Pool) (err error) {
 				report, err = a.verifyWithProgress(cmd, trail.New(pool), options)
 				return err
 			})

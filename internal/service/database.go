@@ -65,6 +65,17 @@ func OpenReadPool(ctx context.Context, database Database) (*pgxpool.Pool, error)
 	return database.open(ctx, anyServer)
 }
 
+// OpenReads is a pool for reads alone, of a database that may be a standby: the first of the servers
+// in the URL that answers. It does not connect yet, so that nothing else fails with it. Reads whose
+// context has no view are of the view other, if that is not nil.
+func OpenReads(ctx context.Context, database Database, other *postgres.View) (*postgres.Reads, error) {
+	config, err := database.config()
+	if err != nil {
+		return nil, err
+	}
+	return postgres.NewReads(ctx, config, other)
+}
+
 // says reports whether a parameter is set in the URL or its environment variable.
 func (d Database) says(parameter, variable string) bool {
 	return strings.Contains(d.URL, parameter) || os.Getenv(variable) != "" // of a URL or of key=value pairs
@@ -96,22 +107,30 @@ func (d Database) open(ctx context.Context, config *pgxpool.Config) (*pgxpool.Po
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	where := strings.Join(servers(config), ",") + "/" + config.ConnConfig.Database
-	if err := pool.Ping(ctx); err != nil {
+	if err := d.Check(ctx, pool); err != nil {
 		pool.Close()
-		var notWritable *postgres.NotWritableError
-		if errors.As(err, &notWritable) {
-			return nil, fmt.Errorf("no Postgres to write to at %s (%s): %w", where, d.Setting, err)
-		}
-		return nil, fmt.Errorf("no answer from Postgres at %s (%s; %s): %w", where, d.Setting, remedy(postgresHints, err), err)
-	}
-	if err := migrations.Check(ctx, pool); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("check Postgres at %s (%s): %w", where, d.Setting, err)
+		return nil, err
 	}
 	return pool, nil
+}
+
+// Check returns an error unless a pool of the database answers, and is migrated.
+func (d Database) Check(ctx context.Context, pool *pgxpool.Pool) error {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	config := pool.Config()
+	where := strings.Join(servers(config), ",") + "/" + config.ConnConfig.Database
+	if err := pool.Ping(ctx); err != nil {
+		var notWritable *postgres.NotWritableError
+		if errors.As(err, &notWritable) {
+			return fmt.Errorf("no Postgres to write to at %s (%s): %w", where, d.Setting, err)
+		}
+		return fmt.Errorf("no answer from Postgres at %s (%s; %s): %w", where, d.Setting, remedy(postgresHints, err), err)
+	}
+	if err := migrations.Check(ctx, pool); err != nil {
+		return fmt.Errorf("check Postgres at %s (%s): %w", where, d.Setting, err)
+	}
+	return nil
 }
 
 // servers returns the addresses in a URL, in order.

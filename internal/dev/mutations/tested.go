@@ -7,6 +7,51 @@ var Tested = []struct {
 	Package, Test string
 }{
 	{Mutation{
+		Name:      "salvage_lanes",
+		Mechanism: "What a lane has answered is looked for after a failover.",
+		Edits: []Edit{{
+			File: "workflows/answered.go",
+			Old:  `if answer.Facts == nil {`,
+			New:  `if answer.Facts != nil {`,
+		}},
+	}, "./workflows", "TestWhatWasAnsweredIsInTheHistories"},
+	{Mutation{
+		Name:      "salvage_refused",
+		Mechanism: "What was never to have an entry is not looked for after a failover.",
+		Edits: []Edit{{
+			File: "workflows/answered.go",
+			Old:  `return f == nil || f.GetApplicationFailureInfo().GetType() == wallet.FailureUnappliedCommand`,
+			New:  `return true`,
+		}},
+	}, "./workflows", "TestWhatWasAnsweredIsInTheHistories"},
+	{Mutation{
+		Name:      "standby_age",
+		Mechanism: "An answer from a standby is not old because the primary was idle.",
+		Edits: []Edit{{
+			File: "internal/service/postgres/reads.go",
+			Old:  `if m.wal <= standby.WAL {`,
+			New:  `if m.wal < 0 {`,
+		}},
+	}, "./internal/service/httpserver", "TestReadsComeFromTheStandby"},
+	{Mutation{
+		Name:      "standby_version",
+		Mechanism: "A read that demands a version does not get an older one.",
+		Edits: []Edit{{
+			File: "internal/service/httpserver/reads.go",
+			Old:  `case err == nil && a.Version >= version:`,
+			New:  `case err == nil && a.Version >= 0:`,
+		}},
+	}, "./internal/service/httpserver", "TestReadsComeFromTheStandby"},
+	{Mutation{
+		Name:      "standby_view",
+		Mechanism: "Later reads of a request are not older than earlier ones, whatever standby they come from.",
+		Edits: []Edit{{
+			File: "internal/service/postgres/reads.go",
+			Old:  `if standby != nil && standby.WAL < v.wal {`,
+			New:  `if false {`,
+		}},
+	}, "./internal/service/httpserver", "TestLaterReadsOfARequestAreNotOlder"},
+	{Mutation{
 		Name:      "run_actor",
 		Mechanism: "The lines of a file that came over HTTP name no other actor than its sender.",
 		Edits: []Edit{{

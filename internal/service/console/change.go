@@ -209,7 +209,7 @@ func (c *Console) applyChange(ctx context.Context, w http.ResponseWriter, r *req
 	case err != nil:
 		return err
 	}
-	address, err := to("entry", v.AssetRef, "position", result.Position, "done", "1")
+	address, err := to("entry", v.AssetRef, "position", result.Position, "at_least_version", result.Version, "done", "1")
 	if err != nil {
 		return err
 	}

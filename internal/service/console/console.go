@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,11 +45,14 @@ const (
 
 // Options of a Console.
 type Options struct {
-	Auth    *access.Authenticator
-	Pool    *pgxpool.Pool
-	Read    trail.Reader // the one that others verify with: verifications take turns
-	Wallets *starter.Client
-	Logger  *zap.Logger
+	Auth *access.Authenticator
+	Pool *pgxpool.Pool
+	Read trail.Reader // the one that others verify with: verifications take turns
+	// Reads is what Read reads from, and AwaitVersion waits for a version there; nil if that is Pool.
+	Reads        *postgres.Reads
+	AwaitVersion func(context.Context, wallet.AssetRef, int64) error
+	Wallets      *starter.Client
+	Logger       *zap.Logger
 	// AnswerTimeout is how long a page may take.
 	AnswerTimeout time.Duration
 	// Key encrypts sessions, 32 bytes. Servers behind one address need the same. If it is empty,
@@ -131,6 +135,7 @@ type request struct {
 	in   bool // somebody is logged in, or need not be
 	form url.Values
 	ref  wallet.AssetRef
+	view *postgres.View
 }
 
 func (r *request) get(name string) string { return r.form.Get(name) }
@@ -165,12 +170,24 @@ func (c *Console) register(p page) {
 		r.in = true
 		ctx, cancel := context.WithTimeout(hr.Context(), c.AnswerTimeout)
 		defer cancel()
+		ctx, r.view = postgres.NewView(ctx)
 		if err := c.mayUse(w, r, p); err != nil {
+			c.fail(w, r, err)
+		} else if err := c.await(ctx, r); err != nil {
 			c.fail(w, r, err)
 		} else if err := p.do(ctx, w, r); err != nil {
 			c.fail(w, r, err)
 		}
 	})
+}
+
+// await waits for the version that a person's own change has made.
+func (c *Console) await(ctx context.Context, r *request) error {
+	version, err := strconv.ParseInt(r.get("at_least_version"), 10, 64)
+	if err != nil || c.Reads == nil {
+		return nil
+	}
+	return c.AwaitVersion(ctx, r.ref, version)
 }
 
 // mayUse reads the form, and denies what the bearer's token does not allow.

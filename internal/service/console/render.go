@@ -143,7 +143,20 @@ type layout struct {
 	// SeesAll is whether pages about all wallets are offered; CanWrite whether changes are.
 	SeesAll, CanWrite bool
 	CanLogOut         bool
+	Age               string // of what is from a standby; empty otherwise
 	Data              any
+}
+
+// age says how old a page from a standby can be.
+func (c *Console) age(r *request) string {
+	if c.Reads == nil || r.view == nil || r.view.Standby() == nil {
+		return ""
+	}
+	age, known := c.Reads.Age(r.view)
+	if !known {
+		return "Read from a standby, which cannot say how old this is."
+	}
+	return fmt.Sprintf("Read from a standby: this can be %.1f s old.", age.Seconds())
 }
 
 // render writes a page, whole or not at all.
@@ -152,6 +165,7 @@ func (c *Console) render(w http.ResponseWriter, r *request, status int, name, ti
 	err := templates[name].ExecuteTemplate(&page, "layout", layout{
 		Title: title, Name: name, Version: styleVersion, In: r.in, Who: r.who, Data: data,
 		SeesAll: r.in && r.who.Has(access.Read) && r.who.Reaches(wallet.AssetRef{}), CanWrite: r.in && r.who.Has(access.Write), CanLogOut: r.in && !c.Auth.IsOff(),
+		Age: c.age(r),
 	})
 	if err != nil {
 		return fmt.Errorf("make the page %s: %w", name, err)

@@ -215,7 +215,7 @@ func (s *Server) commandRoutes() {
 		id: "get-command", method: http.MethodGet, path: prefix + "/wallets/{user}/{currency}/commands/{command_id}", scope: access.Read,
 		summary: "The result of a command", text: "Applied or refused, from the journal.", errors: []int{http.StatusNotFound},
 	}, func(ctx context.Context, in *ofCommand) (*bodyOf[*Result], error) {
-		entries, err := s.read.EntriesByID(ctx, in.ref(), []string{in.ID})
+		entries, err := s.current.EntriesByID(ctx, in.ref(), []string{in.ID})
 		if err != nil {
 			return nil, err
 		}
@@ -325,7 +325,7 @@ func (s *Server) transactionRoutes(changes []int) {
 		summary: "What became of a transaction", text: "Only for tokens that reach the wallets of all its legs; for others there is none.",
 		errors: []int{http.StatusNotFound},
 	}, func(ctx context.Context, in *ofTransaction) (*bodyOf[*TransactionResult], error) {
-		t, err := s.read.Transaction(ctx, in.ID)
+		t, err := s.current.Transaction(ctx, in.ID)
 		if err != nil {
 			return nil, err
 		}

@@ -156,7 +156,7 @@ func (s *Server) streamWallet(ctx context.Context, in *walletStreamInput) (*stre
 			return nil, badInput(field, text, "%s is %.60q: send the version of an event, or 0 for the beginning", field, text)
 		}
 		at = int64(version)
-	} else if a, err := s.read.Asset(ctx, in.User, in.Currency); err == nil {
+	} else if a, err := s.current.Asset(ctx, in.User, in.Currency); err == nil {
 		at = a.Version
 	} else if !errors.Is(err, trail.ErrNoWallet) { // it may be created
 		return nil, err

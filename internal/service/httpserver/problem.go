@@ -23,7 +23,7 @@ type Problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail" doc:"what was wrong with which value, and what to do"`
-	Kind   string `json:"kind" doc:"refused, conflict, invalid, not_found, unavailable, failed; unauthenticated, forbidden, too_many_requests, too_large, too_slow, unsupported_media_type, not_allowed, wrong_state, not_configured"`
+	Kind   string `json:"kind" doc:"refused, conflict, invalid, not_found, unavailable, behind, failed; unauthenticated, forbidden, too_many_requests, too_large, too_slow, unsupported_media_type, not_allowed, wrong_state, not_configured"`
 	Remedy string `json:"remedy,omitempty"`
 
 	Reason wallet.Reason `json:"reason,omitempty" doc:"of a refusal or of invalid input"`
@@ -111,6 +111,8 @@ func (s *Server) problemOf(err error) *Problem {
 		return invalidLines(lines)
 	case errors.As(err, &state):
 		return problem(wrongState, "%s", state)
+	case kind == outcome.Behind:
+		return problem(kind, "%s", err).with("Retry-After", retryAfter)
 	case kind == outcome.Unavailable:
 		s.logger.Warn("unavailable", zap.Error(err))
 		return problem(kind, "Postgres or Temporal does not answer now").with("Retry-After", retryAfter)

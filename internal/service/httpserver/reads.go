@@ -2,9 +2,11 @@ package httpserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
+	"strconv"
 	"time"
 
 	"github.com/valueledger/wallet"
@@ -16,11 +18,57 @@ import (
 // freshPause is how long a read waits before it looks again for a version.
 const freshPause = 20 * time.Millisecond
 
+// headerAge says of what was read from a standby how many seconds old it can be.
+const headerAge = "Wallet-Age"
+
+// setAge says how old an answer can be, if it is from a standby.
+func (s *Server) setAge(ctx context.Context) {
+	view := postgres.ViewOf(ctx)
+	if s.options.Reads == nil || view.Standby() == nil {
+		return
+	}
+	text := "unknown"
+	if age, known := s.options.Reads.Age(view); known {
+		text = strconv.FormatFloat(age.Seconds(), 'f', 3, 64)
+	}
+	connectionOf(ctx).header.Set(headerAge, text)
+}
+
+// AwaitVersion waits until a wallet has a version, as long as the request may take. What is read later
+// has it too, whatever server it is read from.
+func (s *Server) AwaitVersion(ctx context.Context, ref wallet.AssetRef, version int64) error {
+	view, last := postgres.ViewOf(ctx), int64(0)
+	var standby *postgres.Standby
+	for {
+		a, err := s.read.Asset(ctx, ref.UserID, ref.Currency)
+		if from := view.Standby(); from != nil {
+			standby = from
+		}
+		view.Restart()
+		switch {
+		case err == nil && a.Version >= version:
+			return nil
+		case err == nil:
+			last = a.Version
+		case standby != nil && errors.Is(err, trail.ErrNoWallet):
+		case ctx.Err() == nil || standby == nil && last == 0:
+			return err
+		}
+		select {
+		case <-ctx.Done(): // also where it ended in the middle of a read
+			if standby != nil {
+				return &postgres.BehindError{Standby: standby, Lacks: fmt.Sprintf("version %d of the %s wallet of user %q", version, ref.Currency, ref.UserID)}
+			}
+			return fmt.Errorf("version %d of the %s wallet of user %q: %w: its versions are 1 to %d", version, ref.Currency, ref.UserID, trail.ErrNoVersion, last)
+		case <-time.After(freshPause):
+		}
+	}
+}
+
 type balanceInput struct {
-	WalletPath
-	At             string `query:"at" doc:"a time in the past"`
-	Version        int64  `query:"version" minimum:"1" doc:"right after the command with this version"`
-	AtLeastVersion int64  `query:"at_least_version" minimum:"1" doc:"wait until the wallet has this version: that of your own command"`
+	ReadPath
+	At      string `query:"at" doc:"a time in the past"`
+	Version int64  `query:"version" minimum:"1" doc:"right after the command with this version"`
 }
 
 func (s *Server) balance(ctx context.Context, in *balanceInput) (*bodyOf[wallet.Balance], error) {
@@ -28,44 +76,21 @@ func (s *Server) balance(ctx context.Context, in *balanceInput) (*bodyOf[wallet.
 	if err != nil {
 		return nil, err
 	}
-	chosen := 0
-	for _, given := range []bool{!at.IsZero(), in.Version > 0, in.AtLeastVersion > 0} {
-		if given {
-			chosen++
-		}
-	}
 	var a wallet.Asset
 	switch {
-	case chosen > 1:
-		return nil, badInput("at", in.At, "send one of at, version and at_least_version")
+	case !at.IsZero() && in.Version > 0:
+		return nil, badInput("at", in.At, "send one of at and version")
 	case !at.IsZero():
 		a, err = s.read.AssetAt(ctx, in.User, in.Currency, at)
 	case in.Version > 0:
 		a, err = s.read.AssetAtVersion(ctx, in.User, in.Currency, in.Version)
 	default:
-		a, err = s.assetAtLeast(ctx, in)
+		a, err = s.read.Asset(ctx, in.User, in.Currency)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return body(a.Balance()), nil
-}
-
-// assetAtLeast waits for the version that is asked for, as long as the request may take.
-func (s *Server) assetAtLeast(ctx context.Context, in *balanceInput) (wallet.Asset, error) {
-	a, err := s.read.Asset(ctx, in.User, in.Currency)
-	for err == nil && a.Version < in.AtLeastVersion {
-		last := a.Version
-		select {
-		case <-ctx.Done():
-		case <-time.After(freshPause):
-			a, err = s.read.Asset(ctx, in.User, in.Currency)
-		}
-		if ctx.Err() != nil { // also where it ended in the middle of a read
-			return a, fmt.Errorf("version %d of the %s wallet of user %q: %w: its versions are 1 to %d", in.AtLeastVersion, in.Currency, in.User, trail.ErrNoVersion, last)
-		}
-	}
-	return a, err
 }
 
 type balancesInput struct {
@@ -114,7 +139,7 @@ type Paging struct {
 }
 
 type numberedInput struct {
-	WalletPath
+	ReadPath
 	Paging
 	After  int64  `query:"after" minimum:"0" doc:"next of the page before"`
 	Status string `query:"status" enum:"applied,unapplied"`
@@ -133,20 +158,20 @@ type Entry struct {
 }
 
 type eventsInput struct {
-	WalletPath
+	ReadPath
 	Paging
 	After int64 `query:"after" minimum:"0" doc:"next of the page before"`
 }
 
 type holdsInput struct {
-	WalletPath
+	ReadPath
 	Paging
 	After string `query:"after" doc:"next of the page before"`
 	State string `query:"state" enum:"open,captured,released,expired"`
 }
 
 type grantsInput struct {
-	WalletPath
+	ReadPath
 	Paging
 	After         int64  `query:"after" minimum:"0" doc:"next of the page before"`
 	All           bool   `query:"all" doc:"those of which nothing is left too"`
@@ -154,7 +179,7 @@ type grantsInput struct {
 }
 
 type receiptInput struct {
-	WalletPath
+	ReadPath
 	ID string `path:"command_id"`
 }
 
@@ -274,7 +299,7 @@ func (s *Server) readRoutes() {
 	})
 	verify := get("verify-wallet", ofWallet+"/verify", "Derive everything of a wallet again from its journal, and name what is wrong")
 	verify.method = http.MethodPost
-	register(s, verify, func(ctx context.Context, in *WalletPath) (*bodyOf[trail.Report], error) {
+	register(s, verify, func(ctx context.Context, in *ReadPath) (*bodyOf[trail.Report], error) {
 		var report trail.Report
 		err := s.Widely(ctx, func() (err error) {
 			report, err = s.read.VerifyWallet(ctx, in.ref())

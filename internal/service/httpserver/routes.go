@@ -52,6 +52,16 @@ func register[I, O any, P input[I]](s *Server, r route, do func(context.Context,
 		keepOpen(ctx, timeout)
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
+		defer s.setAge(ctx)
+		if demanding, ok := any(in).(interface {
+			demanded() (wallet.AssetRef, int64)
+		}); ok {
+			if ref, version := demanding.demanded(); version > 0 {
+				if err := s.AwaitVersion(ctx, ref, version); err != nil {
+					return nil, s.problemOf(err)
+				}
+			}
+		}
 		out, err := do(ctx, in)
 		if err != nil {
 			return nil, s.problemOf(err)
@@ -157,6 +167,7 @@ type (
 // connection is what a route may have to know of its request, besides its input.
 type connection struct {
 	*http.ResponseController
+	header     http.Header // of the answer
 	body       io.ReadCloser
 	token      string
 	acceptsCSV bool
@@ -188,6 +199,14 @@ func (p *WalletPath) wallets() ([]wallet.AssetRef, error) {
 func (p *WalletPath) ref() wallet.AssetRef {
 	return wallet.AssetRef{UserID: p.User, Currency: p.Currency}
 }
+
+// ReadPath is the input of a route that reads a wallet.
+type ReadPath struct {
+	WalletPath
+	AtLeastVersion int64 `query:"at_least_version" minimum:"1" doc:"wait until the wallet has this version: that of your own command. 404 if it never comes; 503 (behind) if a standby was read, which may not have it yet"`
+}
+
+func (p *ReadPath) demanded() (wallet.AssetRef, int64) { return p.ref(), p.AtLeastVersion }
 
 // UserPath is the input of a route whose path names a user.
 type UserPath struct {

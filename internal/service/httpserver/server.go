@@ -23,6 +23,7 @@ import (
 	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/loopback"
 	"github.com/valueledger/wallet/internal/service/outcome"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/telemetry"
 	"github.com/valueledger/wallet/internal/service/webhooks"
 	"github.com/valueledger/wallet/starter"
@@ -46,8 +47,10 @@ const (
 type Options struct {
 	Wallets *starter.Client
 	Pool    *pgxpool.Pool
-	Auth    *access.Authenticator
-	Logger  *zap.Logger
+	// Reads is where reads of the journal go; nil for Pool.
+	Reads  *postgres.Reads
+	Auth   *access.Authenticator
+	Logger *zap.Logger
 	// Checks are of what a command needs. They must not depend on how busy the pool is.
 	Checks []telemetry.Check
 	// AnswerTimeout is how long a request waits for its answer.
@@ -72,7 +75,8 @@ type Server struct {
 	options  Options
 	auth     *access.Authenticator
 	wallets  *starter.Client
-	read     trail.Reader
+	read     trail.Reader // of Options.Reads
+	current  trail.Reader // of Options.Pool
 	logger   *zap.Logger
 	api      huma.API
 	document document
@@ -103,16 +107,19 @@ func New(o Options) (*Server, error) {
 		o.AnswerTimeout = DefaultAnswerTimeout
 	}
 	s := &Server{
-		options: o, auth: o.Auth, wallets: o.Wallets, read: trail.New(o.Pool), logger: o.Logger, mux: http.NewServeMux(), wide: semaphore.NewWeighted(1),
+		options: o, auth: o.Auth, wallets: o.Wallets, read: trail.New(o.Pool), current: trail.New(o.Pool), logger: o.Logger, mux: http.NewServeMux(), wide: semaphore.NewWeighted(1),
 		limiters: limiters, stages: slots{most: maxStages, mostOfToken: 1}, checks: slots{most: maxChecks, mostOfToken: 1},
 		streams: slots{most: maxStreams, mostOfToken: maxStreamsOfToken}, catchUp: semaphore.NewWeighted(maxCatchUp), tail: tail{db: o.Pool}, files: map[string]bool{}, origins: http.NewCrossOriginProtection(),
+	}
+	if o.Reads != nil {
+		s.read = trail.New(o.Reads.Pool)
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	config := huma.DefaultConfig("Wallet", "1")
 	config.CreateHooks = nil // no $schema in answers
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}
-	config.Info.Description = "Balances of users, and commands that change them. See docs/http.md."
+	config.Info.Description = "Balances of users, and commands that change them. What was read from a standby has the header Wallet-Age: how many seconds old it can be. See docs/http.md."
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
 	s.api = humago.New(s.mux, config)
 	aliasTypes(s.api.OpenAPI().Components.Schemas)
@@ -196,7 +203,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 // authorize finds out who is calling, and what a route has to know of the request.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request, pattern string) (*http.Request, *Problem) {
-	c := &connection{ResponseController: http.NewResponseController(w), body: r.Body, isHead: r.Method == http.MethodHead}
+	c := &connection{ResponseController: http.NewResponseController(w), header: w.Header(), body: r.Body, isHead: r.Method == http.MethodHead}
 	bearer, p := s.authenticate(r, c)
 	if p != nil {
 		return nil, p
@@ -208,7 +215,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request, pattern strin
 	if p := checkHeaders(r, s.files[pattern]); p != nil {
 		return nil, p
 	}
-	ctx := context.WithValue(access.NewContext(r.Context(), bearer), connectionKey{}, c)
+	ctx, _ := postgres.NewView(context.WithValue(access.NewContext(r.Context(), bearer), connectionKey{}, c))
 	if wait, ok := preferredWait(r.Header); ok {
 		ctx = context.WithValue(ctx, waitKey{}, wait)
 	}

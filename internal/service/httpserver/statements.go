@@ -15,7 +15,7 @@ import (
 )
 
 type statementInput struct {
-	WalletPath
+	ReadPath
 	Paging
 	From        string `query:"from" doc:"inclusive; the wallet's first entry by default"`
 	To          string `query:"to" doc:"exclusive; now by default"`

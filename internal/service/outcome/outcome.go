@@ -41,7 +41,9 @@ var (
 	NoAnswer = Kind{"no_answer", "There is no answer yet, the command may still be applied", "send exactly the same again, with the same id", http.StatusAccepted, nexus.HandlerErrorTypeUnavailable, 4}
 	// Unavailable is the failure of a read: what was sent is NoAnswer.
 	Unavailable = Kind{"unavailable", "Postgres or Temporal does not answer", "send exactly the same again, with the same id", http.StatusServiceUnavailable, nexus.HandlerErrorTypeUnavailable, 1}
-	Failed      = Kind{"failed", "It failed", "the log of the server says why; sending it again with the same id is safe", http.StatusInternalServerError, nexus.HandlerErrorTypeUnavailable, 1}
+	// Behind is the failure of a read that demands more than a standby has.
+	Behind = Kind{"behind", "The standby that was read is behind", "send it again after Retry-After seconds", http.StatusServiceUnavailable, nexus.HandlerErrorTypeUnavailable, 1}
+	Failed = Kind{"failed", "It failed", "the log of the server says why; sending it again with the same id is safe", http.StatusInternalServerError, nexus.HandlerErrorTypeUnavailable, 1}
 )
 
 // Of is the one place where errors become kinds.
@@ -69,12 +71,17 @@ func Of(err error) Kind {
 		return NotFound
 	case errors.As(err, &noAnswer):
 		return NoAnswer
+	case errors.As(err, new(*postgres.BehindError)):
+		return Behind
 	case isAway(err):
 		return Unavailable
 	default:
 		return Failed
 	}
 }
+
+// cancelledByRecovery is the SQLSTATE of a read that a standby ends because replay cannot wait for it.
+const cancelledByRecovery = "40001"
 
 // isAway reports whether a server does not answer, or not now; or the caller has left.
 func isAway(err error) bool {
@@ -87,7 +94,7 @@ func isAway(err error) bool {
 	}
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
-		return postgres.IsPassing(refused)
+		return postgres.IsPassing(refused) || refused.Code == cancelledByRecovery
 	}
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, wallet.ErrBusy) || errors.Is(err, feed.ErrStandby) || pgconn.SafeToRetry(err) || pgconn.Timeout(err)
 }

@@ -78,6 +78,17 @@ func labelsOf(known *sync.Map, a answered) labels {
 	return l.(labels)
 }
 
+// ObserveReads reports how old the answers to reads can be.
+func (m *Metrics) ObserveReads(lag func() time.Duration) error {
+	_, err := m.meter.Float64ObservableGauge("wallet_read_lag", metric.WithUnit("s"),
+		metric.WithDescription("How old an answer from the read database can be; it grows while there is none."),
+		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
+			o.Observe(lag().Seconds())
+			return nil
+		}))
+	return err
+}
+
 // methodOf bounds the values of a label.
 func methodOf(r *http.Request) string {
 	switch r.Method {

@@ -164,7 +164,7 @@ func (w *watched) everything() {
 	w.eventually("what is asked for in the background", func() bool {
 		scraped := w.scrape()
 		return scraped["wallet_verify_findings"] != nil && scraped["wallet_feed_lag"] != nil && scraped["wallet_task_queue_backlog"] != nil &&
-			scraped["wallet_holds_open"] != nil && scraped["wallet_webhook_lag_seconds"] != nil && scraped["wallet_runs_running"] != nil
+			scraped["wallet_holds_open"] != nil && scraped["wallet_webhook_lag_seconds"] != nil && scraped["wallet_runs_running"] != nil && scraped["wallet_postgres_timeline"] != nil
 	})
 }
 

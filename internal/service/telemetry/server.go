@@ -21,6 +21,8 @@ const checkPatience = 3 * time.Second
 type Check struct {
 	Name string
 	Do   func(context.Context) error
+	// Optional is a condition that is told, and that the process is ready without.
+	Optional bool
 }
 
 // Server answers on /metrics, /healthz (the process is alive) and /readyz (all checks
@@ -82,7 +84,10 @@ func (r *readiness) answer(w http.ResponseWriter, request *http.Request) {
 		answer[check.Name] = "ok"
 		err := check.Do(ctx)
 		if err != nil {
-			answer[check.Name], status = notOK, http.StatusServiceUnavailable
+			answer[check.Name] = notOK
+		}
+		if err != nil && !check.Optional {
+			status = http.StatusServiceUnavailable
 		}
 		r.log(check.Name, err)
 	}

@@ -23,6 +23,9 @@ const (
 	askPatience = 3 * time.Second
 )
 
+// sqlTimeline is the beginning of the name of the file that Postgres logs to.
+const sqlTimeline = `SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int`
+
 // Watched is what a worker depends on but cannot observe by itself.
 type Watched struct {
 	Temporal  client.Client
@@ -37,6 +40,7 @@ type Watched struct {
 // the Temporal client may need to count the request.
 type watch struct {
 	tasks, lag, parked metric.Int64ObservableGauge
+	timeline           metric.Int64ObservableGauge
 	age                metric.Float64ObservableGauge
 	holds, grants      openInstruments
 	backlogs           atomic.Pointer[[]backlog]
@@ -46,6 +50,7 @@ type watch struct {
 	endpoints          atomic.Pointer[[]webhooks.Lag]
 	runs               runInstruments
 	running            atomic.Pointer[runningNow]
+	timelines          atomic.Pointer[int64]
 }
 
 type backlog struct {
@@ -73,6 +78,10 @@ func newWatch(meter metric.Meter) (*watch, error) {
 		metric.WithDescription("Wallets whose events a consumer cannot handle.")); err != nil {
 		return nil, err
 	}
+	if w.timeline, err = meter.Int64ObservableGauge("wallet_postgres_timeline",
+		metric.WithDescription("Timeline of Postgres's log: it changes when a standby is promoted, or a backup restored.")); err != nil {
+		return nil, err
+	}
 	if w.holds, err = newOpenInstruments(meter, "hold"); err != nil {
 		return nil, err
 	}
@@ -86,7 +95,7 @@ func newWatch(meter metric.Meter) (*watch, error) {
 		return nil, err
 	}
 	_, err = meter.RegisterCallback(w.tell, slices.Concat(w.webhooks.all(), w.holds.all(), w.grants.all(),
-		[]metric.Observable{w.tasks, w.age, w.lag, w.parked, w.runs.running, w.runs.waiting, w.runs.idle})...)
+		[]metric.Observable{w.tasks, w.age, w.lag, w.parked, w.timeline, w.runs.running, w.runs.waiting, w.runs.idle})...)
 	return &w, err
 }
 
@@ -104,6 +113,9 @@ func (w *watch) tell(_ context.Context, o metric.Observer) error {
 			o.ObserveInt64(w.lag, l.Appends, of)
 			o.ObserveInt64(w.parked, l.Parked, of)
 		}
+	}
+	if timeline := w.timelines.Load(); timeline != nil {
+		o.ObserveInt64(w.timeline, *timeline)
 	}
 	if held := w.held.Load(); held != nil {
 		w.holds.tell(o, *held)
@@ -128,6 +140,10 @@ func (m *Metrics) Watch(ctx context.Context, w Watched) {
 	for {
 		m.watch.backlogs.Store(ask(ctx, w.backlogs))
 		m.watch.lags.Store(ask(ctx, func(ctx context.Context) ([]feed.Lag, error) { return feed.Lags(ctx, w.Pool) }))
+		m.watch.timelines.Store(ask(ctx, func(ctx context.Context) (n int64, err error) {
+			err = w.Pool.QueryRow(ctx, sqlTimeline).Scan(&n)
+			return n, err
+		}))
 		m.watch.held.Store(ask(ctx, func(ctx context.Context) (openNow, error) { return countOpen(ctx, w.Pool, sqlHolds) }))
 		m.watch.granted.Store(ask(ctx, func(ctx context.Context) (openNow, error) { return countOpen(ctx, w.Pool, sqlGrants) }))
 		m.watch.endpoints.Store(ask(ctx, func(ctx context.Context) ([]webhooks.Lag, error) { return webhooks.Lags(ctx, w.Pool) }))
