@@ -24,16 +24,17 @@ var EntryColumns = selected(wallet.EntryFields, func(f wallet.Field) string { re
 // EntriesByID selects the entries of commands by their ids: $1 to $3 are arrays of users,
 // currencies and ids. It takes one step into the primary key for each. The plain form,
 // command_id = ANY ($3), can be a scan of a wallet's whole journal over the index of positions.
-// Here the order makes every index but the primary key need a sort.
+// Here the order makes every index but the primary key need a sort, which an equality would not.
+// Without the upper bound, Postgres compares the rest of the index page with the id.
 var EntriesByID = `SELECT ` + EntryColumns + `
 	FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (u, c, id)
 	CROSS JOIN LATERAL (
 		SELECT *
 		FROM wallet_commands
-		WHERE user_id = wanted.u AND currency = wanted.c AND command_id >= wanted.id COLLATE "C"
+		WHERE user_id = wanted.u AND currency = wanted.c
+			AND command_id >= wanted.id COLLATE "C" AND command_id <= wanted.id COLLATE "C"
 		ORDER BY command_id
-		LIMIT 1) AS next
-	WHERE command_id = wanted.id`
+		LIMIT 1) AS entry`
 
 // EventColumns are the columns of wallet_asset_events.
 var EventColumns = selected(eventFields, eventColumn) + ", event_type"
