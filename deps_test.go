@@ -21,7 +21,7 @@ func TestDependenciesPointInward(t *testing.T) {
 		"./cmd/wallet": {
 			"github.com/valueledger/wallet/internal/dev", "github.com/valueledger/wallet/internal/test",
 			"github.com/Shopify/toxiproxy", "github.com/fergusstrange/embedded-postgres", "github.com/go-analyze/",
-			"github.com/anishathalye/porcupine", "github.com/HdrHistogram/",
+			"github.com/anishathalye/porcupine", "github.com/HdrHistogram/", "github.com/zitadel/",
 		},
 	} {
 		out, err := exec.Command("go", "list", "-deps", folder).Output()

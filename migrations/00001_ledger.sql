@@ -396,7 +396,7 @@ CREATE TABLE wallet_run_failures (
     command_id text COLLATE "C" NOT NULL,
     reason     text     NOT NULL,
     message    text     NOT NULL,
-    PRIMARY KEY (run_id, part, line)
+    PRIMARY KEY (run_id, line, part)
 );
 COMMENT ON TABLE wallet_run_failures IS 'Lines of runs that were refused, or are invalid.';
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -78,10 +79,12 @@ type Failure struct {
 const sqlFailures = `SELECT line, status, user_id, currency, type, amount, command_id, reason, message
 	FROM wallet_run_failures
 	WHERE run_id = $1 AND line > $2
-	ORDER BY line, part
-	LIMIT $3`
+	ORDER BY line
+	FETCH FIRST ($3::bigint) ROWS WITH TIES`
 
-// FailuresAfter reads a page of the failures of a run: those after a line.
+// FailuresAfter reads a page of the failures of a run: those after a line, in the order of the file.
+// There are more than limit only if lines of a run that was staged by SQL share the last number.
+// While the run is not done, any line can still fail.
 func FailuresAfter(ctx context.Context, db *pgxpool.Pool, id string, line int64, limit int) ([]Failure, error) {
 	found, err := db.Query(ctx, sqlFailures, id, line, limit)
 	if err != nil {
@@ -93,7 +96,7 @@ func FailuresAfter(ctx context.Context, db *pgxpool.Pool, id string, line int64,
 // Failures reads the failures of a run, in the order of their lines.
 func Failures(ctx context.Context, db *pgxpool.Pool, id string) iter.Seq2[Failure, error] {
 	return func(yield func(Failure, error) bool) {
-		found, err := db.Query(ctx, sqlFailures, id, 0, nil)
+		found, err := db.Query(ctx, sqlFailures, id, 0, math.MaxInt64)
 		if err != nil {
 			yield(Failure{}, err)
 			return

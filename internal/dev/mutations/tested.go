@@ -352,6 +352,42 @@ var Tested = []struct {
 		}},
 	}, "./activities", "TestVerifyFindsAFreezeThatSomebodyCutShort"},
 	{Mutation{
+		Name:      "oidc_state",
+		Mechanism: "A login at the provider is finished only in the browser that began it.",
+		Edits: []Edit{{
+			File: "internal/service/console/oidc.go",
+			Old:  `subtle.ConstantTimeCompare([]byte(query.Get("state")), []byte(a.State)) != 1`,
+			New:  `false`,
+		}},
+	}, "./internal/service/console", "TestALoginThatIsNotThePersonsOwnIsRefused"},
+	{Mutation{
+		Name:      "oidc_nonce",
+		Mechanism: "An ID token is of the login that is finished.",
+		Edits: []Edit{{
+			File: "internal/service/console/oidc.go",
+			Old:  `subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(a.Nonce)) != 1`,
+			New:  `false`,
+		}},
+	}, "./internal/service/console", "TestALoginThatIsNotThePersonsOwnIsRefused"},
+	{Mutation{
+		Name:      "oidc_pkce",
+		Mechanism: "The provider's code is for whoever asked for it.",
+		Edits: []Edit{{
+			File: "internal/service/console/oidc.go",
+			Old:  `, oauth2.S256ChallengeOption(a.Verifier)`,
+			New:  ``,
+		}},
+	}, "./internal/service/console", "TestALoginByTheProvider"},
+	{Mutation{
+		Name:      "oidc_subject",
+		Mechanism: "The token of a session is of the person who logged in.",
+		Edits: []Edit{{
+			File: "internal/service/console/oidc.go",
+			Old:  `who.Subject == id.Subject`,
+			New:  `who.Subject != ""`,
+		}},
+	}, "./internal/service/console", "TestALoginThatIsNotThePersonsOwnIsRefused"},
+	{Mutation{
 		Name:      "console_scope",
 		Mechanism: "A page of the console is for bearers with its scope.",
 		Edits: []Edit{{

@@ -161,7 +161,10 @@ func (b *browser) do(method, path string, form url.Values, headers ...string) an
 		name, value, _ := strings.Cut(h, ": ")
 		r.Header.Set(name, value)
 	}
-	got, err := b.http.Do(r)
+	return b.read(b.http.Do(r))
+}
+
+func (b *browser) read(got *http.Response, err error) answer {
 	require.NoError(b.w.t, err)
 	defer got.Body.Close()
 	content, err := io.ReadAll(got.Body)

@@ -97,18 +97,24 @@ func (c *Console) run(ctx context.Context, w http.ResponseWriter, r *request) er
 	if err != nil {
 		return err
 	}
-	v := struct {
-		progress
-		Failures []runs.Failure
-		More     bool
-		Live     bool
-		Seconds  int
-	}{progress: progress{status}, Live: r.get("live") != "", Seconds: refreshSeconds}
-	failures, err := runs.FailuresAfter(ctx, c.Pool, id, 0, pageRows+1)
+	after, err := r.number("after")
 	if err != nil {
 		return err
 	}
-	v.Failures, v.More = failures[:min(len(failures), pageRows)], len(failures) > pageRows
+	v := struct {
+		progress
+		Failures []runs.Failure
+		First    bool
+		Next     int64 // the line to go on after; 0 at the end
+		Live     bool
+		Seconds  int
+	}{progress: progress{status}, First: after == 0, Live: r.get("live") != "", Seconds: refreshSeconds}
+	if v.Failures, err = runs.FailuresAfter(ctx, c.Pool, id, after, pageRows); err != nil {
+		return err
+	}
+	if n := len(v.Failures); n >= pageRows {
+		v.Next = v.Failures[n-1].Line
+	}
 	if v.Live = v.Live && v.Moves(); v.Live {
 		w.Header().Set("Refresh", fmt.Sprint(refreshSeconds))
 	}

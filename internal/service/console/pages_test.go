@@ -218,8 +218,11 @@ func TestARunIsFollowedAndTheFeedIsShown(t *testing.T) {
 	run := b.get("/console/run", "id", "march")
 	require.Empty(t, run.Header.Get("Refresh"), "only if somebody asks for it")
 	require.Contains(t, run.body, `<progress id="progress" max="200" value="1">`)
-	require.Contains(t, run.body, "the first 50")
 	require.Equal(t, 50, strings.Count(run.body, "no amount"))
+	rest := b.get("/console/run", "id", "march", "after", "50").body
+	require.Contains(t, run.body, `href="/console/run?after=50&amp;id=march">Next page`)
+	require.Equal(t, 10, strings.Count(rest, "no amount"))
+	require.NotContains(t, rest, "Next page")
 	require.Equal(t, "5", b.get("/console/run", "id", "march", "live", "1").Header.Get("Refresh"))
 	require.Empty(t, b.get("/console/run", "id", "april", "live", "1").Header.Get("Refresh"), "it has ended")
 	feed := b.get("/console/feed").body

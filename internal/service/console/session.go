@@ -23,8 +23,11 @@ const (
 	keyBytes = 32 // AES-256
 	// sessionTime is a working day: a forgotten browser is not logged in the next morning.
 	sessionTime = 8 * time.Hour
-	// maxCookieBytes is what browsers keep, with room for the cookie's attributes.
+	// maxCookieBytes is what browsers keep, with room for the cookie's attributes. A longer session is
+	// in several cookies: with more than sessionCookies, proxies that take 8 KB of a header would refuse
+	// every request.
 	maxCookieBytes = 3900
+	sessionCookies = 2
 	sessionCookie  = "wallet-console"
 	attemptCookie  = "wallet-console-login"
 	// hostPrefix has browsers refuse the cookie from any other host or path, and without TLS.
@@ -73,11 +76,7 @@ func (s *sessions) seal(purpose string, content any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sealed := base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, plain, []byte(purpose)))
-	if len(sealed) > maxCookieBytes {
-		return "", problem{http.StatusBadRequest, "The token is too long", fmt.Sprintf("A browser keeps %d bytes of a session, and this one has %d. Use a token with fewer claims.", maxCookieBytes, len(sealed))}
-	}
-	return sealed, nil
+	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, plain, []byte(purpose))), nil
 }
 
 var (
@@ -104,12 +103,19 @@ func (c *Console) authenticate(r *http.Request) (access.Principal, error) {
 	if c.Auth.IsOff() {
 		return access.Anybody(), nil
 	}
-	cookie, err := r.Cookie(c.nameOf(r, sessionCookie))
-	if err != nil || cookie.Value == "" {
+	sealed := ""
+	for n := range sessionCookies {
+		cookie, err := r.Cookie(c.nameOf(r, sessionCookieName(n)))
+		if err != nil {
+			break
+		}
+		sealed += cookie.Value
+	}
+	if sealed == "" {
 		return access.Principal{}, errNoSession
 	}
 	var one session
-	if c.sessions.open(forSession, cookie.Value, &one) != nil || !time.Now().Before(one.Ends) {
+	if c.sessions.open(forSession, sealed, &one) != nil || !time.Now().Before(one.Ends) {
 		return access.Principal{}, errEnded
 	}
 	who, err := c.Auth.Authenticate(r.Context(), one.Token)
@@ -152,10 +158,26 @@ func (c *Console) setCookie(w http.ResponseWriter, r *http.Request, name, value 
 	})
 }
 
-// endSession has the browser forget its session.
-func (c *Console) endSession(w http.ResponseWriter, r *http.Request) {
-	c.setCookie(w, r, sessionCookie, "", -1, http.SameSiteStrictMode)
+// setSession has the browser keep a session in as many cookies as it needs, and forget the others.
+func (c *Console) setSession(w http.ResponseWriter, r *http.Request, sealed string, maxAge int) {
+	for n := range sessionCookies {
+		part := sealed[:min(len(sealed), maxCookieBytes)]
+		if sealed = sealed[len(part):]; part == "" {
+			maxAge = -1
+		}
+		c.setCookie(w, r, sessionCookieName(n), part, maxAge, http.SameSiteStrictMode)
+	}
 }
+
+func sessionCookieName(n int) string {
+	if n == 0 {
+		return sessionCookie
+	}
+	return fmt.Sprint(sessionCookie, "-", n+1)
+}
+
+// endSession has the browser forget its session.
+func (c *Console) endSession(w http.ResponseWriter, r *http.Request) { c.setSession(w, r, "", -1) }
 
 const loginPath = Path + "/login"
 
@@ -237,7 +259,13 @@ func (c *Console) begin(w http.ResponseWriter, hr *http.Request, token, next str
 		c.fail(w, r, err)
 		return
 	}
-	c.setCookie(w, hr, sessionCookie, sealed, max(1, int(time.Until(ends)/time.Second)), http.SameSiteStrictMode)
+	if most := sessionCookies * maxCookieBytes; len(sealed) > most {
+		c.Logger.Warn("a login to the console was refused", zap.String("why", "the token is too long for a browser"), zap.Int("bytes", len(token)), zap.String("subject", who.Subject))
+		c.renderLogin(w, hr, http.StatusBadRequest, loginForm{Next: next, Message: fmt.Sprintf(
+			"Your token has %d bytes, and a browser can keep about %d of it. Use one with fewer scopes, users, currencies or other claims; the user * stands for all users.", len(token), most*3/4-100)})
+		return
+	}
+	c.setSession(w, hr, sealed, max(1, int(time.Until(ends)/time.Second)))
 	c.Logger.Info("somebody logged in to the console", zap.String("subject", who.Subject))
 	http.Redirect(w, hr, inConsole(next), http.StatusSeeOther)
 }
@@ -247,10 +275,13 @@ func (c *Console) logOut(w http.ResponseWriter, hr *http.Request) {
 	http.Redirect(w, hr, loginPath, http.StatusSeeOther)
 }
 
+// maxNextBytes is more than any page's address has, and less than a cookie.
+const maxNextBytes = 2000
+
 // inConsole is where to go after a login: never to another site.
 func inConsole(next string) string {
 	u, err := url.Parse(next)
-	if err != nil || u.IsAbs() || u.Host != "" || u.Opaque != "" || !strings.HasPrefix(u.Path, Path+"/") || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") || u.Path == loginPath {
+	if err != nil || len(next) > maxNextBytes || u.IsAbs() || u.Host != "" || u.Opaque != "" || !strings.HasPrefix(u.Path, Path+"/") || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") || u.Path == loginPath {
 		return Path + "/"
 	}
 	return u.RequestURI()

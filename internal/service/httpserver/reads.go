@@ -127,7 +127,7 @@ type Page[T any] struct {
 
 func pageOf[T any](items []T, limit int, next func(T) string) *bodyOf[Page[T]] {
 	p := Page[T]{Items: append([]T{}, items...)}
-	if len(items) == limit {
+	if len(items) >= limit {
 		p.Next = next(items[len(items)-1])
 	}
 	return body(p)

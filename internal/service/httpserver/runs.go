@@ -126,7 +126,9 @@ func (s *Server) runRoutes() {
 	register(s, get("get-run", ofRun, "How far a run is"), func(ctx context.Context, in *RunPath) (*bodyOf[wallet.RunStatus], error) {
 		return bodyOrError(runs.Status(ctx, s.options.Pool, in.ID))
 	})
-	register(s, get("list-run-failures", ofRun+"/failures", "The refused and invalid lines of a run"), func(ctx context.Context, in *failuresInput) (*bodyOf[Page[runs.Failure]], error) {
+	failures := get("list-run-failures", ofRun+"/failures", "The refused and invalid lines of a run, in the order of the file")
+	failures.text = "Until the run is done, any line can still fail: then read them again from the first."
+	register(s, failures, func(ctx context.Context, in *failuresInput) (*bodyOf[Page[runs.Failure]], error) {
 		if _, err := runs.Status(ctx, s.options.Pool, in.ID); err != nil {
 			return nil, err
 		}

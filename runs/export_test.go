@@ -1,0 +1,4 @@
+package runs
+
+// SQLFailures reads a page of failures.
+const SQLFailures = sqlFailures
