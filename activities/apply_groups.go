@@ -200,10 +200,16 @@ func (t transaction) write(ctx context.Context, l *lockedAssets) error {
 	}
 	if shown := l.where((*lockedAsset).showsHolds); len(shown) > 0 {
 		users, currencies := columns(shown)
+		for _, a := range shown {
+			a.NextExpiry = time.Time{}
+		}
 		last.Queue(sqlNextHolds, users, currencies).Query(l.readNextHolds)
 	}
 	if shown := l.where((*lockedAsset).showsGrants); len(shown) > 0 {
 		users, currencies := columns(shown)
+		for _, a := range shown {
+			a.NextGrantExpiry = time.Time{}
+		}
 		last.Queue(sqlNextGrants, users, currencies).Query(l.readNextGrants)
 	}
 	if err := t.commit(ctx, last); err != nil {
@@ -228,9 +234,6 @@ func (l *lockedAssets) readNextHolds(found pgx.Rows) error {
 	holds, err := rows.CollectHolds(found)
 	if err != nil {
 		return err
-	}
-	for _, a := range l.where((*lockedAsset).showsHolds) {
-		a.NextExpiry = time.Time{}
 	}
 	for _, h := range holds {
 		a := l.of(h.AssetRef)

@@ -130,7 +130,7 @@ func (t transaction) claimIDs(ctx context.Context, l *lockedAssets, claims []*cl
 		_, err := pgx.ForEachRow(found, []any{&id}, func() error { taken[id] = true; return nil })
 		return err
 	})
-	if err := t.conn.SendBatch(ctx, batch).Close(); err != nil {
+	if err := t.send(ctx, batch); err != nil {
 		return err
 	}
 	var others []*claim // which are tried again, or have a conflict
@@ -150,7 +150,7 @@ func (t transaction) claimIDs(ctx context.Context, l *lockedAssets, claims []*cl
 	batch = &pgx.Batch{}
 	queueClaimed(batch, others...)
 	batch.Queue(rows.EntriesByID, distinctIDs(legs, commandID).parameters()...).Query(l.readPrior)
-	return t.conn.SendBatch(ctx, batch).Close()
+	return t.send(ctx, batch)
 }
 
 func compareIDs(a, b *claim) int { return cmp.Compare(a.ID, b.ID) }
@@ -189,8 +189,8 @@ func queueClaimed(batch *pgx.Batch, claims ...*claim) {
 	for i, c := range claims {
 		ids[i] = c.ID
 	}
+	stored := make(map[string]wallet.Hash, len(ids))
 	batch.Queue(sqlClaimedTransactions, ids).Query(func(found pgx.Rows) error {
-		stored := make(map[string]wallet.Hash, len(ids))
 		var id string
 		var hash wallet.Hash
 		_, err := pgx.ForEachRow(found, []any{&id, &hash}, func() error { stored[id] = hash; return nil })

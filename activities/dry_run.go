@@ -100,7 +100,11 @@ func dryRun[T any](ctx context.Context, a *Activities, do func(transaction) (T, 
 		return value, err
 	}
 	defer conn.Release() // closes a connection that is still in its transaction
-	t := transaction{conn: conn}
+	citus, err := postgres.OnCitus(ctx, conn.Conn())
+	if err != nil {
+		return value, err
+	}
+	t := transaction{conn: conn, citus: citus}
 	if value, err = do(t); ctx.Err() == nil {
 		_ = t.rollback(ctx)
 	}
@@ -123,7 +127,7 @@ func (t transaction) readUnlocked(ctx context.Context, groups []group, c *claim)
 	if c != nil {
 		queueClaimed(batch, c)
 	}
-	if err := t.conn.SendBatch(ctx, batch).Close(); err != nil {
+	if err := t.send(ctx, batch); err != nil {
 		return nil, err
 	}
 	if c != nil {
@@ -159,7 +163,7 @@ func (t transaction) imagineMissing(ctx context.Context, l *lockedAssets) error 
 		return err
 	})
 	batch.Queue(sqlLostAssets, users, currencies).Query(l.restoreAssets)
-	if err := t.conn.SendBatch(ctx, batch).Close(); err != nil {
+	if err := t.send(ctx, batch); err != nil {
 		return err
 	}
 	for _, a := range l.all {

@@ -110,12 +110,12 @@ func (l *lockedAssets) queueGrants(batch *pgx.Batch) {
 
 func (l *lockedAssets) queueOpenGrants(batch *pgx.Batch, of []*lockedAsset, limit int) {
 	users, currencies := columns(of)
+	read := map[*lockedAsset][]wallet.Grant{}
 	batch.Queue(sqlOpenGrants, users, currencies, limit).Query(func(found pgx.Rows) error {
 		grants, err := rows.CollectGrants(found)
 		if err != nil {
 			return err
 		}
-		read := map[*lockedAsset][]wallet.Grant{}
 		for _, g := range grants {
 			a := l.of(g.AssetRef)
 			a.keepGrant(g.Grant)
@@ -225,7 +225,7 @@ func (t transaction) readNamedGrants(ctx context.Context, l *lockedAssets) error
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(sqlNamedGrants, users, currencies, numbers).Query(l.readGrants)
-	if err := t.conn.SendBatch(ctx, batch).Close(); err != nil {
+	if err := t.send(ctx, batch); err != nil {
 		return err
 	}
 	for _, a := range l.all {
@@ -261,7 +261,7 @@ func (t transaction) readMoreGrants(ctx context.Context, l *lockedAssets, a *loc
 	if all := a.grants.limit > 0 && a.grants.after == nil; !all {
 		batch := &pgx.Batch{}
 		l.queueOpenGrants(batch, []*lockedAsset{a}, max(2*a.grants.limit, firstGrants))
-		if err := t.conn.SendBatch(ctx, batch).Close(); err != nil {
+		if err := t.send(ctx, batch); err != nil {
 			return err
 		}
 		if err := t.restoreLostGrants(ctx, []*lockedAsset{a}); err != nil {
@@ -353,9 +353,6 @@ func (l *lockedAssets) readNextGrants(found pgx.Rows) error {
 	grants, err := rows.CollectGrants(found)
 	if err != nil {
 		return err
-	}
-	for _, a := range l.where((*lockedAsset).showsGrants) {
-		a.NextGrantExpiry = time.Time{}
 	}
 	for _, g := range grants {
 		a := l.of(g.AssetRef)

@@ -321,13 +321,14 @@ func (t transaction) readMissing(ctx context.Context, l *lockedAssets, groups []
 	missing := named.without(func(ref wallet.AssetRef, id string) bool { _, found := l.of(ref).holds[id]; return found })
 	var placed []wallet.Entry
 	if len(missing.ids) > 0 {
-		batch.Queue(rows.EntriesByID, missing.parameters()...).Query(func(found pgx.Rows) (err error) {
-			placed, err = rows.CollectEntries(found)
+		batch.Queue(rows.EntriesByID, missing.parameters()...).Query(func(found pgx.Rows) error {
+			entries, err := rows.CollectEntries(found)
+			placed = append(placed, entries...)
 			return err
 		})
 	}
 	if batch.Len() > 0 {
-		if err := t.conn.SendBatch(ctx, batch).Close(); err != nil {
+		if err := t.send(ctx, batch); err != nil {
 			return err
 		}
 		if err := t.restoreHolds(ctx, l, placed); err != nil {

@@ -11,10 +11,7 @@ import (
 // before, with what their last reversals have left of them.
 func (l *lockedAssets) readReversals(named ids, found pgx.Rows) error {
 	for i, id := range named.ids {
-		a := l.of(wallet.AssetRef{UserID: named.users[i], Currency: named.currencies[i]})
-		if e, known := a.prior[id]; known {
-			a.originals[id] = wallet.OriginalOf(*e)
-		}
+		l.of(wallet.AssetRef{UserID: named.users[i], Currency: named.currencies[i]}).keepOriginal(id)
 	}
 	return rows.EachLastReversal(found, func(of wallet.AssetRef, id string, left wallet.Amount) error {
 		a := l.of(of)

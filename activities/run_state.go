@@ -64,7 +64,7 @@ func (a *Activities) BeginRun(ctx context.Context, in wallet.RunInput) (wallet.B
 		last.Queue(sqlRun, in.RunID).Query(readRun(&out.Status))
 		var lines, skipped int64
 		last.Queue(sqlLinesOfParts, in.RunID).QueryRow(func(row pgx.Row) error { return row.Scan(&lines, &skipped) })
-		if err := t.conn.SendBatch(ctx, last).Close(); err != nil {
+		if err := t.send(ctx, last); err != nil {
 			return out, err
 		}
 		if status.State != wallet.RunDone && out.Status.Lines != lines+skipped {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -54,7 +55,8 @@ const (
 
 // transaction is a transaction on its own connection.
 type transaction struct {
-	conn *pgxpool.Conn
+	conn  *pgxpool.Conn
+	citus bool // see send
 	// guard, unless nil, queues what every beginning checks first. If it fails, nothing is done.
 	guard func(*pgx.Batch)
 }
@@ -88,7 +90,12 @@ func runOnce[T any](ctx context.Context, a *Activities, do func(transaction) (T,
 	}
 	// A connection that is still in its transaction is closed by this, which rolls back.
 	defer conn.Release()
-	value, err := do(transaction{conn: conn})
+	citus, err := postgres.OnCitus(ctx, conn.Conn())
+	if err != nil {
+		var none T
+		return none, err
+	}
+	value, err := do(transaction{conn: conn, citus: citus})
 	var notWritable *postgres.NotWritableError
 	switch {
 	case errors.As(err, &notWritable):
@@ -133,12 +140,27 @@ func explainLockTimeout(err error) error {
 func (t transaction) begin(ctx context.Context, batch *pgx.Batch) error {
 	whole := &pgx.Batch{}
 	whole.Queue(sqlBegin)
+	if t.citus {
+		for _, setting := range postgres.SetOnNodes {
+			whole.Queue(setting)
+		}
+	}
 	whole.Queue(sqlSettings).QueryRow(t.checkWritable)
 	if t.guard != nil {
 		t.guard(whole)
 	}
 	whole.QueuedQueries = append(whole.QueuedQueries, batch.QueuedQueries...)
-	return t.conn.SendBatch(ctx, whole).Close()
+	return t.send(ctx, whole)
+}
+
+// send sends a batch and reads its results. On Citus it has a statement for each wallet, whose
+// callbacks are called as often, and which is planned for its values.
+func (t transaction) send(ctx context.Context, batch *pgx.Batch) error {
+	if t.citus {
+		batch = postgres.OneByOne(batch)
+		batch.QueuedQueries = slices.DeleteFunc(batch.QueuedQueries, func(q *pgx.QueuedQuery) bool { return q.SQL == sqlPlanOnce })
+	}
+	return t.conn.SendBatch(ctx, batch).Close()
 }
 
 // checkWritable reads what sqlSettings says of the server. Where that takes no writes, the rest
@@ -154,7 +176,7 @@ func (t transaction) checkWritable(row pgx.Row) error {
 // commit sends a batch that ends the transaction.
 func (t transaction) commit(ctx context.Context, b *pgx.Batch) error {
 	b.Queue(sqlCommit)
-	return t.conn.SendBatch(ctx, b).Close()
+	return t.send(ctx, b)
 }
 
 func (t transaction) rollback(ctx context.Context) error {

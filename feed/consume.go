@@ -56,9 +56,7 @@ const (
 		WHERE name = $1`
 
 	// Takes no lock: a row lock is a write, even if there is nothing to do.
-	sqlHasMore = `SELECT EXISTS (
-			SELECT FROM wallet_feed
-			WHERE id >= after_id AND (id > after_id OR last_version > after_version)),
+	sqlPlace = `SELECT after_id, after_version,
 		EXISTS (
 			SELECT FROM wallet_feed_parked
 			WHERE consumer = name AND retry_at <= clock_timestamp()),
@@ -67,6 +65,10 @@ const (
 			WHERE consumer = name AND redeliver_at <= clock_timestamp())
 		FROM wallet_feed_consumers
 		WHERE name = $1`
+
+	sqlHasMore = `SELECT EXISTS (
+			SELECT 1 FROM wallet_feed
+			WHERE id >= $1 AND (id > $1 OR last_version > $2))`
 
 	// Whoever locks the row gets the next events.
 	sqlLockConsumer = `SELECT after_id, after_version
@@ -195,7 +197,11 @@ const retryShare = 10
 // was skipped, if somebody asked for it. It reports whether there may be more.
 func (c *consumer) round(ctx context.Context) (more bool, err error) {
 	var fresh, due, redeliver bool
-	err = c.db.QueryRow(ctx, sqlHasMore, c.Name).Scan(&fresh, &due, &redeliver)
+	var after Cursor
+	err = c.db.QueryRow(ctx, sqlPlace, c.Name).Scan(&after.Row, &after.Version, &due, &redeliver)
+	if err == nil {
+		err = c.db.QueryRow(ctx, sqlHasMore, after.Row, after.Version).Scan(&fresh)
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, fmt.Errorf("consumer %q was deleted while it ran: start it again to begin anew", c.Name)
 	} else if err != nil {

@@ -14,7 +14,10 @@
 //   - past a gap, once every transaction that was writing to wallet_feed when the gap
 //     was seen has ended. Such a transaction holds a lock on the table from before it
 //     takes an id until after its commit is visible, and pg_locks shows the lock. By then
-//     the missing id is there, or it was rolled back and never will be.
+//     the missing id is there, or it was rolled back and never will be. On Citus it holds one
+//     on the coordinator, and one on each node that it writes to, which it may keep for longer:
+//     until a commit arrives whose session on the coordinator was cut off, or until a prepared
+//     transaction is committed.
 //
 // So a hanging transaction delays the feed but never makes it lose an event.
 package feed
@@ -32,6 +35,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/rows"
 	"github.com/valueledger/wallet/trail"
 )
@@ -107,6 +111,9 @@ const (
 		FROM pg_locks
 		WHERE locktype = 'relation' AND relation = 'wallet_feed'::regclass AND mode = 'RowExclusiveLock'
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
+	// The same on the nodes of a Citus cluster: none elsewhere.
+	sqlNodeWriters = `SELECT wallet_feed_node_writers()`
 
 	sqlStandby = `SELECT pg_is_in_recovery()`
 
@@ -248,12 +255,23 @@ func withoutGap(ranges []versions, after int64) int {
 	return len(ranges)
 }
 
-// awaitWriters waits until the transactions that are writing to wallet_feed now have ended.
+// awaitWriters waits until the transactions that are writing to wallet_feed now have ended: first
+// here, then on the nodes of a cluster, where they may end later.
 func awaitWriters(ctx context.Context, db querier) error {
 	if err := onPrimary(ctx, db); err != nil {
 		return err
 	}
-	before, err := writers(ctx, db)
+	for _, sql := range []string{sqlWriters, sqlNodeWriters} {
+		if err := awaitEnd(ctx, db, sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitEnd waits until the transactions that a query finds now are no longer found.
+func awaitEnd(ctx context.Context, db querier, sql string) error {
+	before, err := writers(ctx, db, sql)
 	if err != nil {
 		return err
 	}
@@ -263,7 +281,7 @@ func awaitWriters(ctx context.Context, db querier) error {
 			return ctx.Err()
 		case <-time.After(pause):
 		}
-		now, err := writers(ctx, db)
+		now, err := writers(ctx, db, sql)
 		if err != nil {
 			return err
 		}
@@ -287,8 +305,8 @@ func onPrimary(ctx context.Context, db querier) error {
 	return nil
 }
 
-func writers(ctx context.Context, db querier) (map[string]bool, error) {
-	rows, err := db.Query(ctx, sqlWriters)
+func writers(ctx context.Context, db querier, sql string) (map[string]bool, error) {
+	rows, err := db.Query(ctx, sql)
 	if err != nil {
 		return nil, err
 	}
@@ -312,11 +330,12 @@ func load(ctx context.Context, db querier, ranges []versions, count int) ([]Even
 	for i, r := range ranges {
 		ids[i], users[i], currencies[i], first[i], last[i] = r.ID, r.UserID, r.Currency, r.First, r.Last
 	}
-	stored, err := db.Query(ctx, sqlEvents, ids, users, currencies, first, last)
-	if err != nil {
-		return nil, err
-	}
-	found, err := trail.CollectEvents(stored)
+	var found []trail.Event
+	err := postgres.QueryEach(ctx, db, sqlEvents, []any{ids, users, currencies, first, last}, func(stored pgx.Rows) error {
+		events, err := trail.CollectEvents(stored)
+		found = append(found, events...)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -333,5 +333,5 @@ func TestASequenceThatFellBehindIsNoticed(t *testing.T) {
 	_, err := db.Exec(t.Context(), `ALTER TABLE wallet_feed ALTER id RESTART`)
 	require.NoError(t, err)
 	_, err = steps.EnsureWalletAsset(t.Context(), wallet.AssetRef{UserID: "u2", Currency: "USD"})
-	require.ErrorContains(t, err, "wallet_feed_pkey", "rather than an event that no consumer ever sees")
+	require.ErrorContains(t, err, "wallet_feed_order", "rather than an event that no consumer ever sees")
 }

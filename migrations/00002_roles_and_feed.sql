@@ -11,22 +11,24 @@
 -- appends events also writes their range; a trigger could not, where the events are distributed
 -- and the feed is not.
 CREATE TABLE wallet_feed (
-    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id            bigint GENERATED ALWAYS AS IDENTITY,
     user_id       text COLLATE "C" NOT NULL,
     currency      text COLLATE "C" NOT NULL,
     first_version bigint NOT NULL CHECK (first_version >= 1),
-    last_version  bigint NOT NULL CHECK (last_version >= first_version)
+    last_version  bigint NOT NULL CHECK (last_version >= first_version),
+    -- "wallet verify" and "wallet repair" check that each event of a wallet is in the feed. It has
+    -- all columns that they read, so they read only the index.
+    CONSTRAINT wallet_feed_of_wallet PRIMARY KEY (user_id, currency, first_version, last_version, id)
 );
+-- Unique, so that a sequence that falls behind fails loudly. "wallet migrate distribute" makes it
+-- again without that: Citus has no key across users.
+CREATE UNIQUE INDEX wallet_feed_order ON wallet_feed (id);
 COMMENT ON TABLE wallet_feed IS 'The order of all wallets'' events: each row is a range of versions of one wallet asset. Append-only.';
 
 CREATE TRIGGER append_only_rows     BEFORE UPDATE OR DELETE ON wallet_feed FOR EACH ROW       EXECUTE FUNCTION wallet_append_only();
 CREATE TRIGGER append_only_truncate BEFORE TRUNCATE         ON wallet_feed FOR EACH STATEMENT EXECUTE FUNCTION wallet_append_only();
 ALTER TABLE wallet_feed ENABLE ALWAYS TRIGGER append_only_rows;
 ALTER TABLE wallet_feed ENABLE ALWAYS TRIGGER append_only_truncate;
-
--- For "wallet verify" and "wallet repair", which check that each event of a wallet is in the
--- feed. It has all columns that they read, so they read only the index.
-CREATE INDEX wallet_feed_of_wallet ON wallet_feed (user_id, currency, first_version, last_version);
 
 -- Only the owner may INSERT into trail and feed. The service calls these two functions, which
 -- run with the owner's rights and take only the names of wallets from the caller: they read
@@ -128,6 +130,10 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
+
+-- Who is writing to the feed on the nodes of a Citus cluster: "wallet migrate distribute" gives it
+-- a body. Package feed says what it is for.
+CREATE FUNCTION wallet_feed_node_writers() RETURNS SETOF text LANGUAGE sql STABLE AS $$ SELECT NULL::text LIMIT 0 $$;
 
 CREATE TABLE wallet_feed_consumers (
     name       text COLLATE "C" PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 128),

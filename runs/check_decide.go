@@ -188,16 +188,15 @@ func (d *decision) readWallets(ctx context.Context, tx pgx.Tx, lines []wallet.Ru
 	if len(users) == 0 {
 		return nil
 	}
-	found, err := tx.Query(ctx, sqlCheckAssets, users, currencies)
+	err := postgres.QueryEach(ctx, tx, sqlCheckAssets, []any{users, currencies}, func(found pgx.Rows) error {
+		assets, err := rows.CollectAssets(found)
+		for _, a := range assets {
+			d.wallets[wallet.AssetRef{UserID: a.UserID, Currency: a.Currency}].account.Asset = a
+		}
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	assets, err := rows.CollectAssets(found)
-	if err != nil {
-		return err
-	}
-	for _, a := range assets {
-		d.wallets[wallet.AssetRef{UserID: a.UserID, Currency: a.Currency}].account.Asset = a
 	}
 	if err := d.readGrants(ctx, tx, sqlCheckGrants, users, currencies); err != nil {
 		return err
@@ -206,41 +205,37 @@ func (d *decision) readWallets(ctx context.Context, tx pgx.Tx, lines []wallet.Ru
 }
 
 func (d *decision) readGrants(ctx context.Context, tx pgx.Tx, sql string, parameters ...any) error {
-	found, err := tx.Query(ctx, sql, parameters...)
-	if err != nil {
+	return postgres.QueryEach(ctx, tx, sql, parameters, func(found pgx.Rows) error {
+		grants, err := rows.CollectGrants(found)
+		for _, g := range grants {
+			w := d.wallets[g.AssetRef]
+			_, open := w.account.Grants[g.Number]
+			if _, used := w.used[g.Number]; open || used {
+				continue // as lines before left it
+			}
+			if g.IsOpen() {
+				w.account.KeepGrant(g.Grant)
+			} else {
+				w.used[g.Number] = g.Grant
+			}
+		}
 		return err
-	}
-	grants, err := rows.CollectGrants(found)
-	for _, g := range grants {
-		w := d.wallets[g.AssetRef]
-		_, open := w.account.Grants[g.Number]
-		if _, used := w.used[g.Number]; open || used {
-			continue // as lines before left it
-		}
-		if g.IsOpen() {
-			w.account.KeepGrant(g.Grant)
-		} else {
-			w.used[g.Number] = g.Grant
-		}
-	}
-	return err
+	})
 }
 
 func (d *decision) readHolds(ctx context.Context, tx pgx.Tx, sql string, parameters ...any) error {
-	found, err := tx.Query(ctx, sql, parameters...)
-	if err != nil {
-		return err
-	}
-	holds, err := rows.CollectHolds(found)
-	for _, h := range holds {
-		w := d.wallets[h.AssetRef]
-		_, open := w.account.Holds[h.ID]
-		if _, closed := w.closed[h.ID]; open || closed {
-			continue // as lines before left it
+	return postgres.QueryEach(ctx, tx, sql, parameters, func(found pgx.Rows) error {
+		holds, err := rows.CollectHolds(found)
+		for _, h := range holds {
+			w := d.wallets[h.AssetRef]
+			_, open := w.account.Holds[h.ID]
+			if _, closed := w.closed[h.ID]; open || closed {
+				continue // as lines before left it
+			}
+			w.account.Keep(h.Hold)
 		}
-		w.account.Keep(h.Hold)
-	}
-	return err
+		return err
+	})
 }
 
 // readEntries reads the journal's entries under the lines' ids, and the holds that lines name.
@@ -257,20 +252,19 @@ func (d *decision) readEntries(ctx context.Context, tx pgx.Tx, lines []wallet.Ru
 			users, currencies, ids = append(users, l.UserID), append(currencies, l.Currency), append(ids, l.OriginalID)
 		}
 	}
-	found, err := tx.Query(ctx, rows.EntriesByID, users, currencies, ids)
-	if err != nil {
-		return err
-	}
-	entries, err := rows.CollectEntries(found)
-	if err != nil {
-		return err
-	}
-	for i := range entries {
-		ref := wallet.AssetRef{UserID: entries[i].UserID, Currency: entries[i].Currency}
-		if prior[ref] == nil {
-			prior[ref] = map[string]*wallet.Entry{}
+	err := postgres.QueryEach(ctx, tx, rows.EntriesByID, []any{users, currencies, ids}, func(found pgx.Rows) error {
+		entries, err := rows.CollectEntries(found)
+		for i := range entries {
+			ref := wallet.AssetRef{UserID: entries[i].UserID, Currency: entries[i].Currency}
+			if prior[ref] == nil {
+				prior[ref] = map[string]*wallet.Entry{}
+			}
+			prior[ref][entries[i].CommandID] = &entries[i]
 		}
-		prior[ref][entries[i].CommandID] = &entries[i]
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	if err := d.readOriginals(ctx, tx, reversals, prior); err != nil || len(holds) == 0 {
 		return err
@@ -294,15 +288,14 @@ func (d *decision) readOriginals(ctx context.Context, tx pgx.Tx, reversals []wal
 	if len(ids) == 0 {
 		return nil
 	}
-	found, err := tx.Query(ctx, rows.LastReversals, users, currencies, ids)
+	err := postgres.QueryEach(ctx, tx, rows.LastReversals, []any{users, currencies, ids}, func(found pgx.Rows) error {
+		return rows.EachLastReversal(found, func(of wallet.AssetRef, id string, left wallet.Amount) error {
+			w := d.wallets[of]
+			w.originals[id] = w.originals[id].WithLeft(left)
+			return nil
+		})
+	})
 	if err != nil {
-		return err
-	}
-	if err := rows.EachLastReversal(found, func(of wallet.AssetRef, id string, left wallet.Amount) error {
-		w := d.wallets[of]
-		w.originals[id] = w.originals[id].WithLeft(left)
-		return nil
-	}); err != nil {
 		return err
 	}
 	return d.readNamedGrants(ctx, tx, reversals)

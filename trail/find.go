@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
@@ -34,11 +35,12 @@ func (r Reader) Find(ctx context.Context, commandID string, found func(wallet.En
 		}); err != nil {
 			return err
 		}
-		entries, err := r.db.Query(ctx, rows.EntriesByID, users, currencies, slices.Repeat([]string{commandID}, len(users)))
-		if err != nil {
+		var all []wallet.Entry
+		err = postgres.QueryEach(ctx, r.db, rows.EntriesByID, []any{users, currencies, slices.Repeat([]string{commandID}, len(users))}, func(entries pgx.Rows) error {
+			some, err := rows.CollectEntries(entries)
+			all = append(all, some...)
 			return err
-		}
-		all, err := rows.CollectEntries(entries)
+		})
 		if err != nil {
 			return err
 		}

@@ -17,11 +17,11 @@ import (
 var ErrNoVersion = errors.New("no such version")
 
 const (
-	// thresholdsThen are those of the wallet after an entry e.
+	// thresholdsThen are those of the wallet $1, $2 after an entry e.
 	thresholdsThen = `(
 				SELECT t.thresholds::text
 				FROM wallet_commands AS t
-				WHERE t.user_id = e.user_id AND t.currency = e.currency AND t.threshold IS NOT NULL AND t.version IS NOT NULL AND -t.position >= -e.position
+				WHERE t.user_id = $1 AND t.currency = $2 AND t.threshold IS NOT NULL AND t.version IS NOT NULL AND -t.position >= -e.position
 				ORDER BY -t.position
 				LIMIT 1) AS thresholds`
 

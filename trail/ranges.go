@@ -218,17 +218,23 @@ func (v *verification) check(ctx context.Context, l *legChecker, entriesTx, even
 	if k.feed, err = readFeed(ctx, entriesTx, k); err != nil {
 		return fmt.Errorf("read the feed: %w", err)
 	}
-	entryRows, err := entriesTx.Query(ctx, sqlVerifyEntries, k.args()...)
+	open := func(tx pgx.Tx, name, sql string) (pgx.Rows, error) {
+		if entriesTx == eventsTx {
+			return openCursor(ctx, tx, name, sql, k.args())
+		}
+		return tx.Query(ctx, sql, k.args()...)
+	}
+	entryRows, err := open(entriesTx, "entries", sqlVerifyEntries)
 	if err != nil {
 		return err
 	}
 	defer entryRows.Close()
-	eventRows, err := eventsTx.Query(ctx, sqlVerifyEvents, k.args()...)
+	eventRows, err := open(eventsTx, "events", sqlVerifyEvents)
 	if err != nil {
 		return err
 	}
 	defer eventRows.Close()
-	holdRows, err := holdsTx.Query(ctx, sqlVerifyHolds, k.args()...)
+	holdRows, err := open(holdsTx, "holds", sqlVerifyHolds)
 	if err != nil {
 		return err
 	}

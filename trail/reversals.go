@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
@@ -44,18 +45,13 @@ func (r Reader) Reversed(ctx context.Context, entries []wallet.Entry) ([]wallet.
 	if len(ids) == 0 {
 		return reversed, nil
 	}
-	found, err := r.db.Query(ctx, rows.LastReversals, users, currencies, ids)
-	if err != nil {
-		return nil, err
-	}
-	var k key
-	var left wallet.Amount
-	_, err = pgx.ForEachRow(found, []any{&k.userID, &k.currency, &k.id, &left}, func() error {
-		i := places[k]
-		reversed[i] = wallet.OriginalOf(entries[i]).Moved.Sub(left)
-		return nil
+	return reversed, postgres.QueryEach(ctx, r.db, rows.LastReversals, []any{users, currencies, ids}, func(found pgx.Rows) error {
+		return rows.EachLastReversal(found, func(of wallet.AssetRef, id string, left wallet.Amount) error {
+			i := places[key{of.UserID, of.Currency, id}]
+			reversed[i] = wallet.OriginalOf(entries[i]).Moved.Sub(left)
+			return nil
+		})
 	})
-	return reversed, err
 }
 
 // readOriginal reads the original of a reversal on which a stream stands. It is none if it

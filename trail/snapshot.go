@@ -2,9 +2,12 @@ package trail
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/valueledger/wallet/internal/service/postgres"
 )
 
 // With a generic plan each range would read to the end of the table. The name of a snapshot
@@ -12,12 +15,28 @@ import (
 const (
 	sqlExportSnapshot = `SELECT pg_export_snapshot() FROM set_config('plan_cache_mode', 'force_custom_plan', true)`
 	sqlJoinSnapshot   = `SET LOCAL plan_cache_mode = force_custom_plan; SET TRANSACTION SNAPSHOT `
+
+	// A snapshot holds on one server. With one connection to each node, a transaction has one there
+	// too, and all rows of a wallet are on one node.
+	sqlOneSnapshotPerNode = `SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL citus.max_adaptive_executor_pool_size = 1`
 )
 
 var snapshotOptions = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 
-// inSnapshot calls do with a transaction on each connection, which all see the same data.
+// inSnapshot calls do with a transaction on each connection, which all see the same data of a wallet.
+// On Citus they are all the same one, which has to be read with cursors.
 func inSnapshot(ctx context.Context, connections []*pgxpool.Conn, do func([]pgx.Tx) error) (err error) {
+	if citus, err := postgres.OnCitus(ctx, connections[0].Conn()); citus || err != nil {
+		if err != nil {
+			return err
+		}
+		return pgx.BeginTxFunc(ctx, connections[0], snapshotOptions, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, sqlOneSnapshotPerNode, pgx.QueryExecModeSimpleProtocol); err != nil {
+				return err
+			}
+			return do(slices.Repeat([]pgx.Tx{tx}, len(connections)))
+		})
+	}
 	txs, snapshot := make([]pgx.Tx, len(connections)), ""
 	for i, connection := range connections {
 		if txs[i], err = connection.BeginTx(ctx, snapshotOptions); err != nil {

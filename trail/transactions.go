@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/service/postgres"
 	"github.com/valueledger/wallet/internal/service/rows"
 )
 
@@ -72,15 +73,23 @@ var (
 		WHERE transaction_id = ANY ($1::text[])`
 
 	// A page of all transactions, in a statement of its own so that no snapshot is held for long.
-	sqlFirstLegs = `SELECT transaction_id, coalesce(users[1], ''), coalesce(currencies[1], ''), EXISTS (
-			SELECT 1
-			FROM wallet_commands
-			WHERE user_id = t.users[1] AND currency = t.currencies[1] AND command_id = ('` + wallet.LegPrefix + `' || t.transaction_id || '/1') COLLATE "C")
-		FROM wallet_transactions AS t
+	sqlFirstLegs = `SELECT transaction_id, coalesce(users[1], ''), coalesce(currencies[1], '')
+		FROM wallet_transactions
 		WHERE transaction_id > $1
 		ORDER BY transaction_id
 		LIMIT 1000`
 )
+
+// sqlKnownIDs finds commands by their ids, with one step into the primary key for each.
+const sqlKnownIDs = `SELECT next.command_id
+	FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (u, c, id)
+	CROSS JOIN LATERAL (
+		SELECT command_id
+		FROM wallet_commands
+		WHERE user_id = wanted.u AND currency = wanted.c AND command_id >= wanted.id COLLATE "C"
+		ORDER BY command_id
+		LIMIT 1) AS next
+	WHERE next.command_id = wanted.id`
 
 // isList is whether a column is an array as the service writes them.
 func isList(column string) string {
@@ -119,21 +128,18 @@ func readTransactions(ctx context.Context, db querier, ids []string, whole map[s
 	if err != nil || len(legIDs) == 0 {
 		return all, err
 	}
-	entries, err := db.Query(ctx, rows.EntriesByID, users, currencies, legIDs)
-	if err != nil {
-		return nil, err
-	}
-	defer entries.Close()
-	for reader := rows.Entries(entries); entries.Next(); {
-		e := &wallet.Entry{}
-		problem := reader.Entry(rows.Values(entries), e)
-		if t := all[e.TransactionID]; t != nil && 1 <= e.Leg && e.Leg <= int64(len(t.legs)) {
-			if leg := &t.legs[e.Leg-1]; leg.AssetRef == (wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}) {
-				leg.entry, leg.problem = e, problem
+	return all, postgres.QueryEach(ctx, db, rows.EntriesByID, []any{users, currencies, legIDs}, func(entries pgx.Rows) error {
+		for reader := rows.Entries(entries); entries.Next(); {
+			e := &wallet.Entry{}
+			problem := reader.Entry(rows.Values(entries), e)
+			if t := all[e.TransactionID]; t != nil && 1 <= e.Leg && e.Leg <= int64(len(t.legs)) {
+				if leg := &t.legs[e.Leg-1]; leg.AssetRef == (wallet.AssetRef{UserID: e.UserID, Currency: e.Currency}) {
+					leg.entry, leg.problem = e, problem
+				}
 			}
 		}
-	}
-	return all, entries.Err()
+		return entries.Err()
+	})
 }
 
 // problem is what is wrong with a transaction: legs that are missing, one that was applied where
@@ -236,28 +242,39 @@ func (l *legChecker) check(ctx context.Context, legs []legEntry) (findings []Fin
 // withoutLegs finds transactions whose first leg no journal has. Those that have it are compared
 // where it is found.
 func (l *legChecker) withoutLegs(ctx context.Context) (findings []Finding, err error) {
-	var id string
-	for more := true; more; {
+	for id := ""; ; {
 		found, err := l.conn.Query(ctx, sqlFirstLegs, id)
 		if err != nil {
 			return nil, err
 		}
-		more = false
+		var ids, users, currencies, legIDs []string
 		var at key
-		var known bool
-		_, err = pgx.ForEachRow(found, []any{&id, &at.userID, &at.currency, &known}, func() error {
-			more = true
-			if !known {
-				findings = append(findings, Finding{UserID: at.userID, Currency: at.currency, Table: "wallet_transactions",
-					Problem: fmt.Sprintf("transaction %q: its first leg is not in the journal of this wallet", id)})
-			}
+		_, err = pgx.ForEachRow(found, []any{&id, &at.userID, &at.currency}, func() error {
+			ids, users, currencies, legIDs = append(ids, id), append(users, at.userID), append(currencies, at.currency), append(legIDs, wallet.LegID(id, 1))
 			return nil
 		})
 		if err != nil {
 			return nil, fmt.Errorf("read transactions: %w", err)
 		}
+		if len(ids) == 0 {
+			return findings, nil
+		}
+		known := map[string]bool{}
+		err = postgres.QueryEach(ctx, l.conn, sqlKnownIDs, []any{users, currencies, legIDs}, func(found pgx.Rows) error {
+			var legID string
+			_, err := pgx.ForEachRow(found, []any{&legID}, func() error { known[legID] = true; return nil })
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read first legs: %w", err)
+		}
+		for i, id := range ids {
+			if !known[legIDs[i]] {
+				findings = append(findings, Finding{UserID: users[i], Currency: currencies[i], Table: "wallet_transactions",
+					Problem: fmt.Sprintf("transaction %q: its first leg is not in the journal of this wallet", id)})
+			}
+		}
 	}
-	return findings, nil
 }
 
 // chainLegs follows the legs that a refused transaction has in one wallet.

@@ -52,7 +52,7 @@ yours.`,
 			}
 			return nil
 		},
-	}, &cobra.Command{
+	}, a.distributeCommand(), &cobra.Command{
 		Use: "status", Short: "Show which migrations are applied", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.needDatabase(); err != nil {
@@ -67,6 +67,37 @@ yours.`,
 			})
 		},
 	})
+	return cmd
+}
+
+func (a *app) distributeCommand() *cobra.Command {
+	dryRun := false
+	cmd := &cobra.Command{
+		Use: "distribute", Short: "Distribute the tables over the nodes of a Citus cluster", Args: cobra.NoArgs,
+		Long: `Distribute the tables over the nodes of a Citus cluster by user, as their owner,
+after "wallet migrate up" and before workers start. The cluster's version and
+settings are checked first. It can be repeated: what is done is left out.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.needDatabase(); err != nil {
+				return err
+			}
+			steps := []migrations.Step{}
+			err := migrations.Distribute(cmd.Context(), a.owner.URL, dryRun, func(s migrations.Step) {
+				steps = append(steps, s)
+				if a.output == "table" {
+					fmt.Fprintln(cmd.OutOrStdout(), s.What)
+				}
+			})
+			if err != nil {
+				return a.migrating(err)
+			}
+			if a.output == "json" {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(steps)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only check the cluster, and print what would be done")
 	return cmd
 }
 

@@ -214,6 +214,15 @@ var Tested = []struct {
 		}},
 	}, "./internal/service/webhooks", "TestTheConnectionIsChecked"},
 	{Mutation{
+		Name:      "feed_node_writers",
+		Mechanism: "A gap in the feed is passed only once nobody can fill it, on no node either.",
+		Edits: []Edit{{
+			File: "feed/feed.go",
+			Old:  `[]string{sqlWriters, sqlNodeWriters}`,
+			New:  `[]string{sqlWriters}`,
+		}},
+	}, "./feed", "TestAGapWaitsForWritersOnTheNodes"},
+	{Mutation{
 		Name:      "feed_redeliver",
 		Mechanism: "A skipped event that a person asks for is handed out again, once.",
 		Edits: []Edit{{

@@ -10,12 +10,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
@@ -69,7 +67,14 @@ func With(ctx context.Context, do func() error) (err error) {
 	if err := prepare(ctx, stack); err != nil {
 		return err
 	}
-	for name, value := range map[string]string{envPostgres: stack.Postgres.URL("postgres"), envTemporal: stack.Temporal.Address()} {
+	server := stack.Postgres.URL("postgres")
+	if citus := citusServers(); len(citus) > 0 {
+		if err := prepareCitus(ctx, citus); err != nil {
+			return err
+		}
+		server = citus[0]
+	}
+	for name, value := range map[string]string{envPostgres: server, envTemporal: stack.Temporal.Address()} {
 		if err := os.Setenv(name, value); err != nil {
 			return err
 		}
@@ -118,17 +123,27 @@ func DatabaseURL(t testing.TB) string {
 	server := os.Getenv(envPostgres)
 	require.NotEmpty(t, server, "the package has no TestMain with testenv.Main")
 	name := fmt.Sprintf("test_%d_%d", os.Getpid(), databases.Add(1))
+	servers, tries := []string{server}, 1
+	if citus := citusServers(); len(citus) > 0 {
+		servers, tries = citus, 20
+	}
 	admin := func(sql string) {
-		ctx := context.Background()
-		conn, err := pgx.Connect(ctx, server)
-		require.NoError(t, err)
-		defer conn.Close(ctx)
-		_, err = conn.Exec(ctx, sql)
-		require.NoError(t, err)
+		for _, server := range servers {
+			err := execOn(context.Background(), server, sql)
+			for try := 1; err != nil && try < tries; try++ { // the daemon of Citus has just connected
+				time.Sleep(100 * time.Millisecond)
+				err = execOn(context.Background(), server, sql)
+			}
+			require.NoError(t, err)
+		}
 	}
 	admin("CREATE DATABASE " + name + " TEMPLATE " + templateDatabase)
 	t.Cleanup(func() { admin("DROP DATABASE " + name + " WITH (FORCE)") })
-	return strings.Replace(server, "/postgres?", "/"+name+"?", 1)
+	url := inDatabase(server, name)
+	if os.Getenv(envAsOnCitus) != "" {
+		asOnCitus(t, url, name)
+	}
+	return url
 }
 
 // AppURL returns the same database's URL for the service's role.
