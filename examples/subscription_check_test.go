@@ -119,7 +119,7 @@ func (y *year) check() {
 			if s.cancelled.Before(s.closed) {
 				cancelled = &s.cancelled
 			}
-			return []any{s.start.Subscriber, s.kind, strings.Contains("rich cancels upgrades downgrades restarted", s.kind), s.start.TimeZone, s.start.Started, cancelled}, nil
+			return []any{s.start.Subscriber, s.kind, s.ended != endedWithoutPlan && strings.Contains("rich cancels upgrades downgrades restarted", s.kind), s.start.TimeZone, s.start.Started, cancelled}, nil
 		}))
 	require.NoError(t, err)
 	y.exec(sqlCharges)
