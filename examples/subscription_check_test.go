@@ -1,13 +1,15 @@
 package examples
 
 import (
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,224 +18,278 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/history/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/valueledger/wallet/internal/dev/devstack"
+	"github.com/valueledger/wallet/migrations"
 	"github.com/valueledger/wallet/trail"
 )
 
-// payment is the first leg of one, from the journal.
-type payment struct {
-	user, id, status, reason, amount string
-	metadata                         map[string]string
-	at                               time.Time
-	order                            string
-	period, attempt                  int
+// sqlOutside is what the test notes itself. The calendar is Postgres's, and whether a period is paid
+// follows from the time of the wallets' entry, so no check believes what the program says of a period.
+const sqlOutside = `
+	CREATE SCHEMA outside;
+	CREATE TABLE outside.subscribers (subscriber text PRIMARY KEY, kind text, can_pay boolean, zone text, started timestamptz, cancelled timestamptz);
+	CREATE TABLE outside.periods (subscriber text, n int, begins timestamptz, ends timestamptz, PRIMARY KEY (subscriber, n)); -- in real time
+	CREATE TABLE outside.charges (id text PRIMARY KEY, subscriber text, plan text, change boolean, applied boolean, reason text, taken numeric, at timestamptz);
+	CREATE INDEX ON outside.charges (subscriber, at);
+	CREATE VIEW outside.charged AS SELECT * FROM outside.charges JOIN outside.periods USING (subscriber) WHERE begins <= at AND at < ends;
+	-- Whoever was given access, at any time.
+	CREATE TABLE outside.access (subscriber text, plan text, until timestamptz, at timestamptz DEFAULT clock_timestamp());
+	CREATE FUNCTION outside.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+		$$ BEGIN INSERT INTO outside.access VALUES (NEW.subscriber, NEW.plan, NEW.until); RETURN NULL; END $$;
+	CREATE TRIGGER note AFTER INSERT OR UPDATE ON subscription.access FOR EACH ROW EXECUTE FUNCTION outside.note()`
+
+const (
+	sqlCharges = `
+		INSERT INTO outside.charges SELECT transaction_id, user_id, metadata->>'plan', transaction_id LIKE '%/change-%', status = 'applied', reason, total_before - total_after, recorded_at
+		FROM wallet_commands WHERE transaction_id LIKE 'sub/%' AND leg = 1`
+	// What nobody was charged for when it was due, at the latest: after a refusal, at the last time to try
+	// it again; and each period, just before its end. Who cannot begin has ended, and so has who cancels
+	// until then.
+	sqlNotTriedAgain = `
+		SELECT r.subscriber, r.id, max(due) FROM outside.charged AS r JOIN outside.subscribers USING (subscriber) JOIN subscription.plans AS p ON p.id = r.plan
+		CROSS JOIN LATERAL (SELECT min(at) AS at FROM outside.charged AS o WHERE (o.subscriber, o.n) = (r.subscriber, r.n) AND NOT applied AND NOT change AND reason <> 'too_late') AS first
+		CROSS JOIN LATERAL (SELECT first.at + pause / @speed::float8 AS due FROM unnest(retry_after) AS pause UNION ALL SELECT ends - interval '50 ms' WHERE reason = 'too_late') AS dues
+		WHERE NOT applied AND NOT change AND NOT coalesce(cancelled < ends, false) AND due > r.at AND due < ends - interval '1 ms'
+			AND NOT EXISTS (SELECT FROM outside.charges AS later WHERE later.subscriber = r.subscriber AND NOT later.change AND later.at > r.at)
+			AND EXISTS (SELECT FROM outside.charges AS paid WHERE paid.subscriber = r.subscriber AND paid.applied AND paid.at < r.at)
+		GROUP BY r.subscriber, r.id`
+	sqlNotCharged = `
+		SELECT subscriber, subscriber || ', period ' || n, ends - interval '50 ms' FROM outside.periods JOIN outside.subscribers AS s USING (subscriber)
+		WHERE ends <= coalesce(cancelled, CASE WHEN can_pay THEN 'infinity' ELSE (SELECT max(at) FROM outside.charges AS c WHERE c.subscriber = s.subscriber) END)
+			AND NOT EXISTS (SELECT FROM outside.charged AS c WHERE (c.subscriber, c.n) = (s.subscriber, periods.n) AND reason IS DISTINCT FROM 'too_late')`
+)
+
+// promises are what must hold; each statement returns who breaks it. Microseconds are rounded.
+var promises = []struct{ name, sql string }{
+	{"nobody pays a period twice", `
+		SELECT subscriber || ', period ' || n FROM outside.charged WHERE applied GROUP BY subscriber, n
+		HAVING count(*) FILTER (WHERE NOT change) > 1 OR sum(taken) > (SELECT max(price) FROM subscription.plans)
+		UNION ALL SELECT id || ' is in no period' FROM outside.charges WHERE applied AND id NOT IN (SELECT id FROM outside.charged)`},
+	{"nobody has access unpaid for longer than the plan's grace", `
+		SELECT a.subscriber || ' until ' || a.until FROM outside.access AS a WHERE NOT EXISTS (
+			SELECT FROM outside.charged AS c JOIN subscription.plans AS p ON p.id = c.plan
+			WHERE (c.subscriber, c.plan, c.applied) = (a.subscriber, a.plan, true) AND c.at <= a.at AND a.until <= ends + grace / @speed::float8 + interval '10 us')`},
+	{"who has paid has access", `
+		SELECT c.id FROM outside.charged AS c JOIN subscription.plans AS p ON p.id = c.plan WHERE applied AND NOT EXISTS (
+			SELECT FROM outside.access AS a WHERE (a.subscriber, a.plan) = (c.subscriber, c.plan) AND a.at >= c.at AND a.until >= ends + grace / @speed::float8 - interval '10 us')
+		UNION ALL SELECT c.subscriber FROM (SELECT DISTINCT ON (subscriber) * FROM outside.charged WHERE applied ORDER BY subscriber, at DESC) AS c
+		LEFT JOIN subscription.access AS a USING (subscriber) WHERE a.plan IS DISTINCT FROM c.plan`},
+}
+
+// missing is a charge that was never made.
+type missing struct {
+	Subscriber, What string
+	Due              time.Time
+}
+
+// collect returns the rows of a statement.
+func collect[T any](t *testing.T, db interface {
+	Query(context.Context, string, ...any) (pgx.Rows, error)
+}, row pgx.RowToFunc[T], sql string, speed int64) []T {
+	rows, _ := db.Query(t.Context(), sql, pgx.NamedArgs{"speed": speed}) // CollectRows returns the error
+	all, err := pgx.CollectRows(rows, row)
+	require.NoError(t, err, sql)
+	return all
+}
+
+// notePeriods has Postgres make the calendar.
+func (y *year) notePeriods() {
+	real := func(n string) string {
+		return `@began::timestamptz + (extract(epoch FROM (started AT TIME ZONE zone + ` + n + ` * interval '1 month') AT TIME ZONE zone - @epoch::timestamptz) / @speed::numeric)::float8 * interval '1 second'`
+	}
+	_, err := y.owner.Exec(y.t.Context(), `INSERT INTO outside.periods SELECT subscriber, n, `+real("n")+`, `+real("(n + 1)")+` FROM outside.subscribers, generate_series(0, @months::int) AS n`,
+		pgx.NamedArgs{"months": *months, "began": y.began, "epoch": y.epoch, "speed": y.speed})
+	require.NoError(y.t, err)
 }
 
 func (y *year) check() {
 	t := y.t
-	bySubscription := map[string][]payment{}
-	rows, err := y.owner.Query(t.Context(), `SELECT user_id, transaction_id, status, coalesce(reason, ''), amount::text, coalesce(metadata, '{}'), recorded_at
-		FROM wallet_commands WHERE transaction_id LIKE 'sub/%' AND leg = 1 ORDER BY recorded_at, transaction_id`)
-	require.NoError(t, err)
-	var p payment
-	var metadata []byte
-	applied, changes, refused := 0, 0, map[string]int{}
-	_, err = pgx.ForEachRow(rows, []any{&p.user, &p.id, &p.status, &p.reason, &p.amount, &metadata, &p.at}, func() error {
-		p.metadata, p.period, p.attempt = nil, -1, 0
-		if err := json.Unmarshal(metadata, &p.metadata); err != nil {
-			return err
-		}
-		parts := strings.Split(p.id, "/")
-		p.order = parts[1]
-		if !strings.HasPrefix(parts[3], "change-") {
-			_, err := fmt.Sscan(parts[2]+" "+parts[3], &p.period, &p.attempt)
-			if err != nil {
-				return err
+	ended := map[string]int{}
+	_, err := y.owner.CopyFrom(t.Context(), pgx.Identifier{"outside", "subscribers"}, []string{"subscriber", "kind", "can_pay", "zone", "started", "cancelled"},
+		pgx.CopyFromSlice(len(y.all), func(i int) ([]any, error) {
+			s := y.all[i]
+			ended[s.kind+": "+s.ended]++
+			var cancelled *time.Time
+			if s.cancelled.Before(s.closed) {
+				cancelled = &s.cancelled
 			}
-		}
-		if p.status == "applied" {
-			applied++
-			if p.period < 0 {
-				changes++
-			}
-		} else {
-			refused[p.reason]++
-		}
-		bySubscription[p.order] = append(bySubscription[p.order], p)
-		return nil
-	})
+			return []any{s.start.Subscriber, s.kind, s.ended != endedWithoutPlan && strings.Contains("rich cancels upgrades downgrades restarted", s.kind), s.start.TimeZone, s.start.Started, cancelled}, nil
+		}))
 	require.NoError(t, err)
+	y.exec(sqlCharges)
+	y.notePeriods()
+	y.exec(`ANALYZE`)
 
-	access, err := y.owner.Query(t.Context(), `SELECT subscriber, plan, until FROM subscription.access`)
-	require.NoError(t, err)
-	rowOf := map[string]accessRow{}
-	var subscriber string
-	var row accessRow
-	_, err = pgx.ForEachRow(access, []any{&subscriber, &row.plan, &row.until}, func() error { rowOf[subscriber] = row; return nil })
-	require.NoError(t, err)
-
-	paid, skipped, ended := 0, 0, map[string]int{}
-	for _, s := range y.all {
-		n, gaps := y.checkSubscriber(s, bySubscription[s.start.ID], rowOf[s.start.Subscriber])
-		paid, skipped = paid+n, skipped+gaps
-		ended[s.kind+": "+s.final.Status+" "+s.final.Ended]++
+	for _, promise := range promises {
+		require.Empty(t, collect(t, y.owner, pgx.RowTo[string], promise.sql, y.speed), promise.name)
 	}
-	y.checkTables(applied)
-	t.Logf("%d subscribers over %d months: %d periods paid, %d over before the servers were back, %d payments applied, refused %v, kills %v, %d samples of access\n%v",
-		len(y.all), *months, paid, skipped, applied, refused, y.kills, y.samples, ended)
-	require.Positive(t, refused["transaction_refused"]+refused["insufficient_funds"])
-	require.Greater(t, paid, len(y.all))
-	require.Positive(t, changes)
-	require.Positive(t, y.samples)
+	late := y.checkDue("every refusal has its retry or its end", sqlNotTriedAgain) + y.checkDue("who can pay is charged for each period", sqlNotCharged)
+	y.checkTables()
+	var paid, changes, refused, tooLate, grants int
+	require.NoError(t, y.owner.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE applied AND NOT change), count(*) FILTER (WHERE applied AND change), count(*) FILTER (WHERE NOT applied AND reason <> 'too_late'),
+		count(*) FILTER (WHERE reason = 'too_late'), (SELECT count(*) FROM outside.access) FROM outside.charges`).Scan(&paid, &changes, &refused, &tooLate, &grants))
+	t.Logf("%d subscribers over %d months of %s: %d periods paid, %d changes of plan, %d refusals, %d too late, %d periods or retries over before anybody could charge, %d grants of access, kills %v, ends %v",
+		len(y.all), *months, *month, paid, changes, refused, tooLate, late, grants, y.kills, ended)
+	require.Positive(t, paid) // on a busy machine, most periods may be over before they are charged
 	if *faultEvery > 0 {
 		require.NotEmpty(t, y.kills)
 	}
 }
 
-// isSettled reports whether it is known what happens next: nothing, or a charge at a time to come. Who
-// can always pay has paid.
-func (s *subscriber) isSettled() bool {
-	now := s.y.show(s.finalAt)
-	switch canPay := slices.Contains([]string{"rich", "upgrades", "downgrades", "restarted"}, s.kind); s.final.Status {
-	case "active":
-		return s.final.Period.Until.After(now)
-	case "past_due":
-		return !canPay && s.final.NextCharge.After(now)
-	default:
-		return !canPay && s.final.Status == "ended"
+// checkDue returns how many charges were never made. Each must have been kept from being made: when it was
+// due, the workflow waited for an answer, or for a worker, and not for the time.
+func (y *year) checkDue(promise, sql string) int {
+	all := collect(y.t, y.owner, pgx.RowToStructByPos[missing], sql, y.speed)
+	for _, m := range all {
+		require.True(y.t, y.wasBusy("subscription/"+m.Subscriber, m.Due), "%s: not %s, due at %s", promise, m.What, m.Due)
 	}
+	return len(all)
 }
 
-// accessRow is what the program grants a subscriber.
-type accessRow struct {
-	plan  string
-	until time.Time
-}
-
-var grace = map[string]time.Duration{"basic": 3 * 24 * time.Hour, "pro": 5 * 24 * time.Hour}
-
-// down is whether faults can have kept a period from being paid, all of the time: by what they stopped,
-// an attempt that is given up after 15 s, and the pause before the next one.
-func (y *year) down(from, until time.Time) bool {
-	for _, f := range y.faults {
-		if end := f[1].Add(20*time.Second + 2*f[1].Sub(f[0])); !f[0].After(from.Add(5*time.Second)) && end.After(from) { // an attempt takes a while on a busy machine
-			from = end
-		}
-	}
-	return !from.Before(until)
-}
-
-// real is when the subscriptions' clocks show a time.
-func (y *year) real(shown time.Time) time.Time {
-	return y.began.Add(shown.Sub(y.epoch) / time.Duration(y.speed))
-}
-
-// checkSubscriber returns how many periods were paid, and how many before the last one were not.
-func (y *year) checkSubscriber(s *subscriber, payments []payment, access accessRow) (paid, gaps int) {
-	t, last := y.t, -1
-	name := fmt.Sprintf("%s, %s", s.start.ID, s.kind)
-	seen := map[int]bool{}
-	end := func(period int) time.Time { return periodEnd(s.final.Started, s.start.TimeZone, period) }
-	for i, p := range payments {
-		require.Equal(t, s.start.Subscriber, p.user, name)
-		if p.period < 0 {
+// wasBusy reports whether a workflow, at some time, was running and waited for no later time, or was to
+// be started.
+func (y *year) wasBusy(workflowID string, then time.Time) (toStart bool) {
+	runs, err := y.direct.ListWorkflow(y.t.Context(), &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("WorkflowId = %q", workflowID)})
+	require.NoError(y.t, err)
+	for _, run := range runs.Executions {
+		toStart = toStart || run.StartTime.AsTime().After(then)
+		if then.Before(run.StartTime.AsTime()) || then.After(run.CloseTime.AsTime()) {
 			continue
 		}
-		if p.status == "applied" {
-			require.False(t, seen[p.period], "%s: period %d is paid twice", name, p.period)
-			seen[p.period], paid = true, paid+1
-			ends := end(p.period)
-			got, err := time.Parse(time.RFC3339Nano, p.metadata["paid_until"])
-			require.NoError(t, err)
-			require.WithinDuration(t, ends, y.show(got), time.Duration(y.speed)*2*time.Microsecond, "%s: period %d", name, p.period)
-			require.False(t, y.show(p.at).After(ends.Add(time.Minute)), "%s: paid after its end", name)
-			for skipped := last + 1; skipped < p.period; skipped++ {
-				gaps++
-				from := s.final.Started
-				if skipped > 0 {
-					from = end(skipped - 1)
-				}
-				// With short months, a busy machine is a reason too.
-				require.True(t, *month < time.Minute || y.down(y.real(from), y.real(end(skipped))), "%s: period %d is not paid, without a reason", name, skipped)
-			}
-			last = p.period
-			continue
+		var events []*history.HistoryEvent
+		for iter := y.direct.GetWorkflowHistory(y.t.Context(), workflowID, run.Execution.RunId, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); iter.HasNext(); {
+			e, err := iter.Next()
+			require.NoError(y.t, err)
+			events = append(events, e)
 		}
-		retried, newest := false, true
-		for _, later := range payments[i+1:] {
-			newest = newest && later.period < 0
-			retried = retried || later.period == p.period && later.attempt == p.attempt+1 ||
-				later.period > p.period && (p.reason == "too_late" || *month < time.Minute) // the period was over before its retry
-		}
-		waits := s.final.Status == "past_due" && !s.final.NextCharge.After(s.final.Period.Until) // see isSettled
-		require.True(t, retried || newest && (s.final.Status == "ended" || waits) || p.at.After(s.finalAt), "%s: the refusal of %s has neither retry nor end", name, p.id)
+		return !waits(events, then)
 	}
-	switch {
-	case s.final.Status == "active":
-		require.True(t, seen[s.final.Period.Number], "%s: active without having paid period %d", name, s.final.Period.Number)
-	case s.final.Status == "ended":
-		require.NotEmpty(t, s.final.Ended, name)
-	default:
-		require.Equal(t, "past_due", s.final.Status, name)
-	}
-	// granted is whether a payment, or a change of plan, until some time granted access until another.
-	granted := func(p payment, by, until time.Time) bool {
-		if p.status != "applied" || p.at.After(by) {
-			return false
-		}
-		period, err := strconv.Atoi(p.metadata["period"])
-		require.NoError(t, err)
-		return y.show(until).Sub(end(period).Add(grace[p.metadata["plan"]])).Abs() <= time.Duration(y.speed)*2*time.Microsecond
-	}
-	for until, times := range y.seen[s.start.Subscriber] {
-		require.True(t, slices.ContainsFunc(payments, func(p payment) bool { return granted(p, times[0], until) }), "%s has access until %s, unpaid", name, y.show(until))
-	}
-	var newest payment
-	for _, p := range payments {
-		if p.status == "applied" {
-			newest = p
-		}
-	}
-	require.Equal(t, newest.metadata["plan"], access.plan, "%s: access", name)
-	require.True(t, paid == 0 || granted(newest, time.Now(), access.until), "%s has access until %s, after %s", name, y.show(access.until), newest.id)
-	return paid, gaps
+	return toStart
 }
 
-// periodEnd counts days instead of using the program's calendar.
-func periodEnd(started time.Time, zone string, number int) time.Time {
-	location, err := time.LoadLocation(zone)
-	if err != nil {
-		panic(err)
-	}
-	local := started.In(location)
-	first := time.Date(local.Year(), local.Month(), 1, local.Hour(), local.Minute(), local.Second(), 0, location)
-	end := first.AddDate(0, number+1, 0)
-	for end.Day() < local.Day() {
-		if next := end.AddDate(0, 0, 1); next.Month() == end.Month() {
-			end = next
-		} else {
+// waits reports whether a workflow, at some time, waited for a later one.
+func waits(events []*history.HistoryEvent, then time.Time) bool {
+	var now time.Time               // the workflow's
+	timers := map[int64]time.Time{} // what they are for
+	for _, e := range events {
+		if e.EventTime.AsTime().After(then) {
 			break
 		}
+		if e.GetWorkflowTaskStartedEventAttributes() != nil {
+			now = e.EventTime.AsTime()
+		} else if started := e.GetTimerStartedEventAttributes(); started != nil {
+			timers[e.EventId] = now.Add(started.StartToFireTimeout.AsDuration() - 10*time.Millisecond) // rounded
+		}
+		delete(timers, e.GetTimerFiredEventAttributes().GetStartedEventId())
+		delete(timers, e.GetTimerCanceledEventAttributes().GetStartedEventId())
 	}
-	return end
+	return slices.ContainsFunc(slices.Collect(maps.Values(timers)), then.Before)
 }
 
-func (y *year) checkTables(applied int) {
+func (y *year) checkTables() {
 	t := y.t
 	count := func(sql string, arguments ...any) (n string) {
 		require.NoError(t, y.owner.QueryRow(t.Context(), sql, arguments...).Scan(&n), sql)
 		return n
 	}
-	require.Equal(t, fmt.Sprint(applied), count(`SELECT count(*)::text FROM subscription.payments`))
+	require.Equal(t, "0", count(`SELECT count(*)::text FROM subscription.payments AS p FULL JOIN (SELECT * FROM outside.charges WHERE applied) AS c ON command_id = '_transaction/' || id || '/1'
+		WHERE (amount, p.plan) IS DISTINCT FROM (taken, c.plan)`))
 	require.Equal(t, "0", count(`SELECT count(*)::text FROM wallet_feed_parked`))
-	require.Equal(t, "0", count(`SELECT (count(*) FILTER (WHERE p.amount IS DISTINCT FROM e.total_before - e.total_after))::text
-		FROM wallet_asset_events AS e LEFT JOIN subscription.payments AS p USING (command_id) WHERE e.transaction_id LIKE 'sub/%' AND e.leg = 1`))
 	require.Equal(t, "true", count(`SELECT (sum(total_amount) = $1)::text FROM wallet_assets WHERE currency = 'USD'`, y.topUps.Load()))
-	require.Equal(t, count(`SELECT sum(amount)::text FROM subscription.payments`), count(`SELECT total_amount::text FROM wallet_assets WHERE user_id = 'subscriptions' AND currency = 'USD'`))
+	require.Equal(t, count(`SELECT sum(taken)::text FROM outside.charges WHERE applied`), count(`SELECT total_amount::text FROM wallet_assets WHERE user_id = 'subscriptions' AND currency = 'USD'`))
 	require.Equal(t, "0", count(`SELECT count(*)::text FROM wallet_commands WHERE currency = 'CREDIT' AND type = 'add' AND status = 'applied' AND expires_at IS DISTINCT FROM (metadata->>'paid_until')::timestamptz`))
 	report, err := trail.New(y.owner).Verify(t.Context(), trail.VerifyOptions{})
 	require.NoError(t, err)
 	require.Empty(t, report.Findings)
+}
+
+// TestTheChecksOfTheYearFindWhatIsWrong has one subscriber, and does something wrong at a time.
+func TestTheChecksOfTheYearFindWhatIsWrong(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} { // initdb's user must be able to enter it
+		require.NoError(t, os.Chmod(d, 0o755))
+	}
+	postgres, err := devstack.StartPostgres(context.Background(), dir, "fsync=off")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = postgres.Stop() })
+	url := postgres.URL("postgres")
+	_, err = migrations.Up(t.Context(), url)
+	require.NoError(t, err)
+	schema, err := os.ReadFile("go/subscription/schema.sql")
+	require.NoError(t, err)
+	y := &year{t: t, speed: 1, began: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC), epoch: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)}
+	y.owner, err = pgxpool.New(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(y.owner.Close)
+	for _, statements := range []string{string(schema), sqlOutside, `
+		INSERT INTO outside.subscribers VALUES ('ann', 'late', true, 'UTC', '2027-01-31Z', '2027-04-10Z'); -- the second month is paid a day late
+		INSERT INTO outside.charges SELECT id, 'ann', 'basic', false, reason = '', reason, CASE reason WHEN '' THEN 10 ELSE 0 END, at::timestamptz
+		FROM (VALUES ('0/1', '', '2027-01-31Z'), ('1/1', 'insufficient_funds', '2027-02-28Z'), ('1/2', '', '2027-03-01Z'), ('2/1', '', '2027-03-31Z')) AS charge (id, reason, at);
+		INSERT INTO subscription.access VALUES ('ann', 'basic', '2027-05-03Z');
+		DELETE FROM outside.access; -- noted now
+		INSERT INTO outside.access SELECT 'ann', 'basic', until::timestamptz, at::timestamptz
+		FROM (VALUES ('2027-03-03Z', '2027-01-31Z'), ('2027-04-03Z', '2027-03-01Z'), ('2027-05-03Z', '2027-03-31Z')) AS access (until, at)`} {
+		_, err = y.owner.Exec(t.Context(), statements)
+		require.NoError(t, err)
+	}
+	y.notePeriods()
+	found := func(tx pgx.Tx) (found []string) {
+		for _, promise := range promises {
+			if len(collect(t, tx, pgx.RowTo[string], promise.sql, y.speed)) > 0 {
+				found = append(found, promise.name)
+			}
+		}
+		for _, sql := range []string{sqlNotTriedAgain, sqlNotCharged} {
+			for _, m := range collect(t, tx, pgx.RowToStructByPos[missing], sql, y.speed) {
+				found = append(found, m.What+" "+m.Due.UTC().Format(time.DateOnly))
+			}
+		}
+		return found
+	}
+	twice, unpaid, without := promises[0].name, promises[1].name, promises[2].name
+	for wrong, want := range map[string][]string{
+		`SELECT`: nil,
+		`INSERT INTO outside.charges VALUES ('1/3', 'ann', 'basic', false, true, NULL, 10, '2027-03-02Z')`:       {twice},
+		`INSERT INTO outside.charges VALUES ('1/change-1', 'ann', 'basic', true, true, NULL, 21, '2027-03-02Z')`: {twice},
+		`INSERT INTO outside.charges VALUES ('x', 'ann', 'basic', false, true, NULL, 10, '2027-01-01Z')`:         {twice},
+		`UPDATE outside.access SET until = until + interval '1 s' WHERE at = '2027-03-31Z'`:                      {unpaid},
+		`UPDATE outside.access SET at = at - interval '1 s' WHERE at = '2027-03-31Z'`:                            {unpaid, without},
+		`INSERT INTO outside.access VALUES ('ann', 'pro', '2027-03-03Z', '2027-02-01Z')`:                         {unpaid},
+		`INSERT INTO outside.access VALUES ('bob', 'basic', '2027-03-03Z', '2027-02-01Z')`:                       {unpaid},
+		`DELETE FROM outside.access WHERE at = '2027-03-31Z'`:                                                    {without},
+		`DELETE FROM subscription.access`: {without},
+		`DELETE FROM outside.charges WHERE id >= '1/2'; DELETE FROM outside.access WHERE at >= '2027-03-01Z'`:                                                                                                      {"1/1 2027-03-07"},
+		`UPDATE outside.charges SET applied = false, reason = 'too_late' WHERE id = '2/1'; DELETE FROM outside.access WHERE at >= '2027-03-31Z'; UPDATE outside.subscribers SET cancelled = NULL, can_pay = false`: {"2/1 2027-04-29"},
+		`DELETE FROM outside.charges WHERE id = '2/1'; DELETE FROM outside.access WHERE at = '2027-03-31Z'; UPDATE outside.subscribers SET cancelled = '2027-05-01Z'`:                                              {"ann, period 2 2027-04-29"},
+	} {
+		tx, err := y.owner.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), wrong)
+		got := found(tx)
+		require.NoError(t, errors.Join(err, tx.Rollback(t.Context())), wrong)
+		require.Equal(t, want, got, wrong)
+	}
+}
+
+func TestAWorkflowThatWaitsForALaterTimeIsNotBusy(t *testing.T) {
+	began := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+	at := func(seconds int) *timestamppb.Timestamp {
+		return timestamppb.New(began.Add(time.Duration(seconds) * time.Second))
+	}
+	events := []*history.HistoryEvent{
+		{EventId: 1, EventTime: at(0), Attributes: &history.HistoryEvent_WorkflowTaskStartedEventAttributes{WorkflowTaskStartedEventAttributes: &history.WorkflowTaskStartedEventAttributes{}}},
+		{EventId: 2, EventTime: at(2), Attributes: &history.HistoryEvent_TimerStartedEventAttributes{TimerStartedEventAttributes: &history.TimerStartedEventAttributes{StartToFireTimeout: durationpb.New(10 * time.Second)}}},
+		{EventId: 3, EventTime: at(15), Attributes: &history.HistoryEvent_TimerFiredEventAttributes{TimerFiredEventAttributes: &history.TimerFiredEventAttributes{StartedEventId: 2}}},
+	}
+	for second, want := range map[int]bool{1: false, 3: true, 9: true, 10: false, 11: false, 14: false, 20: false} {
+		require.Equal(t, want, waits(events, at(second).AsTime()), second)
+	}
 }
 
 // checkSubscriptionREADME has the program run as its README says, and runs what the README shows.

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
@@ -38,11 +37,8 @@ type year struct {
 
 	mu       sync.Mutex
 	programs []*program
-	seen     map[string]map[time.Time]*[2]time.Time // access of a subscriber until a time: first and last
 	all      []*subscriber
 	kills    map[string]int
-	faults   [][2]time.Time // from the kill until it was back
-	samples  int
 	topUps   atomic.Int64
 }
 
@@ -51,7 +47,6 @@ type program struct {
 	name, path, log string
 	args, env       []string
 	process         *devstack.Process
-	stopped         bool
 }
 
 func (p *program) start() (err error) {
@@ -88,7 +83,7 @@ func startYear(t *testing.T) *year {
 	wallets, err := starter.New(direct, starter.Options{Lanes: 1})
 	require.NoError(t, err)
 
-	y := &year{t: t, stack: stack, owner: owner, direct: direct, wallets: wallets, seen: map[string]map[time.Time]*[2]time.Time{}, kills: map[string]int{}}
+	y := &year{t: t, stack: stack, owner: owner, direct: direct, wallets: wallets, kills: map[string]int{}}
 	service, err := filepath.Abs("../bin/wallet")
 	require.NoError(t, err)
 	temporalEnv := []string{"TEMPORAL_ADDRESS=" + stack.Temporal.Address(), "TEMPORAL_NAMESPACE=" + client.DefaultNamespace}
@@ -100,7 +95,7 @@ func startYear(t *testing.T) *year {
 	_, role, found := strings.Cut(string(page), "```sql\nCREATE ROLE")
 	require.True(t, found)
 	role, _, _ = strings.Cut(role, "```")
-	for _, statements := range []string{string(schema), "CREATE ROLE" + role} {
+	for _, statements := range []string{string(schema), "CREATE ROLE" + role, sqlOutside} {
 		_, err = owner.Exec(t.Context(), statements)
 		require.NoError(t, err)
 	}
@@ -127,7 +122,7 @@ func startYear(t *testing.T) *year {
 		for supervising.Err() == nil {
 			y.mu.Lock()
 			for _, p := range y.programs {
-				if !p.stopped && !p.process.Running() {
+				if !p.process.Running() {
 					_ = p.start()
 				}
 			}
@@ -146,14 +141,14 @@ func (y *year) until(n float64) {
 	time.Sleep(time.Until(y.began.Add(time.Duration(n * float64(*month)))))
 }
 
-// now is what the subscriptions' clocks show.
-func (y *year) show(real time.Time) time.Time {
-	return y.epoch.Add(real.Sub(y.began) * time.Duration(y.speed))
+// real is when the subscriptions' clocks show a time.
+func (y *year) real(shown time.Time) time.Time {
+	return y.began.Add(shown.Sub(y.epoch) / time.Duration(y.speed))
 }
 
 // try repeats what fails while something is down.
 func (y *year) try(what string, do func(context.Context) error) {
-	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(5*time.Minute + 2**month); ; time.Sleep(100 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		err := do(ctx)
 		cancel()
@@ -171,17 +166,6 @@ func (y *year) exec(statement string) {
 	y.try(statement, func(ctx context.Context) error { _, err := y.owner.Exec(ctx, statement); return err })
 }
 
-func (y *year) stopWallets() {
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	for _, p := range y.programs {
-		if p.name == "wallet" {
-			p.stopped = true
-			p.process.Kill()
-		}
-	}
-}
-
 // inflict kills one process after the other, or stops a server for a second.
 func (y *year) inflict(ctx context.Context) {
 	if *faultEvery == 0 {
@@ -194,7 +178,6 @@ func (y *year) inflict(ctx context.Context) {
 			return
 		case <-time.After(*faultEvery/2 + time.Duration(random.Int64N(int64(*faultEvery)))):
 		}
-		from := time.Now()
 		switch n % 6 {
 		case 2:
 			y.kills["postgres"]++
@@ -214,35 +197,6 @@ func (y *year) inflict(ctx context.Context) {
 			y.kills[p.name]++
 			p.process.Kill()
 			y.mu.Unlock()
-		}
-		y.faults = append(y.faults, [2]time.Time{from, time.Now()})
-	}
-}
-
-// sample notes who has access when.
-func (y *year) sample(ctx context.Context) {
-	for ctx.Err() == nil {
-		rows, err := y.owner.Query(ctx, `SELECT subscriber, until, clock_timestamp() FROM subscription.access WHERE until > clock_timestamp()`)
-		if err == nil {
-			var subscriber string
-			var until, at time.Time
-			_, err = pgx.ForEachRow(rows, []any{&subscriber, &until, &at}, func() error {
-				if y.seen[subscriber] == nil {
-					y.seen[subscriber] = map[time.Time]*[2]time.Time{}
-				}
-				if y.seen[subscriber][until] == nil {
-					y.seen[subscriber][until] = &[2]time.Time{at, at}
-				}
-				y.seen[subscriber][until][1] = at
-				return nil
-			})
-		}
-		if err == nil {
-			y.samples++
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(max(100*time.Millisecond, *month/100)):
 		}
 	}
 }

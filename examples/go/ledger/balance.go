@@ -48,7 +48,8 @@ const sqlCompare = `
 // sqlWrongLines finds lines by what the lines before them, and the closes, say of them.
 var sqlWrongLines = `SELECT line FROM (
 		SELECT line, running_total = sum(available + held) OVER (PARTITION BY currency ORDER BY line)
-			AND month = greatest(to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM'), ` + openMonth("lines.line") + `) AS consistent
+			AND month = greatest(to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM'), ` + openMonth("lines.line") + `)
+			AND available + held + outside + transactions + expired = 0 AS consistent -- so the trial balance is zero
 		FROM value_ledger.lines) AS checked
 	WHERE NOT consistent ORDER BY line LIMIT 10`
 
@@ -108,7 +109,7 @@ func balance(ctx context.Context, tx pgx.Tx, before, month string, out io.Writer
 	}
 	var wrong []error
 	if len(lines) > 0 {
-		wrong = append(wrong, fmt.Errorf("running total or month of lines %d, ten at most, are not what the lines before them say: prove the first", lines))
+		wrong = append(wrong, fmt.Errorf("running total or month of lines %d, ten at most, are not what the lines before them say, or they do not add up to 0: prove the first", lines))
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "currency\tledger\tof it held\tjournals\tnot booked yet\tbalances now\t")

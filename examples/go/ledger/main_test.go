@@ -19,14 +19,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/client"
-	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/service"
-	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
+	"github.com/valueledger/wallet/wallettest"
 )
 
 // envBooker makes the test binary a ledger that books, to be killed.
@@ -40,33 +37,26 @@ func TestMain(m *testing.M) {
 		}()
 		panic(run(context.Background(), os.Stdout, nil))
 	}
-	testenv.Main(m)
+	wallettest.Main(m)
 }
 
 // books is a ledger beside a worker, on a database of its own.
 type books struct {
 	t       *testing.T
 	owner   *pgxpool.Pool
-	wallets *starter.Client
+	wallets *wallettest.Wallets
 	read    trail.Reader
-	clock   testenv.Clock // of the wallets
-	prefix  string        // of users and transactions: all tests share one Temporal
+	prefix  string // of users and transactions: all tests share one Temporal
 }
 
 func newBooks(t *testing.T) *books {
-	url, queue := testenv.DatabaseURL(t), testenv.Unique(t, "queue")
-	clock := testenv.NewClock(t, url)
-	worker, err := service.Start(t.Context(), service.Options{
-		Temporal: testenv.Temporal(t), Namespace: client.DefaultNamespace, Pool: testenv.Pool(t, clock.URL), TaskQueue: queue, Logger: zap.NewNop(),
-	})
-	require.NoError(t, err)
-	t.Cleanup(worker.Stop)
-	wallets, err := starter.New(testenv.Temporal(t), starter.Options{TaskQueue: queue})
-	require.NoError(t, err)
-	t.Setenv("WALLET_OWNER_DATABASE_URL", url)
+	w := wallettest.Start(t)
+	t.Setenv("WALLET_OWNER_DATABASE_URL", w.OwnerURL)
 	t.Setenv("LEDGER_DATABASE_URL", "")
-	owner := testenv.Pool(t, url)
-	return &books{t, owner, wallets, trail.New(owner), clock, testenv.Unique(t, "p") + "-"}
+	owner, err := pgxpool.New(t.Context(), w.OwnerURL)
+	require.NoError(t, err)
+	t.Cleanup(owner.Close)
+	return &books{t, owner, w, trail.New(owner), wallettest.Name(t, "p") + "-"}
 }
 
 // starts books until the end of the test.
@@ -138,7 +128,7 @@ func accountsOf(lines []Line) (all []string) {
 
 func TestEachMovementIsADoubleEntry(t *testing.T) {
 	b := newBooks(t)
-	b.clock.Set(-time.Hour)
+	b.wallets.SetClock(-time.Hour)
 	amount := wallet.MustAmount
 	b.apply("u1", "USD", wallet.Command{ID: "1", Type: wallet.TypeAdd, Amount: amount("100"), Description: "=1+1"})
 	b.apply("u1", "USD", wallet.Command{ID: "2", Type: wallet.TypeSubtract, Amount: amount("10.5"), Description: "'quoted'"})
@@ -151,7 +141,7 @@ func TestEachMovementIsADoubleEntry(t *testing.T) {
 	_, err := b.wallets.Apply(t.Context(), b.prefix+"u1", "USD", wallet.Command{ID: "9", Type: wallet.TypeSubtract, Amount: amount("1000")})
 	require.Error(t, err) // refused
 	b.apply("u1", "USD", wallet.Command{ID: "10", Type: wallet.TypeHold, Amount: amount("20"), ExpiresIn: "30m"})
-	b.clock.Set(0)
+	b.wallets.SetClock(0)
 	b.apply("u1", "USD", wallet.Command{ID: "11", Type: wallet.TypeAdd, Amount: amount("1")}) // the hold expires before
 	_, err = b.wallets.Transfer(t.Context(), starter.Transfer{ID: b.prefix + "t1", FromUserID: b.prefix + "u1", ToUserID: b.prefix + "shop", Currency: "USD", Amount: amount("7")})
 	require.NoError(t, err)
@@ -241,12 +231,12 @@ func (b *books) requireExport(lines []Line) {
 // below 0.
 func TestExpiredCreditsAndDebts(t *testing.T) {
 	b := newBooks(t)
-	b.clock.Set(-time.Hour)
+	b.wallets.SetClock(-time.Hour)
 	amount := wallet.MustAmount
 	b.apply("u1", "USD", wallet.Command{ID: "1", Type: wallet.TypeAdd, Amount: amount("10"), ExpiresIn: "30m"})
 	b.apply("u1", "USD", wallet.Command{ID: "2", Type: wallet.TypeHold, Amount: amount("4")})
 	b.apply("u1", "USD", wallet.Command{ID: "3", Type: wallet.TypeSubtract, Amount: amount("1")})
-	b.clock.Set(0)
+	b.wallets.SetClock(0)
 	b.apply("u1", "USD", wallet.Command{ID: "4", Type: wallet.TypeSetCreditLimit, Amount: amount("100")}) // the grant has expired
 	b.apply("u1", "USD", wallet.Command{ID: "5", Type: wallet.TypeRelease, HoldID: "2"})
 	b.apply("u1", "USD", wallet.Command{ID: "6", Type: wallet.TypeSubtract, Amount: amount("70")})
@@ -393,18 +383,18 @@ func TestAMonthIsClosedForGood(t *testing.T) {
 	now := time.Now().UTC()
 	this := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
 	second, first := this.AddDate(0, -1, 0), this.AddDate(0, -2, 0)
-	b.clock.Set(first.Add(time.Hour).Sub(now))
+	b.wallets.SetClock(first.Add(time.Hour).Sub(now))
 	b.add("u1", "100", "1")
 	b.apply("u1", "USD", wallet.Command{ID: "2", Type: wallet.TypeHold, Amount: wallet.MustAmount("30")})
-	b.clock.Set(time.Until(second.Add(-time.Hour)))
+	b.wallets.SetClock(time.Until(second.Add(-time.Hour)))
 	late := b.apply("late", "USD", wallet.Command{ID: "1", Type: wallet.TypeAdd, Amount: wallet.MustAmount("5")})
 	// As if its row of the feed had been lost, until "wallet repair" restores it.
 	b.exec(`ALTER TABLE wallet_feed DISABLE TRIGGER USER`)
 	b.exec(`DELETE FROM wallet_feed WHERE user_id = $1`, b.prefix+"late")
-	b.clock.Set(time.Until(second.Add(2 * time.Hour)))
+	b.wallets.SetClock(time.Until(second.Add(2 * time.Hour)))
 	b.apply("u1", "USD", wallet.Command{ID: "2/release", Type: wallet.TypeRelease, HoldID: "2"})
 	b.apply("u1", "USD", wallet.Command{ID: "3", Type: wallet.TypeSubtract, Amount: wallet.MustAmount("60")})
-	b.clock.Set(0)
+	b.wallets.SetClock(0)
 	b.add("u1", "1", "4")
 	_, err := b.runs("close", month(first))
 	require.ErrorContains(t, err, "it was never started")
@@ -444,9 +434,9 @@ func TestAMonthIsClosedForGood(t *testing.T) {
 	require.Equal(t, out, again)
 
 	// What comes later is booked in the month that is open.
-	b.clock.Set(time.Until(second.Add(3 * time.Hour)))
+	b.wallets.SetClock(time.Until(second.Add(3 * time.Hour)))
 	b.add("later", "2", "1")
-	b.clock.Set(0)
+	b.wallets.SetClock(0)
 	lines = b.caughtUp(7)
 	require.Equal(t, []string{month(this), month(second)}, []string{lines[6].Month, month(lines[6].OccurredAt)})
 	out, err = b.runs("prove", "7")
@@ -494,10 +484,10 @@ func TestAMemberClosesWhatAnotherBooks(t *testing.T) {
 	b := newBooks(t)
 	now := time.Now().UTC()
 	first := time.Date(now.Year(), now.Month()-2, 1, 0, 0, 0, 0, time.UTC)
-	b.clock.Set(time.Until(first.Add(time.Hour)))
+	b.wallets.SetClock(time.Until(first.Add(time.Hour)))
 	b.add("u1", "1", "1")
 	b.apply("u1", "USD", wallet.Command{ID: "2", Type: wallet.TypeHold, Amount: wallet.MustAmount("1"), ExpiresIn: "960h"})
-	b.clock.Set(0)
+	b.wallets.SetClock(0)
 	b.apply("u1", "USD", wallet.Command{ID: "3", Type: wallet.TypeFreeze, What: "debits"}) // the hold expires before
 	_, err := b.runs("totals")                                                             // makes the schema
 	require.NoError(t, err)
@@ -546,6 +536,18 @@ func TestWhatTheFeedSetsAsideIsNotLost(t *testing.T) {
 	}
 	_, err = b.runs("totals")
 	require.ErrorContains(t, err, "differs from the wallets")
+}
+
+// TestALineThatDoesNotAddUpIsWrong has somebody with all rights take the database's check away.
+func TestALineThatDoesNotAddUpIsWrong(t *testing.T) {
+	b := newBooks(t)
+	b.add("u1", "1", "a")
+	b.starts()
+	b.caughtUp(1)
+	b.exec(`ALTER TABLE value_ledger.lines DROP CONSTRAINT lines_check`)
+	b.exec(`UPDATE value_ledger.lines SET outside = outside - 1`)
+	_, err := b.runs("totals")
+	require.ErrorContains(t, err, "lines [1]")
 }
 
 // TestALineOnAForgedRunningTotalIsWrong forges the one that the next line builds on.

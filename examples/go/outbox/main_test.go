@@ -18,14 +18,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/client"
-	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/service"
-	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
+	"github.com/valueledger/wallet/wallettest"
 )
 
 var kills = flag.Int("kills", 200, "how often drainers are killed")
@@ -47,7 +44,7 @@ func TestMain(m *testing.M) {
 		go drain(context.Background(), db, wallets)
 		drain(context.Background(), db, wallets)
 	}
-	testenv.Main(m)
+	wallettest.Main(m)
 }
 
 // shop is an outbox in its own database, and a worker for the wallets with another.
@@ -60,20 +57,17 @@ type shop struct {
 }
 
 func newShop(t *testing.T) *shop {
-	url, queue := testenv.DatabaseURL(t), testenv.Unique(t, "queue")
-	pool := testenv.Pool(t, testenv.AppURL(t, url))
-	worker, err := service.Start(t.Context(), service.Options{
-		Temporal: testenv.Temporal(t), Namespace: client.DefaultNamespace, Pool: pool, TaskQueue: queue, Logger: zap.NewNop(),
-	})
-	require.NoError(t, err)
-	t.Cleanup(worker.Stop)
-	t.Setenv("SHOP_DATABASE_URL", testenv.EmptyDatabaseURL(t))
-	t.Setenv("TEMPORAL_ADDRESS", testenv.TemporalAddress(t))
-	t.Setenv("WALLET_TASK_QUEUE", queue)
+	w := wallettest.Start(t)
+	t.Setenv("SHOP_DATABASE_URL", wallettest.DatabaseURL(t))
+	t.Setenv("TEMPORAL_ADDRESS", w.TemporalAddress)
+	t.Setenv("WALLET_TASK_QUEUE", w.TaskQueue)
 	db, wallets, err := connect(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(db.Close)
-	return &shop{t, db, wallets, trail.New(pool), testenv.Pool(t, url)}
+	owner, err := pgxpool.New(t.Context(), w.OwnerURL)
+	require.NoError(t, err)
+	t.Cleanup(owner.Close)
+	return &shop{t, db, wallets, trail.New(owner), owner}
 }
 
 // do runs a transaction of the shop.
@@ -132,7 +126,7 @@ func TestDrainersSendOneCommandOfAWalletAtATime(t *testing.T) {
 
 func TestACommandWithoutAnAnswerStopsItsWalletAndNoOther(t *testing.T) {
 	s := newShop(t)
-	user := testenv.Unique(t, "u")
+	user := wallettest.Name(t, "u")
 	add := wallet.Command{ID: "1", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
 	s.enqueue(user, "LATER", add)
 	add.ID = "2"
@@ -156,7 +150,7 @@ func TestACommandWithoutAnAnswerStopsItsWalletAndNoOther(t *testing.T) {
 // send it.
 func TestAFieldOfANewerVersionIsNotDropped(t *testing.T) {
 	s := newShop(t)
-	_, err := s.db.Exec(t.Context(), `INSERT INTO wallet_outbox (user_id, currency, command) VALUES ($1, 'USD', '{"id": "1", "type": "add", "amount": "1", "only_if": "rain"}')`, testenv.Unique(t, "u"))
+	_, err := s.db.Exec(t.Context(), `INSERT INTO wallet_outbox (user_id, currency, command) VALUES ($1, 'USD', '{"id": "1", "type": "add", "amount": "1", "only_if": "rain"}')`, wallettest.Name(t, "u"))
 	require.NoError(t, err)
 	s.drainAll()
 	require.Equal(t, 1, s.count(`done_at IS NULL AND error LIKE '%only_if%'`))
@@ -173,7 +167,7 @@ func TestAnOrderThatNoWalletAcceptsIsNotPlaced(t *testing.T) {
 // TestACommandIDIsEnqueuedOnce enqueues an id again, before and after its answer.
 func TestACommandIDIsEnqueuedOnce(t *testing.T) {
 	s := newShop(t)
-	user := testenv.Unique(t, "u")
+	user := wallettest.Name(t, "u")
 	add := wallet.Command{ID: "1", Type: wallet.TypeAdd, Amount: wallet.MustAmount("1")}
 	s.enqueue(user, "USD", add)
 	again := func(tx pgx.Tx) error { return enqueue(t.Context(), tx, user, "USD", add) }
@@ -205,7 +199,7 @@ func TestAKilledDrainerChargesEachOrderOnce(t *testing.T) {
 	s := newShop(t)
 	var users []string
 	for i := range 6 {
-		users = append(users, fmt.Sprint(testenv.Unique(t, "u"), "-", i))
+		users = append(users, fmt.Sprint(wallettest.Name(t, "u"), "-", i))
 	}
 	var rolledBack sync.Map // command ids
 	var writers, killers sync.WaitGroup

@@ -32,14 +32,13 @@ func (a *Activities) Quote(ctx context.Context, s State, plan string, number int
 		return p, temporal.NewApplicationError(fmt.Sprintf("the time zone %q is unknown", s.TimeZone), failureInvalid)
 	}
 	p = periodAt(s.Started.In(zone), number, now)
-	p.Plan.ID = plan
 	var refunded bool
 	err = a.db.QueryRow(ctx, `
-		SELECT round(price, scale)::text, currency, scale, credits::text, payee, (extract(epoch FROM grace) * 1e9)::bigint,
+		SELECT id, round(price, scale)::text, currency, scale, credits::text, payee, (extract(epoch FROM grace) * 1e9)::bigint,
 			ARRAY(SELECT (extract(epoch FROM pause) * 1e9)::bigint FROM unnest(retry_after) AS pause ORDER BY pause),
 			$4 AND EXISTS (SELECT FROM wallet_commands WHERE user_id = $2 AND status = 'applied' AND starts_with(original_id, $3))
 		FROM subscription.plans JOIN currencies ON code = currency WHERE id = $1`, plan, s.Subscriber, fmt.Sprintf("%s%s%s/%d/", wallet.LegPrefix, idPrefix, s.ID, number), change).
-		Scan(&p.Plan.Price, &p.Plan.Currency, &p.Plan.Scale, &p.Plan.Credits, &p.Plan.Payee, &p.Plan.Grace, &p.Plan.RetryAfter, &refunded)
+		Scan(&p.Plan.ID, &p.Plan.Price, &p.Plan.Currency, &p.Plan.Scale, &p.Plan.Credits, &p.Plan.Payee, &p.Plan.Grace, &p.Plan.RetryAfter, &refunded)
 	if refunded {
 		return p, temporal.NewNonRetryableApplicationError("a payment of this period was given back: set at_period_end", failureRefused, nil)
 	}
@@ -53,12 +52,12 @@ func (a *Activities) Quote(ctx context.Context, s State, plan string, number int
 type Outcome struct {
 	Reason  wallet.Reason `json:"reason,omitempty"` // why it was refused; empty if it was applied
 	Message string        `json:"message,omitempty"`
-	Earlier bool          `json:"earlier,omitempty"` // it was given before the workflow asked
+	At      time.Time     `json:"at"`                // when the wallets recorded it
+	Earlier bool          `json:"earlier,omitempty"` // that was before the workflow asked
 	Terms   *Plan         `json:"terms,omitempty"`   // of what was paid, if the workflow asked for something else
 }
 
-// clocksDiffer is by how much the clocks of machines may.
-const clocksDiffer = time.Minute
+const clocksDiffer = time.Minute // at most, those of machines
 
 // Pay has the wallets make the payment of a period. Each attempt sends the same, so it counts once.
 func (a *Activities) Pay(ctx context.Context, t wallet.Transaction, terms Plan, from, asked time.Time) (o Outcome, err error) {
@@ -92,6 +91,6 @@ func (a *Activities) Pay(ctx context.Context, t wallet.Transaction, terms Plan, 
 	} else if refused := new(wallet.TransactionRefusedError); err != nil && !errors.As(err, &refused) {
 		return o, err
 	}
-	o.Reason, o.Message, o.Earlier = result.Reason, result.Message, result.Replayed && result.RecordedAt.Before(asked)
+	o.Reason, o.Message, o.At, o.Earlier = result.Reason, result.Message, result.RecordedAt, result.Replayed && result.RecordedAt.Before(asked)
 	return o, nil
 }

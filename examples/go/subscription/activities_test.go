@@ -6,21 +6,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
-	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/service"
-	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
+	"github.com/valueledger/wallet/wallettest"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) { wallettest.Main(m) }
 
 // shop has the activities and the consumer beside wallets, on a database of its own.
 type shop struct {
@@ -31,20 +29,15 @@ type shop struct {
 }
 
 func newShop(t *testing.T) *shop {
-	url, queue := testenv.DatabaseURL(t), testenv.Unique(t, "queue")
-	worker, err := service.Start(t.Context(), service.Options{
-		Temporal: testenv.Temporal(t), Namespace: client.DefaultNamespace, Pool: testenv.Pool(t, testenv.AppURL(t, url)), TaskQueue: queue, Logger: zap.NewNop(),
-	})
+	wallets := wallettest.Start(t)
+	db, err := pgxpool.New(t.Context(), wallets.OwnerURL)
 	require.NoError(t, err)
-	t.Cleanup(worker.Stop)
-	wallets, err := starter.New(testenv.Temporal(t), starter.Options{TaskQueue: queue})
-	require.NoError(t, err)
-	db := testenv.Pool(t, url)
+	t.Cleanup(db.Close)
 	_, err = db.Exec(t.Context(), schema)
 	require.NoError(t, err)
 
-	s := &shop{Activities: &Activities{db, wallets, trail.New(db)}, t: t, user: testenv.Unique(t, "sam")}
-	s.in = State{ID: testenv.Unique(t, "order"), Subscriber: s.user, Plan: "pro", Started: time.Now().UTC().Truncate(time.Second)}
+	s := &shop{Activities: &Activities{db, wallets.Client, trail.New(db)}, t: t, user: wallettest.Name(t, "sam")}
+	s.in = State{ID: wallettest.Name(t, "order"), Subscriber: s.user, Plan: "pro", Started: time.Now().UTC().Truncate(time.Second)}
 	_, err = wallets.Add(t.Context(), starter.Change{UserID: s.user, Currency: "USD", CommandID: "top-up", Amount: wallet.MustAmount("50")})
 	require.NoError(t, err)
 	return s

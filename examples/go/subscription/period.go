@@ -46,10 +46,10 @@ func monthsAfter(t time.Time, n int) time.Time {
 	return time.Date(year, month+time.Month(n), min(day, last), hour, minute, second, 0, t.Location())
 }
 
-// nextRetry is when a charge that is refused now, and was at first, is tried again; zero if it is not.
-func (p Period) nextRetry(first, now time.Time) time.Time {
+// nextRetry is when a refused charge is tried again, at once if the answer came later; zero if it is not.
+func (p Period) nextRetry(first, asked time.Time) time.Time {
 	for _, after := range p.Plan.RetryAfter {
-		if at := first.Add(after); at.After(now) && at.Before(p.Until) {
+		if at := first.Add(after); at.After(asked) && at.Before(p.Until) {
 			return at
 		}
 	}

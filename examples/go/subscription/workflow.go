@@ -76,15 +76,27 @@ func Subscription(ctx workflow.Context, in State) (State, error) {
 
 // charge tries once to have the next period paid, at the price of its beginning.
 func (s *subscription) charge(ctx workflow.Context) error {
+	asked, plan, p, due := s.now(ctx), s.Plan, Period{}, s.Status != statusPastDue || s.Period.Plan.ID != s.Plan || !s.now(ctx).Before(s.Period.Until)
+	if due { // it waits for a plan that was deleted, but not if another is chosen, or none
+		waiting, giveUp := workflow.WithCancel(ctx)
+		defer giveUp()
+		quoted := workflow.ExecuteActivity(options(waiting, plan, s.Paid > 0), (*Activities).Quote, s.State, plan, s.Next, asked, false)
+		changed := func() bool { return s.Plan != plan || s.Paid > 0 && s.CancelAtPeriodEnd }
+		err := workflow.Await(ctx, func() bool { return quoted.IsReady() || changed() })
+		if err != nil || changed() {
+			return err
+		} else if err = quoted.Get(ctx, &p); err != nil {
+			return err
+		}
+	}
 	if err := s.paying.Lock(ctx); err != nil {
 		return err
 	}
 	defer s.paying.Unlock()
-	if s.Status != statusPastDue || s.Period.Plan.ID != s.Plan || !s.now(ctx).Before(s.Period.Until) {
-		p, err := s.quote(ctx, s.Plan, s.Next, false, s.Paid > 0)
-		if err != nil || s.Paid > 0 && s.CancelAtPeriodEnd { // the terms may have been waited for
-			return err
-		}
+	if s.Plan != plan { // while a change of it was under way
+		return nil
+	}
+	if due {
 		if p.Number != s.Period.Number {
 			s.Attempts, s.RefusedAt = 0, time.Time{}
 		}
@@ -101,9 +113,9 @@ func (s *subscription) charge(ctx workflow.Context) error {
 	case wallet.ReasonTooLate: // the wallets were down until it was over
 	default:
 		if s.RefusedAt.IsZero() {
-			s.RefusedAt = s.now(ctx)
+			s.RefusedAt = s.Clock.show(outcome.At)
 		}
-		s.NextCharge = s.Period.nextRetry(s.RefusedAt, s.now(ctx))
+		s.NextCharge = s.Period.nextRetry(s.RefusedAt, asked)
 		if s.Paid == 0 || s.NextCharge.IsZero() { // who cannot begin may begin another
 			s.Status, s.Ended = statusEnded, "unpaid"
 		}
@@ -128,9 +140,9 @@ func (s *subscription) changePlan(ctx workflow.Context, c ChangePlan) (State, er
 	if s.Status == statusEnded {
 		return s.State, temporal.NewApplicationError("the subscription has ended", failureRefused)
 	}
-	old, changed, now := s.Period.Plan, s.Period, s.now(ctx)
+	old, changed, quoted, now := s.Period.Plan, s.Period, Period{}, s.now(ctx)
 	atOnce := s.Status == statusActive && !c.AtPeriodEnd && c.Plan != old.ID && now.Before(changed.Until)
-	quoted, err := s.quote(ctx, c.Plan, s.Period.Number, atOnce, false)
+	err := workflow.ExecuteActivity(options(ctx, c.Plan, false), (*Activities).Quote, s.State, c.Plan, s.Period.Number, now, atOnce).Get(ctx, &quoted)
 	if err != nil {
 		return s.State, err
 	}
@@ -201,11 +213,6 @@ func (s *subscription) pay(ctx workflow.Context, kind string, n *int, p *Period,
 	}
 }
 
-func (s *subscription) quote(ctx workflow.Context, plan string, number int, change, mend bool) (p Period, err error) {
-	err = workflow.ExecuteActivity(options(ctx, plan, mend), (*Activities).Quote, s.State, plan, number, s.now(ctx), change).Get(ctx, &p)
-	return p, err
-}
-
 // options are to try for ever, but what is invalid fails unless somebody will mend it, such as a plan
 // that was deleted: those who have it keep it.
 func options(ctx workflow.Context, summary string, mend bool) workflow.Context {
@@ -216,7 +223,6 @@ func options(ctx workflow.Context, summary string, mend bool) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 15 * time.Second, RetryPolicy: policy, Summary: summary})
 }
 
-// answer answers the query and the updates.
 func (s *subscription) answer(ctx workflow.Context) error {
 	return errors.Join(
 		workflow.SetQueryHandler(ctx, "state", func() (State, error) { return s.State, nil }),
@@ -232,11 +238,9 @@ func (s *subscription) answer(ctx workflow.Context) error {
 func (s *subscription) now(ctx workflow.Context) time.Time { return s.Clock.show(workflow.Now(ctx)) }
 
 // await waits until a time, or until a condition is met.
-func (s *subscription) await(ctx workflow.Context, until time.Time, met func() bool) error {
-	for !met() && s.now(ctx).Before(until) {
-		if _, err := workflow.AwaitWithTimeout(ctx, s.Clock.real(until).Sub(workflow.Now(ctx)), met); err != nil {
-			return err
-		}
+func (s *subscription) await(ctx workflow.Context, until time.Time, met func() bool) (err error) {
+	for err == nil && !met() && s.now(ctx).Before(until) {
+		_, err = workflow.AwaitWithTimeout(ctx, s.Clock.real(until).Sub(workflow.Now(ctx)), met)
 	}
-	return nil
+	return err
 }

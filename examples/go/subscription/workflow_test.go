@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -89,7 +90,7 @@ func newLife(t *testing.T) *life {
 		if l.lost(p) {
 			return o, temporal.NewApplicationErrorWithOptions("no answer", "", later)
 		}
-		o.Reason, o.Message, o.Earlier = first.reason, string(first.reason), first.at.Before(asked)
+		o.Reason, o.Message, o.At, o.Earlier = first.reason, string(first.reason), first.at, first.at.Before(asked)
 		return o, nil
 	}, activity.RegisterOptions{Name: "Pay"})
 	return l
@@ -480,6 +481,37 @@ func TestRetriesCountFromTheFirstRefusal(t *testing.T) {
 	require.Equal(t, "unpaid", l.end().Ended)
 	require.Len(t, l.recorded, 5)
 	require.Equal(t, "2027-03-13", l.env.Now().Format(time.DateOnly), "5 days after the 8th")
+}
+
+// TestARetryWhoseTimePassedIsMade has the answer to the second attempt come a week late, after the times
+// of all retries.
+func TestARetryWhoseTimePassedIsMade(t *testing.T) {
+	l := newLife(t)
+	l.refuseAfter(1, wallet.ReasonInsufficientFunds)
+	back := l.env.Now().Add(36 * day)
+	l.lost = func(p payment) bool { return p.ID == "sub/order-1/1/2" && l.env.Now().Before(back) }
+	require.Equal(t, "unpaid", l.end().Ended)
+	require.Equal(t, []string{"sub/order-1/1/1", "sub/order-1/1/2", "sub/order-1/1/3"}, slices.Compact(l.asked[1:]))
+	require.Equal(t, "2027-03-08", l.env.Now().Format(time.DateOnly), "at once, and once")
+}
+
+// TestAPlanThatIsGoneHoldsNoChangeUp has a change at the period's end wait for a plan that was deleted.
+func TestAPlanThatIsGoneHoldsNoChangeUp(t *testing.T) {
+	l := newLife(t)
+	l.at(day, func() { l.succeeds("change_plan", ChangePlan{Plan: "pro", AtPeriodEnd: true}) })
+	l.at(2*day, func() { delete(l.plans, "pro") })
+	l.at(30*day, func() { l.fails("change_plan", ChangePlan{Plan: "gold"}, failureInvalid) })
+	l.at(31*day, func() {
+		require.Len(t, l.paid, 1)
+		l.succeeds("change_plan", ChangePlan{Plan: "basic"})
+	})
+	l.at(32*day, func() {
+		require.Len(t, l.paid, 2)
+		l.succeeds("cancel_at_period_end", true)
+	})
+	require.Equal(t, 2, l.end().Paid)
+	require.Equal(t, 1, l.failed)
+	require.Equal(t, "10", l.paid[1].Commands[0].Amount.String())
 }
 
 func TestATimeZoneIsTheSameOnEachWorker(t *testing.T) {

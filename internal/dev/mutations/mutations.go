@@ -76,7 +76,7 @@ func (m Mutation) patch(root string) (map[string]string, error) {
 	return patched, nil
 }
 
-// Packages returns the packages whose files are edited, as arguments for the go command.
+// Packages returns the folders of the packages whose files are edited.
 func (m Mutation) Packages() (packages []string) {
 	for _, e := range m.Edits {
 		packages = append(packages, "./"+path.Dir(e.File))

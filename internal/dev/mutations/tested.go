@@ -486,4 +486,59 @@ var Tested = []struct {
 			New:  `return nil`,
 		}},
 	}, "./internal/service/access", "TestKeysComeOnlyFromWhereNobodyCanReplaceThem"},
+	{Mutation{
+		Name:      "subscription_id",
+		Mechanism: "However often a payment of a subscription is tried, it has one id.",
+		Edits: []Edit{{
+			File: "examples/go/subscription/activities.go",
+			Old:  `result, err := a.wallets.Transaction(ctx, t)`,
+			New: `t.ID += fmt.Sprint("/", time.Now().UnixNano())
+	result, err := a.wallets.Transaction(ctx, t)`,
+		}},
+	}, "./examples/go/subscription", "TestAPaymentIsMadeOnceHoweverOftenItIsTried"},
+	{Mutation{
+		Name:      "subscription_retry",
+		Mechanism: "A charge that was refused is tried again.",
+		Edits: []Edit{{
+			File: "examples/go/subscription/period.go",
+			Old:  `at.After(asked) && at.Before(p.Until)`,
+			New:  `at.Before(asked)`,
+		}},
+	}, "./examples/go/subscription", "TestARefusedChargeIsTriedAgainUntilItEnds"},
+	{Mutation{
+		Name:      "subscription_late_retry",
+		Mechanism: "A retry is made even if its time passed before the last answer came.",
+		Edits: []Edit{{
+			File: "examples/go/subscription/workflow.go",
+			Old:  `s.Period.nextRetry(s.RefusedAt, asked)`,
+			New:  `s.Period.nextRetry(s.RefusedAt, s.now(ctx))`,
+		}},
+	}, "./examples/go/subscription", "TestARetryWhoseTimePassedIsMade"},
+	{Mutation{
+		Name:      "subscription_plan",
+		Mechanism: "Who waits for a plan that was deleted can choose another.",
+		Edits: []Edit{{
+			File: "examples/go/subscription/workflow.go",
+			Old:  `quoted.IsReady() || changed()`,
+			New:  `quoted.IsReady()`,
+		}},
+	}, "./examples/go/subscription", "TestAPlanThatIsGoneHoldsNoChangeUp"},
+	{Mutation{
+		Name:      "ledger_zero",
+		Mechanism: "A line of the ledger that does not add up to 0 is found.",
+		Edits: []Edit{{
+			File: "examples/go/ledger/balance.go",
+			Old:  `AND available + held + outside + transactions + expired = 0 AS consistent`,
+			New:  `AS consistent`,
+		}},
+	}, "./examples/go/ledger", "TestALineThatDoesNotAddUpIsWrong"},
+	{Mutation{
+		Name:      "outbox_order",
+		Mechanism: "Of each wallet, drainers of the outbox send only the oldest command.",
+		Edits: []Edit{{
+			File: "examples/go/outbox/main.go",
+			Old:  `earlier.id < o.id`,
+			New:  `false`,
+		}},
+	}, "./examples/go/outbox", "TestDrainersSendOneCommandOfAWalletAtATime"},
 }
