@@ -286,7 +286,8 @@ func TestReads(t *testing.T) {
 	require.Equal(t, "10.00", w.get(wallet + "/balance?version=2").json(t)["available"])
 	require.Equal(t, 200, w.get(wallet+"/balance?at_least_version=3").StatusCode)
 	require.Equal(t, 404, w.do(http.MethodGet, wallet+"/balance?at_least_version=4", "", "Prefer: wait=1").StatusCode)
-	require.Equal(t, 400, w.get(wallet+"/balance?version=1&at_least_version=1").StatusCode)
+	require.Equal(t, "0.00", w.get(wallet + "/balance?version=1&at_least_version=3").json(t)["available"], "of a standby that has version 3")
+	require.Equal(t, 400, w.get(wallet+"/balance?version=1&at=2026-01-31T00:00:00Z").StatusCode)
 	for _, at := range []string{"yesterday", "2026-01-31T1:00:00Z", "0001-01-01T00:00:00Z"} {
 		require.Equal(t, 400, w.get(wallet+"/balance?at="+at).StatusCode, at)
 	}
