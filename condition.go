@@ -35,10 +35,11 @@ func (c *Command) validateConditions() error {
 
 // validateTime refuses times that Postgres or JSON cannot keep unchanged.
 func validateTime(field string, t time.Time) error {
+	if t.IsZero() {
+		return nil
+	}
 	text := fieldText(&t)
 	switch year := t.UTC().Year(); {
-	case t.IsZero():
-		return nil
 	case !t.Equal(t.Truncate(time.Microsecond)):
 		return invalid(field, text, "%s %s has more than 6 decimals of a second, which are not kept: send at most 6", field, text)
 	case year < 2000 || year > 9999: // no JSON has a later one

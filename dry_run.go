@@ -56,8 +56,8 @@ func ValidateCommands(userID, currency string, commands []Command) error {
 	if err := ValidateWallet(userID, currency); err != nil {
 		return err
 	}
-	for _, c := range commands {
-		if err := c.Validate(); err != nil {
+	for i := range commands {
+		if err := commands[i].Validate(); err != nil {
 			return err
 		}
 	}

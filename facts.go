@@ -67,10 +67,16 @@ var resultFields = []func(*Result) any{
 
 // NewFacts encodes the results of commands.
 func NewFacts(commands []Received, results []Result) Facts {
+	return newFacts(results, func(i int) (*Command, bool) { return &commands[i].Command, commands[i].Malformed != "" })
+}
+
+// newFacts takes the commands one by one, and whether each is malformed: there are hundreds, of
+// different types.
+func newFacts(results []Result, command func(int) (c *Command, malformed bool)) Facts {
 	facts := make(Facts, 0, len(results)*(len(Hash{})+16))
 	var values []byte
 	var expected Result
-	follows := successor{}
+	follows := successor{last: &Result{}}
 	for i := range results {
 		r := &results[i]
 		flags := byte(0)
@@ -83,7 +89,8 @@ func NewFacts(commands []Received, results []Result) Facts {
 		if !r.Hash.IsZero() {
 			flags |= flagHash
 		}
-		expected = follows.expect(&commands[i], flags)
+		c, malformed := command(i)
+		expected = follows.expect(c, malformed, flags)
 		flags |= moved(&expected.TotalAfter, r.TotalAfter, expected.Amount, flagTotalGrew, flagTotalShrank)
 		flags |= moved(&expected.HoldAfter, r.HoldAfter, expected.Amount, flagHoldGrew, flagHoldShrank)
 		differs := uint64(0)
@@ -115,16 +122,21 @@ var errFacts = errors.New("the stored answers cannot be read: they do not belong
 
 // Results returns one Result for each of the commands that the facts were made for.
 func (f Facts) Results(commands []Received) ([]Result, error) {
-	results := make([]Result, 0, len(commands))
-	rest, follows := []byte(f), successor{}
-	for i := range commands {
+	return f.results(len(commands), func(i int) (*Command, bool) { return &commands[i].Command, commands[i].Malformed != "" })
+}
+
+func (f Facts) results(commands int, command func(int) (c *Command, malformed bool)) ([]Result, error) {
+	results := make([]Result, commands)
+	rest, follows := []byte(f), successor{last: &Result{}}
+	for i := range results {
 		if len(rest) == 0 {
-			return nil, fmt.Errorf("%w: %d answers for %d commands", errFacts, len(results), len(commands))
+			return nil, fmt.Errorf("%w: %d answers for %d commands", errFacts, i, commands)
 		}
 		flags := rest[0]
 		rest = rest[1:]
-		results = append(results, follows.expect(&commands[i], flags))
+		c, malformed := command(i)
 		r := &results[i]
+		*r = follows.expect(c, malformed, flags)
 		if flags&flagHash != 0 {
 			if len(rest) < len(r.Hash) {
 				return nil, errFacts
@@ -162,25 +174,17 @@ func (f Facts) Results(commands []Received) ([]Result, error) {
 
 // FactsOf is NewFacts for the commands of an update.
 func FactsOf(commands []Command, results []Result) Facts {
-	return NewFacts(asReceived(commands), results)
+	return newFacts(results, func(i int) (*Command, bool) { return &commands[i], false })
 }
 
 // ResultsFor is Results for the commands of an update.
 func (f Facts) ResultsFor(commands []Command) ([]Result, error) {
-	return f.Results(asReceived(commands))
-}
-
-func asReceived(commands []Command) []Received {
-	received := make([]Received, len(commands))
-	for i, c := range commands {
-		received[i].Command = c
-	}
-	return received
+	return f.results(len(commands), func(i int) (*Command, bool) { return &commands[i], false })
 }
 
 // successor remembers the last result with its own position in the journal.
 type successor struct {
-	last    Result
+	last    *Result
 	version int64
 }
 
@@ -188,7 +192,7 @@ func (s *successor) after(r *Result) {
 	if r.Replayed || r.Position == 0 {
 		return
 	}
-	s.last = *r
+	s.last = r
 	s.version = max(s.version, r.Version)
 }
 
@@ -219,12 +223,12 @@ func move(amount *Amount, by Amount, grew, shrank bool) {
 
 // expect returns the next result if only positions and versions count on, and totals and holds
 // move as the flags say.
-func (s *successor) expect(received *Received, flags byte) Result {
-	c := &received.Command
+func (s *successor) expect(c *Command, malformed bool, flags byte) Result {
+	last := s.last
 	r := Result{
-		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Status: StatusUnapplied, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(*received, s.last.TotalAfter.decimals()),
-		TotalBefore: s.last.TotalAfter, TotalAfter: s.last.TotalAfter, HoldBefore: s.last.HoldAfter, HoldAfter: s.last.HoldAfter,
-		Frozen: s.last.Frozen, FreezeEnds: s.last.FreezeEnds, Closed: s.last.Closed, CreditLimit: s.last.CreditLimit, Threshold: c.Threshold, Position: s.last.Position + 1, RecordedAt: s.last.RecordedAt, Replayed: flags&flagReplayed != 0,
+		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(malformed, c.Metadata), Type: c.Type, Status: StatusUnapplied, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(c, malformed, last.TotalAfter.decimals()),
+		TotalBefore: last.TotalAfter, TotalAfter: last.TotalAfter, HoldBefore: last.HoldAfter, HoldAfter: last.HoldAfter,
+		Frozen: last.Frozen, FreezeEnds: last.FreezeEnds, Closed: last.Closed, CreditLimit: last.CreditLimit, Threshold: c.Threshold, Position: last.Position + 1, RecordedAt: last.RecordedAt, Replayed: flags&flagReplayed != 0,
 	}
 	move(&r.TotalAfter, r.Amount, flags&flagTotalGrew != 0, flags&flagTotalShrank != 0)
 	move(&r.HoldAfter, r.Amount, flags&flagHoldGrew != 0, flags&flagHoldShrank != 0)

@@ -142,11 +142,12 @@ func FuzzFacts(f *testing.F) {
 // BenchmarkFacts uses a batch of 500. It measures how long a worker takes to write and read its
 // answers, and how many bytes each takes.
 func BenchmarkFacts(b *testing.B) {
-	commands := make([]Command, MaxBatch)
+	commands, received := make([]Command, MaxBatch), make([]Received, MaxBatch)
 	for i := range commands {
 		commands[i] = Command{ID: fmt.Sprint("order-", i), Type: TypeAdd, Amount: MustAmount("12.50")}
+		received[i].Command = commands[i]
 	}
-	f, err := Fold(Account{Asset: Asset{UserID: "u1", Currency: "USD", Scale: 2, Version: 1, Position: 1}}, nil, asReceived(commands), noon)
+	f, err := Fold(Account{Asset: Asset{UserID: "u1", Currency: "USD", Scale: 2, Version: 1, Position: 1}}, nil, received, noon)
 	require.NoError(b, err)
 	b.Run("write", func(b *testing.B) {
 		for b.Loop() {
@@ -163,7 +164,7 @@ func BenchmarkFacts(b *testing.B) {
 	})
 	b.Run("fold", func(b *testing.B) { // for comparison
 		for b.Loop() {
-			_, err := Fold(Account{Asset: Asset{UserID: "u1", Currency: "USD", Scale: 2, Version: 1, Position: 1}}, nil, asReceived(commands), noon)
+			_, err := Fold(Account{Asset: Asset{UserID: "u1", Currency: "USD", Scale: 2, Version: 1, Position: 1}}, nil, received, noon)
 			require.NoError(b, err)
 		}
 	})

@@ -164,7 +164,7 @@ func apply(before Account, received Received, now time.Time) (Account, Result, e
 		return before, Result{}, &MoreGrantsError{AssetRef{before.UserID, before.Currency}}
 	}
 	r := Result{
-		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Position: before.Position, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(received, before.Scale),
+		CommandID: c.ID, LegRef: c.LegRef, SentID: sentID(received.Malformed != "", c.Metadata), Type: c.Type, Position: before.Position, HoldID: c.holdID(), OriginalID: c.OriginalID, Amount: resultAmount(&c, received.Malformed != "", before.Scale),
 		TotalBefore: before.Total, TotalAfter: before.Total, HoldBefore: before.Hold, HoldAfter: before.Hold,
 		Frozen: before.Frozen, FreezeEnds: before.FreezeEnds, Closed: before.Closed, CreditLimit: before.CreditLimit, Threshold: c.Threshold,
 	}
@@ -237,13 +237,13 @@ func decide(before Account, received Received, now time.Time) (Account, *Refusal
 
 // resultAmount is a command's amount with the currency's decimals, if they are enough. 0 is none: the
 // journal has no other form of it.
-func resultAmount(received Received, scale int32) Amount {
-	if received.Malformed != "" || received.Command.Amount.IsZero() {
+func resultAmount(c *Command, malformed bool, scale int32) Amount {
+	if malformed || c.Amount.IsZero() {
 		return Amount{}
 	}
-	amount, fits := received.Command.Amount.AtScale(scale)
+	amount, fits := c.Amount.AtScale(scale)
 	if !fits {
-		return received.Command.Amount.Canonical()
+		return c.Amount.Canonical()
 	}
 	return amount
 }

@@ -285,7 +285,12 @@ func (c *Client) ApplyBatch(ctx context.Context, userID, currency string, comman
 		if err != nil {
 			return all, err
 		}
-		all, commands = append(all, results...), commands[n:]
+		if all == nil {
+			all = results
+		} else {
+			all = append(all, results...)
+		}
+		commands = commands[n:]
 	}
 	return all, nil
 }

@@ -3,6 +3,7 @@ package workflows
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -61,11 +62,19 @@ type LostEntries struct {
 	At    time.Time   `json:"at"`
 }
 
-func (c *Carried) remember(r wallet.Result) {
-	if len(c.Recent) == maxRecent {
-		c.Recent = append(c.Recent[:0], c.Recent[1:]...)
+// remember keeps the last results.
+func (c *Carried) remember(results []wallet.Result) {
+	var last []wallet.Result
+	for i := len(results) - 1; i >= 0 && len(last) < maxRecent; i-- {
+		if results[i].Reason != wallet.ReasonIDConflict { // otherwise a stray command would hide the result of the command with that id
+			last = append(last, results[i])
+		}
 	}
-	c.Recent = append(c.Recent, r)
+	slices.Reverse(last)
+	if tooMany := len(c.Recent) + len(last) - maxRecent; tooMany > 0 {
+		c.Recent = slices.Delete(c.Recent, 0, tooMany)
+	}
+	c.Recent = append(c.Recent, last...)
 }
 
 // startInput is WalletAssetInput as it is read: a field that cannot be used must not fail the

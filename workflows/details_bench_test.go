@@ -27,10 +27,10 @@ func BenchmarkDetails(b *testing.B) {
 		w.carried.Counts.Unapplied[reason] = 3
 	}
 	for i := range maxRecent {
-		w.carried.remember(wallet.Result{
+		w.carried.remember([]wallet.Result{{
 			CommandID: fmt.Sprintf("0190f3a1-7c5e-7b3a-9c1d-%012d", i), Type: wallet.TypeSubtract, Amount: wallet.MustAmount("5000.00"),
 			Status: wallet.StatusUnapplied, Reason: wallet.ReasonInsufficientFunds, TotalAfter: wallet.MustAmount("1612.50"), RecordedAt: time.Unix(0, 0),
-		})
+		}})
 	}
 	for name, trouble := range map[string]*trouble{
 		"at peace":   nil,

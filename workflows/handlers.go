@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 
@@ -55,13 +56,13 @@ func (w *walletAsset) setHandlers(ctx workflow.Context) error {
 	}
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyBatch, w.handleApplyBatch, workflow.UpdateHandlerOptions{
 		Description: `1 to 500 commands, answered with their Results in order: [{"id": "order-7", "type": "add", "amount": "12.50"}]` + commandHelp,
-		Validator:   w.validBatch,
+		Validator:   w.validateBatch,
 	}); err != nil {
 		return err
 	}
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, wallet.UpdateApplyBrief, w.handleApplyBrief, workflow.UpdateHandlerOptions{
 		Description: "apply_batch with its answer in brief, for the Go client",
-		Validator:   w.validBatch,
+		Validator:   w.validateBatch,
 	}); err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func (w *walletAsset) handleApply(ctx workflow.Context, payload converter.RawVal
 
 func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.RawValue) ([]wallet.Result, error) {
 	panicIfEncrypted(payload)
-	commands, err := decodeBatch(payload)
+	commands, err := w.batch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
@@ -102,7 +103,7 @@ func (w *walletAsset) handleApplyBatch(ctx workflow.Context, payload converter.R
 // be base64.
 func (w *walletAsset) handleApplyBrief(ctx workflow.Context, payload converter.RawValue) ([]byte, error) {
 	panicIfEncrypted(payload)
-	commands, err := decodeBatch(payload)
+	commands, err := w.batch(payload)
 	if err != nil {
 		return nil, failure.Encode(err)
 	}
@@ -164,8 +165,8 @@ func (w *walletAsset) result(payload converter.RawValue) (wallet.Result, error) 
 	return wallet.Result{}, fmt.Errorf("no recent result for command %q: the last %d are kept here, all are in the journal (\"wallet commands\"), and sending the command again gives its first answer", commandID, maxRecent)
 }
 
-// validBatch refuses a batch before it leaves a trace.
-func (w *walletAsset) validBatch(ctx workflow.Context, payload converter.RawValue) error {
+// validateBatch refuses a batch before it leaves a trace.
+func (w *walletAsset) validateBatch(ctx workflow.Context, payload converter.RawValue) error {
 	if err := w.checkPayload(ctx, payload); err != nil {
 		return failure.Encode(err)
 	}
@@ -173,7 +174,28 @@ func (w *walletAsset) validBatch(ctx workflow.Context, payload converter.RawValu
 	if err != nil {
 		return failure.Encode(err)
 	}
-	return failure.Encode(w.checkRoom(payload, len(commands)))
+	if err := w.checkRoom(payload, len(commands)); err != nil {
+		return failure.Encode(err)
+	}
+	w.valid = validBatch{payload.Payload(), commands}
+	return nil
+}
+
+// validBatch is what the last validator has read of an update, for its handler, which comes next:
+// half of a batch's time in the workflow is reading it. There is none on replay.
+type validBatch struct {
+	payload  *commonpb.Payload
+	commands []wallet.Command
+}
+
+// batch is decodeBatch for a handler.
+func (w *walletAsset) batch(payload converter.RawValue) ([]wallet.Command, error) {
+	valid := w.valid
+	w.valid = validBatch{}
+	if valid.payload != nil && valid.payload == payload.Payload() {
+		return valid.commands, nil
+	}
+	return decodeBatch(payload)
 }
 
 func decodeCommand(payload converter.RawValue) (wallet.Command, error) {

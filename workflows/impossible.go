@@ -49,7 +49,7 @@ func (w *walletAsset) refuse(ctx workflow.Context, q queued, cause error) {
 		Status: wallet.StatusUnapplied, Reason: wallet.ReasonUnknownCurrency, Message: cause.Error(),
 	}
 	w.countResults([]wallet.Result{refusal})
-	w.reply(ctx, command.ReplyTo, refusal)
+	w.reply(ctx, command.ReplyTo, &refusal)
 }
 
 // checkWorkflowID refuses a run whose id does not fit its input: it would be a second lock for

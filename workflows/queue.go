@@ -1,6 +1,8 @@
 package workflows
 
 import (
+	"slices"
+
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 
@@ -56,6 +58,7 @@ func (w *walletAsset) submit(ctx workflow.Context, payload converter.RawValue, c
 	w.receiveSignals(ctx)
 	future, done := workflow.NewFuture(ctx)
 	u := &update{commands: len(commands), done: done, span: ctx.Value(SpanContextKey)}
+	w.queue = slices.Grow(w.queue, len(commands))
 	for _, command := range commands {
 		w.enqueue(wallet.Received{Command: command}, u)
 	}
@@ -64,14 +67,20 @@ func (w *walletAsset) submit(ctx workflow.Context, payload converter.RawValue, c
 	return u, err
 }
 
-// answer passes the results of a batch to the updates that wait for them.
+// answer passes the results of a batch to the updates that wait for them, which do not change them.
 func answer(batch []queued, results []wallet.Result) {
-	for i, q := range batch {
-		u := q.update
-		if u == nil {
-			continue
+	for i, n := 0, 0; i < len(batch); i = n {
+		u := batch[i].update
+		for n = i + 1; n < len(batch) && batch[n].update == u; n++ {
 		}
-		u.results = append(u.results, results[i])
+		switch {
+		case u == nil:
+			continue
+		case u.results == nil:
+			u.results = results[i:n:n] // no copy of what is usually hundreds
+		default:
+			u.results = append(u.results, results[i:n]...)
+		}
 		if len(u.results) == u.commands {
 			u.done.Set(nil, nil)
 		}

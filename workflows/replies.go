@@ -22,7 +22,7 @@ func (w *walletAsset) awaitReplies(ctx workflow.Context, most int) error {
 
 // reply signals a result to the workflow that asked for it. A missing or closed target is only
 // logged.
-func (w *walletAsset) reply(ctx workflow.Context, to *wallet.ReplyTo, r wallet.Result) {
+func (w *walletAsset) reply(ctx workflow.Context, to *wallet.ReplyTo, r *wallet.Result) {
 	if to == nil {
 		return
 	}
@@ -31,8 +31,8 @@ func (w *walletAsset) reply(ctx workflow.Context, to *wallet.ReplyTo, r wallet.R
 		return
 	}
 	w.replies++
-	w.sends(ctx, replySize(to, r))
-	sent := workflow.SignalExternalWorkflow(ctx, to.WorkflowID, "", to.Signal, r)
+	w.sends(ctx, replySize(to, *r))
+	sent := workflow.SignalExternalWorkflow(ctx, to.WorkflowID, "", to.Signal, *r)
 	workflow.GoNamed(ctx, "reply", func(ctx workflow.Context) {
 		if err := sent.Get(ctx, nil); err != nil {
 			w.log.Warn("reply not delivered", "command_id", r.CommandID, "workflow_id", to.WorkflowID, "error", err)

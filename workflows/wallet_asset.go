@@ -41,6 +41,7 @@ type walletAsset struct {
 	metrics client.MetricsHandler
 	signals workflow.ReceiveChannel
 	queue   []queued
+	valid   validBatch
 	// refreshes are signals that others have changed the wallet's row.
 	refreshes workflow.ReceiveChannel
 
@@ -216,10 +217,11 @@ func (w *walletAsset) execute(ctx workflow.Context, batch []queued) error {
 	} else {
 		answer(batch, results)
 		w.countResults(results)
-		for i, r := range results {
-			w.note(r)
-			w.reply(ctx, commands[i].Command.ReplyTo, r)
+		for i := range results {
+			w.note(&results[i])
+			w.reply(ctx, commands[i].Command.ReplyTo, &results[i])
 		}
+		w.carried.remember(results)
 	}
 	w.commandsInSteps = 0
 	w.showDetails(ctx)
@@ -313,8 +315,8 @@ func (w *walletAsset) recordEvents(ctx workflow.Context, applied wallet.ApplyCom
 	return nil
 }
 
-// note counts and remembers a result, and logs a refusal.
-func (w *walletAsset) note(r wallet.Result) {
+// note counts a result, and logs a refusal.
+func (w *walletAsset) note(r *wallet.Result) {
 	counts := &w.carried.Counts
 	switch {
 	case r.Replayed:
@@ -324,9 +326,6 @@ func (w *walletAsset) note(r wallet.Result) {
 	default:
 		counts.Unapplied[r.Reason]++
 		w.log.Info("command refused", "command_id", r.CommandID, "reason", r.Reason, "message", r.Message)
-	}
-	if r.Reason != wallet.ReasonIDConflict { // otherwise a stray command would hide the result of the command with that id
-		w.carried.remember(r)
 	}
 }
 

@@ -50,7 +50,8 @@ func Results(metrics client.MetricsHandler, results []wallet.Result) {
 	}
 	var kinds []kind // few, whatever the size of the batch
 	var counts []int64
-	for _, r := range results {
+	for i := range results {
+		r := &results[i]
 		if r.Replayed {
 			continue
 		}
