@@ -35,13 +35,13 @@ test-examples: bin/wallet bin/wallet-dev bin/temporal ## the examples in TypeScr
 	@missing=""; for tool in curl jq node npm; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$(echo "$$missing" | sed 's/\bnode\b/nodejs/'); fi
-	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 25m ./examples $(UPDATE)
+	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 15m ./examples $(UPDATE)
 	@for module in $(EXAMPLE_MODULES); do $(GO) run ./internal/test/testenv/run $(GO) -C $$module test -count=1 -timeout 5m ./... || exit 1; done
 
-# The year of test-examples, but longer, and with more subscribers.
+# A shorter one: make test-subscribers SUBSCRIBERS='-subscribers 20 -month 9s -fault-every 5s'
 SUBSCRIBERS ?= -subscribers 200 -month 1m -fault-every 10s
 test-subscribers: bin/wallet bin/wallet-dev bin/temporal ## a year of 200 subscribers in 14 minutes, while workers and servers are killed
-	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 3h -v ./examples -run TestSubscribers $(SUBSCRIBERS)
+	WALLET_TEST_SUBSCRIBERS=1 $(GO) test -count=1 -timeout 3h -v ./examples -run TestSubscribers $(SUBSCRIBERS)
 
 race: bin/temporal ## the race detector on what is concurrent
 	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/test/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue|Model' -short

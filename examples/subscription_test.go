@@ -29,8 +29,8 @@ var (
 // TestSubscribersPayEachPeriodOnce lives through a year in which workers of both programs are
 // killed, and Postgres and Temporal stop. See examples/go/subscription/README.md for a larger one.
 func TestSubscribersPayEachPeriodOnce(t *testing.T) {
-	if os.Getenv("WALLET_TEST_EXAMPLES") == "" {
-		t.Skip(`run by "make test-examples" and "make test-subscribers"`)
+	if os.Getenv("WALLET_TEST_SUBSCRIBERS") == "" {
+		t.Skip(`run by "make test-subscribers"`)
 	}
 	y := startYear(t)
 	faults, stopFaults := context.WithCancel(t.Context())
