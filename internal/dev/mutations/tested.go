@@ -26,11 +26,11 @@ var Tested = []struct {
 	}, "./workflows", "TestWhatWasAnsweredIsInTheHistories"},
 	{Mutation{
 		Name:      "standby_age",
-		Mechanism: "An answer from a standby is not old because the primary was idle.",
+		Mechanism: "An answer from a standby is as old as what the standby has, not as what the primary has.",
 		Edits: []Edit{{
 			File: "internal/service/postgres/reads.go",
 			Old:  `if m.wal <= standby.WAL {`,
-			New:  `if m.wal < 0 {`,
+			New:  `if m.wal >= 0 {`,
 		}},
 	}, "./internal/service/httpserver", "TestReadsComeFromTheStandby"},
 	{Mutation{
