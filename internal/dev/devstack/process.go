@@ -54,11 +54,12 @@ func StartProcess(name string, cmd *exec.Cmd, logPath string) (*Process, error) 
 	return p, nil
 }
 
-// Stop sends a signal, waits, and kills a process that does not stop.
+// Stop sends a signal, waits, and kills a process that does not stop. A paused one goes on first.
 func (p *Process) Stop(signal os.Signal, patience time.Duration) error {
 	if p == nil {
 		return nil
 	}
+	p.Resume()
 	_ = p.cmd.Process.Signal(signal) // it may have ended already
 	select {
 	case <-p.done:
@@ -120,10 +121,17 @@ func (p *Process) Running() bool {
 }
 
 // Kill ends the process at once, paused or not, and waits for its end. Its children have to
-// notice that on their own, as after a crash.
+// notice that on their own, as after a crash: paused ones go on, or they would stay for good.
 func (p *Process) Kill() {
+	var children []int
+	if p.Running() {
+		children = childrenOf(p.cmd.Process.Pid)
+	}
 	_ = p.cmd.Process.Kill() // it may have ended already
 	<-p.done
+	for _, child := range children {
+		_ = syscall.Kill(child, syscall.SIGCONT)
+	}
 }
 
 // Pause freezes the process and its children until Resume.
