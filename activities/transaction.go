@@ -40,7 +40,7 @@ const (
 	// The settings apply to the transaction, not the session: pgbouncer in transaction mode gives
 	// each transaction another session.
 	sqlSettings = `SELECT ` + postgres.WritableColumns + `,
-		ARRAY[set_config('idle_in_transaction_session_timeout', '10s', true), set_config('lock_timeout', '500ms', true),
+		ARRAY[set_config('idle_in_transaction_session_timeout', '10s', true), set_config('lock_timeout', '` + postgres.LockTimeout + `', true),
 		` + postgres.PlanByIndex + `,
 		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)]`
 

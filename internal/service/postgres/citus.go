@@ -29,10 +29,10 @@ func OnCitus(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	return citus, nil
 }
 
-// SetOnNodes are the settings PlanByIndex and a lock_timeout for the rest of a transaction, also on
+// SetOnNodes are the settings PlanByIndex and LockTimeout for the rest of a transaction, also on
 // the nodes of a Citus cluster, which set_config does not reach.
 var SetOnNodes = func() []string {
-	statements := []string{`SET LOCAL citus.propagate_set_commands = 'local'`, `SET LOCAL lock_timeout = '500ms'`}
+	statements := []string{`SET LOCAL citus.propagate_set_commands = 'local'`, `SET LOCAL lock_timeout = '` + LockTimeout + `'`}
 	for _, setting := range regexp.MustCompile(`'(\w+)', 'off'`).FindAllStringSubmatch(PlanByIndex, -1) {
 		statements = append(statements, `SET LOCAL `+setting[1]+` = off`)
 	}
