@@ -80,17 +80,6 @@ var (
 		LIMIT 1000`
 )
 
-// sqlKnownIDs finds commands by their ids, with one step into the primary key for each.
-const sqlKnownIDs = `SELECT next.command_id
-	FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (u, c, id)
-	CROSS JOIN LATERAL (
-		SELECT command_id
-		FROM wallet_commands
-		WHERE user_id = wanted.u AND currency = wanted.c AND command_id >= wanted.id COLLATE "C"
-		ORDER BY command_id
-		LIMIT 1) AS next
-	WHERE next.command_id = wanted.id`
-
 // isList is whether a column is an array as the service writes them.
 func isList(column string) string {
 	return `coalesce(array_ndims(` + column + `) = 1 AND array_lower(` + column + `, 1) = 1 AND array_position(` + column + `, NULL) IS NULL, false)`
@@ -260,7 +249,7 @@ func (l *legChecker) withoutLegs(ctx context.Context) (findings []Finding, err e
 			return findings, nil
 		}
 		known := map[string]bool{}
-		err = postgres.QueryEach(ctx, l.conn, sqlKnownIDs, []any{users, currencies, legIDs}, func(found pgx.Rows) error {
+		err = postgres.QueryEach(ctx, l.conn, rows.IDsOfEntries, []any{users, currencies, legIDs}, func(found pgx.Rows) error {
 			var legID string
 			_, err := pgx.ForEachRow(found, []any{&legID}, func() error { known[legID] = true; return nil })
 			return err

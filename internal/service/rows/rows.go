@@ -26,7 +26,12 @@ var EntryColumns = selected(wallet.EntryFields, func(f wallet.Field) string { re
 // command_id = ANY ($3), can be a scan of a wallet's whole journal over the index of positions.
 // Here the order makes every index but the primary key need a sort, which an equality would not.
 // Without the upper bound, Postgres compares the rest of the index page with the id.
-var EntriesByID = `SELECT ` + EntryColumns + `
+var EntriesByID = `SELECT ` + EntryColumns + byID
+
+// IDsOfEntries selects those of the ids that have an entry, in the same way.
+const IDsOfEntries = `SELECT command_id` + byID
+
+const byID = `
 	FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (u, c, id)
 	CROSS JOIN LATERAL (
 		SELECT *
