@@ -40,7 +40,7 @@ test-examples: bin/wallet bin/wallet-dev bin/temporal ## the examples in TypeScr
 
 # A shorter one: make test-subscribers SUBSCRIBERS='-subscribers 20 -month 9s -fault-every 5s'
 SUBSCRIBERS ?= -subscribers 200 -month 1m -fault-every 10s
-test-subscribers: bin/wallet bin/wallet-dev bin/temporal ## a year of 200 subscribers in 14 minutes, while workers and servers are killed
+test-subscribers: bin/wallet bin/wallet-dev bin/temporal ## a year of 200 subscribers, a minute a month, while workers and servers are killed
 	WALLET_TEST_SUBSCRIBERS=1 $(GO) test -count=1 -timeout 3h -v ./examples -run TestSubscribers $(SUBSCRIBERS)
 
 race: bin/temporal ## the race detector on what is concurrent
