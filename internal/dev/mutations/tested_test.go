@@ -16,6 +16,7 @@ func TestTestsNoticeEachMutation(t *testing.T) {
 	}
 	for _, m := range Tested {
 		t.Run(m.Name, func(t *testing.T) {
+			t.Parallel()
 			overlay, err := m.WriteOverlay(repository(t), t.TempDir())
 			require.NoError(t, err)
 			cmd := exec.CommandContext(t.Context(), "go", "-C", m.Package, "test", "-count=1", "-vet=off", "-overlay", overlay, "-run", "^"+m.Test+"$", ".") // some are modules of their own

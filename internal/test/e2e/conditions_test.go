@@ -16,6 +16,7 @@ import (
 // TestACommandWhoseCallerGaveUpIsTooLate: no worker runs until the time is over. Then the
 // commands are refused, on record, however they came.
 func TestACommandWhoseCallerGaveUpIsTooLate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, err := w.wallets.Add(t.Context(), w.change("funds", "10"))
 	require.NoError(t, err)
@@ -52,6 +53,7 @@ func TestACommandWhoseCallerGaveUpIsTooLate(t *testing.T) {
 
 // TestOneOfTwoCallersWithOneVersionWins: both have read version 2.
 func TestOneOfTwoCallersWithOneVersionWins(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, err := w.wallets.Add(t.Context(), w.change("funds", "10"))
 	require.NoError(t, err)
@@ -76,6 +78,7 @@ func TestOneOfTwoCallersWithOneVersionWins(t *testing.T) {
 // TestASchedulesCommandTakesNoConditions: neither by this service, nor by a schedule that was
 // made without it.
 func TestASchedulesCommandTakesNoConditions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}})
 	command := add("", "10")

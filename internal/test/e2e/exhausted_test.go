@@ -61,6 +61,7 @@ func (w *world) through(saying string, heal func()) []string {
 }
 
 func TestTheWorkersPoolIsFull(t *testing.T) {
+	t.Parallel()
 	w := newOwnWorld(t, devstack.Options{}, "pool_max_conns=2")
 	var held []*pgxpool.Conn
 	for range 2 {
@@ -78,6 +79,7 @@ func TestTheWorkersPoolIsFull(t *testing.T) {
 const tooManyConnections = "SQLSTATE 53300"
 
 func TestPostgresHasNoConnectionLeft(t *testing.T) {
+	t.Parallel()
 	w := newOwnWorld(t, devstack.Options{PostgresSettings: []string{"max_connections=20"}})
 	app := testenv.AppURL(t, w.stack.Postgres.URL("wallet"))
 	var held []*pgx.Conn
@@ -111,6 +113,7 @@ func TestPostgresHasNoConnectionLeft(t *testing.T) {
 }
 
 func TestPostgresIsRestartedUnderLoad(t *testing.T) {
+	t.Parallel()
 	w := newOwnWorld(t, devstack.Options{})
 	stop := make(chan struct{})
 	var mu sync.Mutex

@@ -16,6 +16,7 @@ import (
 )
 
 func TestTheFourFlows(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := t.Context()
 
@@ -67,6 +68,7 @@ func TestTheFourFlows(t *testing.T) {
 }
 
 func TestTheFirstCommandCreatesTheWallet(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	r, err := w.wallets.Add(t.Context(), w.change("a", "1"))
 	require.NoError(t, err)
@@ -77,6 +79,7 @@ func TestTheFirstCommandCreatesTheWallet(t *testing.T) {
 }
 
 func TestUnregisteredCurrencyTellsTheCallerAndCompletes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	change := w.change("a", "1")
 	change.Currency = "NOPE"
@@ -101,6 +104,7 @@ func TestUnregisteredCurrencyTellsTheCallerAndCompletes(t *testing.T) {
 }
 
 func TestSignalsFromGoAreAppliedInOrder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for i := range 100 {
 		require.NoError(t, w.wallets.Send(t.Context(), w.user, "USD", add(fmt.Sprintf("s-%03d", i), "1")))
@@ -117,6 +121,7 @@ func TestSignalsFromGoAreAppliedInOrder(t *testing.T) {
 }
 
 func TestSameIDFiftyTimesAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var group sync.WaitGroup
 	for i := range 50 {
@@ -139,6 +144,7 @@ func TestSameIDFiftyTimesAtOnce(t *testing.T) {
 }
 
 func TestSignalsThatCannotBeUnderstoodAreRecorded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	signal := func(argument any) {
 		_, err := w.temporal.SignalWithStartWorkflow(t.Context(), w.workflowID(), wallet.SignalCommand, argument,
@@ -170,6 +176,7 @@ func TestSignalsThatCannotBeUnderstoodAreRecorded(t *testing.T) {
 
 // TestBadInputIsRefusedWithoutATrace sends raw payloads, as any SDK might.
 func TestBadInputIsRefusedWithoutATrace(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
 	require.NoError(t, err)
@@ -205,6 +212,7 @@ func TestBadInputIsRefusedWithoutATrace(t *testing.T) {
 }
 
 func TestAWrongWorkflowIDFailsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for name, row := range map[string]struct {
 		id      string
@@ -237,6 +245,7 @@ func TestAWrongWorkflowIDFailsAtOnce(t *testing.T) {
 }
 
 func TestABatchAnswersEachCommand(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	results, err := w.wallets.ApplyBatch(t.Context(), w.user, "USD", []wallet.Command{
 		add("a", "1"), subtract("b", "5"), add("c", "2.005"), add("a", "1.0"), add("a", "3"), subtract("d", "1"),
@@ -254,6 +263,7 @@ func TestABatchAnswersEachCommand(t *testing.T) {
 }
 
 func TestConcurrentCallersShareUpdates(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var group sync.WaitGroup
 	for i := range 400 {
@@ -273,6 +283,7 @@ func TestConcurrentCallersShareUpdates(t *testing.T) {
 }
 
 func TestAnswersGoWhereReplyToSays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	// The target is another wallet. It receives a Result, which is not a command, so it is
 	// recorded there.
@@ -292,6 +303,7 @@ func TestAnswersGoWhereReplyToSays(t *testing.T) {
 }
 
 func TestApplyCommandWorkflow(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	run := func(command wallet.Command, currency string) (wallet.Result, error) {
 		var r wallet.Result
@@ -323,6 +335,7 @@ func TestApplyCommandWorkflow(t *testing.T) {
 // TestABatchIsAnsweredTheSameToEverybody compares what the Go client derives from its brief
 // answer with what other clients get.
 func TestABatchIsAnsweredTheSameToEverybody(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	commands := []wallet.Command{add("a", "5"), subtract("b", "9"), add("c", "1.005"), {ID: "d", Type: wallet.TypeCreate}, subtract("e", "2.50")}
 	worked, err := w.wallets.ApplyBatch(t.Context(), w.user, "USD", commands)

@@ -12,6 +12,7 @@ import (
 
 // TestAGrantExpiresByItself leaves the expiry to the timer of the wallet's workflow.
 func TestAGrantExpiresByItself(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	change := w.change("credits", "10")
 	change.ExpiresIn = "1s"

@@ -92,6 +92,7 @@ func (w *world) aTimerFired() bool {
 
 // TestEightyOfAHundredIsHeld looks everywhere for the 20 that are left.
 func TestEightyOfAHundredIsHeld(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	held := w.hold("order-7", "1h")
 	require.Equal(t, "20.00", held.TotalAfter.Sub(held.HoldAfter).String())
@@ -125,6 +126,7 @@ func TestEightyOfAHundredIsHeld(t *testing.T) {
 
 // TestAHoldExpiresWhileAllWorkersAreStopped has nobody there at the time of expiry.
 func TestAHoldExpiresWhileAllWorkersAreStopped(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	r := w.hold("order-7", "3s")
 	w.worker.Stop()
@@ -149,6 +151,7 @@ func TestAHoldExpiresWhileAllWorkersAreStopped(t *testing.T) {
 // TestEachExpiryComesOnceWhateverBecomesOfTheWorkflow has the timer where a workflow is
 // there, and the sweep of the workers where it is not.
 func TestEachExpiryComesOnceWhateverBecomesOfTheWorkflow(t *testing.T) {
+	t.Parallel()
 	servers := newOwnWorld(t, devstack.Options{TemporalSettings: []string{"limit.historyCount.suggestContinueAsNew=60"}})
 	fates := []struct {
 		name  string
@@ -223,6 +226,7 @@ func (w *world) resetToItsFirstTask() {
 
 // TestAHundredCapturesAtOnceThroughTheWorkflow come from ten programs.
 func TestAHundredCapturesAtOnceThroughTheWorkflow(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for id, amount := range map[string]string{"whole": "50", "parts": "50"} {
 		_, err := w.wallets.Add(t.Context(), w.change("funds for "+id, amount))
@@ -260,6 +264,7 @@ func TestAHundredCapturesAtOnceThroughTheWorkflow(t *testing.T) {
 // TestAHoldThatIsExtendedDoesNotExpireAtTheOldTime extends it when it is about to expire: the
 // timer of the old time is under way.
 func TestAHoldThatIsExtendedDoesNotExpireAtTheOldTime(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var id string
 	var old time.Time

@@ -18,6 +18,7 @@ import (
 // TestTransactionsInALane sends 300 at once between 20 wallets, and some that are refused, and wants
 // the journal's answers, and no workflow but the lane's.
 func TestTransactionsInALane(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.laneCaller(1)
 	users := numbered(w.user, 20)
@@ -85,6 +86,7 @@ func TestTransactionsInALane(t *testing.T) {
 // TestATransactionByLaneAndByWorkflowCountsOnce sends each id four times at once, by both ways, once
 // with other content in other wallets; commands go to the same wallets meanwhile, in other lanes.
 func TestATransactionByLaneAndByWorkflowCountsOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	lanes := w.laneCaller(2)
 	users := numbered(w.user, 8)

@@ -67,6 +67,7 @@ func (w *world) requireNoWorkflow(user string) {
 // TestLanesAnswerWithTheJournal sends 1,000 commands at once, for 100 wallets, a third of which are
 // refused.
 func TestLanesAnswerWithTheJournal(t *testing.T) {
+	t.Parallel()
 	for _, lanes := range []int{1, 3} {
 		t.Run(fmt.Sprint(lanes), func(t *testing.T) {
 			w := newWorld(t)
@@ -105,6 +106,7 @@ func TestLanesAnswerWithTheJournal(t *testing.T) {
 
 // TestALockedWalletDoesNotHoldItsLaneUp answers all others while another session has one locked.
 func TestALockedWalletDoesNotHoldItsLaneUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.laneCaller(1)
 	_, err := c.Add(t.Context(), w.change("funds", "1"))
@@ -138,6 +140,7 @@ func TestALockedWalletDoesNotHoldItsLaneUp(t *testing.T) {
 }
 
 func TestAnUnknownCurrencyInALane(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, want := w.wallets.Apply(t.Context(), w.user, "NOPE", add("a", "1"))
 	_, got := w.laneCaller(1).Apply(t.Context(), w.user, "NOPE", add("a", "1"))
@@ -147,6 +150,7 @@ func TestAnUnknownCurrencyInALane(t *testing.T) {
 
 // TestAnIDByLaneAndByWalletCountsOnce sends each id four times at once, by both ways.
 func TestAnIDByLaneAndByWalletCountsOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	lanes := w.laneCaller(2)
 	var calls sync.WaitGroup
@@ -175,6 +179,7 @@ func TestAnIDByLaneAndByWalletCountsOnce(t *testing.T) {
 
 // TestAWalletKnowsWhatALaneDid has a wallet whose workflow runs, and that a lane then writes to.
 func TestAWalletKnowsWhatALaneDid(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.laneCaller(1)
 	_, err := w.wallets.Add(t.Context(), w.change("by-workflow", "10"))
@@ -245,6 +250,7 @@ func (w *world) laneProgress(commands int64) {
 }
 
 func TestLanesTerminatedAndWorkersKilledLoseAndDoubleNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.worker.Stop()
 	kill := w.startProcess("first")
@@ -262,6 +268,7 @@ func TestLanesTerminatedAndWorkersKilledLoseAndDoubleNothing(t *testing.T) {
 
 // TestLanesContinueAsNewUnderLoad has a server that suggests it often.
 func TestLanesContinueAsNewUnderLoad(t *testing.T) {
+	t.Parallel()
 	w := newOwnWorld(t, devstack.Options{TemporalSettings: []string{"limit.historyCount.suggestContinueAsNew=100"}})
 	w.laneLoad(1, 60, 50, 40)()
 	w.eventually("several runs", func() bool {
@@ -274,6 +281,7 @@ func TestLanesContinueAsNewUnderLoad(t *testing.T) {
 
 // TestWorkersWithoutLanesAnswerAllTheSame has workers of a version before lanes.
 func TestWorkersWithoutLanesAnswerAllTheSame(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.worker.Stop()
 	old := worker.New(w.temporal, w.queue, worker.Options{})
@@ -299,6 +307,7 @@ func TestWorkersWithoutLanesAnswerAllTheSame(t *testing.T) {
 
 // TestHostileItemsDoNotStopALane sends what no starter sends.
 func TestHostileItemsDoNotStopALane(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.laneCaller(1)
 	_, err := c.Add(t.Context(), w.change("a", "1"))
@@ -332,6 +341,7 @@ func TestHostileItemsDoNotStopALane(t *testing.T) {
 }
 
 func TestNexusOperationsInALane(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.worker.Stop()
 	var err error

@@ -63,6 +63,7 @@ func (w *world) cliWith(input any, args ...string) string {
 // TestWhatIsTooLargeIsRefusedByName exceeds each limit in every possible way. The same run of
 // the wallet must continue: if it ended, a signal waiting in it would be lost.
 func TestWhatIsTooLargeIsRefusedByName(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
 	require.NoError(t, err)
@@ -125,6 +126,7 @@ func (w *world) currentRun() string {
 // TestManyLargeUpdatesAtOnce has ten in flight, as many as Temporal allows. Together they are
 // larger than the message that a worker may send back.
 func TestManyLargeUpdatesAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
 	require.NoError(t, err)

@@ -106,6 +106,7 @@ func (c *nexusCaller) change(id, amount string) walletnexus.Change {
 
 // TestADryRunByNexusChangesNothing asks what a command and a transaction would get; refused ones too.
 func TestADryRunByNexusChangesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := newNexusCaller(w)
 	w.give(w.user, "10")
@@ -129,6 +130,7 @@ func TestADryRunByNexusChangesNothing(t *testing.T) {
 }
 
 func TestNexusOperationsOfAnotherNamespace(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := newNexusCaller(w)
 	ref := wallet.AssetRef{UserID: w.user, Currency: "USD"}
@@ -163,6 +165,7 @@ func TestNexusOperationsOfAnotherNamespace(t *testing.T) {
 }
 
 func TestNexusRefusesBadInput(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := newNexusCaller(w)
 	object := func(more string) string {
@@ -201,6 +204,7 @@ func TestNexusRefusesBadInput(t *testing.T) {
 // TestNexusAsksAgain: as long as the wallet has no answer, Temporal retries the operation with
 // a failure that says so, and it counts once.
 func TestNexusAsksAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := newNexusCaller(w)
 	_, err := c.do("add", c.change("a", "5"))

@@ -39,6 +39,7 @@ func size(inFull, normal, short int) int {
 // TestAFloodOfSignalsWhilePostgresIsSlow sends like a Go program: 16 goroutines through one
 // starter.Client.
 func TestAFloodOfSignalsWhilePostgresIsSlow(t *testing.T) {
+	t.Parallel()
 	w := newOwnWorld(t, devstack.Options{})
 	w.flood(numbered("s", size(20_000, 2000, 500)), func(ctx context.Context, c wallet.Command) error {
 		return w.wallets.Send(ctx, w.user, "USD", c)
@@ -48,6 +49,7 @@ func TestAFloodOfSignalsWhilePostgresIsSlow(t *testing.T) {
 // TestAForeignFloodOfSignalsWhilePostgresIsSlow sends like programs without starter.Send: 16 at
 // a time, each on its own.
 func TestAForeignFloodOfSignalsWhilePostgresIsSlow(t *testing.T) {
+	t.Parallel()
 	w := newOwnWorld(t, devstack.Options{})
 	var refused atomic.Int64
 	w.flood(numbered("s", size(20_000, 2000, 500)), func(ctx context.Context, c wallet.Command) error {
@@ -92,6 +94,7 @@ func (w *ownWorld) flood(ids []string, send func(context.Context, wallet.Command
 // slow Postgres and callers that leave no moment without an update in flight. A run that went on
 // would be terminated by the server, with the signals in it.
 func TestSteadyUpdatesDoNotKeepARunFromItsEnd(t *testing.T) {
+	t.Parallel()
 	const suggested, fatal = 200_000, 2_500_000
 	w := newOwnWorld(t, devstack.Options{TemporalSettings: []string{
 		fmt.Sprint("limit.historySize.suggestContinueAsNew=", suggested), fmt.Sprint("limit.historySize.error=", fatal),
@@ -175,6 +178,7 @@ func (w *ownWorld) logTaskFailures() {
 // TestThousandsOfNewWalletsAtOnce opens each with its first command, through one
 // starter.Client, which has at most 256 in flight.
 func TestThousandsOfNewWalletsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newOwnWorld(t, devstack.Options{})
 	w.openAtOnce(func(user string) error {
 		r, err := w.wallets.Add(context.Background(), starter.Change{UserID: user, Currency: "USD", CommandID: "first", Amount: wallet.MustAmount("1")})
@@ -188,6 +192,7 @@ func TestThousandsOfNewWalletsAtOnce(t *testing.T) {
 // TestThousandsOfNewWalletsAtOnceBySignals sends them all at the same time, like programs
 // without package starter, and repeats each with the same id until it is accepted.
 func TestThousandsOfNewWalletsAtOnceBySignals(t *testing.T) {
+	t.Parallel()
 	w := newOwnWorld(t, devstack.Options{})
 	var again atomic.Int64
 	w.openAtOnce(func(user string) error {
@@ -232,6 +237,7 @@ func (w *ownWorld) openAtOnce(open func(user string) error) {
 
 // TestSendEndsNoRunWithoutWorkers has a history that others have filled while no worker runs.
 func TestSendEndsNoRunWithoutWorkers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	require.NoError(t, w.wallets.Send(t.Context(), w.user, "USD", add("first", "1")))
 	w.settled(2)

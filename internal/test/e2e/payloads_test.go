@@ -27,6 +27,7 @@ import (
 // TestTenThousandRandomPayloads sends what nobody should. Afterwards each wallet must answer at
 // once, and each payload that reached it as a signal must be recorded.
 func TestTenThousandRandomPayloads(t *testing.T) {
+	t.Parallel()
 	const (
 		wallets = 6
 		senders = 3 // per wallet: eight would keep Temporal from its tasks

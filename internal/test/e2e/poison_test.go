@@ -17,6 +17,7 @@ import (
 // TestNoMessageStopsAWallet sends what once did, or might: after each, the next command must be
 // answered.
 func TestNoMessageStopsAWallet(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
 	require.NoError(t, err)
@@ -56,6 +57,7 @@ func TestNoMessageStopsAWallet(t *testing.T) {
 }
 
 func TestTheLargestAmountOfTheFinestCurrency(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, err := w.owner.Exec(t.Context(), `INSERT INTO currencies VALUES ('NEAR', 24)`)
 	require.NoError(t, err)
@@ -74,6 +76,7 @@ func TestTheLargestAmountOfTheFinestCurrency(t *testing.T) {
 
 // TestALostBalanceRowIsRestoredFromTheJournal covers both ways of opening a wallet.
 func TestALostBalanceRowIsRestoredFromTheJournal(t *testing.T) {
+	t.Parallel()
 	for _, opened := range []bool{true, false} {
 		w := newWorld(t)
 		if opened {
@@ -96,6 +99,7 @@ func TestALostBalanceRowIsRestoredFromTheJournal(t *testing.T) {
 // TestMoreRepliesThanTemporalAllowsAtOnce queues 2,300 while no worker is running; a workflow
 // task with more than 2,000 would fail forever.
 func TestMoreRepliesThanTemporalAllowsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
 	require.NoError(t, err)
@@ -114,6 +118,7 @@ func TestMoreRepliesThanTemporalAllowsAtOnce(t *testing.T) {
 }
 
 func TestALargeBatchIsSplitByBytes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	commands := make([]wallet.Command, wallet.MaxBatch)
 	for i := range commands {

@@ -22,6 +22,7 @@ import (
 // with each of its tasks, that more of them wait, and whose polls of it do not return without a
 // task. A worker that then polls nothing but that queue never sees a new wallet.
 func TestABurstToOneWalletDoesNotStopFirstCommandsOfOthers(t *testing.T) {
+	t.Parallel()
 	w := newWorldOn(t, dialThrough(t, saysMoreWaits))
 	burst := make(chan error, 1)
 	ctx, stop := context.WithCancel(t.Context())

@@ -74,6 +74,7 @@ func (c collector) replies(n int) (replies []wallet.Result) {
 // TestRepliesComeAtLeastOnce: a reply that may have been lost is sent again, with the same
 // command id and the same place in the journal.
 func TestRepliesComeAtLeastOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := newCollector(w)
 	ctx := t.Context()
@@ -120,6 +121,7 @@ func TestRepliesComeAtLeastOnce(t *testing.T) {
 }
 
 func TestRefusalsAndUpdatesReplyToo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := newCollector(w)
 	refused, updated := subtract("a", "5"), add("b", "5")
@@ -133,6 +135,7 @@ func TestRefusalsAndUpdatesReplyToo(t *testing.T) {
 
 // TestAClosedTargetDoesNotDisturbTheWallet: the wallet logs it and continues.
 func TestAClosedTargetDoesNotDisturbTheWallet(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := newCollector(w)
 	require.NoError(t, w.temporal.SignalWorkflow(t.Context(), c.run.GetID(), "", "enough", nil))

@@ -109,6 +109,7 @@ func (w *world) requireRan(status wallet.RunStatus, f runFile) {
 }
 
 func TestARunOverAFile(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f, id := w.writeRunFile(20_000, 300), testenv.Unique(t, "run")
 	require.Equal(t, wallet.RunStaged, w.stageFile(id, f).State)
@@ -141,6 +142,7 @@ func TestARunOverAFile(t *testing.T) {
 
 // TestARunIsPausedResumedAndCancelled does that again and again while it works.
 func TestARunIsPausedResumedAndCancelled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f, id := w.writeRunFile(60_000, 500), testenv.Unique(t, "run")
 	w.stageFile(id, f)
@@ -191,6 +193,7 @@ func TestARunIsPausedResumedAndCancelled(t *testing.T) {
 // TestARunOutlivesWhateverEndsIt stops workers, restarts Postgres, and terminates and starts the
 // workflow, twenty times in all.
 func TestARunOutlivesWhateverEndsIt(t *testing.T) {
+	t.Parallel()
 	server := testenv.OwnPostgres(t)
 	w := newWorldIn(t, testenv.Temporal(t), server.URL(testenv.OwnDatabase))
 	id := testenv.Unique(t, "run")
@@ -228,6 +231,7 @@ func TestARunOutlivesWhateverEndsIt(t *testing.T) {
 
 // TestARunGoesOnInANewRun has a server that asks for it after few events.
 func TestARunGoesOnInANewRun(t *testing.T) {
+	t.Parallel()
 	w := newRecordedWorld(t)
 	f := w.writeRunFile(10_000, 100)
 	w.stageFile("long", f)

@@ -17,6 +17,7 @@ import (
 // TestTimesAtAClockChangeArePaidOnce runs schedules over the days on which their clocks change.
 // Every run that the server starts must be paid under the time it was started for.
 func TestTimesAtAClockChangeArePaidOnce(t *testing.T) {
+	t.Parallel()
 	for name, row := range map[string]struct {
 		cron, zone string
 		from, to   string
@@ -53,6 +54,7 @@ func TestTimesAtAClockChangeArePaidOnce(t *testing.T) {
 
 // TestARunByHandAtAClockChangePaysTheLastTime: it pays no time in advance, and none twice.
 func TestARunByHandAtAClockChangePaysTheLastTime(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"30 2 * * *"}, TimeZoneName: "Europe/Berlin"})
 	for click, last := range map[string]string{
@@ -85,6 +87,7 @@ func TestARunByHandAtAClockChangePaysTheLastTime(t *testing.T) {
 // TestClockChangesAreToldAsTheServerRunsThem compares the reported changes with what a clock
 // shows and with what the server lists for the year.
 func TestClockChangesAreToldAsTheServerRunsThem(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	from, to := at("2026-09-01T00:00:00Z"), at("2027-09-01T00:00:00Z")
 	for _, row := range []struct {

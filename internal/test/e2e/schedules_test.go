@@ -105,6 +105,7 @@ func at(text string) time.Time {
 }
 
 func TestEachScheduledTimeIsPaidOnce(t *testing.T) {
+	t.Parallel()
 	for name, row := range map[string]struct {
 		spec  client.ScheduleSpec
 		times []string // from January to April 2025
@@ -136,6 +137,7 @@ func TestEachScheduledTimeIsPaidOnce(t *testing.T) {
 // TestARunByHandPaysTheLastTime: the Web UI's Trigger button, whose time is the click, "wallet
 // schedule run" and a backfill of the last time all stand for that one time.
 func TestARunByHandPaysTheLastTime(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 1 *"}})
 	now := time.Now()
@@ -160,6 +162,7 @@ func TestARunByHandPaysTheLastTime(t *testing.T) {
 
 // TestAutomaticRunsOverlapAndCatchUp makes runs wait for an absent worker.
 func TestAutomaticRunsOverlapAndCatchUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
 	require.NoError(t, err)
@@ -194,6 +197,7 @@ func TestAutomaticRunsOverlapAndCatchUp(t *testing.T) {
 // TestAPauseIsNotLost: if several requests reach a schedule together, the server applies only
 // the last, so a pause among others is often dropped.
 func TestAPauseIsNotLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 1 *"}})
 	for i := range 10 {
@@ -217,6 +221,7 @@ func TestAPauseIsNotLost(t *testing.T) {
 }
 
 func TestARefusedTimeStopsNoOther(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.schedule(subtract("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}})
 	s.backfill(span(at("2025-01-01T00:00:00Z"), at("2025-02-01T00:00:00Z")))
@@ -240,6 +245,7 @@ func TestARefusedTimeStopsNoOther(t *testing.T) {
 
 // TestSchedulesAreListed: for one user, whatever the user's name, and with upcoming times.
 func TestSchedulesAreListed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.user += `'s "\ %_Zoë`
 	w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}})
@@ -276,6 +282,7 @@ func TestSchedulesAreListed(t *testing.T) {
 }
 
 func TestATimeThatCannotBeToldIsNotPaid(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	jitter := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}, Jitter: time.Minute})
 	never := w.schedule(add("", "10"), client.ScheduleSpec{CronExpressions: []string{"0 0 1 * *"}, StartAt: time.Now().Add(time.Hour)})
@@ -303,6 +310,7 @@ func TestATimeThatCannotBeToldIsNotPaid(t *testing.T) {
 // TestCreditsEndAsTheNextCome has a schedule that makes grants, each until its next time, whoever
 // starts the run.
 func TestCreditsEndAsTheNextCome(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.scheduleOf(wallet.ApplyCommandInput{AssetRef: wallet.AssetRef{UserID: w.user, Currency: "USD"}, Command: add("", "10"), ExpiresAtNext: true},
 		client.ScheduleSpec{CronExpressions: []string{"0 0 1 1 *"}})
@@ -326,6 +334,7 @@ func TestCreditsEndAsTheNextCome(t *testing.T) {
 
 // TestTheNextTimeIsTheServers has a change of the clock, many times, and none.
 func TestTheNextTimeIsTheServers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, row := range []struct {
 		spec     client.ScheduleSpec
@@ -350,6 +359,7 @@ func TestTheNextTimeIsTheServers(t *testing.T) {
 
 // TestTheLastTimeIsFoundAmongMany has more times in between than the server lists at once.
 func TestTheLastTimeIsFoundAmongMany(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.schedule(add("", "10"), client.ScheduleSpec{
 		CronExpressions: []string{"* * * * *"}, EndAt: at("2025-01-01T12:00:00Z"),

@@ -15,6 +15,7 @@ import (
 // TestRealPayloadsFitTheSchemas reads what Temporal has stored of a wallet's life, and the
 // answers to its queries.
 func TestRealPayloadsFitTheSchemas(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, err := w.wallets.Create(t.Context(), w.change("open", ""))
 	require.NoError(t, err)

@@ -28,6 +28,7 @@ func (w *world) startWith(options client.StartWorkflowOptions, input any, comman
 // TestATimeoutOfTheStarterLosesNoCommand has runs that the server would end after some seconds,
 // with the signals in them.
 func TestATimeoutOfTheStarterLosesNoCommand(t *testing.T) {
+	t.Parallel()
 	for name, options := range map[string]client.StartWorkflowOptions{
 		"execution": {WorkflowExecutionTimeout: 4 * time.Second},
 		"run":       {WorkflowRunTimeout: 4 * time.Second},
@@ -54,6 +55,7 @@ func TestATimeoutOfTheStarterLosesNoCommand(t *testing.T) {
 // TestAStartInputThatCannotBeUsedLosesNoCommand has what people and programs wrote for a duration,
 // and state that a caller made up.
 func TestAStartInputThatCannotBeUsedLosesNoCommand(t *testing.T) {
+	t.Parallel()
 	for name, more := range map[string]map[string]any{
 		"days": {"idle_timeout": "1d"}, "number": {"idle_timeout": 86400}, "empty": {"idle_timeout": ""}, "negative": {"idle_timeout": "-5s"},
 		"forged": {"carried": map[string]any{
@@ -76,6 +78,7 @@ func TestAStartInputThatCannotBeUsedLosesNoCommand(t *testing.T) {
 // TestLongRepliesFitTheServersMessages has refusals of 1,600 signals with long ids and targets,
 // handled in as few workflow tasks as the worker can.
 func TestLongRepliesFitTheServersMessages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.worker.Stop()
 	target := strings.Repeat("t", 990)
@@ -93,6 +96,7 @@ func TestLongRepliesFitTheServersMessages(t *testing.T) {
 
 // TestAReplyToAWalletIsRefused: the wallet would take the result for a command.
 func TestAReplyToAWalletIsRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, to := range []wallet.ReplyTo{
 		{WorkflowID: wallet.WorkflowID("other", "USD"), Signal: wallet.SignalCommand},

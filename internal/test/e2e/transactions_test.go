@@ -43,6 +43,7 @@ func (w *world) transfer(id, amount string) starter.Transfer {
 }
 
 func TestATransferIsOnePiece(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.give(w.user, "10")
 	first, err := w.wallets.Transfer(t.Context(), w.transfer("t-1", "4"))
@@ -74,6 +75,7 @@ func TestATransferIsOnePiece(t *testing.T) {
 
 // TestTwoTransactionsOfOneID begin at the same time, and one of them waits for the other's workflow.
 func TestTwoTransactionsOfOneID(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.give(w.user, "100")
 	for n := range 5 {
@@ -99,6 +101,7 @@ func TestTwoTransactionsOfOneID(t *testing.T) {
 // TestATransactionByAnySDK starts the workflow as other programs do: by the temporal CLI and as a
 // child of a workflow.
 func TestATransactionByAnySDK(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.give(w.user, "10")
 	input := func(id, amount string) string {
@@ -149,6 +152,7 @@ func TestATransactionByAnySDK(t *testing.T) {
 
 // TestACallerWhoGaveUpOnATransaction gets its answer later, under the same id.
 func TestACallerWhoGaveUpOnATransaction(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.give(w.user, "10")
 	w.worker.Stop()
@@ -168,6 +172,7 @@ func TestACallerWhoGaveUpOnATransaction(t *testing.T) {
 
 // TestATerminatedTransactionIsStartedAgain has somebody terminate its workflow while its caller waits.
 func TestATerminatedTransactionIsStartedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.give(w.user, "10")
 	w.worker.Stop()
@@ -182,6 +187,7 @@ func TestATerminatedTransactionIsStartedAgain(t *testing.T) {
 }
 
 func TestATransactionByNexus(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := newNexusCaller(w)
 	w.give(w.user, "10")
@@ -206,6 +212,7 @@ func TestATransactionByNexus(t *testing.T) {
 // TestAnotherTransactionsMistakeIsNotMine attaches to the running workflow of an invalid transaction
 // that has the same id.
 func TestAnotherTransactionsMistakeIsNotMine(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.give(w.user, "10")
 	w.worker.Stop()
