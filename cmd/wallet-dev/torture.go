@@ -19,7 +19,7 @@ func tortureCommand() *cobra.Command {
 	var store, output, load string
 	var onlyPlan bool
 	cmd := &cobra.Command{
-		Use: "torture", Short: "Try to break wallets, on servers of its own, and check what came of it",
+		Use: "torture", Short: "Try to break wallets, on servers of its own, and check the result",
 		Long: `Try to break wallets on servers of its own, started for it and stopped afterwards: a
 seeded random load of commands by every way, sent twice, again and with other content,
 while workers, Postgres and Temporal are killed and paused, their connections cut, delayed

@@ -81,9 +81,9 @@ func (d *diagnosis) find(remedy, problem string, args ...any) {
 
 func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "doctor USER CURRENCY", Short: "Find out why a wallet stands still, and what to do",
+		Use: "doctor USER CURRENCY", Short: "Find out why a wallet is stuck, and what to do",
 		Long: `Look at a wallet's workflow, its workers, its pending step, and its journal and
-events in Postgres. Each thing that is wrong is named with its remedy. It
+events in Postgres. It names each problem and its remedy, and
 changes nothing. Exit code 0 only if nothing is wrong. "wallet verify USER
 CURRENCY" checks every row.`,
 		Example: "  wallet doctor u1 USD",

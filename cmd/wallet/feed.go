@@ -14,7 +14,7 @@ import (
 
 func (a *app) feedCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "feed", Short: "Show and mend what stops the consumers of the feed",
+		Use: "feed", Short: "Show and fix what stops consumers of the feed",
 		Long: `A consumer that fails for an event continues with other wallets and retries this
 event, with pauses of up to a minute. Later events of its wallet wait. After 10
 failures, unless the consumer says otherwise, the wallet is parked: it is still
@@ -115,11 +115,11 @@ wallet whose event succeeds now catches up in order.` + mendsFeed,
 func (a *app) feedSkipCommand() *cobra.Command {
 	var actor, reason string
 	cmd := &cobra.Command{
-		Use: "skip CONSUMER EVENT --actor WHO --reason WHY", Short: "Keep an event from a consumer, on record", Args: cobra.ExactArgs(2),
-		Long: `Skip an event for a consumer: somebody must do by hand what it would have done,
-or have it redelivered later. The consumer continues with the wallet's next
-event. Who decided this, when and why is on record ("wallet feed list
---skipped"). The event itself stays in the trail.` + mendsFeed,
+		Use: "skip CONSUMER EVENT --actor WHO --reason WHY", Short: "Skip an event for a consumer, on record", Args: cobra.ExactArgs(2),
+		Long: `Skip an event for a consumer: do its work by hand, or have it redelivered
+later. The consumer continues with the wallet's next event. Who decided this,
+when and why is on record ("wallet feed list --skipped"). The event itself stays
+in the trail.` + mendsFeed,
 		Example: `  wallet feed skip billing USD/u1/17-9f86d081884c7d65 --actor ann --reason "plan was deleted, credited by hand"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := withWriterPool(cmd.Context(), a.owner, func(pool *pgxpool.Pool) error {

@@ -20,9 +20,8 @@ func (a *app) grantsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "grants USER [CURRENCY]", Short: "Show credits that expire, and what became of them",
 		Long: `Show the grants of a user, by currency and number: how much was added, what is
-left, held, used and expired of it, and until when. What is left of a grant
-whose time is over is shown as expired at that moment, even if the service
-records it later.`,
+left, held, used and expired of it, and until when. A grant that is due is
+shown as expired, even if the service records it later.`,
 		Example: "  wallet grants u1\n  wallet grants u1 USD --expires-before 2026-04-01\n  wallet grants u1 USD --all",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {

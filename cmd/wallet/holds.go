@@ -24,8 +24,7 @@ func (a *app) holdsCommand() *cobra.Command {
 		Use: "holds USER [CURRENCY]", Short: "Show what is reserved, and what became of it",
 		Long: `Show the holds of a user, by currency and id: how much each reserved, how much
 of that was captured and released, what is left of it, and until when. A hold
-whose time is over is shown as expired at that moment, even if the service
-records it later.`,
+that is due is shown as expired, even if the service records it later.`,
 		Example: "  wallet holds u1\n  wallet holds u1 USD --state open",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -39,7 +39,7 @@ type brokenRun struct {
 func (a *app) replayCommand() *cobra.Command {
 	query, save, limit := "", "", 0
 	cmd := &cobra.Command{
-		Use: "replay", Short: "Check that this build can go on with the running wallets",
+		Use: "replay", Short: "Check that this build can continue the running wallets",
 		Long: `Read the histories of running wallets from Temporal and replay them with the
 workflows of this program, without a worker and without writing anything to the
 server. A wallet whose history does not replay would be stuck once this

@@ -60,8 +60,8 @@ With --apply the missing ones are sent again as signals, in the order of the
 histories, with their ids: one that was applied meanwhile does not count twice.
 Encrypted histories are read with the keys in WALLET_PAYLOAD_KEYS.
 
-With --since, without a wallet, it is for a Postgres that has lost what it had
-answered, after a restore or a failover: it reads what all wallets, lanes and
+Use --since, without a wallet, when Postgres has lost answered entries after a
+restore or a failover: it reads what all wallets, lanes and
 transactions have answered since that time. Running wallets go on meanwhile; a
 signal that waits in one is missing too, and sending it again does no harm.`,
 		Example: "  wallet salvage u1 USD\n  wallet salvage u1 USD --apply\n  wallet salvage --since 2026-11-30T18:00:00Z --apply",

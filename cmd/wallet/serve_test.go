@@ -26,14 +26,10 @@ import (
 func TestTheHTTPPageIsTrue(t *testing.T) {
 	s := newShell(t, testenv.DatabaseURL(t))
 	defer s.startWorker()()
-	url, token, _, _ := s.startServe() // that of "make run"
-	dir := t.TempDir()
-	require.NoError(t, os.Mkdir(filepath.Join(dir, ".wallet"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, ".wallet", "env"), []byte("WALLET_API_URL="+url+" WALLET_API_TOKEN="+token+"\n"), 0o600))
 	address := freeAddresses(t, 1)[0]
 	s = s.with("WALLET_API_ADDRESS=" + address)
 	doctest.Check(t, doctest.Page{
-		Path: docsPath("http.md"), Dir: dir, Env: withPrograms(s.env), Volatile: true,
+		Path: docsPath("http.md"), Dir: t.TempDir(), Env: withPrograms(s.env), Volatile: true,
 		Names: [][2]string{{"127.0.0.1:8088", address}},
 	})
 }

@@ -19,7 +19,7 @@ func (a *app) setupCommand() *cobra.Command {
 		Long: `Prepare a Temporal namespace (TEMPORAL_NAMESPACE) for wallets: register the
 search attributes, and the Nexus endpoint that leads workflows of other
 namespaces to the task queue. It needs an operator's rights and may be repeated.
-An endpoint of the name that leads elsewhere is led here.`,
+If the endpoint exists but points elsewhere, it is changed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logger, err := service.NewLogger("error", a.logFormat)
 			if err != nil {

@@ -24,8 +24,8 @@ func (a *app) statementCommand() *cobra.Command {
 		Long: `Show the balance at the start of a period, each event in it, and the
 balance at its end, exact even while commands are being applied. Lines are
 streamed: --output csv and json take a million lines as easily as ten.
-With --by grant, what changed the total has a line for each grant that it was
-of, and one for what is not granted.`,
+With --by grant, each change of the total has a line for each of its grants, and
+one for what is not granted.`,
 		Example:     "  wallet statement u1 USD\n  wallet statement u1 USD --from 2026-01-01 --to 2026-02-01 --output csv > january.csv\n  wallet statement u1 USD --by grant",
 		Args:        cobra.ExactArgs(2),
 		Annotations: map[string]string{writesCSV: ""},

@@ -16,15 +16,15 @@ import (
 func (a *app) verifyCommand() *cobra.Command {
 	parallel, receipt, heads := 0, "", ""
 	cmd := &cobra.Command{
-		Use: "verify [USER [CURRENCY]]", Short: "Derive everything again from the journal, name what is wrong",
+		Use: "verify [USER [CURRENCY]]", Short: "Recompute everything from the journal, and report what is wrong",
 		Long: `Derive everything again from the rows, without writing: the hash chain of each
 journal, each entry as the rules would have made it from the one before, one
 equal event for each applied entry, each event in the feed, and the balance as
 the end of the journal. The first bad row of each wallet is named. Exit code 0
-only if all holds.
+only if all is right.
 
 Somebody who may write to the database can also forge a whole chain, or cut off
-its end; what is left then passes this check. --receipt and --heads find that:
+its end; the rest then passes this check. --receipt and --heads find that:
 they check that the journal still has exactly the entries exported earlier.`,
 		Example: "  wallet verify\n  wallet verify u1 USD\n  wallet verify --receipt order-7.json\n  wallet verify --heads heads.jsonl",
 		Args:    cobra.MaximumNArgs(2),

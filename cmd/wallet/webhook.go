@@ -119,7 +119,7 @@ func (a *app) webhookChangeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "change ENDPOINT", Short: "Change an endpoint's URL, description or filters", Args: cobra.ExactArgs(1),
 		Long: `Change an endpoint's URL, description or filters. What is not given stays; a
-filter that is given replaces the one of before, and --user, --currency or
+filter that is given replaces the previous one, and --user, --currency or
 --event with "*" ends it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withWebhooks(cmd, f.guardFlag, func(pool *pgxpool.Pool, store *webhooks.Store) error {
@@ -257,7 +257,7 @@ func (a *app) webhookRotateCommand() *cobra.Command {
 
 func (a *app) webhookParkedCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "parked [ENDPOINT]", Short: "List the events that are parked, or that a wallet waits with", Args: cobra.MaximumNArgs(1),
+		Use: "parked [ENDPOINT]", Short: "List the events that are parked, or that hold up their wallet", Args: cobra.MaximumNArgs(1),
 		Long: fmt.Sprintf(`List the events that are parked, and those that failed and that are tried again
 while the later events of their wallet wait; at most %d.`, webhooks.MaxListed),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -285,7 +285,7 @@ func (a *app) webhookRedeliverCommand() *cobra.Command {
 		Use: "redeliver ENDPOINT [EVENT]", Short: "Send one event again, a range, or all parked ones", Args: cobra.RangeArgs(1, 2),
 		Long: `Send one event again, all parked ones, or all of a range of time that pass the
 endpoint's filters. They come with the same webhook-id, and beside the
-newer events of their wallets. An event that its wallet waits with is tried now.`,
+newer events of their wallets. An event that holds up its wallet is tried now.`,
 		Example: `  wallet webhook redeliver ENDPOINT USD/u1/17-9f86d081884c7d65
   wallet webhook redeliver ENDPOINT --parked
   wallet webhook redeliver ENDPOINT --since 2026-01-31T18:00:00Z --user u1`,

@@ -115,7 +115,7 @@ func (a *app) readyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "ready", Short: "Ask a worker whether it is ready: exit code 0 if it is", Args: cobra.NoArgs,
 		Long: `Ask a worker whether it is ready: exit code 0 if it is. With --wait, ask until
-it is or until that time is over; the error then says what it lacked last.`,
+it is, for at most that time; the error then says what was missing.`,
 		Example: "  wallet ready --wait 60s",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if wait < 0 {
