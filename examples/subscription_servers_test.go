@@ -24,7 +24,8 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// year is everything that runs, and what was seen of it.
+// year is everything that runs, and what was seen of it. Its servers are killed, which those of package
+// wallettest are not, so it starts them with package devstack.
 type year struct {
 	t       *testing.T
 	stack   *devstack.Stack
