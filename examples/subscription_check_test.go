@@ -40,6 +40,7 @@ const sqlOutside = `
 	CREATE VIEW outside.charged AS SELECT * FROM outside.charges JOIN outside.periods USING (subscriber) WHERE begins <= at AND at < ends;
 	-- Whoever was given access, at any time.
 	CREATE TABLE outside.access (subscriber text, plan text, until timestamptz, at timestamptz DEFAULT clock_timestamp());
+	CREATE INDEX ON outside.access (subscriber);
 	CREATE FUNCTION outside.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
 		$$ BEGIN INSERT INTO outside.access VALUES (NEW.subscriber, NEW.plan, NEW.until); RETURN NULL; END $$;
 	CREATE TRIGGER note AFTER INSERT OR UPDATE ON subscription.access FOR EACH ROW EXECUTE FUNCTION outside.note()`
@@ -70,7 +71,7 @@ var promises = []struct{ name, sql string }{
 	{"nobody pays a period twice", `
 		SELECT subscriber || ', period ' || n FROM outside.charged WHERE applied GROUP BY subscriber, n
 		HAVING count(*) FILTER (WHERE NOT change) > 1 OR sum(taken) > (SELECT max(price) FROM subscription.plans)
-		UNION ALL SELECT id || ' is in no period' FROM outside.charges WHERE applied AND id NOT IN (SELECT id FROM outside.charged)`},
+		UNION ALL SELECT id || ' is in no period' FROM outside.charges WHERE applied AND NOT EXISTS (SELECT FROM outside.charged WHERE charged.id = charges.id)`},
 	{"nobody has access unpaid for longer than the plan's grace", `
 		SELECT a.subscriber || ' until ' || a.until FROM outside.access AS a WHERE NOT EXISTS (
 			SELECT FROM outside.charged AS c JOIN subscription.plans AS p ON p.id = c.plan
@@ -99,12 +100,12 @@ func collect[T any](t *testing.T, db interface {
 }
 
 // notePeriods has Postgres make the calendar.
-func (y *year) notePeriods() {
+func (y *year) notePeriods(months int) {
 	real := func(n string) string {
 		return `@began::timestamptz + (extract(epoch FROM (started AT TIME ZONE zone + ` + n + ` * interval '1 month') AT TIME ZONE zone - @epoch::timestamptz) / @speed::numeric)::float8 * interval '1 second'`
 	}
 	_, err := y.owner.Exec(y.t.Context(), `INSERT INTO outside.periods SELECT subscriber, n, `+real("n")+`, `+real("(n + 1)")+` FROM outside.subscribers, generate_series(0, @months::int) AS n`,
-		pgx.NamedArgs{"months": *months, "began": y.began, "epoch": y.epoch, "speed": y.speed})
+		pgx.NamedArgs{"months": months, "began": y.began, "epoch": y.epoch, "speed": y.speed})
 	require.NoError(y.t, err)
 }
 
@@ -123,7 +124,7 @@ func (y *year) check() {
 		}))
 	require.NoError(t, err)
 	y.exec(sqlCharges)
-	y.notePeriods()
+	y.notePeriods(max(*months, int(time.Since(y.began) / *month))) // on a slow machine, who cancels pays longer
 	y.exec(`ANALYZE`)
 
 	for _, promise := range promises {
@@ -240,7 +241,7 @@ func TestTheChecksOfTheYearFindWhatIsWrong(t *testing.T) {
 		_, err = y.owner.Exec(t.Context(), statements)
 		require.NoError(t, err)
 	}
-	y.notePeriods()
+	y.notePeriods(4)
 	found := func(tx pgx.Tx) (found []string) {
 		for _, promise := range promises {
 			if len(collect(t, tx, pgx.RowTo[string], promise.sql, y.speed)) > 0 {

@@ -24,7 +24,8 @@ import (
 	"github.com/valueledger/wallet/starter"
 )
 
-// year is everything that runs, and what was seen of it.
+// year is everything that runs, and what was seen of it. Its servers are killed, which those of package
+// wallettest are not, so it starts them with package devstack.
 type year struct {
 	t       *testing.T
 	stack   *devstack.Stack
@@ -66,7 +67,7 @@ func startYear(t *testing.T) *year {
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
 
-	stack, err := devstack.Start(t.Context(), devstack.Options{Dir: dir})
+	stack, err := devstack.Start(t.Context(), devstack.Options{Dir: dir, TemporalStore: devstack.TemporalStore(os.Getenv("WALLET_TEMPORAL_STORE"))})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = stack.Stop() })
 	require.NoError(t, stack.Postgres.CreateDatabase(t.Context(), "wallet"))
@@ -185,12 +186,12 @@ func (y *year) inflict(ctx context.Context) {
 			time.Sleep(time.Second)
 			y.try("postgres", func(context.Context) error { return y.stack.Postgres.Launch() })
 			y.try("postgres", y.stack.Postgres.Ready)
+			y.awaitTemporal() // which may have its data there, and have ended
 		case 5:
 			y.kills["temporal"]++
 			y.stack.Temporal.Process().Kill()
 			time.Sleep(time.Second)
-			y.try("temporal", y.stack.Temporal.Launch)
-			y.try("temporal", y.stack.Temporal.Ready)
+			y.awaitTemporal()
 		default:
 			y.mu.Lock()
 			p := y.programs[2*random.IntN(2)+n%6%3] // a worker of the wallets, then one of the subscriptions
@@ -199,6 +200,18 @@ func (y *year) inflict(ctx context.Context) {
 			y.mu.Unlock()
 		}
 	}
+}
+
+// awaitTemporal starts Temporal if it has ended, and waits until it answers.
+func (y *year) awaitTemporal() {
+	y.try("temporal", func(ctx context.Context) error {
+		if !y.stack.Temporal.Process().Running() {
+			if err := y.stack.Temporal.Launch(ctx); err != nil {
+				return err
+			}
+		}
+		return y.stack.Temporal.Ready(ctx)
+	})
 }
 
 // awaitFeed waits until the consumer has seen everything.

@@ -3,6 +3,7 @@
 package wallettest
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet/internal/service"
+	"github.com/valueledger/wallet/internal/service/nexushandler"
 	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/starter"
 )
@@ -21,6 +23,7 @@ func Main(m *testing.M) { testenv.Main(m) }
 // Wallets are a test's own, in a database of its own; a worker applies commands until the test ends.
 type Wallets struct {
 	*starter.Client
+	Temporal        client.Client
 	OwnerURL        string // of the database, for the owner of the wallets' tables
 	TemporalAddress string
 	TaskQueue       string
@@ -29,16 +32,23 @@ type Wallets struct {
 
 // Start starts wallets. All tests share one Temporal, so each needs users of its own: see Name.
 func Start(t testing.TB) *Wallets {
-	w := &Wallets{OwnerURL: testenv.DatabaseURL(t), TemporalAddress: testenv.TemporalAddress(t), TaskQueue: Name(t, "queue")}
+	w := &Wallets{Temporal: testenv.Temporal(t), OwnerURL: testenv.DatabaseURL(t), TemporalAddress: testenv.TemporalAddress(t), TaskQueue: Name(t, "queue")}
 	w.clock = testenv.NewClock(t, w.OwnerURL)
 	worker, err := service.Start(t.Context(), service.Options{
-		Temporal: testenv.Temporal(t), Namespace: client.DefaultNamespace, Pool: testenv.Pool(t, w.clock.URL), TaskQueue: w.TaskQueue, Logger: zap.NewNop(),
+		Temporal: w.Temporal, Namespace: client.DefaultNamespace, Pool: testenv.Pool(t, w.clock.URL), TaskQueue: w.TaskQueue, Logger: zap.NewNop(),
 	})
 	require.NoError(t, err)
 	t.Cleanup(worker.Stop)
-	w.Client, err = starter.New(testenv.Temporal(t), starter.Options{TaskQueue: w.TaskQueue})
+	w.Client, err = starter.New(w.Temporal, starter.Options{TaskQueue: w.TaskQueue})
 	require.NoError(t, err)
 	return w
+}
+
+// NexusEndpoint makes an endpoint that leads to the wallets from every namespace.
+func (w *Wallets) NexusEndpoint(t testing.TB) (endpoint string) {
+	endpoint = strings.ReplaceAll(Name(t, "wallets"), "_", "-")
+	require.NoError(t, nexushandler.RegisterEndpoint(t.Context(), w.Temporal, endpoint, client.DefaultNamespace, w.TaskQueue))
+	return endpoint
 }
 
 // SetClock sets the wallets' clock to the right time and ahead. Only what a command or a read needs

@@ -14,8 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/valueledger/wallet"
 )
 
 // sqlCompare compares the ledger with the journals, line by line, and with the balances if $1 is
@@ -39,8 +37,8 @@ const sqlCompare = `
 		SELECT user_id, currency, sum(booked) AS booked, sum(booked_held) AS booked_held, sum(total) AS total, sum(held) AS held, sum(total) FILTER (WHERE waits) AS waiting,
 			count(*) FILTER (WHERE waits) AS entries, bool_or(NOT waits AND (booked, booked_held) IS DISTINCT FROM (total, held)) AS differs
 		FROM entries GROUP BY user_id, currency)
-	SELECT currency, coalesce(sum(booked), 0)::text AS booked, coalesce(sum(booked_held), 0)::text AS held, (coalesce(sum(total), 0) - coalesce(sum(waiting), 0))::text AS journal,
-		coalesce(sum(waiting), 0)::text AS waiting, coalesce(sum(entries), 0)::bigint AS entries, coalesce(sum(total_amount), 0)::text AS balance,
+	SELECT concat_ws(E'\t', currency, coalesce(sum(booked), 0), coalesce(sum(booked_held), 0), coalesce(sum(total), 0) - coalesce(sum(waiting), 0),
+			coalesce(sum(waiting), 0), coalesce(sum(total_amount), 0)) AS amounts, currency, coalesce(sum(entries), 0)::bigint AS entries,
 		coalesce((array_agg(user_id ORDER BY user_id) FILTER (WHERE differs
 			OR $1 = 'infinity' AND (coalesce(total, 0), coalesce(w.held, 0)) <> (coalesce(total_amount, 0), coalesce(hold_amount, 0))))[1:10], '{}') AS wrong
 	FROM wallets AS w FULL JOIN wallet_assets USING (user_id, currency) GROUP BY currency ORDER BY currency`
@@ -55,30 +53,20 @@ var sqlWrongLines = `SELECT line FROM (
 
 // Totals is what all wallets own in a currency.
 type Totals struct {
-	Currency string
-	Booked   wallet.Amount // by the ledger, up to its place in the feed
-	Held     wallet.Amount // of that
-	Journal  wallet.Amount // by the wallets' journals, up to the same place
-	Waiting  wallet.Amount // in the journals, and not in the ledger yet
-	Entries  int64         // that wait
-	Balance  wallet.Amount // sum of balances now
-	Wrong    []string      // users whose wallets differ from the ledger, ten at most
+	Currency, Amounts string
+	Entries           int64    // of the journals that are not in the ledger yet
+	Wrong             []string // users whose wallets differ from the ledger, ten at most
 }
 
 // sqlTrialBalance is of the lines up to a month; what moved is of that month, or of all if it is empty.
+// What the users own is a debt, so credits raise it.
 const sqlTrialBalance = `
-	SELECT currency, account, coalesce(sum(amount) FILTER (WHERE month < $1), 0)::text AS opening,
-		coalesce(-sum(amount) FILTER (WHERE $1 IN ('', month) AND amount < 0), 0)::text AS debit,
-		coalesce(sum(amount) FILTER (WHERE $1 IN ('', month) AND amount > 0), 0)::text AS credit, sum(amount)::text AS closing
+	SELECT concat_ws(E'\t', currency, account, coalesce(sum(amount) FILTER (WHERE month < $1), 0), -- opening
+		coalesce(-sum(amount) FILTER (WHERE $1 IN ('', month) AND amount < 0), 0), -- debit
+		coalesce(sum(amount) FILTER (WHERE $1 IN ('', month) AND amount > 0), 0), sum(amount)) -- credit, closing
 	FROM value_ledger.lines, LATERAL (VALUES (1, 'available', available), (2, 'held', held), (3, 'outside', outside), (4, 'transactions', transactions),
 		(5, 'expired', expired)) AS p (n, account, amount)
 	WHERE $1 = '' OR month <= $1 GROUP BY currency, n, account ORDER BY currency, n`
-
-// Balance is that of an account. What the users own is a debt, so credits raise it.
-type Balance struct {
-	Currency, Account               string
-	Opening, Debit, Credit, Closing wallet.Amount
-}
 
 // balance prints up to where the ledger is, the totals of what was before a time, and the trial balance
 // of a month, and says what is wrong: wallets that differ from the ledger, or lines from one another.
@@ -94,17 +82,11 @@ func balance(ctx context.Context, tx pgx.Tx, before, month string, out io.Writer
 	fmt.Fprintf(out, "up to line %d, at %s of the feed:\n\n", last, place)
 	rows, _ := tx.Query(ctx, sqlCompare, before, consumer) // CollectRows returns the error
 	totals, err := pgx.CollectRows(rows, pgx.RowToStructByName[Totals])
-	if err != nil {
-		return 0, err
-	}
 	rows, _ = tx.Query(ctx, sqlTrialBalance, month)
-	balances, err := pgx.CollectRows(rows, pgx.RowToStructByName[Balance])
-	if err != nil {
-		return 0, err
-	}
+	balances, err2 := pgx.CollectRows(rows, pgx.RowTo[string])
 	rows, _ = tx.Query(ctx, sqlWrongLines)
-	lines, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
+	lines, err3 := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err := errors.Join(err, err2, err3); err != nil {
 		return 0, err
 	}
 	var wrong []error
@@ -114,14 +96,14 @@ func balance(ctx context.Context, tx pgx.Tx, before, month string, out io.Writer
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "currency\tledger\tof it held\tjournals\tnot booked yet\tbalances now\t")
 	for _, t := range totals {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", t.Currency, t.Booked, t.Held, t.Journal, t.Waiting, t.Balance)
+		fmt.Fprintln(w, t.Amounts+"\t")
 		if waiting += t.Entries; len(t.Wrong) > 0 {
 			wrong = append(wrong, fmt.Errorf("in %s, the ledger differs from the wallets of %q: prove their lines, and run \"wallet verify\"", t.Currency, t.Wrong))
 		}
 	}
 	fmt.Fprintln(w, "\t\t\t\t\t\t\ncurrency\taccount\topening\tdebit\tcredit\tclosing\t")
 	for _, b := range balances {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", b.Currency, b.Account, b.Opening, b.Debit, b.Credit, b.Closing)
+		fmt.Fprintln(w, b+"\t")
 	}
 	return waiting, errors.Join(append(wrong, w.Flush())...)
 }
@@ -179,10 +161,8 @@ func closeMonth(ctx context.Context, db *pgxpool.Pool, m string, out io.Writer) 
 	})
 }
 
-var errSeal = errors.New("the lines of the month are not those that it was closed with")
-
 // sealOf is the SHA-256 of the seal before, of the last line at the close, and of all lines of a month.
-// It fails with errSeal if the month was closed with another, or if only a later month is closed.
+// It fails if the month was closed with another, or if only a later month is closed.
 func sealOf(ctx context.Context, tx pgx.Tx, m string) (seal string, closed bool, err error) {
 	var before, stored string
 	var last int64
@@ -195,14 +175,13 @@ func sealOf(ctx context.Context, tx pgx.Tx, m string) (seal string, closed bool,
 	}
 	sum := sha256.New()
 	fmt.Fprintln(sum, before, last)
-	encoder := json.NewEncoder(sum)
 	rows, _ := tx.Query(ctx, sqlLines+`WHERE month = $1 ORDER BY line`, m)
 	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (nothing struct{}, err error) {
 		l, err := pgx.RowToStructByName[Line](row)
-		return nothing, errors.Join(err, encoder.Encode(l))
+		return nothing, errors.Join(err, json.NewEncoder(sum).Encode(l))
 	})
 	if seal = hex.EncodeToString(sum.Sum(nil)); err == nil && (closed || later) && stored != seal {
-		err = errSeal
+		err = errors.New("the lines of the month are not those that it was closed with")
 	}
 	return seal, closed, err
 }

@@ -54,39 +54,30 @@ func lineOf(e trail.Event) (l Line, err error) {
 	return l, err
 }
 
+// sqlBook numbers lines, in their order, and adds the running totals. What "wallet repair" restores may
+// come late: if its month is closed, it is booked in the open one.
+var sqlBook = `
+	INSERT INTO value_ledger.lines
+	SELECT last + n, greatest(month, open), occurred_at, user_id, currency, version, transaction_id, available, held, outside, transactions, expired,
+		coalesce((SELECT running_total FROM value_ledger.lines AS l WHERE l.currency = new.currency ORDER BY line DESC LIMIT 1), 0)
+			+ sum(available + held) OVER (PARTITION BY currency ORDER BY n), event
+	FROM jsonb_array_elements($1) WITH ORDINALITY AS e (e, n), jsonb_populate_record(NULL::value_ledger.lines, e) AS new,
+		(SELECT coalesce(max(line), 0) AS last, ` + openMonth("max(line) + 1") + ` AS open FROM value_ledger.lines) AS ledger`
+
 // book writes the lines of events, in the transaction that moves the ledger's place in the feed. It
 // has that place locked, so nobody else writes lines or closes a month.
 func book(ctx context.Context, tx pgx.Tx, events []feed.Event) error {
-	var lines []Line
-	running := map[string]wallet.Amount{}
-	var last int64
-	var open string
-	err := tx.QueryRow(ctx, `SELECT coalesce(max(line), 0), `+openMonth("max(line) + 1")+` FROM value_ledger.lines`).Scan(&last, &open)
-	if err != nil {
-		return err
-	}
+	lines := []Line{}
 	for _, e := range events {
 		l, err := lineOf(e.Event)
 		if err != nil {
 			return err
 		}
-		if l.Available.IsZero() && l.Held.IsZero() { // a freeze, for example
-			continue
+		if !l.Available.IsZero() || !l.Held.IsZero() { // a freeze moves nothing
+			lines = append(lines, l)
 		}
-		if _, known := running[l.Currency]; !known {
-			var total wallet.Amount
-			err = tx.QueryRow(ctx, `SELECT (SELECT running_total::text FROM value_ledger.lines WHERE currency = $1 ORDER BY line DESC LIMIT 1)`, l.Currency).Scan(&total)
-			if err != nil {
-				return err
-			}
-			running[l.Currency] = total
-		}
-		running[l.Currency] = running[l.Currency].Add(l.Available).Add(l.Held)
-		l.Line, l.RunningTotal = last+int64(len(lines))+1, running[l.Currency]
-		l.Month = max(l.Month, open) // what "wallet repair" restores may come late
-		lines = append(lines, l)
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO value_ledger.lines SELECT * FROM jsonb_populate_recordset(NULL::value_ledger.lines, $1)`, lines)
+	_, err := tx.Exec(ctx, sqlBook, lines)
 	return err
 }
 

@@ -95,10 +95,7 @@ func open(ctx context.Context) (*pgxpool.Pool, error) {
 			return nil, fmt.Errorf("make the ledger's schema: %w", err)
 		}
 	}
-	config.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
-		_, err := c.Exec(ctx, `SET ROLE value_ledger`)
-		return err
-	}
+	config.ConnConfig.RuntimeParams["role"] = "value_ledger"
 	return pgxpool.NewWithConfig(ctx, config)
 }
 

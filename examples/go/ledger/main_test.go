@@ -378,6 +378,8 @@ func (b *books) bookAndKill(after time.Duration) {
 	_ = booker.Wait() // "signal: killed"
 }
 
+const wrongSeal = "not those that it was closed with"
+
 func TestAMonthIsClosedForGood(t *testing.T) {
 	b := newBooks(t)
 	now := time.Now().UTC()
@@ -457,7 +459,7 @@ func TestAMonthIsClosedForGood(t *testing.T) {
 		_, err = b.runs("close", month(first))
 		require.Error(t, err, forge)
 		_, err = b.runs("prove", "6")
-		require.ErrorIs(t, err, errSeal, forge)
+		require.ErrorContains(t, err, wrongSeal, forge)
 		b.exec(`DELETE FROM value_ledger.closes`)
 		b.exec(`INSERT INTO value_ledger.closes SELECT * FROM closes`)
 	}
@@ -466,9 +468,9 @@ func TestAMonthIsClosedForGood(t *testing.T) {
 
 	b.exec(`UPDATE value_ledger.lines SET event = event || '{"description": "forged"}' WHERE line = 1`)
 	_, err = b.runs("close", month(first))
-	require.ErrorIs(t, err, errSeal)
+	require.ErrorContains(t, err, wrongSeal)
 	out, err = b.runs("prove", "6") // another line of the month
-	require.ErrorIs(t, err, errSeal, out)
+	require.ErrorContains(t, err, wrongSeal, out)
 }
 
 // requireTotals compares the closing in a trial balance with that of "wallet totals".

@@ -1,10 +1,7 @@
 -- Run once, by the owner of the wallets' tables. Members of value_ledger book, close and prove.
 SELECT pg_advisory_xact_lock(7235909);  -- two programs may start at once
 CREATE SCHEMA value_ledger;
-DO $$ BEGIN
-    CREATE ROLE value_ledger NOLOGIN;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
-END $$;
+DO $$ BEGIN CREATE ROLE value_ledger NOLOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 GRANT wallet_consumer, wallet_reader TO value_ledger;
 
 -- A line for each event that changed what a wallet owns or holds, as a double entry: what it credits
@@ -48,8 +45,7 @@ FROM (
     FROM value_ledger.lines AS l
     JOIN value_ledger.lines AS o ON o.transaction_id = l.transaction_id AND sign(o.transactions) = -sign(l.transactions)
     WHERE l.transaction_id <> '' AND l.transactions <> 0) AS opposite
-WHERE same OR NOT any_same
-GROUP BY line;
+WHERE same OR NOT any_same GROUP BY line;
 
 GRANT USAGE ON SCHEMA value_ledger TO value_ledger;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA value_ledger TO value_ledger;

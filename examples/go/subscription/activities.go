@@ -53,21 +53,16 @@ type Outcome struct {
 	Reason  wallet.Reason `json:"reason,omitempty"` // why it was refused; empty if it was applied
 	Message string        `json:"message,omitempty"`
 	At      time.Time     `json:"at"`                // when the wallets recorded it
-	Earlier bool          `json:"earlier,omitempty"` // that was before the workflow asked
+	Earlier bool          `json:"earlier,omitempty"` // it was refused before the workflow asked
 	Terms   *Plan         `json:"terms,omitempty"`   // of what was paid, if the workflow asked for something else
 }
-
-const clocksDiffer = time.Minute // at most, those of machines
 
 // Pay has the wallets make the payment of a period. Each attempt sends the same, so it counts once.
 func (a *Activities) Pay(ctx context.Context, t wallet.Transaction, terms Plan, from, asked time.Time) (o Outcome, err error) {
 	if early := time.Until(from); early > clocksDiffer { // Temporal's clock has said that the period begins
 		return o, fmt.Errorf("payment %q is %s early: a clock is wrong", t.ID, early)
 	}
-	encoded, err := json.Marshal(terms)
-	if err != nil {
-		return o, err
-	}
+	encoded, _ := json.Marshal(terms) // cannot fail: texts and numbers
 	t.Metadata["terms"] = string(encoded)
 	result, err := a.wallets.Transaction(ctx, t)
 	if errors.Is(err, wallet.ReasonIDConflict) {
@@ -91,6 +86,6 @@ func (a *Activities) Pay(ctx context.Context, t wallet.Transaction, terms Plan, 
 	} else if refused := new(wallet.TransactionRefusedError); err != nil && !errors.As(err, &refused) {
 		return o, err
 	}
-	o.Reason, o.Message, o.At, o.Earlier = result.Reason, result.Message, result.RecordedAt, result.Replayed && result.RecordedAt.Before(asked)
+	o.Reason, o.Message, o.At, o.Earlier = result.Reason, result.Message, result.RecordedAt, result.Reason != "" && result.Replayed && result.RecordedAt.Before(asked)
 	return o, nil
 }

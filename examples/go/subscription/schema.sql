@@ -32,8 +32,6 @@ CREATE TABLE IF NOT EXISTS subscription.payments (
     version      bigint      NOT NULL  -- of the subscriber's wallet
 );
 CREATE INDEX IF NOT EXISTS payments_subscriber ON subscription.payments (subscriber, paid_until DESC);
--- What was given back in full. It may be known before the payment is.
-CREATE TABLE IF NOT EXISTS subscription.refunds (command_id text PRIMARY KEY);
-
+CREATE TABLE IF NOT EXISTS subscription.refunds (command_id text PRIMARY KEY); -- given back in full, which may come before the payment
 -- Who has access: SELECT plan FROM subscription.access WHERE subscriber = $1 AND until > now().
 CREATE TABLE IF NOT EXISTS subscription.access (subscriber text PRIMARY KEY, plan text NOT NULL, until timestamptz NOT NULL);

@@ -40,8 +40,8 @@ type State struct {
 const (
 	statusActive, statusPastDue, statusEnded = "active", "past_due", "ended"
 	failureInvalid, failureRefused           = "Invalid", "Refused"
-	// chargesOfARun is after how many the workflow continues as new: of some 20 events each.
-	chargesOfARun = 12
+	clocksDiffer                             = time.Minute // at most, those of machines
+	chargesOfARun                            = 12          // of some 7 events each; then the workflow continues as new
 )
 
 type subscription struct {
@@ -80,10 +80,9 @@ func (s *subscription) charge(ctx workflow.Context) error {
 	if due { // it waits for a plan that was deleted, but not if another is chosen, or none
 		waiting, giveUp := workflow.WithCancel(ctx)
 		defer giveUp()
-		quoted := workflow.ExecuteActivity(options(waiting, plan, s.Paid > 0), (*Activities).Quote, s.State, plan, s.Next, asked, false)
+		quoted := ask(waiting, plan, s.Paid > 0, (*Activities).Quote, s.State, plan, s.Next, asked, false)
 		changed := func() bool { return s.Plan != plan || s.Paid > 0 && s.CancelAtPeriodEnd }
-		err := workflow.Await(ctx, func() bool { return quoted.IsReady() || changed() })
-		if err != nil || changed() {
+		if err := workflow.Await(ctx, func() bool { return quoted.IsReady() || changed() }); err != nil || changed() {
 			return err
 		} else if err = quoted.Get(ctx, &p); err != nil {
 			return err
@@ -125,9 +124,8 @@ func (s *subscription) charge(ctx workflow.Context) error {
 
 // ChangePlan is the argument of the update "change_plan".
 type ChangePlan struct {
-	Plan string `json:"plan"`
-	// AtPeriodEnd is for a smaller plan if the credits are spent: nothing is given back.
-	AtPeriodEnd bool `json:"at_period_end,omitempty"`
+	Plan        string `json:"plan"`
+	AtPeriodEnd bool   `json:"at_period_end,omitempty"` // for a smaller plan if the credits are spent: nothing is given back
 }
 
 // changePlan changes the plan at once, with a payment of the difference for the rest of the period.
@@ -141,9 +139,11 @@ func (s *subscription) changePlan(ctx workflow.Context, c ChangePlan) (State, er
 		return s.State, temporal.NewApplicationError("the subscription has ended", failureRefused)
 	}
 	old, changed, quoted, now := s.Period.Plan, s.Period, Period{}, s.now(ctx)
+	if err := workflow.Sleep(ctx, time.Millisecond); err != nil { // so the update is in the history before anything is paid
+		return s.State, err
+	}
 	atOnce := s.Status == statusActive && !c.AtPeriodEnd && c.Plan != old.ID && now.Before(changed.Until)
-	err := workflow.ExecuteActivity(options(ctx, c.Plan, false), (*Activities).Quote, s.State, c.Plan, s.Period.Number, now, atOnce).Get(ctx, &quoted)
-	if err != nil {
+	if err := ask(ctx, c.Plan, false, (*Activities).Quote, s.State, c.Plan, s.Period.Number, now, atOnce).Get(ctx, &quoted); err != nil {
 		return s.State, err
 	}
 	changed.Plan = quoted.Plan
@@ -192,44 +192,51 @@ func (s *subscription) pay(ctx workflow.Context, kind string, n *int, p *Period,
 		},
 	}
 	if !credits.IsZero() {
-		l := leg(s.Subscriber, "CREDIT", credits)
-		if credits.IsPositive() {
-			l.ExpiresAt = until
-		}
-		t.Commands = append(t.Commands, l)
+		t.Commands = append(t.Commands, leg(s.Subscriber, "CREDIT", credits))
 	}
-	for asked := workflow.Now(ctx); ; { // an earlier refusal is no answer to it
+	if credits.IsPositive() {
+		t.Commands[2].ExpiresAt = until
+	}
+	outcome.Earlier = true
+	for asked := workflow.Now(ctx); outcome.Earlier; *n++ { // an earlier refusal is no answer to it
 		t.ID, outcome = fmt.Sprintf("%s%s/%d/%s%d", idPrefix, s.ID, p.Number, kind, *n+1), Outcome{}
-		if err := workflow.ExecuteActivity(options(ctx, t.ID, mend), (*Activities).Pay, t, p.Plan, s.Clock.real(p.From), asked).Get(ctx, &outcome); err != nil {
+		if err := ask(ctx, t.ID, mend, (*Activities).Pay, t, p.Plan, s.Clock.real(p.From), asked).Get(ctx, &outcome); err != nil {
 			return outcome, err
 		}
-		*n++
-		if outcome.Reason == "" && outcome.Terms != nil {
-			p.Plan = *outcome.Terms
-		}
-		if outcome.Reason == "" || !outcome.Earlier {
-			return outcome, nil
-		}
 	}
+	if outcome.Reason == "" && outcome.Terms != nil {
+		p.Plan = *outcome.Terms
+	}
+	return outcome, nil
 }
 
-// options are to try for ever, but what is invalid fails unless somebody will mend it, such as a plan
-// that was deleted: those who have it keep it.
-func options(ctx workflow.Context, summary string, mend bool) workflow.Context {
+// ask has an activity answer. It is tried once within the workflow's task, so a period costs one task and some
+// seven events, then for ever as an activity of its own, whose retries add none. But what is invalid fails
+// unless somebody will mend it, such as a plan that was deleted: those who have it keep it.
+func ask(ctx workflow.Context, summary string, mend bool, activity any, arguments ...any) workflow.Future {
+	answered, answer := workflow.NewFuture(ctx)
 	policy := &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: time.Minute}
 	if !mend {
 		policy.NonRetryableErrorTypes = []string{failureInvalid}
 	}
-	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 15 * time.Second, RetryPolicy: policy, Summary: summary})
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 15 * time.Second, RetryPolicy: policy, Summary: summary})
+	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{ScheduleToCloseTimeout: 5 * time.Second, RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1}, Summary: summary})
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		asked := workflow.ExecuteLocalActivity(ctx, activity, arguments...)
+		if asked.Get(ctx, nil) != nil {
+			asked = workflow.ExecuteActivity(ctx, activity, arguments...)
+		}
+		answer.Chain(asked)
+	})
+	return answered
 }
 
 func (s *subscription) answer(ctx workflow.Context) error {
 	return errors.Join(
 		workflow.SetQueryHandler(ctx, "state", func() (State, error) { return s.State, nil }),
 		workflow.SetUpdateHandler(ctx, "change_plan", s.changePlan),
-		// It takes effect at the end of what is paid; until then, false takes it back.
 		workflow.SetUpdateHandler(ctx, "cancel_at_period_end", func(ctx workflow.Context, cancel bool) (State, error) {
-			s.CancelAtPeriodEnd = cancel
+			s.CancelAtPeriodEnd = cancel // false takes it back, until the end of what is paid
 			return s.State, nil
 		}),
 	)

@@ -90,7 +90,7 @@ func newLife(t *testing.T) *life {
 		if l.lost(p) {
 			return o, temporal.NewApplicationErrorWithOptions("no answer", "", later)
 		}
-		o.Reason, o.Message, o.At, o.Earlier = first.reason, string(first.reason), first.at, first.at.Before(asked)
+		o.Reason, o.Message, o.At, o.Earlier = first.reason, string(first.reason), first.at, first.reason != "" && first.at.Before(asked)
 		return o, nil
 	}, activity.RegisterOptions{Name: "Pay"})
 	return l
@@ -447,13 +447,35 @@ func TestWhoChangesUpAndDownGetsNothing(t *testing.T) {
 	}
 }
 
-func TestTheTermsAreAskedForByAnActivity(t *testing.T) {
-	l := newLife(t)
-	l.env.SetOnLocalActivityStartedListener(func(info *activity.Info, _ context.Context, _ []any) {
-		t.Errorf("%s adds to the history with each retry", info.ActivityType.Name)
+// TestWhatHasNoAnswerSoonIsAskedForByAnActivity has a plan that is away for 8 days: as retries within the
+// workflow's task, each would add to the history.
+func TestWhatHasNoAnswerSoonIsAskedForByAnActivity(t *testing.T) {
+	l, inTask, own := newLife(t), 0, 0
+	basic := l.plans["basic"]
+	l.env.SetOnLocalActivityStartedListener(func(*activity.Info, context.Context, []any) { inTask++ })
+	l.env.SetOnActivityStartedListener(func(*activity.Info, context.Context, converter.EncodedValues) { own++ })
+	l.at(day, func() {
+		require.Equal(t, []int{2, 0}, []int{inTask, own})
+		delete(l.plans, "basic")
 	})
-	l.at(day, func() { l.succeeds("cancel_at_period_end", true) })
+	l.at(35*day, func() { l.plans["basic"] = basic })
+	l.at(45*day, func() { l.succeeds("cancel_at_period_end", true) })
+	require.Equal(t, 2, l.end().Paid)
+	require.Equal(t, 4, inTask)
+	require.Greater(t, own, 5)
+}
+
+func TestAChangeIsInTheHistoryBeforeItIsPaid(t *testing.T) {
+	l, written := newLife(t), false
+	l.env.SetOnTimerFiredListener(func(string) { written = true }) // so the task before it is in the history
+	l.at(day, func() {
+		written = false
+		l.env.SetOnLocalActivityStartedListener(func(*activity.Info, context.Context, []any) { require.True(t, written) })
+		l.succeeds("change_plan", ChangePlan{Plan: "pro"})
+	})
+	l.at(2*day, func() { l.succeeds("cancel_at_period_end", true) })
 	l.end()
+	require.Len(t, l.paid, 2)
 }
 
 func TestWhoCancelsWhileThePlanIsAwayIsNotCharged(t *testing.T) {

@@ -8,23 +8,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
-	"go.uber.org/zap"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/feed"
-	"github.com/valueledger/wallet/internal/service"
-	"github.com/valueledger/wallet/internal/test/testenv"
-	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
+	"github.com/valueledger/wallet/wallettest"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) { wallettest.Main(m) }
 
 // bank is Payments that tests control.
 type bank struct {
@@ -81,31 +78,25 @@ func (b *bank) declines(decline bool) {
 
 // world has workers of the wallets and of this program on real servers.
 type world struct {
-	t          *testing.T
-	connection client.Client
-	wallets    *starter.Client
-	read       trail.Reader
-	bank       *bank
-	user       string
+	t       *testing.T
+	wallets *wallettest.Wallets
+	read    trail.Reader
+	bank    *bank
+	user    string
 }
 
 func newWorld(t *testing.T, b *bank) *world {
-	url, queue := testenv.DatabaseURL(t), testenv.Unique(t, "queue")
-	pool := testenv.Pool(t, testenv.AppURL(t, url))
-	connection := testenv.Temporal(t)
-	s, err := service.Start(t.Context(), service.Options{Temporal: connection, Namespace: client.DefaultNamespace, Pool: pool, TaskQueue: queue, Logger: zap.NewNop()})
-	require.NoError(t, err)
-	t.Cleanup(s.Stop)
-	wallets, err := starter.New(connection, starter.Options{TaskQueue: queue})
-	require.NoError(t, err)
-	own := testenv.Unique(t, "top-up")
-	w := newWorker(connection, own, &Activities{wallets, b})
+	wallets, own := wallettest.Start(t), wallettest.Name(t, "top-up")
+	w := newWorker(wallets.Temporal, own, &Activities{wallets.Client, b})
 	require.NoError(t, w.Start())
 	t.Cleanup(w.Stop)
+	owner, err := pgxpool.New(t.Context(), wallets.OwnerURL)
+	require.NoError(t, err)
+	t.Cleanup(owner.Close)
 	ctx, stop := context.WithCancel(context.Background())
-	consuming, owner := make(chan error, 1), testenv.Pool(t, url)
+	consuming := make(chan error, 1)
 	go func() {
-		consuming <- consume(ctx, owner, connection, own, Policy{Currency: "USD", Threshold: "low", Target: wallet.MustAmount("50.00"), DailyCap: wallet.MustAmount("100.00")})
+		consuming <- consume(ctx, owner, wallets.Temporal, own, Policy{Currency: "USD", Threshold: "low", Target: wallet.MustAmount("50.00"), DailyCap: wallet.MustAmount("100.00")})
 	}()
 	t.Cleanup(func() { stop(); require.NoError(t, <-consuming) })
 	b.paid = map[string]wallet.Amount{}
@@ -114,7 +105,7 @@ func newWorld(t *testing.T, b *bank) *world {
 		require.NoError(t, owner.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM wallet_feed_consumers)`).Scan(&is))
 		return is
 	}, time.Minute, 10*time.Millisecond)
-	x := &world{t, connection, wallets, trail.New(pool), b, testenv.Unique(t, "u")}
+	x := &world{t, wallets, trail.New(owner), b, wallettest.Name(t, "u")}
 	x.do(wallet.TypeAdd, "funds", "25")
 	return x
 }
@@ -136,7 +127,7 @@ func (w *world) id() string { return workflowID(wallet.AssetRef{UserID: w.user, 
 
 func (w *world) await(is func(State) bool) (s State) {
 	require.Eventually(w.t, func() bool {
-		value, err := w.connection.QueryWorkflow(w.t.Context(), w.id(), "", "state")
+		value, err := w.wallets.Temporal.QueryWorkflow(w.t.Context(), w.id(), "", "state")
 		s = State{}
 		return err == nil && value.Get(&s) == nil && is(s)
 	}, time.Minute, 20*time.Millisecond)
@@ -151,15 +142,10 @@ func (w *world) awaitAvailable(amount string) {
 }
 
 func TestTheProgramTopsUpAndStopsAtItsCap(t *testing.T) {
-	url, queue := testenv.DatabaseURL(t), testenv.Unique(t, "queue")
-	s, err := service.Start(t.Context(), service.Options{
-		Temporal: testenv.Temporal(t), Namespace: client.DefaultNamespace, Pool: testenv.Pool(t, testenv.AppURL(t, url)), TaskQueue: queue, Logger: zap.NewNop(),
-	})
-	require.NoError(t, err)
-	t.Cleanup(s.Stop)
-	t.Setenv("WALLET_DATABASE_URL", url)
-	t.Setenv("TEMPORAL_ADDRESS", testenv.TemporalAddress(t))
-	t.Setenv("WALLET_TASK_QUEUE", queue)
+	wallets := wallettest.Start(t)
+	t.Setenv("WALLET_DATABASE_URL", wallets.OwnerURL)
+	t.Setenv("TEMPORAL_ADDRESS", wallets.TemporalAddress)
+	t.Setenv("WALLET_TASK_QUEUE", wallets.TaskQueue)
 	var out bytes.Buffer
 	require.NoError(t, run(t.Context(), &out))
 	require.Equal(t, "spent to 19.00: topped up by 31.00 to 50.00\nspent to 10.00: stopped, 40.00 more would exceed the daily cap of 60.00: 31.00 was paid today\n", out.String())
@@ -223,14 +209,14 @@ func TestADeclinedPaymentStopsVisibly(t *testing.T) {
 	stopped := w.await(func(s State) bool { return s.Stopped != "" })
 	require.Equal(t, "the payment of 31.00 was declined", stopped.Stopped)
 	require.Eventually(t, func() bool {
-		d, err := w.connection.DescribeWorkflow(t.Context(), w.id(), "")
+		d, err := w.wallets.Temporal.DescribeWorkflow(t.Context(), w.id(), "")
 		require.NoError(t, err)
 		var reason string
 		field, known := d.Memo.GetFields()["stopped"]
 		return known && converter.GetDefaultDataConverter().FromPayload(field, &reason) == nil && reason == stopped.Stopped
 	}, time.Minute, 20*time.Millisecond, "the memo says so")
 	b.declines(false)
-	require.NoError(t, w.connection.SignalWorkflow(t.Context(), w.id(), "", signalResume, nil))
+	require.NoError(t, w.wallets.Temporal.SignalWorkflow(t.Context(), w.id(), "", signalResume, nil))
 	w.awaitAvailable("50.00")
 	require.Empty(t, w.await(func(s State) bool { return s.Stopped == "" }).Stopped)
 }
@@ -257,7 +243,7 @@ func TestACreditedPaymentIsNotRefunded(t *testing.T) {
 	w.do(wallet.TypeSetThreshold, "watch", "20")
 	w.do(wallet.TypeSubtract, "below", "6")
 	w.await(func(s State) bool { return s.TopUps == 1 })
-	d, err := w.connection.DescribeWorkflowExecution(t.Context(), w.id(), "")
+	d, err := w.wallets.Temporal.DescribeWorkflowExecution(t.Context(), w.id(), "")
 	require.NoError(t, err)
 	id := "top-up-" + d.GetWorkflowExecutionInfo().GetExecution().GetRunId() + "-1"
 	w.apply(wallet.Command{ID: id, Type: wallet.TypeAdd, Amount: wallet.MustAmount("31.00"), Description: "in other words"})
@@ -270,7 +256,7 @@ func TestACreditedPaymentIsNotRefunded(t *testing.T) {
 	require.Equal(t, "31.00", s.Paid.String())
 	require.Equal(t, "31.00", b.total().String())
 	require.Empty(t, b.refunded)
-	require.NoError(t, w.connection.SignalWorkflow(t.Context(), w.id(), "", signalResume, nil))
+	require.NoError(t, w.wallets.Temporal.SignalWorkflow(t.Context(), w.id(), "", signalResume, nil))
 	require.Empty(t, w.await(func(s State) bool { return s.Stopped == "" }).Unsettled)
 }
 

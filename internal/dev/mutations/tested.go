@@ -524,6 +524,15 @@ var Tested = []struct {
 		}},
 	}, "./examples/go/subscription", "TestAPlanThatIsGoneHoldsNoChangeUp"},
 	{Mutation{
+		Name:      "subscription_update",
+		Mechanism: "A change of plan is in the workflow's history before it is paid.",
+		Edits: []Edit{{
+			File: "examples/go/subscription/workflow.go",
+			Old:  `workflow.Sleep(ctx, time.Millisecond)`,
+			New:  `workflow.Sleep(ctx, 0)`,
+		}},
+	}, "./examples/go/subscription", "TestAChangeIsInTheHistoryBeforeItIsPaid"},
+	{Mutation{
 		Name:      "ledger_zero",
 		Mechanism: "A line of the ledger that does not add up to 0 is found.",
 		Edits: []Edit{{
