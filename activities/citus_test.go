@@ -13,6 +13,8 @@ func TestTheStepsAreTheModelAsOnCitus(t *testing.T) {
 		"reversals at once":     TestAHundredReversalsAtOnce,
 		"events at once":        TestRecordTwoAtOnceLeavesNoGap,
 		"grants":                TestAThousandGrantsAreUsedUp,
+		"lost holds":            TestRepairMakesLostHoldsAgain,
+		"lost events":           TestRepairAtOnceAppendsOnce,
 		"refused first command": TestAWalletWhoseFirstCommandIsRefusedHasItsEvent,
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -35,9 +36,8 @@ func TestThatEventComesWithARetry(t *testing.T) {
 	s := newSteps(t)
 	item := inUSD("u1", subtract("a", "1"))
 	s.lane(item)
-	_, err := s.db.Exec(t.Context(), `ALTER TABLE wallet_feed DISABLE TRIGGER append_only_rows; ALTER TABLE wallet_asset_events DISABLE TRIGGER append_only_rows;
-		DELETE FROM wallet_feed; DELETE FROM wallet_asset_events`)
-	require.NoError(t, err)
+	testenv.Exec(t, s.db.Config().ConnString(), `ALTER TABLE wallet_feed DISABLE TRIGGER append_only_rows`, `ALTER TABLE wallet_asset_events DISABLE TRIGGER append_only_rows`,
+		`DELETE FROM wallet_feed`, `DELETE FROM wallet_asset_events`)
 	require.True(t, s.lane(item)[0].Replayed)
 	require.Equal(t, []string{"1 wallet_asset.created _auto-create 0.00"}, s.events())
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
 	"github.com/valueledger/wallet/internal/service/rows"
+	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/trail"
 )
 
@@ -263,12 +264,42 @@ func TestRepairMakesLostHoldsAgain(t *testing.T) {
 	s.verified()
 }
 
+// TestNoCommandComesBetweenWhatRepairReadsAndWrites has repair wait for another session that inserts
+// the row which is lost.
+func TestNoCommandComesBetweenWhatRepairReadsAndWrites(t *testing.T) {
+	testenv.SkipOnCitus(t, "it looks at the locks of one server")
+	s := newSteps(t)
+	s.apply(add("funds", "100"), hold("lost", "10", "1h"))
+	s.exec(`CREATE TABLE lost AS SELECT * FROM wallet_holds`)
+	s.exec(`DELETE FROM wallet_holds`)
+	inserting, err := s.db.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = inserting.Exec(t.Context(), `INSERT INTO wallet_holds SELECT * FROM lost`)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.RepairEvents(context.Background(), s.ref)
+		done <- err
+	}()
+	require.Eventually(t, func() bool {
+		return s.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'INSERT INTO wallet_holds%'`) > 0
+	}, time.Minute, time.Millisecond)
+	// It waits for a while, and then tries again.
+	require.Eventually(t, func() bool {
+		_, err := s.db.Exec(t.Context(), `SELECT FROM wallet_assets FOR NO KEY UPDATE NOWAIT`)
+		return err != nil
+	}, time.Minute, time.Millisecond, "the wallet's row is locked")
+	require.NoError(t, inserting.Commit(t.Context()))
+	require.NoError(t, <-done)
+	s.verified()
+}
+
 // TestNothingIsLeftButTheJournal deletes the balance and the holds together.
 func TestNothingIsLeftButTheJournal(t *testing.T) {
 	s := newSteps(t)
 	s.apply(add("funds", "100"), hold("a", "80", "1h"))
-	_, err := s.db.Exec(t.Context(), `DELETE FROM wallet_holds; DELETE FROM wallet_assets`, pgx.QueryExecModeSimpleProtocol)
-	require.NoError(t, err)
+	s.exec(`DELETE FROM wallet_holds`)
+	s.exec(`DELETE FROM wallet_assets`)
 	require.Equal(t, wallet.StatusApplied, s.apply(capture("c", "a", "", false))[0].Status)
 	require.Zero(t, s.ensure().OpenHolds)
 	s.verified()

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/internal/service/rows"
@@ -18,6 +19,8 @@ var (
 		FROM wallet_commands
 		WHERE user_id = $1 AND currency = $2 AND hold_state IS NOT NULL
 		ORDER BY position`
+
+	sqlLockAsset = `SELECT 1 FROM wallet_assets WHERE user_id = $1 AND currency = $2 FOR NO KEY UPDATE`
 
 	sqlRecountHolds = `UPDATE wallet_assets AS a
 		SET open_holds = h.open, next_expiry = h.next
@@ -56,13 +59,26 @@ type Repaired struct {
 // ranges of the feed for events that are in none. What it adds to the feed comes at the end, so
 // consumers get these events late, and perhaps a missing one for the second time. It is not a
 // step of the workflow: "wallet repair" calls it after checking that journal and balance agree.
+//
+// Events and rows are repaired in two transactions: events are written with the owner's rights,
+// rows with the service's, and on Citus no transaction can do both.
 func (a *Activities) RepairEvents(ctx context.Context, ref wallet.AssetRef) (Repaired, error) {
 	repaired, err := inTransaction(ctx, a, func(t transaction) (repaired Repaired, err error) {
 		batch := &pgx.Batch{}
 		batch.Queue(sqlRepairEvents, ref.UserID, ref.Currency).QueryRow(func(row pgx.Row) error {
 			return row.Scan(&repaired.Events, &repaired.Ranges)
 		})
-		if err := t.begin(ctx, batch); err != nil {
+		batch.Queue(sqlCommit)
+		err = t.begin(ctx, batch)
+		return repaired, err
+	})
+	if err != nil {
+		return Repaired{}, fmt.Errorf("repair events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
+	}
+	restored, err := inTransaction(ctx, a, func(t transaction) (repaired Repaired, err error) {
+		lock := &pgx.Batch{}
+		lock.Queue(sqlLockAsset, ref.UserID, ref.Currency)
+		if err := t.begin(ctx, lock); err != nil {
 			return repaired, err
 		}
 		if repaired.Holds, err = t.repairHolds(ctx, ref); err != nil {
@@ -74,8 +90,9 @@ func (a *Activities) RepairEvents(ctx context.Context, ref wallet.AssetRef) (Rep
 		return repaired, t.commit(ctx, &pgx.Batch{})
 	})
 	if err != nil {
-		return Repaired{}, fmt.Errorf("repair events of the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
+		return repaired, fmt.Errorf("repair holds and grants of the %s wallet of %q: %w", ref.Currency, ref.UserID, err)
 	}
+	repaired.Holds, repaired.Grants = restored.Holds, restored.Grants
 	return repaired, nil
 }
 
@@ -103,12 +120,7 @@ func (t transaction) repairHolds(ctx context.Context, ref wallet.AssetRef) (int6
 	if len(holds) == 0 {
 		return 0, nil
 	}
-	tag, err := t.conn.Exec(ctx, sqlInsertLostHolds, rows.HoldParameters(holds)...)
-	if err != nil {
-		return 0, err
-	}
-	_, err = t.conn.Exec(ctx, sqlRecountHolds, ref.UserID, ref.Currency)
-	return tag.RowsAffected(), err
+	return t.insertLost(ctx, ref, sqlInsertLostHolds, rows.HoldParameters(holds), sqlRecountHolds)
 }
 
 // repairGrants is repairHolds for grants.
@@ -121,10 +133,17 @@ func (t transaction) repairGrants(ctx context.Context, ref wallet.AssetRef) (int
 	for _, number := range slices.Sorted(maps.Keys(derived)) {
 		grants = append(grants, rows.Grant{AssetRef: ref, Grant: derived[number]})
 	}
-	tag, err := t.conn.Exec(ctx, sqlInsertLostGrants, rows.GrantParameters(grants)...)
-	if err != nil {
-		return 0, err
-	}
-	_, err = t.conn.Exec(ctx, sqlRecountGrants, ref.UserID, ref.Currency)
-	return tag.RowsAffected(), err
+	return t.insertLost(ctx, ref, sqlInsertLostGrants, rows.GrantParameters(grants), sqlRecountGrants)
+}
+
+// insertLost returns how many rows were inserted.
+func (t transaction) insertLost(ctx context.Context, ref wallet.AssetRef, insert string, parameters []any, recount string) (n int64, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(insert, parameters...).Exec(func(tag pgconn.CommandTag) error {
+		n += tag.RowsAffected()
+		return nil
+	})
+	batch.Queue(recount, ref.UserID, ref.Currency)
+	err = t.send(ctx, batch)
+	return n, err
 }

@@ -37,8 +37,8 @@ func (s steps) withHolds(userID string, holds int) steps {
 
 // makeOverdue has the holds of all wallets expire so long ago.
 func (s steps) makeOverdue(since time.Duration) {
-	s.exec(`UPDATE wallet_holds SET expires_at = clock_timestamp() - $1::interval WHERE state = 'open'`, since)
-	s.exec(`UPDATE wallet_assets SET next_expiry = clock_timestamp() - $1::interval WHERE open_holds > 0`, since)
+	s.exec(`UPDATE wallet_holds SET expires_at = statement_timestamp() - $1::interval WHERE state = 'open'`, since)
+	s.exec(`UPDATE wallet_assets SET next_expiry = statement_timestamp() - $1::interval WHERE open_holds > 0`, since)
 }
 
 func (s steps) exec(sql string, args ...any) {

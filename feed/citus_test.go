@@ -15,6 +15,10 @@ func TestTheFeedIsWholeAsOnCitus(t *testing.T) {
 		"out of order": TestNothingIsPassedOverWhenIdsCommitOutOfOrder,
 		"ids":          TestAnEventIDIsOfItsContent,
 		"missing":      TestAMissingEventStopsTheFeed,
+		"repaired":     TestWhatIsRepairedIsHandedOutWhileItsWalletWaits,
+		"skipped":      TestASkippedEventIsNotHandedOut,
+		"redelivered":  TestASkippedEventIsRedelivered,
+		"all skipped":  TestRedeliverSkippedCountsWhatIsThere,
 	})
 }
 

@@ -15,7 +15,8 @@ type Lag struct {
 	Parked   int64 // wallets; what waits for these is no part of Appends
 }
 
-const sqlLags = `SELECT name, greatest(0, coalesce((SELECT max(id) FROM wallet_feed), 0) - after_id),
+const sqlLags = `WITH feed AS MATERIALIZED (SELECT max(id) AS last FROM wallet_feed)
+		SELECT name, greatest(0, coalesce((SELECT last FROM feed), 0) - after_id),
 			(SELECT count(*) FROM wallet_feed_parked WHERE consumer = name AND parked)
 		FROM wallet_feed_consumers
 		ORDER BY name`

@@ -8,8 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // Waiting is a wallet whose events wait for a consumer.
@@ -39,19 +37,18 @@ type Skipped struct {
 	EndedAt     *time.Time `json:"ended_at,omitempty"`     // when it was, or when it was taken back
 }
 
-var (
-	sqlListWaiting = `SELECT consumer, user_id, currency, ` + rows.EventID("wallet_feed_parked", "from_version") + `, failures, parked, last_error, since, retry_at
+const (
+	// The ids of the events are without their hashes.
+	sqlListWaiting = `SELECT consumer, user_id, currency, currency || '/' || user_id || '/' || from_version, failures, parked, last_error, since, retry_at
 		FROM wallet_feed_parked
 		WHERE $1 = '' OR consumer = $1
 		ORDER BY consumer, since, user_id, currency`
 
-	sqlListSkipped = `SELECT consumer, ` + rows.EventID("wallet_feed_skipped", "version") + `, actor, reason, last_error, role, skipped_at, redeliver_at, ended_at
+	sqlListSkipped = `SELECT consumer, currency || '/' || user_id || '/' || version, actor, reason, last_error, role, skipped_at, redeliver_at, ended_at
 		FROM wallet_feed_skipped
 		WHERE $1 = '' OR consumer = $1
 		ORDER BY consumer, skipped_at, user_id, currency, version`
-)
 
-const (
 	sqlRetryNow = `UPDATE wallet_feed_parked
 		SET retry_at = clock_timestamp()
 		WHERE consumer = $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR currency = $3)`
@@ -68,15 +65,15 @@ const (
 
 // ListWaiting lists the wallets that wait for a consumer, or for all if it is empty.
 func ListWaiting(ctx context.Context, db *pgxpool.Pool, consumer string) ([]Waiting, error) {
-	return list[Waiting](ctx, db, sqlListWaiting, consumer)
+	return list(ctx, db, sqlListWaiting, consumer, func(w *Waiting) *string { return &w.EventID })
 }
 
 // ListSkipped lists the events that a consumer, or any if it is empty, is not handed.
 func ListSkipped(ctx context.Context, db *pgxpool.Pool, consumer string) ([]Skipped, error) {
-	return list[Skipped](ctx, db, sqlListSkipped, consumer)
+	return list(ctx, db, sqlListSkipped, consumer, func(s *Skipped) *string { return &s.EventID })
 }
 
-func list[T any](ctx context.Context, db *pgxpool.Pool, sql, consumer string) ([]T, error) {
+func list[T any](ctx context.Context, db *pgxpool.Pool, sql, consumer string, eventID func(*T) *string) ([]T, error) {
 	if consumer != "" {
 		if err := db.QueryRow(ctx, sqlConsumerRole, consumer).Scan(nil, nil); err != nil {
 			return nil, unknown(consumer, err)
@@ -86,7 +83,15 @@ func list[T any](ctx context.Context, db *pgxpool.Pool, sql, consumer string) ([
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(found, pgx.RowToStructByPos[T])
+	listed, err := pgx.CollectRows(found, pgx.RowToStructByPos[T])
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]*string, len(listed))
+	for i := range listed {
+		ids[i] = eventID(&listed[i])
+	}
+	return listed, AddHashes(ctx, db, ids)
 }
 
 // Retry has a consumer try the wallets at once that wait for it: all, those of a user, or

@@ -13,25 +13,18 @@ import (
 )
 
 const (
-	// Of all skipped events, or of one. One whose turn has not come is just no longer skipped. What
-	// has been deleted from the trail, or is in no range, stays skipped.
+	sqlSkipped = `SELECT user_id, currency, version
+		FROM wallet_feed_skipped
+		WHERE consumer = $1 AND ended_at IS NULL`
+
+	// Of events with their rows of the feed. One whose turn has not come is just no longer skipped.
 	sqlRedeliver = `UPDATE wallet_feed_skipped AS s
 		SET redeliver_at = CASE WHEN handled THEN statement_timestamp() END, ended_at = CASE WHEN NOT handled THEN statement_timestamp() END
 		FROM (
-			SELECT s.user_id, s.currency, s.version,
-				(range.id, s.version) <= ($2, $3) AND NOT coalesce(p.from_id <= range.id AND p.from_version <= s.version, false) AS handled
-			FROM wallet_feed_skipped AS s
-			JOIN wallet_asset_events AS e ON e.user_id = s.user_id AND e.currency = s.currency AND e.version = s.version
-			CROSS JOIN LATERAL (
-				SELECT id, last_version
-				FROM wallet_feed AS f
-				WHERE f.user_id = s.user_id AND f.currency = s.currency AND first_version <= s.version
-				ORDER BY first_version DESC
-				LIMIT 1) AS range
-			LEFT JOIN wallet_feed_parked AS p ON p.consumer = s.consumer AND p.user_id = s.user_id AND p.currency = s.currency
-			WHERE s.consumer = $1 AND s.ended_at IS NULL AND last_version >= s.version
-				AND ($4 = '' OR s.user_id = $4 AND s.currency = $5 AND s.version = $6)) AS found
-		WHERE s.consumer = $1 AND s.user_id = found.user_id AND s.currency = found.currency AND s.version = found.version`
+			SELECT u, c, v, (id, v) <= ($2, $3) AND NOT coalesce(p.from_id <= id AND p.from_version <= v, false) AS handled
+			FROM unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[]) AS event (u, c, v, id)
+			LEFT JOIN wallet_feed_parked AS p ON p.consumer = $1 AND p.user_id = u AND p.currency = c) AS event
+		WHERE s.consumer = $1 AND s.ended_at IS NULL AND s.user_id = u AND s.currency = c AND s.version = v`
 
 	sqlNextRedelivery = `SELECT user_id, currency, version
 		FROM wallet_feed_skipped
@@ -60,22 +53,49 @@ func Redeliver(ctx context.Context, db *pgxpool.Pool, consumer, eventID string) 
 		if err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, sqlRedeliver, consumer, after.Row, after.Version, e.UserID, e.Currency, e.at.Version)
-		if err == nil && tag.RowsAffected() == 0 {
+		n, err := redeliver(ctx, tx, consumer, after, map[eventKey]location{{e.AssetRef, e.at.Version}: {row: e.at.Row}})
+		if err == nil && n == 0 {
 			err = fmt.Errorf("event %q is not skipped for the consumer %q: see \"wallet feed list --skipped\"", eventID, consumer)
 		}
 		return err
 	})
 }
 
-// RedeliverSkipped is Redeliver for all events that are skipped. It returns how many there are.
+// RedeliverSkipped is Redeliver for all events that are skipped. It returns how many there are. What
+// has been deleted from the trail, or is in no range of the feed, stays skipped.
 func RedeliverSkipped(ctx context.Context, db *pgxpool.Pool, consumer string) (n int64, err error) {
 	err = awaitConsumer(ctx, db, consumer, func(tx pgx.Tx, after Cursor) error {
-		tag, err := tx.Exec(ctx, sqlRedeliver, consumer, after.Row, after.Version, "", "", 0)
-		n = tag.RowsAffected()
+		found, err := tx.Query(ctx, sqlSkipped, consumer)
+		if err != nil {
+			return err
+		}
+		skipped, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (e eventKey, err error) {
+			return e, row.Scan(&e.UserID, &e.Currency, &e.version)
+		})
+		if err != nil {
+			return err
+		}
+		events, err := locate(ctx, tx, skipped)
+		if err != nil {
+			return err
+		}
+		n, err = redeliver(ctx, tx, consumer, after, events)
 		return err
 	})
 	return n, err
+}
+
+// redeliver has those of some events that are skipped handed out, and returns how many they are.
+func redeliver(ctx context.Context, tx pgx.Tx, consumer string, after Cursor, events map[eventKey]location) (int64, error) {
+	var users, currencies []string
+	var versions, rowIDs []int64
+	for e, at := range events {
+		if at.row != 0 {
+			users, currencies, versions, rowIDs = append(users, e.UserID), append(currencies, e.Currency), append(versions, e.version), append(rowIDs, at.row)
+		}
+	}
+	tag, err := tx.Exec(ctx, sqlRedeliver, consumer, after.Row, after.Version, users, currencies, versions, rowIDs)
+	return tag.RowsAffected(), err
 }
 
 // redeliver hands out one skipped event that somebody asked for. It reports whether there may be

@@ -12,7 +12,8 @@ import (
 )
 
 // A grant is past by the later of Postgres's clock and the time of its wallet's last entry, as in the
-// fold. What a hold that is due by then reserves of it is given back.
+// fold. What a hold that is due by then reserves of it is given back. Each table is asked for the user:
+// Citus would not run the statement on the user's node otherwise.
 const grantsAfter = `WITH returned AS MATERIALIZED (
 		SELECT h.currency, split_part(part, ':', 1)::bigint AS number, sum(split_part(part, ':', 2)::numeric)::text AS amount
 		FROM wallet_assets AS a
@@ -24,7 +25,7 @@ const grantsAfter = `WITH returned AS MATERIALIZED (
 		coalesce(expires_at <= greatest(now(), (
 			SELECT a.updated_at
 			FROM wallet_assets AS a
-			WHERE a.user_id = g.user_id AND a.currency = g.currency)), false) AS past,
+			WHERE a.user_id = $1 AND a.currency = g.currency)), false) AS past,
 		(SELECT amount
 		FROM returned
 		WHERE returned.currency = g.currency AND number = grant_number) AS returned

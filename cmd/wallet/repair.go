@@ -79,11 +79,11 @@ func repair(ctx context.Context, pool *pgxpool.Pool, userID, currency string) (w
 			return wrong, done, fmt.Errorf("the %s wallet of %q changed meanwhile: %s", f.Currency, f.UserID, f.Problem)
 		}
 		appended, err := steps.RepairEvents(ctx, wallet.AssetRef{UserID: f.UserID, Currency: f.Currency})
-		if err != nil {
-			return wrong, done, err
-		}
 		if appended != (activities.Repaired{}) { // else somebody was faster
 			done = append(done, repaired{f.UserID, f.Currency, appended})
+		}
+		if err != nil {
+			return wrong, done, err
 		}
 	}
 	return wrong, done, nil

@@ -214,6 +214,15 @@ var Tested = []struct {
 		}},
 	}, "./internal/service/webhooks", "TestTheConnectionIsChecked"},
 	{Mutation{
+		Name:      "repair_lock",
+		Mechanism: "No command comes between what a repair of holds and grants reads and writes.",
+		Edits: []Edit{{
+			File: "activities/repair_events.go",
+			Old:  `AND currency = $2 FOR NO KEY UPDATE`,
+			New:  `AND currency = $2`,
+		}},
+	}, "./activities", "TestNoCommandComesBetweenWhatRepairReadsAndWrites"},
+	{Mutation{
 		Name:      "feed_node_writers",
 		Mechanism: "A gap in the feed is passed only once nobody can fill it, on no node either.",
 		Edits: []Edit{{

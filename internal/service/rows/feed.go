@@ -12,15 +12,6 @@ const EventIDDigits = 16
 // EventIDHash is what the id of an event e has of its hash.
 var EventIDHash = fmt.Sprintf(`left(encode(e.hash, 'hex'), %d)`, EventIDDigits)
 
-// EventID is the id of the event with a version in a row of a table. If it was deleted from the
-// trail, the id has no hash.
-func EventID(table, version string) string {
-	return fmt.Sprintf(`%[1]s.currency || '/' || %[1]s.user_id || '/' || %[1]s.%[2]s || coalesce('-' || (
-			SELECT %[3]s
-			FROM wallet_asset_events AS e
-			WHERE e.user_id = %[1]s.user_id AND e.currency = %[1]s.currency AND e.version = %[1]s.%[2]s), '')`, table, version, EventIDHash)
-}
-
 // LastError is an error as a column last_error has it: without NUL, which Postgres does not store,
 // and not too long for a table.
 func LastError(err error) string {

@@ -3,14 +3,12 @@ package webhooks
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/valueledger/wallet/feed"
-	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // Event is one that is parked, or that a wallet waits with.
@@ -25,13 +23,13 @@ type Event struct {
 }
 
 const (
-	// Only those that failed wait: the others are just being sent.
-	sqlListEvents = `SELECT endpoint_id, %s, failures, last_error, coalesce(parked_at, retry_at), NULL, true
-		FROM wallet_webhook_events AS p
+	// Only those that failed wait: the others are just being sent. The ids are without their hashes.
+	sqlListEvents = `SELECT endpoint_id, currency || '/' || user_id || '/' || version, failures, last_error, coalesce(parked_at, retry_at), NULL, true
+		FROM wallet_webhook_events
 		WHERE ($1 = '' OR endpoint_id = $1) AND retry_at IS NULL
 		UNION ALL
-		SELECT endpoint_id, %s, failures, last_error, since, retry_at, false
-		FROM wallet_webhook_queue AS q
+		SELECT endpoint_id, currency || '/' || user_id || '/' || next_version, failures, last_error, since, retry_at, false
+		FROM wallet_webhook_queue
 		WHERE ($1 = '' OR endpoint_id = $1) AND failures > 0
 		ORDER BY 1, 5, 2
 		LIMIT $2`
@@ -48,13 +46,21 @@ func ListEvents(ctx context.Context, db *pgxpool.Pool, id string) ([]Event, erro
 			return nil, err
 		}
 	}
-	found, err := db.Query(ctx, fmt.Sprintf(sqlListEvents, rows.EventID("p", "version"), rows.EventID("q", "next_version")), id, MaxListed)
+	found, err := db.Query(ctx, sqlListEvents, id, MaxListed)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(found, func(row pgx.CollectableRow) (e Event, err error) {
+	events, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (e Event, err error) {
 		return e, row.Scan(&e.EndpointID, &e.EventID, &e.Failures, &e.LastError, &e.Since, orZero(&e.RetryAt), &e.Parked)
 	})
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]*string, len(events))
+	for i := range events {
+		ids[i] = &events[i].EventID
+	}
+	return events, feed.AddHashes(ctx, db, ids)
 }
 
 // maxRedeliver is how many events one call has sent again.
@@ -62,15 +68,17 @@ const maxRedeliver = 1_000_000
 
 const (
 	isSkipped = `EXISTS (
-			SELECT FROM wallet_feed_skipped AS s
+			SELECT 1 FROM wallet_feed_skipped AS s
 			WHERE s.consumer = '` + ConsumerName + `' AND s.user_id = e.user_id AND s.currency = e.currency AND s.version = e.version AND ended_at IS NULL)`
+
+	sqlEventType = `SELECT event_type FROM wallet_asset_events WHERE user_id = $1 AND currency = $2 AND version = $3`
 
 	// Only if its wallet's turn sends it.
 	sqlRetryEvent = `UPDATE wallet_webhook_queue AS q
 		SET retry_at = clock_timestamp()
-		FROM wallet_webhook_endpoints AS to_endpoint, wallet_asset_events AS e
+		FROM wallet_webhook_endpoints AS to_endpoint, (VALUES ($2, $3, $4::bigint, $5)) AS e (user_id, currency, version, event_type)
 		WHERE q.endpoint_id = $1 AND q.user_id = $2 AND q.currency = $3 AND $4 BETWEEN next_version AND last_version
-			AND to_endpoint.endpoint_id = $1 AND e.user_id = $2 AND e.currency = $3 AND e.version = $4
+			AND to_endpoint.endpoint_id = $1
 			AND (cardinality(events) = 0 OR e.event_type = ANY (events)) AND NOT ` + isSkipped
 
 	// What is parked or to be sent again already is tried at once, as if for the first time.
@@ -85,18 +93,23 @@ const (
 		SET failures = 0, retry_at = clock_timestamp()
 		WHERE endpoint_id = $1 AND retry_at IS NULL`
 
+	sqlFilterOf = `SELECT users, currencies, events FROM wallet_webhook_endpoints WHERE endpoint_id = $1`
+
 	// No more than the limit and one, by which too many are noticed. What is still in the queue is
-	// sent anyway.
+	// sent anyway. MATERIALIZED: Citus joins no tables of the nodes with those of the coordinator.
 	sqlRedeliverRange = `INSERT INTO wallet_webhook_events (endpoint_id, user_id, currency, version, retry_at)
-		SELECT endpoint_id, e.user_id, e.currency, e.version, clock_timestamp()
-		FROM wallet_webhook_endpoints AS to_endpoint
-		JOIN wallet_asset_events AS e ON e.occurred_at >= $2 AND e.occurred_at < $3
-			AND ($4 = '' OR e.user_id = $4) AND ($5 = '' OR e.currency = $5)
-			AND (cardinality(users) = 0 OR e.user_id = ANY (users))
-			AND (cardinality(currencies) = 0 OR e.currency = ANY (currencies))
-			AND (cardinality(events) = 0 OR e.event_type = ANY (events))
-		WHERE endpoint_id = $1 AND NOT EXISTS (
-			SELECT FROM wallet_webhook_queue AS q
+		WITH e AS MATERIALIZED (
+			SELECT user_id, currency, version
+			FROM wallet_asset_events
+			WHERE occurred_at >= $2 AND occurred_at < $3
+				AND ($4 = '' OR user_id = $4) AND ($5 = '' OR currency = $5)
+				AND (cardinality($7::text[]) = 0 OR user_id = ANY ($7))
+				AND (cardinality($8::text[]) = 0 OR currency = ANY ($8))
+				AND (cardinality($9::text[]) = 0 OR event_type = ANY ($9)))
+		SELECT $1, e.user_id, e.currency, e.version, clock_timestamp()
+		FROM e
+		WHERE NOT EXISTS (
+			SELECT 1 FROM wallet_webhook_queue AS q
 			WHERE q.endpoint_id = $1 AND q.user_id = e.user_id AND q.currency = e.currency AND e.version BETWEEN next_version AND last_version)
 			AND NOT ` + isSkipped + `
 		LIMIT $6
@@ -167,7 +180,11 @@ func (s *Store) redeliverEvent(ctx context.Context, id, eventID string) error {
 		return err
 	}
 	return s.redeliver(ctx, id, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, sqlRetryEvent, id, ref.UserID, ref.Currency, version)
+		var eventType string
+		if err := tx.QueryRow(ctx, sqlEventType, ref.UserID, ref.Currency, version).Scan(&eventType); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, sqlRetryEvent, id, ref.UserID, ref.Currency, version, eventType)
 		if err != nil || tag.RowsAffected() > 0 {
 			return err
 		}
@@ -191,7 +208,11 @@ func (s *Store) redeliverRange(ctx context.Context, id string, r Range) (n int64
 		return 0, invalid("the range ends before it begins (%s to %s)", r.Since.Format(time.RFC3339), r.Until.Format(time.RFC3339))
 	}
 	err = s.redeliver(ctx, id, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, sqlRedeliverRange, id, r.Since, r.Until, r.UserID, r.Currency, maxRedeliver+1)
+		var f Filter
+		if err := tx.QueryRow(ctx, sqlFilterOf, id).Scan(&f.Users, &f.Currencies, &f.Events); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, sqlRedeliverRange, id, r.Since, r.Until, r.UserID, r.Currency, maxRedeliver+1, f.Users, f.Currencies, f.Events)
 		if n = tag.RowsAffected(); n > maxRedeliver {
 			return invalid("the range has more than %d events: have shorter ones sent one after the other", maxRedeliver)
 		}
