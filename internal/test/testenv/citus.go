@@ -89,6 +89,10 @@ func prepareCitus(ctx context.Context, servers []string) error {
 	if err := migrations.AllowLogin(ctx, template, migrations.RoleApp, AppPassword); err != nil {
 		return err
 	}
+	// Tests take this role with SET ROLE, and Citus connects to the nodes as it.
+	if err := execOn(ctx, template, "ALTER ROLE wallet_reader LOGIN"); err != nil {
+		return err
+	}
 	if err := migrations.Distribute(ctx, template, false, func(migrations.Step) {}); err != nil {
 		return err
 	}
