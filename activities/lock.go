@@ -73,6 +73,7 @@ const (
 				SELECT command_id
 				FROM wallet_commands AS c
 				WHERE c.user_id = h.user_id AND c.currency = h.currency AND c.command_id >= ('` + wallet.ExpirePrefix + `' || h.hold_id) COLLATE "C"
+					AND c.command_id <= ('` + wallet.ExpirePrefix + `' || h.hold_id) COLLATE "C"
 				ORDER BY c.command_id
 				LIMIT 1) AS next
 			WHERE next.command_id = '` + wallet.ExpirePrefix + `' || h.hold_id)`

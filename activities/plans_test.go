@@ -83,6 +83,7 @@ func noStepReadsAWholeJournal(t *testing.T, size int, analyzed bool) {
 	s.apply(append(batch("last", 3), add("small-3-0", "1"), reverse("last", "small-0-0", "0.01"))...) // one is a retry
 	s.record()
 	require.Greater(t, requireFewRows(t, *plans, 10), 20, *plans)
+	require.Equal(t, 3, requireBounds(t, *plans), "of entries, of reversals, and of expiries by ensure")
 }
 
 // TestALoneStepIsPlannedOnce asks the session for the statements that it plans each time anew.
@@ -122,6 +123,24 @@ func explained(t *testing.T, url string) (*pgxpool.Pool, *[]string) {
 	t.Cleanup(db.Close)
 	return db, plans
 }
+
+// requireBounds wants each look-up of an id to have two bounds. With one, Postgres compares the rest of
+// the index page with it, which no number of rows shows. It returns how many look-ups there are.
+func requireBounds(t *testing.T, plans []string) (lookUps int) {
+	for _, plan := range plans {
+		for line := range strings.Lines(plan) {
+			if !strings.Contains(line, "Index Cond: ") || !onIDs.MatchString(line) {
+				continue
+			}
+			require.Contains(t, line, ">=", plan)
+			require.Contains(t, line, "<=", plan)
+			lookUps++
+		}
+	}
+	return lookUps
+}
+
+var onIDs = regexp.MustCompile(`\b(command_id|original_id)\)?(::text)? [<>]=`)
 
 // requireFewRows wants each part of each plan to have read no more than so many rows. It
 // returns how many all have read.
@@ -178,6 +197,7 @@ func TestNoStepReadsAllHolds(t *testing.T) {
 			*plans = nil
 			s.apply() // it expires
 			requireFewRows(t, *plans, 10)
+			require.Equal(t, 1, requireBounds(t, *plans), *plans)
 			require.Equal(t, 499, s.openHolds())
 		})
 	}

@@ -26,6 +26,7 @@ type benchFlags struct {
 	subtract                 string
 	standard                 bool
 	life                     bench.LifeOptions
+	idle                     []int
 	runs                     bench.RunsOptions
 	dir                      string
 	plot, markdown           string
@@ -71,6 +72,7 @@ the HTTP API.`,
 	flags.IntVar(&f.life.Commands, "life-commands", 0, "instead: so many commands to one wallet, at least 40,000, and what they cost by then")
 	flags.IntVar(&f.life.Wallets, "life-wallets", 0, "instead, or then: so many wallets with 5 commands each, at least 10")
 	flags.IntVar(&f.life.Holds, "life-holds", 0, "instead, or then: so many holds placed and captured in one wallet, at least 10,000, with 1,000 open")
+	flags.IntSliceVar(&f.idle, "idle-wallets", nil, "instead: so many wallets with one command each, 400 or more, and what they cost while nobody uses them; several numbers grow")
 	flags.IntVar(&f.runs.Lines, "run-lines", 0, "instead: a run over a file of so many lines, beside a bare transaction over many rows")
 	flags.IntVar(&f.runs.Wallets, "run-wallets", 100_000, "with --run-lines: number of wallets that the lines are for")
 	flags.IntVar(&f.runs.Parallel, "run-parallel", 0, "with --run-lines: transactions under way at once (0: the default)")
@@ -121,6 +123,9 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 			if f.runs.Lines > 0 {
 				return bench.Runs(cmd.Context(), e, f.runs, cmd.OutOrStdout())
 			}
+			if len(f.idle) > 0 {
+				return bench.Idle(cmd.Context(), e, bench.IdleOptions{Sizes: f.idle, Woken: 400, Window: 20 * time.Second}, cmd.OutOrStdout())
+			}
 			if f.life != (bench.LifeOptions{}) {
 				return bench.Life(cmd.Context(), e, f.life, cmd.OutOrStdout())
 			}
@@ -133,7 +138,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 		}
 	}
 	stopProgress()
-	if f.life != (bench.LifeOptions{}) || f.runs.Lines > 0 {
+	if f.life != (bench.LifeOptions{}) || f.runs.Lines > 0 || len(f.idle) > 0 {
 		return nil
 	}
 	if err := writeReport(cmd, f, report); err != nil {

@@ -70,6 +70,19 @@ func TestVerifyBenchPrintsWhatVerifyTook(t *testing.T) {
 	require.Regexp(t, `\npeak memory of wallet verify\t\d+ MiB\n`, out)
 }
 
+func TestVerifyBenchMeasuresGrowth(t *testing.T) {
+	for _, partitions := range []string{"0", "3"} {
+		out, errs, code := run(t, "verifybench", "--growth", "10000,20000", "--wallets", "1000", "--partitions", partitions)
+		require.Equal(t, 0, code, errs)
+		for _, size := range []string{"10000", "20000"} {
+			require.Contains(t, out, "\nentries\t"+size+" of 1000 wallets, "+partitions+" partitions\n")
+		}
+		require.Regexp(t, `\nwallet_commands_pkey1?\t\d+\.\d bytes per entry\n`, out)
+		require.Contains(t, out, "verified 1001 wallets, 55001 journal entries, 53001 events: 0 findings", "with two sorts of 45 batches of 500")
+		require.Regexp(t, `\npg_dump\t\d+ s, \d+\.\d bytes per entry\n`, out)
+	}
+}
+
 // TestAFailoverLosesNothingUnnoticed promotes a synchronous standby, which has all that was answered,
 // and one that is behind: "wallet salvage" names what is lost, and has it applied again. Commands go to
 // wallets and lanes, transfers to lanes and workflows of their own.

@@ -28,6 +28,8 @@ type Environment struct {
 	Metrics     *telemetry.Metrics // of the worker; may be nil
 	Processes   Processes          // whose CPU time is measured
 	PProf       string             // address of the Temporal server's profiles; may be empty
+	// RestartTemporal stops and starts the server, and returns its new process.
+	RestartTemporal func(context.Context) (pid int, err error)
 }
 
 // startWorker runs a worker on a task queue as "wallet worker" does.

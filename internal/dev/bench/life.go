@@ -133,7 +133,7 @@ func (l *life) stage(ctx context.Context, send func(context.Context) (int, error
 	if err != nil {
 		return err
 	}
-	memory, err := residentMiB()
+	memory, err := residentMiB(0)
 	if err != nil {
 		return err
 	}

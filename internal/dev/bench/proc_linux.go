@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/prometheus/procfs"
@@ -69,13 +70,16 @@ func hardware() (cpu string, memory uint64) {
 	return cpu, memory
 }
 
-// residentMiB is the memory of this process.
-func residentMiB() (float64, error) {
-	self, err := procfs.Self()
+// residentMiB is the memory of a process, or of this one for 0.
+func residentMiB(pid int) (float64, error) {
+	if pid == 0 {
+		pid = os.Getpid()
+	}
+	process, err := procfs.NewProc(pid)
 	if err != nil {
 		return 0, err
 	}
-	stat, err := self.Stat()
+	stat, err := process.Stat()
 	if err != nil {
 		return 0, err
 	}

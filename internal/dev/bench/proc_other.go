@@ -9,4 +9,4 @@ import "time"
 func treeTime(int) (time.Duration, error)   { return 0, nil }
 func machineTime() (time.Duration, error)   { return 0, nil }
 func hardware() (cpu string, memory uint64) { return "", 0 }
-func residentMiB() (float64, error)         { return 0, nil }
+func residentMiB(int) (float64, error)      { return 0, nil }

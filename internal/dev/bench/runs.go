@@ -228,7 +228,7 @@ func (b *runsBench) run(ctx context.Context, title, id string, bare float64) err
 	if status.Applied != int64(b.Lines) || status.Replayed > 0 {
 		return fmt.Errorf("of %d lines %d are applied, %d of them not for the first time", b.Lines, status.Applied, status.Replayed)
 	}
-	memory, err := residentMiB()
+	memory, err := residentMiB(0)
 	if err != nil {
 		return err
 	}

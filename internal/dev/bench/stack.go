@@ -44,5 +44,14 @@ func OnStack(ctx context.Context, dir string, store devstack.TemporalStore, logg
 	return do(Environment{
 		Store: string(store), Temporal: temporal, DatabaseURL: url, Metrics: metrics, PProf: stack.Temporal.PProf(),
 		Processes: Processes{Temporal: stack.Temporal.PID(), Postgres: stack.Postgres.PID()},
+		RestartTemporal: func(ctx context.Context) (int, error) {
+			if err := stack.Temporal.Stop(); err != nil {
+				return 0, err
+			}
+			if err := stack.Temporal.Start(ctx); err != nil {
+				return 0, err
+			}
+			return stack.Temporal.PID(), nil
+		},
 	})
 }

@@ -86,19 +86,28 @@ func fillInTurns(ctx context.Context, o Options, steps *activities.Activities) e
 
 // fillRow applies the n-th command of up to 500 wallets.
 func fillRow(ctx context.Context, o Options, steps *activities.Activities, from, n int) error {
-	var in wallet.ApplyLaneInput
+	var wallets []int
 	for i := from; i < min(from+wallet.MaxBatch, o.Wallets); i++ {
-		if n >= o.entriesOf(i) {
-			continue
+		if n < o.entriesOf(i) {
+			wallets = append(wallets, i)
 		}
-		item, err := json.Marshal(wallet.ApplyCommandInput{AssetRef: ref(i), Command: command(n)})
+	}
+	return applyToEach(ctx, steps, len(wallets), func(i int) (wallet.AssetRef, wallet.Command) { return ref(wallets[i]), command(n) })
+}
+
+// applyToEach applies commands of different wallets in one step, as a lane does.
+func applyToEach(ctx context.Context, steps *activities.Activities, commands int, of func(i int) (wallet.AssetRef, wallet.Command)) error {
+	if commands == 0 {
+		return nil
+	}
+	var in wallet.ApplyLaneInput
+	for i := range commands {
+		ref, command := of(i)
+		item, err := json.Marshal(wallet.ApplyCommandInput{AssetRef: ref, Command: command})
 		if err != nil {
 			return err
 		}
 		in.Items = append(in.Items, item)
-	}
-	if len(in.Items) == 0 {
-		return nil
 	}
 	out, err := steps.ApplyLane(ctx, in)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -14,18 +15,19 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/starter"
 )
 
 // actions are what Temporal Cloud bills, by the rules on docs.temporal.io/cloud/actions, as far
 // as a history shows them: not queries, heartbeats and rejected updates.
-type actions struct{ starts, signals, updates, steps, activities, upserts int }
+type actions struct{ starts, signals, updates, steps, activities, upserts, timers int }
 
 func (a actions) sum() int {
-	return a.starts + a.signals + a.updates + a.steps + a.activities + a.upserts
+	return a.starts + a.signals + a.updates + a.steps + a.activities + a.upserts + a.timers
 }
 
 func (a actions) minus(b actions) actions {
-	return actions{a.starts - b.starts, a.signals - b.signals, a.updates - b.updates, a.steps - b.steps, a.activities - b.activities, a.upserts - b.upserts}
+	return actions{a.starts - b.starts, a.signals - b.signals, a.updates - b.updates, a.steps - b.steps, a.activities - b.activities, a.upserts - b.upserts, a.timers - b.timers}
 }
 
 func (a actions) plus(b actions) actions { return a.minus(actions{}.minus(b)) }
@@ -35,7 +37,7 @@ func (a actions) String() string {
 	for _, p := range []struct {
 		n    int
 		name string
-	}{{a.starts, "start"}, {a.signals, "signal"}, {a.updates, "update"}, {a.steps, "local activities"}, {a.activities, "activity"}, {a.upserts, "search attributes"}} {
+	}{{a.starts, "start"}, {a.signals, "signal"}, {a.updates, "update"}, {a.steps, "local activities"}, {a.activities, "activity"}, {a.upserts, "search attributes"}, {a.timers, "timer"}} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprint(p.n, " ", p.name))
 		}
@@ -67,7 +69,10 @@ func countActions(t *testing.T, events []*historypb.HistoryEvent) (a actions) {
 			if _, version := e.GetUpsertWorkflowSearchAttributesEventAttributes().SearchAttributes.IndexedFields["TemporalChangeVersion"]; !version {
 				a.upserts++
 			}
-		case enumspb.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED, enumspb.EVENT_TYPE_WORKFLOW_TASK_STARTED, enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
+		case enumspb.EVENT_TYPE_TIMER_STARTED:
+			a.timers++
+		case enumspb.EVENT_TYPE_TIMER_FIRED, enumspb.EVENT_TYPE_TIMER_CANCELED,
+			enumspb.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED, enumspb.EVENT_TYPE_WORKFLOW_TASK_STARTED, enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
 			enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED, enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
 			enumspb.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, enumspb.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
 			enumspb.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED:
@@ -165,6 +170,33 @@ func TestWhatACommandCostsInActions(t *testing.T) {
 			client.StartWorkflowOptions{TaskQueue: w.queue}, wallet.WorkflowWalletAsset, wallet.AssetRef{UserID: w.user, Currency: "USD"})
 		require.NoError(t, err)
 	})
+
+	w.user, settled = w.user+"-idle", 1
+	ends, err := starter.New(w.temporal, starter.Options{TaskQueue: w.queue, IdleTimeout: time.Second})
+	require.NoError(t, err)
+	measure("an update that starts the wallet with `idle_timeout`, which then ends it", 1, func() {
+		_, err := ends.Add(ctx, w.change("first", "1"))
+		require.NoError(t, err)
+		require.NoError(t, w.temporal.GetWorkflow(ctx, w.workflowID(), "").Get(ctx, nil))
+	})
+
+	lane, inLanes := wallet.LaneWorkflowID(w.queue, 1), w.laneCaller(1)
+	for i, sentAs := range []string{"an update that starts a lane", "an update of a lane, with up to 500 commands"} {
+		before := w.billed(lane)
+		_, err := inLanes.Add(ctx, w.change(fmt.Sprint("lane-", i), "1"))
+		require.NoError(t, err)
+		after := w.billed(lane).minus(before)
+		fmt.Fprintf(&table, "| %s | %d | %d |\n", sentAs, 1, after.sum())
+		t.Log(sentAs, after)
+	}
+
+	file := w.writeRunFile(4000, 1000)
+	w.stageFile(w.user+"-run", file)
+	w.startRun(wallet.RunInput{RunID: w.user + "-run"})
+	require.NoError(t, w.temporal.GetWorkflow(ctx, wallet.RunWorkflowID(w.user+"-run"), "").Get(ctx, nil))
+	run := w.billed(wallet.RunWorkflowID(w.user + "-run"))
+	fmt.Fprintf(&table, "| a run of 4,000 lines | %d | %d |\n", 4000, run.sum())
+	t.Log("a run", run)
 
 	compareWithDocs(t, "actions", table.String())
 }
