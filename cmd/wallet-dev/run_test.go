@@ -63,7 +63,8 @@ func (r devRun) sh(command string) string {
 	return string(out)
 }
 
-// TestARunHasTheHTTPAPIAndWebhooks pastes its curl line, whose event has to come to a receiver.
+// TestARunHasTheHTTPAPIAndWebhooks pastes its curl line, whose event has to come to a receiver that
+// was added over HTTP.
 func TestARunHasTheHTTPAPIAndWebhooks(t *testing.T) {
 	r := startRun(t)
 	arrived := make(chan string, 10)
@@ -72,7 +73,8 @@ func TestARunHasTheHTTPAPIAndWebhooks(t *testing.T) {
 		arrived <- string(body)
 	}))
 	t.Cleanup(receiver.Close)
-	r.sh("wallet webhook add --user u1 " + receiver.URL)
+	require.Contains(t, r.sh(`curl -s "$WALLET_API_URL/v1/webhooks" -H "Authorization: Bearer $WALLET_API_TOKEN" -H 'Content-Type: application/json' `+
+		`-d '{"url":"`+receiver.URL+`","users":["u1"]}'`), `"secret":"whsec_`)
 
 	line := regexp.MustCompile(`(?m)^  (curl .*)$`).FindStringSubmatch(r.printed)
 	require.NotNil(t, line, r.printed)

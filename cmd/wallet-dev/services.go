@@ -63,11 +63,12 @@ func (l *local) startServices(ctx context.Context) (err error) {
 		args     []string
 	}{
 		{"wallet serve", l.databaseURL, []string{"serve", "--listen", api, "--tokens-file", tokens}},
-		{"wallet webhook run", l.webhooksURL, []string{"webhook", "run", "--allow-networks", localReceivers}},
+		{"wallet webhook run", l.webhooksURL, []string{"webhook", "run"}},
 	} {
 		probes, log := fmt.Sprintf("127.0.0.1:%d", ports[1+i]), filepath.Join(dir, strings.ReplaceAll(part.name, " ", "-")+".log")
 		cmd := exec.Command(l.program, append(part.args, "--http-address", probes)...)
 		cmd.Env = append(withoutSettings(os.Environ()), "WALLET_DATABASE_URL="+part.database, "WALLET_TASK_QUEUE="+l.options.taskQueue,
+			"WALLET_WEBHOOK_DATABASE_URL="+l.webhooksURL, allowNetworksSetting+"="+localReceivers, // serve changes endpoints
 			"TEMPORAL_ADDRESS="+l.stack.Temporal.Address(), "TEMPORAL_NAMESPACE="+client.DefaultNamespace, "TEMPORAL_CONFIG_FILE="+os.DevNull)
 		process, err := devstack.StartProcess(part.name, cmd, log)
 		if err != nil {

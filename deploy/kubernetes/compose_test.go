@@ -76,6 +76,15 @@ func TestWhatComposeNamesIsInTheProgram(t *testing.T) {
 	}
 }
 
+// TestTheAPIOfComposeMayChangeWebhooks as the role that sends them, with its password.
+func TestTheAPIOfComposeMayChangeWebhooks(t *testing.T) {
+	services := readCompose(t)
+	api, password := services["api"].Environment, services["migrate"].Environment["WALLET_WEBHOOKS_PASSWORD"]
+	require.NotEmpty(t, password)
+	require.Equal(t, "host=postgres dbname=wallet user=wallet_webhooks password='"+password+"' sslmode=disable", api["WALLET_WEBHOOK_DATABASE_URL"])
+	require.Equal(t, services["webhooks"].Environment["WALLET_WEBHOOK_ALLOW_NETWORKS"], api["WALLET_WEBHOOK_ALLOW_NETWORKS"])
+}
+
 // TestTheTokenOfComposeIsTheOneInTheDocs looks for its hash in the file that the API reads.
 func TestTheTokenOfComposeIsTheOneInTheDocs(t *testing.T) {
 	doc, err := os.ReadFile(filepath.Join(root, "docs", "install.md"))
