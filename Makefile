@@ -38,10 +38,10 @@ test-examples: bin/wallet bin/wallet-dev bin/temporal ## the examples in TypeScr
 	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 15m ./examples $(UPDATE)
 	@for module in $(EXAMPLE_MODULES); do $(GO) run ./internal/test/testenv/run $(GO) -C $$module test -count=1 -timeout 5m ./... || exit 1; done
 
-# A short one is among the examples. For more subscribers: WALLET_TEMPORAL_STORE=postgres make test-subscribers SUBSCRIBERS=...
+# Half a year in two minutes: make test-subscribers SUBSCRIBERS=''; WALLET_TEMPORAL_STORE=postgres for more subscribers
 SUBSCRIBERS ?= -subscribers 200 -months 12 -month 1m -fault-every 10s
 test-subscribers: bin/wallet $(temporal_of_store) ## a year of 200 subscribers, a minute a month, while workers and servers are killed
-	WALLET_TEST_EXAMPLES=1 $(GO) test -count=1 -timeout 3h -v ./examples -run TestSubscribers $(SUBSCRIBERS)
+	WALLET_TEST_SUBSCRIBERS=1 $(GO) test -count=1 -timeout 3h -v ./examples -run TestSubscribers $(SUBSCRIBERS)
 
 race: bin/temporal ## the race detector on what is concurrent
 	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 20m -race ./starter ./activities ./workflows ./internal/test/e2e -run 'Concurrent|Batch|SameID|TwoAtOnce|TwoWorkers|Flows|Order|Continue|Model' -short

@@ -41,7 +41,6 @@ func TestTheExamplesPrintWhatTheySay(t *testing.T) {
 	if os.Getenv("WALLET_TEST_EXAMPLES") == "" {
 		t.Skip(`run by "make test-examples"`)
 	}
-	t.Parallel() // beside the subscribers' year
 	env := startServers(t)
 	for _, example := range []struct {
 		folder  string

@@ -31,10 +31,9 @@ var (
 // killed, and Postgres and Temporal stop. "make test-subscribers" has a larger one. It sleeps most of the
 // time, so it runs beside the other examples.
 func TestSubscribersPayEachPeriodOnce(t *testing.T) {
-	if os.Getenv("WALLET_TEST_EXAMPLES") == "" {
-		t.Skip(`run by "make test-examples"`)
+	if os.Getenv("WALLET_TEST_SUBSCRIBERS") == "" {
+		t.Skip(`run by "make test-subscribers"`)
 	}
-	t.Parallel()
 	y := startYear(t)
 	faults, stopFaults := context.WithCancel(t.Context())
 	var observers, lives sync.WaitGroup
