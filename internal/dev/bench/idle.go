@@ -205,7 +205,7 @@ func (d *idle) sizes(ctx context.Context, wallets int) error {
 		}
 		config.Database = database
 		if err := d.tables(ctx, config, wallets); err != nil {
-			return fmt.Errorf("Temporal's database %s: %w", database, err)
+			return fmt.Errorf("database %s of Temporal: %w", database, err)
 		}
 	}
 	return nil
