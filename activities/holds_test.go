@@ -274,6 +274,7 @@ func TestNoCommandComesBetweenWhatRepairReadsAndWrites(t *testing.T) {
 	s.exec(`DELETE FROM wallet_holds`)
 	inserting, err := s.db.Begin(t.Context())
 	require.NoError(t, err)
+	defer func() { _ = inserting.Rollback(context.Background()) }() // repair waits for it
 	_, err = inserting.Exec(t.Context(), `INSERT INTO wallet_holds SELECT * FROM lost`)
 	require.NoError(t, err)
 	done := make(chan error, 1)
