@@ -167,7 +167,7 @@ func (g growth) sizes(ctx context.Context, pool *pgxpool.Pool, more int) error {
 		FROM pg_class AS c
 		LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid
 		LEFT JOIN pg_class AS parent ON parent.oid = i.inhparent
-		WHERE c.relkind IN ('r', 'i') AND coalesce(parent.relname, c.relname) ~ '^wallet_(commands|asset_events|feed)'
+		WHERE c.relkind IN ('r', 'i') AND coalesce(parent.relname, c.relname) ~ '^wallet_(commands|asset_events|feed$|feed_o)'
 		GROUP BY 1
 		ORDER BY 1`)
 	if err != nil {
