@@ -16,7 +16,7 @@ import (
 func (a *app) verifyCommand() *cobra.Command {
 	parallel, receipt, heads := 0, "", ""
 	cmd := &cobra.Command{
-		Use: "verify [USER [CURRENCY]]", Short: "Recompute everything from the journal, and report what is wrong",
+		Use: "verify [USER [CURRENCY]]", Short: "Recompute everything from the journal, report what is wrong",
 		Long: `Derive everything again from the rows, without writing: the hash chain of each
 journal, each entry as the rules would have made it from the one before, one
 equal event for each applied entry, each event in the feed, and the balance as
