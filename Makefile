@@ -75,7 +75,7 @@ screenshots: bin/temporal ## the same, and write its pictures to docs/
 	./internal/test/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/test/webui -pictures "$(CURDIR)/docs"
 
 limits: bin/temporal ## overload in full: 20,000 signals while Postgres is slow, 5,000 wallets at once
-	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m ./internal/test/e2e -run 'Flood|Thousands' -v -full
+	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m ./internal/test/e2e -run 'Flood|Thousands' -parallel 1 -v -full
 
 ENTRIES ?= 1000000
 WALLETS ?= 10000

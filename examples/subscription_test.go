@@ -28,8 +28,7 @@ var (
 )
 
 // TestSubscribersPayEachPeriodOnce lives through half a year in which workers of both programs are
-// killed, and Postgres and Temporal stop. "make test-subscribers" has a larger one. It sleeps most of the
-// time, so it runs beside the other examples.
+// killed, and Postgres and Temporal stop. "make test-subscribers" has a larger one.
 func TestSubscribersPayEachPeriodOnce(t *testing.T) {
 	if os.Getenv("WALLET_TEST_SUBSCRIBERS") == "" {
 		t.Skip(`run by "make test-subscribers"`)

@@ -26,7 +26,11 @@ func TestAFailedVerificationIsAFailedJob(t *testing.T) {
 	require.NotZero(t, *cron.Spec.JobTemplate.Spec.ActiveDeadlineSeconds, "one that hangs forbids all later ones")
 	pod := pods(objects)["verify"]
 	require.Equal(t, corev1.RestartPolicyNever, pod.RestartPolicy)
-	require.Len(t, pod.Containers[0].Env, 1, "no more than it needs")
+	var given []string
+	for _, variable := range pod.Containers[0].Env {
+		given = append(given, variable.Name)
+	}
+	require.Equal(t, []string{"WALLET_DATABASE_URL", "WALLET_READ_DATABASE_URL"}, given, "no more than it needs")
 	require.Empty(t, pod.Containers[0].EnvFrom)
 }
 

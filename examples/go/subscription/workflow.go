@@ -139,9 +139,6 @@ func (s *subscription) changePlan(ctx workflow.Context, c ChangePlan) (State, er
 		return s.State, temporal.NewApplicationError("the subscription has ended", failureRefused)
 	}
 	old, changed, quoted, now := s.Period.Plan, s.Period, Period{}, s.now(ctx)
-	if err := workflow.Sleep(ctx, time.Millisecond); err != nil { // so the update is in the history before anything is paid
-		return s.State, err
-	}
 	atOnce := s.Status == statusActive && !c.AtPeriodEnd && c.Plan != old.ID && now.Before(changed.Until)
 	if err := ask(ctx, c.Plan, false, (*Activities).Quote, s.State, c.Plan, s.Period.Number, now, atOnce).Get(ctx, &quoted); err != nil {
 		return s.State, err
@@ -173,6 +170,9 @@ func (s *subscription) changePlan(ctx workflow.Context, c ChangePlan) (State, er
 // transaction. Its id counts the answers, so if one is lost with the run, the next run gets it: if
 // that was paid, it counts, and p gets its plan.
 func (s *subscription) pay(ctx workflow.Context, kind string, n *int, p *Period, money, credits decimal.Decimal, mend bool) (outcome Outcome, err error) {
+	if err = workflow.Sleep(ctx, time.Millisecond); err != nil { // so what is paid, and why, is in the history before
+		return outcome, err
+	}
 	until := s.Clock.real(p.Until)
 	leg := func(user, currency string, amount decimal.Decimal) wallet.Leg {
 		l := wallet.Leg{AssetRef: wallet.AssetRef{UserID: user, Currency: currency}}
@@ -210,8 +210,7 @@ func (s *subscription) pay(ctx workflow.Context, kind string, n *int, p *Period,
 	return outcome, nil
 }
 
-// ask has an activity answer. It is tried once within the workflow's task, so a period costs one task and some
-// seven events, then for ever as an activity of its own, whose retries add none. But what is invalid fails
+// ask has an activity answer. It is tried once within the workflow's task, so a period costs two tasks, then for ever as an activity of its own, whose retries add none. But what is invalid fails
 // unless somebody will mend it, such as a plan that was deleted: those who have it keep it.
 func ask(ctx workflow.Context, summary string, mend bool, activity any, arguments ...any) workflow.Future {
 	answered, answer := workflow.NewFuture(ctx)

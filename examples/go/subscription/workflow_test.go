@@ -470,7 +470,9 @@ func TestAChangeIsInTheHistoryBeforeItIsPaid(t *testing.T) {
 	l.env.SetOnTimerFiredListener(func(string) { written = true }) // so the task before it is in the history
 	l.at(day, func() {
 		written = false
-		l.env.SetOnLocalActivityStartedListener(func(*activity.Info, context.Context, []any) { require.True(t, written) })
+		l.env.SetOnLocalActivityStartedListener(func(info *activity.Info, _ context.Context, _ []any) {
+			require.True(t, written || info.ActivityType.Name != "Pay")
+		})
 		l.succeeds("change_plan", ChangePlan{Plan: "pro"})
 	})
 	l.at(2*day, func() { l.succeeds("cancel_at_period_end", true) })

@@ -73,7 +73,7 @@ func TestEachMutationFitsTheSource(t *testing.T) {
 // typeChecker checks one package at a time, without compiling it: what it imports was compiled before.
 type typeChecker struct {
 	root     string
-	files    token.FileSet
+	files    *token.FileSet
 	packages map[string]goPackage // by folder
 	importer types.Importer
 }
@@ -84,7 +84,7 @@ type goPackage struct {
 }
 
 func newTypeChecker(t *testing.T, module string) *typeChecker {
-	c := &typeChecker{root: repository(t), packages: map[string]goPackage{}}
+	c := &typeChecker{root: repository(t), files: token.NewFileSet(), packages: map[string]goPackage{}}
 	exports := map[string]string{}
 	decoder := json.NewDecoder(strings.NewReader(goCommand(t, "-C", module, "list", "-export", "-deps", "-json=Dir,ImportPath,Export,GoFiles", "./...")))
 	for decoder.More() {
@@ -92,7 +92,7 @@ func newTypeChecker(t *testing.T, module string) *typeChecker {
 		require.NoError(t, decoder.Decode(&p))
 		c.packages[p.Dir], exports[p.ImportPath] = p, p.Export
 	}
-	c.importer = importer.ForCompiler(&c.files, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
+	c.importer = importer.ForCompiler(c.files, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
 	return c
 }
 
@@ -113,14 +113,14 @@ func (c *typeChecker) check(dir string, patched map[string]string) error {
 		if patch, ok := patched[filepath.ToSlash(from)]; ok {
 			text = patch
 		}
-		file, err := parser.ParseFile(&c.files, path, text, parser.SkipObjectResolution)
+		file, err := parser.ParseFile(c.files, path, text, parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}
 		files = append(files, file)
 	}
 	config := types.Config{Importer: c.importer}
-	_, err := config.Check(p.ImportPath, &c.files, files, nil)
+	_, err := config.Check(p.ImportPath, c.files, files, nil)
 	return err
 }
 

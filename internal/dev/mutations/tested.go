@@ -534,7 +534,7 @@ var Tested = []struct {
 	}, "./examples/go/subscription", "TestAPlanThatIsGoneHoldsNoChangeUp"},
 	{Mutation{
 		Name:      "subscription_update",
-		Mechanism: "A change of plan is in the workflow's history before it is paid.",
+		Mechanism: "What is paid is in the workflow's history before.",
 		Edits: []Edit{{
 			File: "examples/go/subscription/workflow.go",
 			Old:  `workflow.Sleep(ctx, time.Millisecond)`,
