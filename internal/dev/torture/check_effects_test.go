@@ -42,6 +42,18 @@ func TestARunThatProvesNothingIsAViolation(t *testing.T) {
 			r.Commands = enoughCommands
 			r.Applied = map[string]int{"hold": 9, "capture": 3, "release": 2, "reverse": 1, "expire_grant": 1}
 		}, "no expire was applied"},
+		"nothing is reversed": {func(r *Report) {
+			r.Commands = enoughCommands
+			r.Applied = map[string]int{"hold": 9, "capture": 3, "release": 2, "expire": 1, "expire_grant": 1}
+		}, "no reverse was applied"},
+		"transfers reverse nothing, and their money does not expire": {func(r *Report) {
+			r.Commands, r.Plan.Options.Load = enoughCommands, LoadTransfers
+			r.Applied = map[string]int{"hold": 9, "capture": 3, "release": 2, "expire": 1}
+		}, ""},
+		"no hold of transfers expires": {func(r *Report) {
+			r.Commands, r.Plan.Options.Load = enoughCommands, LoadTransfers
+			r.Applied = map[string]int{"hold": 9, "capture": 3, "release": 2}
+		}, "no expire was applied"},
 		"no recovery":                  {func(r *Report) { r.Effects[recoveries] = 0 }, "never recovered"},
 		"Temporal stays up":            {func(r *Report) { r.Effects["starts of temporal"] = 0 }, "Temporal was killed, and not started"},
 		"the first start is the last":  {func(r *Report) { r.Effects["starts of worker-0"] = 1 }, "none was started again"},
