@@ -97,13 +97,12 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 	}
 	dir := f.dir
 	if dir == "" {
-		if dir, err = os.MkdirTemp("", "wallet-bench-"); err != nil {
+		folder, remove, err := devstack.TemporaryFolder("wallet-bench-")
+		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
-		if err := os.Chmod(dir, 0o755); err != nil { // the server's user must be able to enter it
-			return err
-		}
+		defer remove()
+		dir = folder
 	}
 	if f.profileDir != "" {
 		if err := os.MkdirAll(f.profileDir, 0o755); err != nil {

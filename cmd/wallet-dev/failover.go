@@ -3,13 +3,12 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"github.com/valueledger/wallet/internal/dev/devstack"
 	"github.com/valueledger/wallet/internal/dev/failover"
 	"github.com/valueledger/wallet/internal/service/cli"
 )
@@ -64,16 +63,12 @@ was lost, or cannot have it applied again.`,
 }
 
 func failoverOnce(cmd *cobra.Command, o failover.Options) (report failover.Report, err error) {
-	if o.Dir, err = os.MkdirTemp("", "wallet-failover-"); err != nil {
+	folder, remove, err := devstack.TemporaryFolder("wallet-failover-")
+	if err != nil {
 		return report, err
 	}
-	defer os.RemoveAll(o.Dir)
-	if o.Dir, err = filepath.EvalSymlinks(o.Dir); err != nil {
-		return report, err
-	}
-	if err := os.Chmod(o.Dir, 0o755); err != nil { // the server's user must be able to enter it
-		return report, err
-	}
+	defer remove()
+	o.Dir = folder
 	return failover.Run(cmd.Context(), o)
 }
 

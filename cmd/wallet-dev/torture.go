@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -74,15 +73,12 @@ The same seed makes the same plan. Exit code 1 if a promise was broken.`,
 func runTorture(cmd *cobra.Command, plan torture.Plan, output string) error {
 	o := &plan.Options
 	if o.Dir == "" {
-		dir, err := os.MkdirTemp("", "wallet-torture-")
+		folder, remove, err := devstack.TemporaryFolder("wallet-torture-")
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
-		if err := os.Chmod(dir, 0o755); err != nil { // the server's user must be able to enter it
-			return err
-		}
-		o.Dir = dir
+		defer remove()
+		o.Dir = folder
 	}
 	o.Say = func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
 	o.Say("seed %d", o.Seed)

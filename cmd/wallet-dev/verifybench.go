@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/valueledger/wallet/internal/dev/devstack"
 	"github.com/valueledger/wallet/internal/dev/verifybench"
 )
 
@@ -60,15 +61,12 @@ func verifyBenchCommand() *cobra.Command {
 
 func measureGrowth(ctx context.Context, o verifybench.GrowthOptions, out io.Writer) error {
 	if o.Dir == "" {
-		dir, err := os.MkdirTemp("", "wallet-bench-")
+		folder, remove, err := devstack.TemporaryFolder("wallet-bench-")
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
-		if err := os.Chmod(dir, 0o755); err != nil { // initdb's user must be able to enter it
-			return err
-		}
-		o.Dir = dir
+		defer remove()
+		o.Dir = folder
 	}
 	return verifybench.Growth(ctx, o, out)
 }

@@ -32,6 +32,10 @@ type Environment struct {
 	RestartTemporal func(context.Context) (pid int, err error)
 }
 
+func (e Environment) openPool(ctx context.Context) (*pgxpool.Pool, error) {
+	return service.OpenPool(ctx, service.Database{URL: e.DatabaseURL, Setting: "the benchmark's database"})
+}
+
 // startWorker runs a worker on a task queue as "wallet worker" does.
 func (e Environment) startWorker(ctx context.Context, pool *pgxpool.Pool, queue string) (*service.Service, error) {
 	return service.Start(ctx, service.Options{
@@ -75,7 +79,7 @@ type bench struct {
 func Run(ctx context.Context, environment Environment, options Options) ([]Row, error) {
 	b := &bench{environment: environment, options: options, name: fmt.Sprintf("bench-%d", time.Now().UnixNano())}
 	b.queue, b.textbook = b.name, b.name+"-textbook"
-	pool, err := service.OpenPool(ctx, service.Database{URL: environment.DatabaseURL, Setting: "the benchmark's database"})
+	pool, err := environment.openPool(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,10 @@ type idle struct {
 // Idle opens wallets up to each of the sizes, and measures there what the open ones take, and what it
 // costs to restart the worker and Temporal. At the end, some more wallets have a timeout.
 func Idle(ctx context.Context, environment Environment, o IdleOptions, out io.Writer) error {
-	pool, err := service.OpenPool(ctx, service.Database{URL: environment.DatabaseURL, Setting: "the benchmark's database"})
+	if !slices.IsSorted(o.Sizes) {
+		return fmt.Errorf("the numbers of wallets %v must grow", o.Sizes)
+	}
+	pool, err := environment.openPool(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,9 +93,11 @@ func (d *idle) measure(ctx context.Context, open, size int) error {
 
 	began := time.Now()
 	d.worker.Stop()
-	if d.worker, err = d.environment.startWorker(ctx, d.pool, d.name); err != nil {
+	worker, err := d.environment.startWorker(ctx, d.pool, d.name)
+	if err != nil {
 		return err
 	}
+	d.worker = worker
 	d.say("the worker stops and starts: %.1f s", time.Since(began).Seconds())
 	if err := d.nothing("after that"); err != nil {
 		return err

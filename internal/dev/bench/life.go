@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/valueledger/wallet"
-	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
 )
@@ -48,7 +47,7 @@ type life struct {
 // Life sends many commands and measures at each tenth what they cost by then: a growing cost
 // would show. At the end it verifies the whole trail.
 func Life(ctx context.Context, environment Environment, o LifeOptions, out io.Writer) error {
-	pool, err := service.OpenPool(ctx, service.Database{URL: environment.DatabaseURL, Setting: "the benchmark's database"})
+	pool, err := environment.openPool(ctx)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,6 @@ import (
 
 	"github.com/valueledger/wallet"
 	"github.com/valueledger/wallet/activities"
-	"github.com/valueledger/wallet/internal/service"
 	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
 	"github.com/valueledger/wallet/trail"
@@ -58,7 +57,7 @@ type runsBench struct {
 // Runs measures a floor, a run that makes its wallets on the way, and one over those that are there
 // then, beside the bare step. It verifies the whole trail at the end.
 func Runs(ctx context.Context, environment Environment, o RunsOptions, out io.Writer) error {
-	pool, err := service.OpenPool(ctx, service.Database{URL: environment.DatabaseURL, Setting: "the benchmark's database"})
+	pool, err := environment.openPool(ctx)
 	if err != nil {
 		return err
 	}

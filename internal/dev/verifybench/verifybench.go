@@ -41,14 +41,11 @@ const (
 
 // Measure creates the database, fills and verifies it, and prints the time and memory.
 func Measure(ctx context.Context, o Options, out io.Writer) (err error) {
-	dir, err := os.MkdirTemp("", "wallet-bench-")
+	dir, remove, err := devstack.TemporaryFolder("wallet-bench-")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o755); err != nil { // initdb's user must be able to enter it
-		return err
-	}
+	defer func() { err = errors.Join(err, remove()) }()
 	stack, err := devstack.Start(ctx, devstack.Options{Dir: dir, PostgresSettings: []string{"fsync=off"}})
 	if err != nil {
 		return err

@@ -45,15 +45,11 @@ func With(ctx context.Context, do func() error) (err error) {
 	if os.Getenv(envPostgres) != "" {
 		return do()
 	}
-	dir, err := os.MkdirTemp("", "wallet-test-")
+	dir, remove, err := devstack.TemporaryFolder("wallet-test-")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	// initdb's user must be able to enter it.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, remove()) }()
 	stack, err := devstack.Start(ctx, devstack.Options{
 		Dir: dir,
 		// Tests crash processes, never the machine.
