@@ -75,8 +75,7 @@ const (
 				WHERE c.user_id = h.user_id AND c.currency = h.currency AND c.command_id >= ('` + wallet.ExpirePrefix + `' || h.hold_id) COLLATE "C"
 					AND c.command_id <= ('` + wallet.ExpirePrefix + `' || h.hold_id) COLLATE "C"
 				ORDER BY c.command_id
-				LIMIT 1) AS next
-			WHERE next.command_id = '` + wallet.ExpirePrefix + `' || h.hold_id)`
+				LIMIT 1) AS expiry)`
 )
 
 // lockedAsset is a wallet asset whose row a transaction has locked, and what it does to it.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // Waiting is a wallet whose events wait for a consumer.
@@ -91,7 +93,7 @@ func list[T any](ctx context.Context, db *pgxpool.Pool, sql, consumer string, ev
 	for i := range listed {
 		ids[i] = eventID(&listed[i])
 	}
-	return listed, AddHashes(ctx, db, ids)
+	return listed, rows.AddEventHashes(ctx, db, ids)
 }
 
 // Retry has a consumer try the wallets at once that wait for it: all, those of a user, or

@@ -53,7 +53,7 @@ func Redeliver(ctx context.Context, db *pgxpool.Pool, consumer, eventID string) 
 		if err != nil {
 			return err
 		}
-		n, err := redeliver(ctx, tx, consumer, after, map[eventKey]location{{e.AssetRef, e.at.Version}: {row: e.at.Row}})
+		n, err := redeliver(ctx, tx, consumer, after, map[rows.EventKey]rows.EventPlace{{AssetRef: e.AssetRef, Version: e.at.Version}: {Row: e.at.Row}})
 		if err == nil && n == 0 {
 			err = fmt.Errorf("event %q is not skipped for the consumer %q: see \"wallet feed list --skipped\"", eventID, consumer)
 		}
@@ -69,13 +69,13 @@ func RedeliverSkipped(ctx context.Context, db *pgxpool.Pool, consumer string) (n
 		if err != nil {
 			return err
 		}
-		skipped, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (e eventKey, err error) {
-			return e, row.Scan(&e.UserID, &e.Currency, &e.version)
+		skipped, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (e rows.EventKey, err error) {
+			return e, row.Scan(&e.UserID, &e.Currency, &e.Version)
 		})
 		if err != nil {
 			return err
 		}
-		events, err := locate(ctx, tx, skipped)
+		events, err := rows.LocateEvents(ctx, tx, skipped)
 		if err != nil {
 			return err
 		}
@@ -86,12 +86,12 @@ func RedeliverSkipped(ctx context.Context, db *pgxpool.Pool, consumer string) (n
 }
 
 // redeliver has those of some events that are skipped handed out, and returns how many they are.
-func redeliver(ctx context.Context, tx pgx.Tx, consumer string, after Cursor, events map[eventKey]location) (int64, error) {
+func redeliver(ctx context.Context, tx pgx.Tx, consumer string, after Cursor, events map[rows.EventKey]rows.EventPlace) (int64, error) {
 	var users, currencies []string
 	var versions, rowIDs []int64
 	for e, at := range events {
-		if at.row != 0 {
-			users, currencies, versions, rowIDs = append(users, e.UserID), append(currencies, e.Currency), append(versions, e.version), append(rowIDs, at.row)
+		if at.Row != 0 {
+			users, currencies, versions, rowIDs = append(users, e.UserID), append(currencies, e.Currency), append(versions, e.Version), append(rowIDs, at.Row)
 		}
 	}
 	tag, err := tx.Exec(ctx, sqlRedeliver, consumer, after.Row, after.Version, users, currencies, versions, rowIDs)

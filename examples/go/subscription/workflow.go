@@ -41,7 +41,7 @@ const (
 	statusActive, statusPastDue, statusEnded = "active", "past_due", "ended"
 	failureInvalid, failureRefused           = "Invalid", "Refused"
 	clocksDiffer                             = time.Minute // at most, those of machines
-	chargesOfARun                            = 12          // of some 7 events each; then the workflow continues as new
+	chargesOfARun                            = 12          // of some 12 events each; then the workflow continues as new
 )
 
 type subscription struct {

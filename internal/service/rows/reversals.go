@@ -18,8 +18,7 @@ const LastReversals = `SELECT last.user_id, last.currency, last.original_id, coa
 		WHERE user_id = wanted.u AND currency = wanted.c AND version IS NOT NULL
 			AND original_id >= wanted.id COLLATE "C" AND original_id <= wanted.id COLLATE "C"
 		ORDER BY original_id DESC, position DESC
-		LIMIT 1) AS last
-	WHERE last.original_id = wanted.id`
+		LIMIT 1) AS last`
 
 // EachLastReversal calls do with what LastReversals finds.
 func EachLastReversal(found pgx.Rows, do func(of wallet.AssetRef, originalID string, left wallet.Amount) error) error {

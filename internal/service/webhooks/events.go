@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/valueledger/wallet/feed"
+	"github.com/valueledger/wallet/internal/service/rows"
 )
 
 // Event is one that is parked, or that a wallet waits with.
@@ -60,7 +61,7 @@ func ListEvents(ctx context.Context, db *pgxpool.Pool, id string) ([]Event, erro
 	for i := range events {
 		ids[i] = &events[i].EventID
 	}
-	return events, feed.AddHashes(ctx, db, ids)
+	return events, rows.AddEventHashes(ctx, db, ids)
 }
 
 // maxRedeliver is how many events one call has sent again.
