@@ -25,7 +25,7 @@ demo: bin/wallet bin/wallet-dev $(temporal_of_store) ## the same, but stop after
 	@./bin/wallet-dev demo
 
 test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a real Temporal
-	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m ./internal/test/e2e ./... # the longest first, beside the others
+	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m -p 3 ./internal/test/e2e ./... # the longest first, beside the others; they wait much
 
 # Go modules of their own, which ./... does not reach.
 EXAMPLE_MODULES := $(patsubst %/go.mod,%,$(wildcard examples/go/*/go.mod))
@@ -74,7 +74,7 @@ test-ui: bin/temporal ## what a person sees in the Web UI and the console, in a 
 screenshots: bin/temporal ## the same, and write its pictures to docs/
 	./internal/test/webui/with_chromium.sh $(GO) test -count=1 -timeout 15m ./internal/test/webui -pictures "$(CURDIR)/docs"
 
-limits: bin/temporal ## overload in full: 20,000 signals while Postgres is slow, 5,000 wallets at once
+limits: bin/temporal ## overload in full: 20,000 signals while Postgres is slow, 5,000 wallets at once, 10,000 payloads
 	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m ./internal/test/e2e -run 'Flood|Thousands' -parallel 1 -v -full
 
 ENTRIES ?= 1000000

@@ -33,15 +33,12 @@ func listOf(workflowID string) *workflowservice.ListWorkflowExecutionsRequest {
 	return &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("WorkflowId = %q", workflowID)}
 }
 
-func TestManyUpdatesAndSignalsOverContinueAsNew(t *testing.T) {
+func TestThousandsOfUpdatesAndSignalsOverContinueAsNew(t *testing.T) {
 	w := newWorld(t)
-	updates, signals, runs := 2500, 12000, 6
-	if testing.Short() { // under the race detector
-		updates, signals, runs = 200, 2500, 2
-	}
+	updates, signals, runs := size(2500, 600, 200), size(12_000, 4_000, 2_500), size(6, 3, 2)
 	var group sync.WaitGroup
 	var nextUpdate, nextSignal atomic.Int64
-	for range 8 { // one update per command, not coalesced by the starter, to get 2,500
+	for range 8 { // one update per command, not coalesced by the starter, so that there are as many
 		alone, err := starter.New(w.temporal, starter.Options{TaskQueue: w.queue})
 		require.NoError(t, err)
 		group.Go(func() {

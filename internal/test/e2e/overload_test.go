@@ -24,7 +24,8 @@ import (
 
 var full = flag.Bool("full", false, "overload with the sizes of docs/reliability.md (make limits)")
 
-// size returns how much of something a test does: in full, normally, and with -short.
+// size returns how much of something a test does: in full, normally, and with -short, which is how the race
+// detector has it.
 func size(inFull, normal, short int) int {
 	switch {
 	case *full:

@@ -24,19 +24,16 @@ import (
 	"github.com/valueledger/wallet/internal/service/failure"
 )
 
-// TestTenThousandRandomPayloads sends what nobody should. Afterwards each wallet must answer at
+// TestThousandsOfRandomPayloads sends what nobody should. Afterwards each wallet must answer at
 // once, and each payload that reached it as a signal must be recorded.
-func TestTenThousandRandomPayloads(t *testing.T) {
+func TestThousandsOfRandomPayloads(t *testing.T) {
 	t.Parallel()
 	const (
 		wallets = 6
 		senders = 3 // per wallet: eight would keep Temporal from its tasks
 		seed    = 7
 	)
-	payloads := 10_008   // each sender has as many
-	if testing.Short() { // under the race detector
-		payloads = 600
-	}
+	payloads := size(10_008, 3_006, 600) // each sender has as many
 	w := newWorld(t)
 	all := make([]*flooded, wallets)
 	for i := range all {
