@@ -160,7 +160,11 @@ func (s *Server) stageRun(ctx context.Context, in *fileInput) (*bodyOf[wallet.Ru
 	defer content.close()
 	file := fileOf(ctx, in.ID, in.File)
 	file.SkipInvalid = in.SkipInvalid
-	return bodyOrError(runs.Stage(ctx, s.options.Pool, file, content))
+	status, err := runs.Stage(ctx, s.options.Pool, file, content)
+	if content.failed != nil { // net/http has cancelled the request too, and Postgres may have noticed first
+		err = content.failed
+	}
+	return bodyOrError(status, err)
 }
 
 // checkRun keeps the file on disk: the check reads it in parts.

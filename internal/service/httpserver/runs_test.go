@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -216,6 +217,32 @@ func TestAnUploadOfAByteNowAndThenIsCutOff(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 408, answer.StatusCode, path)
 	}
+}
+
+// lateBody has what net/http does when a body cannot be read: it cancels the request before the read returns.
+type lateBody struct{ cancel context.CancelFunc }
+
+func (b lateBody) Read([]byte) (int, error) {
+	b.cancel()
+	time.Sleep(200 * time.Millisecond) // Postgres notices meanwhile
+	return 0, os.ErrDeadlineExceeded
+}
+
+func (lateBody) Close() error { return nil }
+
+func TestAnUploadThatIsCutOffIsNoFailureOfPostgres(t *testing.T) {
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))), func(o *httpserver.Options) {
+		o.Wrap = func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ctx, cancel := context.WithCancel(r.Context())
+				r = r.WithContext(ctx)
+				r.Body = lateBody{cancel}
+				h.ServeHTTP(w, r)
+			})
+		}
+	})
+	answer := w.put("r", "", "user_id,currency,type,amount\nu1,USD,add,1\n")
+	require.Equal(t, 408, answer.StatusCode, answer.body)
 }
 
 func TestACheckIsBounded(t *testing.T) {

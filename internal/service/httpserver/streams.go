@@ -133,6 +133,7 @@ type upload struct {
 	patience   time.Duration // that is left
 	tooLarge   *Problem
 	close      func()
+	failed     error // of the last Read
 }
 
 // openUpload lets few files be read at a time, and one of a token.
@@ -142,7 +143,10 @@ func openUpload(ctx context.Context, of *slots, maxBytes int64, tooLarge *Proble
 		return nil, problem(tooMany, "%d files are being read already, or one of the token", of.most).with("Retry-After", retryAfter)
 	}
 	c := connectionOf(ctx)
-	return &upload{http.MaxBytesReader(nil, c.body, maxBytes), c, time.Now().Add(uploadTimeout), uploadPatience, tooLarge, func() { of.end(key) }}, nil
+	return &upload{
+		body: http.MaxBytesReader(nil, c.body, maxBytes), connection: c, until: time.Now().Add(uploadTimeout), patience: uploadPatience,
+		tooLarge: tooLarge, close: func() { of.end(key) },
+	}, nil
 }
 
 func (u *upload) Read(p []byte) (int, error) {
@@ -159,8 +163,10 @@ func (u *upload) Read(p []byte) (int, error) {
 	}
 	switch {
 	case err == nil:
+		return n, nil
 	case errors.Is(err, io.EOF): // net/http would end the request at that time
 		_ = u.connection.SetReadDeadline(u.until.Add(writeMargin))
+		return n, err
 	case errors.As(err, new(*http.MaxBytesError)):
 		err = u.tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -168,5 +174,6 @@ func (u *upload) Read(p []byte) (int, error) {
 	default:
 		err = badInput("body", "", "the body ended early")
 	}
+	u.failed = err
 	return n, err
 }
