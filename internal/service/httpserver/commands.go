@@ -169,11 +169,11 @@ func (in *batchInput) decode(ctx context.Context) ([]wallet.Command, error) {
 }
 
 func (s *Server) commandRoutes() {
-	changes := []int{http.StatusConflict, http.StatusUnprocessableEntity, http.StatusAccepted}
+	refusals := []int{http.StatusConflict, http.StatusUnprocessableEntity}
 	register(s, route{
 		id: "apply-command", method: http.MethodPost, path: prefix + "/wallets/{user}/{currency}/commands", scope: access.Write,
 		summary: "Send one command", text: "The same id counts once, and gets the first answer again.",
-		errors: changes, answers: reflect.TypeFor[Result](), body: s.jsonBody(reflect.TypeFor[Command](), "Command"),
+		errors: refusals, answers: reflect.TypeFor[Result](), body: s.jsonBody(reflect.TypeFor[Command](), "Command"),
 	}, func(ctx context.Context, in *commandInput) (*answer, error) {
 		command, err := in.decode(ctx)
 		if err != nil {
@@ -190,7 +190,7 @@ func (s *Server) commandRoutes() {
 		id: "apply-batch", method: http.MethodPost, path: prefix + "/wallets/{user}/{currency}/batches", scope: access.Write,
 		summary: "Send up to 500 commands for one wallet",
 		text:    "Each is applied or refused by itself, in order; its own result says so. One invalid command refuses the whole batch.",
-		errors:  changes, answers: reflect.TypeFor[[]Result](), body: s.jsonBody(reflect.TypeFor[[]Command](), "Commands"),
+		answers: reflect.TypeFor[[]Result](), body: s.jsonBody(reflect.TypeFor[[]Command](), "Commands"),
 	}, func(ctx context.Context, in *batchInput) (*answer, error) {
 		commands, err := in.decode(ctx)
 		if err != nil {
@@ -225,7 +225,7 @@ func (s *Server) commandRoutes() {
 		}
 		return body(resultOf(e.Result())), nil
 	})
-	s.transactionRoutes(changes)
+	s.transactionRoutes(refusals)
 }
 
 type transactionInput struct {
@@ -291,10 +291,10 @@ func (in *transferInput) wallets() ([]wallet.AssetRef, error) {
 		errors.Join(in.agree(t.ID), wallet.ValidateWallet(t.FromUserID, t.Currency), wallet.ValidateWallet(t.ToUserID, t.Currency))
 }
 
-func (s *Server) transactionRoutes(changes []int) {
+func (s *Server) transactionRoutes(refusals []int) {
 	register(s, route{
 		id: "apply-transaction", method: http.MethodPost, path: prefix + "/transactions", scope: access.Write,
-		summary: "Apply commands for several wallets, all or none", errors: changes, answers: reflect.TypeFor[TransactionResult](),
+		summary: "Apply commands for several wallets, all or none", errors: refusals, answers: reflect.TypeFor[TransactionResult](),
 		body: s.jsonBody(reflect.TypeFor[Transaction](), "Transaction"),
 	}, func(ctx context.Context, in *transactionInput) (*answer, error) {
 		if err := stamp(ctx, in.actors()...); err != nil {
@@ -308,7 +308,7 @@ func (s *Server) transactionRoutes(changes []int) {
 	})
 	register(s, route{
 		id: "transfer", method: http.MethodPost, path: prefix + "/transfers", scope: access.Write,
-		summary: "Move value from one user to another: a transaction of two legs", errors: changes, answers: reflect.TypeFor[TransactionResult](),
+		summary: "Move value from one user to another: a transaction of two legs", errors: refusals, answers: reflect.TypeFor[TransactionResult](),
 		body: s.jsonBody(reflect.TypeFor[Transfer](), "Transfer"),
 	}, func(ctx context.Context, in *transferInput) (*answer, error) {
 		if err := stamp(ctx, &in.transfer.Actor); err != nil {

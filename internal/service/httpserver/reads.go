@@ -231,9 +231,16 @@ func (in *totalsInput) wallets() ([]wallet.AssetRef, error) {
 	return []wallet.AssetRef{{Currency: in.Currency}}, nil
 }
 
+// read is a route that reads what is there.
+func read(id, path, summary string) route {
+	return route{id: id, method: http.MethodGet, path: path, summary: summary, scope: access.Read}
+}
+
 // get is a route that reads what may not exist.
 func get(id, path, summary string) route {
-	return route{id: id, method: http.MethodGet, path: path, summary: summary, scope: access.Read, errors: []int{http.StatusNotFound}}
+	r := read(id, path, summary)
+	r.errors = []int{http.StatusNotFound}
+	return r
 }
 
 func (s *Server) readRoutes() {
@@ -282,7 +289,7 @@ func (s *Server) readRoutes() {
 	register(s, get("get-receipt", ofWallet+"/receipts/{command_id}", "The receipt of a command, to keep"), func(ctx context.Context, in *receiptInput) (*bodyOf[trail.Receipt], error) {
 		return bodyOrError(s.read.Receipt(ctx, in.User, in.Currency, in.ID))
 	})
-	check := get("check-receipts", prefix+"/receipts/check", "Check that the journal still has the entries of receipts")
+	check := read("check-receipts", prefix+"/receipts/check", "Check that the journal still has the entries of receipts")
 	check.method, check.body = http.MethodPost, s.jsonBody(reflect.TypeFor[[]trail.Receipt](), "Receipts")
 	register(s, check, func(ctx context.Context, in *checkInput) (*bodyOf[Findings], error) {
 		report := Findings{Checked: int64(len(in.receipts)), Findings: []trail.Finding{}}
@@ -307,7 +314,7 @@ func (s *Server) readRoutes() {
 		})
 		return bodyOrError(report, err)
 	})
-	register(s, get("get-totals", prefix+"/totals", "What became of currencies in a period, over all wallets"), func(ctx context.Context, in *totalsInput) (*bodyOf[[]trail.Totals], error) {
+	register(s, read("get-totals", prefix+"/totals", "What became of currencies in a period, over all wallets"), func(ctx context.Context, in *totalsInput) (*bodyOf[[]trail.Totals], error) {
 		from, err := parseTime("from", in.From)
 		if err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -71,8 +72,8 @@ func register[I, O any, P input[I]](s *Server, r route, do func(context.Context,
 	s.describe(r)
 }
 
-// describe corrects what huma says of a route's answers: invalid input is never 422 here, and it does
-// not see what a route that sends commands, or a stream, answers.
+// describe corrects what huma says of a route: invalid input is never 422 here, a body is never any
+// bytes, and it does not see what a route that sends commands, or a stream, answers.
 func (s *Server) describe(r route) {
 	schemas := s.api.OpenAPI().Components.Schemas
 	item := s.api.OpenAPI().Paths[r.path]
@@ -82,8 +83,11 @@ func (s *Server) describe(r route) {
 	if r.file {
 		s.files[r.method+" "+r.path] = true
 	}
-	if r.answers == nil {
+	if !slices.Contains(r.errors, http.StatusUnprocessableEntity) {
 		delete(responses, "422")
+	}
+	if r.body != nil {
+		delete(r.body.Content, "application/octet-stream")
 	}
 	if r.content != nil {
 		responses["200"].Content = map[string]*huma.MediaType{}
@@ -144,8 +148,11 @@ func (r route) operation(s *Server) huma.Operation {
 		Security: []map[string][]string{{"token": {string(r.scope)}}}, MaxBodyBytes: wallet.MaxUpdateBytes, BodyReadTimeout: bodyTimeout,
 		RequestBody: r.body, SkipValidateBody: true, RejectUnknownQueryParameters: true, DefaultStatus: r.status,
 	}
+	if r.method == http.MethodPost || r.method == http.MethodPut {
+		op.Errors = append(op.Errors, http.StatusUnsupportedMediaType) // see checkHeaders
+	}
 	if r.body != nil {
-		op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusRequestTimeout)
+		op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge, http.StatusRequestTimeout)
 	}
 	return op
 }

@@ -111,7 +111,7 @@ func (s *Server) runRoutes() {
 			return bodyOrError(row.do(control, ctx, in.ID))
 		})
 	}
-	register(s, get("list-runs", prefix+"/runs", "The runs, newest first"), func(ctx context.Context, in *listRunsInput) (*bodyOf[Page[wallet.RunStatus]], error) {
+	register(s, read("list-runs", prefix+"/runs", "The runs, newest first"), func(ctx context.Context, in *listRunsInput) (*bodyOf[Page[wallet.RunStatus]], error) {
 		if in.After != "" {
 			if err := wallet.ValidateRunID(in.After); err != nil {
 				return nil, err

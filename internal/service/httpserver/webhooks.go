@@ -91,18 +91,19 @@ type listEndpointsInput struct{ everyWallet }
 
 func (s *Server) webhookRoutes() {
 	const all, one = prefix + "/webhooks", prefix + "/webhooks/{endpoint_id}"
-	missing := []int{http.StatusNotFound}
-	read := func(id, path, summary string) route {
-		return route{id: id, method: http.MethodGet, path: path, summary: summary, scope: access.Admin, errors: missing}
+	admin := func(r route) route {
+		r.scope = access.Admin
+		return r
 	}
 	change := func(id, method, path, summary string, body reflect.Type) route {
-		r := route{id: id, method: method, path: path, summary: summary, scope: access.Admin, errors: []int{http.StatusNotFound, http.StatusNotImplemented}}
+		r := admin(get(id, path, summary))
+		r.method, r.errors = method, append(r.errors, http.StatusNotImplemented)
 		if body != nil {
 			r.body = s.jsonBody(body, id)
 		}
 		return r
 	}
-	register(s, read("list-webhooks", all, "The endpoints that events are sent to, and how far they are"), func(ctx context.Context, _ *listEndpointsInput) (*bodyOf[WebhookList], error) {
+	register(s, admin(read("list-webhooks", all, "The endpoints that events are sent to, and how far they are")), func(ctx context.Context, _ *listEndpointsInput) (*bodyOf[WebhookList], error) {
 		endpoints, err := webhooks.List(ctx, s.options.Pool, "")
 		if err != nil {
 			return nil, err
@@ -119,10 +120,10 @@ func (s *Server) webhookRoutes() {
 		}
 		return body(list), nil
 	})
-	register(s, read("get-webhook", one, "One endpoint"), func(ctx context.Context, in *EndpointPath) (*bodyOf[webhooks.Endpoint], error) {
+	register(s, admin(get("get-webhook", one, "One endpoint")), func(ctx context.Context, in *EndpointPath) (*bodyOf[webhooks.Endpoint], error) {
 		return s.endpoint(ctx, in.ID)
 	})
-	register(s, read("list-parked-webhooks", one+"/parked", "The events of an endpoint that are parked, or that a wallet waits with; at most 1,000"),
+	register(s, admin(get("list-parked-webhooks", one+"/parked", "The events of an endpoint that are parked, or that a wallet waits with; at most 1,000")),
 		func(ctx context.Context, in *EndpointPath) (*bodyOf[[]ParkedEvent], error) {
 			events, err := webhooks.ListEvents(ctx, s.options.Pool, in.ID)
 			if err != nil {
@@ -135,7 +136,7 @@ func (s *Server) webhookRoutes() {
 			return body(list), nil
 		})
 	add := change("add-webhook", http.MethodPost, all, "Send the events from now on to a URL", reflect.TypeFor[WebhookSettings]())
-	add.status, add.text = http.StatusCreated, "Each call adds one: where there was no answer, look at the list first."
+	add.status, add.errors, add.text = http.StatusCreated, []int{http.StatusNotImplemented}, "Each call adds one: where there was no answer, look at the list first."
 	register(s, add, func(ctx context.Context, in *addEndpointInput) (*bodyOf[WebhookSecret], error) {
 		var settings WebhookSettings
 		store, err := s.storeFor(in.RawBody, &settings)
