@@ -244,6 +244,7 @@ func TestAStopLetsRequestsFinish(t *testing.T) {
 }
 
 func TestSlowAndLargeRequestsAreCutOff(t *testing.T) {
+	httpserver.SetBodyTimeout(t, time.Second)
 	metrics, err := telemetry.NewMetrics()
 	require.NoError(t, err)
 	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, testenv.DatabaseURL(t))), func(o *httpserver.Options) {

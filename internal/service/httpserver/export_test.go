@@ -15,6 +15,8 @@ func SetMaxCheck(t *testing.T, lines, bytes int64) {
 	set(t, &maxCheckBytes, bytes)
 }
 
+func SetBodyTimeout(t *testing.T, to time.Duration) { set(t, &bodyTimeout, to) }
+
 func SetUploadPatience(t *testing.T, to time.Duration) { set(t, &uploadPatience, to) }
 
 func set[T any](t *testing.T, variable *T, to T) {

@@ -17,7 +17,6 @@ import (
 const (
 	maxHeaderBytes = 32 << 10
 	headerTimeout  = 5 * time.Second
-	bodyTimeout    = 20 * time.Second
 	idleTimeout    = time.Minute
 	// writeMargin is how long the caller may take to read an answer.
 	writeMargin = 20 * time.Second
@@ -26,6 +25,9 @@ const (
 	// stopPatience is how long a stop waits for requests in progress.
 	stopPatience = 15 * time.Second
 )
+
+// bodyTimeout is how long a body may take to arrive.
+var bodyTimeout = 20 * time.Second
 
 // Listen opens a listener. Without tokens it has to be for this machine alone.
 func (s *Server) Listen(address string) (net.Listener, error) {
