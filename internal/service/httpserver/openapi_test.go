@@ -13,6 +13,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 
+	"github.com/valueledger/wallet/internal/service/access"
 	"github.com/valueledger/wallet/internal/service/httpserver"
 )
 
@@ -23,6 +24,37 @@ type document struct {
 	compiler *jsonschema.Compiler
 	paths    map[string]map[string]any
 	whole    map[string]any
+}
+
+// operation is one that a document describes.
+type operation struct {
+	id, method, path string
+	described        map[string]any
+}
+
+func (d document) operations() map[string]operation {
+	all := map[string]operation{}
+	for path, item := range d.paths {
+		for method, described := range item {
+			o := operation{"", strings.ToUpper(method), path, described.(map[string]any)}
+			o.id = o.described["operationId"].(string)
+			all[o.id] = o
+		}
+	}
+	return all
+}
+
+// content is what it says of its body, by media type; nil if it takes none.
+func (o operation) content() map[string]any {
+	body, _ := o.described["requestBody"].(map[string]any)
+	content, _ := body["content"].(map[string]any)
+	return content
+}
+
+// scope is what a token needs for it.
+func (o operation) scope() access.Scope {
+	security := o.described["security"].([]any)[0].(map[string]any)
+	return access.Scope(security["token"].([]any)[0].(string))
 }
 
 var pathParameter = regexp.MustCompile(`\\\{[^}]*\\\}`)

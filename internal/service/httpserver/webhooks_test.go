@@ -14,13 +14,20 @@ import (
 	"github.com/valueledger/wallet/internal/test/testenv"
 )
 
+// withWebhooks lets a server change webhooks, also those to this machine.
+func withWebhooks(t *testing.T, database string) func(*httpserver.Options) {
+	guard, err := webhooks.ParseGuard("127.0.0.0/8")
+	require.NoError(t, err)
+	store := webhooks.NewStore(testenv.Pool(t, database), guard, &codec.Keys{})
+	return func(o *httpserver.Options) { o.Webhooks = store }
+}
+
+// unknownEndpoint is a valid id of none.
+var unknownEndpoint = "we_" + strings.Repeat("a", 26)
+
 func TestWebhooksAreManaged(t *testing.T) {
 	owner := testenv.DatabaseURL(t)
-	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, owner)), func(o *httpserver.Options) {
-		guard, err := webhooks.ParseGuard("127.0.0.0/8")
-		require.NoError(t, err)
-		o.Webhooks = webhooks.NewStore(testenv.Pool(t, owner), guard, &codec.Keys{})
-	})
+	w := newIdleWorld(t, testenv.Pool(t, testenv.AppURL(t, owner)), withWebhooks(t, owner))
 	w.startWorker()
 	user := testenv.Unique(t, "webhook")
 	require.Equal(t, 403, w.doAs(w.as("shop", "*", access.Read, access.Write), http.MethodGet, "/v1/webhooks", "").StatusCode)
