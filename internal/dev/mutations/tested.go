@@ -169,6 +169,33 @@ var Tested = []struct {
 		}},
 	}, "./internal/service/httpserver", "TestAnotherSiteSendsNothing"},
 	{Mutation{
+		Name:      "http_documented",
+		Mechanism: "The OpenAPI document has no answer that never comes.",
+		Edits: []Edit{{
+			File: "internal/service/httpserver/routes.go",
+			Old:  `if !slices.Contains(r.errors, http.StatusUnprocessableEntity) {`,
+			New:  `if r.answers == nil && !slices.Contains(r.errors, http.StatusUnprocessableEntity) {`,
+		}},
+	}, "./internal/service/httpserver", "TestEachDocumentedAnswerIsSeen"},
+	{Mutation{
+		Name:      "http_undocumented",
+		Mechanism: "The OpenAPI document has every answer that comes, also to a body where none is taken.",
+		Edits: []Edit{{
+			File: "internal/service/httpserver/routes.go",
+			Old:  `if r.method == http.MethodPost || r.method == http.MethodPut {`,
+			New:  `if r.body != nil {`,
+		}},
+	}, "./internal/service/httpserver", "TestEachAnswerIsDocumented"},
+	{Mutation{
+		Name:      "http_500",
+		Mechanism: "What a caller asks for in vain is no failure of the server.",
+		Edits: []Edit{{
+			File: "internal/service/outcome/outcome.go",
+			Old:  `errors.Is(err, trail.ErrNoCommand), errors.Is`,
+			New:  `errors.Is`,
+		}},
+	}, "./internal/service/httpserver", "TestEachAnswerIsDocumented"},
+	{Mutation{
 		Name:      "webhook_signature",
 		Mechanism: "Webhooks are signed with each valid secret.",
 		Edits: []Edit{{
