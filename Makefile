@@ -58,7 +58,7 @@ mutations: bin/temporal ## take each safety mechanism away: torture must notice;
 	WALLET_TEST_MUTATIONS=1 $(GO) test -count=1 -timeout 30m -v ./internal/dev/mutations -run 'TestTortureNoticesEachMutation/^($(MECHANISM))$$'
 
 test-mutations: bin/temporal ## take those away that torture has no part in: their tests must fail
-	WALLET_TEST_MUTATIONS=1 $(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m -v ./internal/dev/mutations -run TestTestsNoticeEachMutation
+	WALLET_TEST_MUTATIONS=1 $(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m -parallel 3 -v ./internal/dev/mutations -run TestTestsNoticeEachMutation
 
 FUZZTIME ?= 30s
 fuzz: ## let Go's fuzzer at each decoder in turn, the hashes too: make fuzz FUZZTIME=30s
