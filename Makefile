@@ -24,8 +24,11 @@ run: bin/wallet bin/wallet-dev $(temporal_of_store) ## start everything, show th
 demo: bin/wallet bin/wallet-dev $(temporal_of_store) ## the same, but stop after the demonstration
 	@./bin/wallet-dev demo
 
+# Begin first, beside the others.
+LONGEST := ./internal/test/e2e ./cmd/wallet ./activities ./trail ./internal/dev/bench ./internal/service/httpserver
+
 test: bin/temporal $(TEMPORAL_SERVER) ## every test, on a real Postgres and a real Temporal
-	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m -p 3 ./internal/test/e2e ./... # the longest first, beside the others; they wait much
+	$(GO) run ./internal/test/testenv/run $(GO) test -count=1 -timeout 30m -p 3 $(LONGEST) ./... # three at once: they wait much
 
 # Go modules of their own, which ./... does not reach.
 EXAMPLE_MODULES := $(patsubst %/go.mod,%,$(wildcard examples/go/*/go.mod))
