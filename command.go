@@ -17,8 +17,9 @@ type Command struct {
 	// that begin with "_" are reserved for the service.
 	ID   string      `json:"id"`
 	Type CommandType `json:"type"`
-	// Amount must be above 0 if it is sent; a credit limit may be 0, which no amount is too. Create takes none. Capture and release without an
-	// amount apply to everything left of the hold, reverse to everything left of the original.
+	// Amount must be above 0 if it is sent; only a credit limit may be 0, which is the same as no amount.
+	// Create takes none. Capture and release without an amount apply to everything left of the hold,
+	// reverse to everything left of the original.
 	Amount Amount `json:"amount,omitzero"`
 	// HoldID is the hold to capture, release, raise or extend: the id of the command that
 	// placed it.
@@ -36,8 +37,8 @@ type Command struct {
 	// Priority makes an add a grant, as an expiry does. Grants are used up by priority: 1 first, 100
 	// last. Without one it is 50.
 	Priority int64 `json:"priority,omitempty"`
-	// ReturnExpired has what a reversal would give back to grants that have expired come back as
-	// what never expires. Without it such a reversal is refused.
+	// ReturnExpired lets a reversal give back what came from grants that have expired since: it comes
+	// back without an expiry. Without it such a reversal is refused.
 	ReturnExpired bool `json:"return_expired,omitempty"`
 	// What a freeze is of: debits, credits or all.
 	What string `json:"what,omitempty"`
@@ -230,7 +231,7 @@ func validateText(field, value string) error {
 // Size is an upper bound, and a close one, on the length of the command as JSON with any
 // encoder's escaping. Batches are split by it.
 func (c Command) Size() int {
-	// Of the fields, with their punctuation, of expires_at, and of the conditions with their values.
+	// Lengths of the fields' names with their punctuation, and of what has a bounded length.
 	const names, holdNames, otherName, conditionsSize, grantFields = 160, 120, 20, 100, 60
 	size := names + SizeAsJSON(c.ID) + SizeAsJSON(string(c.Type)) + SizeAsJSON(c.Amount.String()) +
 		SizeAsJSON(c.Description) + SizeAsJSON(c.Actor) + SizeAsJSON(c.HoldID) + SizeAsJSON(c.ExpiresIn)

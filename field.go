@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Field is one field of a journal entry. EntryFields is the only list of them: the code that
-// inserts, reads, verifies, hashes and exports entries uses it.
+// Field is one field of a journal entry. EntryFields is the only list of their columns: the code that
+// inserts, reads, verifies, hashes and exports entries uses it. Structs have the fields themselves.
 type Field struct {
 	// Name is the column's name. In the hash, it is also the name of a field that is not fixed.
 	Name string

@@ -29,7 +29,7 @@ type Asset struct {
 	// if none does.
 	OpenHolds  int64     `json:"open_holds,omitempty"`
 	NextExpiry time.Time `json:"next_expiry,omitzero"`
-	// Granted is the part of what is available that grants are left of. OpenGrants is how many
+	// Granted is what is left of grants, a part of what is available. OpenGrants is how many grants
 	// are open. NextGrantExpiry is when something of one expires next, zero if nothing does.
 	Granted         Amount    `json:"granted_amount,omitzero"`
 	OpenGrants      int64     `json:"open_grants,omitempty"`

@@ -20,7 +20,7 @@ const (
 	TypeExpire      CommandType = "expire"       // by the service: a hold's time is over
 	TypeExpireGrant CommandType = "expire_grant" // by the service: a grant's time is over
 	TypeFreeze      CommandType = "freeze"       // debits, credits or both are refused
-	TypeUnfreeze    CommandType = "unfreeze"     // they are not any more
+	TypeUnfreeze    CommandType = "unfreeze"     // every freeze ends
 	TypeClose       CommandType = "close"        // everything is refused until it is opened again
 	// TypeSetCreditLimit lets the total fall to minus the amount.
 	TypeSetCreditLimit CommandType = "set_credit_limit"
@@ -39,8 +39,8 @@ type Kind struct {
 	Optional []string // optional fields, out of the same
 	// Refuses lists the type's own reasons for a refusal.
 	Refuses []Reason
-	// direction is what a freeze must not stop for the type to be applied. A reverse has that of
-	// its original.
+	// direction is what must not be frozen, debits or credits. That of a reverse depends on what its
+	// original did.
 	direction Frozen
 	// Service types are recorded only by the service itself.
 	Service bool

@@ -30,7 +30,7 @@ const (
 	MaxScale = 24
 )
 
-// MaxBatch is how many commands fit into one apply_batch update and one transaction: enough to
+// MaxBatch is how many commands fit into one update of a batch and one transaction: enough to
 // make the cost of a commit negligible, and few enough to keep their results far below
 // Temporal's limit of 2 MB per payload.
 const MaxBatch = 500

@@ -8,11 +8,10 @@ import (
 	"github.com/valueledger/wallet/internal/service/failure"
 )
 
-// EnsureWalletAsset is the pre-hook of every command but create: it finds the
-// wallet asset, or creates it with zero total and hold and its journal entry (id
-// "_auto-create", version 1), and then its creation event. It fails for good with
-// InvalidCommand (unknown_currency) if the currency is not registered; any other failure is
-// worth a retry.
+// EnsureWalletAsset is for before a workflow's first commands: it finds the wallet asset, or creates it
+// with zero total and hold and its journal entry (id "_auto-create", version 1), and then its creation
+// event. It fails for good with InvalidCommand (unknown_currency) if the currency is not registered; any
+// other failure is worth a retry.
 func (a *Activities) EnsureWalletAsset(ctx context.Context, ref wallet.AssetRef) (wallet.EnsureWalletAssetOutput, error) {
 	outcomes, err := a.applyGroups(ctx, []group{{AssetRef: ref}})
 	if err != nil {

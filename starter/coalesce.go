@@ -10,7 +10,7 @@ import (
 	"github.com/valueledger/wallet"
 )
 
-// maxBatchBytes keeps an apply_batch below Temporal's limit of 2 MB per payload.
+// maxBatchBytes keeps an update below Temporal's limit of 2 MB per payload.
 const maxBatchBytes = 1 << 20
 
 // maxBatchesAtOnce is how many updates are sent to one wallet concurrently if one update cannot

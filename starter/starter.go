@@ -123,7 +123,7 @@ type Change struct {
 	Amount    wallet.Amount // not for Create; if empty, Capture, Release and Reverse use all that is left
 	// HoldID is the command id of the Hold to capture, release, raise or extend.
 	HoldID string
-	// ExpiresIn ("15m", "24h", "7d") and ExpiresAt are for Hold and Freeze; set at most one of them.
+	// ExpiresIn ("15m", "24h", "7d") and ExpiresAt are for Add, Hold and Freeze; set at most one of them.
 	ExpiresIn string
 	ExpiresAt time.Time
 	Partial   bool // for Capture: what is left stays reserved

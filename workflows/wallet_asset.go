@@ -264,7 +264,7 @@ func (w *walletAsset) runSteps(ctx workflow.Context, commands []wallet.Received)
 // noteThresholds makes room for results that have all thresholds in crossed.
 func (w *walletAsset) noteThresholds() { w.crossedBytes = 2 * len(w.carried.Asset.Thresholds) }
 
-// ensureExists is step 1, once for a workflow and the runs that continue it. Commands that begin
+// ensureExists is the first step, once for a workflow and the runs that continue it. Commands that begin
 // with a create make the wallet asset themselves.
 func (w *walletAsset) ensureExists(ctx workflow.Context, commands []wallet.Received) error {
 	if w.ensured || wallet.Opens(commands) {
@@ -300,7 +300,7 @@ func (w *walletAsset) readAsset(ctx workflow.Context) error {
 	return nil
 }
 
-// recordEvents is step 3, unless step 2 has already done it. If nothing was applied there is nothing
+// recordEvents is the last step, unless the one before has already done it. If nothing was applied there is nothing
 // to record, but the first batch of a run completes what an earlier run may have left.
 func (w *walletAsset) recordEvents(ctx workflow.Context, applied wallet.ApplyCommandsOutput) error {
 	if applied.Recorded || w.recorded && !applied.NeedsRecording {
