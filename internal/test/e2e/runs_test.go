@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/valueledger/wallet"
+	"github.com/valueledger/wallet/internal/dev/devstack"
 	"github.com/valueledger/wallet/internal/test/testenv"
 	"github.com/valueledger/wallet/runs"
 	"github.com/valueledger/wallet/starter"
@@ -190,12 +191,11 @@ func TestARunIsPausedResumedAndCancelled(t *testing.T) {
 	w.requireRan(status, f)
 }
 
-// TestARunOutlivesWhateverEndsIt stops workers, restarts Postgres, and terminates and starts the
-// workflow, twenty times in all.
+// TestARunOutlivesWhateverEndsIt stops workers, kills Postgres and Temporal, terminates and starts the
+// workflow, pauses and resumes it, twenty times in all.
 func TestARunOutlivesWhateverEndsIt(t *testing.T) {
 	t.Parallel()
-	server := testenv.OwnPostgres(t)
-	w := newWorldIn(t, testenv.Temporal(t), server.URL(testenv.OwnDatabase))
+	w := newOwnWorld(t, devstack.Options{})
 	id := testenv.Unique(t, "run")
 	f := w.writeRunFile(100_000, 700)
 	w.stageFile(id, f)
@@ -206,13 +206,13 @@ func TestARunOutlivesWhateverEndsIt(t *testing.T) {
 			status, err := runs.Status(context.Background(), w.db, id)
 			return err == nil && status.Done() >= wanted
 		})
-		switch n % 4 {
+		switch n % 5 {
 		case 0:
 			w.worker.Stop()
-			w.startWorker(w.db)
+			w.startWorker(w.pool)
 		case 1:
-			_ = server.StopImmediately()
-			require.NoError(t, server.Start(context.Background()))
+			_ = w.stack.Postgres.StopImmediately()
+			require.NoError(t, w.stack.Postgres.Start(context.Background()))
 		case 2:
 			_ = w.temporal.TerminateWorkflow(context.Background(), wallet.RunWorkflowID(id), "", "the test's")
 			w.stageFile(id, f)
@@ -222,6 +222,9 @@ func TestARunOutlivesWhateverEndsIt(t *testing.T) {
 			require.NoError(t, err)
 			_, err = w.wallets.ResumeRun(context.Background(), id)
 			require.NoError(t, err)
+		case 4:
+			w.stack.Temporal.Process().Kill()
+			require.NoError(t, w.stack.Temporal.Start(context.Background()))
 		}
 	}
 	status, err := w.wallets.AwaitRun(context.Background(), id)
